@@ -1,0 +1,88 @@
+# make setup · demo · test · lint · bench · fuzz · mutate · soak
+# Every target makes .venv first when pyproject.toml has changed since.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+FUZZ_STAMP := .venv-fuzz/.ready
+MUTATE_STAMP := .venv-mutate/.ready
+
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+REQUEST_PATH := middleware headers auth jwt jwks claims tokens _jose _json
+empty :=
+space := $(empty) $(empty)
+comma := ,
+REQUEST_PATH_FILES := $(subst $(space),$(comma),$(foreach m,$(REQUEST_PATH),asgi_mcp_auth/$(m).py))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench fuzz mutate soak clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+
+setup: $(STAMP) ## Make .venv with the package and the development tools
+	@echo "Ready: $(VENV)"
+
+# $(1): the environment's directory, $(2): what pip installs
+define environment
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) -V 2>&1). Say which: make PYTHON=/path/to/python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: sudo apt install python3-venv"; exit 1; }
+	@echo "Installing into $(1) ..."
+	@test -x $(1)/bin/python || $(PYTHON) -m venv $(1)
+	@$(1)/bin/python -m pip install --quiet 'pip>=25.1'
+	@$(1)/bin/python -m pip install --quiet $(2)
+	@touch $(1)/.ready
+endef
+
+$(STAMP): pyproject.toml
+	$(call environment,$(VENV),-e '.[all]' --group dev)
+
+$(FUZZ_STAMP): pyproject.toml
+	$(call environment,.venv-fuzz,-e '.[all]' --group fuzz)
+
+$(MUTATE_STAMP): pyproject.toml
+	$(call environment,.venv-mutate,-e '.[all]' --group test --group mutate)
+
+demo: $(STAMP) ## Watch a real MCP client meet a protected server
+	@$(BIN)/python -m examples.demo
+
+test: $(STAMP) ## Run every test, then check the coverage goals (ARGS=... go to pytest)
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@echo "Branch coverage of the request path (goal 100 %):"
+	@$(BIN)/coverage report --include='$(REQUEST_PATH_FILES)' --fail-under=100
+	@echo "Branch coverage overall (goal 95 %):"
+	@$(BIN)/coverage report --fail-under=95
+
+lint: $(STAMP) ## Format, style, types, import directions, spelling
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+	@$(BIN)/codespell
+
+format: $(STAMP) ## Rewrite the files as the formatter wants them
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+bench: $(STAMP) ## Measure against the goals in docs (BENCH=... go to the runner)
+	@$(BIN)/python benchmarks/run.py $(BENCH)
+
+fuzz: $(FUZZ_STAMP) ## Fuzz every parser (FUZZ=... go to the runner)
+	@.venv-fuzz/bin/python -m fuzz.run $(FUZZ)
+
+mutate: $(MUTATE_STAMP) ## Mutation-test claims, _jose, _json, headers, jwt
+	@.venv-mutate/bin/mutmut run
+
+soak: $(STAMP) ## The long counts: hypothesis and the races, many times over
+	@HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -p no:cacheprovider -m '' --timeout=3600 $(ARGS)
+
+clean: ## Remove everything that the other targets made
+	@rm -rf .venv .venv-* .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis mutants
