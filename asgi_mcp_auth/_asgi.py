@@ -1,0 +1,93 @@
+"""ASGI plumbing: routes, small responses, the lifespan wrapper, the refusal of a WebSocket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, NamedTuple
+
+from .types import ASGIApp, Message, Receive, Scope, Send
+
+HeaderList = Sequence[tuple[bytes, bytes]]
+
+
+class Route(NamedTuple):
+    """A path that is answered by ``app``, whatever the method."""
+
+    path: str
+    app: ASGIApp
+
+
+def route_path(scope: Scope) -> str:
+    """Return the decoded path below ``root_path``; servers differ in whether ``path`` includes it."""
+    path: str = scope["path"]
+    root_path: str = scope.get("root_path", "").rstrip("/")
+    if root_path and (path == root_path or path.startswith(root_path + "/")):
+        return path[len(root_path) :] or "/"
+    return path
+
+
+async def send_response(
+    scope: Scope, receive: Receive, send: Send, status: int, headers: HeaderList, body: bytes
+) -> None:
+    """Send one whole response, to an HTTP request or to a WebSocket handshake.
+
+    A WebSocket gets it through the ``websocket.http.response`` extension; without that, close code 1008 before accept,
+    which servers turn into 403.
+    """
+    kind = "http.response"
+    if scope["type"] == "websocket":
+        if "websocket.http.response" not in scope.get("extensions", {}):
+            await send({"type": "websocket.close", "code": 1008, "reason": ""})
+            return
+        kind = "websocket.http.response"
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": f"{kind}.start", "status": status, "headers": [*headers, length]})
+    await send({"type": f"{kind}.body", "body": b"" if scope.get("method") == "HEAD" else body})
+
+
+class Lifespan:
+    """Opens a resource before the app starts and closes it after the app has stopped, whether or not the app knows lifespan.
+
+    Args:
+        app: the app behind.
+        resource: entered before ``lifespan.startup`` reaches the app, left before the server hears that shutdown is complete.
+    """
+
+    def __init__(self, app: ASGIApp, resource: AbstractAsyncContextManager[Any]) -> None:
+        self._app = app
+        self._resource = resource
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the lifespan protocol."""
+        startup = await receive()
+        heard: list[Message] = []
+        answered: list[str] = []
+        closing: list[Message] = []
+
+        async def app_receive() -> Message:
+            heard.append(startup)
+            return startup if len(heard) == 1 else await receive()
+
+        async def app_send(message: Message) -> None:
+            answered.append(message["type"])
+            if message["type"].startswith("lifespan.shutdown"):
+                closing.append(message)  # told to the server when the resource is closed, too
+            else:
+                await send(message)
+
+        try:
+            async with self._resource:
+                try:
+                    await self._app(scope, app_receive, app_send)
+                except Exception:  # apps without lifespan support refuse the scope with whatever they like
+                    if heard:  # it listened, so it knows lifespan and has really failed
+                        raise
+                if not answered:
+                    await send({"type": "lifespan.startup.complete"})
+                    if len(heard) < 2:
+                        await receive()  # lifespan.shutdown
+                    closing.append({"type": "lifespan.shutdown.complete"})
+        finally:
+            for message in closing:
+                await send(message)

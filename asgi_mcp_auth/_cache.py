@@ -1,0 +1,95 @@
+"""The only door to cachetools, and one flight at a time for slow work."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Generic, TypeVar
+
+import cachetools
+
+T = TypeVar("T")
+
+
+def token_digest(token: str) -> bytes:
+    """Return the SHA-256 of a token: a cache key that is no secret."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def token_id(token: str) -> str:
+    """Return the name a token has in logs: the first 8 hex digits of its SHA-256."""
+    return token_digest(token).hex()[:8]
+
+
+class LRUCache(Generic[T]):
+    """A bounded map that forgets what was used longest ago. Safe to use from several threads.
+
+    Expiry is the business of whoever reads the value: caches that expire by themselves stall when much expires at once.
+    """
+
+    __slots__ = ("_entries", "_lock", "maxsize")
+
+    def __init__(self, maxsize: int) -> None:
+        self.maxsize = maxsize
+        self._entries: cachetools.LRUCache[bytes, T] = cachetools.LRUCache(maxsize)
+        self._lock = threading.Lock()
+
+    def get(self, key: bytes) -> T | None:
+        """Return the value, or ``None``."""
+        try:
+            return self._entries[key]
+        except KeyError:  # also when another thread evicts the entry between look-up and touch
+            return None
+
+    def put(self, key: bytes, value: T) -> None:
+        """Remember ``value``; with ``maxsize`` 0 nothing is remembered."""
+        if self.maxsize:
+            with self._lock:
+                self._entries[key] = value
+
+    def discard(self, key: bytes) -> None:
+        """Forget ``key``."""
+        with self._lock:
+            self._entries.pop(key, None)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+class SingleFlight(Generic[T]):
+    """Runs at most one piece of work per event loop; whoever comes meanwhile waits for the same one.
+
+    The work is a task of its own, so a caller that is cancelled takes nobody else down.
+    """
+
+    __slots__ = ("_task", "_work")
+
+    def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._work = work
+        self._task: asyncio.Task[T] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the work is under way on the running event loop."""
+        task = self._task
+        return task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop()
+
+    def start(self) -> asyncio.Task[T]:
+        """Join the work under way, or begin it, without waiting."""
+        task = self._task
+        if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
+            task = self._task = asyncio.create_task(self._work())
+        return task
+
+    async def __call__(self) -> T:
+        """Join the work under way, or begin it, and wait for its result."""
+        return await asyncio.shield(self.start())
+
+    async def aclose(self) -> None:
+        """Cancel what is under way on this event loop and wait until it has ended."""
+        if self.running:
+            task = self.start()
+            task.cancel()
+            await asyncio.wait([task])

@@ -1,0 +1,115 @@
+"""Cross-origin answers for browser clients (the Fetch standard's CORS protocol). Never with credentials: tokens are headers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Sequence
+from typing import Literal
+
+from ._asgi import HeaderList, send_response
+from ._urls import check_origin, is_loopback_origin, origin_of
+from .errors import ConfigurationError
+from .types import Message, Receive, Scope, Send
+
+EXPOSED = b"WWW-Authenticate, DPoP-Nonce, Mcp-Session-Id, Mcp-Protocol-Version"
+_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+_USUAL_HEADERS = b"Authorization, Content-Type, Accept, Last-Event-ID, DPoP, MCP-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name"
+_HEADER_NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~\-, ]{1,1024}")
+_MAX_AGE = b"7200"
+
+
+def is_preflight(scope: Scope) -> bool:
+    """Return whether a browser asks on behalf of a page if it may send the real request."""
+    return scope.get("method") == "OPTIONS" and any(
+        name == b"access-control-request-method" for name, _ in scope["headers"]
+    )
+
+
+def preflight_headers(scope: Scope, allow_origin: bytes, methods: bytes = _METHODS) -> HeaderList:
+    """Return the headers of a positive answer to a preflight; the headers that were asked for are granted."""
+    asked = next((value for name, value in scope["headers"] if name == b"access-control-request-headers"), b"")
+    return [
+        *origin_headers(allow_origin),
+        (b"access-control-allow-methods", methods),
+        (b"access-control-allow-headers", asked if _HEADER_NAMES.fullmatch(asked) else _USUAL_HEADERS),
+        (b"access-control-max-age", _MAX_AGE),
+    ]
+
+
+def origin_headers(allow_origin: bytes) -> HeaderList:
+    """Return what tells a browser that the page may read the response."""
+    headers = [(b"access-control-allow-origin", allow_origin), (b"access-control-expose-headers", EXPOSED)]
+    return headers if allow_origin == b"*" else [*headers, (b"vary", b"Origin")]
+
+
+class AllowedOrigins:
+    """Which web pages may call (RS-34 of the MCP transport: against DNS rebinding)."""
+
+    def __init__(self, configured: Sequence[str] | Literal["*"] | None, base_url: str | None) -> None:
+        self._all = configured == "*"
+        self._loopback = configured is None
+        if isinstance(configured, str) and not self._all:
+            raise ConfigurationError(f"allowed_origins={configured!r} must be a list or '*': write [{configured!r}]")
+        names = (
+            [] if configured is None or self._all else [check_origin("allowed_origins", each) for each in configured]
+        )
+        self._origins = frozenset((*names, *(() if base_url is None else (origin_of(base_url),))))
+
+    def allow(self, origin: bytes) -> bytes | None:
+        """Return the value of ``Access-Control-Allow-Origin``, ``None`` when the page may not call."""
+        if self._all:
+            return b"*"
+        name = origin.decode("latin-1")
+        return origin if name in self._origins or (self._loopback and is_loopback_origin(name)) else None
+
+
+class CORSSend:
+    """A ``send`` that adds the cross-origin headers an app's response lacks, and touches nothing else."""
+
+    __slots__ = ("_allow_origin", "_send")
+
+    def __init__(self, send: Send, allow_origin: bytes) -> None:
+        self._send = send
+        self._allow_origin = allow_origin
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        """Pass ``message`` on."""
+        if message["type"] == "http.response.start":
+            headers = list(message.get("headers", ()))
+            present = {name.lower() for name, _ in headers}
+            if b"access-control-allow-origin" not in present:
+                added = origin_headers(self._allow_origin)
+                message = {
+                    **message,
+                    "headers": headers + [each for each in added if each[0] not in present or each[0] == b"vary"],
+                }
+        return self._send(message)
+
+
+class PublicDocument:
+    """An ASGI app that serves one JSON document to everybody, pages of any origin included.
+
+    Args:
+        body: the document.
+        max_age_seconds: how long caches may keep it.
+    """
+
+    def __init__(self, body: bytes, *, max_age_seconds: int = 300) -> None:
+        self._body = body
+        self._headers: HeaderList = [
+            (b"content-type", b"application/json"),
+            (b"cache-control", b"public, max-age=%d" % max_age_seconds),
+            *origin_headers(b"*"),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer GET and HEAD, and the preflight of both."""
+        if scope["type"] == "websocket":
+            await send_response(scope, receive, send, 404, [], b"")
+        elif scope["method"] in ("GET", "HEAD"):
+            await send_response(scope, receive, send, 200, self._headers, self._body)
+        elif is_preflight(scope):
+            await send_response(scope, receive, send, 204, preflight_headers(scope, b"*", b"GET, HEAD"), b"")
+        else:
+            allow = [(b"allow", b"GET, HEAD, OPTIONS"), *origin_headers(b"*")]
+            await send_response(scope, receive, send, 405, allow, b"")

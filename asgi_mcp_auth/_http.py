@@ -1,0 +1,121 @@
+"""The only door to httpx: one bounded fetch. No redirects, no decompression, one deadline for everything."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ssl
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from asgiref.sync import sync_to_async
+
+if TYPE_CHECKING:
+    import httpx
+
+
+class FetchFailed(Exception):
+    """The fetch brought no usable answer; the message says why. It never leaves the package."""
+
+
+class Response(NamedTuple):
+    """An answer, read to its end. Header names are lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HTTPFetcher:
+    """Fetches small documents from URLs that the operator configured.
+
+    Between ``open`` and ``aclose`` connections are pooled, on the event loop that called ``open``; anywhere else every fetch has a client of its own, because a pooled one dies with its loop.
+
+    Args:
+        timeout_seconds: for one whole fetch; httpx's own time limits are per operation and let a slow drip go on for ever.
+        client: a client of the user's, used as it is and never closed.
+    """
+
+    def __init__(self, *, timeout_seconds: float, client: httpx.AsyncClient | None = None) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._given = client
+        self._pooled: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None = None
+
+    async def open(self) -> None:
+        """Begin to pool connections on the running event loop."""
+        if self._given is None and self._pooled is None:
+            self._pooled = (asyncio.get_running_loop(), await _new_client())
+
+    async def aclose(self) -> None:
+        """Close the pool."""
+        pooled, self._pooled = self._pooled, None
+        if pooled is not None and pooled[0] is asyncio.get_running_loop():
+            await pooled[1].aclose()
+
+    async def fetch(
+        self,
+        url: str,
+        *,
+        max_bytes: int,
+        headers: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | None = None,
+    ) -> Response:
+        """GET ``url``, or POST ``form`` to it.
+
+        Raises:
+            FetchFailed: no answer in time, a redirect, a compressed or too large body.
+        """
+        import httpx
+
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                if self._given is not None:
+                    return await _fetch(self._given, url, max_bytes, headers, form)
+                if self._pooled is not None and self._pooled[0] is asyncio.get_running_loop():
+                    return await _fetch(self._pooled[1], url, max_bytes, headers, form)
+                async with await _new_client() as client:
+                    return await _fetch(client, url, max_bytes, headers, form)
+        except TimeoutError:
+            raise FetchFailed(f"no complete answer within {self._timeout_seconds:g} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
+            raise FetchFailed(f"{type(error).__name__}: {error}") from error
+
+
+async def _fetch(
+    client: httpx.AsyncClient,
+    url: str,
+    max_bytes: int,
+    headers: Mapping[str, str] | None,
+    form: Mapping[str, str] | None,
+) -> Response:
+    sent = {"accept": "application/json", "accept-encoding": "identity", **(headers or {})}
+    request = client.build_request("GET" if form is None else "POST", url, headers=sent, data=form)
+    response = await client.send(request, stream=True, follow_redirects=False)
+    try:
+        if response.is_redirect:
+            raise FetchFailed(f"HTTP {response.status_code} redirects, which is not followed: configure the final URL")
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            raise FetchFailed("the body is compressed although identity was asked for")
+        body = bytearray()
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > max_bytes:
+                raise FetchFailed(f"the body is larger than {max_bytes} bytes")
+        return Response(response.status_code, dict(response.headers), bytes(body))
+    finally:
+        await response.aclose()
+
+
+async def _new_client() -> httpx.AsyncClient:
+    # Importing httpx and loading the CA bundle take a third of a second, which must not stall the event loop.
+    context = await sync_to_async(_ssl_context, thread_sensitive=False)()
+    import httpx
+
+    return httpx.AsyncClient(verify=context, timeout=None)  # noqa: S113  # fetch() bounds the whole call
+
+
+@functools.cache
+def _ssl_context() -> ssl.SSLContext:
+    import httpx
+
+    return httpx.create_ssl_context()

@@ -1,0 +1,127 @@
+"""Strict readers for what a stranger may have written: JSON and base64url. Pure.
+
+Stricter than the standard library: no duplicate members, no NaN or Infinity, no numbers beyond what a clock or a counter
+needs, no lone surrogates, bounded size and depth; base64url in its one canonical spelling.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import math
+import re
+from typing import Any
+
+from .types import JSONObject
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 32
+MAX_NUMBER_CHARS = 20
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> JSONObject:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise json.JSONDecodeError("duplicate member", "", 0)
+    return members
+
+
+def _integer(text: str) -> int:
+    if len(text) > MAX_NUMBER_CHARS:
+        raise json.JSONDecodeError("number too long", "", 0)
+    return int(text)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise json.JSONDecodeError("number out of range", "", 0)
+    return value
+
+
+def _constant(text: str) -> float:
+    raise json.JSONDecodeError(f"{text} is not JSON", "", 0)
+
+
+_scan = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_constant
+).scan_once
+
+
+def parse_json(data: bytes, *, max_bytes: int = MAX_BYTES) -> Any:
+    """Return the one JSON value in ``data``.
+
+    Raises:
+        ValueError: it is not JSON as this module wants it (``json.JSONDecodeError`` and ``UnicodeDecodeError`` are).
+
+    RFC 8259; RFC 7515 §4 (member names must be unique).
+    """
+    if len(data) > max_bytes:
+        raise json.JSONDecodeError("too large", "", 0)
+    # Brackets inside strings are counted too, so only a suspicious text pays for a real measurement.
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
+        raise json.JSONDecodeError("nested too deeply", "", 0)
+    text = data.decode("utf-8").strip(" \t\n\r")
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        raise json.JSONDecodeError("no value", "", 0) from None
+    if end != len(text):
+        raise json.JSONDecodeError("trailing data", "", 0)
+    if b"\\u" in data:
+        # A lone surrogate cannot be encoded; it would fail later, in a log or a header.
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    return value
+
+
+def parse_json_object(data: bytes, *, max_bytes: int = MAX_BYTES) -> JSONObject:
+    """Return the JSON object in ``data``.
+
+    Raises:
+        ValueError: as ``parse_json``, or the value is not an object.
+    """
+    value = parse_json(data, max_bytes=max_bytes)
+    if type(value) is not dict:
+        raise json.JSONDecodeError("not an object", "", 0)
+    return value  # pyright: ignore[reportUnknownVariableType]  # members are checked by whoever reads them
+
+
+def _depth(data: bytes) -> int:
+    depth = deepest = 0
+    for byte in _STRING.sub(b"", data):
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
+
+
+_URLSAFE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+# What the last character may be when it carries 4 or 2 bits that decoding throws away: they have to be zero.
+_LAST_CHARACTER = {0: _URLSAFE, 2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
+_PADDING = {0: b"", 2: b"==", 3: b"="}
+
+
+def decode_base64url(text: bytes) -> bytes:
+    """Return the bytes that unpadded base64url ``text`` spells; every value has exactly one spelling.
+
+    Raises:
+        ValueError: padding, other characters, an impossible length, or stray bits at the end.
+
+    RFC 7515 §2; RFC 4648 §3.5.
+    """
+    remainder = len(text) % 4
+    if not text or remainder == 1 or text[-1] not in _LAST_CHARACTER[remainder] or text.translate(None, _URLSAFE):
+        if not text:
+            return b""
+        raise binascii.Error("not canonical base64url")
+    return binascii.a2b_base64(text.translate(_TO_STANDARD) + _PADDING[remainder])
+
+
+def encode_base64url(data: bytes) -> str:
+    """Return unpadded base64url (RFC 7515 §2)."""
+    return binascii.b2a_base64(data, newline=False).rstrip(b"=").replace(b"+", b"-").replace(b"/", b"_").decode("ascii")

@@ -1,0 +1,353 @@
+"""Providers: what stands behind the middleware and says who is calling, and where tokens come from."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from . import _interop
+from ._asgi import Route
+from ._cache import token_digest, token_id
+from ._cors import PublicDocument
+from ._urls import WELL_KNOWN_RESOURCE, check_path, check_url, resource_url, well_known_path, well_known_url
+from .claims import check_scopes
+from .errors import ConfigurationError, InvalidToken
+from .metadata import advertised_scopes, format_document, protected_resource_metadata
+from .middleware import MCPAuthMiddleware
+from .tokens import AccessToken, Attempt, VerifiedToken, access_token, current
+from .types import Clock
+
+logger = logging.getLogger(__name__)
+
+
+class AuthProvider(ABC):
+    """What ``MCPAuthMiddleware`` needs to know: whether a token is valid, and what to tell a caller without one.
+
+    Args:
+        base_url: public URL of this server, without the MCP path; URLs that clients see come from it, never from a request.
+        required_scopes: scopes that every request needs; the middleware checks them.
+        resource_base_url: where the protected resource lives, if not at ``base_url``.
+
+    Raises:
+        ConfigurationError: not an https URL (http on loopback), or not scopes.
+    """
+
+    #: Issuers whose JWTs this provider wants in a ``MultiAuth``.
+    issuers: tuple[str, ...] = ()
+    #: Whether it wants the other tokens there.
+    accepts_opaque: bool = True
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        required_scopes: Sequence[str] | None = None,
+        resource_base_url: str | None = None,
+    ) -> None:
+        self.base_url = None if base_url is None else check_url("base_url", base_url).removesuffix("/")
+        self.required_scopes = list(check_scopes("required_scopes", required_scopes or ()))
+        self.resource_base_url = (
+            None if resource_base_url is None else check_url("resource_base_url", resource_base_url).removesuffix("/")
+        )
+        self.mcp_path: str | None = None
+        self._openings = 0
+
+    @abstractmethod
+    async def verify_token(self, token: str) -> AccessToken | None:
+        """Return what ``token`` grants, ``None`` when it is not valid here. Scopes are not checked.
+
+        Raises:
+            ServerUnavailable: it cannot be found out now.
+        """
+
+    @property
+    def scopes_supported(self) -> list[str]:
+        """Scopes advertised in the metadata document."""
+        return self.required_scopes
+
+    @property
+    def challenge_scopes(self) -> list[str]:
+        """Scopes that a challenge asks clients to request."""
+        return self.get_challenge_scopes()
+
+    def get_challenge_scopes(self, required_scopes: Sequence[str] | None = None) -> list[str]:
+        """Return the scopes for a challenge where ``required_scopes`` are needed, the provider's own by default."""
+        return advertised_scopes(self.required_scopes if required_scopes is None else required_scopes)
+
+    @property
+    def resource(self) -> str | None:
+        """The identifier of the protected resource (RFC 8707), once the path is known."""
+        return self._get_resource_url(self.mcp_path)
+
+    @property
+    def resource_metadata_url(self) -> str | None:
+        """Absolute URL of the metadata document, ``None`` when this provider serves none (RFC 9728 §3.1)."""
+        return None
+
+    def set_mcp_path(self, mcp_path: str | None) -> None:
+        """Tell the provider where the protected resource lies below ``base_url``; the audience follows from it.
+
+        Args:
+            mcp_path: ``None`` keeps what was set before; where nothing was, it means ``base_url`` itself, as ``/`` does.
+
+        Raises:
+            ConfigurationError: another path was set before, or the audience stays unknown.
+        """
+        path = None if mcp_path is None else check_path("mcp_path", mcp_path).rstrip("/" if mcp_path == "/" else "")
+        if self.mcp_path is None:
+            self.mcp_path = path or ""
+        elif path not in (None, self.mcp_path):
+            raise ConfigurationError(
+                f"mcp_path={mcp_path!r}, but this provider protects {self.mcp_path or '/'!r} already: make one for each"
+            )
+        self.bind_audience(self.resource)
+
+    def bind_audience(self, resource: str | None) -> None:
+        """Accept tokens issued for ``resource``. A verifier whose tokens have no audience has nothing to do.
+
+        Raises:
+            ConfigurationError: no audience is known, or another one is bound.
+        """
+
+    def get_routes(self, mcp_path: str | None = None) -> list[Any]:
+        """Return the routes that this provider answers itself, for the root of the host application.
+
+        They are Starlette's own where Starlette is loaded, else objects with ``path`` and ``app``.
+
+        Args:
+            mcp_path: where the protected resource lies below ``base_url``.
+
+        Raises:
+            ConfigurationError: see ``set_mcp_path``.
+        """
+        _interop.register_with_fastmcp(AuthProvider)
+        self.set_mcp_path(mcp_path)
+        return _interop.as_routes(self._routes())
+
+    def get_well_known_routes(self, mcp_path: str | None = None) -> list[Any]:
+        """Return those of ``get_routes`` that lie below ``/.well-known/``."""
+        return [route for route in self.get_routes(mcp_path) if route.path.startswith("/.well-known/")]
+
+    def get_middleware(self) -> list[Any]:
+        """Return this provider's middleware, as Starlette's ``middleware=`` takes it."""
+        _interop.register_with_fastmcp(AuthProvider)
+        return [_interop.as_middleware(MCPAuthMiddleware, provider=self)]
+
+    def _routes(self) -> list[Route]:
+        return []
+
+    def _get_resource_url(self, path: str | None = None) -> str | None:
+        # FastMCP's name; it calls this to find out whether there is a metadata document to advertise.
+        base = self.resource_base_url or self.base_url
+        return None if base is None else resource_url(base, path)
+
+    async def start(self) -> None:
+        """Get ready for requests. Called once however many middlewares share the provider."""
+
+    async def stop(self) -> None:
+        """Let go of connections."""
+
+    async def __aenter__(self) -> AuthProvider:
+        self._openings += 1
+        if self._openings == 1:
+            await self.start()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._openings -= 1
+        if self._openings == 0:
+            await self.stop()
+
+
+class TokenVerifier(AuthProvider):
+    """A provider that only verifies tokens and serves no metadata. Subclass it and write ``verify_token``."""
+
+
+class ReasoningVerifier(TokenVerifier):
+    """A verifier that knows why it refuses."""
+
+    @abstractmethod
+    async def verify(self, token: str) -> AccessToken:
+        """Return what ``token`` grants.
+
+        Raises:
+            InvalidToken: it is not valid here; ``reason`` says why.
+            ServerUnavailable: it cannot be found out now.
+        """
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        """Return what ``token`` grants, ``None`` when it is not valid here. Scopes are not checked.
+
+        The reason of a refusal goes to the middleware's record, or to the log when no middleware is asking.
+
+        Raises:
+            ServerUnavailable: it cannot be found out now.
+            ConfigurationError: no audience is known.
+        """
+        try:
+            return await self.verify(token)
+        except InvalidToken as refusal:
+            attempt = current.get()
+            if isinstance(attempt, Attempt):
+                attempt.reason = refusal.reason
+            else:
+                extra = {"reason": refusal.reason, "token_id": token_id(token)}
+                logger.info("Token %s refused: %s", extra["token_id"], refusal.reason, extra=extra)
+            return None
+
+
+class RemoteAuthProvider(AuthProvider):
+    """Protects a resource whose tokens come from authorization servers elsewhere, and says so (RFC 9728).
+
+    Args:
+        token_verifier: verifies their tokens.
+        authorization_servers: their issuer identifiers, exactly as their own metadata spells them.
+        base_url: public URL of this server, without the MCP path.
+        scopes_supported: scopes to advertise; by default the required ones.
+        resource_base_url: where the protected resource lives, if not at ``base_url``.
+        resource_name: for people.
+        resource_documentation: URL, for people.
+        challenge_scopes: scopes that clients shall request even though not every operation needs them.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or the verifier cannot know its audience.
+    """
+
+    def __init__(
+        self,
+        token_verifier: AuthProvider,
+        authorization_servers: Sequence[str],
+        base_url: str,
+        scopes_supported: Sequence[str] | None = None,
+        resource_base_url: str | None = None,
+        resource_name: str | None = None,
+        resource_documentation: str | None = None,
+        challenge_scopes: Sequence[str] | None = None,
+    ) -> None:
+        if not isinstance(token_verifier, AuthProvider):
+            raise ConfigurationError(
+                f"token_verifier={token_verifier!r} must be a TokenVerifier, such as JWTVerifier(…)"
+            )
+        check_url("base_url", base_url)
+        super().__init__(base_url, token_verifier.required_scopes, resource_base_url)
+        if isinstance(authorization_servers, str) or not authorization_servers:
+            raise ConfigurationError(
+                "authorization_servers must be a list of at least one issuer, like ['https://idp.example']"
+            )
+        self.token_verifier = token_verifier
+        self.authorization_servers = [check_url("authorization_servers", each) for each in authorization_servers]
+        self.resource_name = resource_name
+        self.resource_documentation = resource_documentation
+        self.issuers, self.accepts_opaque = token_verifier.issuers, token_verifier.accepts_opaque
+        self._scopes_supported = list(check_scopes("scopes_supported", scopes_supported or self.required_scopes))
+        self._challenge_scopes = check_scopes("challenge_scopes", challenge_scopes or ())
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        """Return what the verifier says of ``token``."""
+        return await self.token_verifier.verify_token(token)
+
+    @property
+    def scopes_supported(self) -> list[str]:
+        """Scopes advertised in the metadata document."""
+        return self._scopes_supported
+
+    def get_challenge_scopes(self, required_scopes: Sequence[str] | None = None) -> list[str]:
+        """Return ``challenge_scopes``, then what is required."""
+        required = self.required_scopes if required_scopes is None else required_scopes
+        return advertised_scopes(self._challenge_scopes, required)
+
+    @property
+    def resource_metadata_url(self) -> str | None:
+        """Absolute URL of the metadata document (RFC 9728 §3.1)."""
+        return well_known_url(WELL_KNOWN_RESOURCE, self.resource or "")
+
+    def bind_audience(self, resource: str | None) -> None:
+        """Pass the resource on to the verifier."""
+        self.token_verifier.bind_audience(resource)
+
+    def _routes(self) -> list[Route]:
+        resource = self.resource or ""
+        document = PublicDocument(
+            format_document(
+                protected_resource_metadata(
+                    resource=resource,
+                    authorization_servers=self.authorization_servers,
+                    scopes_supported=self._scopes_supported,
+                    resource_name=self.resource_name,
+                    resource_documentation=self.resource_documentation,
+                )
+            )
+        )
+        path = well_known_path(WELL_KNOWN_RESOURCE, resource)
+        # Clients that add or drop a trailing slash find the same document (RFC 9728 §3.1 inserts the path as it is).
+        other = path.removesuffix("/") if path.endswith("/") else path + "/"
+        return [Route(path, document), Route(other, document)]
+
+    async def start(self) -> None:
+        """Open the verifier."""
+        await self.token_verifier.__aenter__()
+
+    async def stop(self) -> None:
+        """Close the verifier."""
+        await self.token_verifier.__aexit__(None, None, None)
+
+
+class StaticTokenVerifier(ReasoningVerifier):
+    """Accepts a fixed list of tokens. For development and tests only: the tokens stand in the source and never change.
+
+    Args:
+        tokens: token → its facts: ``client_id`` (required), ``scopes``, ``expires_at``, ``subject`` or ``sub``, any claims.
+        required_scopes: scopes that every request needs.
+        base_url: public URL of this server.
+        clock: for tests.
+
+    Raises:
+        ConfigurationError: a token without client_id, or with scopes that are none.
+    """
+
+    def __init__(
+        self,
+        tokens: Mapping[str, Mapping[str, Any]],
+        required_scopes: Sequence[str] | None = None,
+        base_url: str | None = None,
+        clock: Clock = time,
+    ) -> None:
+        super().__init__(base_url, required_scopes)
+        self._clock = clock
+        self._tokens = [(token_digest(token), _static_token(facts)) for token, facts in tokens.items()]
+
+    async def verify(self, token: str) -> AccessToken:
+        """Return what ``token`` grants.
+
+        Raises:
+            InvalidToken: it is not in the list, or has expired.
+        """
+        digest, found = token_digest(token), None
+        for known, verified in self._tokens:  # all of them, so that time tells nothing
+            if hmac.compare_digest(known, digest):
+                found = verified
+        if found is None:
+            raise InvalidToken("unknown_token")
+        if found.expires_at is not None and self._clock.time() >= found.expires_at:
+            raise InvalidToken("expired")
+        return access_token(token, found._replace(resource=self.resource))
+
+
+def _static_token(facts: Mapping[str, Any]) -> VerifiedToken:
+    client_id = facts.get("client_id")
+    if not isinstance(client_id, str) or not client_id:
+        raise ConfigurationError("tokens: every token needs a client_id, like {'dev-token': {'client_id': 'me'}}")
+    return VerifiedToken(
+        client_id=client_id,
+        scopes=check_scopes("tokens: scopes", facts.get("scopes", ())),
+        expires_at=facts.get("expires_at"),
+        resource=None,
+        subject=facts.get("subject", facts.get("sub")),
+        payload=format_document(dict(facts)),
+    )

@@ -1,0 +1,348 @@
+"""What a token must say about itself: iss, aud, exp, nbf, iat, sub, cnf, and who may do what. Pure.
+
+RFC 7519 §4.1; RFC 9068 §2.2 and §4; RFC 8725 §3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ._json import decode_base64url, parse_json_object
+from ._urls import check_url, resource_spellings
+from .errors import ConfigurationError, InvalidToken, InvalidTokenReason
+from .headers import MAX_TOKEN_BYTES, is_scope_token
+from .tokens import VerifiedToken
+from .types import JSONObject
+
+ANY_AUDIENCE: Final = "*any audience*"
+"""Switches the audience check off. Any token of the issuer is then accepted, also those made for other services."""
+
+MIN_TOLERANCE_SECONDS = 60
+MAX_LEEWAY_SECONDS = 300
+MAX_AUDIENCES = 64
+MAX_EXPIRY = 253_402_300_799  # the end of the year 9999: no date can be formatted beyond it
+
+_CLIENT_CLAIMS = ("client_id", "azp", "appid", "cid", "sub")
+_SCOPE_CLAIMS = ("scope", "scp")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRules:
+    """How to read claims that issuers spell differently.
+
+    Args:
+        require_at_jwt: insist on RFC 9068: ``typ`` ``at+jwt`` and a ``sub``.
+        scope_claim: a claim that holds the scopes and wins over ``scope`` and ``scp``; a string or a list.
+        client_id_claim: a claim that names the client, instead of ``client_id``, ``azp``, ``appid``, ``cid`` and ``sub``.
+        map_scopes: called with the claims of a verified token; returns scopes to add, from roles or groups for example.
+            It runs on the event loop, once per token, so it must neither block nor have effects.
+        scope_hierarchy: which scopes a scope implies, ``{"mcp:admin": ["mcp:read", "mcp:write"]}``; applied transitively.
+        max_lifetime_seconds: refuse tokens that live longer, counted from ``iat`` (from now where there is none).
+
+    Raises:
+        ConfigurationError: a value is of the wrong kind.
+    """
+
+    require_at_jwt: bool = False
+    scope_claim: str | None = None
+    client_id_claim: str | None = None
+    map_scopes: Callable[[JSONObject], Iterable[str]] | None = None
+    scope_hierarchy: Mapping[str, Sequence[str]] | None = None
+    max_lifetime_seconds: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_lifetime_seconds is not None:
+            check_seconds("max_lifetime_seconds", self.max_lifetime_seconds, minimum=1)
+        if self.map_scopes is not None and not callable(self.map_scopes):
+            raise ConfigurationError("map_scopes must be a function from claims to scopes")
+        for name, implied in (self.scope_hierarchy or {}).items():
+            check_scopes("scope_hierarchy", (name,))
+            check_scopes("scope_hierarchy", implied)
+
+
+def check_seconds(setting: str, value: object, *, minimum: float = 0, maximum: float = math.inf) -> float:
+    """Return ``value`` when it is a plain number of seconds within the bounds.
+
+    Raises:
+        ConfigurationError: another type, NaN, infinite, or out of bounds.
+    """
+    if type(value) not in (int, float) or not math.isfinite(value) or not minimum <= value <= maximum:  # type: ignore[arg-type, operator]
+        bounds = f"between {minimum:g} and {maximum:g}" if maximum < math.inf else f"of at least {minimum:g}"
+        raise ConfigurationError(f"{setting}={value!r} must be a number of seconds {bounds}")
+    return value  # type: ignore[return-value]  # narrowed by type() above, which bool does not pass
+
+
+def check_count(setting: str, value: object) -> int:
+    """Return ``value`` when it is a whole number, zero included.
+
+    Raises:
+        ConfigurationError: another type, or negative.
+    """
+    if type(value) is not int or value < 0:
+        raise ConfigurationError(f"{setting}={value!r} must be a whole number, 0 or more")
+    return value
+
+
+def check_scopes(setting: str, value: object) -> tuple[str, ...]:
+    """Return the scopes as a tuple.
+
+    Raises:
+        ConfigurationError: a bare string, or a member that is no scope-token (RFC 6749 §3.3).
+    """
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ConfigurationError(f"{setting}={value!r} must be a list of scopes, like {setting}=['mcp:read']")
+    scopes = tuple(value)
+    for scope in scopes:
+        if not isinstance(scope, str) or not is_scope_token(scope):
+            raise ConfigurationError(
+                f"{setting} has the member {scope!r}, which is not one scope: no spaces, quotes or backslashes, ASCII only"
+            )
+    return scopes
+
+
+def check_issuers(issuer: object) -> tuple[str, ...]:
+    """Return the configured issuers as a tuple.
+
+    Raises:
+        ConfigurationError: not strings, named twice, or an http URL that is not loopback.
+    """
+    if issuer is None:
+        return ()
+    issuers = (issuer,) if isinstance(issuer, str) else tuple(issuer) if isinstance(issuer, list | tuple) else (None,)
+    for each in issuers:
+        if not isinstance(each, str) or not each or not each.isprintable():
+            raise ConfigurationError(f"issuer={issuer!r} must be a string, or a list of strings, none of them empty")
+        if "://" in each:
+            check_url("issuer", each)
+    if not issuers or len(set(issuers)) != len(issuers):
+        raise ConfigurationError(f"issuer={issuer!r} must name at least one issuer, and each only once")
+    return issuers
+
+
+def expand_hierarchy(hierarchy: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...]]:
+    """Return for every scope all that it implies, itself left out, transitively."""
+    expanded: dict[str, tuple[str, ...]] = {}
+    for name in hierarchy or {}:
+        found: dict[str, None] = {}
+        queue = [name]
+        while queue:
+            for implied in (hierarchy or {}).get(queue.pop(), ()):
+                if implied not in found and implied != name:
+                    found[implied] = None
+                    queue.append(implied)
+        expanded[name] = tuple(found)
+    return expanded
+
+
+class ClaimChecks:
+    """The checks of one verifier, everything that can be decided beforehand decided.
+
+    Args:
+        issuers: accepted ``iss`` values; none skip the check.
+        audience: accepted ``aud`` values; ``None`` waits for ``bind_audience``.
+        leeway_seconds: how long after ``exp`` a token is still accepted, at most 300.
+        rules: how to read scopes and client.
+
+    Raises:
+        ConfigurationError: the audience or the leeway cannot be meant.
+    """
+
+    def __init__(
+        self, *, issuers: Sequence[str], audience: str | Sequence[str] | None, leeway_seconds: float, rules: ClaimRules
+    ) -> None:
+        self.issuers = frozenset(issuers)
+        self._audiences = _explicit_audiences(audience)
+        self._bound: str | None = None
+        self.leeway = check_seconds("leeway_seconds", leeway_seconds, maximum=MAX_LEEWAY_SECONDS)
+        self.tolerance = max(self.leeway, MIN_TOLERANCE_SECONDS)
+        self.rules = rules
+        self.client_claims = (rules.client_id_claim,) if rules.client_id_claim else _CLIENT_CLAIMS
+        self.scope_claims = (rules.scope_claim, *_SCOPE_CLAIMS) if rules.scope_claim else _SCOPE_CLAIMS
+        self.implied = expand_hierarchy(rules.scope_hierarchy)
+
+    def bind_audience(self, resource: str | None) -> None:
+        """Make the resource URL the accepted audience, unless the configuration named one.
+
+        Args:
+            resource: ``None`` only asks whether there is an audience.
+
+        Raises:
+            ConfigurationError: there is none, or another resource has been bound before.
+        """
+        if self._audiences is not None and self._bound is None:
+            return
+        if resource is None:
+            raise _unknown_audience()
+        if self._bound not in (None, resource):
+            raise ConfigurationError(
+                f"one verifier cannot protect two resources, {self._bound!r} and {resource!r}: "
+                "make a verifier for each, or name both in audience=[…]"
+            )
+        self._bound = resource
+        self._audiences = dict.fromkeys(resource_spellings(resource), resource)
+
+    def read_jwt(self, claims: JSONObject, payload: bytes, now: float) -> VerifiedToken:
+        """Return the facts of a JWT whose signature has been verified.
+
+        Args:
+            claims: the parsed payload.
+            payload: the same as bytes.
+            now: epoch seconds.
+
+        Raises:
+            InvalidToken: a check failed.
+        """
+        if "exp" not in claims:
+            raise InvalidToken("missing_exp")
+        if self.issuers and "iss" not in claims:
+            raise InvalidToken("missing_iss")
+        if self.rules.require_at_jwt and "sub" not in claims:
+            raise InvalidToken("subject")  # RFC 9068 §2.2
+        return self.read(claims, payload, now)
+
+    def read(self, claims: JSONObject, payload: bytes, now: float) -> VerifiedToken:
+        """Return the facts of a token, JWT or introspected: what is there must be right.
+
+        Raises:
+            InvalidToken: a check failed.
+        """
+        expires_at = self._check_times(claims, now)
+        if self.issuers and "iss" in claims:
+            issuer = claims["iss"]
+            if type(issuer) is not str or issuer not in self.issuers:
+                raise InvalidToken("issuer")
+        if "cnf" in claims:
+            # A bound token sent as Bearer is a stolen or a downgraded one (RFC 9449 §7.2, RFC 8705 §3).
+            raise InvalidToken("bound")
+        if "jti" in claims and type(claims["jti"]) is not str:
+            raise InvalidToken("jti")
+        return VerifiedToken(
+            client_id=self._client_id(claims),
+            scopes=self._scopes(claims),
+            expires_at=expires_at,
+            resource=self._resource(claims),
+            subject=_text(claims["sub"], "subject") if "sub" in claims else None,
+            payload=payload,
+        )
+
+    def _check_times(self, claims: JSONObject, now: float) -> int | None:
+        expires_at = None
+        if "exp" in claims:
+            exp = claims["exp"]
+            # type(), not isinstance(): True is an int, and a string of digits is no NumericDate (RFC 7519 §2).
+            if type(exp) not in _NUMERIC or exp > MAX_EXPIRY:
+                raise InvalidToken("invalid_exp")
+            if now >= exp + self.leeway:
+                raise InvalidToken("expired")
+            expires_at = int(exp)
+            longest = self.rules.max_lifetime_seconds
+            if longest is not None:
+                iat = claims.get("iat", now)
+                if type(iat) in _NUMERIC and exp - iat > longest:
+                    raise InvalidToken("lifetime")
+        if "nbf" in claims:
+            nbf = claims["nbf"]
+            if type(nbf) not in _NUMERIC:
+                raise InvalidToken("invalid_nbf")
+            if nbf > now + self.tolerance:
+                raise InvalidToken("not_yet_valid")
+        if "iat" in claims:
+            iat = claims["iat"]
+            if type(iat) not in _NUMERIC:
+                raise InvalidToken("invalid_iat")
+            if iat > now + self.tolerance:
+                raise InvalidToken("issued_in_future")
+        return expires_at
+
+    def _resource(self, claims: JSONObject) -> str | None:
+        audiences = self._audiences
+        if audiences is None:
+            raise _unknown_audience()
+        if ANY_AUDIENCE in audiences:
+            return None
+        if "aud" not in claims:
+            raise InvalidToken("missing_aud")
+        aud: Any = claims["aud"]
+        if type(aud) is str:
+            if aud in audiences:
+                return audiences[aud]
+        elif type(aud) is list and len(aud) <= MAX_AUDIENCES and all(type(member) is str for member in aud):
+            for member in aud:
+                if member in audiences:
+                    return audiences[member]
+        raise InvalidToken("audience")
+
+    def _client_id(self, claims: JSONObject) -> str:
+        for name in self.client_claims:
+            if name in claims:
+                return _text(claims[name], "subject" if name == "sub" else "client_id")
+        raise InvalidToken("client_id")
+
+    def _scopes(self, claims: JSONObject) -> tuple[str, ...]:
+        found: dict[str, None] = {}
+        for name in self.scope_claims:
+            if name in claims:
+                found = dict.fromkeys(_scope_list(claims[name]))
+                break
+        if self.rules.map_scopes is not None:
+            found.update(dict.fromkeys(self.rules.map_scopes(claims)))
+        if self.implied:
+            for name in tuple(found):
+                found.update(dict.fromkeys(self.implied.get(name, ())))
+        return tuple(found)
+
+
+_NUMERIC = frozenset((int, float))
+
+
+def _unknown_audience() -> ConfigurationError:
+    return ConfigurationError(
+        "the audience is not known: give the provider or verifier a base_url (the resource URL is the audience then), or "
+        "write audience='…' as the issuer puts it into aud, or switch the check off with audience=ANY_AUDIENCE"
+    )
+
+
+def _explicit_audiences(audience: str | Sequence[str] | None) -> Mapping[str, str] | None:
+    if audience is None:
+        return None
+    names = (audience,) if isinstance(audience, str) else tuple(audience)
+    for name in names:
+        if not isinstance(name, str) or not name or not name.isprintable():
+            raise ConfigurationError(
+                f"audience={audience!r} must be a string, or a list of strings, none of them empty"
+            )
+        if "*" in name and name != ANY_AUDIENCE:
+            raise ConfigurationError(
+                f"audience={audience!r} has a wildcard, and aud is compared exactly: name each one"
+            )
+    if not names or (ANY_AUDIENCE in names and len(names) > 1):
+        raise ConfigurationError(f"audience={audience!r} must name at least one audience, or be ANY_AUDIENCE alone")
+    return {name: name for name in names}
+
+
+def _text(value: object, reason: InvalidTokenReason) -> str:
+    if type(value) is not str or not value or not value.isprintable():
+        raise InvalidToken(reason)
+    return value
+
+
+def _scope_list(value: Any) -> list[str]:
+    if type(value) is str:
+        return [scope for scope in value.split(" ") if scope]  # U+0020 only (RFC 6749 §3.3)
+    if type(value) is list and all(type(member) is str for member in value):
+        return value  # pyright: ignore[reportUnknownVariableType]  # every member was looked at
+    raise InvalidToken("scope")
+
+
+def peek_issuer(token: str) -> str | None:
+    """Return the ``iss`` that a JWT claims, unverified; ``None`` when it is no JWT or claims none."""
+    if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2:
+        return None
+    try:
+        issuer = parse_json_object(decode_base64url(token.split(".")[1].encode("ascii"))).get("iss")
+    except ValueError:
+        return None
+    return issuer if type(issuer) is str else None

@@ -1,0 +1,182 @@
+"""IntrospectionTokenVerifier: opaque tokens, verified by asking their issuer (RFC 7662)."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
+from urllib.parse import quote_plus
+
+from ._cache import LRUCache, token_digest
+from ._http import FetchFailed, HTTPFetcher
+from ._json import parse_json_object
+from ._urls import check_url
+from .auth import ReasoningVerifier
+from .claims import ClaimChecks, ClaimRules, check_issuers, check_seconds
+from .errors import ConfigurationError, InvalidToken, InvalidTokenReason, ServerUnavailable
+from .headers import MAX_TOKEN_BYTES
+from .tokens import AccessToken, VerifiedToken, access_token
+from .types import Clock, JSONObject
+
+if TYPE_CHECKING:
+    import httpx
+
+logger = logging.getLogger(__name__)
+
+MAX_RESPONSE_BYTES = 64 * 1024
+MAX_CACHE_SIZE = 10_000
+TIMEOUT_SECONDS = 5.0
+NEGATIVE_TTL_SECONDS = 5.0  # short: an issuer may not know a token yet that it has just handed out
+RETRY_AFTER_SECONDS = 2.0
+
+ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "bearer"]
+
+
+class _CacheEntry(NamedTuple):
+    until: float  # monotonic
+    expires_at: int | None  # wall clock
+    result: VerifiedToken | InvalidTokenReason
+
+
+class IntrospectionTokenVerifier(ReasoningVerifier):
+    """Verifies tokens by asking the issuer's introspection endpoint, and remembers the answer for a short time.
+
+    Args:
+        introspection_url: the endpoint.
+        client_id: who we are there; not used with ``bearer``.
+        client_secret: our secret there, or with ``bearer`` the token that opens the endpoint.
+        client_auth_method: how we authenticate there.
+        audience: accepted ``aud``; ``None`` is bound to the resource URL by the provider or middleware, ``ANY_AUDIENCE`` switches the check off (many servers send no ``aud``).
+        issuer: accepted ``iss``; in a ``MultiAuth``, JWTs of these issuers come here as well.
+        required_scopes: scopes that every request needs; the middleware checks them.
+        base_url: public URL of this server, if used without a ``RemoteAuthProvider``.
+        cache_ttl_seconds: how long a positive answer is used, at most until ``exp``; a revoked token works so much longer. 0 asks every time.
+        claims: how to read scopes, client and the rest.
+        http_client: an ``httpx.AsyncClient`` to use; it is never closed.
+        clock: for tests.
+
+    Raises:
+        ConfigurationError: a setting is missing or wrong.
+
+    RFC 7662 §2 and §4.
+    """
+
+    def __init__(
+        self,
+        *,
+        introspection_url: str,
+        client_id: str | None = None,
+        client_secret: str,
+        client_auth_method: ClientAuthMethod = "client_secret_basic",
+        audience: str | Sequence[str] | None = None,
+        issuer: str | Sequence[str] | None = None,
+        required_scopes: Sequence[str] | None = None,
+        base_url: str | None = None,
+        cache_ttl_seconds: float = 60,
+        claims: ClaimRules | None = None,
+        http_client: httpx.AsyncClient | None = None,
+        clock: Clock = time,
+    ) -> None:
+        super().__init__(base_url=base_url, required_scopes=required_scopes)
+        self.issuers = check_issuers(issuer)
+        self._url = check_url("introspection_url", introspection_url, query=True)
+        self._headers, self._form = _client_authentication(client_auth_method, client_id, client_secret)
+        self._checks = ClaimChecks(
+            issuers=self.issuers, audience=audience, leeway_seconds=0, rules=claims or ClaimRules()
+        )
+        self._ttl = check_seconds("cache_ttl_seconds", cache_ttl_seconds, maximum=3600)
+        self._answers: LRUCache[_CacheEntry] = LRUCache(MAX_CACHE_SIZE)
+        self._fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=http_client)
+        self._clock = clock
+        self._down = False
+
+    def bind_audience(self, resource: str | None) -> None:
+        """Accept tokens for ``resource``, unless ``audience`` was given."""
+        self._checks.bind_audience(resource)
+
+    async def start(self) -> None:
+        """Pool connections."""
+        await self._fetcher.open()
+
+    async def stop(self) -> None:
+        """Close the pool."""
+        await self._fetcher.aclose()
+
+    async def verify(self, token: str) -> AccessToken:
+        """Return what ``token`` grants.
+
+        Raises:
+            InvalidToken: the issuer says that it is not active, or its answer fails a check.
+            ServerUnavailable: the issuer cannot be asked, or its answer makes no sense.
+        """
+        if len(token) > MAX_TOKEN_BYTES:
+            raise InvalidToken("too_long")
+        digest = token_digest(token)
+        entry = self._answers.get(digest)
+        now = self._clock.time()
+        if entry is None or self._clock.monotonic() >= entry.until:
+            entry = await self._ask_and_judge(token, now)
+            self._answers.put(digest, entry)
+        if entry.expires_at is not None and now >= entry.expires_at:
+            raise InvalidToken("expired")
+        if isinstance(entry.result, str):
+            raise InvalidToken(entry.result)
+        return access_token(token, entry.result)
+
+    async def _ask_and_judge(self, token: str, now: float) -> _CacheEntry:
+        answer, body = await self._ask(token)
+        until = self._clock.monotonic()
+        try:
+            if answer.get("active") is not True:  # RFC 7662 §2.2: a boolean, and nothing else counts
+                raise InvalidToken("inactive")
+            kind = answer.get("token_type", "Bearer")
+            if type(kind) is not str or kind.lower() not in ("bearer", "access_token"):
+                raise InvalidToken("bound" if kind == "DPoP" else "type")
+            verified = self._checks.read(answer, body, now)
+        except InvalidToken as refusal:
+            return _CacheEntry(until + min(NEGATIVE_TTL_SECONDS, self._ttl), None, refusal.reason)
+        return _CacheEntry(until + self._ttl, verified.expires_at, verified)
+
+    async def _ask(self, token: str) -> tuple[JSONObject, bytes]:
+        form = {"token": token, "token_type_hint": "access_token", **self._form}
+        try:
+            response = await self._fetcher.fetch(
+                self._url, max_bytes=MAX_RESPONSE_BYTES, headers=self._headers, form=form
+            )
+            if response.status != 200:
+                hint = ": check client_id and client_secret" if response.status in (400, 401, 403) else ""
+                raise FetchFailed(f"HTTP {response.status}{hint}")
+            answer = parse_json_object(response.body)
+        except (FetchFailed, ValueError) as error:
+            if not self._down:  # one line for each change of state
+                logger.warning("Introspection at %s failed: %s. Tokens are answered with 503", self._url, error)
+            self._down = True
+            raise ServerUnavailable(RETRY_AFTER_SECONDS) from None
+        if self._down:
+            logger.info("Introspection at %s is back", self._url)
+        self._down = False
+        return answer, response.body
+
+
+def _client_authentication(
+    method: object, client_id: str | None, client_secret: object
+) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the headers and form fields that authenticate us (RFC 6749 §2.3.1, RFC 7662 §2.1)."""
+    if not isinstance(client_secret, str) or not client_secret.isprintable() or not client_secret:
+        raise ConfigurationError(
+            "client_secret must be a string that is not empty: the endpoint answers only to clients it knows"
+        )
+    if method == "bearer":
+        return {"authorization": f"Bearer {client_secret}"}, {}
+    if not isinstance(client_id, str) or not client_id:
+        raise ConfigurationError("client_id must be given, unless client_auth_method='bearer'")
+    if method == "client_secret_basic":
+        pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
+        return {"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}, {}
+    if method == "client_secret_post":
+        return {}, {"client_id": client_id, "client_secret": client_secret}
+    raise ConfigurationError(
+        f"client_auth_method={method!r} must be 'client_secret_basic', 'client_secret_post' or 'bearer'"
+    )

@@ -1,0 +1,377 @@
+"""Where verification keys come from: fixed ones, or a remote key set that survives its provider's bad days.
+
+RFC 7517 §5; caching as in RFC 9111, within bounds of our own.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ._cache import SingleFlight
+from ._http import FetchFailed, HTTPFetcher
+from ._jose import UnusableKey, VerifyingKey, keys_from_jwk
+from ._json import parse_json_object
+from .claims import check_seconds
+from .errors import InvalidToken, ServerUnavailable
+from .types import Clock
+
+if TYPE_CHECKING:
+    import httpx
+
+logger = logging.getLogger(__name__)
+
+MAX_BYTES = 256 * 1024
+MAX_KEYS = 64
+REFRESH_AHEAD = 0.8  # of the lifetime: from then on a request starts the refresh and goes on with the old keys
+COLD_COOLDOWN_SECONDS = 1.0  # without any keys every request fails, so attempts are worth more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JWKSOptions:
+    """How a remote key set is cached and fetched.
+
+    Args:
+        ttl_seconds: lifetime of a key set whose answer has no Cache-Control max-age.
+        min_ttl_seconds: a shorter max-age is raised to this.
+        max_ttl_seconds: a longer max-age is lowered to this.
+        cooldown_seconds: at least so long between two attempts, failed ones included.
+        stale_seconds: how long after its lifetime a key set is used while the provider does not answer.
+        timeout_seconds: for one whole fetch.
+        http_client: an ``httpx.AsyncClient`` to use instead of our own; it is never closed.
+
+    Raises:
+        ConfigurationError: a number out of bounds.
+    """
+
+    ttl_seconds: float = 3600
+    min_ttl_seconds: float = 60
+    max_ttl_seconds: float = 86_400
+    cooldown_seconds: float = 5
+    stale_seconds: float = 86_400
+    timeout_seconds: float = 5
+    http_client: httpx.AsyncClient | None = None
+
+    def __post_init__(self) -> None:
+        check_seconds("min_ttl_seconds", self.min_ttl_seconds, minimum=1)
+        check_seconds("max_ttl_seconds", self.max_ttl_seconds, minimum=self.min_ttl_seconds)
+        check_seconds("ttl_seconds", self.ttl_seconds, minimum=self.min_ttl_seconds, maximum=self.max_ttl_seconds)
+        check_seconds("cooldown_seconds", self.cooldown_seconds, minimum=0.1, maximum=300)
+        check_seconds("stale_seconds", self.stale_seconds)
+        check_seconds("timeout_seconds", self.timeout_seconds, minimum=0.1, maximum=60)
+
+
+class KeySet:
+    """Keys by key id and algorithm. Immutable: a refresh makes a new one.
+
+    A key id that two different keys claim belongs to neither.
+    """
+
+    __slots__ = ("_by_algorithm", "_by_id", "_unnamed")
+
+    def __init__(self, keys: Iterable[VerifyingKey], *, ambiguous: Iterable[str] = ()) -> None:
+        refused = frozenset(ambiguous)
+        self._by_id: dict[tuple[str, str], tuple[VerifyingKey]] = {}
+        self._by_algorithm: dict[str, tuple[VerifyingKey, ...]] = {}
+        self._unnamed: dict[str, tuple[VerifyingKey, ...]] = {}
+        for key in keys:
+            if key.key_id in refused:
+                continue
+            self._by_algorithm[key.algorithm] = (*self._by_algorithm.get(key.algorithm, ()), key)
+            if key.key_id is None:
+                self._unnamed[key.algorithm] = (*self._unnamed.get(key.algorithm, ()), key)
+            else:
+                self._by_id[key.key_id, key.algorithm] = (key,)
+
+    def find(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
+        """Return the key that a token's header names, or nothing; without a key id the only one that fits.
+
+        Raises:
+            InvalidToken: no key id, and several keys fit (RFC 7515 §4.1.4).
+        """
+        if key_id is not None:
+            return self._by_id.get((key_id, algorithm), ())
+        fitting = self._by_algorithm.get(algorithm, ())
+        if len(fitting) > 1:
+            raise InvalidToken("ambiguous_key")
+        return fitting
+
+    def unnamed(self, algorithm: str) -> tuple[VerifyingKey, ...]:
+        """Return the keys that have no key id."""
+        return self._unnamed.get(algorithm, ())
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_algorithm.values()))
+
+
+class KeySource(Protocol):
+    """What a verifier needs to know of its keys."""
+
+    keys: KeySet | None
+    settled_until: float  # monotonic seconds: until then nothing that was verified with `keys` needs another look
+
+    async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
+        """Return the keys to try, at least one.
+
+        Raises:
+            InvalidToken: there is no such key.
+            ServerUnavailable: there might be, but the key set cannot be had.
+        """
+        ...
+
+    async def open(self) -> None:
+        """Get ready for requests; never fails."""
+        ...
+
+    async def aclose(self) -> None:
+        """Let go of connections and tasks."""
+        ...
+
+
+class StaticKeys:
+    """Keys from the configuration. A PEM has no key id, so whatever id a token names, it may be meant."""
+
+    def __init__(self, keys: KeySet) -> None:
+        self.keys: KeySet | None = keys
+        self._keys = keys
+        self.settled_until = math.inf
+
+    async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
+        """Return the key with that id, else every key that has none."""
+        found = (
+            (key_id is not None and self._keys.find(key_id, algorithm))
+            or self._keys.unnamed(algorithm)
+            or (self._keys.find(None, algorithm) if key_id is None else ())
+        )
+        if not found:
+            raise InvalidToken("unknown_key")
+        return found
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    async def aclose(self) -> None:
+        """Nothing to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class JWKSState:
+    """What a key set looks like at one moment."""
+
+    jwks_uri: str | None
+    keys: int
+    fetches: int
+    age_seconds: float | None
+    last_error: str | None
+
+
+class RemoteJWKS:
+    """A key set behind a URL, fetched when it is first needed and cached.
+
+    One fetch at a time, whoever asks; old keys while a new set is on its way; old keys while the provider is down.
+
+    Args:
+        jwks_uri: the URL, or a function that finds it out (raising ``FetchFailed``) and is asked again after a failure.
+        algorithms: the algorithms to make keys for.
+        options: lifetimes and limits.
+        clock: for lifetimes; wall-clock jumps do not matter.
+        fetcher: the HTTP side.
+    """
+
+    def __init__(
+        self,
+        jwks_uri: str | Callable[[], Awaitable[str]],
+        *,
+        algorithms: Iterable[str],
+        options: JWKSOptions | None = None,
+        clock: Clock = time,
+        fetcher: HTTPFetcher | None = None,
+    ) -> None:
+        self.keys: KeySet | None = None
+        self.settled_until = -math.inf
+        self._options = options or JWKSOptions()
+        self._locate = jwks_uri
+        self._uri = jwks_uri if isinstance(jwks_uri, str) else None
+        self._algorithms = tuple(algorithms)
+        self._clock = clock
+        self._fetcher = fetcher or HTTPFetcher(
+            timeout_seconds=self._options.timeout_seconds, client=self._options.http_client
+        )
+        self._refresh = SingleFlight(self._fetch_and_remember)
+        self._etag: str | None = None
+        self._fetches = 0
+        self._fetched_at = -math.inf
+        self._expires_at = -math.inf
+        self._attempted_at = -math.inf
+        self._error: str | None = None
+        self._skipped: list[str] = []
+
+    @property
+    def state(self) -> JWKSState:
+        """The state at this moment, for health pages and tests."""
+        return JWKSState(
+            jwks_uri=self._uri,
+            keys=len(self.keys or ()),
+            fetches=self._fetches,
+            age_seconds=None if self.keys is None else self._clock.monotonic() - self._fetched_at,
+            last_error=self._error,
+        )
+
+    async def open(self) -> None:
+        """Pool connections and fetch the key set; a provider that is down stops nobody from starting."""
+        await self._fetcher.open()
+        await self._refresh()
+
+    async def aclose(self) -> None:
+        """Stop a fetch under way and close the pool."""
+        await self._refresh.aclose()
+        await self._fetcher.aclose()
+
+    async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
+        """Return the one key that the token names.
+
+        Raises:
+            InvalidToken: the key set, which is no older than the cooldown or could just be fetched, has no such key.
+            ServerUnavailable: the key set cannot be had, or is too old to be trusted.
+        """
+        now = self._clock.monotonic()
+        if now >= self.settled_until:
+            await self._renew(now)
+        if self.keys is None or now >= self._expires_at + self._options.stale_seconds:
+            raise self._unavailable(now)
+        found = self.keys.find(key_id, algorithm)
+        if not found and key_id is not None and (self._refresh.running or self._may_fetch(now)):
+            await self._refresh()
+            found = self.keys.find(key_id, algorithm)
+        if found:
+            return found
+        if self._error is not None:
+            raise self._unavailable(now)  # the key may be a new one
+        raise InvalidToken("unknown_key")
+
+    async def _renew(self, now: float) -> None:
+        if not (self._refresh.running or self._may_fetch(now)):
+            return
+        # Once a fetch has failed nobody waits for the next one as long as there are keys.
+        usable = self.keys is not None and (now < self._expires_at or self._error is not None)
+        if usable and now < self._expires_at + self._options.stale_seconds:
+            self._refresh.start()
+        else:
+            await self._refresh()
+
+    def _cooldown(self) -> float:
+        if self.keys is None:
+            return min(COLD_COOLDOWN_SECONDS, self._options.cooldown_seconds)
+        return self._options.cooldown_seconds
+
+    def _may_fetch(self, now: float) -> bool:
+        return now >= self._attempted_at + self._cooldown()
+
+    def _unavailable(self, now: float) -> ServerUnavailable:
+        return ServerUnavailable(max(1.0, self._attempted_at + self._cooldown() - now))
+
+    async def _fetch_and_remember(self) -> None:
+        try:
+            await self._fetch()
+        except FetchFailed as error:
+            self._failed(str(error))
+        self._attempted_at = self._clock.monotonic()
+
+    async def _fetch(self) -> None:
+        if not isinstance(self._locate, str) and (self._uri is None or self._error is not None):
+            located = await self._locate()
+            if located != self._uri:
+                self._uri, self._etag = located, None
+        self._fetches += 1
+        headers = {"accept": "application/jwk-set+json, application/json"}
+        if self._etag is not None and self.keys is not None:
+            headers["if-none-match"] = self._etag
+        response = await self._fetcher.fetch(self._uri or "", max_bytes=MAX_BYTES, headers=headers)
+        if response.status == 200:
+            self.keys = self._parse(response.body)
+            self._etag = response.headers.get("etag")
+        elif response.status != 304 or "if-none-match" not in headers:
+            raise FetchFailed(f"HTTP {response.status}")
+        self._succeeded(response.headers)
+
+    def _parse(self, body: bytes) -> KeySet:
+        try:
+            keys, skipped = key_set_from(parse_json_object(body, max_bytes=MAX_BYTES), self._algorithms)
+        except ValueError as error:
+            raise FetchFailed(f"it is not JSON: {error}") from None
+        except UnusableKey as error:
+            raise FetchFailed(str(error)) from None
+        if skipped != self._skipped:  # not at every refresh: strangers can trigger those
+            for why in skipped:
+                logger.warning("Key set %s: %s", self._uri, why)
+        self._skipped = skipped
+        if not len(keys):
+            raise FetchFailed("it holds no key that can verify a token here")
+        return keys
+
+    def _succeeded(self, headers: Mapping[str, str]) -> None:
+        lifetime = self._lifetime(headers.get("cache-control", ""))
+        self._fetched_at = self._clock.monotonic()
+        self._expires_at = self._fetched_at + lifetime
+        self.settled_until = self._fetched_at + lifetime * REFRESH_AHEAD
+        if self._error is not None:
+            logger.info("Key set %s is back", self._uri)
+        self._error = None
+
+    def _lifetime(self, cache_control: str) -> float:
+        options = self._options
+        max_age = re.search(r"(?:^|[\s,])max-age\s*=\s*\"?(\d{1,10})\b", cache_control, re.IGNORECASE)
+        if max_age is None and not re.search(r"\bno-(?:store|cache)\b", cache_control, re.IGNORECASE):
+            return options.ttl_seconds
+        asked = int(max_age[1]) if max_age else 0
+        return min(max(asked, options.min_ttl_seconds), options.max_ttl_seconds)
+
+    def _failed(self, why: str) -> None:
+        if self._error is None:  # one line for each change of state, not for each attempt
+            logger.warning(
+                "Key set %s cannot be fetched: %s. %s",
+                self._uri or "of the issuer",
+                why,
+                "Tokens are answered with 503 until it can" if self.keys is None else "The keys at hand stay in use",
+            )
+        self._error = why
+
+
+def key_set_from(document: Mapping[str, Any], algorithms: Iterable[str]) -> tuple[KeySet, list[str]]:
+    """Return the usable keys of a parsed JWK set, and for each of the others why it is skipped.
+
+    Raises:
+        UnusableKey: ``keys`` is missing, no list, or too long.
+    """
+    members = document.get("keys")
+    if not isinstance(members, list):
+        raise UnusableKey("it has no list named keys")
+    entries: list[Any] = members
+    if len(entries) > MAX_KEYS:
+        raise UnusableKey(f"it has more than {MAX_KEYS} keys")
+    names, keys, skipped = tuple(algorithms), list[VerifyingKey](), list[str]()
+    seen, ambiguous = dict[str, Any](), set[str]()
+    for position, jwk in enumerate(entries):
+        try:
+            usable = keys_from_jwk(jwk, names)
+        except UnusableKey as error:
+            skipped.append(f"key number {position + 1} is skipped: {error}")
+            continue
+        key_id = jwk.get("kid")
+        if key_id in seen:
+            # Equal twins are one key; different ones under one name cannot be told apart (V41).
+            if seen[key_id] != jwk:
+                ambiguous.add(key_id)
+                skipped.append(
+                    f"key number {position + 1} is skipped: another key has the same kid, so neither is used"
+                )
+            continue
+        if key_id is not None:
+            seen[key_id] = jwk
+        keys += usable
+    return KeySet(keys, ambiguous=ambiguous), skipped

@@ -1,0 +1,272 @@
+"""JWTVerifier: header → key → signature → claims → AccessToken (RFC 7515, RFC 7519, RFC 8725, RFC 9068)."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ._cache import LRUCache, token_digest
+from ._http import HTTPFetcher
+from ._jose import (
+    ASYMMETRIC,
+    SYMMETRIC,
+    UnusableKey,
+    VerifyingKey,
+    keys_from_jwk,
+    keys_from_pem,
+    keys_from_secret,
+)
+from ._json import decode_base64url, parse_json_object
+from ._urls import check_url
+from .auth import ReasoningVerifier
+from .claims import ClaimChecks, ClaimRules, check_count, check_issuers, peek_issuer
+from .discovery import discover_jwks_uri
+from .errors import ConfigurationError, InvalidToken
+from .headers import MAX_TOKEN_BYTES
+from .jwks import JWKSOptions, KeySet, KeySource, RemoteJWKS, StaticKeys
+from .tokens import AccessToken, VerifiedToken, access_token
+from .types import Clock
+
+MAX_KEY_ID_BYTES = 256
+HEADER_CACHE_SIZE = 256  # an issuer's tokens share a handful of headers
+
+_TYPES = frozenset(("jwt", "at+jwt", "application/at+jwt"))
+_AT_JWT_TYPES = frozenset(("at+jwt", "application/at+jwt"))
+# Members that bring keys along, change what is signed, or say that this is not a plain JWS (RFC 8725 §3.10, RFC 7797).
+_REFUSED_MEMBERS = frozenset(("jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"))
+
+
+class _Header(NamedTuple):
+    algorithm: str
+    key_id: str | None
+
+
+class _CacheEntry(NamedTuple):
+    verified: VerifiedToken
+    valid_until: float  # wall clock, leeway included
+    source: KeySource
+    keys: KeySet | None
+
+
+class JWTVerifier(ReasoningVerifier):
+    """Verifies signed JWT access tokens, with keys from the configuration or from the issuer.
+
+    Args:
+        public_key: a PEM, a JWK, a JWK set, or a list of PEMs and JWKs; with an HS algorithm the shared secret.
+        jwks_uri: URL of the issuer's key set. With neither of the two, it is discovered from ``issuer`` (RFC 8414, then OpenID).
+        issuer: accepted ``iss``, compared byte for byte; several share ``public_key`` or ``jwks_uri``, or are discovered one by one.
+        audience: accepted ``aud``, one or several. ``None`` is bound to the resource URL by the provider or middleware that knows it; ``ANY_AUDIENCE`` switches the check off.
+        algorithm: one name or several; ``None`` allows every asymmetric one, each bound to the type of its key.
+        required_scopes: scopes that every request needs; the middleware checks them.
+        base_url: public URL of this server, if the verifier is used without a ``RemoteAuthProvider``.
+        leeway_seconds: how long after ``exp`` a token still counts, 0 to 300. ``nbf`` and ``iat`` tolerate at least 60.
+        clock: for tests.
+        jwks: caching and fetching of key sets.
+        claims: how to read scopes, client and the rest.
+        token_cache_size: how many verified tokens are remembered; 0 remembers none.
+
+    Raises:
+        ConfigurationError: a setting is missing, wrong, or contradicts another.
+
+    RFC 9068 §4; RFC 8725.
+    """
+
+    def __init__(
+        self,
+        *,
+        public_key: object = None,
+        jwks_uri: str | None = None,
+        issuer: str | Sequence[str] | None = None,
+        audience: str | Sequence[str] | None = None,
+        algorithm: str | Sequence[str] | None = None,
+        required_scopes: Sequence[str] | None = None,
+        base_url: str | None = None,
+        leeway_seconds: float = 0,
+        clock: Clock = time,
+        jwks: JWKSOptions | None = None,
+        claims: ClaimRules | None = None,
+        token_cache_size: int = 10_000,
+    ) -> None:
+        super().__init__(base_url=base_url, required_scopes=required_scopes)
+        self.issuers = check_issuers(issuer)
+        self._clock = clock
+        self._checks = ClaimChecks(
+            issuers=self.issuers, audience=audience, leeway_seconds=leeway_seconds, rules=claims or ClaimRules()
+        )
+        self._algorithms = _check_algorithms(algorithm)
+        self._sources = self._key_sources(public_key, jwks_uri, jwks or JWKSOptions())
+        self._only_source = next(iter(self._sources.values())) if len(set(self._sources.values())) == 1 else None
+        self._headers: LRUCache[_Header] = LRUCache(HEADER_CACHE_SIZE)
+        self._tokens: LRUCache[_CacheEntry] = LRUCache(check_count("token_cache_size", token_cache_size))
+
+    @property
+    def jwks(self) -> tuple[RemoteJWKS, ...]:
+        """The remote key sets, for their ``state``."""
+        return tuple(dict.fromkeys(each for each in self._sources.values() if isinstance(each, RemoteJWKS)))
+
+    def bind_audience(self, resource: str | None) -> None:
+        """Accept tokens for ``resource``, unless ``audience`` was given."""
+        self._checks.bind_audience(resource)
+
+    async def start(self) -> None:
+        """Warm the key sets up, all at once."""
+        await asyncio.gather(*(source.open() for source in set(self._sources.values())))
+
+    async def stop(self) -> None:
+        """Close the key sets."""
+        await asyncio.gather(*(source.aclose() for source in set(self._sources.values())))
+
+    async def verify(self, token: str) -> AccessToken:
+        """Return what ``token`` grants.
+
+        Args:
+            token: a ``str``; anything else is a programming error.
+
+        Raises:
+            InvalidToken: it is not valid here; ``reason`` says why.
+            ServerUnavailable: the keys cannot be had.
+            TypeError: not a ``str``.
+        """
+        if type(token) is not str:
+            raise TypeError(f"token must be a str, not {type(token).__name__}")
+        if len(token) > MAX_TOKEN_BYTES:
+            raise InvalidToken("too_long")
+        digest = token_digest(token)
+        entry = self._tokens.get(digest)
+        now = self._clock.time()
+        if (
+            entry is not None
+            and now < entry.valid_until
+            and entry.keys is entry.source.keys
+            and self._clock.monotonic() < entry.source.settled_until
+        ):
+            return access_token(token, entry.verified)
+        entry = await self._verify(token, now)
+        self._tokens.put(digest, entry)
+        return access_token(token, entry.verified)
+
+    async def _verify(self, token: str, now: float) -> _CacheEntry:
+        try:
+            signing_input, dot, signature_segment = token.encode("ascii").rpartition(b".")
+            header_segment, _, payload_segment = signing_input.partition(b".")
+            header = self._header(header_segment) if dot else None
+            signature = decode_base64url(signature_segment)
+        except ValueError:
+            raise InvalidToken("malformed") from None
+        if header is None:
+            raise InvalidToken("malformed")
+        source = self._only_source or self._source_of(token)
+        keys = await source.keys_for(header.key_id, header.algorithm)
+        if not any(key.verify(signing_input, signature) for key in keys):
+            raise InvalidToken("signature")
+        try:
+            payload = decode_base64url(payload_segment)
+            claims = parse_json_object(payload)
+        except ValueError:
+            raise InvalidToken("payload") from None
+        verified = self._checks.read_jwt(claims, payload, now)
+        return _CacheEntry(verified, (verified.expires_at or 0) + self._checks.leeway, source, source.keys)
+
+    def _header(self, segment: bytes) -> _Header:
+        header = self._headers.get(segment)
+        if header is None:
+            header = self._parse_header(segment)
+            self._headers.put(segment, header)
+        return header
+
+    def _parse_header(self, segment: bytes) -> _Header:
+        try:
+            members = parse_json_object(decode_base64url(segment))
+        except ValueError:
+            raise InvalidToken("header") from None
+        algorithm, key_id, typ = members.get("alg"), members.get("kid"), members.get("typ")
+        if type(algorithm) is not str or algorithm not in self._algorithms:
+            raise InvalidToken("algorithm")
+        if "crit" in members:
+            raise InvalidToken("critical_header")  # we understand no extension (RFC 7515 §4.1.11)
+        if not _REFUSED_MEMBERS.isdisjoint(members):
+            raise InvalidToken("header")
+        if "typ" in members or self._checks.rules.require_at_jwt:
+            accepted = _AT_JWT_TYPES if self._checks.rules.require_at_jwt else _TYPES
+            if type(typ) is not str or typ.lower() not in accepted:
+                raise InvalidToken("type")
+        if "kid" in members and (type(key_id) is not str or not 0 < len(key_id) <= MAX_KEY_ID_BYTES):
+            raise InvalidToken("key_id")
+        return _Header(algorithm, key_id)
+
+    def _source_of(self, token: str) -> KeySource:
+        # Each issuer has its own keys, so which one claims the token has to be known first (RFC 8725 §3.8).
+        issuer = peek_issuer(token)
+        if issuer is None:
+            raise InvalidToken("missing_iss")
+        source = self._sources.get(issuer)
+        if source is None:
+            raise InvalidToken("issuer")
+        return source
+
+    def _key_sources(self, public_key: object, jwks_uri: object, options: JWKSOptions) -> dict[str, KeySource]:
+        names = self.issuers or ("",)
+        symmetric = not self._algorithms.isdisjoint(SYMMETRIC)
+        if public_key is not None and jwks_uri is not None:
+            raise ConfigurationError("public_key and jwks_uri are both given: keep one of the two")
+        if symmetric and public_key is None:
+            raise ConfigurationError("algorithm names HS*, which needs the shared secret: write public_key='…'")
+        if public_key is not None:
+            return dict.fromkeys(names, StaticKeys(_static_keys(public_key, sorted(self._algorithms))))
+        build = functools.partial(RemoteJWKS, algorithms=sorted(self._algorithms), options=options, clock=self._clock)
+        if jwks_uri is not None:
+            return dict.fromkeys(names, build(check_url("jwks_uri", jwks_uri, query=True)))
+        if not self.issuers:
+            raise ConfigurationError("JWTVerifier has no keys: write issuer='https://…', or jwks_uri, or public_key")
+        sources: dict[str, KeySource] = {}
+        for issuer in self.issuers:
+            fetcher = HTTPFetcher(timeout_seconds=options.timeout_seconds, client=options.http_client)
+            sources[issuer] = build(functools.partial(discover_jwks_uri, issuer, fetcher), fetcher=fetcher)
+        return sources
+
+
+def _check_algorithms(algorithm: object) -> frozenset[str]:
+    if algorithm is None:
+        return frozenset(ASYMMETRIC)
+    names = (
+        (algorithm,) if isinstance(algorithm, str) else tuple(algorithm) if isinstance(algorithm, list | tuple) else ()
+    )
+    for name in names:
+        if name not in ASYMMETRIC and name not in SYMMETRIC:
+            raise ConfigurationError(
+                f"algorithm={algorithm!r}: {name!r} is not one of {', '.join(ASYMMETRIC + SYMMETRIC)}"
+            )
+    allowed = frozenset(names)
+    if not allowed:
+        raise ConfigurationError(f"algorithm={algorithm!r} allows nothing: leave it out to allow every asymmetric one")
+    if not allowed.isdisjoint(SYMMETRIC) and not allowed.isdisjoint(ASYMMETRIC):
+        # With both, a public key could be taken for a shared secret (RFC 8725 §2.1).
+        raise ConfigurationError(f"algorithm={algorithm!r} mixes HS* with asymmetric ones: make two verifiers")
+    return allowed
+
+
+def _static_keys(public_key: object, algorithms: Sequence[str]) -> KeySet:
+    entries: list[Any] = public_key if isinstance(public_key, list) else [public_key]
+    keys: list[VerifyingKey] = []
+    for entry in entries:
+        try:
+            keys += _static_entry(entry, algorithms)
+        except UnusableKey as error:
+            raise ConfigurationError(f"public_key cannot be used: {error}") from None
+    if not keys:
+        raise ConfigurationError(f"public_key fits none of the algorithms {', '.join(algorithms)}")
+    return KeySet(keys)
+
+
+def _static_entry(entry: Any, algorithms: Sequence[str]) -> list[VerifyingKey]:
+    if isinstance(entry, str | bytes):
+        text = entry.encode() if isinstance(entry, str) else entry
+        symmetric = algorithms[0] in SYMMETRIC
+        return keys_from_secret(text, algorithms) if symmetric else keys_from_pem(text, algorithms)
+    if isinstance(entry, dict) and "keys" in entry:
+        members: Any = entry["keys"]
+        return [key for member in members for key in keys_from_jwk(member, algorithms)]
+    return keys_from_jwk(entry, algorithms)

@@ -1,0 +1,406 @@
+"""The whole request path, top to bottom: route → public? → origin → Authorization → token → scopes → app."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from types import TracebackType
+from typing import Any, Literal, Protocol, TypeAlias
+
+from . import _interop
+from ._asgi import HeaderList, Lifespan, route_path, send_response
+from ._cache import token_id
+from ._cors import AllowedOrigins, CORSSend, is_preflight, preflight_headers
+from ._urls import (
+    WELL_KNOWN_OPENID,
+    WELL_KNOWN_RESOURCE,
+    WELL_KNOWN_SERVER,
+    url_path,
+)
+from .claims import check_scopes
+from .errors import (
+    ConfigurationError,
+    ForbiddenOrigin,
+    InsufficientScope,
+    InvalidToken,
+    MissingToken,
+    Reason,
+    RequestError,
+    ServerUnavailable,
+)
+from .headers import format_challenge, parse_credentials
+from .rules import Rule, Rules
+from .tokens import (
+    SCOPE_KEY,
+    AccessToken,
+    AnonymousCredentials,
+    AnonymousUser,
+    Attempt,
+    HasScope,
+    User,
+    current,
+    get_access_token,
+)
+from .types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+_CHALLENGER_KEY = "asgi_mcp_auth.challenger"
+_OUR_DOCUMENTS = (WELL_KNOWN_RESOURCE, WELL_KNOWN_SERVER, WELL_KNOWN_OPENID)
+_JSON: HeaderList = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+_ANONYMOUS_USER = AnonymousUser()
+_ANONYMOUS_CREDENTIALS = AnonymousCredentials()
+
+
+class Provider(Protocol):
+    """What this module needs of a provider; ``AuthProvider`` has it."""
+
+    base_url: str | None
+    mcp_path: str | None
+    required_scopes: list[str]
+
+    @property
+    def resource_metadata_url(self) -> str | None: ...
+    def get_challenge_scopes(self, required_scopes: Sequence[str] | None = None) -> list[str]: ...
+    def get_routes(self, mcp_path: str | None = None) -> list[Any]: ...
+    async def verify_token(self, token: str) -> AccessToken | None: ...
+    async def __aenter__(self) -> Any: ...
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthEvent:
+    """One refusal, as ``on_event`` gets it and as the log record carries it in ``extra``.
+
+    Attributes:
+        status: the HTTP status of the answer (for a WebSocket, what it would be).
+        reason: why; for operators, the client is not told.
+        method: the HTTP method, or ``WEBSOCKET``.
+        path: the decoded path below ``root_path``.
+        client_id: the client of a token that is valid but lacks scopes.
+        subject: the user of such a token.
+        token_id: first 8 hex digits of the token's SHA-256.
+    """
+
+    status: int
+    reason: Reason
+    method: str
+    path: str
+    client_id: str | None = None
+    subject: str | None = None
+    token_id: str | None = None
+    outcome: Literal["refused"] = "refused"
+
+
+EventHook: TypeAlias = Callable[[AuthEvent], None]
+
+
+class MCPAuthMiddleware:
+    """Lets requests with a valid access token through to ``app``, and tells the others how to get one.
+
+    Args:
+        app: any ASGI 3 app.
+        provider: verifies tokens; serves its own routes at the paths it names.
+        mcp_path: where the protected resource lies below the provider's ``base_url``. It names the resource; every other path is protected just the same.
+        required_scopes: needed in addition to the provider's.
+        public_paths: paths without protection: exact, or prefixes when they end in ``/``.
+        rules: per-path scopes; see ``Rule``.
+        allowed_origins: web origins whose pages may call; by default the origin of ``base_url`` and loopback; ``"*"`` for all.
+        on_event: called with each refusal; it must not block.
+        forward_authorization: ``False`` removes the Authorization header before the app sees the request.
+
+    Raises:
+        ConfigurationError: a setting is wrong, or the audience of tokens stays unknown.
+
+    RFC 6750, RFC 9728; MCP 2026-07-28, Authorization.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        provider: Provider,
+        *,
+        mcp_path: str | None = None,
+        required_scopes: Sequence[str] | None = None,
+        public_paths: Iterable[str] = (),
+        rules: Iterable[Rule] = (),
+        allowed_origins: Sequence[str] | Literal["*"] | None = None,
+        on_event: EventHook | None = None,
+        forward_authorization: bool = True,
+    ) -> None:
+        if not callable(app):
+            raise ConfigurationError(f"app={app!r} must be an ASGI app: MCPAuthMiddleware(app, provider)")
+        if not hasattr(provider, "verify_token") or not hasattr(provider, "get_challenge_scopes"):
+            raise ConfigurationError(f"provider={provider!r} must be an AuthProvider, such as RemoteAuthProvider(…)")
+        self.app = app
+        self.provider = provider
+        self._routes = _route_table(provider, mcp_path)
+        self._rules = Rules(public_paths, rules)
+        needed = (*provider.required_scopes, *check_scopes("required_scopes", required_scopes or ()))
+        self._challengers = {
+            rule: _Challenger(provider, dict.fromkeys((*needed, *rule.scopes)), on_event) for rule in self._rules.all
+        }
+        self._origins = AllowedOrigins(allowed_origins, provider.base_url)
+        self._forward_authorization = forward_authorization
+        self._mount_checked = provider.resource_metadata_url is None
+        if provider.resource_metadata_url is None:
+            logger.warning(
+                "%s serves no metadata, so MCP clients cannot find out where to get a token: wrap it in "
+                "RemoteAuthProvider(verifier, authorization_servers=[…], base_url=…)",
+                type(provider).__name__,
+            )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        kind = scope["type"]
+        if kind == "lifespan":
+            await Lifespan(self.app, self.provider)(scope, receive, send)
+            return
+        if kind not in ("http", "websocket"):
+            raise RuntimeError(f"MCPAuthMiddleware does not know how to protect the ASGI scope type {kind!r}")
+        path = route_path(scope)
+
+        # 1. The provider's own routes, and the documents that would be there if we had them.
+        if path in self._routes:
+            await self._routes[path](scope, receive, send)
+            return
+        if path.startswith(_OUR_DOCUMENTS):
+            await send_response(scope, receive, send, 404, _JSON, b'{"error":"not_found"}')
+            return
+
+        # 2. Public paths.
+        rule = self._rules.match(path, scope.get("raw_path") or b"")
+        challenger = self._challengers[rule]
+        if rule.public:
+            await self._enter(None, challenger, scope, receive, send)
+            return
+
+        # 3. What the request carries. Browsers tell which page sends it; that page must be allowed.
+        authorization = origin = None
+        fields = 0
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value
+                fields += 1
+            elif name == b"origin":
+                origin = value
+        if origin is not None:
+            allow_origin = self._origins.allow(origin)
+            if allow_origin is None:
+                await challenger.refuse(ForbiddenOrigin(), scope, receive, send)
+                return
+            if is_preflight(scope):
+                await send_response(scope, receive, send, 204, preflight_headers(scope, allow_origin), b"")
+                return
+            send = CORSSend(send, allow_origin)
+        if not self._mount_checked:
+            self._check_mount(scope)
+
+        # 4. The token, 5. its scopes.
+        attempt = Attempt()
+        restore = current.set(attempt)
+        token = access = None
+        try:
+            token = parse_credentials(authorization, fields, scope.get("query_string", b""))
+            access = await self.provider.verify_token(token)
+            if access is None:
+                raise InvalidToken(attempt.reason or "rejected")
+            if not challenger.needed.issubset(access.scopes):
+                raise InsufficientScope
+        except RequestError as error:
+            await challenger.refuse(error, scope, receive, send, token=token, access=access)
+            return
+        finally:
+            current.reset(restore)
+
+        # 6. The app.
+        await self._enter(access, challenger, scope, receive, send)
+
+    async def _enter(
+        self, access: AccessToken | None, challenger: _Challenger, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Call the app with the caller's identity, on a copy of the scope."""
+        bridge = _interop.sdk_bridge() if access is not None else None
+        user = _ANONYMOUS_USER if access is None else User(access) if bridge is None else bridge.user(access)
+        inner = {
+            **scope,
+            SCOPE_KEY: access,
+            "auth": _ANONYMOUS_CREDENTIALS if access is None else access,
+            "user": user,
+            _CHALLENGER_KEY: challenger,
+        }
+        if not self._forward_authorization:
+            inner["headers"] = [each for each in scope["headers"] if each[0] != b"authorization"]
+        tracked = _TrackedSend(send)
+        restore = current.set(access)
+        sdk_restore = None if bridge is None else bridge.variable.set(user)
+        try:
+            await self.app(inner, receive, tracked)
+        except InsufficientScope as error:
+            if tracked.started:
+                raise
+            await challenger.refuse(error, scope, receive, send, access=access)
+        finally:
+            current.reset(restore)
+            if bridge is not None and sdk_restore is not None:
+                bridge.variable.reset(sdk_restore)
+
+    def _check_mount(self, scope: Scope) -> None:
+        self._mount_checked = True
+        if scope.get("root_path", "").strip("/"):
+            logger.warning(
+                "This app is mounted at %s, so clients cannot reach %s through it: add "
+                "provider.get_well_known_routes(%r) to the routes of the host's root app",
+                scope["root_path"],
+                self.provider.resource_metadata_url,
+                self.provider.mcp_path,
+            )
+
+
+class RequireScopes:
+    """Asks more of requests for one sub-app, behind an ``MCPAuthMiddleware``: ``Mount("/admin", RequireScopes(admin, ["admin"]))``.
+
+    Args:
+        app: the sub-app.
+        scopes: all of them are needed.
+
+    Raises:
+        ConfigurationError: not scopes; or, on a request, no ``MCPAuthMiddleware`` in front.
+    """
+
+    def __init__(self, app: ASGIApp, scopes: Sequence[str]) -> None:
+        self.app = app
+        self.scopes = check_scopes("scopes", scopes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] != "lifespan":
+            challenger = _challenger_of(scope)
+            access = get_access_token(scope)
+            if access is None or not access.has_scopes(*self.scopes):
+                error = MissingToken() if access is None else InsufficientScope(*self.scopes)
+                await challenger.refuse(error, scope, receive, send, access=access)
+                return
+        await self.app(scope, receive, send)
+
+
+async def insufficient_scope_response(request: HasScope, exc: Exception) -> Any:
+    """Answer ``InsufficientScope`` from a framework's exception handler: ``app.add_exception_handler(InsufficientScope, insufficient_scope_response)``.
+
+    Needed where the middleware wraps a Starlette or FastAPI app from outside, because their error middleware answers first.
+
+    Raises:
+        ConfigurationError: the request did not come through an ``MCPAuthMiddleware``.
+    """
+    if not isinstance(exc, InsufficientScope):
+        raise exc
+    challenger, access = _challenger_of(request.scope), get_access_token(request)
+
+    async def response(scope: Scope, receive: Receive, send: Send) -> None:
+        await challenger.refuse(exc, scope, receive, send, access=access)
+
+    return response
+
+
+def _challenger_of(scope: Scope) -> _Challenger:
+    challenger = scope.get(_CHALLENGER_KEY)
+    if not isinstance(challenger, _Challenger):
+        raise ConfigurationError("no MCPAuthMiddleware in front: wrap the app, or add it to the middleware list")
+    return challenger
+
+
+class _Challenger:
+    """Answers the refusals on the paths of one rule, and reports them."""
+
+    def __init__(self, provider: Provider, needed: Iterable[str], on_event: EventHook | None) -> None:
+        self._provider = provider
+        self._on_event = on_event
+        self._scopes = tuple(needed)
+        self.needed = frozenset(self._scopes)
+
+    async def refuse(
+        self,
+        error: RequestError,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        token: str | None = None,
+        access: AccessToken | None = None,
+    ) -> None:
+        """Send the answer that ``error`` asks for, log it and tell the hook."""
+        event = AuthEvent(
+            status=error.status,
+            reason=error.reason,
+            method=scope.get("method", "WEBSOCKET"),
+            path=route_path(scope),
+            client_id=None if access is None else access.client_id,
+            subject=None if access is None else access.subject,
+            token_id=token_id(token) if token else None,
+        )
+        if logger.isEnabledFor(logging.INFO):
+            logger.info(
+                "%s %r refused with %d: %s",
+                event.method,
+                event.path,
+                event.status,
+                event.reason,
+                extra={name: getattr(event, name) for name in AuthEvent.__slots__},
+            )
+        if self._on_event is not None:
+            self._on_event(event)
+        headers = [*_JSON, *self._headers(error)]
+        body = (
+            b"{}"
+            if error.error is None
+            else b'{"error":"%b","error_description":"%b"}'
+            % (
+                error.error.encode(),
+                str(error).encode(),
+            )
+        )
+        await send_response(scope, receive, send, error.status, headers, body)
+
+    def _headers(self, error: RequestError) -> HeaderList:
+        if isinstance(error, ServerUnavailable):
+            return [(b"retry-after", b"%d" % max(1, ceil(error.retry_after_seconds)))]
+        if isinstance(error, ForbiddenOrigin):
+            return []
+        extra = error.scopes if isinstance(error, InsufficientScope) else ()
+        metadata = self._provider.resource_metadata_url
+        challenge = format_challenge(
+            error,
+            scopes=self._provider.get_challenge_scopes(tuple(dict.fromkeys((*self._scopes, *extra)))),
+            resource_metadata=metadata,
+            realm="mcp" if metadata is None else None,
+        )
+        return [(b"www-authenticate", challenge)]
+
+
+class _TrackedSend:
+    """A ``send`` that remembers whether the response has begun."""
+
+    __slots__ = ("_send", "started")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        self.started = True
+        return self._send(message)
+
+
+def _route_table(provider: Provider, mcp_path: str | None) -> dict[str, ASGIApp]:
+    """Return the provider's routes by path, also below the path of ``base_url``, for proxies that do not strip it."""
+    table: dict[str, ASGIApp] = {route.path: route.app for route in provider.get_routes(mcp_path)}
+    documents = {app for path, app in table.items() if path.startswith(WELL_KNOWN_RESOURCE)}
+    if len(documents) == 1:
+        # Clients fall back from the path-inserted document to this one.
+        table.setdefault(WELL_KNOWN_RESOURCE, documents.pop())
+    prefix = url_path(provider.base_url or "")
+    return {**{prefix + path: app for path, app in table.items()}, **table}

@@ -1,0 +1,117 @@
+"""MultiAuth: several issuers behind one resource."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ._asgi import Route
+from .auth import AuthProvider, ReasoningVerifier
+from .claims import peek_issuer
+from .errors import ConfigurationError, InvalidToken
+from .metadata import advertised_scopes
+from .tokens import AccessToken, Attempt, current
+
+
+class MultiAuth(ReasoningVerifier):
+    """Accepts the tokens of several issuers. A token goes to the one source that its ``iss`` names, before any signature work.
+
+    Tokens without a known issuer, opaque ones above all, go to the sources that take such tokens, one after the other.
+
+    Args:
+        server: the provider whose routes and metadata are served.
+        verifiers: further sources.
+        base_url: public URL of this server; the server's by default.
+        required_scopes: scopes that every request needs; by default those of the sources together.
+        resource_base_url: where the protected resource lives, if not at ``base_url``.
+
+    Raises:
+        ConfigurationError: no source, or two that want the same issuer.
+    """
+
+    def __init__(
+        self,
+        *,
+        server: AuthProvider | None = None,
+        verifiers: Sequence[AuthProvider] | AuthProvider = (),
+        base_url: str | None = None,
+        required_scopes: Sequence[str] | None = None,
+        resource_base_url: str | None = None,
+    ) -> None:
+        others = (verifiers,) if isinstance(verifiers, AuthProvider) else tuple(verifiers)
+        self.server = server
+        self.sources = others if server is None else (server, *others)
+        if not self.sources or not all(isinstance(each, AuthProvider) for each in self.sources):
+            raise ConfigurationError(
+                "MultiAuth needs a server or verifiers, like verifiers=[JWTVerifier(…), JWTVerifier(…)]"
+            )
+        if required_scopes is None:
+            required_scopes = list(dict.fromkeys(scope for each in self.sources for scope in each.required_scopes))
+        if server is not None:
+            base_url, resource_base_url = base_url or server.base_url, resource_base_url or server.resource_base_url
+        super().__init__(base_url, required_scopes, resource_base_url)
+        self._by_issuer: dict[str, AuthProvider] = {}
+        for source in self.sources:
+            for issuer in source.issuers:
+                if self._by_issuer.setdefault(issuer, source) is not source:
+                    raise ConfigurationError(f"two sources of MultiAuth want the tokens of {issuer!r}: keep one")
+        self.issuers = tuple(self._by_issuer)
+        self._others = [each for each in self.sources if each.accepts_opaque or not each.issuers]
+
+    async def verify(self, token: str) -> AccessToken:
+        """Return what the responsible source says of ``token``.
+
+        Raises:
+            InvalidToken: the responsible source, or each of them, refuses it.
+            ServerUnavailable: a source that might know it cannot be asked.
+        """
+        issuer = peek_issuer(token)
+        responsible = self._by_issuer.get(issuer) if issuer is not None else None
+        attempt = Attempt()
+        restore = current.set(attempt)
+        try:
+            for source in (responsible,) if responsible is not None else self._others:
+                found = await source.verify_token(token)
+                if found is not None:
+                    return found
+        finally:
+            current.reset(restore)
+        raise InvalidToken(attempt.reason or ("rejected" if responsible is not None or self._others else "issuer"))
+
+    @property
+    def scopes_supported(self) -> list[str]:
+        """Scopes advertised in the metadata document."""
+        return self.required_scopes if self.server is None else self.server.scopes_supported
+
+    def get_challenge_scopes(self, required_scopes: Sequence[str] | None = None) -> list[str]:
+        """Return the scopes for a challenge, as the server sees it."""
+        required = self.required_scopes if required_scopes is None else required_scopes
+        return advertised_scopes(required) if self.server is None else self.server.get_challenge_scopes(required)
+
+    @property
+    def resource_metadata_url(self) -> str | None:
+        """The server's."""
+        return None if self.server is None else self.server.resource_metadata_url
+
+    def set_mcp_path(self, mcp_path: str | None) -> None:
+        """Tell every source."""
+        super().set_mcp_path(mcp_path)
+        if self.server is not None:
+            self.server.set_mcp_path(mcp_path)
+
+    def bind_audience(self, resource: str | None) -> None:
+        """Pass the resource on to every source."""
+        for source in self.sources:
+            source.bind_audience(resource)
+
+    def _routes(self) -> list[Route]:
+        return [] if self.server is None else self.server._routes()
+
+    async def start(self) -> None:
+        """Open every source."""
+        for source in self.sources:
+            await source.__aenter__()
+
+    async def stop(self) -> None:
+        """Close every source."""
+        for source in self.sources:
+            await source.__aexit__(None, None, None)

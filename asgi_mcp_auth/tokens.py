@@ -1,0 +1,176 @@
+"""What a request knows about its caller: the access token, the user, and their anonymous counterparts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+from .errors import InvalidTokenReason
+from .types import Scope
+
+SCOPE_KEY = "access_token"
+
+
+class VerifiedToken(NamedTuple):
+    """What verification found out, in a form that caches share between requests: nothing in it can be changed."""
+
+    client_id: str
+    scopes: tuple[str, ...]
+    expires_at: int | None
+    resource: str | None
+    subject: str | None
+    payload: bytes  # the claims as JSON: parsed ones cost four times the memory and would be shared between requests
+
+
+class _Lazy:
+    __slots__ = ("_source",)
+
+    if TYPE_CHECKING:
+        _source: tuple[str, VerifiedToken]
+    else:
+
+        def __getattr__(self, name: str) -> Any:
+            # Reached once for each field that is read: a slot still empty is filled from the shared facts.
+            if name not in _FIELD_NAMES:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            token, verified = self._source
+            value: Any = token if name == "token" else getattr(verified, "payload" if name == "claims" else name)
+            if name == "claims":
+                value = json.loads(value)
+            elif name == "scopes":
+                value = list(value)
+            object.__setattr__(self, name, value)
+            return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessToken(_Lazy):
+    """A verified access token. Two requests never share one, nor anything inside it.
+
+    Attributes:
+        token: the token itself; it does not show in ``repr``.
+        client_id: the OAuth client that the token was issued to.
+        scopes: what it allows, implied scopes included.
+        expires_at: epoch seconds; ``None`` when an introspection endpoint gave none.
+        resource: the resource identifier it was issued for (RFC 8707).
+        subject: the user, or ``None``; unique per issuer only.
+        claims: every claim of the JWT, or every member of the introspection response.
+    """
+
+    token: str = field(repr=False)
+    client_id: str
+    scopes: list[str]
+    expires_at: int | None = None
+    resource: str | None = None
+    subject: str | None = None
+    claims: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
+
+    def has_scopes(self, *scopes: str) -> bool:
+        """Return whether the token has every one of ``scopes``."""
+        return set(scopes) <= set(self.scopes)
+
+    def model_dump(self, **_: object) -> dict[str, Any]:
+        """Return the fields as a dict, as FastMCP asks of a token."""
+        return {name: getattr(self, name) for name in _FIELD_NAMES}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> AccessToken:
+        """Return a copy with some fields replaced, as FastMCP asks of a token."""
+        copy = replace(
+            self, scopes=list(self.scopes), claims=json.loads(json.dumps(self.claims)) if deep else self.claims
+        )
+        return replace(copy, **update) if update else copy
+
+
+_FIELD_NAMES = tuple(each.name for each in fields(AccessToken))
+_new = object.__new__
+_set_source = _Lazy._source.__set__  # type: ignore[attr-defined]  # the slot itself: a frozen class has no other way in
+
+
+def access_token(token: str, verified: VerifiedToken) -> AccessToken:
+    """Return this request's own AccessToken; its fields are filled when they are first read."""
+    instance = _new(AccessToken)
+    _set_source(instance, (token, verified))
+    return instance
+
+
+class Attempt:
+    """A verification under way: the place where a verifier leaves the reason of its refusal for the middleware."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self) -> None:
+        self.reason: InvalidTokenReason | None = None
+
+
+current: ContextVar[AccessToken | Attempt | None] = ContextVar("asgi_mcp_auth", default=None)
+
+
+class HasScope(Protocol):
+    """A request object: Starlette's, FastAPI's, Litestar's and others carry their ASGI scope."""
+
+    @property
+    def scope(self) -> Any:
+        """The ASGI connection scope."""
+        ...
+
+
+def get_access_token(source: Scope | HasScope | None = None) -> AccessToken | None:
+    """Return the access token of a request, ``None`` for an anonymous one.
+
+    Args:
+        source: an ASGI scope, or a request object with a ``scope``; without it, the request that the running task serves.
+    """
+    if source is None:
+        token: object = current.get()
+    else:
+        scope: Mapping[str, Any] = source if isinstance(source, Mapping) else source.scope
+        token = scope.get(SCOPE_KEY)
+    return token if isinstance(token, AccessToken) else None
+
+
+class User:
+    """``scope["user"]`` in Starlette's convention, for a verified token."""
+
+    __slots__ = ("access_token",)
+
+    is_authenticated = True
+
+    def __init__(self, access_token: AccessToken) -> None:
+        self.access_token = access_token
+
+    @property
+    def identity(self) -> str:
+        """The subject of the token; the client where there is no subject."""
+        return self.access_token.subject or self.access_token.client_id
+
+    @property
+    def display_name(self) -> str:
+        """The same as ``identity``: a token says no more for certain."""
+        return self.identity
+
+
+class AnonymousUser:
+    """``scope["user"]`` on public paths."""
+
+    __slots__ = ()
+
+    is_authenticated = False
+    identity = ""
+    display_name = ""
+
+
+class AnonymousCredentials:
+    """``scope["auth"]`` on public paths."""
+
+    __slots__ = ()
+
+    @property
+    def scopes(self) -> list[str]:
+        """No scopes; a new list each time, so that nobody can grant some to everybody."""
+        return []
+
+
+Credentials: TypeAlias = AccessToken | AnonymousCredentials
