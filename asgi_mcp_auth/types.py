@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Protocol, TypeAlias
 
-# Starlette's and Litestar's spelling of ASGI: asgiref's TypedDicts are refused where those frameworks call us.
+# Starlette's spelling of ASGI: asgiref's TypedDicts are refused where frameworks call us.
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-ASGIApp: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+# Any, because an app annotated with Litestar's or asgiref's narrower types is an ASGI app too.
+ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
 Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 JSONObject: TypeAlias = dict[str, Any]
