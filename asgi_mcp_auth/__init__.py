@@ -4,6 +4,7 @@ from .auth import AuthProvider, RemoteAuthProvider, StaticTokenVerifier, TokenVe
 from .claims import ANY_AUDIENCE, ClaimRules
 from .errors import (
     AuthError,
+    AuthEvent,
     ConfigurationError,
     ForbiddenOrigin,
     InsufficientScope,
@@ -16,7 +17,7 @@ from .errors import (
 from .introspection import IntrospectionTokenVerifier
 from .jwks import JWKSOptions, JWKSState, RemoteJWKS
 from .jwt import JWTVerifier
-from .middleware import AuthEvent, MCPAuthMiddleware, RequireScopes, insufficient_scope_response
+from .middleware import MCPAuthMiddleware, RequireScopes, insufficient_scope_response
 from .multi import MultiAuth
 from .rules import Rule
 from .tokens import AccessToken, get_access_token

@@ -47,11 +47,12 @@ async def send_response(
 
 
 class Lifespan:
-    """Opens a resource before the app starts and closes it after the app has stopped, whether or not the app knows lifespan.
+    """Opens a resource before the app starts and closes it after the app has stopped, also for apps without lifespan.
 
     Args:
         app: the app behind.
-        resource: entered before ``lifespan.startup`` reaches the app, left before the server hears that shutdown is complete.
+        resource: entered before ``lifespan.startup`` reaches the app, left before the server hears that shutdown is
+            complete.
     """
 
     def __init__(self, app: ASGIApp, resource: AbstractAsyncContextManager[Any]) -> None:

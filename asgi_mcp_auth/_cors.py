@@ -1,4 +1,4 @@
-"""Cross-origin answers for browser clients (the Fetch standard's CORS protocol). Never with credentials: tokens are headers."""
+"""Cross-origin answers for browser clients: the Fetch standard's CORS protocol, never with credentials."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from .types import Message, Receive, Scope, Send
 
 EXPOSED = b"WWW-Authenticate, DPoP-Nonce, Mcp-Session-Id, Mcp-Protocol-Version"
 _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-_USUAL_HEADERS = b"Authorization, Content-Type, Accept, Last-Event-ID, DPoP, MCP-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name"
+_USUAL_HEADERS = (
+    b"Authorization, Content-Type, Accept, Last-Event-ID, DPoP, "
+    b"MCP-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name"
+)
 _HEADER_NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~\-, ]{1,1024}")
 _MAX_AGE = b"7200"
 

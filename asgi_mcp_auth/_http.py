@@ -29,10 +29,12 @@ class Response(NamedTuple):
 class HTTPFetcher:
     """Fetches small documents from URLs that the operator configured.
 
-    Between ``open`` and ``aclose`` connections are pooled, on the event loop that called ``open``; anywhere else every fetch has a client of its own, because a pooled one dies with its loop.
+    Between ``open`` and ``aclose`` connections are pooled, on the event loop that called ``open``; anywhere else
+    every fetch has a client of its own, because a pooled one dies with its loop.
 
     Args:
-        timeout_seconds: for one whole fetch; httpx's own time limits are per operation and let a slow drip go on for ever.
+        timeout_seconds: for one whole fetch; httpx's own time limits are per operation and let a slow drip go on for
+            ever.
         client: a client of the user's, used as it is and never closed.
     """
 

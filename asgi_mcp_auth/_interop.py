@@ -57,7 +57,8 @@ class SDKBridge(NamedTuple):
 def sdk_bridge() -> SDKBridge | None:
     """Return the bridge to the MCP SDK, ``None`` while the SDK is not loaded.
 
-    The SDK ties a session to its user only if ``scope["user"]`` is of its own class: with any other object, a second user
+    The SDK ties a session to its user only if ``scope["user"]`` is of its own class: with any other object, a second
+    user
     was served on the first one's session.
     """
     if _SDK_USER_MODULE in sys.modules:
@@ -70,18 +71,18 @@ def _sdk_bridge() -> SDKBridge:
     from mcp.server.auth.middleware.auth_context import auth_context_var
     from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 
-    class SDKUser(User, AuthenticatedUser):
+    class SDKUser(User, AuthenticatedUser):  # type: ignore[misc]  # our AccessToken stands where the SDK's is declared
         """Our user and the SDK's in one; what the SDK reads comes from the token when it reads it."""
 
         def __init__(self, access_token: AccessToken) -> None:
             User.__init__(self, access_token)
 
         @property
-        def username(self) -> str:
+        def username(self) -> str:  # type: ignore[override]  # set once in the SDK, computed here
             return self.access_token.client_id
 
         @property
-        def scopes(self) -> list[str]:
+        def scopes(self) -> list[str]:  # type: ignore[override]  # the same
             return self.access_token.scopes
 
     return SDKBridge(SDKUser, auth_context_var)

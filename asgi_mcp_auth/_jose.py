@@ -19,7 +19,7 @@ from jose.backends import ECKey, HMACKey, RSAKey
 from jose.backends.base import Key
 from jose.exceptions import JOSEError
 
-from ._json import decode_base64url, encode_base64url
+from ._json import decode_base64url, encode_base64url, is_array, is_object
 from .errors import ConfigurationError
 
 if RSAKey is None or not {"cryptography_backend"} >= {
@@ -47,13 +47,13 @@ class VerifyingKey(NamedTuple):
     verify: Callable[[bytes, bytes], bool]
 
 
-class _ExtraKey(Key):  # type: ignore[misc]  # python-jose is untyped
+class _ExtraKey(Key):
     """What the three algorithm families below share: the key and its algorithm."""
 
     def __init__(self, key: Any, algorithm: str) -> None:
         self.prepared_key = key
         self.algorithm = algorithm
-        self.hash_algorithm = _HASHES.get(algorithm[-3:], hashes.SHA256)()
+        self.hash_algorithm = _HASHES.get(algorithm[-3:], hashes.SHA256())
 
     def verify(self, msg: bytes, sig: bytes) -> bool:
         """Return whether ``sig`` is the signature of ``msg``."""
@@ -107,7 +107,11 @@ class _Secp256k1Key(_ExtraKey):
         return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 
 
-_HASHES = {"256": hashes.SHA256, "384": hashes.SHA384, "512": hashes.SHA512}
+_HASHES: Final[Mapping[str, hashes.HashAlgorithm]] = {
+    "256": hashes.SHA256(),
+    "384": hashes.SHA384(),
+    "512": hashes.SHA512(),
+}
 
 
 class _Algorithm(NamedTuple):
@@ -154,16 +158,16 @@ def keys_from_jwk(jwk: object, algorithms: Iterable[str]) -> list[VerifyingKey]:
 
     RFC 7517 §4; RFC 7518 §6; RFC 8037 §2.
     """
-    if not isinstance(jwk, dict):
+    if not is_object(jwk):
         raise UnusableKey("not an object")
-    members: Mapping[str, Any] = jwk
+    members = jwk
     key_id = members.get("kid")
     if key_id is not None and type(key_id) is not str:
         raise UnusableKey("kid is not a string")
     if members.get("use", "sig") != "sig":
         raise UnusableKey("its use is not sig")
     operations = members.get("key_ops", ["verify"])
-    if type(operations) is not list or "verify" not in operations:
+    if not is_array(operations) or "verify" not in operations:
         raise UnusableKey("its key_ops lack verify")
     if not _PRIVATE_MEMBERS.isdisjoint(members):
         raise UnusableKey("it is private or symmetric")
@@ -223,13 +227,13 @@ def _bind(public: Any, key_id: str | None, algorithms: Iterable[str]) -> list[Ve
 def _curve_name(public: Any) -> str | None:
     if isinstance(public, ec.EllipticCurvePublicKey):
         return _CURVE_NAMES.get(public.curve.name)
-    return {ed25519.Ed25519PublicKey: "Ed25519", ed448.Ed448PublicKey: "Ed448"}.get(
-        next((each for each in (ed25519.Ed25519PublicKey, ed448.Ed448PublicKey) if isinstance(public, each)), object)
-    )
+    if isinstance(public, ed25519.Ed25519PublicKey):
+        return "Ed25519"
+    return "Ed448" if isinstance(public, ed448.Ed448PublicKey) else None
 
 
 def _public_key_from(members: Mapping[str, Any]) -> _PublicKey:
-    key_type, curve = members.get("kty"), members.get("crv")
+    key_type, curve = members.get("kty"), str(members.get("crv"))
     try:
         if key_type == "RSA":
             numbers = rsa.RSAPublicNumbers(n=_integer(members, "n"), e=_integer(members, "e"))

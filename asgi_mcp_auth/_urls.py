@@ -106,7 +106,7 @@ def check_origin(setting: str, value: object) -> str:
 
 
 def is_ambiguous_path(path: str, raw_path: bytes) -> bool:
-    r"""Return whether two parties may read the path differently: ``//``, dot segments, ``\``, ``;``, encoded slashes."""
+    r"""Return whether two parties may read the path differently: ``//``, ``/../``, ``\``, ``;``, encoded slashes."""
     if "//" in path or "\\" in path or ";" in path or "\0" in path:
         return True
     if "/." in path and any(segment in (".", "..") for segment in path.split("/")):
@@ -122,7 +122,8 @@ def resource_url(base_url: str, mcp_path: str | None) -> str:
 def resource_spellings(resource: str) -> frozenset[str]:
     """Return the identifier as configured and as a WHATWG URL parser writes it.
 
-    The second form is what JavaScript clients send: lower-case scheme and host, no default port, a slash after a bare host.
+    The second form is what JavaScript clients send: lower-case scheme and host, no default port, a slash after a bare
+    host.
     """
     parts = urlsplit(resource)
     query = f"?{parts.query}" if parts.query else ""
@@ -165,7 +166,7 @@ def host_root(url: str) -> str:
 
 
 def well_known_path(name: str, url: str) -> str:
-    """Return where the document ``name`` of ``url`` lies: the name inserted before the path (RFC 9728 §3.1, RFC 8414 §3.1)."""
+    """Return where the document ``name`` of ``url`` lies: inserted before the path (RFC 9728 §3.1, RFC 8414 §3.1)."""
     return name + url_path(url)
 
 

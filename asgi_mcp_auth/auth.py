@@ -29,7 +29,8 @@ class AuthProvider(ABC):
     """What ``MCPAuthMiddleware`` needs to know: whether a token is valid, and what to tell a caller without one.
 
     Args:
-        base_url: public URL of this server, without the MCP path; URLs that clients see come from it, never from a request.
+        base_url: public URL of this server, without the MCP path; URLs that clients see come from it, never from a
+            request.
         required_scopes: scopes that every request needs; the middleware checks them.
         resource_base_url: where the protected resource lives, if not at ``base_url``.
 
@@ -92,7 +93,8 @@ class AuthProvider(ABC):
         """Tell the provider where the protected resource lies below ``base_url``; the audience follows from it.
 
         Args:
-            mcp_path: ``None`` keeps what was set before; where nothing was, it means ``base_url`` itself, as ``/`` does.
+            mcp_path: ``None`` keeps what was set before; where nothing was, it means ``base_url`` itself, as ``/``
+                does.
 
         Raises:
             ConfigurationError: another path was set before, or the audience stays unknown.
@@ -106,8 +108,8 @@ class AuthProvider(ABC):
             )
         self.bind_audience(self.resource)
 
-    def bind_audience(self, resource: str | None) -> None:
-        """Accept tokens issued for ``resource``. A verifier whose tokens have no audience has nothing to do.
+    def bind_audience(self, resource: str | None) -> None:  # noqa: B027  # optional, as start and stop are
+        """Accept tokens issued for ``resource``; a verifier whose tokens have no audience has nothing to do.
 
         Raises:
             ConfigurationError: no audience is known, or another one is bound.
@@ -145,10 +147,10 @@ class AuthProvider(ABC):
         base = self.resource_base_url or self.base_url
         return None if base is None else resource_url(base, path)
 
-    async def start(self) -> None:
+    async def start(self) -> None:  # noqa: B027
         """Get ready for requests. Called once however many middlewares share the provider."""
 
-    async def stop(self) -> None:
+    async def stop(self) -> None:  # noqa: B027
         """Let go of connections."""
 
     async def __aenter__(self) -> AuthProvider:
@@ -302,7 +304,8 @@ class StaticTokenVerifier(ReasoningVerifier):
     """Accepts a fixed list of tokens. For development and tests only: the tokens stand in the source and never change.
 
     Args:
-        tokens: token → its facts: ``client_id`` (required), ``scopes``, ``expires_at``, ``subject`` or ``sub``, any claims.
+        tokens: token → its facts: ``client_id`` (required), ``scopes``, ``expires_at``, ``subject`` or ``sub``, any
+            claims.
         required_scopes: scopes that every request needs.
         base_url: public URL of this server.
         clock: for tests.

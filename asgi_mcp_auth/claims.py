@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ._json import decode_base64url, parse_json_object
+from ._json import decode_base64url, is_array, parse_json_object
 from ._urls import check_url, resource_spellings
 from .errors import ConfigurationError, InvalidToken, InvalidTokenReason
 from .headers import MAX_TOKEN_BYTES, is_scope_token
@@ -36,10 +36,12 @@ class ClaimRules:
     Args:
         require_at_jwt: insist on RFC 9068: ``typ`` ``at+jwt`` and a ``sub``.
         scope_claim: a claim that holds the scopes and wins over ``scope`` and ``scp``; a string or a list.
-        client_id_claim: a claim that names the client, instead of ``client_id``, ``azp``, ``appid``, ``cid`` and ``sub``.
+        client_id_claim: a claim that names the client, instead of ``client_id``, ``azp``, ``appid``, ``cid`` and
+            ``sub``.
         map_scopes: called with the claims of a verified token; returns scopes to add, from roles or groups for example.
             It runs on the event loop, once per token, so it must neither block nor have effects.
-        scope_hierarchy: which scopes a scope implies, ``{"mcp:admin": ["mcp:read", "mcp:write"]}``; applied transitively.
+        scope_hierarchy: which scopes a scope implies, ``{"mcp:admin": ["mcp:read", "mcp:write"]}``; applied
+            transitively.
         max_lifetime_seconds: refuse tokens that live longer, counted from ``iat`` (from now where there is none).
 
     Raises:
@@ -63,16 +65,16 @@ class ClaimRules:
             check_scopes("scope_hierarchy", implied)
 
 
-def check_seconds(setting: str, value: object, *, minimum: float = 0, maximum: float = math.inf) -> float:
+def check_seconds(setting: str, value: Any, *, minimum: float = 0, maximum: float = math.inf) -> float:
     """Return ``value`` when it is a plain number of seconds within the bounds.
 
     Raises:
         ConfigurationError: another type, NaN, infinite, or out of bounds.
     """
-    if type(value) not in (int, float) or not math.isfinite(value) or not minimum <= value <= maximum:  # type: ignore[arg-type, operator]
+    if type(value) not in (int, float) or not math.isfinite(value) or not minimum <= value <= maximum:
         bounds = f"between {minimum:g} and {maximum:g}" if maximum < math.inf else f"of at least {minimum:g}"
         raise ConfigurationError(f"{setting}={value!r} must be a number of seconds {bounds}")
-    return value  # type: ignore[return-value]  # narrowed by type() above, which bool does not pass
+    return float(value)
 
 
 def check_count(setting: str, value: object) -> int:
@@ -86,39 +88,47 @@ def check_count(setting: str, value: object) -> int:
     return value
 
 
-def check_scopes(setting: str, value: object) -> tuple[str, ...]:
+def check_names(setting: str, value: Any) -> tuple[str, ...]:
+    """Return one string, or several, as a tuple.
+
+    Raises:
+        ConfigurationError: not strings, one of them empty or with control characters, none at all, or one named twice.
+    """
+    names: tuple[Any, ...] = (value,) if isinstance(value, str) or not hasattr(value, "__iter__") else tuple(value)
+    if not all(isinstance(name, str) and name and name.isprintable() for name in names):
+        raise ConfigurationError(f"{setting}={value!r} must be a string, or a list of strings, none of them empty")
+    if not names or len(set(names)) != len(names):
+        raise ConfigurationError(f"{setting}={value!r} must name at least one, and each only once")
+    return names
+
+
+def check_scopes(setting: str, value: Any) -> tuple[str, ...]:
     """Return the scopes as a tuple.
 
     Raises:
         ConfigurationError: a bare string, or a member that is no scope-token (RFC 6749 §3.3).
     """
-    if isinstance(value, str) or not isinstance(value, Iterable):
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
         raise ConfigurationError(f"{setting}={value!r} must be a list of scopes, like {setting}=['mcp:read']")
-    scopes = tuple(value)
+    scopes: tuple[Any, ...] = tuple(value)
     for scope in scopes:
         if not isinstance(scope, str) or not is_scope_token(scope):
             raise ConfigurationError(
-                f"{setting} has the member {scope!r}, which is not one scope: no spaces, quotes or backslashes, ASCII only"
+                f"{setting} has {scope!r}, which is not one scope: no spaces, quotes or backslashes, ASCII only"
             )
     return scopes
 
 
-def check_issuers(issuer: object) -> tuple[str, ...]:
+def check_issuers(issuer: Any) -> tuple[str, ...]:
     """Return the configured issuers as a tuple.
 
     Raises:
         ConfigurationError: not strings, named twice, or an http URL that is not loopback.
     """
-    if issuer is None:
-        return ()
-    issuers = (issuer,) if isinstance(issuer, str) else tuple(issuer) if isinstance(issuer, list | tuple) else (None,)
+    issuers = () if issuer is None else check_names("issuer", issuer)
     for each in issuers:
-        if not isinstance(each, str) or not each or not each.isprintable():
-            raise ConfigurationError(f"issuer={issuer!r} must be a string, or a list of strings, none of them empty")
         if "://" in each:
             check_url("issuer", each)
-    if not issuers or len(set(issuers)) != len(issuers):
-        raise ConfigurationError(f"issuer={issuer!r} must name at least one issuer, and each only once")
     return issuers
 
 
@@ -269,7 +279,7 @@ class ClaimChecks:
         if type(aud) is str:
             if aud in audiences:
                 return audiences[aud]
-        elif type(aud) is list and len(aud) <= MAX_AUDIENCES and all(type(member) is str for member in aud):
+        elif is_array(aud) and len(aud) <= MAX_AUDIENCES and all(type(member) is str for member in aud):
             for member in aud:
                 if member in audiences:
                     return audiences[member]
@@ -300,26 +310,21 @@ _NUMERIC = frozenset((int, float))
 
 def _unknown_audience() -> ConfigurationError:
     return ConfigurationError(
-        "the audience is not known: give the provider or verifier a base_url (the resource URL is the audience then), or "
-        "write audience='…' as the issuer puts it into aud, or switch the check off with audience=ANY_AUDIENCE"
+        "the audience is not known: give the provider or verifier a base_url (the resource URL is the audience then), "
+        "or write audience='…' as the issuer puts it into aud, or switch the check off with audience=ANY_AUDIENCE"
     )
 
 
 def _explicit_audiences(audience: str | Sequence[str] | None) -> Mapping[str, str] | None:
     if audience is None:
         return None
-    names = (audience,) if isinstance(audience, str) else tuple(audience)
-    for name in names:
-        if not isinstance(name, str) or not name or not name.isprintable():
-            raise ConfigurationError(
-                f"audience={audience!r} must be a string, or a list of strings, none of them empty"
-            )
-        if "*" in name and name != ANY_AUDIENCE:
-            raise ConfigurationError(
-                f"audience={audience!r} has a wildcard, and aud is compared exactly: name each one"
-            )
-    if not names or (ANY_AUDIENCE in names and len(names) > 1):
-        raise ConfigurationError(f"audience={audience!r} must name at least one audience, or be ANY_AUDIENCE alone")
+    names = check_names("audience", audience)
+    if any("*" in name for name in names if name != ANY_AUDIENCE):
+        raise ConfigurationError(f"audience={audience!r} has a wildcard, and aud is compared exactly: name each one")
+    if ANY_AUDIENCE in names and len(names) > 1:
+        raise ConfigurationError(
+            f"audience={audience!r} names audiences and switches the check off: keep one of the two"
+        )
     return {name: name for name in names}
 
 
@@ -332,8 +337,8 @@ def _text(value: object, reason: InvalidTokenReason) -> str:
 def _scope_list(value: Any) -> list[str]:
     if type(value) is str:
         return [scope for scope in value.split(" ") if scope]  # U+0020 only (RFC 6749 §3.3)
-    if type(value) is list and all(type(member) is str for member in value):
-        return value  # pyright: ignore[reportUnknownVariableType]  # every member was looked at
+    if is_array(value) and all(type(member) is str for member in value):
+        return value
     raise InvalidToken("scope")
 
 

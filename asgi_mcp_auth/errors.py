@@ -1,4 +1,4 @@
-"""Every exception of this package, with its OAuth error code and HTTP status.
+"""Every exception of this package, with its OAuth error code and HTTP status; and how a refusal is reported.
 
 AuthError
 ├─ ConfigurationError (also a ValueError)     a setting is wrong; raised while the program starts
@@ -13,6 +13,7 @@ AuthError
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar, Literal, TypeAlias
 
 InvalidTokenReason: TypeAlias = Literal[
@@ -97,10 +98,11 @@ class InvalidToken(RequestError):
 
     error = "invalid_token"
     status = 401
+    reason: InvalidTokenReason
 
     def __init__(self, reason: InvalidTokenReason) -> None:
         super().__init__("The access token is invalid or expired")
-        self.reason: InvalidTokenReason = reason
+        self.reason = reason  # pyright: ignore[reportIncompatibleVariableOverride]  # narrower, assigned only here
 
 
 class InsufficientScope(RequestError):
@@ -144,3 +146,26 @@ class ServerUnavailable(RequestError):
         super().__init__("The token cannot be checked at the moment")
         self.reason: Reason = "unavailable"
         self.retry_after_seconds = retry_after_seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthEvent:
+    """One refusal, as ``on_event`` gets it and as the log record carries it in ``extra``.
+
+    Attributes:
+        status: the HTTP status of the answer (for a WebSocket, what it would be).
+        reason: why; for operators, the client is not told.
+        method: the HTTP method, or ``WEBSOCKET``.
+        path: the decoded path below ``root_path``.
+        client_id: the client of a token that is valid but lacks scopes.
+        subject: the user of such a token.
+        token_id: first 8 hex digits of the token's SHA-256.
+    """
+
+    status: int
+    reason: Reason
+    method: str
+    path: str
+    client_id: str | None = None
+    subject: str | None = None
+    token_id: str | None = None

@@ -48,11 +48,13 @@ class IntrospectionTokenVerifier(ReasoningVerifier):
         client_id: who we are there; not used with ``bearer``.
         client_secret: our secret there, or with ``bearer`` the token that opens the endpoint.
         client_auth_method: how we authenticate there.
-        audience: accepted ``aud``; ``None`` is bound to the resource URL by the provider or middleware, ``ANY_AUDIENCE`` switches the check off (many servers send no ``aud``).
+        audience: accepted ``aud``; ``None`` is bound to the resource URL by the provider or middleware,
+            ``ANY_AUDIENCE`` switches the check off (many servers send no ``aud``).
         issuer: accepted ``iss``; in a ``MultiAuth``, JWTs of these issuers come here as well.
         required_scopes: scopes that every request needs; the middleware checks them.
         base_url: public URL of this server, if used without a ``RemoteAuthProvider``.
-        cache_ttl_seconds: how long a positive answer is used, at most until ``exp``; a revoked token works so much longer. 0 asks every time.
+        cache_ttl_seconds: how long a positive answer is used, at most until ``exp``; a revoked token works so much
+            longer. 0 asks every time.
         claims: how to read scopes, client and the rest.
         http_client: an ``httpx.AsyncClient`` to use; it is never closed.
         clock: for tests.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ._cache import SingleFlight
 from ._http import FetchFailed, HTTPFetcher
 from ._jose import UnusableKey, VerifyingKey, keys_from_jwk
-from ._json import parse_json_object
+from ._json import is_array, parse_json_object
 from .claims import check_seconds
 from .errors import InvalidToken, ServerUnavailable
 from .types import Clock
@@ -348,10 +348,9 @@ def key_set_from(document: Mapping[str, Any], algorithms: Iterable[str]) -> tupl
     Raises:
         UnusableKey: ``keys`` is missing, no list, or too long.
     """
-    members = document.get("keys")
-    if not isinstance(members, list):
+    entries = document.get("keys")
+    if not is_array(entries):
         raise UnusableKey("it has no list named keys")
-    entries: list[Any] = members
     if len(entries) > MAX_KEYS:
         raise UnusableKey(f"it has more than {MAX_KEYS} keys")
     names, keys, skipped = tuple(algorithms), list[VerifyingKey](), list[str]()

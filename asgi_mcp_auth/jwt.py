@@ -19,10 +19,10 @@ from ._jose import (
     keys_from_pem,
     keys_from_secret,
 )
-from ._json import decode_base64url, parse_json_object
+from ._json import decode_base64url, is_array, is_object, parse_json_object
 from ._urls import check_url
 from .auth import ReasoningVerifier
-from .claims import ClaimChecks, ClaimRules, check_count, check_issuers, peek_issuer
+from .claims import ClaimChecks, ClaimRules, check_count, check_issuers, check_names, peek_issuer
 from .discovery import discover_jwks_uri
 from .errors import ConfigurationError, InvalidToken
 from .headers import MAX_TOKEN_BYTES
@@ -56,9 +56,12 @@ class JWTVerifier(ReasoningVerifier):
 
     Args:
         public_key: a PEM, a JWK, a JWK set, or a list of PEMs and JWKs; with an HS algorithm the shared secret.
-        jwks_uri: URL of the issuer's key set. With neither of the two, it is discovered from ``issuer`` (RFC 8414, then OpenID).
-        issuer: accepted ``iss``, compared byte for byte; several share ``public_key`` or ``jwks_uri``, or are discovered one by one.
-        audience: accepted ``aud``, one or several. ``None`` is bound to the resource URL by the provider or middleware that knows it; ``ANY_AUDIENCE`` switches the check off.
+        jwks_uri: URL of the issuer's key set. With neither of the two, it is discovered from ``issuer`` (RFC 8414,
+            then OpenID).
+        issuer: accepted ``iss``, compared byte for byte; several share ``public_key`` or ``jwks_uri``, or are
+            discovered one by one.
+        audience: accepted ``aud``, one or several. ``None`` is bound to the resource URL by the provider or
+            middleware that knows it; ``ANY_AUDIENCE`` switches the check off.
         algorithm: one name or several; ``None`` allows every asymmetric one, each bound to the type of its key.
         required_scopes: scopes that every request needs; the middleware checks them.
         base_url: public URL of this server, if the verifier is used without a ``RemoteAuthProvider``.
@@ -228,32 +231,30 @@ class JWTVerifier(ReasoningVerifier):
         return sources
 
 
-def _check_algorithms(algorithm: object) -> frozenset[str]:
+def _check_algorithms(algorithm: Any) -> frozenset[str]:
     if algorithm is None:
         return frozenset(ASYMMETRIC)
-    names = (
-        (algorithm,) if isinstance(algorithm, str) else tuple(algorithm) if isinstance(algorithm, list | tuple) else ()
-    )
+    names = check_names("algorithm", algorithm)
     for name in names:
         if name not in ASYMMETRIC and name not in SYMMETRIC:
             raise ConfigurationError(
                 f"algorithm={algorithm!r}: {name!r} is not one of {', '.join(ASYMMETRIC + SYMMETRIC)}"
             )
     allowed = frozenset(names)
-    if not allowed:
-        raise ConfigurationError(f"algorithm={algorithm!r} allows nothing: leave it out to allow every asymmetric one")
     if not allowed.isdisjoint(SYMMETRIC) and not allowed.isdisjoint(ASYMMETRIC):
         # With both, a public key could be taken for a shared secret (RFC 8725 §2.1).
         raise ConfigurationError(f"algorithm={algorithm!r} mixes HS* with asymmetric ones: make two verifiers")
     return allowed
 
 
-def _static_keys(public_key: object, algorithms: Sequence[str]) -> KeySet:
-    entries: list[Any] = public_key if isinstance(public_key, list) else [public_key]
+def _static_keys(public_key: Any, algorithms: Sequence[str]) -> KeySet:
+    entries = public_key["keys"] if is_object(public_key) and "keys" in public_key else public_key
+    if not is_array(entries):
+        entries = [public_key]
     keys: list[VerifyingKey] = []
     for entry in entries:
         try:
-            keys += _static_entry(entry, algorithms)
+            keys += _static_key(entry, algorithms)
         except UnusableKey as error:
             raise ConfigurationError(f"public_key cannot be used: {error}") from None
     if not keys:
@@ -261,12 +262,8 @@ def _static_keys(public_key: object, algorithms: Sequence[str]) -> KeySet:
     return KeySet(keys)
 
 
-def _static_entry(entry: Any, algorithms: Sequence[str]) -> list[VerifyingKey]:
-    if isinstance(entry, str | bytes):
-        text = entry.encode() if isinstance(entry, str) else entry
-        symmetric = algorithms[0] in SYMMETRIC
-        return keys_from_secret(text, algorithms) if symmetric else keys_from_pem(text, algorithms)
-    if isinstance(entry, dict) and "keys" in entry:
-        members: Any = entry["keys"]
-        return [key for member in members for key in keys_from_jwk(member, algorithms)]
-    return keys_from_jwk(entry, algorithms)
+def _static_key(entry: Any, algorithms: Sequence[str]) -> list[VerifyingKey]:
+    if not isinstance(entry, str | bytes):
+        return keys_from_jwk(entry, algorithms)
+    text = entry.encode() if isinstance(entry, str) else entry
+    return keys_from_secret(text, algorithms) if algorithms[0] in SYMMETRIC else keys_from_pem(text, algorithms)

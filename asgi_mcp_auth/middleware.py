@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
 from math import ceil
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeAlias
@@ -21,12 +20,12 @@ from ._urls import (
 )
 from .claims import check_scopes
 from .errors import (
+    AuthEvent,
     ConfigurationError,
     ForbiddenOrigin,
     InsufficientScope,
     InvalidToken,
     MissingToken,
-    Reason,
     RequestError,
     ServerUnavailable,
 )
@@ -72,30 +71,6 @@ class Provider(Protocol):
     ) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuthEvent:
-    """One refusal, as ``on_event`` gets it and as the log record carries it in ``extra``.
-
-    Attributes:
-        status: the HTTP status of the answer (for a WebSocket, what it would be).
-        reason: why; for operators, the client is not told.
-        method: the HTTP method, or ``WEBSOCKET``.
-        path: the decoded path below ``root_path``.
-        client_id: the client of a token that is valid but lacks scopes.
-        subject: the user of such a token.
-        token_id: first 8 hex digits of the token's SHA-256.
-    """
-
-    status: int
-    reason: Reason
-    method: str
-    path: str
-    client_id: str | None = None
-    subject: str | None = None
-    token_id: str | None = None
-    outcome: Literal["refused"] = "refused"
-
-
 EventHook: TypeAlias = Callable[[AuthEvent], None]
 
 
@@ -105,11 +80,13 @@ class MCPAuthMiddleware:
     Args:
         app: any ASGI 3 app.
         provider: verifies tokens; serves its own routes at the paths it names.
-        mcp_path: where the protected resource lies below the provider's ``base_url``. It names the resource; every other path is protected just the same.
+        mcp_path: where the protected resource lies below the provider's ``base_url``. It names the resource; every
+            other path is protected just the same.
         required_scopes: needed in addition to the provider's.
         public_paths: paths without protection: exact, or prefixes when they end in ``/``.
         rules: per-path scopes; see ``Rule``.
-        allowed_origins: web origins whose pages may call; by default the origin of ``base_url`` and loopback; ``"*"`` for all.
+        allowed_origins: web origins whose pages may call; by default the origin of ``base_url`` and loopback; ``"*"``
+            for all.
         on_event: called with each refusal; it must not block.
         forward_authorization: ``False`` removes the Authorization header before the app sees the request.
 
@@ -154,7 +131,7 @@ class MCPAuthMiddleware:
                 type(provider).__name__,
             )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
         kind = scope["type"]
         if kind == "lifespan":
@@ -262,7 +239,7 @@ class MCPAuthMiddleware:
 
 
 class RequireScopes:
-    """Asks more of requests for one sub-app, behind an ``MCPAuthMiddleware``: ``Mount("/admin", RequireScopes(admin, ["admin"]))``.
+    """Asks more of the requests for one sub-app: ``Mount("/admin", RequireScopes(admin, ["admin"]))``.
 
     Args:
         app: the sub-app.
@@ -276,7 +253,7 @@ class RequireScopes:
         self.app = app
         self.scopes = check_scopes("scopes", scopes)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
         if scope["type"] != "lifespan":
             challenger = _challenger_of(scope)
@@ -289,9 +266,11 @@ class RequireScopes:
 
 
 async def insufficient_scope_response(request: HasScope, exc: Exception) -> Any:
-    """Answer ``InsufficientScope`` from a framework's exception handler: ``app.add_exception_handler(InsufficientScope, insufficient_scope_response)``.
+    """Answer ``InsufficientScope`` from a framework's exception handler.
 
-    Needed where the middleware wraps a Starlette or FastAPI app from outside, because their error middleware answers first.
+    ``app.add_exception_handler(InsufficientScope, insufficient_scope_response)``: needed where the middleware wraps a
+    Starlette or FastAPI app from outside, because their error middleware answers
+    first.
 
     Raises:
         ConfigurationError: the request did not come through an ``MCPAuthMiddleware``.

@@ -13,7 +13,7 @@ from .tokens import AccessToken, Attempt, current
 
 
 class MultiAuth(ReasoningVerifier):
-    """Accepts the tokens of several issuers. A token goes to the one source that its ``iss`` names, before any signature work.
+    """Accepts the tokens of several issuers; a JWT goes to the one that its ``iss`` names, before any signature work.
 
     Tokens without a known issuer, opaque ones above all, go to the sources that take such tokens, one after the other.
 

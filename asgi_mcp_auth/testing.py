@@ -54,7 +54,9 @@ class FrozenClock:
         self._time += seconds
 
 
-class _Answer(NamedTuple):
+class Answer(NamedTuple):
+    """One HTTP answer, and how many times it is given."""
+
     status: int
     body: bytes
     headers: Mapping[str, str]
@@ -64,7 +66,8 @@ class _Answer(NamedTuple):
 class Issuer:
     """A token issuer: key set, discovery, introspection, and the means to mint tokens and to misbehave.
 
-    Use it as a context manager. Paths are those below ``issuer``: ``/jwks``, ``/introspect``; metadata lies where RFC 8414
+    Use it as a context manager. Paths are those below ``issuer``: ``/jwks``, ``/introspect``; metadata lies where RFC
+    8414
     and OpenID put it.
 
     Args:
@@ -77,7 +80,7 @@ class Issuer:
         self.algorithms = tuple(algorithms)
         self.clock = clock
         self.hits: Counter[str] = Counter()
-        self._path = path
+        self.path = path
         self._opaque: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
         self._server = _Server(self)
@@ -87,8 +90,8 @@ class Issuer:
         self.keys: dict[str, SigningKey] = {}
         self.jwks: dict[str, Any] = {"keys": []}
         self.jwks_headers: dict[str, str] = {}
-        self._answers: dict[str, _Answer] = {}
-        self._delays: dict[str, float] = {}
+        self._answers: dict[str, Answer] = {}
+        self.delays: dict[str, float] = {}
         self.rotate()
 
     def __enter__(self) -> Issuer:
@@ -107,7 +110,8 @@ class Issuer:
         Args:
             algorithm: which key signs; the first one by default.
             header: members to put in place of the usual ``alg``, ``kid`` and ``typ``; ``None`` leaves one out.
-            claims: members to put in place of the usual ``iss``, ``sub``, ``client_id``, ``iat``, ``exp`` (in 300 s) and
+            claims: members to put in place of the usual ``iss``, ``sub``, ``client_id``, ``iat``, ``exp`` (in 300 s)
+                and
                 ``jti``; ``None`` leaves one out. There is no ``aud`` and no ``scope`` unless you give one.
         """
         key = self.keys[algorithm or self.algorithms[0]]
@@ -131,7 +135,7 @@ class Issuer:
 
     def rotate(self, *, drop: bool = False) -> None:
         """Sign with new keys from now on; the old ones stay published unless ``drop``."""
-        old = [] if drop else self.jwks["keys"]
+        old: list[Any] = [] if drop else self.jwks["keys"]
         self.keys = {name: SigningKey(name, secrets.token_urlsafe(8)) for name in self.algorithms}
         self.jwks = {"keys": [*(key.public_jwk() for key in self.keys.values()), *old]}
 
@@ -145,7 +149,7 @@ class Issuer:
         times: float = float("inf"),
     ) -> None:
         """Answer requests for ``path`` with just this, ``times`` times."""
-        self._answers[path] = _Answer(status, body, headers or {"content-type": "application/json"}, times)
+        self._answers[path] = Answer(status, body, headers or {"content-type": "application/json"}, times)
 
     def fail(self, path: str = "/jwks", *, status: int = 503, times: float = float("inf")) -> None:
         """Answer requests for ``path`` with an error."""
@@ -153,19 +157,19 @@ class Issuer:
 
     def delay(self, path: str, seconds: float) -> None:
         """Answer requests for ``path`` only after ``seconds``."""
-        self._delays[path] = seconds
+        self.delays[path] = seconds
 
     def reset(self) -> None:
         """Behave again; keys, tokens and counters stay."""
         self._answers.clear()
-        self._delays.clear()
+        self.delays.clear()
         self.jwks_headers = {}
 
     def _usual_claims(self) -> dict[str, Any]:
         now = int(self.clock.time())
         return {"sub": "alice", "client_id": "test-client", "iat": now, "exp": now + 300}
 
-    def _respond(self, path: str, form: Mapping[str, str]) -> _Answer:
+    def respond(self, path: str, form: Mapping[str, str]) -> Answer:
         """Return the answer to one request; called on the server's threads."""
         with self._lock:
             self.hits[path] += 1
@@ -182,7 +186,7 @@ class Issuer:
             if known is None or known.get("exp", float("inf")) <= self.clock.time():
                 return _json_answer({"active": False})
             return _json_answer({"active": True, "iss": self.issuer, **known})
-        if path in (WELL_KNOWN_SERVER + self._path, WELL_KNOWN_OPENID + self._path, WELL_KNOWN_OPENID):
+        if path in (WELL_KNOWN_SERVER + self.path, WELL_KNOWN_OPENID + self.path, WELL_KNOWN_OPENID):
             return _json_answer(self.metadata())
         return _json_answer({"error": "not_found"}, status=404)
 
@@ -213,7 +217,6 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
 
     def do_GET(self) -> None:
         self._answer({})
@@ -234,12 +237,13 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(form)
 
     def _answer(self, form: Mapping[str, str]) -> None:
-        issuer = self.server.issuer
+        server: Any = self.server
+        issuer: Issuer = server.issuer
         path = urlsplit(self.path).path
         if not path.startswith("/.well-known/"):
-            path = path.removeprefix(issuer._path)
-        time.sleep(issuer._delays.get(path, 0))
-        answer = issuer._respond(path, form)
+            path = path.removeprefix(issuer.path)
+        time.sleep(issuer.delays.get(path, 0))
+        answer = issuer.respond(path, form)
         self.send_response(answer.status)
         for name, value in {"content-length": str(len(answer.body)), **answer.headers}.items():
             self.send_header(name, value)
@@ -257,10 +261,8 @@ def sign_jwt(key: SigningKey, header: Mapping[str, Any], claims: Mapping[str, An
     return f"{signing_input}.{encode_base64url(key.sign(signing_input.encode()))}"
 
 
-def _json_answer(
-    document: Mapping[str, Any], headers: Mapping[str, str] | None = None, *, status: int = 200
-) -> _Answer:
-    return _Answer(status, json.dumps(document).encode(), {"content-type": "application/json", **(headers or {})}, 1)
+def _json_answer(document: Mapping[str, Any], headers: Mapping[str, str] | None = None, *, status: int = 200) -> Answer:
+    return Answer(status, json.dumps(document).encode(), {"content-type": "application/json", **(headers or {})}, 1)
 
 
 def _without_none(members: Mapping[str, Any]) -> dict[str, Any]:

@@ -86,7 +86,8 @@ class AccessToken(_Lazy):
 
 _FIELD_NAMES = tuple(each.name for each in fields(AccessToken))
 _new = object.__new__
-_set_source = _Lazy._source.__set__  # type: ignore[attr-defined]  # the slot itself: a frozen class has no other way in
+_slot: Any = vars(_Lazy)["_source"]
+_set_source = _slot.__set__  # a frozen class has no other way in
 
 
 def access_token(token: str, verified: VerifiedToken) -> AccessToken:
@@ -121,7 +122,8 @@ def get_access_token(source: Scope | HasScope | None = None) -> AccessToken | No
     """Return the access token of a request, ``None`` for an anonymous one.
 
     Args:
-        source: an ASGI scope, or a request object with a ``scope``; without it, the request that the running task serves.
+        source: an ASGI scope, or a request object with a ``scope``; without it, the request that the running task
+            serves.
     """
     if source is None:
         token: object = current.get()
