@@ -61,12 +61,8 @@ test: $(STAMP) ## Run every test, then check the coverage goals (ARGS=... go to 
 	@$(BIN)/coverage report --fail-under=95
 
 lint: $(STAMP) ## Format, style, types, import directions, spelling
-	@$(BIN)/ruff format --check .
-	@$(BIN)/ruff check .
-	@$(BIN)/mypy
-	@$(BIN)/pyright
-	@$(BIN)/lint-imports
-	@$(BIN)/codespell
+	@status=0; for tool in 'ruff format --check .' 'ruff check .' mypy pyright 'lint-imports --no-logo' codespell; do \
+	  echo "== $$tool"; $(BIN)/$$tool || status=1; done; exit $$status
 
 format: $(STAMP) ## Rewrite the files as the formatter wants them
 	@$(BIN)/ruff check --fix --quiet . || true
