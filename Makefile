@@ -74,8 +74,9 @@ bench: $(STAMP) ## Measure against the goals in docs (BENCH=... go to the runner
 fuzz: $(FUZZ_STAMP) ## Fuzz every parser (FUZZ=... go to the runner)
 	@.venv-fuzz/bin/python -m fuzz.run $(FUZZ)
 
-mutate: $(MUTATE_STAMP) ## Mutation-test claims, _jose, _json, headers, jwt
-	@.venv-mutate/bin/mutmut run
+mutate: $(MUTATE_STAMP) ## Mutation-test claims, _jose, _json, headers, jwt (MUTATE='asgi_mcp_auth.claims*' for one)
+	@.venv-mutate/bin/mutmut run $(if $(MUTATE),'$(MUTATE)')
+	@.venv-mutate/bin/mutmut results
 
 soak: $(STAMP) ## The long counts: hypothesis and the races, many times over
 	@HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -p no:cacheprovider -m '' --timeout=3600 $(ARGS)
