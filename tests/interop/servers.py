@@ -1,0 +1,136 @@
+"""MCP servers to protect, and a real uvicorn that serves an app at the very URL that the app names in its documents."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import fastmcp.server.dependencies
+import mcp.server.auth.middleware.auth_context
+import uvicorn
+from fastmcp import FastMCP
+from mcp.server.mcpserver import MCPServer
+
+from asgi_mcp_auth import InsufficientScope, get_access_token
+from tests.support.asgi import App, Message, Receive, Scope, Send
+
+GREETING = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
+}
+"""The first message of a session, for tests that speak the protocol by hand."""
+
+MCP_HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+
+
+def call_message(tool: str) -> dict[str, Any]:
+    """Return the message that calls a tool."""
+    return {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": tool, "arguments": {}}}
+
+
+def answer_of(event_stream: str) -> str:
+    """Return what the tool said, from the body of an answer to ``call_message``."""
+    (data,) = [line.removeprefix("data: ") for line in event_stream.splitlines() if line.startswith("data: {")]
+    text: str = json.loads(data)["result"]["content"][0]["text"]
+    return text
+
+
+def mcp_sdk_server(**settings: Any) -> MCPServer[Any]:
+    """Return a server made with the MCP SDK; its tool says whom we and whom the SDK see behind the call."""
+    server: MCPServer[Any] = MCPServer("notes", log_level="ERROR", **settings)
+
+    @server.tool()
+    def whoami() -> str:
+        return _who(sdk=mcp.server.auth.middleware.auth_context.get_access_token())
+
+    @server.tool()
+    def write_note() -> str:
+        return "written"
+
+    return server
+
+
+def fastmcp_server(**settings: Any) -> FastMCP[Any]:
+    """Return a server made with FastMCP; its tool says whom we, the MCP SDK and FastMCP see behind the call."""
+    server: FastMCP[Any] = FastMCP("notes", **settings)
+
+    @server.tool
+    def whoami() -> str:
+        return _who(
+            sdk=mcp.server.auth.middleware.auth_context.get_access_token(),
+            fastmcp=fastmcp.server.dependencies.get_access_token(),
+        )
+
+    @server.tool
+    def write_note() -> str:
+        return "written"
+
+    return server
+
+
+def _who(**theirs: Any) -> str:
+    seen = {"ours": get_access_token(), **theirs}
+    return json.dumps({name: None if token is None else token.subject for name, token in seen.items()})
+
+
+def mcp_sdk_app() -> App:
+    """Return the app of ``mcp_sdk_server``; its endpoint is ``/mcp``."""
+    return mcp_sdk_server().streamable_http_app()
+
+
+def fastmcp_app() -> App:
+    """Return the app of ``fastmcp_server``; its endpoint is ``/mcp``."""
+    return fastmcp_server().http_app()
+
+
+class WritingNeedsMore:
+    """Between the middleware and an MCP server: asks for the scope ``mcp:write`` where ``write_note`` is called."""
+
+    def __init__(self, app: App) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST":
+            received: list[Message] = [await receive()]
+            while received[-1].get("more_body"):
+                received.append(await receive())
+            body = b"".join(message.get("body", b"") for message in received)
+            token = get_access_token(scope)
+            if b'"write_note"' in body and token is not None and not token.has_scopes("mcp:write"):
+                raise InsufficientScope("mcp:read", "mcp:write")
+
+            async def replay() -> Message:
+                return received.pop(0) if received else await receive()
+
+            await self.app(scope, replay, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+@contextmanager
+def serving(build: Callable[[str], App]) -> Iterator[str]:
+    """Run the app that ``build`` returns for its own base URL; yield that URL, without a trailing slash."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server = uvicorn.Server(uvicorn.Config(build(base_url), log_config=None, timeout_graceful_shutdown=1))
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        try:
+            while not server.started:
+                assert thread.is_alive(), "uvicorn did not start"
+                time.sleep(0.01)
+            yield base_url
+        finally:
+            server.should_exit = True
+            thread.join(10)
