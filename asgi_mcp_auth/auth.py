@@ -147,10 +147,10 @@ class AuthProvider(ABC):
         base = self.resource_base_url or self.base_url
         return None if base is None else resource_url(base, path)
 
-    async def start(self) -> None:  # noqa: B027
+    async def start(self) -> None:  # noqa: B027  # optional
         """Get ready for requests. Called once however many middlewares share the provider."""
 
-    async def stop(self) -> None:  # noqa: B027
+    async def stop(self) -> None:  # noqa: B027  # optional
         """Let go of connections."""
 
     async def __aenter__(self) -> AuthProvider:

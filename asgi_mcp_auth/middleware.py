@@ -47,7 +47,7 @@ from .types import ASGIApp, Message, Receive, Scope, Send
 logger = logging.getLogger(__name__)
 
 _CHALLENGER_KEY = "asgi_mcp_auth.challenger"
-_OUR_DOCUMENTS = (WELL_KNOWN_RESOURCE, WELL_KNOWN_SERVER, WELL_KNOWN_OPENID)
+_OUR_DOCUMENTS = (f"{WELL_KNOWN_RESOURCE}/", f"{WELL_KNOWN_SERVER}/", f"{WELL_KNOWN_OPENID}/")
 _JSON: HeaderList = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 _ANONYMOUS_USER = AnonymousUser()
 _ANONYMOUS_CREDENTIALS = AnonymousCredentials()
@@ -141,16 +141,16 @@ class MCPAuthMiddleware:
             raise RuntimeError(f"MCPAuthMiddleware does not know how to protect the ASGI scope type {kind!r}")
         path = route_path(scope)
 
-        # 1. The provider's own routes, and the documents that would be there if we had them.
+        # 1. The provider's own routes. A document that clients look for and that is not there is a 404, not a 401.
         if path in self._routes:
             await self._routes[path](scope, receive, send)
             return
-        if path.startswith(_OUR_DOCUMENTS):
+        rule = self._rules.match(path, scope.get("raw_path") or b"")
+        if not rule.public and (path + "/").startswith(_OUR_DOCUMENTS):
             await send_response(scope, receive, send, 404, _JSON, b'{"error":"not_found"}')
             return
 
         # 2. Public paths.
-        rule = self._rules.match(path, scope.get("raw_path") or b"")
         challenger = self._challengers[rule]
         if rule.public:
             await self._enter(None, challenger, scope, receive, send)
@@ -166,12 +166,8 @@ class MCPAuthMiddleware:
             elif name == b"origin":
                 origin = value
         if origin is not None:
-            allow_origin = self._origins.allow(origin)
+            allow_origin = await self._admit(origin, challenger, scope, receive, send)
             if allow_origin is None:
-                await challenger.refuse(ForbiddenOrigin(), scope, receive, send)
-                return
-            if is_preflight(scope):
-                await send_response(scope, receive, send, 204, preflight_headers(scope, allow_origin), b"")
                 return
             send = CORSSend(send, allow_origin)
         if not self._mount_checked:
@@ -196,6 +192,18 @@ class MCPAuthMiddleware:
 
         # 6. The app.
         await self._enter(access, challenger, scope, receive, send)
+
+    async def _admit(
+        self, origin: bytes, challenger: _Challenger, scope: Scope, receive: Receive, send: Send
+    ) -> bytes | None:
+        """Return what to tell the browser, ``None`` when the request has been answered already."""
+        allow_origin = self._origins.allow(origin)
+        if allow_origin is None:
+            await challenger.refuse(ForbiddenOrigin(), scope, receive, send)
+        elif is_preflight(scope):
+            await send_response(scope, receive, send, 204, preflight_headers(scope, allow_origin), b"")
+            return None
+        return allow_origin
 
     async def _enter(
         self, access: AccessToken | None, challenger: _Challenger, scope: Scope, receive: Receive, send: Send

@@ -13,7 +13,7 @@ from .claims import check_scopes
 from .errors import ConfigurationError
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@dataclass(frozen=True, slots=True, init=False, eq=False)  # no equality: hashing by identity is on the request path
 class Rule:
     """What a path, and everything below it, asks of a caller. The longest matching rule decides.
 
