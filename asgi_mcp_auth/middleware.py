@@ -41,6 +41,7 @@ from .tokens import (
     User,
     current,
     get_access_token,
+    grants,
 )
 from .types import ASGIApp, Message, Receive, Scope, Send
 
@@ -182,7 +183,7 @@ class MCPAuthMiddleware:
             access = await self.provider.verify_token(token)
             if access is None:
                 raise InvalidToken(attempt.reason or "rejected")
-            if not challenger.needed.issubset(access.scopes):
+            if not grants(access, challenger.needed):
                 raise InsufficientScope
         except RequestError as error:
             await challenger.refuse(error, scope, receive, send, token=token, access=access)
