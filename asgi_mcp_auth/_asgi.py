@@ -41,8 +41,8 @@ async def send_response(
             await send({"type": "websocket.close", "code": 1008, "reason": ""})
             return
         kind = "websocket.http.response"
-    length = (b"content-length", str(len(body)).encode())
-    await send({"type": f"{kind}.start", "status": status, "headers": [*headers, length]})
+    length = [] if status == 204 else [(b"content-length", b"%d" % len(body))]  # RFC 9110 §8.6: never with 204
+    await send({"type": f"{kind}.start", "status": status, "headers": [*headers, *length]})
     await send({"type": f"{kind}.body", "body": b"" if scope.get("method") == "HEAD" else body})
 
 

@@ -94,11 +94,13 @@ class PublicDocument:
 
     Args:
         body: the document.
+        status: 200, or 404 for what stands where a document is missing.
         max_age_seconds: how long caches may keep it.
     """
 
-    def __init__(self, body: bytes, *, max_age_seconds: int = 300) -> None:
+    def __init__(self, body: bytes, *, status: int = 200, max_age_seconds: int = 300) -> None:
         self._body = body
+        self._status = status
         self._headers: HeaderList = [
             (b"content-type", b"application/json"),
             (b"cache-control", b"public, max-age=%d" % max_age_seconds),
@@ -110,7 +112,7 @@ class PublicDocument:
         if scope["type"] == "websocket":
             await send_response(scope, receive, send, 404, [], b"")
         elif scope["method"] in ("GET", "HEAD"):
-            await send_response(scope, receive, send, 200, self._headers, self._body)
+            await send_response(scope, receive, send, self._status, self._headers, self._body)
         elif is_preflight(scope):
             await send_response(scope, receive, send, 204, preflight_headers(scope, b"*", b"GET, HEAD"), b"")
         else:

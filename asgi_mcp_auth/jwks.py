@@ -5,6 +5,7 @@ RFC 7517 §5; caching as in RFC 9111, within bounds of our own.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import re
@@ -42,7 +43,7 @@ class JWKSOptions:
         max_ttl_seconds: a longer max-age is lowered to this.
         cooldown_seconds: at least so long between two attempts, failed ones included.
         stale_seconds: how long after its lifetime a key set is used while the provider does not answer.
-        timeout_seconds: for one whole fetch.
+        timeout_seconds: for one whole fetch, discovery included.
         http_client: an ``httpx.AsyncClient`` to use instead of our own; it is never closed.
 
     Raises:
@@ -277,7 +278,10 @@ class RemoteJWKS:
 
     async def _fetch_and_remember(self) -> None:
         try:
-            await self._fetch()
+            async with asyncio.timeout(self._options.timeout_seconds):
+                await self._fetch()
+        except TimeoutError:
+            self._failed(f"no complete answer within {self._options.timeout_seconds:g} s")
         except FetchFailed as error:
             self._failed(str(error))
         self._attempted_at = self._clock.monotonic()

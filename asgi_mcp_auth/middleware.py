@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from . import _interop
 from ._asgi import HeaderList, Lifespan, route_path, send_response
 from ._cache import token_id
-from ._cors import AllowedOrigins, CORSSend, is_preflight, preflight_headers
+from ._cors import AllowedOrigins, CORSSend, PublicDocument, is_preflight, preflight_headers
 from ._urls import (
     WELL_KNOWN_OPENID,
     WELL_KNOWN_RESOURCE,
@@ -50,6 +50,7 @@ logger = logging.getLogger(__name__)
 _CHALLENGER_KEY = "asgi_mcp_auth.challenger"
 _OUR_DOCUMENTS = (f"{WELL_KNOWN_RESOURCE}/", f"{WELL_KNOWN_SERVER}/", f"{WELL_KNOWN_OPENID}/")
 _JSON: HeaderList = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+_MISSING_DOCUMENT = PublicDocument(b'{"error":"not_found"}', status=404, max_age_seconds=0)
 _ANONYMOUS_USER = AnonymousUser()
 _ANONYMOUS_CREDENTIALS = AnonymousCredentials()
 
@@ -148,7 +149,7 @@ class MCPAuthMiddleware:
             return
         rule = self._rules.match(path, scope.get("raw_path") or b"")
         if not rule.public and (path + "/").startswith(_OUR_DOCUMENTS):
-            await send_response(scope, receive, send, 404, _JSON, b'{"error":"not_found"}')
+            await _MISSING_DOCUMENT(scope, receive, send)
             return
 
         # 2. Public paths.
