@@ -14,6 +14,7 @@ WELL_KNOWN_OPENID = "/.well-known/openid-configuration"
 
 # RFC 3986 characters, and nothing that could end a header's quoted string.
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&()*+,;=%']+")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[^/?#@\s:*\[\]]+)(:\d+)?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -94,15 +95,20 @@ def check_origin(setting: str, value: object) -> str:
     """Return ``value`` unchanged when it is a web origin as browsers send it.
 
     Raises:
-        ConfigurationError: it has a path or a trailing slash, or is no origin at all.
+        ConfigurationError: it has a path, a wildcard or a trailing slash, is spelled otherwise, or is no origin at all.
 
     RFC 6454 §6.2.
     """
-    if not isinstance(value, str) or not re.fullmatch(
-        r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[^/?#@\s:\[\]]+)(:\d+)?", value
-    ):
-        raise ConfigurationError(f"{setting} has {value!r}: write origins like 'https://app.example.com', with no path")
-    return value
+    try:
+        sent = origin_of(value) if isinstance(value, str) and _ORIGIN.fullmatch(value) else None
+    except ValueError:  # a port or an IPv6 address that is none
+        sent = None
+    if sent is None:
+        example = "write each one out like 'https://app.example.com', with no path and no wildcard"
+        raise ConfigurationError(f"{setting} has {value!r}: {example}")
+    if sent != value:
+        raise ConfigurationError(f"{setting} has {value!r}, which browsers write as {sent!r}: write that")
+    return sent
 
 
 def is_ambiguous_path(path: str, raw_path: bytes) -> bool:
@@ -142,15 +148,13 @@ def origin_of(url: str) -> str:
 
 def is_loopback_origin(origin: str) -> bool:
     """Return whether an ``Origin`` header names a page of this machine, on any port."""
+    if not _ORIGIN.fullmatch(origin):  # urlsplit is lenient: it drops line breaks, and takes any port
+        return False
     try:
         parts = urlsplit(origin)
-        return (
-            parts.scheme in _DEFAULT_PORTS
-            and is_loopback_host(parts.hostname)
-            and not (parts.path or parts.query or parts.fragment or "@" in parts.netloc)
-        )
     except ValueError:
         return False
+    return parts.scheme in _DEFAULT_PORTS and is_loopback_host(parts.hostname)
 
 
 def url_path(url: str) -> str:

@@ -1,0 +1,218 @@
+"""The protected resource metadata document and where it lies: RS-01 to RS-12, RS-45."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from asgi_mcp_auth import RemoteAuthProvider, StaticTokenVerifier
+from tests.support.asgi import call, handshake, serve
+from tests.support.protection import (
+    ALICE,
+    BASE_URL,
+    ISSUER,
+    METADATA_PATH,
+    METADATA_URL,
+    RESOURCE,
+    TOKENS,
+    challenge_of,
+    make_provider,
+    protect,
+)
+from tests.support.sockets import request
+
+pytestmark = pytest.mark.asyncio
+
+ROOT = "/.well-known/oauth-protected-resource"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "mcp_path", "resource", "path"),
+    [
+        ("https://h.example", "/mcp", "https://h.example/mcp", f"{ROOT}/mcp"),
+        ("https://h.example", "/a/mcp", "https://h.example/a/mcp", f"{ROOT}/a/mcp"),
+        ("https://h.example:8443", "/mcp", "https://h.example:8443/mcp", f"{ROOT}/mcp"),
+        ("https://h.example/", "/mcp", "https://h.example/mcp", f"{ROOT}/mcp"),
+        ("https://h.example", None, "https://h.example", ROOT),
+        ("https://h.example/", "/", "https://h.example", ROOT),
+        ("https://h.example/api", "/mcp", "https://h.example/api/mcp", f"{ROOT}/api/mcp"),
+        ("https://h.example", "/mcp/", "https://h.example/mcp/", f"{ROOT}/mcp/"),
+        ("https://H.example:443", "/mcp", "https://H.example:443/mcp", f"{ROOT}/mcp"),
+        ("http://localhost:8000", "/mcp", "http://localhost:8000/mcp", f"{ROOT}/mcp"),
+    ],
+)
+async def test_rs01_rs03_the_document_lies_at_the_inserted_path_and_names_the_resource_as_configured(
+    base_url: str, mcp_path: str | None, resource: str, path: str
+) -> None:
+    guard = protect(provider=make_provider(base_url), mcp_path=mcp_path)
+    response = await call(guard.app, "GET", path)
+    assert (response.status, response.json()["resource"]) == (200, resource)
+    challenged = challenge_of(await call(guard.app, "GET", "/anything"))["resource_metadata"]
+    assert challenged == base_url.removesuffix("/").removesuffix("/api") + path
+
+
+@pytest.mark.parametrize("mcp_path", ["/mcp", "/mcp/"])
+async def test_rs01_both_spellings_of_a_trailing_slash_are_served_with_the_configured_resource(mcp_path: str) -> None:
+    guard = protect(mcp_path=mcp_path)
+    documents = [await call(guard.app, "GET", f"{ROOT}/{spelling}") for spelling in ("mcp", "mcp/")]
+    assert [each.json()["resource"] for each in documents] == [BASE_URL + mcp_path] * 2
+
+
+async def test_rs02_with_one_resource_the_root_document_is_the_same() -> None:
+    guard = protect()
+    assert (await call(guard.app, "GET", ROOT)).body == (await call(guard.app, "GET", METADATA_PATH)).body
+
+
+async def test_rs02_the_routes_for_a_host_app_hold_only_the_inserted_form() -> None:
+    routes = make_provider().get_well_known_routes("/mcp")
+    assert [route.path for route in routes] == [METADATA_PATH, f"{METADATA_PATH}/"]
+
+
+async def test_rs04_authorization_servers_are_published_byte_for_byte() -> None:
+    servers = ["https://idp.example", "https://IDP.example:443/tenant/", "http://127.0.0.1:9000"]
+    guard = protect(provider=RemoteAuthProvider(StaticTokenVerifier(TOKENS), servers, BASE_URL))
+    assert (await call(guard.app, "GET", METADATA_PATH)).json()["authorization_servers"] == servers
+
+
+async def test_rs05_the_document_says_what_was_configured_and_scopes_default_to_the_required_ones() -> None:
+    provider = make_provider(
+        required_scopes=["mcp:read"], resource_name="Wetter", resource_documentation="https://docs.example/mcp"
+    )
+    assert (await call(protect(provider=provider).app, "GET", METADATA_PATH)).json() == {
+        "resource": RESOURCE,
+        "authorization_servers": [ISSUER],
+        "scopes_supported": ["mcp:read"],
+        "bearer_methods_supported": ["header"],
+        "resource_name": "Wetter",
+        "resource_documentation": "https://docs.example/mcp",
+    }
+
+
+async def test_rs05_explicit_scopes_replace_the_required_ones() -> None:
+    guard = protect(provider=make_provider(required_scopes=["mcp:read"], scopes_supported=["mcp:read", "mcp:all"]))
+    assert (await call(guard.app, "GET", METADATA_PATH)).json()["scopes_supported"] == ["mcp:read", "mcp:all"]
+
+
+async def test_rs06_members_without_a_value_are_left_out() -> None:
+    document = (await call(protect().app, "GET", METADATA_PATH)).json()
+    assert sorted(document) == ["authorization_servers", "bearer_methods_supported", "resource"]
+
+
+async def test_rs07_get_is_200_json_and_head_is_the_same_without_a_body() -> None:
+    guard = protect()
+    get, head = [await call(guard.app, method, METADATA_PATH) for method in ("GET", "HEAD")]
+    assert (get.status, get.header("content-type")) == (200, "application/json")
+    assert (head.status, head.headers, head.body) == (200, get.headers, b"")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+async def test_rs07_other_methods_are_405_with_allow(method: str) -> None:
+    response = await call(protect().app, method, METADATA_PATH)
+    assert (response.status, response.header("allow")) == (405, "GET, HEAD, OPTIONS")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{ROOT}/other",
+        f"{ROOT}/mcp/x",
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/oauth-authorization-server/mcp",
+        "/.well-known/openid-configuration",
+        "/.well-known/openid-configuration/mcp",
+    ],
+)
+@pytest.mark.parametrize(("method", "status"), [("GET", 404), ("HEAD", 404), ("POST", 405)])
+async def test_rs07_an_unknown_document_of_our_names_is_404(path: str, method: str, status: int) -> None:
+    guard = protect()
+    response = await call(guard.app, method, path, ALICE)
+    assert (response.status, guard.spy.scopes, guard.reasons) == (status, [], [])
+    assert response.header("access-control-allow-origin") == "*"  # a browser may read that there is nothing
+
+
+@pytest.mark.parametrize(
+    "path", ["/.well-known/security.txt", f"{ROOT}-of-mine", "/.well-known/openid-configuration2", "/.well-known/"]
+)
+async def test_other_well_known_paths_belong_to_the_app(path: str) -> None:
+    guard = protect()
+    guard.assert_refused(await call(guard.app, "GET", path), 401, "missing_token")
+    guard.assert_entered(await call(guard.app, "GET", path, ALICE))
+
+
+async def test_rs07_a_websocket_to_a_document_is_refused() -> None:
+    for path in (METADATA_PATH, "/.well-known/oauth-authorization-server"):
+        denial = (await handshake(protect().app, path)).denial
+        assert denial is not None
+        assert denial.status == 404
+
+
+async def test_rs08_the_document_can_be_read_by_every_page_and_never_with_credentials() -> None:
+    response = await call(protect().app, "GET", METADATA_PATH, {"Origin": "https://any.example"})
+    assert response.header("access-control-allow-origin") == "*"
+    assert response.header("access-control-allow-credentials") is None
+
+
+async def test_rs08_the_preflight_of_the_document_allows_the_protocol_version_header() -> None:
+    headers = {
+        "Origin": "https://any.example",
+        "Access-Control-Request-Method": "GET",
+        "Access-Control-Request-Headers": "mcp-protocol-version",
+    }
+    response = await call(protect().app, "OPTIONS", METADATA_PATH, headers)
+    assert (response.status, response.body) == (204, b"")
+    assert response.header("access-control-allow-origin") == "*"
+    assert response.header("access-control-allow-methods") == "GET, HEAD"
+    assert response.header("access-control-allow-headers") == "mcp-protocol-version"
+
+
+async def test_rs09_offline_access_is_never_advertised_but_is_still_required() -> None:
+    scopes = ["mcp:read", "offline_access"]
+    guard = protect(provider=make_provider(required_scopes=scopes, challenge_scopes=scopes))
+    assert (await call(guard.app, "GET", METADATA_PATH)).json()["scopes_supported"] == ["mcp:read"]
+    response = await call(guard.app, "GET", "/mcp", ALICE)
+    guard.assert_refused(response, 403, "insufficient_scope")
+    assert challenge_of(response)["scope"] == "mcp:read"
+
+
+async def test_rs10_no_request_header_changes_a_url() -> None:
+    guard = protect()
+    headers = {
+        "Host": "evil.example",
+        "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-Proto": "http",
+        "X-Forwarded-Prefix": "/evil",
+        "Forwarded": "host=evil.example;proto=http",
+    }
+    assert challenge_of(await call(guard.app, "GET", "/mcp", headers))["resource_metadata"] == METADATA_URL
+    assert (await call(guard.app, "GET", METADATA_PATH, headers)).json()["resource"] == RESOURCE
+
+
+async def test_rs12_caches_may_keep_the_document_for_a_short_time() -> None:
+    response = await call(protect().app, "GET", METADATA_PATH)
+    assert response.header("cache-control") == "public, max-age=300"
+
+
+async def test_resource_base_url_names_the_resource_and_places_the_document() -> None:
+    provider = make_provider("https://gateway.example", resource_base_url="https://tools.example/v1")
+    guard = protect(provider=provider)
+    url = challenge_of(await call(guard.app, "GET", "/mcp"))["resource_metadata"]
+    assert url == "https://tools.example/.well-known/oauth-protected-resource/v1/mcp"
+    response = await call(guard.app, "GET", "/.well-known/oauth-protected-resource/v1/mcp")
+    assert response.json()["resource"] == "https://tools.example/v1/mcp"
+
+
+async def test_a_name_that_is_not_ascii_survives() -> None:
+    provider = make_provider(resource_name='Wëtter "☂"')
+    assert (await call(protect(provider=provider).app, "GET", METADATA_PATH)).json()["resource_name"] == 'Wëtter "☂"'
+
+
+@pytest.mark.parametrize("server", ["uvicorn-h11", "uvicorn-httptools"])
+async def test_rs01_rs07_get_and_head_over_uvicorn_agree(server: str) -> None:
+    with serve(protect().app, server) as base_url:
+        head = f"{METADATA_PATH} HTTP/1.1\r\nHost: evil.example\r\nMCP-Protocol-Version: 2026-07-28\r\n\r\n".encode()
+        status, headers, body = request(base_url, b"GET " + head)
+        assert (status, json.loads(body)["resource"]) == (200, RESOURCE)
+        status_of_head, headers_of_head, _ = request(base_url, b"HEAD " + head)
+        assert status_of_head == 200
+        assert headers_of_head["content-length"] == headers["content-length"] == str(len(body))
