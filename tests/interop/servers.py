@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import fastmcp.server.dependencies
@@ -31,7 +32,11 @@ GREETING = {
 }
 """The first message of a session, for tests that speak the protocol by hand."""
 
-MCP_HEADERS = {"Accept": "application/json, text/event-stream", "Content-Type": "application/json"}
+MCP_HEADERS = {
+    "Host": "127.0.0.1:8000",  # the MCP SDK refuses other hosts than loopback, against DNS rebinding
+    "Accept": "application/json, text/event-stream",
+    "Content-Type": "application/json",
+}
 
 
 def call_message(tool: str) -> dict[str, Any]:
@@ -55,6 +60,10 @@ def mcp_sdk_server(**settings: Any) -> MCPServer[Any]:
         return _who(sdk=mcp.server.auth.middleware.auth_context.get_access_token())
 
     @server.tool()
+    def my_scopes() -> str:
+        return _scopes()
+
+    @server.tool()
     def write_note() -> str:
         return "written"
 
@@ -73,6 +82,10 @@ def fastmcp_server(**settings: Any) -> FastMCP[Any]:
         )
 
     @server.tool
+    def my_scopes() -> str:
+        return _scopes()
+
+    @server.tool
     def write_note() -> str:
         return "written"
 
@@ -82,6 +95,11 @@ def fastmcp_server(**settings: Any) -> FastMCP[Any]:
 def _who(**theirs: Any) -> str:
     seen = {"ours": get_access_token(), **theirs}
     return json.dumps({name: None if token is None else token.subject for name, token in seen.items()})
+
+
+def _scopes() -> str:
+    token = get_access_token()
+    return " ".join(token.scopes) if token else ""
 
 
 def mcp_sdk_app() -> App:
@@ -116,6 +134,21 @@ class WritingNeedsMore:
             await self.app(scope, replay, send)
         else:
             await self.app(scope, receive, send)
+
+
+@asynccontextmanager
+async def started(app: App) -> AsyncIterator[None]:
+    """Run the app's lifespan around the block, in this loop, as a server does."""
+    inbox: asyncio.Queue[Message] = asyncio.Queue()
+    outbox: asyncio.Queue[Message] = asyncio.Queue()
+    lifespan = asyncio.ensure_future(app({"type": "lifespan", "asgi": {"version": "3.0"}}, inbox.get, outbox.put))
+    for phase in ("startup", "shutdown"):
+        inbox.put_nowait({"type": f"lifespan.{phase}"})
+        answer = await asyncio.wait_for(outbox.get(), timeout=10)
+        assert answer["type"] == f"lifespan.{phase}.complete", answer
+        if phase == "startup":
+            yield
+    await lifespan
 
 
 @contextmanager

@@ -21,12 +21,11 @@ from asgi_mcp_auth import (
 )
 from asgi_mcp_auth.testing import FrozenClock
 from tests.interop.identity_provider import IdentityProvider
+from tests.interop.protection import BASE_URL, RESOURCE, bearer
 from tests.support.asgi import Spy, call
 
 pytestmark = pytest.mark.asyncio
 
-BASE_URL = "https://mcp.example.com"
-RESOURCE = f"{BASE_URL}/mcp"
 OPAQUE = f"{BASE_URL}/opaque"
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 DISCOVERY = "/.well-known/oauth-authorization-server"
@@ -47,10 +46,6 @@ def introspecting(
             **settings,
         }
     )
-
-
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
 
 
 # ------------------------------------------------------------------------------------------------------ signed tokens
