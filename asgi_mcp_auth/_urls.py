@@ -84,7 +84,7 @@ def check_path(setting: str, value: object) -> str:
     """
     if not isinstance(value, str) or not value.startswith("/"):
         raise ConfigurationError(f"{setting}={value!r} must be a path that begins with a slash, like '/mcp'")
-    if is_ambiguous_path(value, b"") or re.search(r"[?#%\s\"]", value) or not value.isprintable():
+    if is_ambiguous_path(value, b"") or re.search(r"[\s\"]", value):
         raise ConfigurationError(
             f"{setting}={value!r} must be a plain path like '/mcp': no //, no dot segments, no query, no % encoding"
         )
@@ -112,8 +112,13 @@ def check_origin(setting: str, value: object) -> str:
 
 
 def is_ambiguous_path(path: str, raw_path: bytes) -> bool:
-    r"""Return whether two parties may read the path differently: ``//``, ``/../``, ``\``, ``;``, encoded slashes."""
-    if "//" in path or "\\" in path or ";" in path or "\0" in path:
+    r"""Return whether two parties may read the path differently: ``//``, ``/../``, ``\``, ``;``, encoded slashes.
+
+    Some decode twice (``%``), some make a URL of it that ends at ``?`` or ``#``, and URL parsers drop tabs and line breaks.
+    """
+    if "//" in path or "\\" in path or ";" in path or "%" in path or "?" in path or "#" in path:
+        return True
+    if not path.isprintable():
         return True
     if "/." in path and any(segment in (".", "..") for segment in path.split("/")):
         return True

@@ -1,0 +1,42 @@
+"""What ``make fuzz`` found, kept so that it stays found."""
+
+from __future__ import annotations
+
+import pytest
+
+from asgi_mcp_auth import Rule
+from tests.support.asgi import call
+from tests.support.protection import protect
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.mark.parametrize("path", ["/open/%2e%2e/admin", "/open/%2fadmin", "/open/100%", "/open/%"])
+async def test_a_path_that_would_change_when_decoded_once_more_is_never_public_even_without_raw_path(path: str) -> None:
+    """``raw_path`` is optional in ASGI, so double encoding has to show in the decoded path already."""
+    guard = protect(public_paths=["/open/"])
+    guard.assert_refused(await call(guard.app, "GET", "/", path=path, raw_path=None), 401, "missing_token")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/open/.%09./admin",
+        "/open/.%0a./admin",
+        "/open/.%0d./admin",
+        "/open/%7f",
+        "/open/%e2%80%ae",
+        "/open/x%3f/closed",
+        "/open/x%23/closed",
+    ],
+)
+async def test_a_path_that_a_url_parser_would_shorten_is_never_public(target: str) -> None:
+    guard = protect(public_paths=["/open/"])
+    guard.assert_refused(await call(guard.app, "GET", target), 401, "missing_token")
+
+
+async def test_a_question_mark_in_a_path_does_not_hide_the_rule_that_closes_it() -> None:
+    """An app that builds a URL from ``/open/closed?`` reads ``/open/closed`` from it."""
+    guard = protect(rules=[Rule("/open", public=True), Rule("/open/closed")])
+    guard.assert_entered(await call(guard.app, "GET", "/open/caf%c3%a9"), None)
+    guard.assert_refused(await call(guard.app, "GET", "/open/closed%3f"), 401, "missing_token")
