@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from asgiref.sync import sync_to_async
 
+from .errors import ConfigurationError
+
 if TYPE_CHECKING:
     import httpx
 
@@ -36,9 +38,14 @@ class HTTPFetcher:
         timeout_seconds: for one whole fetch; httpx's own time limits are per operation and let a slow drip go on for
             ever.
         client: a client of the user's, used as it is and never closed.
+
+    Raises:
+        ConfigurationError: the client is not an asynchronous one.
     """
 
     def __init__(self, *, timeout_seconds: float, client: httpx.AsyncClient | None = None) -> None:
+        if client is not None and not hasattr(client, "aclose"):
+            raise ConfigurationError(f"http_client={client!r} must be an httpx.AsyncClient")
         self._timeout_seconds = timeout_seconds
         self._given = client
         self._pooled: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None = None

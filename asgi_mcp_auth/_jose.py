@@ -1,15 +1,16 @@
 """The only door to python-jose: JWK → key once, verify, sign; and the algorithms it lacks.
 
-Keys and signatures only. Every claim, header and policy check is ours (docs/adr/0002).
+Keys and signatures only. Every claim, header and policy check is ours (docs/adr/0005).
 """
 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
@@ -47,7 +48,7 @@ class VerifyingKey(NamedTuple):
     verify: Callable[[bytes, bytes], bool]
 
 
-class _ExtraKey(Key):
+class _ExtraKey(Key, ABC):
     """What the three algorithm families below share: the key and its algorithm."""
 
     def __init__(self, key: Any, algorithm: str) -> None:
@@ -63,8 +64,9 @@ class _ExtraKey(Key):
             return False
         return True
 
+    @abstractmethod
     def _verify(self, msg: bytes, sig: bytes) -> None:
-        raise InvalidSignature
+        """Return if ``sig`` is the signature of ``msg``, else raise ``InvalidSignature`` or ``ValueError``."""
 
 
 class _PSSKey(_ExtraKey):
@@ -173,7 +175,7 @@ def keys_from_jwk(jwk: object, algorithms: Iterable[str]) -> list[VerifyingKey]:
         raise UnusableKey("it is private or symmetric")
     public = _public_key_from(members)
     only = members.get("alg")
-    if only is not None and only not in _ALGORITHMS:
+    if only is not None and str(only) not in _ALGORITHMS:
         raise UnusableKey("its alg is not known here")
     return _bind(public, key_id, algorithms if only is None else [each for each in algorithms if each == only])
 
@@ -189,7 +191,7 @@ def keys_from_pem(pem: bytes, algorithms: Iterable[str]) -> list[VerifyingKey]:
             public: Any = load_pem_x509_certificate(pem).public_key()
         else:
             public = load_pem_public_key(pem)
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         kind = "a private key" if b"PRIVATE KEY-----" in pem else "not a PEM public key"
         raise UnusableKey(f"it is {kind}") from None
     if isinstance(public, rsa.RSAPublicKey):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from ._asgi import Route
 from .auth import AuthProvider, ReasoningVerifier
 from .claims import peek_issuer
-from .errors import ConfigurationError, InvalidToken
+from .errors import ConfigurationError, InvalidToken, ServerUnavailable
 from .metadata import advertised_scopes
 from .tokens import AccessToken, Attempt, current
 
@@ -37,7 +38,7 @@ class MultiAuth(ReasoningVerifier):
         required_scopes: Sequence[str] | None = None,
         resource_base_url: str | None = None,
     ) -> None:
-        others = (verifiers,) if isinstance(verifiers, AuthProvider) else tuple(verifiers)
+        others: tuple[Any, ...] = tuple(verifiers) if isinstance(verifiers, list | tuple) else (verifiers,)
         self.server = server
         self.sources = others if server is None else (server, *others)
         if not self.sources or not all(isinstance(each, AuthProvider) for each in self.sources):
@@ -62,19 +63,26 @@ class MultiAuth(ReasoningVerifier):
 
         Raises:
             InvalidToken: the responsible source, or each of them, refuses it.
-            ServerUnavailable: a source that might know it cannot be asked.
+            ServerUnavailable: no source accepts it, and one that might cannot be asked.
         """
         issuer = peek_issuer(token)
         responsible = self._by_issuer.get(issuer) if issuer is not None else None
         attempt = Attempt()
         restore = current.set(attempt)
+        outage: ServerUnavailable | None = None
         try:
             for source in (responsible,) if responsible is not None else self._others:
-                found = await source.verify_token(token)
+                try:
+                    found = await source.verify_token(token)
+                except ServerUnavailable as error:
+                    outage = error  # another source may know the token all the same
+                    continue
                 if found is not None:
                     return found
         finally:
             current.reset(restore)
+        if outage is not None:
+            raise outage
         raise InvalidToken(attempt.reason or ("rejected" if responsible is not None or self._others else "issuer"))
 
     @property

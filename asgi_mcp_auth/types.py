@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 # Starlette's spelling of ASGI: asgiref's TypedDicts are refused where frameworks call us.
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -17,6 +17,7 @@ Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 JSONObject: TypeAlias = dict[str, Any]
 
 
+@runtime_checkable
 class Clock(Protocol):
     """Two clocks in one seam; the standard library's ``time`` module is one."""
 
