@@ -114,7 +114,7 @@ def check_origin(setting: str, value: object) -> str:
 def is_ambiguous_path(path: str, raw_path: bytes) -> bool:
     r"""Return whether two parties may read the path differently: ``//``, ``/../``, ``\``, ``;``, encoded slashes.
 
-    Some decode twice (``%``), some make a URL of it that ends at ``?`` or ``#``, and URL parsers drop tabs and line breaks.
+    Some decode twice (``%``), some make a URL of it that ends at ``?`` or ``#``, and URL parsers drop line breaks.
     """
     if "//" in path or "\\" in path or ";" in path or "%" in path or "?" in path or "#" in path:
         return True
