@@ -118,7 +118,7 @@ def is_ambiguous_path(path: str, raw_path: bytes) -> bool:
     """
     if "//" in path or "\\" in path or ";" in path or "%" in path or "?" in path or "#" in path:
         return True
-    if not path.isprintable():
+    if not path.startswith("/") or not path.isprintable():
         return True
     if "/." in path and any(segment in (".", "..") for segment in path.split("/")):
         return True

@@ -6,7 +6,7 @@ import pytest
 
 from asgi_mcp_auth import Rule
 from tests.support.asgi import call
-from tests.support.protection import protect
+from tests.support.protection import ALICE, protect
 
 pytestmark = pytest.mark.asyncio
 
@@ -33,6 +33,12 @@ async def test_a_path_that_would_change_when_decoded_once_more_is_never_public_e
 async def test_a_path_that_a_url_parser_would_shorten_is_never_public(target: str) -> None:
     guard = protect(public_paths=["/open/"])
     guard.assert_refused(await call(guard.app, "GET", target), 401, "missing_token")
+
+
+async def test_a_request_target_without_a_slash_does_not_escape_the_rules() -> None:
+    """Some servers pass ``GET admin HTTP/1.1`` on as the path ``admin``."""
+    guard = protect(rules=[Rule("/admin", scopes=["admin"])])
+    guard.assert_refused(await call(guard.app, "GET", "admin", ALICE), 403, "insufficient_scope")
 
 
 async def test_a_question_mark_in_a_path_does_not_hide_the_rule_that_closes_it() -> None:
