@@ -19,7 +19,7 @@ from .claims import check_scopes
 from .errors import ConfigurationError, InvalidToken
 from .metadata import advertised_scopes, format_document, protected_resource_metadata
 from .middleware import MCPAuthMiddleware
-from .tokens import AccessToken, Attempt, VerifiedToken, access_token, current
+from .tokens import AccessToken, Attempt, Facts, access_token, current
 from .types import Clock
 
 logger = logging.getLogger(__name__)
@@ -332,25 +332,21 @@ class StaticTokenVerifier(ReasoningVerifier):
             InvalidToken: it is not in the list, or has expired.
         """
         digest, found = token_digest(token), None
-        for known, verified in self._tokens:  # all of them, so that time tells nothing
+        for known, facts in self._tokens:  # all of them, so that time tells nothing
             if hmac.compare_digest(known, digest):
-                found = verified
+                found = facts
         if found is None:
             raise InvalidToken("unknown_token")
-        if found.expires_at is not None and self._clock.time() >= found.expires_at:
+        client_id, scopes, expires_at, _, subject, claims = found
+        if expires_at is not None and self._clock.time() >= expires_at:
             raise InvalidToken("expired")
-        return access_token(token, found._replace(resource=self.resource))
+        return access_token(token, (client_id, scopes, expires_at, self.resource, subject, claims))
 
 
-def _static_token(facts: Mapping[str, Any]) -> VerifiedToken:
-    client_id = facts.get("client_id")
+def _static_token(members: Mapping[str, Any]) -> Facts:
+    client_id = members.get("client_id")
     if not isinstance(client_id, str) or not client_id:
         raise ConfigurationError("tokens: every token needs a client_id, like {'dev-token': {'client_id': 'me'}}")
-    return VerifiedToken(
-        client_id=client_id,
-        scopes=check_scopes("tokens: scopes", facts.get("scopes", ())),
-        expires_at=facts.get("expires_at"),
-        resource=None,
-        subject=facts.get("subject", facts.get("sub")),
-        payload=format_document(dict(facts)),
-    )
+    scopes = check_scopes("tokens: scopes", members.get("scopes", ()))
+    subject = members.get("subject", members.get("sub"))
+    return client_id, scopes, members.get("expires_at"), None, subject, format_document(dict(members))

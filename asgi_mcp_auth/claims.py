@@ -14,7 +14,7 @@ from ._json import decode_base64url, is_array, parse_json_object
 from ._urls import check_url, resource_spellings
 from .errors import ConfigurationError, InvalidToken, InvalidTokenReason
 from .headers import MAX_TOKEN_BYTES, is_scope_token
-from .tokens import VerifiedToken
+from .tokens import Facts
 from .types import JSONObject
 
 ANY_AUDIENCE: Final = "*any audience*"
@@ -56,10 +56,15 @@ class ClaimRules:
     max_lifetime_seconds: int | None = None
 
     def __post_init__(self) -> None:
+        check_kind("require_at_jwt", self.require_at_jwt, bool)
+        for setting in ("scope_claim", "client_id_claim"):
+            if getattr(self, setting) is not None and len(check_names(setting, getattr(self, setting))) != 1:
+                raise ConfigurationError(f"{setting}={getattr(self, setting)!r} must be the name of one claim")
         if self.max_lifetime_seconds is not None:
             check_seconds("max_lifetime_seconds", self.max_lifetime_seconds, minimum=1)
         if self.map_scopes is not None and not callable(self.map_scopes):
             raise ConfigurationError("map_scopes must be a function from claims to scopes")
+        check_kind("scope_hierarchy", self.scope_hierarchy, Mapping)
         for name, implied in (self.scope_hierarchy or {}).items():
             check_scopes("scope_hierarchy", (name,))
             check_scopes("scope_hierarchy", implied)
@@ -86,6 +91,16 @@ def check_count(setting: str, value: object) -> int:
     if type(value) is not int or value < 0:
         raise ConfigurationError(f"{setting}={value!r} must be a whole number, 0 or more")
     return value
+
+
+def check_kind(setting: str, value: object, kind: type) -> None:
+    """Check that ``value`` is ``None`` or a ``kind``.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    if value is not None and not isinstance(value, kind):
+        raise ConfigurationError(f"{setting}={value!r} must be a {kind.__name__}")
 
 
 def check_names(setting: str, value: Any) -> tuple[str, ...]:
@@ -194,8 +209,8 @@ class ClaimChecks:
         self._bound = resource
         self._audiences = dict.fromkeys(resource_spellings(resource), resource)
 
-    def read_jwt(self, claims: JSONObject, payload: bytes, now: float) -> VerifiedToken:
-        """Return the facts of a JWT whose signature has been verified.
+    def read_jwt(self, claims: JSONObject, payload: bytes, now: float) -> tuple[Facts, int]:
+        """Return the facts of a JWT whose signature has been verified, and its ``exp``.
 
         Args:
             claims: the parsed payload.
@@ -211,9 +226,10 @@ class ClaimChecks:
             raise InvalidToken("missing_iss")
         if self.rules.require_at_jwt and "sub" not in claims:
             raise InvalidToken("subject")  # RFC 9068 §2.2
-        return self.read(claims, payload, now)
+        facts = self.read(claims, payload, now)
+        return facts, int(claims["exp"])
 
-    def read(self, claims: JSONObject, payload: bytes, now: float) -> VerifiedToken:
+    def read(self, claims: JSONObject, payload: bytes, now: float) -> Facts:
         """Return the facts of a token, JWT or introspected: what is there must be right.
 
         Raises:
@@ -229,14 +245,11 @@ class ClaimChecks:
             raise InvalidToken("bound")
         if "jti" in claims and type(claims["jti"]) is not str:
             raise InvalidToken("jti")
-        return VerifiedToken(
-            client_id=self._client_id(claims),
-            scopes=self._scopes(claims),
-            expires_at=expires_at,
-            resource=self._resource(claims),
-            subject=_text(claims["sub"], "subject") if "sub" in claims else None,
-            payload=payload,
-        )
+        client_id = self._client_id(claims)
+        resource = self._resource(claims)
+        subject = _text(claims["sub"], "subject") if "sub" in claims else None
+        scopes = self._scopes(claims)  # last: map_scopes sees only the claims of tokens that are valid here
+        return client_id, scopes, expires_at, resource, subject, payload
 
     def _check_times(self, claims: JSONObject, now: float) -> int | None:
         expires_at = None
@@ -292,17 +305,17 @@ class ClaimChecks:
         raise InvalidToken("client_id")
 
     def _scopes(self, claims: JSONObject) -> tuple[str, ...]:
-        found: dict[str, None] = {}
+        found: tuple[str, ...] = ()
         for name in self.scope_claims:
             if name in claims:
-                found = dict.fromkeys(_scope_list(claims[name]))
+                found = tuple(_scope_list(claims[name]))
                 break
         if self.rules.map_scopes is not None:
-            found.update(dict.fromkeys(self.rules.map_scopes(claims)))
+            found += check_scopes("map_scopes returned something that", self.rules.map_scopes(claims))
         if self.implied:
-            for name in tuple(found):
-                found.update(dict.fromkeys(self.implied.get(name, ())))
-        return tuple(found)
+            for name in found:
+                found += self.implied.get(name, ())
+        return found if len(found) < 2 else tuple(dict.fromkeys(found))
 
 
 _NUMERIC = frozenset((int, float))
@@ -336,7 +349,7 @@ def _text(value: object, reason: InvalidTokenReason) -> str:
 
 def _scope_list(value: Any) -> list[str]:
     if type(value) is str:
-        return [scope for scope in value.split(" ") if scope]  # U+0020 only (RFC 6749 §3.3)
+        return list(filter(None, value.split(" ")))  # U+0020 only (RFC 6749 §3.3)
     if is_array(value) and all(type(member) is str for member in value):
         return value
     raise InvalidToken("scope")

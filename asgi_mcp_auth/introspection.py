@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import logging
+import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import quote_plus
 
 from ._cache import LRUCache, token_digest
@@ -14,10 +15,10 @@ from ._http import FetchFailed, HTTPFetcher
 from ._json import parse_json_object
 from ._urls import check_url
 from .auth import ReasoningVerifier
-from .claims import ClaimChecks, ClaimRules, check_issuers, check_seconds
+from .claims import ClaimChecks, ClaimRules, check_issuers, check_kind, check_seconds
 from .errors import ConfigurationError, InvalidToken, InvalidTokenReason, ServerUnavailable
 from .headers import MAX_TOKEN_BYTES
-from .tokens import AccessToken, VerifiedToken, access_token
+from .tokens import AccessToken, Facts, access_token
 from .types import Clock, JSONObject
 
 if TYPE_CHECKING:
@@ -29,15 +30,13 @@ MAX_RESPONSE_BYTES = 64 * 1024
 MAX_CACHE_SIZE = 10_000
 TIMEOUT_SECONDS = 5.0
 NEGATIVE_TTL_SECONDS = 5.0  # short: an issuer may not know a token yet that it has just handed out
-RETRY_AFTER_SECONDS = 2.0
+COOLDOWN_SECONDS = 1.0
 
 ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "bearer"]
 
 
-class _CacheEntry(NamedTuple):
-    until: float  # monotonic
-    expires_at: int | None  # wall clock
-    result: VerifiedToken | InvalidTokenReason
+# Until when it counts (monotonic), and what the answer says. A plain tuple, for the reason given at Facts.
+_CacheEntry: TypeAlias = tuple[float, Facts | InvalidTokenReason]
 
 
 class IntrospectionTokenVerifier(ReasoningVerifier):
@@ -83,6 +82,8 @@ class IntrospectionTokenVerifier(ReasoningVerifier):
     ) -> None:
         super().__init__(base_url=base_url, required_scopes=required_scopes)
         self.issuers = check_issuers(issuer)
+        check_kind("claims", claims, ClaimRules)
+        check_kind("clock", clock, Clock)
         self._url = check_url("introspection_url", introspection_url, query=True)
         self._headers, self._form = _client_authentication(client_auth_method, client_id, client_secret)
         self._checks = ClaimChecks(
@@ -93,6 +94,7 @@ class IntrospectionTokenVerifier(ReasoningVerifier):
         self._fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=http_client)
         self._clock = clock
         self._down = False
+        self._failed_at = -math.inf
 
     def bind_audience(self, resource: str | None) -> None:
         """Accept tokens for ``resource``, unless ``audience`` was given."""
@@ -112,20 +114,27 @@ class IntrospectionTokenVerifier(ReasoningVerifier):
         Raises:
             InvalidToken: the issuer says that it is not active, or its answer fails a check.
             ServerUnavailable: the issuer cannot be asked, or its answer makes no sense.
+            TypeError: not a ``str``.
         """
+        if type(token) is not str:
+            raise TypeError(f"token must be a str, not {type(token).__name__}")
         if len(token) > MAX_TOKEN_BYTES:
             raise InvalidToken("too_long")
+        if not token.isascii():
+            raise InvalidToken("malformed")  # outside b64token: the issuer cannot have made it (RFC 6750 §2.1)
         digest = token_digest(token)
         entry = self._answers.get(digest)
         now = self._clock.time()
-        if entry is None or self._clock.monotonic() >= entry.until:
+        if entry is None or self._clock.monotonic() >= entry[0]:
             entry = await self._ask_and_judge(token, now)
             self._answers.put(digest, entry)
-        if entry.expires_at is not None and now >= entry.expires_at:
+        _, result = entry
+        if isinstance(result, str):
+            raise InvalidToken(result)
+        _, _, expires_at, *_ = result
+        if expires_at is not None and now >= expires_at:
             raise InvalidToken("expired")
-        if isinstance(entry.result, str):
-            raise InvalidToken(entry.result)
-        return access_token(token, entry.result)
+        return access_token(token, result)
 
     async def _ask_and_judge(self, token: str, now: float) -> _CacheEntry:
         answer, body = await self._ask(token)
@@ -136,12 +145,14 @@ class IntrospectionTokenVerifier(ReasoningVerifier):
             kind = answer.get("token_type", "Bearer")
             if type(kind) is not str or kind.lower() not in ("bearer", "access_token"):
                 raise InvalidToken("bound" if kind == "DPoP" else "type")
-            verified = self._checks.read(answer, body, now)
+            facts = self._checks.read(answer, body, now)
         except InvalidToken as refusal:
-            return _CacheEntry(until + min(NEGATIVE_TTL_SECONDS, self._ttl), None, refusal.reason)
-        return _CacheEntry(until + self._ttl, verified.expires_at, verified)
+            return until + min(NEGATIVE_TTL_SECONDS, self._ttl), refusal.reason
+        return until + self._ttl, facts
 
     async def _ask(self, token: str) -> tuple[JSONObject, bytes]:
+        if self._clock.monotonic() < self._failed_at + COOLDOWN_SECONDS:
+            raise ServerUnavailable(COOLDOWN_SECONDS)  # do not make every caller wait for the same time-out
         form = {"token": token, "token_type_hint": "access_token", **self._form}
         try:
             response = await self._fetcher.fetch(
@@ -155,7 +166,8 @@ class IntrospectionTokenVerifier(ReasoningVerifier):
             if not self._down:  # one line for each change of state
                 logger.warning("Introspection at %s failed: %s. Tokens are answered with 503", self._url, error)
             self._down = True
-            raise ServerUnavailable(RETRY_AFTER_SECONDS) from None
+            self._failed_at = self._clock.monotonic()
+            raise ServerUnavailable(COOLDOWN_SECONDS) from None
         if self._down:
             logger.info("Introspection at %s is back", self._url)
         self._down = False
@@ -171,6 +183,8 @@ def _client_authentication(
             "client_secret must be a string that is not empty: the endpoint answers only to clients it knows"
         )
     if method == "bearer":
+        if not client_secret.isascii() or " " in client_secret:
+            raise ConfigurationError("client_secret is sent as a Bearer token: ASCII only, no spaces")
         return {"authorization": f"Bearer {client_secret}"}, {}
     if not isinstance(client_id, str) or not client_id:
         raise ConfigurationError("client_id must be given, unless client_auth_method='bearer'")

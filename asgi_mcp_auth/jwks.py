@@ -113,8 +113,8 @@ class KeySet:
 class KeySource(Protocol):
     """What a verifier needs to know of its keys."""
 
-    keys: KeySet | None
-    settled_until: float  # monotonic seconds: until then nothing that was verified with `keys` needs another look
+    serial: int  # of the key set in use; a new one means that what the old one verified needs another look
+    settled_until: float  # monotonic seconds; from then on everything needs another look
 
     async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
         """Return the keys to try, at least one.
@@ -138,8 +138,8 @@ class StaticKeys:
     """Keys from the configuration. A PEM has no key id, so whatever id a token names, it may be meant."""
 
     def __init__(self, keys: KeySet) -> None:
-        self.keys: KeySet | None = keys
         self._keys = keys
+        self.serial = 1
         self.settled_until = math.inf
 
     async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
@@ -193,8 +193,9 @@ class RemoteJWKS:
         clock: Clock = time,
         fetcher: HTTPFetcher | None = None,
     ) -> None:
-        self.keys: KeySet | None = None
+        self.serial = 0
         self.settled_until = -math.inf
+        self._keys: KeySet | None = None
         self._options = options or JWKSOptions()
         self._locate = jwks_uri
         self._uri = jwks_uri if isinstance(jwks_uri, str) else None
@@ -217,9 +218,9 @@ class RemoteJWKS:
         """The state at this moment, for health pages and tests."""
         return JWKSState(
             jwks_uri=self._uri,
-            keys=len(self.keys or ()),
+            keys=len(self._keys or ()),
             fetches=self._fetches,
-            age_seconds=None if self.keys is None else self._clock.monotonic() - self._fetched_at,
+            age_seconds=None if self._keys is None else self._clock.monotonic() - self._fetched_at,
             last_error=self._error,
         )
 
@@ -243,12 +244,12 @@ class RemoteJWKS:
         now = self._clock.monotonic()
         if now >= self.settled_until:
             await self._renew(now)
-        if self.keys is None or now >= self._expires_at + self._options.stale_seconds:
+        if self._keys is None or now >= self._expires_at + self._options.stale_seconds:
             raise self._unavailable(now)
-        found = self.keys.find(key_id, algorithm)
+        found = self._keys.find(key_id, algorithm)
         if not found and key_id is not None and (self._refresh.running or self._may_fetch(now)):
             await self._refresh()
-            found = self.keys.find(key_id, algorithm)
+            found = self._keys.find(key_id, algorithm)
         if found:
             return found
         if self._error is not None:
@@ -259,14 +260,14 @@ class RemoteJWKS:
         if not (self._refresh.running or self._may_fetch(now)):
             return
         # Once a fetch has failed nobody waits for the next one as long as there are keys.
-        usable = self.keys is not None and (now < self._expires_at or self._error is not None)
+        usable = self._keys is not None and (now < self._expires_at or self._error is not None)
         if usable and now < self._expires_at + self._options.stale_seconds:
             self._refresh.start()
         else:
             await self._refresh()
 
     def _cooldown(self) -> float:
-        if self.keys is None:
+        if self._keys is None:
             return min(COLD_COOLDOWN_SECONDS, self._options.cooldown_seconds)
         return self._options.cooldown_seconds
 
@@ -293,11 +294,12 @@ class RemoteJWKS:
                 self._uri, self._etag = located, None
         self._fetches += 1
         headers = {"accept": "application/jwk-set+json, application/json"}
-        if self._etag is not None and self.keys is not None:
+        if self._etag is not None and self._keys is not None:
             headers["if-none-match"] = self._etag
         response = await self._fetcher.fetch(self._uri or "", max_bytes=MAX_BYTES, headers=headers)
         if response.status == 200:
-            self.keys = self._parse(response.body)
+            self._keys = self._parse(response.body)
+            self.serial += 1
             self._etag = response.headers.get("etag")
         elif response.status != 304 or "if-none-match" not in headers:
             raise FetchFailed(f"HTTP {response.status}")
@@ -341,7 +343,7 @@ class RemoteJWKS:
                 "Key set %s cannot be fetched: %s. %s",
                 self._uri or "of the issuer",
                 why,
-                "Tokens are answered with 503 until it can" if self.keys is None else "The keys at hand stay in use",
+                "Tokens are answered with 503 until it can" if self._keys is None else "The keys at hand stay in use",
             )
         self._error = why
 

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from ._cache import LRUCache, token_digest
 from ._http import HTTPFetcher
@@ -22,12 +22,12 @@ from ._jose import (
 from ._json import decode_base64url, is_array, is_object, parse_json_object
 from ._urls import check_url
 from .auth import ReasoningVerifier
-from .claims import ClaimChecks, ClaimRules, check_count, check_issuers, check_names, peek_issuer
+from .claims import ClaimChecks, ClaimRules, check_count, check_issuers, check_kind, check_names, peek_issuer
 from .discovery import discover_jwks_uri
 from .errors import ConfigurationError, InvalidToken
 from .headers import MAX_TOKEN_BYTES
 from .jwks import JWKSOptions, KeySet, KeySource, RemoteJWKS, StaticKeys
-from .tokens import AccessToken, VerifiedToken, access_token
+from .tokens import AccessToken, Facts, access_token
 from .types import Clock
 
 MAX_KEY_ID_BYTES = 256
@@ -44,11 +44,9 @@ class _Header(NamedTuple):
     key_id: str | None
 
 
-class _CacheEntry(NamedTuple):
-    verified: VerifiedToken
-    valid_until: float  # wall clock, leeway included
-    source: KeySource
-    keys: KeySet | None
+# The facts; until when they count (wall clock, leeway included); which key source verified them; the serial number that
+# its key set had then. A plain tuple, for the reason given at Facts.
+_CacheEntry: TypeAlias = tuple[Facts, float, int, int]
 
 
 class JWTVerifier(ReasoningVerifier):
@@ -77,6 +75,8 @@ class JWTVerifier(ReasoningVerifier):
     RFC 9068 §4; RFC 8725.
     """
 
+    accepts_opaque = False
+
     def __init__(
         self,
         *,
@@ -95,20 +95,23 @@ class JWTVerifier(ReasoningVerifier):
     ) -> None:
         super().__init__(base_url=base_url, required_scopes=required_scopes)
         self.issuers = check_issuers(issuer)
+        check_kind("claims", claims, ClaimRules)
+        check_kind("jwks", jwks, JWKSOptions)
+        check_kind("clock", clock, Clock)
         self._clock = clock
         self._checks = ClaimChecks(
             issuers=self.issuers, audience=audience, leeway_seconds=leeway_seconds, rules=claims or ClaimRules()
         )
         self._algorithms = _check_algorithms(algorithm)
         self._sources = self._key_sources(public_key, jwks_uri, jwks or JWKSOptions())
-        self._only_source = next(iter(self._sources.values())) if len(set(self._sources.values())) == 1 else None
+        self._source_list = list(dict.fromkeys(self._sources.values()))
         self._headers: LRUCache[_Header] = LRUCache(HEADER_CACHE_SIZE)
         self._tokens: LRUCache[_CacheEntry] = LRUCache(check_count("token_cache_size", token_cache_size))
 
     @property
     def jwks(self) -> tuple[RemoteJWKS, ...]:
         """The remote key sets, for their ``state``."""
-        return tuple(dict.fromkeys(each for each in self._sources.values() if isinstance(each, RemoteJWKS)))
+        return tuple(each for each in self._source_list if isinstance(each, RemoteJWKS))
 
     def bind_audience(self, resource: str | None) -> None:
         """Accept tokens for ``resource``, unless ``audience`` was given."""
@@ -116,11 +119,11 @@ class JWTVerifier(ReasoningVerifier):
 
     async def start(self) -> None:
         """Warm the key sets up, all at once."""
-        await asyncio.gather(*(source.open() for source in set(self._sources.values())))
+        await asyncio.gather(*(source.open() for source in self._source_list))
 
     async def stop(self) -> None:
         """Close the key sets."""
-        await asyncio.gather(*(source.aclose() for source in set(self._sources.values())))
+        await asyncio.gather(*(source.aclose() for source in self._source_list))
 
     async def verify(self, token: str) -> AccessToken:
         """Return what ``token`` grants.
@@ -140,38 +143,39 @@ class JWTVerifier(ReasoningVerifier):
         digest = token_digest(token)
         entry = self._tokens.get(digest)
         now = self._clock.time()
-        if (
-            entry is not None
-            and now < entry.valid_until
-            and entry.keys is entry.source.keys
-            and self._clock.monotonic() < entry.source.settled_until
-        ):
-            return access_token(token, entry.verified)
+        if entry is not None:
+            facts, valid_until, position, serial = entry
+            source = self._source_list[position]
+            if now < valid_until and serial == source.serial and self._clock.monotonic() < source.settled_until:
+                return access_token(token, facts)
         entry = await self._verify(token, now)
         self._tokens.put(digest, entry)
-        return access_token(token, entry.verified)
+        return access_token(token, entry[0])
 
     async def _verify(self, token: str, now: float) -> _CacheEntry:
+        if token.count(".") != 2:
+            raise InvalidToken("malformed")
         try:
-            signing_input, dot, signature_segment = token.encode("ascii").rpartition(b".")
+            signing_input, _, signature_segment = token.encode("ascii").rpartition(b".")
             header_segment, _, payload_segment = signing_input.partition(b".")
-            header = self._header(header_segment) if dot else None
+            header = self._header(header_segment)
             signature = decode_base64url(signature_segment)
         except ValueError:
             raise InvalidToken("malformed") from None
-        if header is None:
-            raise InvalidToken("malformed")
-        source = self._only_source or self._source_of(token)
-        keys = await source.keys_for(header.key_id, header.algorithm)
-        if not any(key.verify(signing_input, signature) for key in keys):
+        position = 0 if len(self._source_list) == 1 else self._position_of_source(token)
+        source = self._source_list[position]
+        for key in await source.keys_for(header.key_id, header.algorithm):
+            if key.verify(signing_input, signature):
+                break
+        else:
             raise InvalidToken("signature")
         try:
             payload = decode_base64url(payload_segment)
             claims = parse_json_object(payload)
         except ValueError:
             raise InvalidToken("payload") from None
-        verified = self._checks.read_jwt(claims, payload, now)
-        return _CacheEntry(verified, (verified.expires_at or 0) + self._checks.leeway, source, source.keys)
+        facts, expires_at = self._checks.read_jwt(claims, payload, now)
+        return facts, expires_at + self._checks.leeway, position, source.serial
 
     def _header(self, segment: bytes) -> _Header:
         header = self._headers.get(segment)
@@ -196,11 +200,11 @@ class JWTVerifier(ReasoningVerifier):
             accepted = _AT_JWT_TYPES if self._checks.rules.require_at_jwt else _TYPES
             if type(typ) is not str or typ.lower() not in accepted:
                 raise InvalidToken("type")
-        if "kid" in members and (type(key_id) is not str or not 0 < len(key_id) <= MAX_KEY_ID_BYTES):
+        if "kid" in members and (type(key_id) is not str or not 0 < len(key_id.encode()) <= MAX_KEY_ID_BYTES):
             raise InvalidToken("key_id")
         return _Header(algorithm, key_id)
 
-    def _source_of(self, token: str) -> KeySource:
+    def _position_of_source(self, token: str) -> int:
         # Each issuer has its own keys, so which one claims the token has to be known first (RFC 8725 §3.8).
         issuer = peek_issuer(token)
         if issuer is None:
@@ -208,7 +212,7 @@ class JWTVerifier(ReasoningVerifier):
         source = self._sources.get(issuer)
         if source is None:
             raise InvalidToken("issuer")
-        return source
+        return self._source_list.index(source)
 
     def _key_sources(self, public_key: object, jwks_uri: object, options: JWKSOptions) -> dict[str, KeySource]:
         names = self.issuers or ("",)
@@ -259,6 +263,9 @@ def _static_keys(public_key: Any, algorithms: Sequence[str]) -> KeySet:
             raise ConfigurationError(f"public_key cannot be used: {error}") from None
     if not keys:
         raise ConfigurationError(f"public_key fits none of the algorithms {', '.join(algorithms)}")
+    names = [(key.key_id, key.algorithm) for key in keys if key.key_id is not None]
+    if len(set(names)) != len(names):
+        raise ConfigurationError("public_key has two keys with the same kid: give each its own, or keep one")
     return KeySet(keys)
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from .errors import InvalidTokenReason
 from .types import Scope
@@ -14,30 +14,29 @@ from .types import Scope
 SCOPE_KEY = "access_token"
 
 
-class VerifiedToken(NamedTuple):
-    """What verification found out, in a form that caches share between requests: nothing in it can be changed."""
+Facts: TypeAlias = tuple[str, tuple[str, ...], int | None, str | None, str | None, bytes]
+"""What verification found out: client_id, scopes, expires_at, resource, subject, and the claims as JSON.
 
-    client_id: str
-    scopes: tuple[str, ...]
-    expires_at: int | None
-    resource: str | None
-    subject: str | None
-    payload: bytes  # the claims as JSON: parsed ones cost four times the memory and would be shared between requests
+Caches share it between requests, so nothing in it can be changed. It is a plain tuple of atoms: the garbage
+collector stops visiting those. The claims are bytes because parsed ones cost four times the memory.
+"""
+
+_POSITIONS = {"client_id": 0, "scopes": 1, "expires_at": 2, "resource": 3, "subject": 4, "claims": 5}
 
 
 class _Lazy:
     __slots__ = ("_source",)
 
     if TYPE_CHECKING:
-        _source: tuple[str, VerifiedToken]
+        _source: tuple[str, Facts]
     else:
 
         def __getattr__(self, name: str) -> Any:
             # Reached once for each field that is read: a slot still empty is filled from the shared facts.
             if name not in _FIELD_NAMES:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            token, verified = self._source
-            value: Any = token if name == "token" else getattr(verified, "payload" if name == "claims" else name)
+            token, facts = self._source
+            value: Any = token if name == "token" else facts[_POSITIONS[name]]
             if name == "claims":
                 value = json.loads(value)
             elif name == "scopes":
@@ -90,17 +89,17 @@ _slot: Any = vars(_Lazy)["_source"]
 _set_source = _slot.__set__  # a frozen class has no other way in
 
 
-def access_token(token: str, verified: VerifiedToken) -> AccessToken:
+def access_token(token: str, facts: Facts) -> AccessToken:
     """Return this request's own AccessToken; its fields are filled when they are first read."""
     instance = _new(AccessToken)
-    _set_source(instance, (token, verified))
+    _set_source(instance, (token, facts))
     return instance
 
 
 def grants(access: AccessToken, needed: frozenset[str]) -> bool:
     """Return whether a token has all of ``needed``, without giving it a list of its scopes just for that."""
     try:
-        return needed.issubset(access._source[1].scopes)  # pyright: ignore[reportPrivateUsage]  # of this module
+        return needed.issubset(access._source[1][1])  # pyright: ignore[reportPrivateUsage]  # of this module
     except AttributeError:  # made by hand, in somebody's own verifier
         return needed.issubset(access.scopes)
 
