@@ -86,6 +86,7 @@ class Lifespan:
                         raise
                 if not answered:
                     await send({"type": "lifespan.startup.complete"})
+                if not closing and "lifespan.startup.failed" not in answered:  # the app has left early
                     if len(heard) < 2:
                         await receive()  # lifespan.shutdown
                     closing.append({"type": "lifespan.shutdown.complete"})

@@ -24,12 +24,13 @@ from .errors import (
     ConfigurationError,
     ForbiddenOrigin,
     InsufficientScope,
+    InvalidRequest,
     InvalidToken,
     MissingToken,
     RequestError,
     ServerUnavailable,
 )
-from .headers import format_challenge, parse_credentials
+from .headers import format_challenge, is_scope_token, parse_credentials
 from .rules import Rule, Rules
 from .tokens import (
     SCOPE_KEY,
@@ -176,8 +177,7 @@ class MCPAuthMiddleware:
             self._check_mount(scope)
 
         # 4. The token, 5. its scopes.
-        attempt = Attempt()
-        restore = current.set(attempt)
+        restore = current.set(attempt := Attempt())
         token = access = None
         try:
             token = parse_credentials(authorization, fields, scope.get("query_string", b""))
@@ -269,8 +269,7 @@ class RequireScopes:
             challenger = _challenger_of(scope)
             access = get_access_token(scope)
             if access is None or not access.has_scopes(*self.scopes):
-                error = MissingToken() if access is None else InsufficientScope(*self.scopes)
-                await challenger.refuse(error, scope, receive, send, access=access)
+                await challenger.refuse(InsufficientScope(*self.scopes), scope, receive, send, access=access)
                 return
         await self.app(scope, receive, send)
 
@@ -310,6 +309,8 @@ class _Challenger:
         self._on_event = on_event
         self._scopes = tuple(needed)
         self.needed = frozenset(self._scopes)
+        usual = (MissingToken(), InvalidToken("rejected"), InvalidRequest("authorization_syntax"), InsufficientScope())
+        self._answers = {type(error): self._answer(error) for error in usual}
 
     async def refuse(
         self,
@@ -322,6 +323,20 @@ class _Challenger:
         access: AccessToken | None = None,
     ) -> None:
         """Send the answer that ``error`` asks for, log it and tell the hook."""
+        extra: tuple[str, ...] = ()
+        if isinstance(error, InsufficientScope):
+            extra = tuple(filter(is_scope_token, error.scopes))  # an app may have built one from a request
+            if access is None:
+                error = MissingToken()  # a public path that wants a login now: 403 is for those who have one
+            else:
+                token = access.token
+        if self._on_event is not None or logger.isEnabledFor(logging.INFO):
+            self._report(error, scope, token, access)
+        answer = None if extra else self._answers.get(type(error))
+        headers, body = answer or self._answer(error, extra)
+        await send_response(scope, receive, send, error.status, headers, body)
+
+    def _report(self, error: RequestError, scope: Scope, token: str | None, access: AccessToken | None) -> None:
         event = AuthEvent(
             status=error.status,
             reason=error.reason,
@@ -331,35 +346,26 @@ class _Challenger:
             subject=None if access is None else access.subject,
             token_id=token_id(token) if token else None,
         )
-        if logger.isEnabledFor(logging.INFO):
-            logger.info(
-                "%s %r refused with %d: %s",
-                event.method,
-                event.path,
-                event.status,
-                event.reason,
-                extra={name: getattr(event, name) for name in AuthEvent.__slots__},
-            )
+        logger.info(
+            "%s %r refused with %d: %s",
+            event.method,
+            event.path,
+            event.status,
+            event.reason,
+            extra={name: getattr(event, name) for name in AuthEvent.__slots__},
+        )
         if self._on_event is not None:
             self._on_event(event)
-        headers = [*_JSON, *self._headers(error)]
-        body = (
-            b"{}"
-            if error.error is None
-            else b'{"error":"%b","error_description":"%b"}'
-            % (
-                error.error.encode(),
-                str(error).encode(),
-            )
-        )
-        await send_response(scope, receive, send, error.status, headers, body)
 
-    def _headers(self, error: RequestError) -> HeaderList:
+    def _answer(self, error: RequestError, extra: Sequence[str] = ()) -> tuple[HeaderList, bytes]:
+        description = "" if error.error is None else f'"error":"{error.error}","error_description":"{error}"'
+        return [*_JSON, *self._headers(error, extra)], f"{{{description}}}".encode()
+
+    def _headers(self, error: RequestError, extra: Sequence[str]) -> HeaderList:
         if isinstance(error, ServerUnavailable):
             return [(b"retry-after", b"%d" % max(1, ceil(error.retry_after_seconds)))]
         if isinstance(error, ForbiddenOrigin):
             return []
-        extra = error.scopes if isinstance(error, InsufficientScope) else ()
         metadata = self._provider.resource_metadata_url
         challenge = format_challenge(
             error,
