@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
 
@@ -44,6 +44,21 @@ async def send_response(
     length = [] if status == 204 else [(b"content-length", b"%d" % len(body))]  # RFC 9110 §8.6: never with 204
     await send({"type": f"{kind}.start", "status": status, "headers": [*headers, *length]})
     await send({"type": f"{kind}.body", "body": b"" if scope.get("method") == "HEAD" else body})
+
+
+class TrackedSend:
+    """A ``send`` that remembers whether the response has begun."""
+
+    __slots__ = ("_send", "started")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+
+    def __call__(self, message: Message) -> Awaitable[None]:
+        """Pass ``message`` on."""
+        self.started = True
+        return self._send(message)
 
 
 class Lifespan:

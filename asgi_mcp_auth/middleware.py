@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 from types import TracebackType
 from typing import Any, Literal, Protocol, TypeAlias
 
 from . import _interop
-from ._asgi import HeaderList, Lifespan, route_path, send_response
+from ._asgi import HeaderList, Lifespan, TrackedSend, route_path, send_response
 from ._cache import token_id
 from ._cors import AllowedOrigins, CORSSend, PublicDocument, is_preflight, preflight_headers
 from ._urls import (
@@ -44,7 +44,7 @@ from .tokens import (
     get_access_token,
     grants,
 )
-from .types import ASGIApp, Message, Receive, Scope, Send
+from .types import ASGIApp, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
@@ -222,7 +222,7 @@ class MCPAuthMiddleware:
         }
         if not self._forward_authorization:
             inner["headers"] = [each for each in scope["headers"] if each[0] != b"authorization"]
-        tracked = _TrackedSend(send)
+        tracked = TrackedSend(send)
         restore = current.set(access)
         sdk_restore = None if bridge is None else bridge.variable.set(user)
         try:
@@ -310,7 +310,9 @@ class _Challenger:
         self._scopes = tuple(needed)
         self.needed = frozenset(self._scopes)
         usual = (MissingToken(), InvalidToken("rejected"), InvalidRequest("authorization_syntax"), InsufficientScope())
-        self._answers = {type(error): self._answer(error) for error in usual}
+        self._answers: dict[type[RequestError], tuple[HeaderList, bytes]] = {
+            type(error): self._answer(error) for error in usual
+        }
 
     async def refuse(
         self,
@@ -374,20 +376,6 @@ class _Challenger:
             realm="mcp" if metadata is None else None,
         )
         return [(b"www-authenticate", challenge)]
-
-
-class _TrackedSend:
-    """A ``send`` that remembers whether the response has begun."""
-
-    __slots__ = ("_send", "started")
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.started = False
-
-    def __call__(self, message: Message) -> Awaitable[None]:
-        self.started = True
-        return self._send(message)
 
 
 def _route_table(provider: Provider, mcp_path: str | None) -> dict[str, ASGIApp]:

@@ -99,7 +99,7 @@ def access_token(token: str, facts: Facts) -> AccessToken:
 def grants(access: AccessToken, needed: frozenset[str]) -> bool:
     """Return whether a token has all of ``needed``, without giving it a list of its scopes just for that."""
     try:
-        return needed.issubset(access._source[1][1])  # pyright: ignore[reportPrivateUsage]  # of this very module
+        return needed.issubset(access._source[1][1])  # pyright: ignore[reportPrivateUsage]  # same module
     except AttributeError:  # made by hand, in somebody's own verifier
         return needed.issubset(access.scopes)
 
