@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -38,7 +39,7 @@ AUDIENCE = "https://mcp.example.com/mcp"
 ABSENT: Any = object()
 """As a header member or a claim: leave it out. (``None`` is sent as ``null``.)"""
 
-_B64TOKEN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/=")
+_B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750 §2.1
 
 
 _new_key = functools.cache(SigningKey)  # RSA keys take long to make
@@ -163,7 +164,7 @@ class Gate:
 
             self.app.scopes.clear()
             self.events.clear()
-            if not token or not set(token) <= _B64TOKEN or token[0] == "=":
+            if not _B64TOKEN.fullmatch(token):
                 return  # not even a Bearer credential: what HTTP says to that is in tests/request_path
             response = await self.call(token)
         assert self.app.scopes == []
