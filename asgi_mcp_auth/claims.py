@@ -6,6 +6,7 @@ RFC 7519 §4.1; RFC 9068 §2.2 and §4; RFC 8725 §3.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -76,7 +77,7 @@ def check_seconds(setting: str, value: Any, *, minimum: float = 0, maximum: floa
     Raises:
         ConfigurationError: another type, NaN, infinite, or out of bounds.
     """
-    if type(value) not in (int, float) or not math.isfinite(value) or not minimum <= value <= maximum:
+    if type(value) not in (int, float) or not minimum <= value <= min(maximum, sys.float_info.max):
         bounds = f"between {minimum:g} and {maximum:g}" if maximum < math.inf else f"of at least {minimum:g}"
         raise ConfigurationError(f"{setting}={value!r} must be a number of seconds {bounds}")
     return float(value)
