@@ -1,0 +1,113 @@
+"""Below a prefix: root_path, Mount, a proxy that strips or keeps the prefix: RS-11, RS-43."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
+
+from asgi_mcp_auth import MCPAuthMiddleware, Rule
+from tests.support.asgi import Spy, call, mounted, serve
+from tests.support.protection import ALICE, challenge_of, make_provider, protect
+from tests.support.sockets import request
+
+pytestmark = pytest.mark.asyncio
+
+API = "https://mcp.example.com/api"
+DOCUMENT = "/.well-known/oauth-protected-resource/api/mcp"
+
+
+@pytest.mark.parametrize("root_path", ["/api", "/api/"])
+@pytest.mark.parametrize("path", ["/api/open", "/open"])
+async def test_rs43_root_path_is_removed_where_the_server_includes_it_in_path(root_path: str, path: str) -> None:
+    guard = protect(public_paths=["/open"], rules=[Rule("/mcp", scopes=["mcp:admin"])])
+    guard.assert_entered(await call(guard.app, "GET", path, root_path=root_path), None)
+    response = await call(guard.app, "GET", path.replace("open", "mcp"), ALICE, root_path=root_path)
+    guard.assert_refused(response, 403, "insufficient_scope")
+
+
+@pytest.mark.parametrize("path", ["/apix/open", "/api", "/api/", "/ap/open", "/x/api/open"])
+async def test_rs43_root_path_is_removed_on_segment_boundaries_only(path: str) -> None:
+    guard = protect(public_paths=["/open"])
+    guard.assert_refused(await call(guard.app, "GET", path, root_path="/api"), 401, "missing_token")
+
+
+async def test_the_root_of_a_mount_is_the_path_slash() -> None:
+    guard = protect(rules=[Rule("/", scopes=["mcp:admin"])])
+    for path in ("/api", "/api/"):
+        guard.events.clear()
+        await call(guard.app, "GET", path, ALICE, root_path="/api")
+        assert guard.events[0].path == "/"
+
+
+async def test_with_a_path_in_base_url_the_documents_match_with_and_without_it() -> None:
+    guard = protect(provider=make_provider(API))
+    for path in (DOCUMENT, f"/api{DOCUMENT}", "/.well-known/oauth-protected-resource"):
+        response = await call(guard.app, "GET", path)
+        assert (response.status, response.json()["resource"]) == (200, f"{API}/mcp")
+    url = challenge_of(await call(guard.app, "GET", "/mcp"))["resource_metadata"]
+    assert url == f"https://mcp.example.com{DOCUMENT}"
+
+
+async def test_rs11_a_mounted_app_says_once_what_the_host_has_to_serve(caplog: pytest.LogCaptureFixture) -> None:
+    guard = protect(provider=make_provider(API))
+    outer = mounted(guard.app, "/api")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert (await call(outer, "POST", "/api/mcp")).status == 401
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "get_well_known_routes('/mcp')" in record.getMessage()
+    assert f"https://mcp.example.com{DOCUMENT}" in record.getMessage()
+
+
+async def test_rs11_an_app_at_the_root_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    guard = protect()
+    with caplog.at_level(logging.WARNING):
+        await call(guard.app, "POST", "/mcp")
+        await call(guard.app, "POST", "/mcp", root_path="/")
+    assert caplog.records == []
+
+
+async def test_rs11_a_bare_verifier_has_no_document_to_miss(caplog: pytest.LogCaptureFixture) -> None:
+    guard = protect(provider=make_provider().token_verifier)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        await call(mounted(guard.app, "/api"), "POST", "/api/mcp")
+    assert caplog.records == []
+
+
+async def test_rs11_what_the_warning_says_to_do_works() -> None:
+    provider = make_provider(API)
+    app = Starlette(
+        routes=[
+            *provider.get_well_known_routes("/mcp"),
+            Mount("/api", MCPAuthMiddleware(Spy(), provider, mcp_path="/mcp")),
+        ]
+    )
+    response = await call(app, "POST", "/api/mcp")
+    url = challenge_of(response)["resource_metadata"]
+    document = await call(app, "GET", url.removeprefix("https://mcp.example.com"))
+    assert (document.status, document.json()["resource"]) == (200, f"{API}/mcp")
+    assert (await call(app, "POST", "/api/mcp", ALICE)).body == b"hello"
+
+
+@pytest.mark.parametrize("server", ["uvicorn-h11", "uvicorn-httptools"])
+async def test_rs11_rs43_mounted_over_uvicorn_protection_and_urls_are_the_same(server: str) -> None:
+    guard = protect(provider=make_provider(API), public_paths=["/open"])
+
+    async def host(scope: Any, receive: Any, send: Any) -> None:
+        below = scope["type"] == "http" and scope["path"].startswith("/.well-known/")
+        await (guard.app if below else mounted(guard.app, "/api"))(scope, receive, send)
+
+    with serve(host, server) as base_url:
+        status, headers, _ = request(base_url, b"GET /api/mcp HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        assert (status, f'"https://mcp.example.com{DOCUMENT}"' in headers["www-authenticate"]) == (401, True)
+        status, _, body = request(base_url, f"GET {DOCUMENT} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+        assert (status, json.loads(body)["resource"]) == (200, f"{API}/mcp")
+        assert request(base_url, b"GET /api/open HTTP/1.1\r\nHost: h\r\n\r\n")[0] == 200
+        assert request(base_url, b"GET /api/open/../mcp HTTP/1.1\r\nHost: h\r\n\r\n")[0] == 401
