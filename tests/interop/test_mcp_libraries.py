@@ -13,7 +13,15 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from asgi_mcp_auth import AuthEvent, InsufficientScope, JWTVerifier, MCPAuthMiddleware, MultiAuth, RemoteAuthProvider
+from asgi_mcp_auth import (
+    AuthEvent,
+    InsufficientScope,
+    JWTVerifier,
+    MCPAuthMiddleware,
+    MultiAuth,
+    RemoteAuthProvider,
+    ServerUnavailable,
+)
 from asgi_mcp_auth.testing import Issuer
 from tests.interop.protection import BASE_URL, CHALLENGE, METADATA_PATH, RESOURCE, as_user, provider_for
 from tests.interop.servers import (
@@ -25,7 +33,7 @@ from tests.interop.servers import (
     mcp_sdk_server,
     started,
 )
-from tests.support.asgi import App, call
+from tests.support.asgi import App, Receive, Scope, Send, call
 from tests.support.asgi import Response as Answer
 
 pytestmark = pytest.mark.asyncio
@@ -214,11 +222,11 @@ async def test_inside_fastmcp_custom_routes_are_protected_as_well(issuer: Issuer
 
     @server.custom_route("/health", methods=["GET"])
     async def health(request: Request) -> Response:
-        return PlainTextResponse(request.user.identity)
+        return PlainTextResponse(f"{request.user.identity} with {request.user.username}")
 
     app = server.http_app()
     assert (await call(app, "GET", "/health")).status == 401
-    assert (await call(app, "GET", "/health", as_user(issuer, "bob"))).body == b"bob"
+    assert (await call(app, "GET", "/health", as_user(issuer, "bob"))).body == b"bob with test-client"
 
 
 # ----------------------------------------------------------------------------------------- MCPServer(token_verifier=)
@@ -242,6 +250,18 @@ async def test_inside_the_sdk_our_verifier_decides(issuer: Issuer) -> None:
     }
     async with started(app):
         assert (await post(app, as_user(issuer))).status == 200
+
+
+async def test_inside_the_sdk_an_outage_is_an_error_of_the_server_and_not_a_refusal(issuer: Issuer) -> None:
+    """The SDK has no answer for it, so it is 500 there; with the middleware in front it is 503 and Retry-After."""
+    issuer.fail("/jwks")
+    app = sdk_with_our_verifier(issuer)
+
+    async def server(scope: Scope, receive: Receive, send: Send) -> None:
+        with pytest.raises(ServerUnavailable):
+            await app(scope, receive, send)
+
+    assert (await post(server, as_user(issuer))).status == 500
 
 
 async def test_what_a_tool_raises_is_an_answer_of_the_protocol_and_no_challenge(issuer: Issuer) -> None:

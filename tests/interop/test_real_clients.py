@@ -10,12 +10,21 @@ import pytest
 from fastmcp import Client as FastMCPClient
 from fastmcp.client.auth import BearerAuth
 from mcp.shared.exceptions import MCPError
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
-from asgi_mcp_auth import AuthEvent, JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider
+from asgi_mcp_auth import (
+    AuthEvent,
+    IntrospectionTokenVerifier,
+    JWTVerifier,
+    MCPAuthMiddleware,
+    MultiAuth,
+    RemoteAuthProvider,
+)
 from tests.interop import clients
 from tests.interop.clients import Answer
 from tests.interop.identity_provider import IdentityProvider
-from tests.interop.servers import WritingNeedsMore, fastmcp_app, mcp_sdk_app, serving
+from tests.interop.servers import WritingNeedsMore, fastmcp_app, fastmcp_server, mcp_sdk_app, mcp_sdk_server, serving
 from tests.support.asgi import App
 
 pytestmark = pytest.mark.asyncio
@@ -74,6 +83,45 @@ async def test_a_tool_that_needs_more_makes_the_client_come_back_with_more(serve
     assert answer.text == "written"
     assert (answer.sign_ins, answer.scopes) == (2, {"mcp:read", "mcp:write"})
     assert server.refusals == ["missing_token", "insufficient_scope"]
+
+
+@pytest.mark.parametrize("kind", ["RS256", "PS256", "ES256", "EdDSA", "opaque"])
+async def test_a_client_gets_in_with_every_kind_of_token_that_the_provider_issues(
+    idp: IdentityProvider, kind: str
+) -> None:
+    def build(base_url: str) -> App:
+        client_id, client_secret = idp.introspection_client
+        opaque = IntrospectionTokenVerifier(
+            introspection_url=idp.introspection_url, client_id=client_id, client_secret=client_secret
+        )
+        both = MultiAuth(verifiers=[JWTVerifier(issuer=idp.issuer), opaque], required_scopes=["mcp:read"])
+        provider = RemoteAuthProvider(both, authorization_servers=[idp.issuer], base_url=base_url)
+        app = mcp_sdk_server().streamable_http_app(streamable_http_path=f"/{kind}")
+        return MCPAuthMiddleware(app, provider, mcp_path=f"/{kind}")
+
+    with serving(build) as base_url:
+        answer = await clients.python_sdk(f"{base_url}/{kind}", "whoami", user="bob")
+    assert answer.json() == {"ours": "bob", "sdk": "bob"}
+    assert ("/token/introspection" in idp.hits) == (kind == "opaque")
+
+
+@pytest.mark.parametrize("client", sorted(CLIENTS))
+async def test_a_client_finds_a_fastmcp_server_with_our_provider_that_is_mounted_below_a_path(
+    idp: IdentityProvider, client: str
+) -> None:
+    def build(base_url: str) -> App:
+        verifier = JWTVerifier(issuer=idp.issuer, required_scopes=["mcp:read"])
+        provider = RemoteAuthProvider(verifier, authorization_servers=[idp.issuer], base_url=f"{base_url}/api")
+        app = fastmcp_server(auth=provider).http_app()
+        return Starlette(
+            routes=[*provider.get_well_known_routes("/mcp"), Mount("/api", app)],
+            lifespan=app.lifespan,
+        )
+
+    with serving(build) as base_url:
+        answer = await CLIENTS[client](f"{base_url}/api/mcp", "whoami", user="bob")
+    assert set(answer.json().values()) == {"bob"}
+    assert answer.sign_ins == 1
 
 
 async def test_fastmcp_s_client_gets_in_with_a_token_it_was_given(idp: IdentityProvider, server: Server) -> None:
