@@ -211,11 +211,8 @@ def test_a_websocket_is_refused_at_the_handshake_without_one(served: Served, tok
     with pytest.raises(InvalidStatus) as refused:
         connect(served.url.replace("http:", "ws:") + "/mcp", additional_headers=headers, proxy=None)
     response = refused.value.response
-    # A server without the extension for denial responses can only close the handshake, which is a 403 on the wire.
-    assert (response.status_code, response.headers.get("www-authenticate")) in (
-        (401, CHALLENGE if token is None else INVALID),
-        (403, None),
-    )
+    challenge = CHALLENGE if token is None else INVALID
+    assert (response.status_code, response.headers["www-authenticate"]) == (401, challenge)
     assert [event.reason for event in served.events] == ["missing_token" if token is None else "malformed"]
 
 
