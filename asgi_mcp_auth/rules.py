@@ -34,7 +34,7 @@ class Rule:
         if public and scopes:
             raise ConfigurationError(f"Rule({path!r}) is public and asks for scopes: leave out one of the two")
         if public and path == "/":
-            raise ConfigurationError("Rule('/', public=True) would open every path: name the paths that are public")
+            raise ConfigurationError("a public path '/' would open every path: name the paths that are public")
         object.__setattr__(self, "path", check_path("Rule path", path))
         object.__setattr__(self, "scopes", check_scopes("Rule scopes", scopes))
         object.__setattr__(self, "public", public)
@@ -54,8 +54,10 @@ class Rules:
     __slots__ = ("_default", "_rules", "_unsure")
 
     def __init__(self, public_paths: Iterable[str], rules: Iterable[Rule]) -> None:
-        if isinstance(public_paths, str):
+        if isinstance(public_paths, str) or not hasattr(public_paths, "__iter__"):
             raise ConfigurationError(f"public_paths={public_paths!r} must be a list: write [{public_paths!r}]")
+        if not hasattr(rules, "__iter__"):
+            raise ConfigurationError(f"rules={rules!r} must be a list, like [Rule('/admin', scopes=['admin'])]")
         # (what the path must equal, what it may begin with instead, the rule)
         entries: list[tuple[str | None, str | None, Rule]] = []
         for rule in rules:
@@ -67,8 +69,12 @@ class Rules:
             check_path("public_paths", path[:-1] if is_prefix else path)
             rule = Rule(path[:-1] if is_prefix else path, public=True)
             entries.append((None, path, rule) if is_prefix else (path, None, rule))
-        if len({entry[2].path for entry in entries}) != len(entries):
-            raise ConfigurationError("public_paths and rules name one path twice: keep one of the two")
+        named = [entry[2].path for entry in entries]
+        twice = next((path for path in named if named.count(path) > 1), None)
+        if twice is not None:
+            raise ConfigurationError(
+                f"public_paths and rules name {twice!r} twice: keep one (a Rule covers all below its path, too)"
+            )
         self._rules = tuple(sorted(entries, key=lambda entry: len(entry[2].path), reverse=True))
         self._default = Rule("/")
         self._unsure = Rule("/", scopes=tuple(dict.fromkeys(scope for entry in entries for scope in entry[2].scopes)))

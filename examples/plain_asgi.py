@@ -22,7 +22,7 @@ async def notes(scope: Any, receive: Any, send: Any) -> None:
         raise RuntimeError("this app needs no lifespan; the middleware does its own part all the same")
     token = get_access_token(scope)
     if token is None:
-        answer = {"health": "good"}  # only /health gets here without a token
+        answer: dict[str, Any] = {"health": "good"}  # only /health gets here without a token
     elif scope["method"] == "DELETE" and not token.has_scopes("notes:write"):
         raise InsufficientScope("notes:read", "notes:write")
     else:

@@ -1,0 +1,103 @@
+"""The reference pages and the code say the same: a parameter or a reason that one of them lacks fails here."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import time
+from typing import Any, get_args
+
+import pytest
+
+import asgi_mcp_auth
+from asgi_mcp_auth import RequestError
+from asgi_mcp_auth.errors import InvalidTokenReason, Reason
+from tests.examples.pages import ROOT
+
+DOCUMENTED = (
+    "MCPAuthMiddleware",
+    "Rule",
+    "RequireScopes",
+    "RemoteAuthProvider",
+    "JWTVerifier",
+    "JWKSOptions",
+    "ClaimRules",
+    "IntrospectionTokenVerifier",
+    "MultiAuth",
+    "StaticTokenVerifier",
+    "TokenVerifier",
+)
+
+
+def section(page: str, heading: str) -> str:
+    """Return the text below a heading, up to the next one."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found is not None, f"{page} has no section {heading}"
+    return found[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    """Return the cells of a section's table, without its head."""
+    lines = [line.strip().strip("|") for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.split(" | ")] for line in lines[2:]]
+
+
+def written(default: Any) -> str:
+    """Return a default value as the page writes it."""
+    if default is inspect.Parameter.empty:
+        return "required"
+    if default is time:
+        return "`time`"
+    return f'`"{default}"`' if isinstance(default, str) else f"`{default!r}`"
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_the_page_has_each_parameter_with_its_default_in_order(name: str) -> None:
+    parameters = inspect.signature(getattr(asgi_mcp_auth, name)).parameters.values()
+    on_the_page = [row[:2] for row in rows(section("docs/settings.md", name))]
+    assert on_the_page == [[f"`{each.name}`", written(each.default)] for each in parameters]
+
+
+def test_every_public_class_with_settings_is_on_the_page() -> None:
+    with_settings = [
+        name
+        for name in asgi_mcp_auth.__all__
+        if inspect.isclass(value := getattr(asgi_mcp_auth, name))
+        and not issubclass(value, Exception)
+        and name not in ("AccessToken", "AuthEvent", "JWKSState")  # what comes out, not what goes in
+        and name not in ("AuthProvider", "RemoteJWKS")  # for those who build on the package; their docstrings tell
+    ]
+    assert sorted(DOCUMENTED) == sorted(with_settings)
+
+
+def test_the_page_has_each_field_of_an_event() -> None:
+    text = section("docs/settings.md", "MCPAuthMiddleware")
+    assert [name for name in asgi_mcp_auth.AuthEvent.__slots__ if f"`{name}`" not in text] == []
+
+
+def test_the_page_has_each_algorithm() -> None:
+    from asgi_mcp_auth._jose import ASYMMETRIC, SYMMETRIC
+
+    (row,) = [row for row in rows(section("docs/settings.md", "JWTVerifier")) if row[0] == "`algorithm`"]
+    assert set(re.findall(r"\b(?:[A-Z]{2}\d{3}K?|EdDSA|Ed\d+)\b", row[2])) == set(ASYMMETRIC + SYMMETRIC)
+
+
+def test_the_page_explains_each_reason_of_an_invalid_token_in_order() -> None:
+    on_the_page = [row[0].strip("`") for row in rows(section("docs/errors.md", "Reasons of invalid_token"))]
+    assert on_the_page == list(get_args(InvalidTokenReason))
+
+
+def test_the_page_explains_each_other_reason() -> None:
+    on_the_page = {row[0].strip("`") for row in rows(section("docs/errors.md", "Other reasons"))}
+    every = {reason for part in get_args(Reason) for reason in (get_args(part) or (part,))}
+    assert on_the_page == every - set(get_args(InvalidTokenReason))
+
+
+def test_the_page_has_each_answer_with_its_status_and_code() -> None:
+    on_the_page = {
+        row[2].strip("`"): (int(row[0]), None if row[1] == "none" else row[1].strip("`"))
+        for row in rows(section("docs/errors.md", "What a client sees"))
+    }
+    answers = {each.__name__: (each.status, each.error) for each in RequestError.__subclasses__()}
+    assert on_the_page == answers
