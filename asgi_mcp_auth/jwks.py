@@ -245,7 +245,7 @@ class RemoteJWKS:
         if now >= self.settled_until:
             await self._renew(now)
         if self._keys is None or now >= self._expires_at + self._options.stale_seconds:
-            raise self._unavailable(now)
+            raise self._unavailable()
         found = self._keys.find(key_id, algorithm)
         if not found and key_id is not None and (self._refresh.running or self._may_fetch(now)):
             await self._refresh()
@@ -253,7 +253,7 @@ class RemoteJWKS:
         if found:
             return found
         if self._error is not None:
-            raise self._unavailable(now)  # the key may be a new one
+            raise self._unavailable()  # the key may be a new one
         raise InvalidToken("unknown_key")
 
     async def _renew(self, now: float) -> None:
@@ -274,8 +274,8 @@ class RemoteJWKS:
     def _may_fetch(self, now: float) -> bool:
         return now >= self._attempted_at + self._cooldown()
 
-    def _unavailable(self, now: float) -> ServerUnavailable:
-        return ServerUnavailable(max(1.0, self._attempted_at + self._cooldown() - now))
+    def _unavailable(self) -> ServerUnavailable:
+        return ServerUnavailable(self._attempted_at + self._cooldown() - self._clock.monotonic())
 
     async def _fetch_and_remember(self) -> None:
         try:

@@ -116,6 +116,8 @@ class MCPAuthMiddleware:
             raise ConfigurationError(f"app={app!r} must be an ASGI app: MCPAuthMiddleware(app, provider)")
         if not hasattr(provider, "verify_token") or not hasattr(provider, "get_challenge_scopes"):
             raise ConfigurationError(f"provider={provider!r} must be an AuthProvider, such as RemoteAuthProvider(…)")
+        if on_event is not None and not callable(on_event):
+            raise ConfigurationError(f"on_event={on_event!r} must be a function that takes an AuthEvent")
         self.app = app
         self.provider = provider
         self._routes = _route_table(provider, mcp_path)
@@ -211,7 +213,7 @@ class MCPAuthMiddleware:
         self, access: AccessToken | None, challenger: _Challenger, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Call the app with the caller's identity, on a copy of the scope."""
-        bridge = _interop.sdk_bridge() if access is not None else None
+        bridge = _interop.sdk_bridge()
         user = _ANONYMOUS_USER if access is None else User(access) if bridge is None else bridge.user(access)
         inner = {
             **scope,
@@ -224,7 +226,7 @@ class MCPAuthMiddleware:
             inner["headers"] = [each for each in scope["headers"] if each[0] != b"authorization"]
         tracked = TrackedSend(send)
         restore = current.set(access)
-        sdk_restore = None if bridge is None else bridge.variable.set(user)
+        sdk_restore = None if bridge is None else bridge.variable.set(None if access is None else user)
         try:
             await self.app(inner, receive, tracked)
         except InsufficientScope as error:

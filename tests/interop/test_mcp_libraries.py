@@ -8,6 +8,7 @@ from typing import Any
 
 import fastmcp.server.auth
 import pytest
+from mcp.server.auth.middleware.auth_context import get_access_token as sdk_access_token
 from mcp.server.auth.settings import AuthSettings
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -197,7 +198,7 @@ async def test_inside_fastmcp_refusals_are_ours(issuer: Issuer) -> None:
     issuer.fail("/jwks")
     down = await post(fastmcp_with_our_provider(issuer), as_user(issuer))
     assert (down.status, down.header("www-authenticate")) == (503, None)
-    assert down.header("retry-after") in ("1", "2")
+    assert down.header("retry-after") == "1"
 
 
 async def test_inside_fastmcp_the_metadata_document_is_ours(issuer: Issuer) -> None:
@@ -281,3 +282,18 @@ async def test_what_a_tool_raises_is_an_answer_of_the_protocol_and_no_challenge(
     assert answered.status == 200
     assert '"isError":true' in answered.body.decode().replace(" ", "")
     assert events == []
+
+
+async def test_a_public_path_is_anonymous_for_the_sdk_too_whoever_an_outer_layer_let_in(issuer: Issuer) -> None:
+    """Architecture, decision 5: what an outer layer left is overwritten."""
+    seen: list[object] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(sdk_access_token())
+        await PlainTextResponse("")(scope, receive, send)
+
+    inner = MCPAuthMiddleware(app, provider_for(issuer), mcp_path="/mcp", public_paths=["/health"])
+    outer = MCPAuthMiddleware(inner, provider_for(issuer), mcp_path="/mcp")
+    assert (await call(outer, "GET", "/mcp", as_user(issuer, "alice"))).status == 200
+    assert (await call(outer, "GET", "/health", as_user(issuer, "alice"))).status == 200
+    assert [getattr(each, "subject", None) for each in seen] == ["alice", None]
