@@ -51,7 +51,7 @@ class AllowedOrigins:
     def __init__(self, configured: Sequence[str] | Literal["*"] | None, base_url: str | None) -> None:
         self._all = configured == "*"
         self._loopback = configured is None
-        if isinstance(configured, str) and not self._all:
+        if not isinstance(configured, list | tuple | None) and not self._all:
             raise ConfigurationError(f"allowed_origins={configured!r} must be a list or '*': write [{configured!r}]")
         names = (
             [] if configured is None or self._all else [check_origin("allowed_origins", each) for each in configured]

@@ -43,6 +43,8 @@ def check_url(setting: str, value: object, *, query: bool = False) -> str:
 
     RFC 9728 §2 and RFC 8414 §2: https, no fragment.
     """
+    if value is None:
+        raise ConfigurationError(f"{setting} must be given: write it in full, like 'https://mcp.example.com'")
     if not isinstance(value, str):
         # pydantic's URL types rewrite what they hold (a slash added, a port dropped), and identifiers compare exactly.
         raise ConfigurationError(f"{setting} must be a str, not {type(value).__name__}: write {setting}={str(value)!r}")

@@ -15,8 +15,9 @@ from ._asgi import Route
 from ._cache import token_digest, token_id
 from ._cors import PublicDocument
 from ._urls import WELL_KNOWN_RESOURCE, check_path, check_url, resource_url, well_known_path, well_known_url
-from .claims import check_scopes
+from .claims import check_kind, check_scopes
 from .errors import ConfigurationError, InvalidToken
+from .headers import MAX_TOKEN_BYTES, is_b64token
 from .metadata import advertised_scopes, format_document, protected_resource_metadata
 from .middleware import MCPAuthMiddleware
 from .tokens import AccessToken, Attempt, Facts, access_token, current
@@ -238,12 +239,16 @@ class RemoteAuthProvider(AuthProvider):
             )
         check_url("base_url", base_url)
         super().__init__(base_url, token_verifier.required_scopes, resource_base_url)
-        if isinstance(authorization_servers, str) or not authorization_servers:
+        if not isinstance(authorization_servers, list | tuple) or not authorization_servers:
             raise ConfigurationError(
                 "authorization_servers must be a list of at least one issuer, like ['https://idp.example']"
             )
+        check_kind("resource_name", resource_name, str)
+        check_kind("resource_documentation", resource_documentation, str)
         self.token_verifier = token_verifier
         self.authorization_servers = [check_url("authorization_servers", each) for each in authorization_servers]
+        if len(set(self.authorization_servers)) != len(self.authorization_servers):
+            raise ConfigurationError(f"authorization_servers={authorization_servers!r} names one twice: keep one")
         self.resource_name = resource_name
         self.resource_documentation = resource_documentation
         self.issuers, self.accepts_opaque = token_verifier.issuers, token_verifier.accepts_opaque
@@ -322,8 +327,11 @@ class StaticTokenVerifier(ReasoningVerifier):
         clock: Clock = time,
     ) -> None:
         super().__init__(base_url, required_scopes)
+        check_kind("clock", clock, Clock)
+        if not isinstance(tokens, Mapping) or not tokens:
+            raise ConfigurationError("tokens must be a dict, like {'dev-token': {'client_id': 'me', 'scopes': ['a']}}")
         self._clock = clock
-        self._tokens = [(token_digest(token), _static_token(facts)) for token, facts in tokens.items()]
+        self._tokens = [(token_digest(token), _static_token(token, facts)) for token, facts in tokens.items()]
 
     async def verify(self, token: str) -> AccessToken:
         """Return what ``token`` grants.
@@ -343,10 +351,23 @@ class StaticTokenVerifier(ReasoningVerifier):
         return access_token(token, (client_id, scopes, expires_at, self.resource, subject, claims))
 
 
-def _static_token(members: Mapping[str, Any]) -> Facts:
-    client_id = members.get("client_id")
+def _static_token(token: object, members: Any) -> Facts:
+    if not isinstance(token, str) or not is_b64token(token.encode("utf-8", "replace")) or len(token) > MAX_TOKEN_BYTES:
+        raise ConfigurationError("tokens: only letters, digits and -._~+/ can be sent as a token, = at its end")
+    if not hasattr(members, "keys"):
+        raise ConfigurationError(f"tokens: {members!r} must be a dict, like {{'client_id': 'me', 'scopes': ['a']}}")
+    facts: dict[str, Any] = dict(members)
+    client_id, subject = facts.get("client_id"), facts.get("subject", facts.get("sub"))
     if not isinstance(client_id, str) or not client_id:
         raise ConfigurationError("tokens: every token needs a client_id, like {'dev-token': {'client_id': 'me'}}")
-    scopes = check_scopes("tokens: scopes", members.get("scopes", ()))
-    subject = members.get("subject", members.get("sub"))
-    return client_id, scopes, members.get("expires_at"), None, subject, format_document(dict(members))
+    if subject is not None and not isinstance(subject, str):
+        raise ConfigurationError(f"tokens: subject={subject!r} must be a string")
+    expires_at = facts.get("expires_at")
+    if expires_at is not None and type(expires_at) is not int:
+        raise ConfigurationError(f"tokens: expires_at={expires_at!r} must be epoch seconds, a whole number")
+    scopes = check_scopes("tokens: scopes", facts.get("scopes", ()))
+    try:
+        claims = format_document(facts)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"tokens: its facts must be what JSON can say: {error}") from None
+    return client_id, scopes, expires_at, None, subject, claims

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .errors import InvalidRequest, MissingToken, RequestError
+from .errors import InvalidRequest, InvalidToken, MissingToken, RequestError
 
 MAX_TOKEN_BYTES = 16 * 1024
 
@@ -26,6 +26,7 @@ def parse_credentials(authorization: bytes | None, fields: int, query_string: by
     Raises:
         MissingToken: there is none.
         InvalidRequest: two Authorization headers or methods, or characters outside ``b64token``.
+        InvalidToken: it is longer than any token.
 
     RFC 6750 §2 and §3.1; RFC 9110 §11.6.2.
     """
@@ -46,20 +47,29 @@ def parse_bearer(value: bytes) -> str | None:
 
     Raises:
         InvalidRequest: the scheme is Bearer and what follows is not one ``b64token``.
+        InvalidToken: it is longer than any token, and so not looked at any closer.
     """
     if value[:7].lower() != b"bearer ":
-        # "Bearer" alone, or with anything but one space after it, tried to be ours; "BearerX" is another scheme.
+        # "Bearer" alone, or with anything but a space after it, tried to be ours; "BearerX" is another scheme.
         if value[:6].lower() == b"bearer" and not value[6:7].isalnum():
             raise InvalidRequest("authorization_syntax")
         return None
-    # What is left when the legal bytes are deleted: the space, and padding, which has to stand at the end.
-    # This is three times faster than a regular expression, and every request pays for it.
-    rest = value.translate(None, _B64TOKEN)
-    if rest != b" " or len(value) == 7:
-        padding = rest[1:]
-        if padding.strip(b"=") or not value.endswith(padding) or len(value) - len(padding) <= 7:
-            raise InvalidRequest("authorization_syntax")
-    return value[7:].decode("ascii")
+    if len(value) > MAX_TOKEN_BYTES + 7:
+        raise InvalidToken("too_long")
+    # Of most tokens nothing but the space is left when the legal bytes are deleted. This is three times faster than a
+    # regular expression, and every request pays for it.
+    if value.translate(None, _B64TOKEN) == b" " and len(value) > 7:
+        return value[7:].decode("ascii")
+    token = value[7:].lstrip(b" ")  # 1*SP
+    if not is_b64token(token):
+        raise InvalidRequest("authorization_syntax")
+    return token.decode("ascii")
+
+
+def is_b64token(token: bytes) -> bool:
+    """Return whether ``token`` can be sent as Bearer credentials (RFC 6750 §2.1)."""
+    unpadded = token.rstrip(b"=")
+    return bool(unpadded) and not unpadded.translate(None, _B64TOKEN)
 
 
 def has_query_token(query_string: bytes) -> bool:

@@ -256,7 +256,7 @@ async def test_rs24_the_body_does_not_tell_whether_a_token_exists() -> None:
     for token in ("old-token", "unknown-token", "x" * 20_000):
         response = await call(guard.app, "POST", "/mcp", {"Authorization": f"Bearer {token}"})
         bodies.add(response.body + (response.header("www-authenticate") or "").encode())
-    assert guard.reasons == ["expired", "unknown_token", "unknown_token"]
+    assert guard.reasons == ["expired", "unknown_token", "too_long"]
     assert len(bodies) == 1
 
 
