@@ -331,7 +331,7 @@ class StaticTokenVerifier(ReasoningVerifier):
         if not isinstance(tokens, Mapping) or not tokens:
             raise ConfigurationError("tokens must be a dict, like {'dev-token': {'client_id': 'me', 'scopes': ['a']}}")
         self._clock = clock
-        self._tokens = [(token_digest(token), _static_token(token, facts)) for token, facts in tokens.items()]
+        self._tokens = [_static_token(token, facts) for token, facts in tokens.items()]
 
     async def verify(self, token: str) -> AccessToken:
         """Return what ``token`` grants.
@@ -351,7 +351,7 @@ class StaticTokenVerifier(ReasoningVerifier):
         return access_token(token, (client_id, scopes, expires_at, self.resource, subject, claims))
 
 
-def _static_token(token: object, members: Any) -> Facts:
+def _static_token(token: object, members: Any) -> tuple[bytes, Facts]:
     if not isinstance(token, str) or not is_b64token(token.encode("utf-8", "replace")) or len(token) > MAX_TOKEN_BYTES:
         raise ConfigurationError("tokens: only letters, digits and -._~+/ can be sent as a token, = at its end")
     if not hasattr(members, "keys"):
@@ -370,4 +370,4 @@ def _static_token(token: object, members: Any) -> Facts:
         claims = format_document(facts)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"tokens: its facts must be what JSON can say: {error}") from None
-    return client_id, scopes, expires_at, None, subject, claims
+    return token_digest(token), (client_id, scopes, expires_at, None, subject, claims)

@@ -59,8 +59,9 @@ class ClaimRules:
     def __post_init__(self) -> None:
         check_kind("require_at_jwt", self.require_at_jwt, bool)
         for setting in ("scope_claim", "client_id_claim"):
-            if getattr(self, setting) is not None and len(check_names(setting, getattr(self, setting))) != 1:
-                raise ConfigurationError(f"{setting}={getattr(self, setting)!r} must be the name of one claim")
+            name = getattr(self, setting)
+            if name is not None and check_names(setting, name) != (name,):
+                raise ConfigurationError(f"{setting}={name!r} must be the name of one claim")
         if self.max_lifetime_seconds is not None:
             check_seconds("max_lifetime_seconds", self.max_lifetime_seconds, minimum=1)
         if self.map_scopes is not None and not callable(self.map_scopes):

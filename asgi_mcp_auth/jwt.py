@@ -230,6 +230,7 @@ class JWTVerifier(ReasoningVerifier):
             raise ConfigurationError("JWTVerifier has no keys: write issuer='https://…', or jwks_uri, or public_key")
         sources: dict[str, KeySource] = {}
         for issuer in self.issuers:
+            check_url("issuer", issuer)
             fetcher = HTTPFetcher(timeout_seconds=options.timeout_seconds, client=options.http_client)
             sources[issuer] = build(functools.partial(discover_jwks_uri, issuer, fetcher), fetcher=fetcher)
         return sources
