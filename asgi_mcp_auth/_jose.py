@@ -192,8 +192,12 @@ def keys_from_pem(pem: bytes, algorithms: Iterable[str]) -> list[VerifyingKey]:
         else:
             public = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
-        kind = "a private key" if b"PRIVATE KEY-----" in pem else "not a PEM public key"
-        raise UnusableKey(f"it is {kind}") from None
+        private = b"PRIVATE KEY-----" in pem
+        raise UnusableKey(
+            "it is a private key: give the public one"
+            if private
+            else "it is not a PEM public key; a shared secret needs algorithm='HS256'"
+        ) from None
     if isinstance(public, rsa.RSAPublicKey):
         _check_rsa(public.public_numbers())
     return _bind(public, None, algorithms)

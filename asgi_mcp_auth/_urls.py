@@ -47,7 +47,7 @@ def check_url(setting: str, value: object, *, query: bool = False) -> str:
         raise ConfigurationError(f"{setting} must be given: write it in full, like 'https://mcp.example.com'")
     if not isinstance(value, str):
         # pydantic's URL types rewrite what they hold (a slash added, a port dropped), and identifiers compare exactly.
-        raise ConfigurationError(f"{setting} must be a str, not {type(value).__name__}: write {setting}={str(value)!r}")
+        raise ConfigurationError(f"{setting} must be a str, not {type(value).__name__}: write the URL in plain quotes")
     parts = _split(setting, value)
     if parts.scheme == "http" and not is_loopback_host(parts.hostname):
         raise ConfigurationError(f"{setting}={value!r} is not encrypted: write https:// (http:// is for loopback only)")

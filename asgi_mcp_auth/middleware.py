@@ -18,7 +18,7 @@ from ._urls import (
     WELL_KNOWN_SERVER,
     url_path,
 )
-from .claims import check_scopes
+from .claims import check_kind, check_scopes
 from .errors import (
     AuthEvent,
     ConfigurationError,
@@ -114,10 +114,12 @@ class MCPAuthMiddleware:
     ) -> None:
         if not callable(app):
             raise ConfigurationError(f"app={app!r} must be an ASGI app: MCPAuthMiddleware(app, provider)")
-        if not hasattr(provider, "verify_token") or not hasattr(provider, "get_challenge_scopes"):
+        missing = not hasattr(provider, "verify_token") or not hasattr(provider, "get_challenge_scopes")
+        if missing or isinstance(provider, type):
             raise ConfigurationError(f"provider={provider!r} must be an AuthProvider, such as RemoteAuthProvider(…)")
         if on_event is not None and not callable(on_event):
             raise ConfigurationError(f"on_event={on_event!r} must be a function that takes an AuthEvent")
+        check_kind("forward_authorization", forward_authorization, bool)
         self.app = app
         self.provider = provider
         self._routes = _route_table(provider, mcp_path)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ._urls import check_path, is_ambiguous_path
-from .claims import check_scopes
+from .claims import check_kind, check_scopes
 from .errors import ConfigurationError
 
 
@@ -31,11 +31,12 @@ class Rule:
     public: bool
 
     def __init__(self, path: str, *, scopes: Sequence[str] = (), public: bool = False) -> None:
+        check_kind("Rule public", public, bool)  # "no" from an environment variable would be true
         if public and scopes:
             raise ConfigurationError(f"Rule({path!r}) is public and asks for scopes: leave out one of the two")
         if public and path == "/":
             raise ConfigurationError("a public path '/' would open every path: name the paths that are public")
-        object.__setattr__(self, "path", check_path("Rule path", path))
+        object.__setattr__(self, "path", _check_no_wildcard(check_path("Rule path", path)))
         object.__setattr__(self, "scopes", check_scopes("Rule scopes", scopes))
         object.__setattr__(self, "public", public)
 
@@ -100,3 +101,12 @@ class Rules:
             if path == exact or (prefix is not None and path.startswith(prefix)):
                 return rule
         return self._default
+
+
+def _check_no_wildcard(path: str) -> str:
+    if "*" in path:
+        raise ConfigurationError(
+            f"{path!r} has a wildcard, and paths are compared as they are: Rule('/static') covers all below, "
+            "public_paths=['/static/'] too"
+        )
+    return path
