@@ -86,7 +86,9 @@ class HTTPFetcher:
                     return await _fetch(client, url, max_bytes, headers, form)
         except TimeoutError:
             raise FetchFailed(f"no complete answer within {self._timeout_seconds:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError, RuntimeError) as error:
+            # UnicodeError: a host name that IDNA refuses. RuntimeError: the user's client is closed, or bound to
+            # another event loop.
             raise FetchFailed(f"{type(error).__name__}: {error}") from error
 
 
@@ -101,7 +103,7 @@ async def _fetch(
     request = client.build_request("GET" if form is None else "POST", url, headers=sent, data=form)
     response = await client.send(request, stream=True, follow_redirects=False)
     try:
-        if response.is_redirect:
+        if response.is_redirect and response.status_code != 304:
             raise FetchFailed(f"HTTP {response.status_code} redirects, which is not followed: configure the final URL")
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise FetchFailed("the body is compressed although identity was asked for")
