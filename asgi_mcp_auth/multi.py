@@ -67,11 +67,14 @@ class MultiAuth(ReasoningVerifier):
         """
         issuer = peek_issuer(token)
         responsible = self._by_issuer.get(issuer) if issuer is not None else None
+        # A token that names an issuer is nobody else's business: one who knows its own issuers is not shown it.
+        others = [each for each in self._others if issuer is None or not each.issuers]
+        asked = others if responsible is None else [responsible]
         attempt = Attempt()
         restore = current.set(attempt)
         outage: ServerUnavailable | None = None
         try:
-            for source in (responsible,) if responsible is not None else self._others:
+            for source in asked:
                 try:
                     found = await source.verify_token(token)
                 except ServerUnavailable as error:
@@ -83,7 +86,7 @@ class MultiAuth(ReasoningVerifier):
             current.reset(restore)
         if outage is not None:
             raise outage
-        raise InvalidToken(attempt.reason or ("rejected" if responsible is not None or self._others else "issuer"))
+        raise InvalidToken(attempt.reason or ("rejected" if asked else "issuer"))
 
     @property
     def scopes_supported(self) -> list[str]:

@@ -239,6 +239,10 @@ async def test_several_issuers_each_vouch_for_their_own(idp: Issuer) -> None:
         partner = bearer(partners.mint_opaque(**claims, sub="bob"))
         assert (await call(app, "GET", "/mcp", partner)).body.decode() == f"bob of {partners.issuer}"
         document = (await call(app, "GET", f"{METADATA}/mcp")).json()
+        with Issuer() as stranger:
+            before = partners.hits["/introspect"]
+            assert (await call(app, "GET", "/mcp", bearer(stranger.mint(**claims)))).status == 401
+            assert partners.hits["/introspect"] == before
     assert document["authorization_servers"] == [idp.issuer, partners.issuer]
 
 
