@@ -236,9 +236,9 @@ async def test_a_url_that_cannot_be_reached_is_a_failed_fetch(url: str) -> None:
 
 
 async def test_a_server_without_tls_at_an_https_url_is_a_failed_fetch() -> None:
-    with HostileServer(lambda connection: connection.sendall(OK)) as server:
-        with pytest.raises(FetchFailed, match="ConnectError"):
-            await fetch(server.url.replace("http", "https"))
+    answer = HostileServer(lambda connection: connection.sendall(OK))
+    with answer as server, pytest.raises(FetchFailed, match="ConnectError"):
+        await fetch(server.url.replace("http", "https"))
 
 
 def self_signed(directory: Path) -> ssl.SSLContext:

@@ -1,0 +1,698 @@
+"""RemoteJWKS and discovery: how few fetches a key set needs, and what it survives."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from asgi_mcp_auth import (
+    ConfigurationError,
+    InvalidToken,
+    JWKSOptions,
+    JWKSState,
+    JWTVerifier,
+    RemoteJWKS,
+    ServerUnavailable,
+)
+from asgi_mcp_auth._http import FetchFailed, HTTPFetcher
+from asgi_mcp_auth.discovery import discover_jwks_uri, metadata_urls
+from asgi_mcp_auth.testing import FrozenClock, Issuer
+from tests.support.sockets import HostileServer, answering, read_head
+
+pytestmark = pytest.mark.asyncio
+
+AUDIENCE = "https://mcp.example.com/mcp"
+NAMES = ("ES256", "RS256")
+
+
+def issuer(*, algorithms: Sequence[str] = ("ES256",), path: str = "") -> Issuer:
+    return Issuer(algorithms=algorithms, path=path, clock=FrozenClock())  # at the time of the tests' own clocks
+
+
+def key_set(idp: Issuer, clock: FrozenClock | None = None, **options: Any) -> RemoteJWKS:
+    return RemoteJWKS(idp.jwks_uri, algorithms=NAMES, clock=clock or FrozenClock(), options=JWKSOptions(**options))
+
+
+def kid(idp: Issuer) -> str:
+    return idp.keys["ES256"].key_id
+
+
+async def settle(condition: Callable[[], bool]) -> None:
+    """Wait for what another task or thread is about to do."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 (it may come true on another thread)
+            await asyncio.sleep(0.002)
+
+
+class Patience:
+    """Gives an issuer's answer free when the test says so: no sleeping, no guessing how long a fetch takes."""
+
+    def __init__(self, body: bytes) -> None:
+        self.asked = 0
+        self.free = threading.Event()
+        self.body = body
+
+    def __call__(self, connection: Any) -> None:
+        read_head(connection)
+        self.asked += 1
+        self.free.wait(10)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self.body) + self.body)
+
+
+# ------------------------------------------------------------------------------------------------------ how few fetches
+
+
+async def test_a_key_set_is_fetched_when_it_is_first_needed_and_then_remembered() -> None:
+    with issuer() as idp:
+        jwks = key_set(idp)
+        assert idp.hits["/jwks"] == 0
+        for _ in range(5):
+            (key,) = await jwks.keys_for(kid(idp), "ES256")
+            assert (key.key_id, key.algorithm) == (kid(idp), "ES256")
+        assert idp.hits["/jwks"] == 1
+
+
+async def test_whoever_comes_during_a_fetch_waits_for_the_same_one() -> None:
+    with issuer() as idp:
+        idp.delay("/jwks", 0.1)
+        jwks = key_set(idp)
+        found = await asyncio.gather(*(jwks.keys_for(kid(idp), "ES256") for _ in range(100)))
+        assert len({keys[0].key_id for keys in found}) == 1
+        assert idp.hits["/jwks"] == 1
+
+
+async def test_the_cancellation_of_the_first_caller_takes_nobody_down() -> None:
+    with issuer() as idp:
+        patience = Patience(json.dumps(idp.jwks).encode())
+        with HostileServer(patience) as server:
+            jwks = RemoteJWKS(server.url, algorithms=NAMES, clock=FrozenClock())
+            first = asyncio.create_task(jwks.keys_for(kid(idp), "ES256"))
+            await settle(lambda: patience.asked == 1)
+            others = [asyncio.create_task(jwks.keys_for(kid(idp), "ES256")) for _ in range(3)]
+            await asyncio.sleep(0)
+            first.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await first
+            patience.free.set()
+            assert [len(keys) for keys in await asyncio.gather(*others)] == [1, 1, 1]
+            assert (patience.asked, jwks.state.fetches) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("cache_control", "lifetime"),
+    [
+        (None, 3600),
+        ("max-age=600", 600),
+        ("public, max-age=600, must-revalidate", 600),
+        ('MAX-AGE="600"', 600),
+        ("max-age = 600", 600),
+        ("max-age=1", 60),
+        ("max-age=0", 60),
+        ("no-store", 60),
+        ("no-cache", 60),
+        ("no-store, max-age=600", 600),
+        ("max-age=999999", 86_400),
+        ("s-maxage=600", 3600),
+        ("x-max-age=600", 3600),
+        ("max-age=-1", 3600),
+        ("max-age=soon", 3600),
+        ("max-age=99999999999999999999", 3600),
+        ("immutable", 3600),
+    ],
+)
+async def test_cache_control_is_honoured_within_bounds(cache_control: str | None, lifetime: int) -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        idp.jwks_headers = {} if cache_control is None else {"cache-control": cache_control}
+        jwks = key_set(idp, clock)
+        await jwks.keys_for(kid(idp), "ES256")
+        clock.advance(lifetime * 0.8 - 0.01)
+        await jwks.keys_for(kid(idp), "ES256")
+        assert idp.hits["/jwks"] == 1
+        clock.advance(lifetime * 0.2 + 0.01)
+        await jwks.keys_for(kid(idp), "ES256")
+        assert idp.hits["/jwks"] == 2
+
+
+async def test_the_bounds_of_a_lifetime_are_options() -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        jwks = key_set(idp, clock, ttl_seconds=100, min_ttl_seconds=50, max_ttl_seconds=200)
+        for header, lifetime in (("", 100), ("max-age=1", 50), ("max-age=1000", 200)):
+            idp.jwks_headers = {"cache-control": header}
+            clock.advance(1000)
+            await jwks.keys_for(kid(idp), "ES256")
+            before = idp.hits["/jwks"]
+            clock.advance(lifetime * 0.8 - 0.1)
+            await jwks.keys_for(kid(idp), "ES256")
+            assert idp.hits["/jwks"] == before
+            clock.advance(lifetime * 0.2 + 0.1)
+            await jwks.keys_for(kid(idp), "ES256")
+            assert idp.hits["/jwks"] == before + 1
+
+
+async def test_from_four_fifths_of_the_lifetime_on_a_request_refreshes_and_nobody_waits() -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        patience = Patience(json.dumps(idp.jwks).encode())
+        patience.free.set()
+        with HostileServer(patience) as server:
+            jwks = RemoteJWKS(server.url, algorithms=NAMES, clock=clock)
+            await jwks.keys_for(kid(idp), "ES256")
+            patience.free.clear()
+            clock.advance(3600 * 0.8)
+            for _ in range(3):  # answered although the provider has not answered yet
+                await jwks.keys_for(kid(idp), "ES256")
+            await settle(lambda: patience.asked == 2)
+            await jwks.keys_for(kid(idp), "ES256")
+            assert jwks.state.age_seconds == 3600 * 0.8
+            patience.free.set()
+            await settle(lambda: jwks.state.age_seconds == 0)
+            assert patience.asked == 2
+
+
+async def test_after_its_lifetime_a_key_set_is_fetched_before_it_is_used() -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        jwks = key_set(idp, clock)
+        old = kid(idp)
+        await jwks.keys_for(old, "ES256")
+        idp.rotate(drop=True)
+        clock.advance(3600)
+        with pytest.raises(InvalidToken) as refused:
+            await jwks.keys_for(old, "ES256")
+        assert refused.value.reason == "unknown_key"
+
+
+async def test_a_jump_of_the_wall_clock_changes_nothing() -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        jwks = key_set(idp, clock)
+        for seconds in (0, 86_400, -172_800):
+            clock.jump(seconds)
+            await jwks.keys_for(kid(idp), "ES256")
+        assert (idp.hits["/jwks"], jwks.state.age_seconds) == (1, 0)
+
+
+async def test_304_renews_the_lifetime_of_the_keys_at_hand() -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        idp.jwks_headers = {"etag": '"v1"'}
+        jwks = key_set(idp, clock)
+        await jwks.keys_for(kid(idp), "ES256")
+        serial = jwks.serial
+        idp.answer("/jwks", status=304, headers={"cache-control": "max-age=120"})
+        clock.advance(3600)
+        await jwks.keys_for(kid(idp), "ES256")
+        assert (jwks.state.last_error, jwks.state.age_seconds, jwks.serial) == (None, 0, serial)
+        clock.advance(96)
+        await jwks.keys_for(kid(idp), "ES256")
+        await settle(lambda: idp.hits["/jwks"] == 3)
+
+
+async def test_the_etag_is_sent_back_only_where_there_are_keys_to_keep() -> None:
+    clock = FrozenClock()
+    seen: list[bool] = []
+    with issuer() as idp:
+        good = json.dumps(idp.jwks).encode()
+        answers = iter([(b"not json", '"a"'), (good, '"b"'), (good, None), (good, None)])
+
+        def behave(connection: Any) -> None:
+            seen.append(b"if-none-match" in read_head(connection).lower())
+            body, etag = next(answers)
+            line = f"ETag: {etag}\r\n" if etag else ""
+            connection.sendall(f"HTTP/1.1 200 OK\r\n{line}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+        with HostileServer(behave) as server:
+            jwks = RemoteJWKS(server.url, algorithms=NAMES, clock=clock)
+            with pytest.raises(ServerUnavailable):
+                await jwks.keys_for("x", "ES256")
+            for _ in range(3):
+                clock.advance(3600)
+                await jwks.keys_for(kid(idp), "ES256")
+    assert seen == [False, False, True, False]
+
+
+async def test_304_without_keys_to_keep_is_a_failure() -> None:
+    with HostileServer(answering(b"HTTP/1.1 304 Not Modified\r\n\r\n")) as server:
+        jwks = RemoteJWKS(server.url, algorithms=NAMES, clock=FrozenClock())
+        with pytest.raises(ServerUnavailable):
+            await jwks.keys_for("x", "ES256")
+        assert jwks.state.last_error == "HTTP 304"
+
+
+# ------------------------------------------------------------------------------------------------------------- cooldown
+
+
+async def test_an_unknown_key_id_triggers_one_fetch_per_cooldown() -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        jwks = key_set(idp, clock)
+        await jwks.keys_for(kid(idp), "ES256")
+        for expected in (1, 2, 3):
+            for number in range(20):
+                with pytest.raises(InvalidToken) as refused:
+                    await jwks.keys_for(f"unknown-{number}", "ES256")
+                assert refused.value.reason == "unknown_key"
+            assert idp.hits["/jwks"] == expected
+            await jwks.keys_for(kid(idp), "ES256")
+            clock.advance(5)
+
+
+async def test_a_failed_fetch_counts_for_the_cooldown() -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        jwks = key_set(idp, clock)
+        await jwks.keys_for(kid(idp), "ES256")
+        idp.fail()
+        clock.advance(5)
+        for expected in (2, 3):
+            for _ in range(5):
+                with pytest.raises(ServerUnavailable):  # the key may be a new one
+                    await jwks.keys_for("unknown", "ES256")
+            assert idp.hits["/jwks"] == expected
+            clock.advance(5)
+
+
+async def test_a_key_published_now_is_usable_after_one_cooldown() -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        jwks = key_set(idp, clock)
+        old = kid(idp)
+        await jwks.keys_for(old, "ES256")
+        idp.rotate()
+        clock.advance(5)
+        assert len(await jwks.keys_for(kid(idp), "ES256")) == 1
+        assert len(await jwks.keys_for(old, "ES256")) == 1
+        assert idp.hits["/jwks"] == 2
+
+
+async def test_a_token_without_a_key_id_never_triggers_a_fetch() -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        jwks = key_set(idp, clock)
+        assert len(await jwks.keys_for(None, "ES256")) == 1
+        clock.advance(5)
+        with pytest.raises(InvalidToken) as refused:
+            await jwks.keys_for(None, "RS256")
+        assert (refused.value.reason, idp.hits["/jwks"]) == ("unknown_key", 1)
+
+
+async def test_without_keys_the_cooldown_is_one_second() -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        idp.fail()
+        jwks = key_set(idp, clock)
+        for expected in (1, 2):
+            for _ in range(3):
+                with pytest.raises(ServerUnavailable) as refused:
+                    await jwks.keys_for(kid(idp), "ES256")
+                assert refused.value.retry_after_seconds == 1
+            assert idp.hits["/jwks"] == expected
+            clock.advance(1)
+        idp.reset()
+        assert len(await jwks.keys_for(kid(idp), "ES256")) == 1
+
+
+# -------------------------------------------------------------------------------------------------------------- outages
+
+
+async def test_old_keys_are_used_through_an_outage_until_they_are_too_old() -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        jwks = key_set(idp, clock)
+        await jwks.keys_for(kid(idp), "ES256")
+        idp.fail()
+        clock.advance(3600)
+        assert len(await jwks.keys_for(kid(idp), "ES256")) == 1
+        clock.advance(86_399)
+        assert len(await jwks.keys_for(kid(idp), "ES256")) == 1
+        assert jwks.state.last_error == "HTTP 503"
+        clock.advance(1)
+        with pytest.raises(ServerUnavailable):
+            await jwks.keys_for(kid(idp), "ES256")
+        idp.reset()
+        clock.advance(5)
+        assert len(await jwks.keys_for(kid(idp), "ES256")) == 1
+        assert jwks.state.last_error is None
+
+
+async def test_during_an_outage_nobody_waits_for_the_provider() -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        jwks = key_set(idp, clock, timeout_seconds=0.2)
+        await jwks.keys_for(kid(idp), "ES256")
+        idp.fail()
+        clock.advance(3600)
+        await jwks.keys_for(kid(idp), "ES256")  # the first one waits, and finds out
+        idp.reset()
+        patience = idp.hits["/jwks"]
+        idp.delay("/jwks", 0.05)
+        clock.advance(5)
+        began = time.monotonic()
+        for _ in range(10):
+            await jwks.keys_for(kid(idp), "ES256")
+        assert jwks.state.last_error == "HTTP 503"  # the answer is still on its way
+        assert time.monotonic() - began < 5
+        await settle(lambda: jwks.state.last_error is None)
+        assert idp.hits["/jwks"] == patience + 1
+
+
+async def test_an_outage_is_two_lines_in_the_log_one_for_each_change(caplog: pytest.LogCaptureFixture) -> None:
+    clock = FrozenClock()
+    with issuer() as idp, caplog.at_level(logging.DEBUG, "asgi_mcp_auth.jwks"):
+        jwks = key_set(idp, clock)
+        await jwks.keys_for(kid(idp), "ES256")
+        idp.fail()
+        for _ in range(5):
+            clock.advance(3600)
+            await jwks.keys_for(kid(idp), "ES256")
+            await settle(lambda: not jwks._refresh.running)
+        idp.reset()
+        clock.advance(5)
+        await jwks.keys_for(kid(idp), "ES256")
+        await settle(lambda: jwks.state.last_error is None)
+    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert [level for level, _ in lines] == ["WARNING", "INFO"]
+    assert "HTTP 503" in lines[0][1]
+    assert "stay in use" in lines[0][1]
+    assert "is back" in lines[1][1]
+
+
+async def test_an_outage_at_the_start_is_503_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    with issuer() as idp:
+        idp.fail()
+        verifier = JWTVerifier(issuer=idp.issuer, audience=AUDIENCE, clock=FrozenClock())
+        async with verifier:  # it starts all the same
+            with pytest.raises(ServerUnavailable):
+                await verifier.verify(idp.mint(aud=AUDIENCE))
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert "answered with 503" in record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"<html>", "not JSON"),
+        (b"", "not JSON"),
+        (b"[]", "not JSON"),
+        (b'{"keys": 1}', "no list named keys"),
+        (b"{}", "no list named keys"),
+        (b'{"keys": []}', "no key that can verify"),
+        (b'{"keys": [{"kty": "oct", "k": "AAAA"}]}', "no key that can verify"),
+        (b'{"keys": [' + b",".join([b"null"] * 65) + b"]}", "more than 64 keys"),
+        (b'{"a": 1, "a": 2, "keys": []}', "duplicate"),
+        (b"{" + b'"keys": [], "x": ' + b"[" * 100 + b"]" * 100 + b"}", "nested too deeply"),
+    ],
+)
+async def test_an_answer_that_is_no_key_set_leaves_the_old_one_in_use(body: bytes, why: str) -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        jwks = key_set(idp, clock)
+        await jwks.keys_for(kid(idp), "ES256")
+        idp.answer("/jwks", body)
+        clock.advance(3600)
+        assert len(await jwks.keys_for(kid(idp), "ES256")) == 1
+        assert why in (jwks.state.last_error or "")
+
+
+async def test_a_skipped_key_is_warned_of_once_and_again_when_it_changes(caplog: pytest.LogCaptureFixture) -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        good = idp.jwks["keys"]
+        jwks = key_set(idp, clock)
+        for junk in ([None], [None], [None, {"kty": "EC", "crv": "P-999"}], []):
+            idp.jwks = {"keys": [*good, *junk]}
+            clock.advance(3600)
+            await jwks.keys_for(kid(idp), "ES256")
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 3
+    assert "number 2 is skipped: not an object" in messages[0]
+    assert "number 3 is skipped: its kty or crv" in messages[2]
+
+
+# ---------------------------------------------------------------------------------------------------------------- state
+
+
+async def test_the_state_can_be_observed() -> None:
+    clock = FrozenClock()
+    with issuer(algorithms=["ES256", "RS256"]) as idp:
+        verifier = JWTVerifier(issuer=idp.issuer, audience=AUDIENCE, clock=clock)
+        (jwks,) = verifier.jwks
+        assert jwks.state == JWKSState(jwks_uri=None, keys=0, fetches=0, age_seconds=None, last_error=None)
+        await verifier.verify(idp.mint(aud=AUDIENCE))
+        clock.advance(7)
+        keys = jwks.state.keys
+        assert jwks.state == JWKSState(jwks_uri=idp.jwks_uri, keys=keys, fetches=1, age_seconds=7, last_error=None)
+        assert keys >= 2
+
+
+async def test_a_verifier_with_keys_of_its_own_has_no_key_sets_to_observe() -> None:
+    with issuer() as idp:
+        verifier = JWTVerifier(public_key=idp.public_jwk(), audience=AUDIENCE, clock=FrozenClock())
+        assert verifier.jwks == ()
+        async with verifier:
+            assert (await verifier.verify(idp.mint(aud=AUDIENCE))).subject == "alice"
+
+
+# ------------------------------------------------------------------------------------------------ loops, start and stop
+
+
+async def test_opening_warms_up_and_pools_and_closing_leaves_nothing_behind() -> None:
+    with issuer() as idp:
+        verifier = JWTVerifier(issuer=idp.issuer, audience=AUDIENCE, clock=FrozenClock())
+        async with verifier:
+            assert idp.hits["/jwks"] == 1
+            await verifier.verify(idp.mint(aud=AUDIENCE))
+        await verifier.verify(idp.mint(aud=AUDIENCE))
+        assert idp.hits["/jwks"] == 1
+
+
+async def test_closing_during_a_fetch_ends_it() -> None:
+    patience = Patience(b"{}")
+    with HostileServer(patience) as server:
+        jwks = RemoteJWKS(server.url, algorithms=NAMES, clock=FrozenClock())
+        opening = asyncio.create_task(jwks.open())
+        await settle(lambda: patience.asked == 1)
+        await jwks.aclose()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+        patience.free.set()
+
+
+async def test_closing_twice_or_unopened_is_harmless() -> None:
+    jwks = RemoteJWKS("https://idp.example/jwks", algorithms=NAMES)
+    await jwks.aclose()
+    await jwks.aclose()
+
+
+def run_elsewhere(work: Callable[[], Any]) -> Any:
+    return asyncio.run(work())
+
+
+async def test_two_event_loops_can_share_one_key_set() -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        jwks = key_set(idp, clock)
+        ids = [kid(idp)] * 20
+
+        async def find() -> int:
+            return sum(len(each) for each in await asyncio.gather(*(jwks.keys_for(one, "ES256") for one in ids)))
+
+        idp.delay("/jwks", 0.05)
+        here, there = await asyncio.gather(find(), asyncio.to_thread(run_elsewhere, find))
+        assert (here, there) == (20, 20)
+        assert 1 <= idp.hits["/jwks"] <= 2
+        clock.advance(3600)
+        assert await asyncio.to_thread(run_elsewhere, find) == 20
+        assert await find() == 20
+
+
+async def test_a_loop_that_closes_during_a_fetch_does_not_block_the_next_one(recwarn: pytest.WarningsRecorder) -> None:
+    with issuer() as idp:
+        patience = Patience(json.dumps(idp.jwks).encode())
+        with HostileServer(patience) as server:
+            jwks = RemoteJWKS(server.url, algorithms=NAMES, clock=FrozenClock())
+
+            async def give_up() -> None:
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.1):
+                        await jwks.keys_for(kid(idp), "ES256")
+
+            await asyncio.to_thread(run_elsewhere, give_up)
+            patience.free.set()
+            assert len(await jwks.keys_for(kid(idp), "ES256")) == 1
+        gc.collect()
+    assert [str(each.message) for each in recwarn] == []
+
+
+async def test_one_slow_issuer_does_not_delay_another() -> None:
+    with issuer() as slow, issuer() as quick:
+        patience = Patience(json.dumps(slow.jwks).encode())
+        with HostileServer(patience) as server:
+            slow.answer(
+                "/.well-known/oauth-authorization-server",
+                json.dumps({"issuer": slow.issuer, "jwks_uri": server.url}).encode(),
+            )
+            verifier = JWTVerifier(issuer=[slow.issuer, quick.issuer], audience=AUDIENCE, clock=FrozenClock())
+            waiting = asyncio.create_task(verifier.verify(slow.mint(aud=AUDIENCE)))
+            await settle(lambda: patience.asked == 1)
+            assert (await verifier.verify(quick.mint(aud=AUDIENCE))).claims["iss"] == quick.issuer
+            assert not waiting.done()
+            patience.free.set()
+            assert (await waiting).claims["iss"] == slow.issuer
+
+
+# ------------------------------------------------------------------------------------------------------------ discovery
+
+
+@pytest.mark.parametrize(
+    ("issuer", "expected"),
+    [
+        (
+            "https://idp.example",
+            (
+                "https://idp.example/.well-known/oauth-authorization-server",
+                "https://idp.example/.well-known/openid-configuration",
+            ),
+        ),
+        (
+            "https://idp.example/",
+            (
+                "https://idp.example/.well-known/oauth-authorization-server",
+                "https://idp.example/.well-known/openid-configuration",
+            ),
+        ),
+        (
+            "https://idp.example:8443/tenant/a",
+            (
+                "https://idp.example:8443/.well-known/oauth-authorization-server/tenant/a",
+                "https://idp.example:8443/.well-known/openid-configuration/tenant/a",
+                "https://idp.example:8443/tenant/a/.well-known/openid-configuration",
+            ),
+        ),
+        (
+            "https://idp.example/tenant/",
+            (
+                "https://idp.example/.well-known/oauth-authorization-server/tenant",
+                "https://idp.example/.well-known/openid-configuration/tenant",
+                "https://idp.example/tenant/.well-known/openid-configuration",
+            ),
+        ),
+    ],
+)
+async def test_metadata_is_looked_for_where_the_two_standards_put_it(issuer: str, expected: tuple[str, ...]) -> None:
+    assert metadata_urls(issuer) == expected
+
+
+@pytest.mark.parametrize("path", ["", "/tenant"])
+async def test_the_jwks_uri_is_discovered_once(path: str) -> None:
+    with issuer(path=path) as idp:
+        verifier = JWTVerifier(issuer=idp.issuer, audience=AUDIENCE, clock=FrozenClock())
+        for _ in range(3):
+            await verifier.verify(idp.mint(aud=AUDIENCE))
+        assert sum(idp.hits.values()) == 2
+
+
+async def test_after_a_failure_the_jwks_uri_is_discovered_again() -> None:
+    clock = FrozenClock()
+    with issuer() as idp, issuer() as moved:
+        verifier = JWTVerifier(issuer=idp.issuer, audience=AUDIENCE, clock=clock)
+        await verifier.verify(idp.mint(aud=AUDIENCE))
+        idp.fail("/jwks", status=404)
+        moved.jwks = idp.jwks
+        document = {**idp.metadata(), "jwks_uri": moved.jwks_uri}
+        idp.answer("/.well-known/oauth-authorization-server", json.dumps(document).encode())
+        for _ in range(2):  # the first refresh finds out that the old place is gone
+            clock.advance(3600)
+            await verifier.verify(idp.mint(aud=AUDIENCE, exp=int(clock.time()) + 60, iat=None))
+            await settle(lambda: not verifier.jwks[0]._refresh.running)
+        assert verifier.jwks[0].state.jwks_uri == moved.jwks_uri
+        assert (verifier.jwks[0].state.last_error, moved.hits["/jwks"]) == (None, 1)
+
+
+def fetcher() -> HTTPFetcher:
+    return HTTPFetcher(timeout_seconds=5)
+
+
+async def test_a_place_without_a_document_is_passed_over() -> None:
+    with issuer(path="/tenant") as idp:
+        html = {"headers": {"content-type": "text/html"}}
+        idp.fail("/.well-known/oauth-authorization-server/tenant", status=404)
+        idp.answer("/.well-known/openid-configuration/tenant", b"<html>sign in</html>", **html)
+        assert await discover_jwks_uri(idp.issuer, fetcher()) == idp.jwks_uri
+        assert sum(idp.hits.values()) == 3
+
+
+async def test_discovery_gives_up_after_three_places_and_says_what_each_held() -> None:
+    with issuer(path="/tenant") as idp:
+        idp.fail("/.well-known/oauth-authorization-server/tenant", status=500)
+        idp.answer("/.well-known/openid-configuration/tenant", b"<html>")
+        idp.answer("/.well-known/openid-configuration", json.dumps({"issuer": f"{idp.issuer}/"}).encode())
+        with pytest.raises(FetchFailed) as failed:
+            await discover_jwks_uri(idp.issuer, fetcher())
+        assert sum(idp.hits.values()) == 3
+    text = str(failed.value)
+    assert "HTTP 500" in text
+    assert "to the last slash" in text
+    assert text.count(idp.issuer.removesuffix("/tenant")) >= 3
+
+
+@pytest.mark.parametrize(
+    "jwks_uri", [None, 1, "", "/jwks", "//x", "http://idp.example/", "file:///etc/passwd", "https://u:p@idp.example/"]
+)
+async def test_a_jwks_uri_that_is_not_https_is_refused(jwks_uri: Any) -> None:
+    with issuer() as idp:
+        document = {**idp.metadata(), "jwks_uri": jwks_uri}
+        idp.answer("/.well-known/oauth-authorization-server", json.dumps(document).encode())
+        with pytest.raises(FetchFailed, match=r"metadata of .* is wrong: jwks_uri"):
+            await discover_jwks_uri(idp.issuer, fetcher())
+
+
+async def test_discovery_and_keys_share_one_deadline() -> None:
+    with issuer(path="/tenant") as idp:
+        for path in metadata_urls(idp.issuer):
+            idp.delay(path.removeprefix(idp.issuer.removesuffix("/tenant")), 0.4)
+        jwks = JWTVerifier(
+            issuer=idp.issuer, audience=AUDIENCE, clock=FrozenClock(), jwks=JWKSOptions(timeout_seconds=0.3)
+        ).jwks[0]
+        began = time.monotonic()
+        with pytest.raises(ServerUnavailable):
+            await jwks.keys_for(kid(idp), "ES256")
+        assert time.monotonic() - began < 5
+        assert jwks.state.last_error == "no complete answer within 0.3 s"
+
+
+# -------------------------------------------------------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"ttl_seconds": 59}, "ttl_seconds=59"),
+        ({"ttl_seconds": 86_401}, "ttl_seconds=86401"),
+        ({"min_ttl_seconds": 0}, "min_ttl_seconds=0"),
+        ({"max_ttl_seconds": 59}, "max_ttl_seconds=59"),
+        ({"cooldown_seconds": 0}, "cooldown_seconds=0"),
+        ({"cooldown_seconds": 301}, "cooldown_seconds=301"),
+        ({"stale_seconds": -1}, "stale_seconds=-1"),
+        ({"stale_seconds": float("nan")}, "stale_seconds=nan"),
+        ({"stale_seconds": float("inf")}, "stale_seconds=inf"),
+        ({"timeout_seconds": True}, "timeout_seconds=True"),
+        ({"timeout_seconds": "5"}, "timeout_seconds='5'"),
+        ({"timeout_seconds": 61}, "timeout_seconds=61"),
+    ],
+)
+async def test_an_option_out_of_bounds_is_named(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        JWKSOptions(**options)
