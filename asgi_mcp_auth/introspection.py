@@ -154,19 +154,22 @@ class IntrospectionTokenVerifier(ReasoningVerifier):
         if self._clock.monotonic() < self._failed_at + COOLDOWN_SECONDS:
             raise ServerUnavailable(COOLDOWN_SECONDS)  # do not make every caller wait for the same time-out
         form = {"token": token, "token_type_hint": "access_token", **self._form}
+        status = 503  # what no answer at all amounts to
         try:
             response = await self._fetcher.fetch(
                 self._url, max_bytes=MAX_RESPONSE_BYTES, headers=self._headers, form=form
             )
-            if response.status != 200:
-                hint = ": check client_id and client_secret" if response.status in (400, 401, 403) else ""
-                raise FetchFailed(f"HTTP {response.status}{hint}")
+            status = response.status
+            if status != 200:
+                hint = ": check client_id and client_secret" if status in (400, 401, 403) else ""
+                raise FetchFailed(f"HTTP {status}{hint}")
             answer = parse_json_object(response.body)
         except (FetchFailed, ValueError) as error:
             if not self._down:  # one line for each change of state
                 logger.warning("Introspection at %s failed: %s. Tokens are answered with 503", self._url, error)
             self._down = True
-            self._failed_at = self._clock.monotonic()
+            if status >= 500:  # any other answer may be about this one token, which must not lock the others out
+                self._failed_at = self._clock.monotonic()
             raise ServerUnavailable(COOLDOWN_SECONDS) from None
         if self._down:
             logger.info("Introspection at %s is back", self._url)
