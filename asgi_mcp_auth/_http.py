@@ -7,6 +7,7 @@ import functools
 import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 
@@ -31,7 +32,7 @@ class Response(NamedTuple):
 class HTTPFetcher:
     """Fetches small documents from URLs that the operator configured.
 
-    Between ``open`` and ``aclose`` connections are pooled, on the event loop that called ``open``; anywhere else
+    Between ``open`` and ``aclose`` connections are pooled, on each event loop that called ``open``; anywhere else
     every fetch has a client of its own, because a pooled one dies with its loop.
 
     Args:
@@ -48,18 +49,18 @@ class HTTPFetcher:
             raise ConfigurationError(f"http_client={client!r} must be an httpx.AsyncClient")
         self._timeout_seconds = timeout_seconds
         self._given = client
-        self._pooled: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None = None
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
 
     async def open(self) -> None:
         """Begin to pool connections on the running event loop."""
-        if self._given is None and self._pooled is None:
-            self._pooled = (asyncio.get_running_loop(), await _new_client())
+        if self._given is None and asyncio.get_running_loop() not in self._pools:
+            self._pools[asyncio.get_running_loop()] = await _new_client()
 
     async def aclose(self) -> None:
         """Close the pool."""
-        pooled, self._pooled = self._pooled, None
-        if pooled is not None and pooled[0] is asyncio.get_running_loop():
-            await pooled[1].aclose()
+        pooled = self._pools.pop(asyncio.get_running_loop(), None)
+        if pooled is not None:
+            await pooled.aclose()
 
     async def fetch(
         self,
@@ -80,8 +81,9 @@ class HTTPFetcher:
             async with asyncio.timeout(self._timeout_seconds):
                 if self._given is not None:
                     return await _fetch(self._given, url, max_bytes, headers, form)
-                if self._pooled is not None and self._pooled[0] is asyncio.get_running_loop():
-                    return await _fetch(self._pooled[1], url, max_bytes, headers, form)
+                pooled = self._pools.get(asyncio.get_running_loop())
+                if pooled is not None:
+                    return await _fetch(pooled, url, max_bytes, headers, form)
                 async with await _new_client() as client:
                     return await _fetch(client, url, max_bytes, headers, form)
         except TimeoutError:

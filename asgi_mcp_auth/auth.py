@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import time
@@ -9,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from . import _interop
 from ._asgi import Route
@@ -56,7 +58,7 @@ class AuthProvider(ABC):
             None if resource_base_url is None else check_url("resource_base_url", resource_base_url).removesuffix("/")
         )
         self.mcp_path: str | None = None
-        self._openings = 0
+        self._openings: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 
     @abstractmethod
     async def verify_token(self, token: str) -> AccessToken | None:
@@ -103,6 +105,13 @@ class AuthProvider(ABC):
         path = None if mcp_path is None else check_path("mcp_path", mcp_path).rstrip("/" if mcp_path == "/" else "")
         if self.mcp_path is None:
             self.mcp_path = path or ""
+            if path and (self.base_url or "").endswith(path):
+                logger.warning(
+                    "base_url ends in %s, and so the resource is %s: mcp_path is added to it", path, self.resource
+                )
+            logger.info(
+                "The protected resource is %s; tokens need that audience unless audience= says otherwise", self.resource
+            )
         elif path not in (None, self.mcp_path):
             raise ConfigurationError(
                 f"mcp_path={mcp_path!r}, but this provider protects {self.mcp_path or '/'!r} already: make one for each"
@@ -149,22 +158,24 @@ class AuthProvider(ABC):
         return None if base is None else resource_url(base, path)
 
     async def start(self) -> None:  # noqa: B027  # optional
-        """Get ready for requests. Called once however many middlewares share the provider."""
+        """Get ready for requests. Called once per event loop, however many middlewares share the provider."""
 
     async def stop(self) -> None:  # noqa: B027  # optional
         """Let go of connections."""
 
     async def __aenter__(self) -> AuthProvider:
-        self._openings += 1
-        if self._openings == 1:
+        loop = asyncio.get_running_loop()
+        self._openings[loop] = self._openings.get(loop, 0) + 1
+        if self._openings[loop] == 1:
             await self.start()
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._openings -= 1
-        if self._openings == 0:
+        loop = asyncio.get_running_loop()
+        self._openings[loop] = self._openings.get(loop, 0) - 1
+        if self._openings[loop] == 0:
             await self.stop()
 
 
@@ -249,6 +260,15 @@ class RemoteAuthProvider(AuthProvider):
         self.authorization_servers = [check_url("authorization_servers", each) for each in authorization_servers]
         if len(set(self.authorization_servers)) != len(self.authorization_servers):
             raise ConfigurationError(f"authorization_servers={authorization_servers!r} names one twice: keep one")
+        near = {server.rstrip("/").lower(): server for server in self.authorization_servers}
+        for issuer in token_verifier.issuers:
+            server = near.get(issuer.rstrip("/").lower(), issuer)
+            if server != issuer:
+                logger.warning(
+                    "authorization_servers has %r, the verifier %r: they must be equal to the last slash",
+                    server,
+                    issuer,
+                )
         self.resource_name = resource_name
         self.resource_documentation = resource_documentation
         self.issuers, self.accepts_opaque = token_verifier.issuers, token_verifier.accepts_opaque

@@ -218,7 +218,8 @@ async def test_v85_one_verifier_serves_several_threads_with_loops_of_their_own(r
         barrier = threading.Barrier(4)
 
         async def use() -> None:
-            results = await asyncio.gather(*(verifier.verify_token(each) for each in [*tokens, bad, *tokens]))
+            async with verifier:  # its connections belong to this loop, and end with it
+                results = await asyncio.gather(*(verifier.verify_token(each) for each in [*tokens, bad, *tokens]))
             refused = [number for number, access in enumerate(results) if access is None]
             if refused != [20]:
                 failures.append(f"refused: {refused}")
