@@ -126,7 +126,7 @@ def check_scopes(setting: str, value: Any) -> tuple[str, ...]:
         ConfigurationError: a bare string, or a member that is no scope-token (RFC 6749 §3.3).
     """
     if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise ConfigurationError(f"{setting}={value!r} must be a list of scopes, like {setting}=['mcp:read']")
+        raise ConfigurationError(f"{setting}={value!r} must be a list of scopes, like ['mcp:read']")
     scopes: tuple[Any, ...] = tuple(value)
     for scope in scopes:
         if not isinstance(scope, str) or not is_scope_token(scope):

@@ -275,7 +275,7 @@ class RemoteJWKS:
         return now >= self._attempted_at + self._cooldown()
 
     def _unavailable(self) -> ServerUnavailable:
-        return ServerUnavailable(self._attempted_at + self._cooldown() - self._clock.monotonic())
+        return ServerUnavailable(max(1.0, self._attempted_at + self._cooldown() - self._clock.monotonic()))
 
     async def _fetch_and_remember(self) -> None:
         try:
