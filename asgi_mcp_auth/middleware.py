@@ -153,7 +153,7 @@ class MCPAuthMiddleware:
             await self._routes[path](scope, receive, send)
             return
         rule = self._rules.match(path, scope.get("raw_path") or b"")
-        if not rule.public and (path + "/").startswith(_OUR_DOCUMENTS):
+        if path.startswith("/.") and not rule.public and (path + "/").startswith(_OUR_DOCUMENTS):
             await _MISSING_DOCUMENT(scope, receive, send)
             return
 
