@@ -6,7 +6,7 @@ import asyncio
 import functools
 import ssl
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
@@ -102,8 +102,24 @@ async def _fetch(
     form: Mapping[str, str] | None,
 ) -> Response:
     sent = {"accept": "application/json", "accept-encoding": "identity", **(headers or {})}
-    request = client.build_request("GET" if form is None else "POST", url, headers=sent, data=form)
-    response = await client.send(request, stream=True, follow_redirects=False)
+    handshakes: list[Any] = []
+
+    async def trace(event: str, info: Mapping[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            handshakes.append(info["return_value"])
+        elif event == "connection.start_tls.complete":
+            handshakes.clear()
+
+    method = "GET" if form is None else "POST"
+    request = client.build_request(method, url, headers=sent, data=form, extensions={"trace": trace})
+    try:
+        response = await client.send(request, stream=True, follow_redirects=False)
+    except asyncio.CancelledError:
+        # httpcore forgets a connection whose TLS handshake is cancelled, but the event loop does not: an issuer that
+        # stalls would use up our sockets, one for each attempt.
+        for stream in handshakes:
+            await stream.aclose()
+        raise
     try:
         if response.is_redirect and response.status_code != 304:
             raise FetchFailed(f"HTTP {response.status_code} redirects, which is not followed: configure the final URL")

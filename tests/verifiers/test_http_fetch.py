@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import gc
 import ipaddress
 import ssl
+import threading
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
@@ -182,14 +182,20 @@ async def test_one_deadline_bounds_the_whole_fetch(case: str) -> None:
         assert DEADLINE * 0.9 < time.monotonic() - began < PATIENCE
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # httpcore drops what it was cancelled in, unclosed
-async def test_the_deadline_bounds_a_tls_handshake_that_stalls() -> None:
-    with HostileServer(lambda connection: server.stopping.wait()) as server:
+async def test_the_deadline_bounds_a_tls_handshake_that_stalls_and_leaves_no_socket_behind() -> None:
+    hung_up = threading.Event()
+
+    def stall(connection: Any) -> None:
+        while connection.recv(4096):
+            pass
+        hung_up.set()
+
+    with HostileServer(stall) as server:
         began = time.monotonic()
         with pytest.raises(FetchFailed, match="no complete answer"):
             await fetch(server.url.replace("http", "https"), timeout_seconds=DEADLINE)
         assert time.monotonic() - began < PATIENCE
-    gc.collect()
+        assert await asyncio.to_thread(hung_up.wait, 5)
 
 
 async def test_other_work_goes_on_while_a_server_floods() -> None:
