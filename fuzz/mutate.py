@@ -1,0 +1,378 @@
+"""Mutation testing: ``python -m fuzz.mutate [module…]`` changes a module, one small change at a time, and runs tests.
+
+A mutant that no test notices survives. It is either a hole in the tests or a change that changes nothing; the latter
+stand in docs/how-it-is-tested.md with a reason each, and any other survivor makes the command fail. MODULES and JOBS do
+what the options do.
+
+How: the tree is copied, the tests run once with coverage for each test, then each mutant in a forked process of its own
+with an import hook in place of the mutated module: first some tests that reach the line, then those of the function.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from fuzz.mutators import Mutant, mutants_of
+
+ROOT = Path(__file__).parent.parent
+REPORT = ROOT / "mutants"
+EXPLAINED = ROOT / "docs" / "how-it-is-tested.md"
+MODULES = ("claims", "_jose", "_json", "headers", "jwt")
+TESTS = ("tests/verifiers", "tests/rfc", "tests/attacks", "tests/request_path", "tests/mutants")
+# Not the package itself: each forked process imports that anew, with the mutant in it.
+PRELOADED = (
+    "asyncio",
+    "cachetools",
+    "cryptography.x509",
+    "httpx",
+    "jose.backends",
+    "joserfc.jwt",
+    "hypothesis.strategies",
+)
+SECONDS_PER_TEST = 30
+SECONDS_PER_MUTANT = 300
+SECONDS_OF_TESTS = 10.0  # for one mutant; the tests left out are the slow ones, which start servers and clients
+FIRST_TESTS = 60  # most mutants die in the first few tests: no need to collect all of them
+
+
+class Test(NamedTuple):
+    """What the baseline says of a test."""
+
+    seconds: float
+    lines: dict[str, frozenset[int]]  # module → lines
+
+    def reaches(self, mutant: Mutant) -> bool:
+        """Return whether it runs the line; lines that run at import count for everyone who needs the module."""
+        lines = self.lines.get(mutant.module, frozenset())
+        return mutant.line in lines or (bool(lines) and not mutant.around.start)
+
+    def comes_near(self, mutant: Mutant) -> bool:
+        """Return whether it runs the function. A fixture's lines are booked on the first test that uses it."""
+        return not self.lines.get(mutant.module, frozenset()).isdisjoint(mutant.around)
+
+
+class Verdict(NamedTuple):
+    """What happened to a mutant."""
+
+    mutant: Mutant
+    outcome: str  # killed, timeout, survived, uncovered
+    by: str
+
+
+def main() -> int:
+    """Run the modules that were asked for."""
+    parser = argparse.ArgumentParser(description="Mutation testing of the modules that decide.")
+    parser.add_argument(
+        "modules", nargs="*", default=os.environ.get("MODULES", "").replace(",", " ").split() or MODULES
+    )
+    parser.add_argument("--jobs", type=int, default=int(os.environ.get("JOBS", 2)))
+    parser.add_argument("--only", default="", help="a regular expression that the mutant's name has to contain")
+    parser.add_argument("--list", action="store_true", help="show the mutants and stop")
+    options = parser.parse_args()
+    if unknown := set(options.modules) - {path.stem for path in (ROOT / "asgi_mcp_auth").glob("*.py")}:
+        parser.error(f"no module named {', '.join(sorted(unknown))}")
+
+    work = Path(tempfile.mkdtemp(prefix="mutate-"))
+    try:
+        for name in ("asgi_mcp_auth", "tests", "fuzz", "examples", "pyproject.toml"):
+            _copy(ROOT / name, work / name)
+        os.chdir(work)
+        sys.path[:] = [str(work), *(each for each in sys.path if each not in ("", str(ROOT)))]
+        mutants = [
+            mutant
+            for module in options.modules
+            for mutant in mutants_of(module, (work / "asgi_mcp_auth" / f"{module}.py").read_text())
+            if re.search(options.only, mutant.key)
+        ]
+        if options.list:
+            print("\n".join(f"{mutant.line:4} {mutant.key}" for mutant in mutants))
+            return 0
+        return _run(mutants, options.modules, options.jobs)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        ignored = shutil.ignore_patterns("node_modules", "__pycache__", "corpus", "findings")
+        shutil.copytree(source, target, ignore=ignored, symlinks=True)
+    elif source.exists():
+        shutil.copy(source, target)
+
+
+def _run(mutants: list[Mutant], modules: Sequence[str], jobs: int) -> int:
+    started = time.monotonic()
+    for name in PRELOADED:
+        importlib.import_module(name)
+    os.environ["HYPOTHESIS_PROFILE"] = "mutate"
+    settings.register_profile(
+        "mutate",
+        deadline=None,
+        derandomize=True,
+        database=None,
+        max_examples=30,
+        suppress_health_check=list(HealthCheck),
+    )
+    print(f"{len(mutants)} mutants. Running the tests as they are ...", flush=True)
+    tests = _baseline(modules)
+    print(f"{len(tests)} tests reach these modules, {sum(each.seconds for each in tests.values()):.0f} s", flush=True)
+
+    first = [(mutant, _cheapest([name for name in tests if tests[name].reaches(mutant)], tests)) for mutant in mutants]
+    verdicts = {verdict.mutant: verdict for verdict in _try_all(first, jobs, "tests of the line")}
+    second = [
+        (mutant, _affordable([name for name in tests if tests[name].comes_near(mutant)], tests))
+        for mutant, verdict in verdicts.items()
+        if verdict.outcome in ("survived", "uncovered")
+    ]
+    verdicts |= {verdict.mutant: verdict for verdict in _try_all(second, jobs, "tests of the function")}
+    return _report([verdicts[mutant] for mutant in mutants], modules, time.monotonic() - started)
+
+
+def _cheapest(names: Iterable[str], tests: dict[str, Test]) -> list[str]:
+    """Return the fastest tests, out of as few files as reach them: collecting a file costs more than most tests."""
+    by_file: dict[str, list[str]] = {}
+    for name in sorted(names, key=lambda name: tests[name].seconds):
+        by_file.setdefault(name.partition("::")[0], []).append(name)
+    chosen: list[str] = []
+    for group in sorted(by_file.values(), key=len, reverse=True):
+        chosen += group[:FIRST_TESTS]
+        if len(chosen) >= FIRST_TESTS:
+            break
+    return chosen
+
+
+def _affordable(names: Iterable[str], tests: dict[str, Test]) -> list[str]:
+    """Return the fastest tests up to the limit."""
+    chosen: list[str] = []
+    left = SECONDS_OF_TESTS
+    for name in sorted(names, key=lambda name: tests[name].seconds):
+        left -= tests[name].seconds
+        if left < 0:
+            break
+        chosen.append(name)
+    return chosen
+
+
+def _try_all(work: list[tuple[Mutant, list[str]]], jobs: int, title: str) -> Iterator[Verdict]:
+    """Run each mutant in a process of its own, several at once."""
+    running: dict[int, tuple[Mutant, float, Path]] = {}
+    queue = iter(work)
+    done = 0
+    directory = Path(tempfile.mkdtemp(prefix="verdicts-"))
+    try:
+        while True:
+            while len(running) < jobs and (task := next(queue, None)) is not None:
+                note = directory / f"{task[0].module}-{task[0].number}"
+                running[_spawn(*task, note)] = (task[0], time.monotonic(), note)
+            if not running:
+                return
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                time.sleep(0.02)
+                for child, (_, since, _) in running.items():
+                    if time.monotonic() - since > SECONDS_PER_MUTANT:
+                        os.kill(child, signal.SIGKILL)
+                continue
+            mutant, _, note = running.pop(pid)
+            done += 1
+            if done % 50 == 0 or done == len(work):
+                print(f"  {title}: {done} of {len(work)}", flush=True)
+            by = note.read_text() if note.exists() else ""
+            outcome = _outcome(status, by)
+            yield Verdict(mutant, outcome, by)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _outcome(status: int, by: str) -> str:
+    if os.WIFSIGNALED(status):
+        return "timeout"
+    code = os.waitstatus_to_exitcode(status)
+    if code == pytest.ExitCode.OK:
+        return "survived"
+    if code == pytest.ExitCode.NO_TESTS_COLLECTED:
+        return "uncovered"
+    return "timeout" if "Timeout" in by else "killed"
+
+
+def _spawn(mutant: Mutant, names: list[str], note: Path) -> int:
+    """Start the process that runs ``names`` with the mutant; it leaves the name of the test that failed in ``note``."""
+    if pid := os.fork():
+        return pid
+    code = 70
+    try:
+        _silence()
+        sys.meta_path.insert(0, _Hook(f"asgi_mcp_auth.{mutant.module}", mutant.source))
+        code = _pytest(names, "-x", "--tb=no", plugin=_Chooser(names, note))
+    finally:
+        os._exit(code)
+
+
+def _silence() -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+
+
+def _pytest(paths: Iterable[str], *arguments: str, plugin: object) -> int:
+    files = sorted({path.partition("::")[0] for path in paths})
+    quiet = ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", f"--timeout={SECONDS_PER_TEST}"]
+    # hypothesis is imported already, once for all mutants.
+    quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    return int(pytest.main([*quiet, *arguments, *files], plugins=[plugin]))
+
+
+class _Chooser:
+    """A pytest plugin: only these tests, in this order; notes the one that fails."""
+
+    def __init__(self, names: Sequence[str], note: Path) -> None:
+        self._order = {name: position for position, name in enumerate(names)}
+        self._note = note
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items[:] = sorted(
+            (each for each in items if each.nodeid in self._order), key=lambda each: self._order[each.nodeid]
+        )
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            self._note.write_text(f"{report.nodeid} {str(report.longrepr)[-300:]}")
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed:
+            self._note.write_text(f"{report.nodeid} (while it was collected)")
+
+
+class _Hook(importlib.abc.MetaPathFinder):
+    """Imports one module from another text."""
+
+    def __init__(self, name: str, source: str) -> None:
+        self._name, self._source = name, source
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
+        if fullname != self._name:
+            return None
+        file = Path.cwd() / (self._name.replace(".", "/") + ".py")
+        return importlib.util.spec_from_file_location(fullname, file, loader=_Loader(fullname, str(file), self._source))
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    def __init__(self, fullname: str, path: str, source: str) -> None:
+        super().__init__(fullname, path)
+        self._source = source
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self._source, self.path, "exec", dont_inherit=True)
+
+
+def _baseline(modules: Sequence[str]) -> dict[str, Test]:
+    """Run the tests once, in a process of its own, and return which lines each one reaches."""
+    note = Path(tempfile.mkstemp(prefix="baseline-")[1])
+    pid = os.fork()
+    if pid == 0:
+        code = 70
+        try:
+            code = _record(modules, note)
+        except BaseException:  # noqa: BLE001 (a forked process must not go on in its parent's code)
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    if os.waitstatus_to_exitcode(status) not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        sys.exit("The tests cannot be run: the output is above.")
+    recorded = json.loads(note.read_text())
+    note.unlink()
+    return {
+        name: Test(seconds, {module: frozenset(lines) for module, lines in reached.items()})
+        for name, (seconds, reached) in recorded.items()
+        if reached
+    }
+
+
+def _record(modules: Sequence[str], note: Path) -> int:
+    import coverage
+
+    files = {module: str(Path.cwd() / "asgi_mcp_auth" / f"{module}.py") for module in modules}
+    measuring = coverage.Coverage(data_file=None, config_file=False, include=list(files.values()))
+    seconds: dict[str, float] = {}
+    failed: set[str] = set()  # they fail without any mutant, so they say nothing about one
+
+    class Recorder:
+        @pytest.hookimpl(wrapper=True)
+        def pytest_runtest_protocol(self, item: Any) -> Iterator[None]:
+            measuring.switch_context(item.nodeid)
+            started = time.monotonic()
+            result = yield
+            seconds[item.nodeid] = time.monotonic() - started
+            return result
+
+        def pytest_runtest_logreport(self, report: Any) -> None:
+            if report.failed:
+                failed.add(report.nodeid)
+
+    measuring.start()
+    code = _pytest([name for name in TESTS if Path(name).exists()], "--tb=short", plugin=Recorder())
+    measuring.stop()
+    data = measuring.get_data()
+    reached: dict[str, dict[str, list[int]]] = {name: {} for name in seconds}
+    for module, file in files.items():
+        for line, contexts in data.contexts_by_lineno(file).items():
+            for context in contexts:
+                if context in reached:
+                    reached[context].setdefault(module, []).append(line)
+    note.write_text(json.dumps({name: (seconds[name], reached[name]) for name in seconds.keys() - failed}))
+    return code
+
+
+def _report(verdicts: list[Verdict], modules: Sequence[str], seconds: float) -> int:
+    page = EXPLAINED.read_text() if EXPLAINED.exists() else ""
+    explained = set(re.findall(r"^- (`\S+`: `.*?` → `.*?`)", page, re.MULTILINE))
+    survivors = [each for each in verdicts if each.outcome in ("survived", "uncovered")]
+    unexplained = [each for each in survivors if each.mutant.key not in explained]
+    REPORT.mkdir(exist_ok=True)
+    rows = [[each.mutant.key, each.mutant.line, each.outcome, each.by] for each in verdicts]
+    (REPORT / f"{'-'.join(modules)}.json").write_text(json.dumps(rows, indent=0, ensure_ascii=False))
+
+    print(
+        "\n| module | mutants | killed | timed out | explained | unexplained | score |\n|---|---|---|---|---|---|---|"
+    )
+    for module in [*modules, "all"]:
+        count = Counter(each.outcome for each in verdicts if module in (each.mutant.module, "all"))
+        left = sum(module in (each.mutant.module, "all") for each in unexplained)
+        survived = count["survived"] + count["uncovered"]
+        dead = count.total() - survived
+        cells = (module, count.total(), count["killed"], count["timeout"], survived - left, left)
+        print("|", *(f"{cell} |" for cell in cells), f"{100 * dead / max(1, dead + left):.1f} % |")
+    print(f"\n{seconds / 60:.0f} minutes. The score leaves the explained survivors out.")
+    for each in unexplained:
+        print(f"{each.outcome}: line {each.mutant.line}: {each.mutant.key}")
+    tried = {each.mutant.key for each in verdicts}
+    for key in sorted((explained & tried) - {each.mutant.key for each in survivors}):
+        print(f"No longer a survivor, remove it from {EXPLAINED.relative_to(ROOT)}: {key}")
+    return int(bool(unexplained))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
