@@ -109,9 +109,7 @@ class AuthProvider(ABC):
                 logger.warning(
                     "base_url ends in %s, and so the resource is %s: mcp_path is added to it", path, self.resource
                 )
-            logger.info(
-                "The protected resource is %s; tokens need that audience unless audience= says otherwise", self.resource
-            )
+            logger.debug("Tokens need the audience %s, unless audience= says otherwise", self.resource)
         elif path not in (None, self.mcp_path):
             raise ConfigurationError(
                 f"mcp_path={mcp_path!r}, but this provider protects {self.mcp_path or '/'!r} already: make one for each"
