@@ -1,0 +1,186 @@
+"""The edges of the Authorization and WWW-Authenticate grammar, one character to each side."""
+
+from __future__ import annotations
+
+import pytest
+
+from asgi_mcp_auth.errors import InsufficientScope, InvalidRequest, InvalidToken, MissingToken, RequestError
+from asgi_mcp_auth.headers import (
+    MAX_TOKEN_BYTES,
+    format_challenge,
+    has_query_token,
+    is_b64token,
+    is_scope_token,
+    parse_bearer,
+    parse_credentials,
+)
+
+EVERY_B64TOKEN_CHARACTER = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
+
+
+@pytest.mark.parametrize(
+    ("value", "token"),
+    [
+        (b"Bearer a", "a"),
+        (b"bEARER a", "a"),
+        (b"Bearer a=", "a="),
+        (b"Bearer a==", "a=="),
+        (b"Bearer   a", "a"),
+        (b"Bearer   ab=", "ab="),
+        (b"Bearer " + EVERY_B64TOKEN_CHARACTER, EVERY_B64TOKEN_CHARACTER.decode()),
+        (b"", None),
+        (b"Beare", None),
+        (b"Beare a", None),
+        (b"BearerX", None),
+        (b"Bearer1 a", None),
+        (b"BearerXY a", None),
+        (b"XBearer a", None),
+        (b"Basic dTpw", None),
+        (b"Basic ", None),
+        (b"DPoP abc", None),
+        (b"Digest a=b", None),
+        (b"Mutual,a", None),
+    ],
+)
+def test_the_value_is_a_bearer_token_or_another_scheme(value: bytes, token: str | None) -> None:
+    assert parse_bearer(value) == token
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"Bearer",
+        b"Bearer ",
+        b"Bearer  ",
+        b"Bearer\t",
+        b"Bearer\ta",
+        b"Bearer,a",
+        b"Bearer=a",
+        b"Bearer =",
+        b"Bearer =a",
+        b"Bearer a=b",
+        b"Bearer a ",
+        b"Bearer a b",
+        b"Bearer  a b",
+        b"Bearer \ta",
+        b"Bearer a\n",
+        b"Bearer a,",
+        b'Bearer "a"',
+        b"Bearer \xc3\xa9",
+        b"Bearer \x00",
+        b"bearer:a",
+    ],
+)
+def test_what_tries_to_be_bearer_and_is_not_is_a_malformed_request(value: bytes) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_bearer(value)
+    assert caught.value.reason == "authorization_syntax"
+
+
+@pytest.mark.parametrize("byte", sorted(set(range(256)) - set(EVERY_B64TOKEN_CHARACTER) - set(b"=")))
+def test_a_byte_outside_b64token_is_refused_wherever_it_stands(byte: int) -> None:
+    for token in (b"%c", b"a%c", b"%ca", b"a%ca", b"a%c="):
+        assert not is_b64token(token % byte)
+
+
+def test_a_token_of_16_kib_is_read_and_one_byte_more_is_too_long() -> None:
+    assert MAX_TOKEN_BYTES == 16384
+    assert parse_bearer(b"Bearer " + b"a" * 16384) == "a" * 16384
+    with pytest.raises(InvalidToken) as caught:
+        parse_bearer(b"Bearer " + b"a" * 16385)
+    assert caught.value.reason == "too_long"
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [("", False), ("a", True), ("a=", True), ("=", False), ("a=a", False), ("==", False), ("a b", False)],
+)
+def test_padding_may_only_end_a_b64token(text: str, valid: bool) -> None:
+    assert is_b64token(text.encode()) is valid
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        (b"", False),
+        (b"access_token", False),
+        (b"access_token=", True),
+        (b"access_token=x", True),
+        (b"a=1&access_token=x", True),
+        (b"access_token=x&a=1", True),
+        (b"a=1&access_token=x&b=2", True),
+        (b"xaccess_token=1", False),
+        (b"a=access_token=1", False),
+        (b"a=1;access_token=x", False),
+        (b"Access_Token=x", False),
+    ],
+)
+def test_a_token_in_the_query_is_found_by_its_exact_name(query: bytes, found: bool) -> None:
+    assert has_query_token(query) is found
+
+
+@pytest.mark.parametrize(
+    ("authorization", "fields", "query", "reason"),
+    [
+        (None, 0, b"", "missing_token"),
+        (None, 0, b"access_token=x", "missing_token"),
+        (b"Basic dTpw", 1, b"", "missing_token"),
+        (b"Basic dTpw", 1, b"access_token=x", "missing_token"),
+        (b"Bearer a", 2, b"", "several_authorizations"),
+        (b"Basic dTpw", 2, b"", "several_authorizations"),
+        (b"Bearer a", 1, b"access_token=x", "several_token_methods"),
+        (b"Bearer a b", 1, b"access_token=x", "authorization_syntax"),
+    ],
+)
+def test_credentials_that_cannot_be_used_are_refused_for_their_reason(
+    authorization: bytes | None, fields: int, query: bytes, reason: str
+) -> None:
+    with pytest.raises((InvalidRequest, MissingToken)) as caught:
+        parse_credentials(authorization, fields, query)
+    assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("query", [b"", b"a=1", b"xaccess_token=1", b"access_token"])
+def test_credentials_beside_another_query_are_used(query: bytes) -> None:
+    assert parse_credentials(b"Bearer a", 1, query) == "a"
+
+
+@pytest.mark.parametrize("code", range(256))
+def test_a_scope_token_is_printable_ascii_without_space_quote_and_backslash(code: int) -> None:
+    """RFC 6749 §3.3: %x21 / %x23-5B / %x5D-7E."""
+    valid = code == 0x21 or 0x23 <= code <= 0x5B or 0x5D <= code <= 0x7E
+    assert is_scope_token(chr(code)) is valid
+    assert is_scope_token(f"a{chr(code)}") is valid
+
+
+def test_an_empty_text_is_no_scope_token() -> None:
+    assert not is_scope_token("")
+
+
+@pytest.mark.parametrize(
+    ("error", "options", "challenge"),
+    [
+        (MissingToken(), {"realm": "mcp"}, 'Bearer realm="mcp"'),
+        (MissingToken(), {"resource_metadata": "https://a"}, 'Bearer resource_metadata="https://a"'),
+        (
+            MissingToken(),
+            {"resource_metadata": "https://a", "scopes": ["b", "a"]},
+            'Bearer resource_metadata="https://a", scope="b a"',
+        ),
+        (
+            InvalidToken("expired"),
+            {"realm": "mcp", "scopes": []},
+            'Bearer realm="mcp", error="invalid_token", error_description="The access token is invalid or expired"',
+        ),
+        (
+            InsufficientScope("a"),
+            {"resource_metadata": "https://a", "scopes": ["a"]},
+            'Bearer error="insufficient_scope", resource_metadata="https://a", scope="a", '
+            'error_description="The access token lacks a scope that this operation needs"',
+        ),
+    ],
+)
+def test_a_challenge_holds_what_there_is_in_this_order(
+    error: RequestError, options: dict[str, object], challenge: str
+) -> None:
+    assert format_challenge(error, **options) == challenge.encode()  # type: ignore[arg-type]
