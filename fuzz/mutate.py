@@ -49,6 +49,7 @@ PRELOADED = (
     "joserfc.jwt",
     "hypothesis.strategies",
 )
+PLUGINS = ("pytest_asyncio.plugin", "pytest_timeout", "_hypothesis_pytestplugin")  # others cost half a second a mutant
 SECONDS_PER_TEST = 30
 SECONDS_PER_MUTANT = 300
 SECONDS_OF_TESTS = 10.0  # for one mutant; the tests left out are the slow ones, which start servers and clients
@@ -122,8 +123,10 @@ def _copy(source: Path, target: Path) -> None:
 
 def _run(mutants: list[Mutant], modules: Sequence[str], jobs: int) -> int:
     started = time.monotonic()
-    for name in PRELOADED:
+    for name in (*PRELOADED, *PLUGINS):
         importlib.import_module(name)
+    sys.dont_write_bytecode = False  # compiled tests stay in the copy, for all mutants
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     os.environ["HYPOTHESIS_PROFILE"] = "mutate"
     settings.register_profile(
         "mutate",
@@ -236,9 +239,9 @@ def _silence() -> None:
 
 def _pytest(paths: Iterable[str], *arguments: str, plugin: object) -> int:
     files = sorted({path.partition("::")[0] for path in paths})
-    quiet = ["-q", "-p", "no:randomly", "-p", "no:cacheprovider", f"--timeout={SECONDS_PER_TEST}"]
-    # hypothesis is imported already, once for all mutants.
-    quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    quiet = ["-q", "-p", "no:cacheprovider", f"--timeout={SECONDS_PER_TEST}"]
+    quiet += [word for name in PLUGINS for word in ("-p", name)]
+    quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # they are imported already, once for all mutants
     return int(pytest.main([*quiet, *arguments, *files], plugins=[plugin]))
 
 
