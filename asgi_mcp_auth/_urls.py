@@ -78,8 +78,13 @@ def _split(setting: str, value: str) -> SplitResult:
     return parts
 
 
-def check_path(setting: str, value: object) -> str:
+def check_path(setting: str, value: object, *, in_url: bool = False) -> str:
     """Return ``value`` unchanged when it is a plain absolute path such as ``/mcp``.
+
+    Args:
+        setting: the name that the error message shall carry.
+        value: what the user wrote.
+        in_url: whether it becomes part of a URL, which cannot hold every character that a decoded path can.
 
     Raises:
         ConfigurationError: no leading slash, a query or fragment, an empty or dot segment, an encoded character.
@@ -90,6 +95,8 @@ def check_path(setting: str, value: object) -> str:
         raise ConfigurationError(
             f"{setting}={value!r} must be a plain path like '/mcp': no //, no dot segments, no query, no % encoding"
         )
+    if in_url and not _URL_CHARACTERS.fullmatch(value):
+        raise ConfigurationError(f"{setting}={value!r} has characters that a URL cannot have: ASCII only")
     return value
 
 

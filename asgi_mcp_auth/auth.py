@@ -102,7 +102,9 @@ class AuthProvider(ABC):
         Raises:
             ConfigurationError: another path was set before, or the audience stays unknown.
         """
-        path = None if mcp_path is None else check_path("mcp_path", mcp_path).rstrip("/" if mcp_path == "/" else "")
+        path = None
+        if mcp_path is not None:
+            path = "" if mcp_path == "/" else check_path("mcp_path", mcp_path, in_url=True)
         if self.mcp_path is None:
             self.mcp_path = path or ""
             if path and (self.base_url or "").endswith(path):
