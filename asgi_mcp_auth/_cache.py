@@ -33,10 +33,10 @@ class LRUCache(Generic[T]):
     Expiry is the business of whoever reads the value: caches that expire by themselves stall when much expires at once.
     """
 
-    __slots__ = ("_entries", "_lock", "maxsize")
+    __slots__ = ("_entries", "_lock", "_maxsize")
 
     def __init__(self, maxsize: int) -> None:
-        self.maxsize = maxsize
+        self._maxsize = maxsize
         self._entries: cachetools.LRUCache[bytes, T] = cachetools.LRUCache(maxsize)
         self._lock = threading.Lock()
 
@@ -49,14 +49,9 @@ class LRUCache(Generic[T]):
 
     def put(self, key: bytes, value: T) -> None:
         """Remember ``value``; with ``maxsize`` 0 nothing is remembered."""
-        if self.maxsize:
+        if self._maxsize:
             with self._lock:
                 self._entries[key] = value
-
-    def discard(self, key: bytes) -> None:
-        """Forget ``key``."""
-        with self._lock:
-            self._entries.pop(key, None)
 
     def __len__(self) -> int:
         return len(self._entries)
