@@ -1,0 +1,182 @@
+"""The strict readers: JSON and base64url that strangers wrote."""
+
+from __future__ import annotations
+
+import binascii
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from asgi_mcp_auth._json import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    decode_base64url,
+    encode_base64url,
+    parse_json,
+    parse_json_object,
+)
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**18), 10**18)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner),
+    max_leaves=20,
+)
+
+
+def depth_of(value: Any) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(depth_of, value.values()), default=0)
+    return 1 + max(map(depth_of, value), default=0) if isinstance(value, list) else 0
+
+
+@given(value=VALUES, ascii_only=st.booleans(), indent=st.sampled_from([None, 1]))
+def test_every_json_value_is_read_as_it_was_written(value: Any, ascii_only: bool, indent: int | None) -> None:
+    data = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
+    if depth_of(value) <= MAX_DEPTH:
+        assert parse_json(data) == value
+    else:
+        with pytest.raises(json.JSONDecodeError, match="nested too deeply"):
+            parse_json(data)
+
+
+@given(
+    st.one_of(st.binary(max_size=100), st.text('{}[]",:\\u0123456789eE+-.truefalsn \n', max_size=60).map(str.encode))
+)
+@example(b"[" * 100_000)
+@example(b'{"a":' * 100_000)
+@example(b'"' + b"[" * 100)
+@example(b'"\\' * 50)
+@example(b"]" * 50 + b"[" * 50)
+@example(b"9" * 10_000)
+@example(b"-" + b"9" * 4301)
+@example(b"1" * 400 + b".5")
+@example(b"1e" + b"9" * 400)
+def test_whatever_bytes_are_they_are_json_or_a_value_error(data: bytes) -> None:
+    try:
+        value = parse_json(data)
+    except ValueError:
+        return
+    # What we accept, the standard library reads in the same way, and it can be written again.
+    assert json.loads(data) == value
+    assert depth_of(value) <= MAX_DEPTH
+    json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b'{"a":1,"a":1}', "duplicate member"),
+        (b'{"a":1,"\\u0061":2}', "duplicate member"),
+        (b'[{"b":{"a":1,"a":2}}]', "duplicate member"),
+        (b"NaN", "NaN is not JSON"),
+        (b"[Infinity]", "Infinity is not JSON"),
+        (b'{"a":-Infinity}', "-Infinity is not JSON"),
+        (b"1e309", "number out of range"),
+        (b"-1e309", "number out of range"),
+        (b"9" * 21, "number too long"),
+        (b"-" + b"9" * 20, "number too long"),
+        (b"", "no value"),
+        (b"  ", "no value"),
+        (b"\xef\xbb\xbf{}", "no value"),
+        (b"{} {}", "trailing data"),
+        (b"{}\0", "trailing data"),
+        (b"1 2", "trailing data"),
+        (b"\xa0{}", "utf-8"),
+        (b"\xff", "utf-8"),
+        (b'"\xed\xa0\x80"', "utf-8"),
+        (b'"\\ud800"', "surrogates not allowed"),
+        (b'{"\\udfff":1}', "surrogates not allowed"),
+        (b'["\\ud800\\u0041"]', "surrogates not allowed"),
+        (b"[" * 33 + b"]" * 33, "nested too deeply"),
+        (b'{"a":' * 33 + b"1" + b"}" * 33, "nested too deeply"),
+        (b'["\\"",' * 33, "nested too deeply"),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_what_only_some_readers_understand_is_refused(data: bytes, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        parse_json(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [
+        (b" \t\r\n1 \t\r\n", 1),
+        (b"-0", 0),
+        (b"9" * 20, 10**20 - 1),
+        (b"-" + b"9" * 19, -(10**19) + 1),
+        (b"1e308", 1e308),
+        (b"5e-324", 5e-324),
+        (b"1e-400", 0.0),
+        (b'"\\ud83d\\ude00"', "\U0001f600"),
+        (b'"\\u0000"', "\0"),
+        (b"[" * 32 + b"]" * 32, None),
+        (b'"' + b"[{" * 1000 + b'"', "[{" * 1000),
+        (b'["[[[", "\\"[[[[", "\\\\", ' + b"[" * 30 + b"]" * 30 + b', "' + b"]" * 50 + b'"]', None),
+        (b'{"a":{"a":1},"b":{"a":1}}', {"a": {"a": 1}, "b": {"a": 1}}),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_what_every_reader_understands_is_read(data: bytes, value: Any) -> None:
+    assert parse_json(data) == (json.loads(data) if value is None else value)
+
+
+def test_a_text_has_a_size() -> None:
+    assert parse_json(b'"' + b"x" * (MAX_BYTES - 2) + b'"') == "x" * (MAX_BYTES - 2)
+    with pytest.raises(json.JSONDecodeError, match="too large"):
+        parse_json(b'"' + b"x" * (MAX_BYTES - 1) + b'"')
+    with pytest.raises(json.JSONDecodeError, match="too large"):
+        parse_json(b"123456", max_bytes=5)
+    assert parse_json_object(b"{}   ", max_bytes=5) == {}
+
+
+@pytest.mark.parametrize("data", [b"[]", b"null", b"true", b"1", b'"{}"', b"1.5"])
+def test_an_object_is_an_object(data: bytes) -> None:
+    with pytest.raises(json.JSONDecodeError, match="not an object"):
+        parse_json_object(data)
+
+
+@given(st.binary(max_size=80))
+def test_base64url_reads_what_it_writes(data: bytes) -> None:
+    text = encode_base64url(data)
+    assert decode_base64url(text.encode()) == data
+    assert not set(text) & set("+/= \n")
+    assert len(text) == math.ceil(len(data) * 4 / 3)
+
+
+@given(st.one_of(st.binary(max_size=40), st.text("AQgwEIMBZaz09-_+/=\n ", max_size=12).map(str.encode)))
+@example(b"A" * 5)
+@example(b"AA==")
+@example(b"AA==AAAA")
+@example(b"====")
+@example(b"A===")
+@example(b"AAA=")
+@example(b"AA\nAA")
+@example(b"AA+AAA/A")
+@example(b"\xff\xff\xff\xff")
+def test_every_value_has_one_spelling_and_nothing_else_is_one(text: bytes) -> None:
+    try:
+        data = decode_base64url(text)
+    except binascii.Error:
+        return
+    assert encode_base64url(data).encode() == text
+
+
+def test_every_character_but_64_is_refused_wherever_it_stands() -> None:
+    good = set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+    for byte in set(range(256)) - good:
+        for at in range(8):
+            text = bytearray(b"AAAAAAAA")
+            text[at] = byte
+            with pytest.raises(binascii.Error):
+                decode_base64url(bytes(text))
+    for byte in good:
+        assert len(decode_base64url(bytes([byte]) * 4)) == 3
