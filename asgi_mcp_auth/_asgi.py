@@ -35,15 +35,17 @@ async def send_response(
     A WebSocket gets it through the ``websocket.http.response`` extension; without that, close code 1008 before accept,
     which servers turn into 403.
     """
-    kind = "http.response"
+    start, end = "http.response.start", "http.response.body"
     if scope["type"] == "websocket":
         if "websocket.http.response" not in scope.get("extensions", {}):
             await send({"type": "websocket.close", "code": 1008, "reason": ""})
             return
-        kind = "websocket.http.response"
-    length = [] if status == 204 else [(b"content-length", b"%d" % len(body))]  # RFC 9110 §8.6: never with 204
-    await send({"type": f"{kind}.start", "status": status, "headers": [*headers, *length]})
-    await send({"type": f"{kind}.body", "body": b"" if scope.get("method") == "HEAD" else body})
+        start, end = "websocket.http.response.start", "websocket.http.response.body"
+    sent = list(headers)
+    if status != 204:  # RFC 9110 §8.6: never with 204
+        sent.append((b"content-length", b"%d" % len(body)))
+    await send({"type": start, "status": status, "headers": sent})
+    await send({"type": end, "body": b"" if scope.get("method") == "HEAD" else body})
 
 
 class TrackedSend:

@@ -94,19 +94,25 @@ class _EdKey(_ExtraKey):
         return bytes(self.prepared_key.sign(msg))
 
 
-class _Secp256k1Key(_ExtraKey):
-    """ES256K (RFC 8812 §3.2)."""
+class _ECKey(_ExtraKey):
+    """ES256, ES384, ES512 (RFC 7518 §3.4), for which jose makes objects anew each time; ES256K (RFC 8812 §3.2)."""
+
+    def __init__(self, key: Any, algorithm: str) -> None:
+        super().__init__(key, algorithm)
+        self._half = (key.curve.key_size + 7) // 8
+        self._ecdsa = ec.ECDSA(self.hash_algorithm)
 
     def _verify(self, msg: bytes, sig: bytes) -> None:
-        if len(sig) != 64:
+        half = self._half
+        if len(sig) != 2 * half:
             raise InvalidSignature
-        der = encode_dss_signature(int.from_bytes(sig[:32], "big"), int.from_bytes(sig[32:], "big"))
-        self.prepared_key.verify(der, msg, ec.ECDSA(self.hash_algorithm))
+        der = encode_dss_signature(int.from_bytes(sig[:half], "big"), int.from_bytes(sig[half:], "big"))
+        self.prepared_key.verify(der, msg, self._ecdsa)
 
     def sign(self, msg: bytes) -> bytes:
         """Return the signature of ``msg``."""
-        r, s = decode_dss_signature(self.prepared_key.sign(msg, ec.ECDSA(self.hash_algorithm)))
-        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+        r, s = decode_dss_signature(self.prepared_key.sign(msg, self._ecdsa))
+        return r.to_bytes(self._half, "big") + s.to_bytes(self._half, "big")
 
 
 _HASHES: Final[Mapping[str, hashes.HashAlgorithm]] = {
@@ -129,10 +135,10 @@ _ALGORITHMS: Final[Mapping[str, _Algorithm]] = {
     "PS256": _Algorithm("RSA", (), _PSSKey),
     "PS384": _Algorithm("RSA", (), _PSSKey),
     "PS512": _Algorithm("RSA", (), _PSSKey),
-    "ES256": _Algorithm("EC", ("P-256",), ECKey),
-    "ES384": _Algorithm("EC", ("P-384",), ECKey),
-    "ES512": _Algorithm("EC", ("P-521",), ECKey),
-    "ES256K": _Algorithm("EC", ("secp256k1",), _Secp256k1Key),
+    "ES256": _Algorithm("EC", ("P-256",), _ECKey),
+    "ES384": _Algorithm("EC", ("P-384",), _ECKey),
+    "ES512": _Algorithm("EC", ("P-521",), _ECKey),
+    "ES256K": _Algorithm("EC", ("secp256k1",), _ECKey),
     "EdDSA": _Algorithm("OKP", ("Ed25519", "Ed448"), _EdKey),
     "Ed25519": _Algorithm("OKP", ("Ed25519",), _EdKey),
     "Ed448": _Algorithm("OKP", ("Ed448",), _EdKey),

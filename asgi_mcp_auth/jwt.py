@@ -140,6 +140,8 @@ class JWTVerifier(ReasoningVerifier):
             raise TypeError(f"token must be a str, not {type(token).__name__}")
         if len(token) > MAX_TOKEN_BYTES:
             raise InvalidToken("too_long")
+        if token.count(".") != 2:
+            raise InvalidToken("malformed")  # opaque, or garbage: not worth a hash
         digest = token_digest(token)
         entry = self._tokens.get(digest)
         now = self._clock.time()
@@ -153,8 +155,6 @@ class JWTVerifier(ReasoningVerifier):
         return access_token(token, entry[0])
 
     async def _verify(self, token: str, now: float) -> _CacheEntry:
-        if token.count(".") != 2:
-            raise InvalidToken("malformed")
         try:
             signing_input, _, signature_segment = token.encode("ascii").rpartition(b".")
             header_segment, _, payload_segment = signing_input.partition(b".")

@@ -140,12 +140,9 @@ class MCPAuthMiddleware:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
-        kind = scope["type"]
-        if kind == "lifespan":
-            await Lifespan(self.app, self.provider)(scope, receive, send)
+        if scope["type"] not in ("http", "websocket"):
+            await self._lifespan(scope, receive, send)
             return
-        if kind not in ("http", "websocket"):
-            raise RuntimeError(f"MCPAuthMiddleware does not know how to protect the ASGI scope type {kind!r}")
         path = route_path(scope)
 
         # 1. The provider's own routes. A document that clients look for and that is not there is a 404, not a 401.
@@ -182,22 +179,29 @@ class MCPAuthMiddleware:
 
         # 4. The token, 5. its scopes.
         restore = current.set(attempt := Attempt())
-        token = access = None
+        token = access = error = None
         try:
             token = parse_credentials(authorization, fields, scope.get("query_string", b""))
             access = await self.provider.verify_token(token)
-            if access is None:
-                raise InvalidToken(attempt.reason or "rejected")
-            if not grants(access, challenger.needed):
-                raise InsufficientScope
-        except RequestError as error:
-            await challenger.refuse(error, scope, receive, send, token=token, access=access)
-            return
+        except RequestError as refusal:
+            error = refusal
         finally:
             current.reset(restore)
+        if error is None and access is None:
+            error = InvalidToken(attempt.reason or "rejected")
+        elif access is not None and not grants(access, challenger.needed):
+            error = InsufficientScope()
 
-        # 6. The app.
-        await self._enter(access, challenger, scope, receive, send)
+        # 6. The answer, or the app.
+        if error is not None:
+            await challenger.refuse(error, scope, receive, send, token=token, access=access)
+        else:
+            await self._enter(access, challenger, scope, receive, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            raise RuntimeError(f"MCPAuthMiddleware does not know how to protect the ASGI scope type {scope['type']!r}")
+        await Lifespan(self.app, self.provider)(scope, receive, send)
 
     async def _admit(
         self, origin: bytes, challenger: _Challenger, scope: Scope, receive: Receive, send: Send
