@@ -24,6 +24,7 @@ GROUPS = {
     "memory": ("P10",),
     "imports": ("P11",),
 }
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 PACKAGES = (
     "asgi-mcp-auth",
     "fastmcp",
@@ -51,10 +52,13 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {model}, {platform.system()}; {python}; {versions}"
 
 
-def main() -> int:
-    """Run the groups one after the other; return how many goals are missed."""
+def main() -> None:
+    """Run the groups one after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a short run: the order of magnitude only")
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help="put the results between the two markers of a document"
+    )
     parser.add_argument("--only", action="append", metavar="P5", help="this goal's group alone; may be repeated")
     options = parser.parse_args()
     rows: list[Row] = []
@@ -64,12 +68,14 @@ def main() -> int:
         command = [sys.executable, str(Path(__file__).with_name(f"{group}.py")), "--json", *["--quick"] * options.quick]
         output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         rows += [Row(**json.loads(line)) for line in output.splitlines()]
-    print(table(rows))
-    print(f"\n{machine()}{', a quick run' if options.quick else ''}")
-    missed = [row for row in rows if row.holds is False]
-    print(f"\n{sum(row.holds is True for row in rows)} goals hold, {len(missed)} do not.")
-    return 0
+    held, missed = (sum(row.holds is verdict for row in rows) for verdict in (True, False))
+    summary = f"{machine()}{', a quick run' if options.quick else ''}. {held} of {held + missed} goals hold."
+    print(f"{table(rows)}\n\n{summary}")
+    if options.write:
+        before, rest = options.write.read_text().split(BEGIN)
+        after = rest.partition(END)[2]
+        options.write.write_text(f"{before}{BEGIN}\n{table(rows)}\n\n{summary}\n{END}{after}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
