@@ -140,7 +140,7 @@ async def test_a_startup_that_raises_is_not_swallowed() -> None:
     lifespan = app_with(diary, hear(diary), fail("no database"))
     await lifespan.send_input(STARTUP)
     with pytest.raises(RuntimeError, match="no database"):
-        await lifespan.receive_output()
+        await lifespan.wait(timeout=5)
     assert diary.entries == ["opened", "lifespan.startup", "closed"]
 
 
@@ -160,7 +160,7 @@ async def test_a_shutdown_that_raises_is_not_swallowed_and_the_provider_is_close
     await lifespan.receive_output()
     await lifespan.send_input(SHUTDOWN)
     with pytest.raises(RuntimeError, match="still busy"):
-        await lifespan.receive_output()
+        await lifespan.wait(timeout=5)
     assert diary.entries[-1] == "closed"
 
 

@@ -164,6 +164,8 @@ async def test_a_public_path_asks_for_no_token_and_reads_none() -> None:
         ({"public_paths": ["/a", "/a"]}, "twice"),
         ({"public_paths": ["/a"], "rules": [Rule("/a", scopes=["b"])]}, "twice"),
         ({"rules": ["/a"]}, "Rule"),
+        ({"rules": Rule("/a")}, "must be a list"),
+        ({"public_paths": 1}, "must be a list"),
         ({"required_scopes": "mcp:read"}, "list of scopes"),
         ({"required_scopes": ["mcp read"]}, "not one scope"),
         ({"mcp_path": "mcp"}, "begins with a slash"),

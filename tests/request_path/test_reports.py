@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from asgi_mcp_auth import AuthEvent, InsufficientScope, MCPAuthMiddleware
+from asgi_mcp_auth import AuthEvent, ConfigurationError, InsufficientScope, MCPAuthMiddleware
 from tests.support.asgi import Spy, call, handshake
 from tests.support.protection import ALICE, BOB, STRANGER, make_provider, protect
 
@@ -109,13 +109,20 @@ async def test_what_is_let_through_is_not_reported(caplog: pytest.LogCaptureFixt
     assert caplog.records == []
 
 
+@pytest.mark.parametrize(("level", "records"), [(logging.INFO, 1), (logging.WARNING, 0)])
 async def test_without_a_hook_and_with_the_log_switched_off_the_answer_is_the_same(
-    caplog: pytest.LogCaptureFixture,
+    level: int, records: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = MCPAuthMiddleware(Spy(), make_provider())
-    with caplog.at_level(logging.WARNING, LOGGER):
+    with caplog.at_level(level, LOGGER):
         assert (await call(app, "POST", "/mcp")).status == 401
-    assert caplog.records == []
+    assert len(caplog.records) == records
+
+
+@pytest.mark.parametrize("hook", ["print", 1])
+async def test_a_hook_that_cannot_be_called_is_refused_at_construction(hook: object) -> None:
+    with pytest.raises(ConfigurationError, match="on_event"):
+        MCPAuthMiddleware(Spy(), make_provider(), on_event=hook)  # type: ignore[arg-type]
 
 
 async def test_a_hook_that_raises_lets_nobody_in() -> None:

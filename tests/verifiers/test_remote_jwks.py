@@ -23,6 +23,7 @@ from asgi_mcp_auth import (
     ServerUnavailable,
 )
 from asgi_mcp_auth._http import FetchFailed, HTTPFetcher
+from asgi_mcp_auth._jose import SigningKey
 from asgi_mcp_auth.discovery import discover_jwks_uri, metadata_urls
 from asgi_mcp_auth.testing import FrozenClock, Issuer
 from tests.support.sockets import HostileServer, answering, read_head
@@ -247,6 +248,53 @@ async def test_304_without_keys_to_keep_is_a_failure() -> None:
         with pytest.raises(ServerUnavailable):
             await jwks.keys_for("x", "ES256")
         assert jwks.state.last_error == "HTTP 304"
+
+
+# ------------------------------------------------------------------------------------------------------------ which key
+
+
+async def test_a_key_id_that_two_different_keys_claim_belongs_to_neither(caplog: pytest.LogCaptureFixture) -> None:
+    with issuer() as idp:
+        twin = {**SigningKey("ES256", "other").public_jwk(), "kid": kid(idp)}
+        third = SigningKey("ES256", "third").public_jwk()
+        idp.jwks = {"keys": [*idp.jwks["keys"], twin, third]}
+        jwks = key_set(idp)
+        assert [key.key_id for key in await jwks.keys_for("third", "ES256")] == ["third"]
+        with pytest.raises(InvalidToken) as refused:
+            await jwks.keys_for(kid(idp), "ES256")
+        assert (refused.value.reason, jwks.state.keys) == ("unknown_key", 1)
+    assert "neither is used" in caplog.text
+
+
+async def test_a_key_that_is_listed_twice_is_one_key(caplog: pytest.LogCaptureFixture) -> None:
+    with issuer() as idp:
+        idp.jwks = {"keys": idp.jwks["keys"] * 2}
+        jwks = key_set(idp)
+        assert len(await jwks.keys_for(kid(idp), "ES256")) == 1
+        assert jwks.state.keys == 1
+    assert caplog.records == []
+
+
+async def test_without_a_key_id_several_fitting_keys_are_ambiguous() -> None:
+    with issuer() as idp:
+        idp.rotate()
+        with pytest.raises(InvalidToken) as refused:
+            await key_set(idp).keys_for(None, "ES256")
+        assert refused.value.reason == "ambiguous_key"
+
+
+async def test_configured_keys_without_a_key_id_are_meant_by_every_token() -> None:
+    one, two = SigningKey("ES256", "one"), SigningKey("ES256", "two")
+    unnamed = {name: value for name, value in two.public_jwk().items() if name != "kid"}
+    with issuer() as idp:
+        verifier = JWTVerifier(public_key=[one.public_jwk(), unnamed], audience=AUDIENCE, clock=FrozenClock())
+        for key, name in ((one, "one"), (two, "any"), (two, None)):
+            idp.keys = {"ES256": key}
+            assert (await verifier.verify(idp.mint(aud=AUDIENCE, header={"kid": name}))).subject == "alice"
+        named = JWTVerifier(public_key=[one.public_jwk()], audience=AUDIENCE, clock=FrozenClock())
+        with pytest.raises(InvalidToken) as refused:
+            await named.verify(idp.mint(aud=AUDIENCE, header={"kid": "any"}))
+        assert refused.value.reason == "unknown_key"
 
 
 # ------------------------------------------------------------------------------------------------------------- cooldown
