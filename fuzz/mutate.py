@@ -11,6 +11,7 @@ with an import hook in place of the mutated module: first some tests that reach 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -53,6 +54,7 @@ PLUGINS = ("pytest_asyncio.plugin", "pytest_timeout", "_hypothesis_pytestplugin"
 SECONDS_PER_TEST = 30
 SECONDS_PER_MUTANT = 300
 SECONDS_OF_TESTS = 10.0  # for one mutant; the tests left out are the slow ones, which start servers and clients
+SURVIVED = ("survived", "uncovered")
 FIRST_TESTS = 60  # most mutants die in the first few tests: no need to collect all of them
 
 
@@ -88,6 +90,7 @@ def main() -> int:
     )
     parser.add_argument("--jobs", type=int, default=int(os.environ.get("JOBS", 2)))
     parser.add_argument("--only", default="", help="a regular expression that the mutant's name has to contain")
+    parser.add_argument("--again", action="store_true", help="only the mutants that survived the last time")
     parser.add_argument("--list", action="store_true", help="show the mutants and stop")
     options = parser.parse_args()
     if unknown := set(options.modules) - {path.stem for path in (ROOT / "asgi_mcp_auth").glob("*.py")}:
@@ -103,7 +106,7 @@ def main() -> int:
             mutant
             for module in options.modules
             for mutant in mutants_of(module, (work / "asgi_mcp_auth" / f"{module}.py").read_text())
-            if re.search(options.only, mutant.key)
+            if re.search(options.only, mutant.key) and (not options.again or mutant.key in _last_survivors())
         ]
         if options.list:
             print("\n".join(f"{mutant.line:4} {mutant.key}" for mutant in mutants))
@@ -111,6 +114,15 @@ def main() -> int:
         return _run(mutants, options.modules, options.jobs)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@functools.cache
+def _last_survivors() -> frozenset[str]:
+    """Return the names of the mutants that survived when they were tried last."""
+    latest: dict[str, str] = {}
+    for report in sorted(REPORT.glob("*.json"), key=lambda path: path.stat().st_mtime):
+        latest |= {key: outcome for key, _, outcome, _ in json.loads(report.read_text())}
+    return frozenset(key for key, outcome in latest.items() if outcome in SURVIVED)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -142,10 +154,11 @@ def _run(mutants: list[Mutant], modules: Sequence[str], jobs: int) -> int:
 
     first = [(mutant, _cheapest([name for name in tests if tests[name].reaches(mutant)], tests)) for mutant in mutants]
     verdicts = {verdict.mutant: verdict for verdict in _try_all(first, jobs, "tests of the line")}
+    _remember(verdicts.values())
     second = [
         (mutant, _affordable([name for name in tests if tests[name].comes_near(mutant)], tests))
         for mutant, verdict in verdicts.items()
-        if verdict.outcome in ("survived", "uncovered")
+        if verdict.outcome in SURVIVED
     ]
     verdicts |= {verdict.mutant: verdict for verdict in _try_all(second, jobs, "tests of the function")}
     return _report([verdicts[mutant] for mutant in mutants], modules, time.monotonic() - started)
@@ -349,14 +362,18 @@ def _record(modules: Sequence[str], note: Path) -> int:
     return code
 
 
+def _remember(verdicts: Iterable[Verdict]) -> None:
+    rows = [[each.mutant.key, each.mutant.line, each.outcome, each.by] for each in verdicts]
+    REPORT.mkdir(exist_ok=True)
+    (REPORT / f"{time.time_ns()}.json").write_text(json.dumps(rows, indent=0, ensure_ascii=False))
+
+
 def _report(verdicts: list[Verdict], modules: Sequence[str], seconds: float) -> int:
     page = EXPLAINED.read_text() if EXPLAINED.exists() else ""
     explained = set(re.findall(r"^- (`\S+`: `.*?` → `.*?`)", page, re.MULTILINE))
-    survivors = [each for each in verdicts if each.outcome in ("survived", "uncovered")]
+    survivors = [each for each in verdicts if each.outcome in SURVIVED]
     unexplained = [each for each in survivors if each.mutant.key not in explained]
-    REPORT.mkdir(exist_ok=True)
-    rows = [[each.mutant.key, each.mutant.line, each.outcome, each.by] for each in verdicts]
-    (REPORT / f"{'-'.join(modules)}.json").write_text(json.dumps(rows, indent=0, ensure_ascii=False))
+    _remember(verdicts)
 
     print(
         "\n| module | mutants | killed | timed out | explained | unexplained | score |\n|---|---|---|---|---|---|---|"
