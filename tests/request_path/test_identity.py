@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -194,6 +196,30 @@ async def test_starlettes_requires_and_request_user_work() -> None:
     response = await call(guard.app, "GET", "/me", ALICE)
     assert response.json() == {"user": "alice", "scopes": ["mcp:read", "mcp:write"]}
     assert (await call(guard.app, "GET", "/admin", ALICE)).status == 403
+
+
+ALONE = """
+import asyncio, sys
+from tests.support.asgi import call
+from tests.support.protection import ALICE, protect
+
+async def main():
+    guard = protect(public_paths=["/open"])
+    for path in ("/mcp", "/open"):
+        assert (await call(guard.app, "GET", path, ALICE)).status == 200
+    print([type(scope["user"]).__module__ for scope in guard.spy.scopes])
+
+asyncio.run(main())
+print(sorted({"fastapi", "fastmcp", "mcp", "pydantic", "starlette"} & sys.modules.keys()))
+"""
+
+
+async def test_without_other_libraries_the_user_is_ours_and_none_of_them_is_imported() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", ALONE, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    output, _ = await process.communicate()
+    assert output.decode().splitlines() == ["['asgi_mcp_auth.tokens', 'asgi_mcp_auth.tokens']", "[]"]
 
 
 @pytest.mark.parametrize("app", [None, "app", 1])
