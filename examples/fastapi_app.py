@@ -16,7 +16,6 @@ from asgi_mcp_auth import (
     InsufficientScope,
     JWTVerifier,
     MCPAuthMiddleware,
-    MissingToken,
     RemoteAuthProvider,
     get_access_token,
 )
@@ -32,15 +31,13 @@ open_paths = ["/docs", "/openapi.json"]
 
 def caller(request: Request, needed: SecurityScopes, _: Annotated[object, Security(bearer)]) -> AccessToken:
     token = get_access_token(request)
-    if token is None:
-        raise MissingToken  # only if the path is public by mistake: a 500 says so loudly
-    if not token.has_scopes(*needed.scopes):
-        raise InsufficientScope(*needed.scopes)
+    if token is None or not token.has_scopes(*needed.scopes):
+        raise InsufficientScope(*needed.scopes)  # 403; 401 where nobody is logged in, on a public path
     return token
 
 
 app = FastAPI(title="Notes")
-app.add_middleware(MCPAuthMiddleware, provider=provider, mcp_path="/notes", public_paths=["/docs", "/openapi.json"])
+app.add_middleware(MCPAuthMiddleware, provider=provider, mcp_path="/notes", public_paths=open_paths)
 
 
 @app.get("/notes")
