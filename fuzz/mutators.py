@@ -160,7 +160,7 @@ class _Walker:
                     continue
                 if isinstance(child, ast.Assign) and _name(child.targets[0]) == "__slots__":
                     continue
-                if isinstance(child, ast.Import | ast.ImportFrom):
+                if isinstance(child, ast.Import | ast.ImportFrom) or _is_type_alias(child):
                     continue
                 yield child
 
@@ -272,6 +272,10 @@ def _name(node: ast.AST) -> str:
 
 def _is_none(node: ast.AST | None) -> bool:
     return isinstance(node, ast.Constant) and node.value is None
+
+
+def _is_type_alias(node: ast.AST) -> bool:
+    return isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp) and isinstance(node.value.op, ast.BitOr)
 
 
 def _is_docstring(node: ast.AST) -> bool:
