@@ -351,7 +351,12 @@ class StaticTokenVerifier(ReasoningVerifier):
         if not isinstance(tokens, Mapping) or not tokens:
             raise ConfigurationError("tokens must be a dict, like {'dev-token': {'client_id': 'me', 'scopes': ['a']}}")
         self._clock = clock
+        self._bound = self.base_url
         self._tokens = [_static_token(token, facts) for token, facts in tokens.items()]
+
+    def bind_audience(self, resource: str | None) -> None:
+        """Say of every token that it was issued for ``resource``."""
+        self._bound = resource
 
     async def verify(self, token: str) -> AccessToken:
         """Return what ``token`` grants.
@@ -368,7 +373,7 @@ class StaticTokenVerifier(ReasoningVerifier):
         client_id, scopes, expires_at, _, subject, claims = found
         if expires_at is not None and self._clock.time() >= expires_at:
             raise InvalidToken("expired")
-        return access_token(token, (client_id, scopes, expires_at, self.resource, subject, claims))
+        return access_token(token, (client_id, scopes, expires_at, self._bound, subject, claims))
 
 
 def _static_token(token: object, members: Any) -> tuple[bytes, Facts]:

@@ -90,7 +90,7 @@ class MCPAuthMiddleware:
         rules: per-path scopes; see ``Rule``.
         allowed_origins: web origins whose pages may call; by default the origin of ``base_url`` and loopback; ``"*"``
             for all.
-        on_event: called with each refusal; it must not block.
+        on_event: called with each refusal; it must neither block nor raise (the request would end in a 500).
         forward_authorization: ``False`` removes the Authorization header before the app sees the request.
 
     Raises:

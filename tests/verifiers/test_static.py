@@ -53,9 +53,12 @@ async def test_a_listed_token_is_for_whatever_resource_there_is() -> None:
     assert (access.resource, access.subject, access.expires_at, access.scopes) == (None, "alice", None, [])
     placed = StaticTokenVerifier({"dev-token": {"client_id": "me"}}, base_url="https://mcp.example.com/")
     placed.set_mcp_path("/mcp")
-    access = await placed.verify_token("dev-token")
-    assert access is not None
-    assert access.resource == "https://mcp.example.com/mcp"
+    behind = StaticTokenVerifier({"dev-token": {"client_id": "me"}})
+    RemoteAuthProvider(behind, ["https://idp.example.com"], "https://mcp.example.com").set_mcp_path("/mcp")
+    for verifier in (placed, behind):
+        access = await verifier.verify_token("dev-token")
+        assert access is not None
+        assert access.resource == "https://mcp.example.com/mcp"
 
 
 async def test_two_requests_with_a_listed_token_share_nothing() -> None:
