@@ -177,3 +177,12 @@ async def test_it_opens_and_closes_every_source(a: Issuer, b: Issuer) -> None:
     multi = MultiAuth(server=server, verifiers=[JWTVerifier(issuer=b.issuer)])
     async with multi:
         assert (a.hits["/jwks"], b.hits["/jwks"]) == (1, 1)
+
+
+@pytest.mark.parametrize("token", ["a.!.c", "a.e30.c", "..", "a.W10.c", "a.é.c", "a.b", "a.eyJpc3MiOjV9.c"])
+async def test_what_claims_no_issuer_is_nobodys_and_fetches_nothing(a: Issuer, token: str) -> None:
+    multi = MultiAuth(verifiers=[JWTVerifier(issuer=a.issuer)], base_url=BASE_URL)
+    gate = Gate(multi, good=lambda: a.mint(aud=AUDIENCE))
+    await gate.only_refuses(token, "issuer")
+    assert not a.hits
+    await gate.refuses(token, "issuer")

@@ -195,3 +195,13 @@ async def test_outside_a_middleware_the_reason_of_a_refusal_is_logged(caplog: py
     assert record.__dict__["reason"] == "unknown_token"
     assert record.getMessage() == f"Token {record.__dict__['token_id']} refused: unknown_token"
     assert "secret-token" not in caplog.text
+
+
+async def test_two_spellings_of_one_issuer_are_probably_a_mistake(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    verifier = Directory()
+    verifier.issuers = (ISSUER, "https://another.example")
+    RemoteAuthProvider(verifier, [ISSUER], "https://h.example")
+    assert caplog.records == []
+    RemoteAuthProvider(verifier, [f"{ISSUER}/"], "https://h.example")
+    assert f"authorization_servers has '{ISSUER}/', the verifier '{ISSUER}'" in caplog.text
