@@ -152,7 +152,7 @@ def _run(mutants: list[Mutant], modules: Sequence[str], jobs: int) -> int:
     tests = _baseline(modules)
     print(f"{len(tests)} tests reach these modules, {sum(each.seconds for each in tests.values()):.0f} s", flush=True)
 
-    first = [(mutant, _cheapest([name for name in tests if tests[name].reaches(mutant)], tests)) for mutant in mutants]
+    first = [(mutant, _cheapest(mutant, tests)) for mutant in mutants]
     verdicts = {verdict.mutant: verdict for verdict in _try_all(first, jobs, "tests of the line")}
     _remember(verdicts.values())
     second = [
@@ -164,14 +164,19 @@ def _run(mutants: list[Mutant], modules: Sequence[str], jobs: int) -> int:
     return _report([verdicts[mutant] for mutant in mutants], modules, time.monotonic() - started)
 
 
-def _cheapest(names: Iterable[str], tests: dict[str, Test]) -> list[str]:
-    """Return the fastest tests, out of as few files as reach them: collecting a file costs more than most tests."""
+def _cheapest(mutant: Mutant, tests: dict[str, Test]) -> list[str]:
+    """Return the fastest tests that reach the line, out of few files: collecting a file costs more than most tests.
+
+    The file that is named for the module comes first; it was written to know its edges.
+    """
     by_file: dict[str, list[str]] = {}
-    for name in sorted(names, key=lambda name: tests[name].seconds):
-        by_file.setdefault(name.partition("::")[0], []).append(name)
+    for name in sorted(tests, key=lambda name: tests[name].seconds):
+        if tests[name].reaches(mutant):
+            by_file.setdefault(name.partition("::")[0], []).append(name)
+    own = f"test_{mutant.module.strip('_')}_boundaries.py"
     chosen: list[str] = []
-    for group in sorted(by_file.values(), key=len, reverse=True):
-        chosen += group[:FIRST_TESTS]
+    for file in sorted(by_file, key=lambda file: (file.endswith(own), len(by_file[file])), reverse=True):
+        chosen += by_file[file] if file.endswith(own) else by_file[file][:FIRST_TESTS]
         if len(chosen) >= FIRST_TESTS:
             break
     return chosen
