@@ -18,7 +18,7 @@ LISTED = b"https://app.example.com:8443"
 
 # A page of this machine, as a browser writes it or nearly: nothing may come before the host or after the port.
 _LOOPBACK = re.compile(
-    rb"https?://(?:(?i:localhost)|[^/?#@\s:*\[\]]+\.(?i:localhost)|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[(?P<ip>[0-9a-f:.]+)\])(?::\d+)?"
+    rb"https?://(?:(?i:localhost)|[^/?#@\s:*\[\]]*\.(?i:localhost)|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[(?P<ip>[0-9a-f:.]+)\])(?::\d+)?"
 )
 
 
