@@ -18,7 +18,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 from asgi_mcp_auth.testing import Issuer
 from tests.examples.pages import BASE_URL, PAGES, PLACEHOLDER_ISSUER, ROOT, python_blocks, run_page, serving_page
-from tests.support.asgi import App, Message, Receive, Scope, Send, call, handshake
+from tests.support.asgi import App, call, handshake
+from tests.support.frameworks import django_at
 
 METADATA = "/.well-known/oauth-protected-resource"
 GREETING = {
@@ -192,7 +193,8 @@ async def test_fastapi_wrapped_from_outside_gives_the_same_403_with_the_exceptio
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", ["litestar_app", "quart", "django_app"])
 async def test_other_frameworks_handlers_know_the_caller(idp: Issuer, name: str) -> None:
-    app = lower_cased(getattr(run_page("docs/other-frameworks.md", idp.issuer), name))
+    page = run_page("docs/other-frameworks.md", idp.issuer)
+    app = django_at(page, page.django_app) if name == "django_app" else getattr(page, name)
     assert await answer(app, "GET", "/notes") == (401, "notes:read")
     assert (await call(app, "GET", "/notes", alice(idp))).json() == {"subject": "alice"}
 
@@ -201,19 +203,6 @@ async def test_other_frameworks_handlers_know_the_caller(idp: Issuer, name: str)
 async def test_other_frameworks_quart_lets_a_handler_ask_for_more(idp: Issuer) -> None:
     app = run_page("docs/other-frameworks.md", idp.issuer).quart
     assert await answer(app, "DELETE", "/notes", alice(idp)) == (403, "notes:read notes:write")
-
-
-def lower_cased(app: App) -> App:
-    """Django spells header names its own way, which servers forgive and our test helper does not."""
-
-    async def wrapper(scope: Scope, receive: Receive, send: Send) -> None:
-        async def lower(message: Message) -> None:
-            headers = [(name.lower(), value) for name, value in message.get("headers", ())]
-            await send({**message, "headers": headers} if headers else message)
-
-        await app(scope, receive, lower)
-
-    return wrapper
 
 
 # ---------------------------------------------------------------------------------------------------------- the rest

@@ -5,11 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import django
 import litestar
 import pytest
 import quart
-from django.conf import settings
 from django.core.asgi import get_asgi_application
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, JsonResponse
@@ -18,7 +16,8 @@ from django.urls import path
 from asgi_mcp_auth import InsufficientScope, MCPAuthMiddleware, get_access_token
 from asgi_mcp_auth.testing import Issuer
 from tests.interop.protection import CHALLENGE, METADATA_PATH, RESOURCE, as_user, provider_for
-from tests.support.asgi import App, Message, Receive, Scope, Send, call, handshake
+from tests.support.asgi import App, call, handshake
+from tests.support.frameworks import django_at
 
 pytestmark = pytest.mark.asyncio
 
@@ -100,20 +99,7 @@ urlpatterns = [path("who", who), path("health", who), path("thread", thread)]
 
 
 def django_app() -> App:
-    if not settings.configured:
-        settings.configure(ROOT_URLCONF=sys.modules[__name__], ALLOWED_HOSTS=["testserver"], SECRET_KEY="tests")
-        django.setup()
-    inner = get_asgi_application()
-
-    async def lower_cased(scope: Scope, receive: Receive, send: Send) -> None:
-        async def lower(message: Message) -> None:
-            # Django spells header names its own way, which servers forgive and our helper does not.
-            headers = [(name.lower(), value) for name, value in message.get("headers", ())]
-            await send({**message, "headers": headers} if headers else message)
-
-        await inner(scope, receive, lower)
-
-    return lower_cased
+    return django_at(sys.modules[__name__], get_asgi_application())
 
 
 FRAMEWORKS = {"litestar": litestar_app, "quart": quart_app, "django": django_app}
