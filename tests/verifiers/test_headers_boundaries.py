@@ -113,6 +113,7 @@ def test_padding_may_only_end_a_b64token(text: str, valid: bool) -> None:
         (b"a=access_token=1", False),
         (b"a=1;access_token=x", False),
         (b"Access_Token=x", False),
+        (b"access_tokens=1&a=access_token=", False),
     ],
 )
 def test_a_token_in_the_query_is_found_by_its_exact_name(query: bytes, found: bool) -> None:

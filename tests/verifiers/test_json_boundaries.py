@@ -67,6 +67,14 @@ def test_brackets_side_by_side_or_in_strings_are_not_levels(text: str) -> None:
     assert parse_json(text.encode())
 
 
+def test_what_is_closed_is_not_counted_and_what_is_open_is() -> None:
+    parse_json(b"[[]," + nested(31) + b"]")
+    parse_json(b"[[],{},[[]]," + nested(31) + b"]")
+    for before in (b"[]", b"{}", b"[[]]", b"[],[]"):
+        with pytest.raises(ValueError, match="deep"):
+            parse_json(b"[" + before + b"," + nested(32) + b"]")
+
+
 def test_a_bracket_in_a_string_does_not_hide_the_levels_after_it() -> None:
     closed = '["]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]",' + "[" * 32 + "]" * 33
     with pytest.raises(ValueError, match="deep"):
