@@ -123,8 +123,6 @@ def test_a_token_in_the_query_is_found_by_its_exact_name(query: bytes, found: bo
 @pytest.mark.parametrize(
     ("authorization", "fields", "query", "reason"),
     [
-        (None, 0, b"", "missing_token"),
-        (None, 0, b"access_token=x", "missing_token"),
         (b"Basic dTpw", 1, b"", "missing_token"),
         (b"Basic dTpw", 1, b"access_token=x", "missing_token"),
         (b"Bearer a", 2, b"", "several_authorizations"),

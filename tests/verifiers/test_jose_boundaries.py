@@ -301,6 +301,35 @@ def verify_with_cryptography(algorithm: str, private: Any, signature: bytes) -> 
         public.verify(signature, MESSAGE, scheme, digest)
 
 
+@pytest.mark.parametrize("algorithm", EC_BYTES)
+def test_the_numbers_of_an_ecdsa_signature_have_one_length(algorithm: str) -> None:
+    """RFC 7518 §3.4. A zero in front of a number leaves its value, and would be a second spelling."""
+    half = EC_BYTES[algorithm]
+    signature = signer(algorithm).sign(MESSAGE)
+    (key,) = keys_from_jwk(signer(algorithm).public_jwk(), [algorithm])
+    assert key.verify(MESSAGE, signature) is True
+    assert key.verify(MESSAGE, signature[:half] + b"\0" + signature[half:]) is False
+    assert key.verify(MESSAGE, signature[:half] + b"\0\0" + signature[half:]) is False
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "key_type"),
+    [
+        ("Ed25519", "EC"),
+        ("Ed448", "EC"),
+        ("ES256", "OKP"),
+        ("RS256", "EC"),
+        ("RS256", "OKP"),
+        ("Ed25519", "RSA"),
+        ("ES256", "RSA"),
+        ("Ed448", None),
+    ],
+)
+def test_a_key_of_another_type_than_its_members_is_unusable(algorithm: str, key_type: str | None) -> None:
+    with pytest.raises(UnusableKey):
+        keys_from_jwk({**signer(algorithm).public_jwk(), "kty": key_type}, [algorithm])
+
+
 def test_a_pss_signature_with_another_salt_length_is_refused() -> None:
     """RFC 7518 §3.5: the salt is as long as the hash."""
     private = signer("PS256")._private

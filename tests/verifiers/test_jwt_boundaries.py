@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
 import json
 from typing import Any
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -85,6 +87,7 @@ async def refusal(own: JWTVerifier, token: str) -> str:
         ({"kid": "x" * 256}, "unknown_key"),
         ({"kid": "é" * 128}, "unknown_key"),
         ({"kid": "two"}, "unknown_key"),
+        ({"kid": "x"}, "unknown_key"),
         ({"alg": "EdDSA"}, "unknown_key"),
         ({"alg": "ES256"}, "unknown_key"),
     ],
@@ -330,3 +333,67 @@ async def test_static_keys_need_no_start_and_mind_none() -> None:
     assert (await own.verify(forge(claims={"iss": "https://b.example"}))).client_id == "cli"
     assert own.accepts_opaque is False
     assert own.issuers == (ISSUER, "https://b.example")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("size", "calls"), [(10, 1), (0, 3)])
+async def test_a_remembered_token_is_not_read_again(size: int, calls: int) -> None:
+    """``map_scopes`` is called once per token."""
+    seen: list[Any] = []
+
+    def remember(claims: Any) -> list[str]:
+        seen.append(claims)
+        return ["mapped"]
+
+    clock = FrozenClock(NOW)
+    rules = ClaimRules(map_scopes=remember)
+    own = verifier(clock=clock, token_cache_size=size, leeway_seconds=30, claims=rules)
+    token = forge(claims={"exp": NOW + 10})
+    for _ in range(3):
+        assert (await own.verify(token)).scopes == ["mapped"]
+        clock.advance(13)
+    assert len(seen) == calls
+
+
+def test_scopes_and_url_of_this_server_are_the_verifiers() -> None:
+    own = verifier(required_scopes=["a", "b"], base_url="https://mcp.example.com")
+    assert own.required_scopes == ["a", "b"]
+    assert own.base_url == "https://mcp.example.com"
+    assert (verifier().required_scopes, verifier().base_url) == ([], None)
+
+
+class Provider:
+    """A key set and its metadata behind a client of the user's own: no network, and every request counted."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.client = httpx.AsyncClient(transport=httpx.MockTransport(self.answer))
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.url.path)
+        keys = {"keys": [signer().public_jwk()]}
+        document = keys if request.url.path == "/jwks" else {"issuer": ISSUER, "jwks_uri": f"{ISSUER}/jwks"}
+        return httpx.Response(200, stream=httpx.ByteStream(json.dumps(document).encode()))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("discovered", [False, True])
+async def test_keys_are_fetched_and_renewed_as_the_options_say(discovered: bool) -> None:
+    provider, clock = Provider(), FrozenClock(NOW)
+    options = JWKSOptions(ttl_seconds=100, http_client=provider.client)
+    source = {} if discovered else {"jwks_uri": f"{ISSUER}/jwks"}
+    own = verifier(public_key=None, clock=clock, jwks=options, **source)
+    token = forge()
+    async with provider.client:
+        await own.verify(token)
+        assert provider.asked.count("/jwks") == 1
+        assert len(provider.asked) == 1 + discovered
+        clock.advance(79.75)
+        await own.verify(token)
+        await asyncio.sleep(0.01)
+        assert provider.asked.count("/jwks") == 1
+        clock.advance(0.25)
+        await own.verify(token)  # the keys have reached 80 % of their lifetime: a refresh starts, nobody waits for it
+        await asyncio.sleep(0.05)
+        assert provider.asked.count("/jwks") == 2
+        await own.stop()
