@@ -1,6 +1,6 @@
 """Pure-ASGI authorization for MCP servers and any other ASGI app."""
 
-from .auth import AuthProvider, RemoteAuthProvider, StaticTokenVerifier, TokenVerifier
+from .auth import AuthProvider, RemoteAuthProvider, TokenVerifier
 from .claims import ANY_AUDIENCE, ClaimRules
 from .errors import (
     AuthError,
@@ -20,6 +20,7 @@ from .jwt import JWTVerifier
 from .middleware import MCPAuthMiddleware, RequireScopes, insufficient_scope_response
 from .multi import MultiAuth
 from .rules import Rule
+from .static import StaticTokenVerifier
 from .tokens import AccessToken, get_access_token
 
 __all__ = [

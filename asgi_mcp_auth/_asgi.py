@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
 
@@ -46,21 +46,6 @@ async def send_response(
         sent.append((b"content-length", b"%d" % len(body)))
     await send({"type": start, "status": status, "headers": sent})
     await send({"type": end, "body": b"" if scope.get("method") == "HEAD" else body})
-
-
-class TrackedSend:
-    """A ``send`` that remembers whether the response has begun."""
-
-    __slots__ = ("_send", "started")
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.started = False
-
-    def __call__(self, message: Message) -> Awaitable[None]:
-        """Pass ``message`` on."""
-        self.started = True
-        return self._send(message)
 
 
 class Lifespan:

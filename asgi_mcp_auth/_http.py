@@ -75,6 +75,8 @@ class HTTPFetcher:
         Raises:
             FetchFailed: no answer in time, a redirect, a compressed or too large body.
         """
+        if self._given is None:
+            await _load()
         import httpx
 
         try:
@@ -136,15 +138,21 @@ async def _fetch(
 
 
 async def _new_client() -> httpx.AsyncClient:
-    # Importing httpx and loading the CA bundle take a third of a second, which must not stall the event loop.
-    context = await sync_to_async(_ssl_context, thread_sensitive=False)()
+    context = await _load()
     import httpx
 
     return httpx.AsyncClient(verify=context, timeout=None)  # noqa: S113  # fetch() bounds the whole call
 
 
+async def _load() -> ssl.SSLContext:
+    # Importing httpx and loading the CA bundle take a third of a second, which must not stall the event loop.
+    return await sync_to_async(_ssl_context, thread_sensitive=False)()
+
+
 @functools.cache
 def _ssl_context() -> ssl.SSLContext:
+    import anyio
     import httpx
 
+    anyio.run(anyio.sleep, 0)  # loads its asyncio half, which httpx would do in the middle of the first request
     return httpx.create_ssl_context()

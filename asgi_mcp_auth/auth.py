@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from . import _interop
 from ._asgi import Route
-from ._cache import token_digest, token_id
+from ._cache import token_id
 from ._cors import PublicDocument
 from ._urls import WELL_KNOWN_RESOURCE, check_path, check_url, resource_url, well_known_path, well_known_url
 from .claims import check_kind, check_scopes
 from .errors import ConfigurationError, InvalidToken
-from .headers import MAX_TOKEN_BYTES, is_b64token
 from .metadata import advertised_scopes, format_document, protected_resource_metadata
 from .middleware import MCPAuthMiddleware
-from .tokens import AccessToken, Attempt, Facts, access_token, current
-from .types import Clock
+from .tokens import AccessToken, Attempt, current
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +63,16 @@ class AuthProvider(ABC):
         Raises:
             ServerUnavailable: it cannot be found out now.
         """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        # Whoever verifies in a way of their own is asked every time, also about tokens that the base class remembers.
+        super().__init_subclass__(**kwargs)
+        if not {"verify", "verify_token"}.isdisjoint(vars(cls)) and "remembered" not in vars(cls):
+            cls.remembered = AuthProvider.remembered  # type: ignore[method-assign]  # this very method, unless overridden
+
+    def remembered(self, token: bytes) -> AccessToken | None:
+        """Return what ``verify_token`` has said of this very token, if it would say the same now, else ``None``."""
+        return None
 
     @property
     def scopes_supported(self) -> list[str]:
@@ -279,6 +285,10 @@ class RemoteAuthProvider(AuthProvider):
         """Return what the verifier says of ``token``."""
         return await self.token_verifier.verify_token(token)
 
+    def remembered(self, token: bytes) -> AccessToken | None:
+        """Return what the verifier remembers of ``token``."""
+        return self.token_verifier.remembered(token)
+
     @property
     def scopes_supported(self) -> list[str]:
         """Scopes advertised in the metadata document."""
@@ -323,76 +333,3 @@ class RemoteAuthProvider(AuthProvider):
     async def stop(self) -> None:
         """Close the verifier."""
         await self.token_verifier.__aexit__(None, None, None)
-
-
-class StaticTokenVerifier(ReasoningVerifier):
-    """Accepts a fixed list of tokens. For development and tests only: the tokens stand in the source and never change.
-
-    Args:
-        tokens: token → its facts: ``client_id`` (required), ``scopes``, ``expires_at``, ``subject`` or ``sub``, any
-            claims.
-        required_scopes: scopes that every request needs.
-        base_url: public URL of this server.
-        clock: for tests.
-
-    Raises:
-        ConfigurationError: a token without client_id, or with scopes that are none.
-    """
-
-    def __init__(
-        self,
-        tokens: Mapping[str, Mapping[str, Any]],
-        required_scopes: Sequence[str] | None = None,
-        base_url: str | None = None,
-        clock: Clock = time,
-    ) -> None:
-        super().__init__(base_url, required_scopes)
-        check_kind("clock", clock, Clock)
-        if not isinstance(tokens, Mapping) or not tokens:
-            raise ConfigurationError("tokens must be a dict, like {'dev-token': {'client_id': 'me', 'scopes': ['a']}}")
-        self._clock = clock
-        self._bound = self.base_url
-        self._tokens = [_static_token(token, facts) for token, facts in tokens.items()]
-
-    def bind_audience(self, resource: str | None) -> None:
-        """Say of every token that it was issued for ``resource``."""
-        self._bound = resource
-
-    async def verify(self, token: str) -> AccessToken:
-        """Return what ``token`` grants.
-
-        Raises:
-            InvalidToken: it is not in the list, or has expired.
-        """
-        digest, found = token_digest(token), None
-        for known, facts in self._tokens:  # all of them, so that time tells nothing
-            if hmac.compare_digest(known, digest):
-                found = facts
-        if found is None:
-            raise InvalidToken("unknown_token")
-        client_id, scopes, expires_at, _, subject, claims = found
-        if expires_at is not None and self._clock.time() >= expires_at:
-            raise InvalidToken("expired")
-        return access_token(token, (client_id, scopes, expires_at, self._bound, subject, claims))
-
-
-def _static_token(token: object, members: Any) -> tuple[bytes, Facts]:
-    if not isinstance(token, str) or not is_b64token(token.encode("utf-8", "replace")) or len(token) > MAX_TOKEN_BYTES:
-        raise ConfigurationError("tokens: only letters, digits and -._~+/ can be sent as a token, = at its end")
-    if not hasattr(members, "keys"):
-        raise ConfigurationError(f"tokens: {members!r} must be a dict, like {{'client_id': 'me', 'scopes': ['a']}}")
-    facts: dict[str, Any] = dict(members)
-    client_id, subject = facts.get("client_id"), facts.get("subject", facts.get("sub"))
-    if not isinstance(client_id, str) or not client_id:
-        raise ConfigurationError("tokens: every token needs a client_id, like {'dev-token': {'client_id': 'me'}}")
-    if subject is not None and not isinstance(subject, str):
-        raise ConfigurationError(f"tokens: subject={subject!r} must be a string")
-    expires_at = facts.get("expires_at")
-    if expires_at is not None and type(expires_at) is not int:
-        raise ConfigurationError(f"tokens: expires_at={expires_at!r} must be epoch seconds, a whole number")
-    scopes = check_scopes("tokens: scopes", facts.get("scopes", ()))
-    try:
-        claims = format_document(facts)
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"tokens: its facts must be what JSON can say: {error}") from None
-    return token_digest(token), (client_id, scopes, expires_at, None, subject, claims)

@@ -15,23 +15,21 @@ MAX_TOKEN_BYTES = 16 * 1024
 _B64TOKEN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
 
 
-def parse_credentials(authorization: bytes | None, fields: int, query_string: bytes) -> str:
+def parse_credentials(authorization: bytes, fields: int, query_string: bytes) -> str:
     """Return the one Bearer token that a request carries.
 
     Args:
         authorization: the value of the Authorization header; another scheme (Basic, Digest) counts as none.
-        fields: how many such headers there are.
+        fields: how many such headers there are, at least one.
         query_string: a token in there is not used, but beside the header it is one method too many.
 
     Raises:
-        MissingToken: there is none.
+        MissingToken: it is of another scheme.
         InvalidRequest: two Authorization headers or methods, or characters outside ``b64token``.
         InvalidToken: it is longer than any token.
 
     RFC 6750 §2 and §3.1; RFC 9110 §11.6.2.
     """
-    if authorization is None:
-        raise MissingToken
     if fields > 1:
         raise InvalidRequest("several_authorizations")
     token = parse_bearer(authorization)

@@ -6,9 +6,10 @@ import asyncio
 import functools
 import time
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any, NamedTuple, TypeAlias
 
-from ._cache import LRUCache, token_digest
+from ._cache import LRUCache
 from ._http import HTTPFetcher
 from ._jose import (
     ASYMMETRIC,
@@ -140,23 +141,35 @@ class JWTVerifier(ReasoningVerifier):
             raise TypeError(f"token must be a str, not {type(token).__name__}")
         if len(token) > MAX_TOKEN_BYTES:
             raise InvalidToken("too_long")
-        if token.count(".") != 2:
+        if token.count(".") != 2 or not token.isascii():
             raise InvalidToken("malformed")  # opaque, or garbage: not worth a hash
-        digest = token_digest(token)
+        data = token.encode("ascii")
+        digest = sha256(data).digest()
+        facts = self._recall(digest)
+        if facts is None:
+            entry = await self._verify(token, data)
+            self._tokens.put(digest, entry)
+            facts = entry[0]
+        return access_token(token, facts)
+
+    def remembered(self, token: bytes) -> AccessToken | None:
+        """Return what ``verify`` has said of this very token, if it would say the same now."""
+        facts = self._recall(sha256(token).digest())
+        return None if facts is None else access_token(token.decode("ascii"), facts)
+
+    def _recall(self, digest: bytes) -> Facts | None:
         entry = self._tokens.get(digest)
-        now = self._clock.time()
         if entry is not None:
             facts, valid_until, position, serial = entry
-            source = self._source_list[position]
-            if now < valid_until and serial == source.serial and self._clock.monotonic() < source.settled_until:
-                return access_token(token, facts)
-        entry = await self._verify(token, now)
-        self._tokens.put(digest, entry)
-        return access_token(token, entry[0])
+            source, clock = self._source_list[position], self._clock
+            if clock.time() < valid_until and serial == source.serial and clock.monotonic() < source.settled_until:
+                return facts
+        return None
 
-    async def _verify(self, token: str, now: float) -> _CacheEntry:
+    async def _verify(self, token: str, data: bytes) -> _CacheEntry:
+        now = self._clock.time()
         try:
-            signing_input, _, signature_segment = token.encode("ascii").rpartition(b".")
+            signing_input, _, signature_segment = data.rpartition(b".")
             header_segment, _, payload_segment = signing_input.partition(b".")
             header = self._header(header_segment)
             signature = decode_base64url(signature_segment)

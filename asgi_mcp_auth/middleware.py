@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from math import ceil
+from collections.abc import Awaitable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol
 
 from . import _interop
-from ._asgi import HeaderList, Lifespan, TrackedSend, route_path, send_response
-from ._cache import token_id
+from ._asgi import Lifespan, route_path, send_response
 from ._cors import AllowedOrigins, CORSSend, PublicDocument, is_preflight, preflight_headers
 from ._urls import (
     WELL_KNOWN_OPENID,
@@ -20,17 +18,15 @@ from ._urls import (
 )
 from .claims import check_kind, check_scopes
 from .errors import (
-    AuthEvent,
     ConfigurationError,
     ForbiddenOrigin,
     InsufficientScope,
-    InvalidRequest,
     InvalidToken,
     MissingToken,
     RequestError,
-    ServerUnavailable,
 )
-from .headers import format_challenge, is_scope_token, parse_credentials
+from .headers import parse_credentials
+from .refusals import CHALLENGER_KEY, Challenger, EventHook, challenger_of
 from .rules import Rule, Rules
 from .tokens import (
     SCOPE_KEY,
@@ -44,13 +40,11 @@ from .tokens import (
     get_access_token,
     grants,
 )
-from .types import ASGIApp, Receive, Scope, Send
+from .types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
-_CHALLENGER_KEY = "asgi_mcp_auth.challenger"
 _OUR_DOCUMENTS = (f"{WELL_KNOWN_RESOURCE}/", f"{WELL_KNOWN_SERVER}/", f"{WELL_KNOWN_OPENID}/")
-_JSON: HeaderList = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 _MISSING_DOCUMENT = PublicDocument(b'{"error":"not_found"}', status=404, max_age_seconds=0)
 _ANONYMOUS_USER = AnonymousUser()
 _ANONYMOUS_CREDENTIALS = AnonymousCredentials()
@@ -67,14 +61,12 @@ class Provider(Protocol):
     def resource_metadata_url(self) -> str | None: ...
     def get_challenge_scopes(self, required_scopes: Sequence[str] | None = None) -> list[str]: ...
     def get_routes(self, mcp_path: str | None = None) -> list[Any]: ...
+    def remembered(self, token: bytes) -> AccessToken | None: ...
     async def verify_token(self, token: str) -> AccessToken | None: ...
     async def __aenter__(self) -> Any: ...
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None: ...
-
-
-EventHook: TypeAlias = Callable[[AuthEvent], None]
 
 
 class MCPAuthMiddleware:
@@ -126,7 +118,13 @@ class MCPAuthMiddleware:
         self._rules = Rules(public_paths, rules)
         needed = (*provider.required_scopes, *check_scopes("required_scopes", required_scopes or ()))
         self._challengers = {
-            rule: _Challenger(provider, dict.fromkeys((*needed, *rule.scopes)), on_event) for rule in self._rules.all
+            rule: Challenger(
+                dict.fromkeys((*needed, *rule.scopes)),
+                provider.get_challenge_scopes,
+                provider.resource_metadata_url,
+                on_event,
+            )
+            for rule in self._rules.all
         }
         self._origins = AllowedOrigins(allowed_origins, provider.base_url)
         self._forward_authorization = forward_authorization
@@ -161,8 +159,7 @@ class MCPAuthMiddleware:
             return
 
         # 3. What the request carries. Browsers tell which page sends it; that page must be allowed.
-        authorization = origin = None
-        fields = 0
+        authorization, origin, fields = b"", None, 0
         for name, value in scope["headers"]:
             if name == b"authorization":
                 authorization = value
@@ -177,26 +174,43 @@ class MCPAuthMiddleware:
         if not self._mount_checked:
             self._check_mount(scope)
 
-        # 4. The token, 5. its scopes.
+        # 4. The token: one that the provider has verified before, byte for byte, or one to verify now.
+        access = None
+        if fields == 1 and authorization[:7] == b"Bearer " and not scope.get("query_string"):
+            access = self.provider.remembered(authorization[7:])
+        if access is None:
+            access = await self._verify(authorization, fields, challenger, scope, receive, send)
+            if access is None:
+                return
+
+        # 5. Its scopes.
+        if not grants(access, challenger.needed):
+            await challenger.refuse(InsufficientScope(), scope, receive, send, access=access)
+            return
+
+        # 6. The app.
+        await self._enter(access, challenger, scope, receive, send)
+
+    async def _verify(
+        self, authorization: bytes, fields: int, challenger: Challenger, scope: Scope, receive: Receive, send: Send
+    ) -> AccessToken | None:
+        """Return what the provider says of the token, ``None`` when the request has been answered already."""
+        if not fields:
+            await challenger.refuse(MissingToken(), scope, receive, send)
+            return None
         restore = current.set(attempt := Attempt())
-        token = access = error = None
+        token = None
         try:
             token = parse_credentials(authorization, fields, scope.get("query_string", b""))
             access = await self.provider.verify_token(token)
-        except RequestError as refusal:
-            error = refusal
+            if access is None:
+                await challenger.refuse(InvalidToken(attempt.reason or "rejected"), scope, receive, send, token=token)
+            return access
+        except RequestError as error:
+            await challenger.refuse(error, scope, receive, send, token=token)
+            return None
         finally:
             current.reset(restore)
-        if error is None and access is None:
-            error = InvalidToken(attempt.reason or "rejected")
-        elif access is not None and not grants(access, challenger.needed):
-            error = InsufficientScope()
-
-        # 6. The answer, or the app.
-        if error is not None:
-            await challenger.refuse(error, scope, receive, send, token=token, access=access)
-        else:
-            await self._enter(access, challenger, scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
@@ -204,7 +218,7 @@ class MCPAuthMiddleware:
         await Lifespan(self.app, self.provider)(scope, receive, send)
 
     async def _admit(
-        self, origin: bytes, challenger: _Challenger, scope: Scope, receive: Receive, send: Send
+        self, origin: bytes, challenger: Challenger, scope: Scope, receive: Receive, send: Send
     ) -> bytes | None:
         """Return what to tell the browser, ``None`` when the request has been answered already."""
         allow_origin = self._origins.allow(origin)
@@ -216,7 +230,7 @@ class MCPAuthMiddleware:
         return allow_origin
 
     async def _enter(
-        self, access: AccessToken | None, challenger: _Challenger, scope: Scope, receive: Receive, send: Send
+        self, access: AccessToken | None, challenger: Challenger, scope: Scope, receive: Receive, send: Send
     ) -> None:
         """Call the app with the caller's identity, on a copy of the scope."""
         bridge = _interop.sdk_bridge()
@@ -226,17 +240,23 @@ class MCPAuthMiddleware:
             SCOPE_KEY: access,
             "auth": _ANONYMOUS_CREDENTIALS if access is None else access,
             "user": user,
-            _CHALLENGER_KEY: challenger,
+            CHALLENGER_KEY: challenger,
         }
         if not self._forward_authorization:
             inner["headers"] = [each for each in scope["headers"] if each[0] != b"authorization"]
-        tracked = TrackedSend(send)
+        started = False
+
+        def tracked(message: Message) -> Awaitable[None]:
+            nonlocal started
+            started = True
+            return send(message)
+
         restore = current.set(access)
         sdk_restore = None if bridge is None else bridge.variable.set(None if access is None else user)
         try:
             await self.app(inner, receive, tracked)
         except InsufficientScope as error:
-            if tracked.started:
+            if started:
                 raise
             await challenger.refuse(error, scope, receive, send, access=access)
         finally:
@@ -274,7 +294,7 @@ class RequireScopes:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
         if scope["type"] != "lifespan":
-            challenger = _challenger_of(scope)
+            challenger = challenger_of(scope)
             access = get_access_token(scope)
             if access is None or not access.has_scopes(*self.scopes):
                 await challenger.refuse(InsufficientScope(*self.scopes), scope, receive, send, access=access)
@@ -294,96 +314,12 @@ async def insufficient_scope_response(request: HasScope, exc: Exception) -> Any:
     """
     if not isinstance(exc, InsufficientScope):
         raise exc
-    challenger, access = _challenger_of(request.scope), get_access_token(request)
+    challenger, access = challenger_of(request.scope), get_access_token(request)
 
     async def response(scope: Scope, receive: Receive, send: Send) -> None:
         await challenger.refuse(exc, scope, receive, send, access=access)
 
     return response
-
-
-def _challenger_of(scope: Scope) -> _Challenger:
-    challenger = scope.get(_CHALLENGER_KEY)
-    if not isinstance(challenger, _Challenger):
-        raise ConfigurationError("no MCPAuthMiddleware in front: wrap the app, or add it to the middleware list")
-    return challenger
-
-
-class _Challenger:
-    """Answers the refusals on the paths of one rule, and reports them."""
-
-    def __init__(self, provider: Provider, needed: Iterable[str], on_event: EventHook | None) -> None:
-        self._provider = provider
-        self._on_event = on_event
-        self._scopes = tuple(needed)
-        self.needed = frozenset(self._scopes)
-        usual = (MissingToken(), InvalidToken("rejected"), InvalidRequest("authorization_syntax"), InsufficientScope())
-        self._answers: dict[type[RequestError], tuple[HeaderList, bytes]] = {
-            type(error): self._answer(error) for error in usual
-        }
-
-    async def refuse(
-        self,
-        error: RequestError,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        *,
-        token: str | None = None,
-        access: AccessToken | None = None,
-    ) -> None:
-        """Send the answer that ``error`` asks for, log it and tell the hook."""
-        extra: tuple[str, ...] = ()
-        if isinstance(error, InsufficientScope):
-            extra = tuple(filter(is_scope_token, error.scopes))  # an app may have built one from a request
-            if access is None:
-                error = MissingToken()  # a public path that wants a login now: 403 is for those who have one
-            else:
-                token = access.token
-        if self._on_event is not None or logger.isEnabledFor(logging.INFO):
-            self._report(error, scope, token, access)
-        answer = None if extra else self._answers.get(type(error))
-        headers, body = answer or self._answer(error, extra)
-        await send_response(scope, receive, send, error.status, headers, body)
-
-    def _report(self, error: RequestError, scope: Scope, token: str | None, access: AccessToken | None) -> None:
-        event = AuthEvent(
-            status=error.status,
-            reason=error.reason,
-            method=scope.get("method", "WEBSOCKET"),
-            path=route_path(scope),
-            client_id=None if access is None else access.client_id,
-            subject=None if access is None else access.subject,
-            token_id=token_id(token) if token else None,
-        )
-        logger.info(
-            "%s %r refused with %d: %s",
-            event.method,
-            event.path,
-            event.status,
-            event.reason,
-            extra={name: getattr(event, name) for name in AuthEvent.__slots__},
-        )
-        if self._on_event is not None:
-            self._on_event(event)
-
-    def _answer(self, error: RequestError, extra: Sequence[str] = ()) -> tuple[HeaderList, bytes]:
-        description = "" if error.error is None else f'"error":"{error.error}","error_description":"{error}"'
-        return [*_JSON, *self._headers(error, extra)], f"{{{description}}}".encode()
-
-    def _headers(self, error: RequestError, extra: Sequence[str]) -> HeaderList:
-        if isinstance(error, ServerUnavailable):
-            return [(b"retry-after", b"%d" % max(1, ceil(error.retry_after_seconds)))]
-        if isinstance(error, ForbiddenOrigin):
-            return []
-        metadata = self._provider.resource_metadata_url
-        challenge = format_challenge(
-            error,
-            scopes=self._provider.get_challenge_scopes(tuple(dict.fromkeys((*self._scopes, *extra)))),
-            resource_metadata=metadata,
-            realm="mcp" if metadata is None else None,
-        )
-        return [(b"www-authenticate", challenge)]
 
 
 def _route_table(provider: Provider, mcp_path: str | None) -> dict[str, ASGIApp]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
@@ -28,19 +28,20 @@ class _Lazy:
     __slots__ = ("_source",)
 
     if TYPE_CHECKING:
-        _source: tuple[str, Facts]
+        _source: tuple[str, Facts, Sequence[str]]
     else:
 
         def __getattr__(self, name: str) -> Any:
             # Reached once for each field that is read: a slot still empty is filled from the shared facts.
             if name not in _FIELD_NAMES:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            token, facts = self._source
+            token, facts, _ = self._source
             value: Any = token if name == "token" else facts[_POSITIONS[name]]
             if name == "claims":
                 value = json.loads(value)
             elif name == "scopes":
                 value = list(value)
+                _set_source(self, (token, facts, value))  # whoever verifies may take scopes away from the list
             object.__setattr__(self, name, value)
             return value
 
@@ -92,14 +93,14 @@ _set_source = _slot.__set__  # a frozen class has no other way in
 def access_token(token: str, facts: Facts) -> AccessToken:
     """Return this request's own AccessToken; its fields are filled when they are first read."""
     instance = _new(AccessToken)
-    _set_source(instance, (token, facts))
+    _set_source(instance, (token, facts, facts[1]))
     return instance
 
 
 def grants(access: AccessToken, needed: frozenset[str]) -> bool:
     """Return whether a token has all of ``needed``, without giving it a list of its scopes just for that."""
     try:
-        return needed.issubset(access._source[1][1])  # pyright: ignore[reportPrivateUsage]  # same module
+        return needed.issubset(access._source[2])  # pyright: ignore[reportPrivateUsage]  # same module
     except AttributeError:  # made by hand, in somebody's own verifier
         return needed.issubset(access.scopes)
 

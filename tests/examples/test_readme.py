@@ -103,7 +103,7 @@ async def test_a_refusal_is_logged_as_shown(idp: Issuer, caplog: pytest.LogCaptu
     app = run_blocks([SERVER, FIVE_MINUTES, LOGGING], idp.issuer).app
     with caplog.at_level(logging.INFO, "asgi_mcp_auth"):
         await call(app, "POST", "/mcp", bearer(idp.mint(aud="https://other.example")))
-    (record,) = [record for record in caplog.records if record.name == "asgi_mcp_auth.middleware"]
+    (record,) = [record for record in caplog.records if record.name == "asgi_mcp_auth.refusals"]
     assert logging.Formatter(logging.BASIC_FORMAT).format(record) in README
 
 

@@ -15,7 +15,7 @@ from tests.support.protection import ALICE, BOB, STRANGER, make_provider, protec
 
 pytestmark = pytest.mark.asyncio
 
-LOGGER = "asgi_mcp_auth.middleware"
+LOGGER = "asgi_mcp_auth.refusals"
 
 
 def name_of(token: str) -> str:

@@ -150,8 +150,6 @@ def test_every_b64token_is_found_again(token: str, padding: int, spaces: int) ->
 @pytest.mark.parametrize(
     ("authorization", "fields", "query", "reason"),
     [
-        (None, 0, b"", "missing_token"),
-        (None, 0, b"access_token=a", "missing_token"),
         (b"Basic YTpi", 1, b"access_token=a", "missing_token"),
         (b"Bearer a", 2, b"", "several_authorizations"),
         (b"Basic YTpi", 2, b"", "several_authorizations"),

@@ -1,0 +1,128 @@
+"""What a refused caller is told, and what the operator is: answers, challenges, log records, events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from math import ceil
+from typing import TypeAlias
+
+from ._asgi import HeaderList, route_path, send_response
+from ._cache import token_id
+from .errors import (
+    AuthEvent,
+    ConfigurationError,
+    ForbiddenOrigin,
+    InsufficientScope,
+    InvalidRequest,
+    InvalidToken,
+    MissingToken,
+    RequestError,
+    ServerUnavailable,
+)
+from .headers import format_challenge, is_scope_token
+from .tokens import AccessToken
+from .types import Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+CHALLENGER_KEY = "asgi_mcp_auth.challenger"
+EventHook: TypeAlias = Callable[[AuthEvent], None]
+_JSON: HeaderList = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+
+
+class Challenger:
+    """Answers the refusals on the paths of one rule, and reports them.
+
+    Args:
+        needed: the scopes that the rule asks for.
+        ask_for: from what is needed to what a challenge names.
+        resource_metadata: absolute URL of the metadata document, if there is one.
+        on_event: is told of every refusal.
+    """
+
+    def __init__(
+        self,
+        needed: Iterable[str],
+        ask_for: Callable[[Sequence[str]], list[str]],
+        resource_metadata: str | None,
+        on_event: EventHook | None,
+    ) -> None:
+        self._ask_for = ask_for
+        self._resource_metadata = resource_metadata
+        self._on_event = on_event
+        self._scopes = tuple(needed)
+        self.needed = frozenset(self._scopes)
+        usual = (MissingToken(), InvalidToken("rejected"), InvalidRequest("authorization_syntax"), InsufficientScope())
+        self._answers: dict[type[RequestError], tuple[HeaderList, bytes]] = {
+            type(error): self._answer(error) for error in usual
+        }
+
+    async def refuse(
+        self,
+        error: RequestError,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        token: str | None = None,
+        access: AccessToken | None = None,
+    ) -> None:
+        """Send the answer that ``error`` asks for, log it and tell the hook."""
+        extra: tuple[str, ...] = ()
+        if isinstance(error, InsufficientScope):
+            extra = tuple(filter(is_scope_token, error.scopes))  # an app may have built one from a request
+            if access is None:
+                error = MissingToken()  # a public path that wants a login now: 403 is for those who have one
+            else:
+                token = access.token
+        if self._on_event is not None or logger.isEnabledFor(logging.INFO):
+            self._report(error, scope, token, access)
+        answer = None if extra else self._answers.get(type(error))
+        headers, body = answer or self._answer(error, extra)
+        await send_response(scope, receive, send, error.status, headers, body)
+
+    def _report(self, error: RequestError, scope: Scope, token: str | None, access: AccessToken | None) -> None:
+        event = AuthEvent(
+            status=error.status,
+            reason=error.reason,
+            method=scope.get("method", "WEBSOCKET"),
+            path=route_path(scope),
+            client_id=None if access is None else access.client_id,
+            subject=None if access is None else access.subject,
+            token_id=token_id(token) if token else None,
+        )
+        logger.info(
+            "%s %r refused with %d: %s",
+            event.method,
+            event.path,
+            event.status,
+            event.reason,
+            extra={name: getattr(event, name) for name in AuthEvent.__slots__},
+        )
+        if self._on_event is not None:
+            self._on_event(event)
+
+    def _answer(self, error: RequestError, extra: Sequence[str] = ()) -> tuple[HeaderList, bytes]:
+        description = "" if error.error is None else f'"error":"{error.error}","error_description":"{error}"'
+        return [*_JSON, *self._headers(error, extra)], f"{{{description}}}".encode()
+
+    def _headers(self, error: RequestError, extra: Sequence[str]) -> HeaderList:
+        if isinstance(error, ServerUnavailable):
+            return [(b"retry-after", b"%d" % max(1, ceil(error.retry_after_seconds)))]
+        if isinstance(error, ForbiddenOrigin):
+            return []
+        challenge = format_challenge(
+            error,
+            scopes=self._ask_for(tuple(dict.fromkeys((*self._scopes, *extra)))),
+            resource_metadata=self._resource_metadata,
+            realm="mcp" if self._resource_metadata is None else None,
+        )
+        return [(b"www-authenticate", challenge)]
+
+
+def challenger_of(scope: Scope) -> Challenger:
+    challenger = scope.get(CHALLENGER_KEY)
+    if not isinstance(challenger, Challenger):
+        raise ConfigurationError("no MCPAuthMiddleware in front: wrap the app, or add it to the middleware list")
+    return challenger

@@ -1,0 +1,90 @@
+"""StaticTokenVerifier: a fixed list of tokens, for development."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ._cache import token_digest
+from .auth import ReasoningVerifier
+from .claims import check_kind, check_scopes
+from .errors import ConfigurationError, InvalidToken
+from .headers import MAX_TOKEN_BYTES, is_b64token
+from .metadata import format_document
+from .tokens import AccessToken, Facts, access_token
+from .types import Clock
+
+
+class StaticTokenVerifier(ReasoningVerifier):
+    """Accepts a fixed list of tokens. For development and tests only: the tokens stand in the source and never change.
+
+    Args:
+        tokens: token → its facts: ``client_id`` (required), ``scopes``, ``expires_at``, ``subject`` or ``sub``, any
+            claims.
+        required_scopes: scopes that every request needs.
+        base_url: public URL of this server.
+        clock: for tests.
+
+    Raises:
+        ConfigurationError: a token without client_id, or with scopes that are none.
+    """
+
+    def __init__(
+        self,
+        tokens: Mapping[str, Mapping[str, Any]],
+        required_scopes: Sequence[str] | None = None,
+        base_url: str | None = None,
+        clock: Clock = time,
+    ) -> None:
+        super().__init__(base_url, required_scopes)
+        check_kind("clock", clock, Clock)
+        if not isinstance(tokens, Mapping) or not tokens:
+            raise ConfigurationError("tokens must be a dict, like {'dev-token': {'client_id': 'me', 'scopes': ['a']}}")
+        self._clock = clock
+        self._bound = self.base_url
+        self._tokens = [_static_token(token, facts) for token, facts in tokens.items()]
+
+    def bind_audience(self, resource: str | None) -> None:
+        """Say of every token that it was issued for ``resource``."""
+        self._bound = resource
+
+    async def verify(self, token: str) -> AccessToken:
+        """Return what ``token`` grants.
+
+        Raises:
+            InvalidToken: it is not in the list, or has expired.
+        """
+        digest, found = token_digest(token), None
+        for known, facts in self._tokens:  # all of them, so that time tells nothing
+            if hmac.compare_digest(known, digest):
+                found = facts
+        if found is None:
+            raise InvalidToken("unknown_token")
+        client_id, scopes, expires_at, _, subject, claims = found
+        if expires_at is not None and self._clock.time() >= expires_at:
+            raise InvalidToken("expired")
+        return access_token(token, (client_id, scopes, expires_at, self._bound, subject, claims))
+
+
+def _static_token(token: object, members: Any) -> tuple[bytes, Facts]:
+    if not isinstance(token, str) or not is_b64token(token.encode("utf-8", "replace")) or len(token) > MAX_TOKEN_BYTES:
+        raise ConfigurationError("tokens: only letters, digits and -._~+/ can be sent as a token, = at its end")
+    if not hasattr(members, "keys"):
+        raise ConfigurationError(f"tokens: {members!r} must be a dict, like {{'client_id': 'me', 'scopes': ['a']}}")
+    facts: dict[str, Any] = dict(members)
+    client_id, subject = facts.get("client_id"), facts.get("subject", facts.get("sub"))
+    if not isinstance(client_id, str) or not client_id:
+        raise ConfigurationError("tokens: every token needs a client_id, like {'dev-token': {'client_id': 'me'}}")
+    if subject is not None and not isinstance(subject, str):
+        raise ConfigurationError(f"tokens: subject={subject!r} must be a string")
+    expires_at = facts.get("expires_at")
+    if expires_at is not None and type(expires_at) is not int:
+        raise ConfigurationError(f"tokens: expires_at={expires_at!r} must be epoch seconds, a whole number")
+    scopes = check_scopes("tokens: scopes", facts.get("scopes", ()))
+    try:
+        claims = format_document(facts)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"tokens: its facts must be what JSON can say: {error}") from None
+    return token_digest(token), (client_id, scopes, expires_at, None, subject, claims)

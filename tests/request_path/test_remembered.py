@@ -1,0 +1,132 @@
+"""A token seen before is not verified again, and whoever verifies in a way of their own is asked all the same."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from asgi_mcp_auth import AccessToken, AuthProvider, JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider
+from asgi_mcp_auth.testing import FrozenClock, Issuer
+from tests.support.asgi import Spy, call
+
+pytestmark = pytest.mark.asyncio
+BASE_URL = "https://mcp.example.com"
+RESOURCE = f"{BASE_URL}/mcp"
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[Issuer]:
+    with Issuer(algorithms=("Ed25519",)) as idp:
+        yield idp
+
+
+def protected(provider: AuthProvider, app: Spy | None = None) -> MCPAuthMiddleware:
+    return MCPAuthMiddleware(app or Spy(), provider, mcp_path="/mcp")
+
+
+async def status(app: MCPAuthMiddleware, token: str, path: str = "/mcp") -> int:
+    return (await call(app, "POST", path, {"Authorization": f"Bearer {token}"})).status
+
+
+def remote(verifier: AuthProvider) -> RemoteAuthProvider:
+    return RemoteAuthProvider(verifier, ["https://idp.example.com"], BASE_URL)
+
+
+class Blocklist(JWTVerifier):
+    """What people write: our verdict, then their own."""
+
+    blocked: frozenset[str] = frozenset()
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        access = await super().verify_token(token)
+        return None if access is None or access.subject in self.blocked else access
+
+
+class Narrowed(JWTVerifier):
+    """Takes a scope away from a token, in place."""
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        access = await super().verify_token(token)
+        if access is not None and "admin" in access.scopes:
+            access.scopes.remove("admin")
+        return access
+
+
+async def test_a_token_seen_before_is_let_in_without_another_look_until_it_expires(issuer: Issuer) -> None:
+    clock, app = FrozenClock(), Spy()
+    verifier = JWTVerifier(public_key=issuer.public_jwk(), issuer=issuer.issuer, clock=clock)
+    guarded = protected(remote(verifier), app)
+    exp = int(clock.time()) + 10
+    token = issuer.mint(aud=RESOURCE, iat=None, exp=exp)
+    assert verifier.remembered(token.encode()) is None
+    assert [await status(guarded, token), await status(guarded, token)] == [200, 200]
+    first, second = (scope["access_token"] for scope in app.scopes)
+    assert first == second == verifier.remembered(token.encode())
+    assert first is not second
+    assert first.scopes is not second.scopes
+    clock.advance(10)
+    assert verifier.remembered(token.encode()) is None
+    assert await status(guarded, token) == 401
+
+
+async def test_a_verifier_with_a_verdict_of_its_own_is_asked_every_time(issuer: Issuer) -> None:
+    verifier = Blocklist(public_key=issuer.public_jwk(), issuer=issuer.issuer)
+    token = issuer.mint(aud=RESOURCE)
+    for guarded in (protected(remote(verifier)), protected(remote(verifier))):
+        verifier.blocked = frozenset()
+        assert await status(guarded, token) == 200
+        verifier.blocked = frozenset(("alice",))
+        assert await status(guarded, token) == 401
+
+
+async def test_a_provider_with_a_verdict_of_its_own_is_asked_every_time(issuer: Issuer) -> None:
+    class Closed(RemoteAuthProvider):
+        opened = True
+
+        async def verify_token(self, token: str) -> AccessToken | None:
+            return await super().verify_token(token) if self.opened else None
+
+    verifier = JWTVerifier(public_key=issuer.public_jwk(), issuer=issuer.issuer)
+    provider = Closed(verifier, ["https://idp.example.com"], BASE_URL)
+    guarded, token = protected(provider), issuer.mint(aud=RESOURCE)
+    assert [await status(guarded, token), await status(guarded, token)] == [200, 200]
+    provider.opened = False
+    assert await status(guarded, token) == 401
+
+
+async def test_scopes_that_a_verifier_takes_away_are_gone(issuer: Issuer) -> None:
+    verifier = Narrowed(public_key=issuer.public_jwk(), issuer=issuer.issuer, required_scopes=["admin"])
+    guarded, token = protected(remote(verifier)), issuer.mint(aud=RESOURCE, scope="admin read")
+    assert [await status(guarded, token), await status(guarded, token)] == [403, 403]
+
+
+async def test_a_token_in_the_query_as_well_is_one_too_many_also_for_a_token_seen_before(issuer: Issuer) -> None:
+    guarded = protected(remote(JWTVerifier(public_key=issuer.public_jwk(), issuer=issuer.issuer)))
+    token = issuer.mint(aud=RESOURCE)
+    assert await status(guarded, token) == 200
+    assert await status(guarded, token, "/mcp?access_token=x") == 400
+    assert await status(guarded, token, "/mcp?page=2") == 200
+
+
+async def test_a_refusal_leaves_no_reference_cycle_behind(issuer: Issuer) -> None:
+    """A cycle through a traceback waits for the garbage collector, thousands of them in a flood."""
+    guarded = protected(remote(JWTVerifier(public_key=issuer.public_jwk(), issuer=issuer.issuer)))
+    tokens = ["garbage", issuer.mint(aud=RESOURCE, exp=1), issuer.mint(aud="https://other.example.com"), 'a"b']
+
+    async def flood(rounds: int) -> None:
+        for _ in range(rounds):
+            for token in tokens:
+                assert await status(guarded, token) in (400, 401)
+            assert (await call(guarded, "POST", "/mcp")).status == 401
+
+    await flood(3)
+    gc.collect()
+    gc.disable()
+    try:
+        await flood(50)
+        found = gc.collect()
+    finally:
+        gc.enable()
+    assert found < 50
