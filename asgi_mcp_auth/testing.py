@@ -80,13 +80,13 @@ class Issuer:
         self.algorithms = tuple(algorithms)
         self.clock = clock
         self.hits: Counter[str] = Counter()
-        self.path = path
         self._opaque: dict[str, dict[str, Any]] = {}
         self._lock = threading.Lock()
         self._server = _Server(self)
         self.issuer = f"http://127.0.0.1:{self._server.server_port}{path}"
-        self.jwks_uri = f"{self.issuer}/jwks"
-        self.introspection_url = f"{self.issuer}/introspect"
+        self.path = path.removesuffix("/")  # below it, as RFC 8414 §3.1 has it: an issuer may end in a slash
+        self.jwks_uri = f"http://127.0.0.1:{self._server.server_port}{self.path}/jwks"
+        self.introspection_url = f"http://127.0.0.1:{self._server.server_port}{self.path}/introspect"
         self.keys: dict[str, SigningKey] = {}
         self.jwks: dict[str, Any] = {"keys": []}
         self.jwks_headers: dict[str, str] = {}

@@ -43,18 +43,20 @@ def test_a_frozen_clock_moves_only_when_it_is_told_to() -> None:
     assert (clock.time(), clock.monotonic() - before) == (510.0, 10)
 
 
-@pytest.mark.parametrize("path", ["", "/tenant"])
+@pytest.mark.parametrize("path", ["", "/tenant", "/", "/tenant/"])
 def test_the_issuer_is_found_where_the_standards_look_for_it(path: str) -> None:
     with Issuer(path=path) as idp:
-        root = idp.issuer.removesuffix(path)
+        assert idp.issuer.endswith(path)
+        root = idp.jwks_uri.removesuffix(path.removesuffix("/") + "/jwks")
+        path = path.removesuffix("/")
         for url in (
             f"{root}/.well-known/oauth-authorization-server{path}",
             f"{root}/.well-known/openid-configuration{path}",
         ):
             status, document = get(url)
-            assert (status, document["issuer"], document["jwks_uri"]) == (200, idp.issuer, f"{idp.issuer}/jwks")
+            assert (status, document["issuer"], document["jwks_uri"]) == (200, idp.issuer, idp.jwks_uri)
         assert get(idp.jwks_uri) == (200, idp.jwks)
-        assert get(f"{idp.issuer}/nothing")[0] == 404
+        assert get(f"{root}{path}/nothing")[0] == 404
         assert (idp.hits["/jwks"], idp.hits["/nothing"]) == (1, 1)
 
 
