@@ -70,7 +70,7 @@ class Test(NamedTuple):
         return mutant.line in lines or (bool(lines) and not mutant.around.start)
 
     def comes_near(self, mutant: Mutant) -> bool:
-        """Return whether it runs the function. A fixture's lines are booked on the first test that uses it."""
+        """Return whether it runs the function."""
         return any(line in mutant.around for line in self.lines.get(mutant.module, ()))
 
 
@@ -155,8 +155,9 @@ def _run(mutants: list[Mutant], modules: Sequence[str], jobs: int) -> int:
     first = [(mutant, _cheapest(mutant, tests)) for mutant in mutants]
     verdicts = {verdict.mutant: verdict for verdict in _try_all(first, jobs, "tests of the line")}
     _remember(verdicts.values())
+    # What a fixture or a cached helper runs is booked on the first test that needs it: boundary tests all run again.
     second = [
-        (mutant, _affordable([name for name in tests if tests[name].comes_near(mutant)], tests))
+        (mutant, _affordable([name for name in tests if tests[name].comes_near(mutant) or _own(mutant) in name], tests))
         for mutant, verdict in verdicts.items()
         if verdict.outcome in SURVIVED
     ]
@@ -164,12 +165,17 @@ def _run(mutants: list[Mutant], modules: Sequence[str], jobs: int) -> int:
     return _report([verdicts[mutant] for mutant in mutants], modules, time.monotonic() - started)
 
 
+def _own(mutant: Mutant) -> str:
+    """Return the name of the file of tests that was written for the module."""
+    return f"test_{mutant.module.strip('_')}_boundaries.py"
+
+
 def _cheapest(mutant: Mutant, tests: dict[str, Test]) -> list[str]:
     """Return the fastest tests that reach the line, out of few files: collecting a file costs more than most tests.
 
     The file that is named for the module comes first; it was written to know its edges.
     """
-    own = f"test_{mutant.module.strip('_')}_boundaries.py"
+    own = _own(mutant)
     by_file: dict[str, list[str]] = {}
     for name in sorted(tests, key=lambda name: tests[name].seconds):
         # Tests of constants reach no line.

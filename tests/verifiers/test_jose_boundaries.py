@@ -371,6 +371,8 @@ def test_coordinates_with_leading_zeros_are_published_in_full_length(algorithm: 
         if (key := ec.derive_private_key(number, curve)).public_key().public_numbers().x < limit  # type: ignore[arg-type]
     )
     own = SigningKey(algorithm, "zero", private)
-    assert len(decode_base64url(own.public_jwk()["x"].encode())) == size
+    x = decode_base64url(own.public_jwk()["x"].encode())
+    assert len(x) == size
+    assert int.from_bytes(x, "big") == private.public_key().public_numbers().x
     (key,) = keys_from_jwk(own.public_jwk(), [algorithm])
     assert key.verify(MESSAGE, own.sign(MESSAGE)) is True
