@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 
-from asgi_mcp_auth import MCPAuthMiddleware, RemoteAuthProvider, StaticTokenVerifier
+from asgi_mcp_auth import JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider, StaticTokenVerifier, TokenVerifier
+from asgi_mcp_auth.testing import sign_jwt
 from fuzz.inprocess import App, request
+from fuzz.keys import SIGNERS
 
 TOKEN = b"dev-token.with~every/kind+of_char=="
 METADATA = b"https://mcp.example.com/.well-known/oauth-protected-resource/mcp"
@@ -17,16 +19,27 @@ DICTIONARY: tuple[bytes, ...] = (
 )
 
 _app = App()
-_protected = MCPAuthMiddleware(
-    _app,
-    RemoteAuthProvider(
-        StaticTokenVerifier(
-            {TOKEN.decode(): {"client_id": "me", "scopes": ["mcp:read"]}}, required_scopes=["mcp:read"]
-        ),
-        authorization_servers=["https://idp.example.com"],
-        base_url="https://mcp.example.com",
-    ),
-    mcp_path="/mcp",
+_JWT = sign_jwt(
+    SIGNERS["EdDSA"],
+    {"alg": "EdDSA"},
+    {"aud": "https://mcp.example.com/mcp", "exp": 4_000_000_000, "client_id": "me", "scope": "mcp:read"},
+).encode()
+
+
+def _protect(verifier: TokenVerifier) -> MCPAuthMiddleware:
+    provider = RemoteAuthProvider(
+        verifier, authorization_servers=["https://idp.example.com"], base_url="https://mcp.example.com"
+    )
+    return MCPAuthMiddleware(_app, provider, mcp_path="/mcp")
+
+
+_STATIC = StaticTokenVerifier(
+    {TOKEN.decode(): {"client_id": "me", "scopes": ["mcp:read"]}}, required_scopes=["mcp:read"]
+)
+# The second one remembers the token from the first request on.
+_GUARDS = (
+    (TOKEN, _protect(_STATIC)),
+    (_JWT, _protect(JWTVerifier(public_key=SIGNERS["EdDSA"].public_jwk(), required_scopes=["mcp:read"]))),
 )
 _CHALLENGE = re.compile(
     rb'Bearer (?:error="(?P<error>[a-z_]+)", )?resource_metadata="' + re.escape(METADATA) + rb'"'
@@ -53,21 +66,26 @@ def seeds() -> list[bytes]:
 
 
 def check(data: bytes) -> None:
-    """Send one request."""
+    """Send one request to each of two servers, which know another token each."""
     kind, rest = (data[0] if data else 0), data[1:]
     query, separator, tail = rest.partition(b"\0")
     values = tail.split(b"\n") if separator else []
+    for token, guard in _GUARDS:
+        _send(guard, token, kind, query, [value.replace(TOKEN, token) for value in values])
+
+
+def _send(guard: MCPAuthMiddleware, token: bytes, kind: int, query: bytes, values: list[bytes]) -> None:
     websocket = kind & 4 != 0
     before = _app.calls
     answer = request(
-        _protected,
+        guard,
         [(b"host", b"mcp.example.com"), *((b"authorization", value) for value in values)],
         type="websocket" if websocket else "http",
         method=None if websocket else _METHODS[kind & 3],
         query_string=query,
     )
     entered = _app.calls - before
-    may_enter = len(values) == 1 and values[0][:7].lower() == b"bearer " and values[0][7:].lstrip(b" ") == TOKEN
+    may_enter = len(values) == 1 and values[0][:7].lower() == b"bearer " and values[0][7:].lstrip(b" ") == token
     twice = any(pair.startswith(b"access_token=") for pair in query.split(b"&"))
     assert entered == int(may_enter and not twice), (answer.status, values, query)
     if entered:
