@@ -24,6 +24,11 @@ from .tokens import AccessToken, Attempt, current
 logger = logging.getLogger(__name__)
 
 
+def _first_to_define(cls: type, name: str) -> int:
+    bases = cls.__mro__
+    return next((position for position, base in enumerate(bases) if name in vars(base)), len(bases))
+
+
 class AuthProvider(ABC):
     """What ``MCPAuthMiddleware`` needs to know: whether a token is valid, and what to tell a caller without one.
 
@@ -65,9 +70,11 @@ class AuthProvider(ABC):
         """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        # Whoever verifies in a way of their own is asked every time, also about tokens that the base class remembers.
+        # Whoever verifies in a way of their own, by inheritance from anywhere, is asked every time, also about tokens
+        # that a base class remembers: what is remembered is only the verdict of the class that remembers it.
         super().__init_subclass__(**kwargs)
-        if not {"verify", "verify_token"}.isdisjoint(vars(cls)) and "remembered" not in vars(cls):
+        first = {name: _first_to_define(cls, name) for name in ("verify", "verify_token", "remembered")}
+        if min(first["verify"], first["verify_token"]) < first["remembered"]:
             cls.remembered = AuthProvider.remembered  # type: ignore[method-assign]  # this very method, unless overridden
 
     def remembered(self, token: bytes) -> AccessToken | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Iterable, Sequence
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from . import _interop
 from ._asgi import Lifespan, route_path, send_response
@@ -50,6 +50,7 @@ _ANONYMOUS_USER = AnonymousUser()
 _ANONYMOUS_CREDENTIALS = AnonymousCredentials()
 
 
+@runtime_checkable
 class Provider(Protocol):
     """What this module needs of a provider; ``AuthProvider`` has it."""
 
@@ -106,8 +107,7 @@ class MCPAuthMiddleware:
     ) -> None:
         if not callable(app):
             raise ConfigurationError(f"app={app!r} must be an ASGI app: MCPAuthMiddleware(app, provider)")
-        missing = not hasattr(provider, "verify_token") or not hasattr(provider, "get_challenge_scopes")
-        if missing or isinstance(provider, type):
+        if isinstance(provider, type) or not isinstance(provider, Provider):
             raise ConfigurationError(f"provider={provider!r} must be an AuthProvider, such as RemoteAuthProvider(…)")
         if on_event is not None and not callable(on_event):
             raise ConfigurationError(f"on_event={on_event!r} must be a function that takes an AuthEvent")

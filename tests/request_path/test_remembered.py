@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,24 @@ class Blocklist(JWTVerifier):
         return None if access is None or access.subject in self.blocked else access
 
 
+class BlocklistMixin:
+    """The same as a mix-in, which is no provider itself."""
+
+    blocked: frozenset[str] = frozenset()
+
+    async def verify_token(self, token: str) -> AccessToken | None:
+        access = await super().verify_token(token)  # type: ignore[misc]
+        return None if access is None or access.subject in self.blocked else access
+
+
+class Mixed(BlocklistMixin, JWTVerifier):
+    """Our verdict, then the mix-in's."""
+
+
+class Heir(Blocklist):
+    """Inherits a verdict of its parent's own."""
+
+
 class Narrowed(JWTVerifier):
     """Takes a scope away from a token, in place."""
 
@@ -71,8 +90,9 @@ async def test_a_token_seen_before_is_let_in_without_another_look_until_it_expir
     assert await status(guarded, token) == 401
 
 
-async def test_a_verifier_with_a_verdict_of_its_own_is_asked_every_time(issuer: Issuer) -> None:
-    verifier = Blocklist(public_key=issuer.public_jwk(), issuer=issuer.issuer)
+@pytest.mark.parametrize("kind", [Blocklist, Mixed, Heir])
+async def test_a_verifier_with_a_verdict_of_its_own_is_asked_every_time(issuer: Issuer, kind: type[Any]) -> None:
+    verifier = kind(public_key=issuer.public_jwk(), issuer=issuer.issuer)
     token = issuer.mint(aud=RESOURCE)
     for guarded in (protected(remote(verifier)), protected(remote(verifier))):
         verifier.blocked = frozenset()
