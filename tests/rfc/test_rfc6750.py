@@ -150,6 +150,7 @@ def test_every_b64token_is_found_again(token: str, padding: int, spaces: int) ->
 @pytest.mark.parametrize(
     ("authorization", "fields", "query", "reason"),
     [
+        (b"Basic YTpi", 1, b"", "missing_token"),
         (b"Basic YTpi", 1, b"access_token=a", "missing_token"),
         (b"Bearer a", 2, b"", "several_authorizations"),
         (b"Basic YTpi", 2, b"", "several_authorizations"),
@@ -159,7 +160,7 @@ def test_every_b64token_is_found_again(token: str, padding: int, spaces: int) ->
     ],
 )
 def test_a_token_comes_in_exactly_one_header_and_by_one_method(
-    authorization: bytes | None, fields: int, query: bytes, reason: str
+    authorization: bytes, fields: int, query: bytes, reason: str
 ) -> None:
     """§2: no more than one method; §2.3: the query is not used at all."""
     with pytest.raises(RequestError) as caught:

@@ -120,25 +120,6 @@ def test_a_token_in_the_query_is_found_by_its_exact_name(query: bytes, found: bo
     assert has_query_token(query) is found
 
 
-@pytest.mark.parametrize(
-    ("authorization", "fields", "query", "reason"),
-    [
-        (b"Basic dTpw", 1, b"", "missing_token"),
-        (b"Basic dTpw", 1, b"access_token=x", "missing_token"),
-        (b"Bearer a", 2, b"", "several_authorizations"),
-        (b"Basic dTpw", 2, b"", "several_authorizations"),
-        (b"Bearer a", 1, b"access_token=x", "several_token_methods"),
-        (b"Bearer a b", 1, b"access_token=x", "authorization_syntax"),
-    ],
-)
-def test_credentials_that_cannot_be_used_are_refused_for_their_reason(
-    authorization: bytes | None, fields: int, query: bytes, reason: str
-) -> None:
-    with pytest.raises((InvalidRequest, MissingToken)) as caught:
-        parse_credentials(authorization, fields, query)
-    assert caught.value.reason == reason
-
-
 @pytest.mark.parametrize("query", [b"", b"a=1", b"xaccess_token=1", b"access_token"])
 def test_credentials_beside_another_query_are_used(query: bytes) -> None:
     assert parse_credentials(b"Bearer a", 1, query) == "a"
