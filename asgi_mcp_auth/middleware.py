@@ -25,7 +25,7 @@ from .errors import (
     MissingToken,
     RequestError,
 )
-from .headers import parse_credentials
+from .headers import MAX_BEARER_BYTES, parse_credentials
 from .refusals import CHALLENGER_KEY, Challenger, EventHook, challenger_of
 from .rules import Rule, Rules
 from .tokens import (
@@ -176,7 +176,8 @@ class MCPAuthMiddleware:
 
         # 4. The token: one that the provider has verified before, byte for byte, or one to verify now.
         access = None
-        if fields == 1 and authorization[:7] == b"Bearer " and not scope.get("query_string"):
+        usual = fields == 1 and authorization[:7] == b"Bearer " and len(authorization) <= MAX_BEARER_BYTES
+        if usual and not scope.get("query_string"):
             access = self.provider.remembered(authorization[7:])
         if access is None:
             access = await self._verify(authorization, fields, challenger, scope, receive, send)

@@ -122,6 +122,11 @@ class Challenger:
 
 
 def challenger_of(scope: Scope) -> Challenger:
+    """Return what answers refusals on this request's path.
+
+    Raises:
+        ConfigurationError: the request did not come through an ``MCPAuthMiddleware``.
+    """
     challenger = scope.get(CHALLENGER_KEY)
     if not isinstance(challenger, Challenger):
         raise ConfigurationError("no MCPAuthMiddleware in front: wrap the app, or add it to the middleware list")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from asgi_mcp_auth import AccessToken, AuthProvider, JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider
+from asgi_mcp_auth.headers import MAX_TOKEN_BYTES
 from asgi_mcp_auth.testing import FrozenClock, Issuer
 from tests.support.asgi import Spy, call
 
@@ -128,6 +129,23 @@ async def test_a_token_in_the_query_as_well_is_one_too_many_also_for_a_token_see
     assert await status(guarded, token) == 200
     assert await status(guarded, token, "/mcp?access_token=x") == 400
     assert await status(guarded, token, "/mcp?page=2") == 200
+
+
+async def test_a_token_longer_than_any_is_not_even_looked_up(issuer: Issuer) -> None:
+    """V79: no hash, and no copy, of megabytes that a stranger sends."""
+
+    class Watching(RemoteAuthProvider):
+        looked_up: ClassVar[list[int]] = []
+
+        def remembered(self, token: bytes) -> AccessToken | None:
+            self.looked_up.append(len(token))
+            return super().remembered(token)
+
+    verifier = JWTVerifier(public_key=issuer.public_jwk(), issuer=issuer.issuer)
+    guarded = protected(Watching(verifier, ["https://idp.example.com"], BASE_URL))
+    for length in (MAX_TOKEN_BYTES, MAX_TOKEN_BYTES + 1, 1 << 20):
+        assert await status(guarded, "a" * length) == 401
+    assert Watching.looked_up == [MAX_TOKEN_BYTES]
 
 
 async def test_a_refusal_leaves_no_reference_cycle_behind(issuer: Issuer) -> None:
