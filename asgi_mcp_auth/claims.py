@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from ._json import decode_base64url, is_array, parse_json_object
 from ._urls import check_url, resource_spellings
-from .errors import ConfigurationError, InvalidToken, InvalidTokenReason
+from .errors import ConfigurationError, InvalidToken
 from .headers import MAX_TOKEN_BYTES, is_scope_token
 from .tokens import Facts
-from .types import JSONObject
+from .types import InvalidTokenReason, JSONObject
 
 ANY_AUDIENCE: Final = "*any audience*"
 """Switches the audience check off. Any token of the issuer is then accepted, also those made for other services."""

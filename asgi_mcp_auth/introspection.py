@@ -16,10 +16,10 @@ from ._json import parse_json_object
 from ._urls import check_url
 from .auth import ReasoningVerifier
 from .claims import ClaimChecks, ClaimRules, check_issuers, check_kind, check_seconds
-from .errors import ConfigurationError, InvalidToken, InvalidTokenReason, ServerUnavailable
+from .errors import ConfigurationError, InvalidToken, ServerUnavailable
 from .headers import MAX_TOKEN_BYTES
 from .tokens import AccessToken, Facts, access_token
-from .types import Clock, JSONObject
+from .types import Clock, InvalidTokenReason, JSONObject
 
 if TYPE_CHECKING:
     import httpx

@@ -8,8 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from .errors import InvalidTokenReason
-from .types import Scope
+from .types import InvalidTokenReason, Scope
 
 SCOPE_KEY = "access_token"
 

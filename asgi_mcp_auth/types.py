@@ -1,9 +1,9 @@
-"""Names for the shapes that cross module borders: ASGI, JSON and the clock. No behaviour."""
+"""Names for the shapes that cross module borders: ASGI, JSON, the clock, and why something is refused. No behaviour."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 # Starlette's spelling of ASGI: asgiref's TypedDicts are refused where frameworks call us.
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -28,3 +28,90 @@ class Clock(Protocol):
     def monotonic(self) -> float:
         """Return seconds that never run backwards: what cache lifetimes are measured with."""
         ...
+
+
+InvalidTokenReason: TypeAlias = Literal[
+    "malformed",
+    "too_long",
+    "algorithm",
+    "header",
+    "critical_header",
+    "type",
+    "key_id",
+    "unknown_key",
+    "ambiguous_key",
+    "signature",
+    "payload",
+    "missing_exp",
+    "invalid_exp",
+    "expired",
+    "lifetime",
+    "invalid_nbf",
+    "not_yet_valid",
+    "invalid_iat",
+    "issued_in_future",
+    "missing_iss",
+    "issuer",
+    "missing_aud",
+    "audience",
+    "subject",
+    "client_id",
+    "jti",
+    "scope",
+    "bound",
+    "inactive",
+    "unknown_token",
+    "revoked",
+    "rejected",
+]
+InvalidRequestReason: TypeAlias = Literal["authorization_syntax", "several_authorizations", "several_token_methods"]
+Reason: TypeAlias = (
+    InvalidTokenReason | InvalidRequestReason | Literal["missing_token", "insufficient_scope", "origin", "unavailable"]
+)
+
+OAuthReason: TypeAlias = Literal[
+    "invalid_request",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "unsupported_response_type",
+    "invalid_scope",
+    "invalid_target",
+    "access_denied",
+    "login_required",
+    "consent_required",
+    "request_object",
+    "request_uri",
+    "unknown_client",
+    "redirect_uri",
+    "client_metadata",
+    "registration_token",
+    "cross_site",
+    "csrf",
+    "expired_form",
+    "other_browser",
+    "method",
+    "body_size",
+    "rate_limit",
+    "unavailable",
+    # of InvalidClient
+    "no_credentials",
+    "auth_method",
+    "secret",
+    "secret_expired",
+    "assertion",
+    "assertion_replayed",
+    "document",
+    # of InvalidGrant
+    "unknown_code",
+    "code_expired",
+    "code_used",
+    "code_replayed",
+    "code_client",
+    "code_redirect_uri",
+    "code_verifier",
+    "unknown_refresh_token",
+    "refresh_expired",
+    "refresh_replayed",
+    "refresh_client",
+    "grant_revoked",
+]

@@ -11,7 +11,7 @@ import pytest
 
 import asgi_mcp_auth
 from asgi_mcp_auth import RequestError
-from asgi_mcp_auth.errors import InvalidTokenReason, Reason
+from asgi_mcp_auth.types import InvalidTokenReason, Reason
 from tests.examples.pages import ROOT
 
 DOCUMENTED = (
