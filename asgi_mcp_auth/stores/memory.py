@@ -29,6 +29,9 @@ class MemoryStore:
         self._entries: dict[str, dict[str, _Entry]] = {}
         self._lock = threading.Lock()
 
+    def __repr__(self) -> str:
+        return "MemoryStore()"
+
     async def open(self) -> None:
         """Nothing to do."""
 
