@@ -1,0 +1,125 @@
+"""An SQLite file: made with its mode, refused when it is not ours, brought to the newest tables, checked for damage."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sqlite3
+import stat
+import time
+
+from ..errors import ConfigurationError
+from ._outage import TIMEOUT_SECONDS, describe
+
+logger = logging.getLogger(__name__)
+
+# What an SQLite of 2020 understands (3.34 comes with RHEL 9): no RETURNING, no STRICT.
+MIGRATIONS = (
+    """
+    CREATE TABLE records (
+        ns TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, etag INTEGER NOT NULL, exp REAL, grp BLOB,
+        PRIMARY KEY (ns, key)
+    ) WITHOUT ROWID;
+    CREATE INDEX records_exp ON records (exp) WHERE exp IS NOT NULL;
+    CREATE INDEX records_grp ON records (ns, grp) WHERE grp IS NOT NULL;
+    """,
+)
+APPLICATION_ID = 0x4D635361  # in the file's header: whose database it is
+_CHECK_SECONDS = 1.0
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Return a connection to the file, which is made first if there is none. Blocks, for a few seconds at most.
+
+    Raises:
+        ConfigurationError: no folder, no permission, a damaged file, one of another program or a newer version.
+        sqlite3.Error: it cannot be used now.
+        OSError: the same.
+    """
+    _create(path)
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while True:
+        db = sqlite3.connect(path, timeout=TIMEOUT_SECONDS, isolation_level=None)
+        try:
+            _prepare(db, path)
+        except sqlite3.Error as error:
+            db.close()
+            if error.sqlite_errorcode in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+                raise ConfigurationError(
+                    f"{path} is damaged or no database ({describe(error)}): bring back a backup, or move it away"
+                ) from None
+            # The change to WAL needs the file alone for a moment, and does not wait for others that want the same.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01 + secrets.randbelow(20) / 1000)
+        except ConfigurationError:
+            db.close()
+            raise
+        else:
+            return db
+
+
+def _create(path: str) -> None:
+    """Make the file with its mode from the start; -wal and -shm take theirs from it."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        mode = stat.S_IMODE(os.stat(path).st_mode)
+        if os.name == "posix" and mode & 0o077:
+            logger.warning("The database %s can be read by others (mode %o): chmod 600 %s", path, mode, path)
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        folder = os.path.dirname(os.path.abspath(path))
+        raise ConfigurationError(
+            f"{path} cannot be made ({error.strerror}): the folder {folder} has to exist, and this process has to be "
+            f"allowed to write there"
+        ) from None
+
+
+def _prepare(db: sqlite3.Connection, path: str) -> None:
+    """Set the connection up and bring the tables to the newest version; of several processes one does it."""
+    db.execute("PRAGMA synchronous = FULL")
+    if _version(db, path) == len(MIGRATIONS):
+        return
+    db.execute("PRAGMA journal_mode = WAL")  # stays in the file
+    db.execute("BEGIN IMMEDIATE")
+    for migration in MIGRATIONS[_version(db, path) :]:
+        for statement in filter(str.strip, migration.split(";")):
+            db.execute(statement)
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+    db.execute("COMMIT")
+
+
+def _version(db: sqlite3.Connection, path: str) -> int:
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION_ID and (tables or application or version):
+        raise ConfigurationError(f"{path} is the database of another program: give the store a file of its own")
+    if version > len(MIGRATIONS):
+        raise ConfigurationError(
+            f"{path} was written by a newer version of asgi-mcp-auth (tables {version}, known {len(MIGRATIONS)}): "
+            f"install that version, or bring back a backup from before"
+        )
+    return int(version)
+
+
+def check(db: sqlite3.Connection, path: str) -> None:
+    """Look for damage, for as long as it takes up to a second.
+
+    Raises:
+        ConfigurationError: there is some.
+    """
+    deadline = time.monotonic() + _CHECK_SECONDS
+    db.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
+    try:
+        found = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+            return
+        found = describe(error)
+    finally:
+        db.set_progress_handler(None, 0)
+    if found != "ok":
+        raise ConfigurationError(f"{path} is damaged ({found}): bring back a backup, or move it away")
