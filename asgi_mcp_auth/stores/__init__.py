@@ -6,8 +6,24 @@ every verb. No verb knows what a value means.
 
 from __future__ import annotations
 
+import importlib
+import logging
 import secrets
-from typing import NamedTuple, Protocol, runtime_checkable
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from urllib.parse import unquote
+
+from ..errors import ConfigurationError
+from ..types import Clock
+
+if TYPE_CHECKING:
+    from .encrypted import EncryptedStore
+
+logger = logging.getLogger(__name__)
+
+_REDIS = ("redis", "rediss", "unix")
+_POSTGRESQL = ("postgresql", "postgres")
 
 
 class Record(NamedTuple):
@@ -85,3 +101,79 @@ class Store(Protocol):
 def new_etag() -> int:
     """Return a tag for a new version. Random: a key that is removed and written again never has an old tag."""
     return secrets.randbits(62)
+
+
+def store_from_url(url: str, *, encryption_keys: Sequence[str] | None = None, clock: Clock = time) -> EncryptedStore:
+    """Return the store that a URL names, with every value encrypted. Nothing is connected to yet.
+
+    Args:
+        url: ``sqlite:///auth.db`` (relative) or ``sqlite:////var/lib/auth.db`` (absolute), ``redis://…``, ``rediss://…``,
+            ``unix://…`` (Redis on a socket), ``postgresql://…``, ``memory:``. Options of Redis and PostgreSQL stand
+            in the query; docs/stores.md lists them.
+        encryption_keys: what ``secrets.token_urlsafe(32)`` makes; the first encrypts, all of them decrypt. ``None``:
+            SQLite keeps a key file beside the database, memory gets a random key, the others refuse.
+        clock: decides what has expired where the engine has no clock of its own: SQLite and memory.
+
+    Raises:
+        ConfigurationError: the URL, a key or the key file is wrong, a driver is missing, or keys are and have to be
+            there. The message never repeats the URL's password.
+    """
+    from .encrypted import KEY_COMMAND, EncryptedStore
+
+    scheme, colon, _ = url.partition(":") if isinstance(url, str) else ("", "", "")
+    if not colon:
+        raise ConfigurationError(
+            "store must be a Store or a URL: sqlite:///auth.db, redis://…, postgresql://… or memory:"
+        )
+    if scheme == "memory":
+        if url not in ("memory:", "memory://"):
+            raise ConfigurationError("store: memory has no name and no options, write 'memory:'")
+        from .memory import MemoryStore
+
+        logger.warning(
+            "store='memory:' forgets everybody's grants when the process ends, and several workers do not share it"
+        )
+        keys = [secrets.token_urlsafe(32)] if encryption_keys is None else encryption_keys
+        return EncryptedStore(MemoryStore(clock=clock), keys)
+    if scheme == "sqlite":
+        path = _sqlite_path(url)
+        module = _engine("sqlite", "Python was built without it")
+        if encryption_keys is None:
+            from ._keyfile import keys_beside
+
+            encryption_keys = keys_beside(path)
+        return EncryptedStore(module.SQLiteStore(path, clock=clock), encryption_keys)
+    if scheme not in (*_REDIS, *_POSTGRESQL):
+        raise ConfigurationError(
+            f"store: {scheme}: is none of sqlite:///, redis://, rediss://, unix://, postgresql:// and memory:"
+        )
+    engine, module = (
+        ("Redis", _engine("redis", "pip install 'asgi-mcp-auth[redis]'"))
+        if scheme in _REDIS
+        else ("PostgreSQL", _engine("postgresql", "pip install 'asgi-mcp-auth[postgres]'"))
+    )
+    if encryption_keys is None:
+        raise ConfigurationError(
+            f"{engine} needs encryption_keys: write encryption_keys=[os.environ['AUTH_STORE_KEY']] with the same key "
+            f"for all workers. Make one: {KEY_COMMAND}"
+        )
+    store: Store = (module.RedisStore if scheme in _REDIS else module.PostgreSQLStore).from_url(url)
+    return EncryptedStore(store, encryption_keys)
+
+
+def _sqlite_path(url: str) -> str:
+    """Return the path in a ``sqlite:`` URL."""
+    path = url.removeprefix("sqlite:///")
+    if path == url or path in ("", "/") or path == ":memory:" or "?" in path or "#" in path:
+        raise ConfigurationError(
+            "store: write sqlite:///auth.db for a file in the working directory, sqlite:////var/lib/auth.db for an "
+            "absolute path, without ? and #; what need not outlive the process is memory:"
+        )
+    return unquote(path)
+
+
+def _engine(name: str, remedy: str) -> Any:
+    try:
+        return importlib.import_module(f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"store: the driver for {name} is not installed ({error.name}): {remedy}") from None
