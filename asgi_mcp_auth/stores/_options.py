@@ -1,0 +1,48 @@
+"""Options of ours in the query of an engine's URL; what remains is the driver's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from ..errors import ConfigurationError
+
+_HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(:\d{1,5})?")
+
+
+def split_options(url: str, patterns: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Return the URL without our options, and the options that are there.
+
+    Args:
+        url: with or without a query.
+        patterns: what the value of each option looks like.
+
+    Raises:
+        ConfigurationError: the URL or an option has another form. The message repeats neither URL nor password.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half an IPv6 address
+        parts = None
+    if parts is None or not all(map(_HOST.fullmatch, parts.netloc.rpartition("@")[2].split(","))):
+        raise ConfigurationError(
+            "store: the URL has a wrong host or port: write user:password@host:port, with : / ? # @ in a password "
+            "percent-encoded"
+        )
+    ours: dict[str, str] = {}
+    rest: list[tuple[str, str]] = []
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+        if name not in patterns:
+            rest.append((name, value))
+        elif re.fullmatch(patterns[name], value) and name not in ours:
+            ours[name] = value
+        else:
+            raise ConfigurationError(f"store: the option {name} of the URL must match {patterns[name]}, once")
+    return urlunsplit(parts._replace(query=urlencode(rest))), ours
+
+
+def place_of(url: str) -> str:
+    """Return host, port and path of a URL: what names an engine in messages, and no secret."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

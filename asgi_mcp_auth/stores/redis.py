@@ -1,0 +1,296 @@
+"""RedisStore: many hosts, fast. Redis itself removes what has expired.
+
+Every key begins with ``{prefix}``. The braces put all of one deployment into one hash slot, so each verb is one script
+that is atomic over the record and the indexes that ``scan`` reads, and legal in a cluster. Keys:
+
+- ``{prefix}:r:…`` a record: a hash of value ``v``, etag ``e``, group ``g`` (``:name``, or empty), with an expiry.
+- ``{prefix}:k:…`` and ``{prefix}:g:…`` the keys of one kind, and of one group in it, in order. They may name records
+  that are gone, never lack one that is there.
+- ``{prefix}:due`` what may leave those indexes, and when. ``sweep`` works it off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import redis.asyncio
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
+
+from ..errors import ConfigurationError
+from . import Record, new_etag
+from ._options import place_of, split_options
+from ._outage import TIMEOUT_SECONDS, Outage
+from ._redis_scripts import DUE, PRUNE, SWAP, TAKE, WRITE, Script
+
+logger = logging.getLogger(__name__)
+
+_redis: Any = redis.asyncio  # its annotations are incomplete, and others in each version
+
+_OPTIONS = {"prefix": r"[A-Za-z0-9._-]{1,64}", "wait_replicas": r"[1-9]", "max_connections": r"[1-9]\d{0,3}"}
+_WAIT_MILLISECONDS = 2000
+_MAX_TTL_MILLISECONDS = 10**15
+_SWEEP_AT_ONCE = 100  # keeps Redis busy for less than a millisecond
+
+
+class _Names(NamedTuple):
+    """What one record is called."""
+
+    record: bytes
+    kind: bytes
+    place: bytes
+
+
+class RedisStore:
+    """Keeps records in one Redis, or one shard of a cluster. As durable as that Redis is: see docs/stores.md.
+
+    Between ``open`` and ``aclose`` connections are pooled, on each event loop that called ``open``; anywhere else every
+    call has one of its own, because a pooled one dies with its loop.
+
+    Args:
+        url: as redis-py has it (``redis://``, ``rediss://``, ``unix://``), with the options ``prefix`` (what the keys
+            begin with; another one for each deployment), ``max_connections`` (32 for each event loop; who finds none
+            free waits) and ``wait_replicas`` (how many replicas have to have a write before it is acknowledged).
+
+    Raises:
+        ConfigurationError: another URL, or an option that neither redis-py nor we know.
+    """
+
+    def __init__(self, url: str) -> None:
+        target, options = split_options(url, _OPTIONS)
+        self._prefix = f"{{{options.get('prefix', 'asgi-mcp-auth')}}}:".encode()
+        self._wait_replicas = int(options.get("wait_replicas", 0))
+        self._place = place_of(target)
+        try:
+            self._settings: dict[str, Any] = {
+                "socket_timeout": TIMEOUT_SECONDS,
+                "socket_connect_timeout": TIMEOUT_SECONDS,
+                **parse_url(target),
+                "decode_responses": False,
+                "protocol": 2,
+                "retry": Retry(NoBackoff(), 0),
+                "max_connections": int(options.get("max_connections", 32)),
+                "timeout": TIMEOUT_SECONDS,
+            }
+            self._new_pool().make_connection()  # which knows its options, and connects to nothing
+        except (ValueError, TypeError, RedisError):
+            raise ConfigurationError(
+                f"store: {self._place} has a wrong form or an unknown option: write redis://:password@host:6379/0"
+            ) from None
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
+        self._outage = Outage(repr(self))
+
+    def __repr__(self) -> str:
+        return f"RedisStore({self._place!r})"
+
+    async def open(self) -> None:
+        """Pool connections on the running event loop, and warn of settings that lose records.
+
+        Raises:
+            ConfigurationError: the password is wrong.
+        """
+        loop = asyncio.get_running_loop()
+        if loop not in self._pools:
+            self._pools[loop] = _redis.Redis.from_pool(self._new_pool())
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                policy = await self._policy()
+        except AuthenticationError as error:
+            await self.aclose()
+            raise ConfigurationError(f"store: {self._place} refuses user or password: {error}") from None
+        except (RedisError, OSError) as error:
+            self._outage.failed(error)
+        else:
+            if policy.startswith("allkeys-"):
+                logger.warning(
+                    "%r may throw away any record when its memory is full (maxmemory-policy %s), which signs people "
+                    "out and lets used codes be used again: set maxmemory-policy to noeviction",
+                    self,
+                    policy,
+                )
+
+    async def aclose(self) -> None:
+        """Close the pool of the running event loop."""
+        pooled = self._pools.pop(asyncio.get_running_loop(), None)
+        if pooled is not None:
+            await pooled.aclose()
+
+    async def get(self, ns: str, key: str) -> Record | None:
+        """Return the record, ``None`` when there is none."""
+        async with self._connected() as client:
+            try:
+                value, etag = await client.hmget(self._names(ns, key).record, ["v", "e"])
+            except ResponseError as error:
+                if not str(error).startswith("WRONGTYPE"):
+                    raise
+                return None
+            return _record(value, etag)
+
+    async def put(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> None:
+        """Write the record, whether or not there was one."""
+        await self._write("put", ns, key, value, ttl, group)
+
+    async def add(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> bool:
+        """Write the record if there is none; return whether this call wrote it."""
+        return await self._write("add", ns, key, value, ttl, group)
+
+    async def swap(self, ns: str, key: str, etag: int, value: bytes, *, ttl: float | None = None) -> bool:
+        """Replace the version that ``etag`` names; return whether it was still that one. The group stays."""
+        names = self._names(ns, key)
+        arguments = [etag, new_etag(), value, _milliseconds(ttl), names.place]
+        return bool(await self._change(SWAP, [names.record, self._prefix + b"due"], arguments))
+
+    async def take(self, ns: str, key: str) -> bytes | None:
+        """Remove the record and return its value; of several callers one gets it."""
+        names = self._names(ns, key)
+        value: bytes | None = await self._change(TAKE, [names.record, self._prefix + b"due"], [names.place])
+        return value
+
+    async def delete(self, ns: str, key: str) -> bool:
+        """Remove the record; return whether there was one."""
+        return await self.take(ns, key) is not None
+
+    async def sweep(self, limit: int = 500) -> int:
+        """Drop records that are gone from the indexes, at most ``limit``, and return how many."""
+        due = self._prefix + b"due"
+        async with self._connected() as client:
+            places: list[bytes] = await _evaluate(client, DUE, [due], [limit])
+            for start in range(0, len(places), _SWEEP_AT_ONCE):
+                keys, arguments = [due], list[bytes]()
+                for place in places[start : start + _SWEEP_AT_ONCE]:
+                    ns, key, group = _parse_place(place)
+                    names = self._names(ns, key)
+                    keys += [names.record, names.kind, self._group_key(ns, group) if group else names.kind]
+                    arguments += [key, place, group]
+                await _evaluate(client, PRUNE, keys, arguments)
+        return len(places)
+
+    async def scan(
+        self, ns: str, *, group: str | None = None, after: str | None = None, limit: int = 100
+    ) -> list[tuple[str, Record]]:
+        """Return up to ``limit`` records in the order of their keys, those of one group or all."""
+        wanted = None if group is None else b":" + _bytes(group)
+        index = self._names(ns, "").kind if wanted is None else self._group_key(_bytes(ns), wanted)
+        begin = b"-" if after is None else b"(" + _bytes(after)
+        found: list[tuple[str, Record]] = []
+        async with self._connected() as client:
+            while len(found) < limit:
+                keys: list[bytes] = await client.zrangebylex(index, begin, b"+", start=0, num=limit - len(found))
+                if not keys:
+                    break
+                pipeline = client.pipeline(transaction=False)
+                for key in keys:
+                    pipeline.hmget(self._names(ns, key).record, ["v", "e", "g"])
+                for key, answer in zip(keys, await pipeline.execute(raise_on_error=False), strict=True):
+                    value, etag, name = (None, None, None) if isinstance(answer, RedisError) else answer
+                    record = _record(value, etag)
+                    if record is not None and wanted in (None, name):
+                        found.append((key.decode("utf-8", "surrogatepass"), record))
+                begin = b"(" + keys[-1]
+        return found
+
+    def _names(self, ns: str | bytes, key: str | bytes) -> _Names:
+        # Lengths, so that nothing in a kind or a key can be taken for a border.
+        kind, name = _bytes(ns), _bytes(key)
+        return _Names(
+            b"%sr:%d:%s:%s" % (self._prefix, len(kind), kind, name),
+            b"%sk:%s" % (self._prefix, kind),
+            b"%d:%d:%s%s" % (len(kind), len(name), kind, name),
+        )
+
+    def _group_key(self, ns: bytes, group: bytes) -> bytes:
+        return b"%sg:%d:%s%s" % (self._prefix, len(ns), ns, group)
+
+    async def _write(self, verb: str, ns: str, key: str, value: bytes, ttl: float | None, group: str | None) -> bool:
+        names = self._names(ns, key)
+        keys, name = [names.record, names.kind, self._prefix + b"due"], b""
+        if group is not None:
+            name = b":" + _bytes(group)
+            keys.append(self._group_key(_bytes(ns), name))
+        arguments = [verb, value, new_etag(), _milliseconds(ttl), _bytes(key), names.place, name]
+        return bool(await self._change(WRITE, keys, arguments))
+
+    async def _change(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Any]) -> Any:
+        async with self._connected() as client:
+            return await _evaluate(client, script, keys, arguments, self._wait_replicas)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncGenerator[Any]:
+        """Yield a client for one verb, and turn its failures into ``ServerUnavailable``."""
+        try:
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                pooled = self._pools.get(asyncio.get_running_loop())
+                if pooled is not None:
+                    yield pooled
+                else:
+                    async with _redis.Redis.from_pool(self._new_pool()) as client:
+                        yield client
+        except (RedisError, OSError) as error:
+            raise self._outage.failed(error) from None
+        self._outage.succeeded()
+
+    async def _policy(self) -> str:
+        client = self._pools[asyncio.get_running_loop()]
+        await client.ping()
+        try:
+            found = await client.config_get("maxmemory-policy")
+        except ResponseError:  # a provider of Redis as a service does not tell
+            return ""
+        return str(found.get("maxmemory-policy", ""))
+
+    def _new_pool(self) -> Any:
+        return _redis.BlockingConnectionPool(**self._settings)
+
+
+class _NotReplicated(RedisError):
+    pass
+
+
+async def _evaluate(
+    client: Any, script: Script, keys: Sequence[bytes], arguments: Sequence[Any], replicas: int = 0
+) -> Any:
+    try:
+        return await _send(client, ["EVALSHA", script.sha, len(keys), *keys, *arguments], replicas)
+    except NoScriptError:  # a new Redis, or one that was restarted; EVAL makes it remember
+        return await _send(client, ["EVAL", script.text, len(keys), *keys, *arguments], replicas)
+
+
+async def _send(client: Any, command: Sequence[Any], replicas: int) -> Any:
+    if not replicas:
+        return await client.execute_command(*command)
+    pipeline = client.pipeline(transaction=False)  # WAIT counts what was written on its own connection
+    pipeline.execute_command(*command)
+    pipeline.execute_command("WAIT", replicas, _WAIT_MILLISECONDS)
+    answer, reached = await pipeline.execute()
+    if reached < replicas:
+        raise _NotReplicated(f"only {reached} of {replicas} replicas have the write")
+    return answer
+
+
+def _record(value: bytes | None, etag: bytes | None) -> Record | None:
+    if value is None or etag is None or not etag.isdigit() or len(etag) > 19:
+        return None
+    return Record(value, int(etag))
+
+
+def _milliseconds(ttl: float | None) -> str | int:
+    return "" if ttl is None else int(min(ttl * 1000, _MAX_TTL_MILLISECONDS))
+
+
+def _bytes(text: str | bytes) -> bytes:
+    return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+
+
+def _parse_place(place: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return kind, key and group of what ``_Names.place`` and a group name make."""
+    kind_length, key_length, rest = place.split(b":", 2)
+    border = int(kind_length)
+    end = border + int(key_length)
+    return rest[:border], rest[border:end], rest[end:]
