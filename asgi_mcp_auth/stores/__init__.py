@@ -157,7 +157,7 @@ def store_from_url(url: str, *, encryption_keys: Sequence[str] | None = None, cl
             f"{engine} needs encryption_keys: write encryption_keys=[os.environ['AUTH_STORE_KEY']] with the same key "
             f"for all workers. Make one: {KEY_COMMAND}"
         )
-    store: Store = (module.RedisStore if scheme in _REDIS else module.PostgreSQLStore).from_url(url)
+    store: Store = (module.RedisStore if scheme in _REDIS else module.PostgreSQLStore)(url)
     return EncryptedStore(store, encryption_keys)
 
 
