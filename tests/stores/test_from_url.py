@@ -165,6 +165,84 @@ def test_sqlite_an_odd_url_is_told_the_right_form(url: str) -> None:
     assert os.listdir() == []
 
 
+# ---------------------------------------------------------------------------------------------------- Redis, PostgreSQL
+
+
+@pytest.mark.parametrize("url", ["redis://:hunter2@host/0", "rediss://host", "postgresql://u:hunter2@host/db"])
+def test_a_shared_engine_without_keys_is_told_how_to_make_one(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"encryption_keys=\[.*python -c .*token_urlsafe\(32\)") as refused:
+        store_from_url(url)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "driver", "extra"),
+    [("redis://host", "redis", "[redis]"), ("postgres://host/db", "asyncpg", "[postgres]")],
+)
+def test_a_missing_driver_is_named_with_its_extra(url: str, driver: str, extra: str) -> None:
+    code = f"""
+import sys
+sys.modules[{driver!r}] = None
+from asgi_mcp_auth.stores import store_from_url
+try:
+    store_from_url({url!r}, encryption_keys=[{KEY!r}])
+except ValueError as error:
+    print(error)
+"""
+    root = str(Path(__file__).parents[2])
+    told = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, check=True
+    ).stdout
+    assert f"pip install 'asgi-mcp-auth{extra}'" in told
+    assert driver in told
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hunter2@host:port/0",
+        "redis://:hunter2@host:99999/0",
+        "redis://:hunter2@host/0?socket_timeot=3",
+        "redis://:hunter2@host/0?socket_timeout=soon",
+        "redis://:hunter2@host/0?prefix=",
+        "redis://:hunter2@host/0?prefix=a:b",
+        "redis://:hunter2@host/0?prefix={a}",
+        "redis://:hunter2@host/0?prefix=a&prefix=b",
+        "redis://:hunter2@host/0?wait_replicas=0",
+        "redis://:hunter2@[host/0",
+        "postgresql://u:hunter2@host:port/db",
+        "postgresql://u:hunter2@host/db?schema=Robert'); DROP TABLE students;--",
+        "postgresql://u:hunter2@host/db?schema=" + "s" * 64,
+        "postgresql://u:hunter2@host/db?pool_size=0",
+        "postgresql://u:hunter2@host/db?statement_cache_size=-1",
+    ],
+)
+def test_a_wrong_option_is_refused_and_no_password_repeated(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="store: ") as refused:
+        store_from_url(url, encryption_keys=[KEY])
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://:hunter2@host:6379/0?prefix=app", "EncryptedStore(RedisStore('redis://host:6379/0'))"),
+        ("rediss://u:hunter2@host?wait_replicas=1", "EncryptedStore(RedisStore('rediss://host'))"),
+        ("unix://u:hunter2@/run/redis.sock?db=1", "EncryptedStore(RedisStore('unix:///run/redis.sock'))"),
+        (
+            "postgresql://u:hunter2@host/db?schema=app&pool_size=5&statement_cache_size=0&sslmode=require",
+            "EncryptedStore(PostgreSQLStore('postgresql://host/db'))",
+        ),
+        (
+            "postgres://u:hunter2@one:5432,[::1]:5433,two/db?target_session_attrs=primary",
+            "EncryptedStore(PostgreSQLStore('postgres://one:5432,[::1]:5433,two/db'))",
+        ),
+    ],
+)
+def test_a_store_shows_its_place_and_no_password(url: str, shown: str) -> None:
+    assert repr(store_from_url(url, encryption_keys=[KEY])) == shown
+
+
 # --------------------------------------------------------------------------------------------------------------- others
 
 
