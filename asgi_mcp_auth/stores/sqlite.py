@@ -264,6 +264,7 @@ class _Worker:
                 if db is not None:  # a connection that is opened anew knows nothing of what happened to this one
                     db.close()
                     db = None
+            jobs.clear()  # they know their store, which may be forgotten while the thread waits
         if db is not None:
             db.close()
 

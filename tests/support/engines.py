@@ -47,13 +47,15 @@ class Place:
     """A place for one test's records: a database file, a key prefix, a schema.
 
     Attributes:
-        engine: its name.
+        engine: one of ``ENGINES``.
+        name: its key prefix or schema.
         url: what ``store_from_url`` and ``OAuthProvider(store=…)`` take; in another process too, memory aside.
         keys: the ``encryption_keys`` that belong to it.
     """
 
-    def __init__(self, engine: str, url: str, *, folder: Path | None = None) -> None:
+    def __init__(self, engine: str, url: str, *, name: str = "", folder: Path | None = None) -> None:
         self.engine = engine
+        self.name = name
         self.url = url
         self.keys = [secrets.token_urlsafe(32)]
         self._folder = folder
@@ -75,8 +77,8 @@ class Place:
             assert self._folder is not None
             return _dump_sqlite(self._folder)
         if self.engine == "redis":
-            return _dump_redis(self.url)
-        return shared_postgresql().dump(self.url.partition("schema=")[2])
+            return _dump_redis(self.name)
+        return shared_postgresql().dump(self.name)
 
 
 @contextmanager
@@ -89,9 +91,9 @@ def fresh(engine: str) -> Iterator[Place]:
         with tempfile.TemporaryDirectory(prefix="asgi-mcp-auth-") as folder:
             yield Place(engine, f"sqlite:///{folder}/auth.db", folder=Path(folder))
     elif engine == "redis":
-        yield Place(engine, f"{shared_redis().url}?prefix={name}")
+        yield Place(engine, f"{shared_redis().url}?prefix={name}", name=name)
     else:
-        yield Place(engine, f"{shared_postgresql().url}?schema={name}")
+        yield Place(engine, f"{shared_postgresql().url}?schema={name}", name=name)
 
 
 @functools.cache
@@ -333,10 +335,10 @@ def _dump_sqlite(folder: Path) -> bytes:
     return b"\n".join([*rows, *(path.read_bytes() for path in folder.glob("auth.db*") if path.suffix != ".key")])
 
 
-def _dump_redis(url: str) -> bytes:
+def _dump_redis(prefix: str) -> bytes:
     found: list[bytes] = []
     with shared_redis().client() as client:
-        for key in client.scan_iter(f"{{{url.partition('prefix=')[2]}}}:*", count=1000):
+        for key in client.scan_iter(f"{{{prefix}}}:*", count=1000):
             kind = client.type(key)
             found.append(key)
             if kind == b"hash":
