@@ -1,11 +1,13 @@
-"""ASGI plumbing: routes, small responses, the lifespan wrapper, the refusal of a WebSocket."""
+"""ASGI plumbing: routes, bounded bodies, small responses, the lifespan wrapper, the refusal of a WebSocket."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
 
+from .errors import BodyTooLarge, MalformedRequest
 from .types import ASGIApp, Message, Receive, Scope, Send
 
 HeaderList = Sequence[tuple[bytes, bytes]]
@@ -25,6 +27,29 @@ def route_path(scope: Scope) -> str:
     if root_path and (path == root_path or path.startswith(root_path + "/")):
         return path[len(root_path) :] or "/"
     return path
+
+
+async def read_body(receive: Receive, *, max_bytes: int, timeout_seconds: float) -> bytes:
+    """Return the whole body of a request.
+
+    Raises:
+        BodyTooLarge: it is longer than ``max_bytes``; the rest is not read.
+        MalformedRequest: it did not arrive in time, or the client left.
+    """
+    body = bytearray()
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise MalformedRequest("The client left before its request was complete")
+                body += message.get("body", b"")
+                if len(body) > max_bytes:
+                    raise BodyTooLarge
+                if not message.get("more_body", False):
+                    return bytes(body)
+    except TimeoutError:
+        raise MalformedRequest("The request body did not arrive in time") from None
 
 
 async def send_response(

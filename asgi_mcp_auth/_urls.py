@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import SplitResult, urlsplit
+from collections.abc import Collection, Mapping
+from typing import TypeGuard
+from urllib.parse import SplitResult, quote, unquote_plus, urlsplit
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, InvalidRedirectURI
 
 WELL_KNOWN_RESOURCE = "/.well-known/oauth-protected-resource"
 WELL_KNOWN_SERVER = "/.well-known/oauth-authorization-server"
@@ -16,6 +18,14 @@ WELL_KNOWN_OPENID = "/.well-known/openid-configuration"
 _URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&()*+,;=%']+")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[^/?#@\s:*\[\]]+)(:\d+)?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+MAX_REDIRECT_URI_CHARS = 2048
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{1,31}")
+_LOOPBACK_REDIRECT = re.compile(r"http://(127\.0\.0\.1|\[::1\]|localhost)(?::[0-9]{1,5})?((?:[/?].*)?)")
+# Schemes that run or show something in the browser itself, or that belong to the web.
+_NEVER_PRIVATE = frozenset(
+    ("http", "https", "javascript", "data", "vbscript", "file", "filesystem", "blob", "about", "view-source")
+) | frozenset(("ws", "wss", "ftp", "mailto", "tel", "sms", "intent"))
 
 
 def is_loopback_host(host: str | None) -> bool:
@@ -28,6 +38,45 @@ def is_loopback_host(host: str | None) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+_NOT_PUBLIC = tuple(
+    map(
+        ipaddress.ip_network,
+        ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/23", "192.88.99.0/24", "fec0::/10"),
+    )
+)
+
+
+def is_public_address(address: str) -> bool:
+    """Return whether an IP address is one of the public internet, and none that leads to another one in disguise.
+
+    Translated and tunnelled addresses (IPv4-mapped, NAT64, 6to4, Teredo) are not: they can stand for a private one.
+    """
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if not parsed.is_global or parsed.is_multicast or getattr(parsed, "ipv4_mapped", None) is not None:
+        return False
+    return not any(parsed.version == network.version and parsed in network for network in _NOT_PUBLIC)
+
+
+def is_public_web_url(value: object) -> TypeGuard[str]:
+    """Return whether ``value`` is an http(s) URL whose host is a name that may be public, or a public address."""
+    if type(value) is not str or not _URL_CHARACTERS.fullmatch(value):
+        return False
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        return False
+    if parts.scheme not in _DEFAULT_PORTS or not host or "@" in parts.netloc or is_loopback_host(host.rstrip(".")):
+        return False
+    # What ends in a number is an address, however it is written: 127.1, 0x7f000001, 2130706433 (WHATWG URL §3.5).
+    last = host.rstrip(".").rpartition(".")[2]
+    is_number = last.isdigit() or re.fullmatch(r"0x[0-9a-f]*", last) is not None
+    return is_public_address(host) if ":" in host or is_number else True
 
 
 def check_url(setting: str, value: object, *, query: bool = False) -> str:
@@ -192,3 +241,90 @@ def well_known_url(name: str, url: str) -> str:
     """Return the absolute form of ``well_known_path``."""
     query = urlsplit(url).query
     return host_root(url) + well_known_path(name, url) + (f"?{query}" if query else "")
+
+
+def check_redirect_schemes(setting: str, value: Collection[str]) -> frozenset[str]:
+    """Return the private-use schemes that redirect URIs may have.
+
+    Raises:
+        ConfigurationError: not a list of scheme names, or one that a browser handles itself.
+    """
+    if isinstance(value, str) or not all(isinstance(each, str) and _SCHEME.fullmatch(each) for each in value):
+        raise ConfigurationError(
+            f"{setting}={value!r} must be a list of lower-case schemes without ://, like ['cursor']"
+        )
+    if not _NEVER_PRIVATE.isdisjoint(value):
+        raise ConfigurationError(f"{setting}={value!r} has a scheme that is no application's own: remove it")
+    return frozenset(value)
+
+
+def check_redirect_uri(uri: object, private_schemes: Collection[str] = ()) -> str:
+    """Return ``uri`` unchanged when a client may register it: https, http on loopback, or an allowed private scheme.
+
+    Raises:
+        InvalidRedirectURI: it is anything else; the message says what.
+
+    RFC 8252 §7; RFC 9700 §2.1; MCP 2026-07-28, Authorization.
+    """
+    if type(uri) is not str or not 0 < len(uri) <= MAX_REDIRECT_URI_CHARS:
+        raise InvalidRedirectURI("A redirect URI must be a string of 1 to 2048 characters")
+    if not _URL_CHARACTERS.fullmatch(uri):
+        raise InvalidRedirectURI("A redirect URI has characters that a URI cannot have")
+    if "#" in uri:
+        raise InvalidRedirectURI("A redirect URI has a fragment")
+    scheme, colon, rest = uri.partition(":")
+    if not colon or not _SCHEME.fullmatch(scheme):
+        raise InvalidRedirectURI("A redirect URI must be absolute, with its scheme in lower case")
+    if scheme in private_schemes:
+        if not rest.strip("/"):
+            raise InvalidRedirectURI("A redirect URI has nothing after its scheme")
+        return uri
+    if scheme not in _DEFAULT_PORTS:
+        if scheme in _NEVER_PRIVATE:
+            raise InvalidRedirectURI("A redirect URI has a scheme that is never allowed")
+        raise InvalidRedirectURI(
+            f"The redirect URI scheme {scheme} is not allowed here; the operator can add it to allowed_redirect_schemes"
+        )
+    try:
+        parts = urlsplit(uri)
+        fine = bool(parts.hostname) and "*" not in parts.netloc and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine or not rest.startswith("//"):
+        raise InvalidRedirectURI("A redirect URI needs a plain host: no user name, no wildcard, a valid port")
+    if scheme == "http" and not is_loopback_redirect(uri):
+        raise InvalidRedirectURI("A redirect URI must be https; http is for 127.0.0.1, [::1] and localhost only")
+    return uri
+
+
+def is_loopback_redirect(uri: str) -> bool:
+    """Return whether ``uri`` leads to a program on the user's own machine, listening on some port."""
+    return _LOOPBACK_REDIRECT.fullmatch(uri) is not None
+
+
+def redirect_uri_matches(uri: str, registered: Collection[str]) -> bool:
+    """Return whether ``uri`` is one of the registered ones, to the last character; on loopback any port will do.
+
+    RFC 9700 §4.1.3; RFC 8252 §7.3. Departs from RFC 8252 §8.3 because clients register ``localhost`` without a port.
+    """
+    if uri in registered:
+        return True
+    asked = _LOOPBACK_REDIRECT.fullmatch(uri)
+    if asked is None:
+        return False
+    matches = (_LOOPBACK_REDIRECT.fullmatch(each) for each in registered)
+    return any(match is not None and match.groups() == asked.groups() for match in matches)
+
+
+def redirect_host(uri: str) -> str:
+    """Return what a person has to know of a redirect URI: its host, or its scheme where there is none."""
+    parts = urlsplit(uri)
+    return parts.netloc if parts.scheme in _DEFAULT_PORTS else f"{parts.scheme}:"
+
+
+def with_parameters(uri: str, parameters: Mapping[str, str]) -> str:
+    """Return ``uri`` with the parameters in its query, in place of those of the same names; the rest stays as it is."""
+    base, _, query = uri.partition("?")
+    kept = [pair for pair in query.split("&") if pair and unquote_plus(pair.partition("=")[0]) not in parameters]
+    added = [f"{name}={quote(value, safe='')}" for name, value in parameters.items()]
+    return f"{base}?{'&'.join((*kept, *added))}"
