@@ -1,16 +1,23 @@
-"""The only door to httpx: one bounded fetch. No redirects, no decompression, one deadline for everything."""
+"""The only door to httpx: one bounded fetch. No redirects, no decompression, one deadline for everything.
+
+Two kinds: from URLs that the operator configured, and from URLs that a stranger named.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import re
+import socket
 import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 
+from ._urls import is_loopback_host, is_public_address
 from .errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -27,6 +34,15 @@ class Response(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+def cache_seconds(headers: Mapping[str, str], *, usual: float, minimum: float, maximum: float) -> float:
+    """Return how long an answer may be kept: its max-age within bounds, ``usual`` where it says nothing (RFC 9111)."""
+    cache_control = headers.get("cache-control", "")
+    max_age = re.search(r"(?:^|[\s,])max-age\s*=\s*\"?(\d{1,10})\b", cache_control, re.IGNORECASE)
+    if max_age is None and not re.search(r"\bno-(?:store|cache)\b", cache_control, re.IGNORECASE):
+        return usual
+    return min(max(int(max_age[1]) if max_age else 0, minimum), maximum)
 
 
 class HTTPFetcher:
@@ -96,12 +112,80 @@ class HTTPFetcher:
             raise FetchFailed(f"{type(error).__name__}: {error}") from error
 
 
+class PublicFetcher:
+    """Fetches small documents from https URLs that a stranger named, and from the public internet only.
+
+    Against server-side request forgery: the host is resolved once, every address must be public, and the connection
+    goes to the address that was checked. Proxy settings and certificate files of the environment do not count.
+
+    Args:
+        timeout_seconds: for one whole fetch, name resolution included.
+        allow_loopback: whether this machine may be asked as well; for development.
+        ca_file: certificate authorities to trust instead of the public ones, a PEM file.
+
+    Raises:
+        ConfigurationError: ``ca_file`` cannot be read.
+    """
+
+    def __init__(self, *, timeout_seconds: float, allow_loopback: bool = False, ca_file: str | None = None) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._allow_loopback = allow_loopback
+        self._ca_file = ca_file
+        if ca_file is not None:
+            try:
+                ssl.create_default_context(cafile=ca_file)
+            except OSError as error:  # SSLError is one
+                raise ConfigurationError(f"the CA file {ca_file!r} cannot be read: {error}") from None
+
+    async def open(self) -> None:
+        """Nothing to pool: each fetch goes to an address that was just checked."""
+
+    async def aclose(self) -> None:
+        """Nothing to close."""
+
+    async def fetch(self, url: str, *, max_bytes: int, headers: Mapping[str, str] | None = None) -> Response:
+        """GET ``url``.
+
+        Raises:
+            FetchFailed: as for ``HTTPFetcher``, or the URL is not https, or an address of its host is not public.
+        """
+        context = await sync_to_async(_ssl_context, thread_sensitive=False)(self._ca_file, trust_env=False)
+        import httpx
+
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                parts = urlsplit(url)
+                address = await self._address_of(parts.hostname or "", parts.port or 443)
+                host = f"[{address}]" if ":" in address else address
+                target = parts._replace(netloc=f"{host}:{parts.port or 443}").geturl()
+                if parts.scheme != "https":
+                    raise FetchFailed("it is not an https URL")
+                async with httpx.AsyncClient(verify=context, timeout=None, trust_env=False) as client:  # noqa: S113  # bounded above
+                    sent = {**(headers or {}), "host": parts.netloc}
+                    return await _fetch(client, target, max_bytes, sent, None, sni_hostname=parts.hostname)
+        except TimeoutError:
+            raise FetchFailed(f"no complete answer within {self._timeout_seconds:g} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            # ValueError: a port out of range, a host name that IDNA refuses.
+            raise FetchFailed(f"{type(error).__name__}: {error}") from error
+
+    async def _address_of(self, host: str, port: int) -> str:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = [str(entry[4][0]) for entry in found]
+        for address in addresses:
+            if not is_public_address(address) and not (self._allow_loopback and is_loopback_host(address)):
+                raise FetchFailed("its host has an address that is not public")
+        return addresses[0]
+
+
 async def _fetch(
     client: httpx.AsyncClient,
     url: str,
     max_bytes: int,
     headers: Mapping[str, str] | None,
     form: Mapping[str, str] | None,
+    *,
+    sni_hostname: str | None = None,
 ) -> Response:
     sent = {"accept": "application/json", "accept-encoding": "identity", **(headers or {})}
     handshakes: list[Any] = []
@@ -113,7 +197,10 @@ async def _fetch(
             handshakes.clear()
 
     method = "GET" if form is None else "POST"
-    request = client.build_request(method, url, headers=sent, data=form, extensions={"trace": trace})
+    extensions: dict[str, Any] = {"trace": trace}
+    if sni_hostname is not None:
+        extensions["sni_hostname"] = sni_hostname  # what the certificate has to name, when the URL has an address
+    request = client.build_request(method, url, headers=sent, data=form, extensions=extensions)
     try:
         response = await client.send(request, stream=True, follow_redirects=False)
     except asyncio.CancelledError:
@@ -150,9 +237,11 @@ async def _load() -> ssl.SSLContext:
 
 
 @functools.cache
-def _ssl_context() -> ssl.SSLContext:
+def _ssl_context(ca_file: str | None = None, *, trust_env: bool = True) -> ssl.SSLContext:
     import anyio
     import httpx
 
     anyio.run(anyio.sleep, 0)  # loads its asyncio half, which httpx would do in the middle of the first request
-    return httpx.create_ssl_context()
+    if ca_file is not None:
+        return ssl.create_default_context(cafile=ca_file)
+    return httpx.create_ssl_context(trust_env=trust_env)

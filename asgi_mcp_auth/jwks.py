@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ._cache import SingleFlight
-from ._http import FetchFailed, HTTPFetcher
+from ._http import FetchFailed, HTTPFetcher, PublicFetcher, cache_seconds
 from ._jose import UnusableKey, VerifyingKey, keys_from_jwk
 from ._json import is_array, parse_json_object
 from .claims import check_seconds
@@ -110,6 +109,7 @@ class KeySet:
         return sum(map(len, self._by_algorithm.values()))
 
 
+@runtime_checkable
 class KeySource(Protocol):
     """What a verifier needs to know of its keys."""
 
@@ -191,7 +191,7 @@ class RemoteJWKS:
         algorithms: Iterable[str],
         options: JWKSOptions | None = None,
         clock: Clock = time,
-        fetcher: HTTPFetcher | None = None,
+        fetcher: HTTPFetcher | PublicFetcher | None = None,
     ) -> None:
         self.serial = 0
         self.settled_until = -math.inf
@@ -321,21 +321,16 @@ class RemoteJWKS:
         return keys
 
     def _succeeded(self, headers: Mapping[str, str]) -> None:
-        lifetime = self._lifetime(headers.get("cache-control", ""))
+        options = self._options
+        lifetime = cache_seconds(
+            headers, usual=options.ttl_seconds, minimum=options.min_ttl_seconds, maximum=options.max_ttl_seconds
+        )
         self._fetched_at = self._clock.monotonic()
         self._expires_at = self._fetched_at + lifetime
         self.settled_until = self._fetched_at + lifetime * REFRESH_AHEAD
         if self._error is not None:
             logger.info("Key set %s is back", self._uri)
         self._error = None
-
-    def _lifetime(self, cache_control: str) -> float:
-        options = self._options
-        max_age = re.search(r"(?:^|[\s,])max-age\s*=\s*\"?(\d{1,10})\b", cache_control, re.IGNORECASE)
-        if max_age is None and not re.search(r"\bno-(?:store|cache)\b", cache_control, re.IGNORECASE):
-            return options.ttl_seconds
-        asked = int(max_age[1]) if max_age else 0
-        return min(max(asked, options.min_ttl_seconds), options.max_ttl_seconds)
 
     def _failed(self, why: str) -> None:
         if self._error is None:  # one line for each change of state, not for each attempt
