@@ -5,16 +5,25 @@ Keys and signatures only. Every claim, header and policy check is ours (docs/adr
 
 from __future__ import annotations
 
+import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 from cryptography.x509 import load_pem_x509_certificate
 from jose.backends import ECKey, HMACKey, RSAKey
 from jose.backends.base import Key
@@ -300,9 +309,39 @@ class SigningKey:
         self._private = _generate(_ALGORITHMS[algorithm]) if key is None else key
         self._key = _ALGORITHMS[algorithm].key_class(self._private, algorithm)
 
+    @classmethod
+    def from_pem(cls, pem: str, key_id: str | None = None) -> SigningKey:
+        """Return the key in an unencrypted PEM, bound to RS256, ES256 or EdDSA; its id is a hash of its public half.
+
+        Raises:
+            UnusableKey: it is not such a PEM, or the key is too weak or of another kind.
+        """
+        try:
+            private: Any = load_pem_private_key(pem.encode(), None)
+        except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it is encrypted
+            raise UnusableKey("it is not an unencrypted PEM private key") from None
+        public = private.public_key()
+        if isinstance(public, rsa.RSAPublicKey):
+            _check_rsa(public.public_numbers())
+            algorithm: str | None = "RS256"
+        else:
+            algorithm = {"P-256": "ES256", "Ed25519": "EdDSA"}.get(_curve_name(public) or "")
+        if algorithm is None:
+            raise UnusableKey("it is neither RSA nor EC on P-256 nor Ed25519")
+        der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return cls(algorithm, key_id or sha256(der).hexdigest()[:16], private)
+
+    def pem(self) -> str:
+        """Return the private key as an unencrypted PEM."""
+        return str(self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), "ascii")
+
     def sign(self, signing_input: bytes) -> bytes:
         """Return the JWS signature of ``signing_input``."""
         return bytes(self._key.sign(signing_input))
+
+    def verifying_key(self) -> VerifyingKey:
+        """Return the public half, to verify with."""
+        return _bind(self._private.public_key(), self.key_id, (self.algorithm,))[0]
 
     def public_jwk(self) -> dict[str, str]:
         """Return the public half as a JWK with kid, alg and use (RFC 7517 §4)."""
@@ -317,6 +356,14 @@ class SigningKey:
             x, y = _encode_integer(numbers.x, size), _encode_integer(numbers.y, size)
             return members | {"kty": "EC", "crv": curve, "x": x, "y": y}
         return members | {"kty": "OKP", "crv": curve, "x": encode_base64url(public.public_bytes_raw())}
+
+
+def sign_jwt(key: SigningKey, header: Mapping[str, Any], claims: Mapping[str, Any] | bytes) -> str:
+    """Return a JWS of any header and any payload, also of impossible ones (RFC 7515 §7.1)."""
+    payload = claims if isinstance(claims, bytes) else json.dumps(claims, separators=(",", ":")).encode()
+    encoded_header = encode_base64url(json.dumps(header, separators=(",", ":")).encode())
+    signing_input = f"{encoded_header}.{encode_base64url(payload)}"
+    return f"{signing_input}.{encode_base64url(key.sign(signing_input.encode()))}"
 
 
 def _generate(algorithm: _Algorithm) -> Any:

@@ -34,7 +34,6 @@ from .types import Clock
 MAX_KEY_ID_BYTES = 256
 HEADER_CACHE_SIZE = 256  # an issuer's tokens share a handful of headers
 
-_TYPES = frozenset(("jwt", "at+jwt", "application/at+jwt"))
 _AT_JWT_TYPES = frozenset(("at+jwt", "application/at+jwt"))
 # Members that bring keys along, change what is signed, or say that this is not a plain JWS (RFC 8725 §3.10, RFC 7797).
 _REFUSED_MEMBERS = frozenset(("jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"))
@@ -54,7 +53,8 @@ class JWTVerifier(ReasoningVerifier):
     """Verifies signed JWT access tokens, with keys from the configuration or from the issuer.
 
     Args:
-        public_key: a PEM, a JWK, a JWK set, or a list of PEMs and JWKs; with an HS algorithm the shared secret.
+        public_key: a PEM, a JWK, a JWK set, or a list of PEMs and JWKs; with an HS algorithm the shared secret; or a
+            ``KeySource``.
         jwks_uri: URL of the issuer's key set. With neither of the two, it is discovered from ``issuer`` (RFC 8414,
             then OpenID).
         issuer: accepted ``iss``, compared byte for byte; several share ``public_key`` or ``jwks_uri``, or are
@@ -77,6 +77,8 @@ class JWTVerifier(ReasoningVerifier):
     """
 
     accepts_opaque = False
+    #: What ``typ`` may say, in lower case, if it says anything (RFC 8725 §3.11).
+    accepted_types: frozenset[str] = frozenset(("jwt", "at+jwt", "application/at+jwt"))
 
     def __init__(
         self,
@@ -210,7 +212,7 @@ class JWTVerifier(ReasoningVerifier):
         if not _REFUSED_MEMBERS.isdisjoint(members):
             raise InvalidToken("header")
         if "typ" in members or self._checks.rules.require_at_jwt:
-            accepted = _AT_JWT_TYPES if self._checks.rules.require_at_jwt else _TYPES
+            accepted = _AT_JWT_TYPES if self._checks.rules.require_at_jwt else self.accepted_types
             if type(typ) is not str or typ.lower() not in accepted:
                 raise InvalidToken("type")
         if "kid" in members and (type(key_id) is not str or not 0 < len(key_id.encode()) <= MAX_KEY_ID_BYTES):
@@ -234,6 +236,8 @@ class JWTVerifier(ReasoningVerifier):
             raise ConfigurationError("public_key and jwks_uri are both given: keep one of the two")
         if symmetric and public_key is None:
             raise ConfigurationError("algorithm names HS*, which needs the shared secret: write public_key='…'")
+        if isinstance(public_key, KeySource):
+            return dict.fromkeys(names, public_key)
         if public_key is not None:
             return dict.fromkeys(names, StaticKeys(_static_keys(public_key, sorted(self._algorithms))))
         build = functools.partial(RemoteJWKS, algorithms=sorted(self._algorithms), options=options, clock=self._clock)

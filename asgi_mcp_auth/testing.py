@@ -16,10 +16,12 @@ from types import TracebackType
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote_plus, urlsplit
 
-from ._jose import SigningKey
-from ._json import decode_base64url, encode_base64url
+from ._jose import SigningKey, sign_jwt
+from ._json import decode_base64url
 from ._urls import WELL_KNOWN_OPENID, WELL_KNOWN_SERVER
 from .types import Clock
+
+__all__ = ["INTROSPECTION_CLIENT", "FrozenClock", "Issuer", "sign_jwt"]
 
 INTROSPECTION_CLIENT = ("rs", "rs-secret-0123456789abcdef")
 """The id and secret that the introspection endpoint knows."""
@@ -252,13 +254,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
-
-
-def sign_jwt(key: SigningKey, header: Mapping[str, Any], claims: Mapping[str, Any] | bytes) -> str:
-    """Return a JWS of any header and any payload, also of impossible ones (RFC 7515 §7.1)."""
-    payload = claims if isinstance(claims, bytes) else json.dumps(claims).encode()
-    signing_input = f"{encode_base64url(json.dumps(header).encode())}.{encode_base64url(payload)}"
-    return f"{signing_input}.{encode_base64url(key.sign(signing_input.encode()))}"
 
 
 def _json_answer(document: Mapping[str, Any], headers: Mapping[str, str] | None = None, *, status: int = 200) -> Answer:
