@@ -1,5 +1,8 @@
 """Pure-ASGI authorization for MCP servers and any other ASGI app."""
 
+import typing as _typing
+from importlib import import_module as _import_module
+
 from .auth import AuthProvider, RemoteAuthProvider, TokenVerifier
 from .claims import ANY_AUDIENCE, ClaimRules
 from .errors import (
@@ -23,14 +26,20 @@ from .rules import Rule
 from .static import StaticTokenVerifier
 from .tokens import AccessToken, get_access_token
 
+if _typing.TYPE_CHECKING:
+    from .server import AppLogin, DevLogin, OAuthProvider, PasswordLogin
+    from .stores import store_from_url
+
 __all__ = [
     "ANY_AUDIENCE",
     "AccessToken",
+    "AppLogin",
     "AuthError",
     "AuthEvent",
     "AuthProvider",
     "ClaimRules",
     "ConfigurationError",
+    "DevLogin",
     "ForbiddenOrigin",
     "InsufficientScope",
     "IntrospectionTokenVerifier",
@@ -42,6 +51,8 @@ __all__ = [
     "MCPAuthMiddleware",
     "MissingToken",
     "MultiAuth",
+    "OAuthProvider",
+    "PasswordLogin",
     "RemoteAuthProvider",
     "RemoteJWKS",
     "RequestError",
@@ -52,4 +63,20 @@ __all__ = [
     "TokenVerifier",
     "get_access_token",
     "insufficient_scope_response",
+    "store_from_url",
 ]
+
+# The authorization server is loaded when it is first asked for, so that a resource server does not pay for it.
+_LAZY = {
+    "AppLogin": ".server",
+    "DevLogin": ".server",
+    "OAuthProvider": ".server",
+    "PasswordLogin": ".server",
+    "store_from_url": ".stores",
+}
+
+
+def __getattr__(name: str) -> _typing.Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(_import_module(_LAZY[name], __name__), name)

@@ -1,12 +1,12 @@
-"""The protected resource metadata document as a value. Pure.
+"""The metadata documents as values. Pure.
 
-RFC 9728 §2 and §3.2.
+RFC 9728 §2 and §3.2 for the protected resource; RFC 8414 §2 and §3.2 for the authorization server.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .types import JSONObject
 
@@ -38,6 +38,48 @@ def protected_resource_metadata(
         "resource_name": resource_name,
         "resource_documentation": resource_documentation,
     }
+    return {name: value for name, value in members.items() if value}
+
+
+def authorization_server_metadata(
+    *,
+    issuer: str,
+    endpoints: Mapping[str, str],
+    scopes_supported: Sequence[str],
+    grant_types: Sequence[str],
+    auth_methods: Sequence[str],
+    signing_algorithms: Sequence[str],
+    resource: str,
+    features: Mapping[str, bool],
+) -> JSONObject:
+    """Return the document. What is not there is left out, defaults of RFC 8414 that are not ours are written out.
+
+    Args:
+        issuer: the server's identifier, byte for byte.
+        endpoints: URLs by their names in the document; those that are switched off are not among them.
+        scopes_supported: all that a client may ask for.
+        grant_types: of the token endpoint.
+        auth_methods: of the token endpoint and, but for ``none``, of introspection.
+        signing_algorithms: of client assertions.
+        resource: the protected resource (RFC 9728 §4).
+        features: members that are true or not there.
+    """
+    members: JSONObject = {
+        "issuer": issuer,
+        **endpoints,
+        "scopes_supported": list(scopes_supported),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": list(grant_types),
+        "code_challenge_methods_supported": ["S256"],
+        "protected_resources": [resource],
+        **features,
+    }
+    for endpoint in ("token", "revocation", "introspection"):
+        if f"{endpoint}_endpoint" in endpoints:
+            methods = [method for method in auth_methods if endpoint != "introspection" or method != "none"]
+            members[f"{endpoint}_endpoint_auth_methods_supported"] = methods
+            members[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = list(signing_algorithms)
     return {name: value for name, value in members.items() if value}
 
 

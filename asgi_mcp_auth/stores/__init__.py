@@ -10,7 +10,7 @@ import importlib
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import unquote
 
@@ -101,6 +101,15 @@ class Store(Protocol):
 def new_etag() -> int:
     """Return a tag for a new version. Random: a key that is removed and written again never has an old tag."""
     return secrets.randbits(62)
+
+
+async def scan_all(store: Store, ns: str, *, group: str | None = None) -> AsyncIterator[tuple[str, Record]]:
+    """Yield every record of a kind, or of one group of it, page by page."""
+    after: str | None = None
+    while page := await store.scan(ns, group=group, after=after):
+        for entry in page:
+            yield entry
+        after = page[-1][0]
 
 
 def store_from_url(url: str, *, encryption_keys: Sequence[str] | None = None, clock: Clock = time) -> EncryptedStore:

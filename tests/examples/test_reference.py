@@ -10,6 +10,7 @@ from typing import Any, get_args
 import pytest
 
 import asgi_mcp_auth
+import asgi_mcp_auth.server
 from asgi_mcp_auth import RequestError
 from asgi_mcp_auth.types import InvalidTokenReason, Reason
 from tests.examples.pages import ROOT
@@ -26,7 +27,22 @@ DOCUMENTED = (
     "MultiAuth",
     "StaticTokenVerifier",
     "TokenVerifier",
+    "OAuthProvider",
+    "PasswordLogin",
+    "AppLogin",
+    "DevLogin",
+    "Person",
+    "Lifetimes",
+    "RateLimits",
+    "Registration",
+    "Pages",
+    "ServerOptions",
 )
+
+
+def documented(name: str) -> Any:
+    """Return the class of a section: one of the package's, or of its authorization server's."""
+    return getattr(asgi_mcp_auth, name, None) or getattr(asgi_mcp_auth.server, name)
 
 
 def section(page: str, heading: str) -> str:
@@ -49,25 +65,31 @@ def written(default: Any) -> str:
         return "required"
     if default is time:
         return "`time`"
+    if repr(default) == "<factory>":
+        return "`{}`"
+    if isinstance(default, int | float) and not isinstance(default, bool):
+        return f"`{default:g}`" if default < 10_000 else f"`{default:.0f}`"
     return f'`"{default}"`' if isinstance(default, str) else f"`{default!r}`"
 
 
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_the_page_has_each_parameter_with_its_default_in_order(name: str) -> None:
-    parameters = inspect.signature(getattr(asgi_mcp_auth, name)).parameters.values()
+    parameters = inspect.signature(documented(name)).parameters.values()
     on_the_page = [row[:2] for row in rows(section("docs/settings.md", name))]
     assert on_the_page == [[f"`{each.name}`", written(each.default)] for each in parameters]
 
 
 def test_every_public_class_with_settings_is_on_the_page() -> None:
-    with_settings = [
+    with_settings = {
         name
-        for name in asgi_mcp_auth.__all__
-        if inspect.isclass(value := getattr(asgi_mcp_auth, name))
+        for name in (*asgi_mcp_auth.__all__, *asgi_mcp_auth.server.__all__)
+        if inspect.isclass(value := documented(name))
         and not issubclass(value, Exception)
-        and name not in ("AccessToken", "AuthEvent", "JWKSState")  # what comes out, not what goes in
-        and name not in ("AuthProvider", "RemoteJWKS")  # for those who build on the package; their docstrings tell
-    ]
+        # What comes out, not what goes in.
+        and name not in ("AccessToken", "Admin", "AuditEvent", "AuthEvent", "Client", "JWKSState")
+        # For those who build on the package; their docstrings tell.
+        and name not in ("AuthProvider", "Login", "RemoteJWKS")
+    }
     assert sorted(DOCUMENTED) == sorted(with_settings)
 
 

@@ -1,0 +1,143 @@
+"""An OAuth 2.1 authorization server for one protected resource. Its endpoints and their checks: wiring.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+from urllib.parse import urlsplit
+
+from .._asgi import Route
+from .._urls import check_url, is_loopback_host
+from ..auth import RemoteAuthProvider
+from ..claims import check_scopes
+from ..errors import ConfigurationError
+from ..stores import Store, store_from_url
+from ..stores.encrypted import EncryptedStore
+from . import documents, wiring
+from .admin import Admin
+from .audit import AuditEvent
+from .context import Server, Settings
+from .login import AppLogin, DevLogin, Login, PasswordLogin
+from .models import Client, Person
+from .options import Lifetimes, RateLimits, Registration, ServerOptions
+from .pages import Pages
+from .passwords import hash_password
+
+__all__ = [
+    "Admin",
+    "AppLogin",
+    "AuditEvent",
+    "Client",
+    "DevLogin",
+    "Lifetimes",
+    "Login",
+    "OAuthProvider",
+    "Pages",
+    "PasswordLogin",
+    "Person",
+    "RateLimits",
+    "Registration",
+    "ServerOptions",
+    "hash_password",
+]
+
+
+class OAuthProvider(RemoteAuthProvider):
+    """Protects a resource, and is the authorization server that issues the tokens for it.
+
+    Args:
+        base_url: public URL of this server, without the MCP path; it is the issuer.
+        login: how people sign in: ``PasswordLogin``, ``AppLogin``, ``DevLogin`` or a ``Login`` of your own.
+        store: a URL as ``store_from_url`` takes it, or what it returns.
+        required_scopes: scopes that every request needs, and that a client gets that asks for none.
+        scopes_supported: all scopes that there are; by default the required ones.
+        allow_dynamic_registration: whether clients may register themselves (RFC 7591).
+        allowed_redirect_schemes: private-use schemes of redirect URIs, ``cursor`` for example.
+        rate_limits: ``None`` for no limits; by default those of ``RateLimits()``, and none on loopback.
+        lifetimes: how long things live.
+        registration: which clients there are, and how others become known.
+        pages: how the pages look.
+        options: the rest.
+
+    Raises:
+        ConfigurationError: a setting is missing, wrong, or contradicts another.
+
+    OAuth 2.1; RFC 8414; MCP 2026-07-28, Authorization.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        login: Login,
+        store: str | EncryptedStore = "sqlite:///auth.db",
+        required_scopes: Sequence[str] | None = None,
+        scopes_supported: Sequence[str] | None = None,
+        allow_dynamic_registration: bool = True,
+        allowed_redirect_schemes: Sequence[str] = (),
+        rate_limits: RateLimits | Literal["default"] | None = "default",
+        lifetimes: Lifetimes | None = None,
+        registration: Registration | None = None,
+        pages: Pages | None = None,
+        options: ServerOptions | None = None,
+    ) -> None:
+        issuer = check_url("base_url", base_url).removesuffix("/")
+        settings = Settings(
+            base_url=issuer,
+            login=login,
+            required_scopes=check_scopes("required_scopes", required_scopes or ()),
+            scopes_supported=check_scopes("scopes_supported", scopes_supported or required_scopes or ()),
+            allow_dynamic_registration=allow_dynamic_registration,
+            allowed_redirect_schemes=allowed_redirect_schemes,
+            rate_limits=_usual_limits(issuer) if rate_limits == "default" else rate_limits,
+            lifetimes=lifetimes or Lifetimes(),
+            registration=registration or Registration(),
+            pages=pages or Pages(),
+            options=options or ServerOptions(),
+        )
+        self.store = _encrypted(store, settings.options)
+        self._server = Server(settings, self.store)
+        super().__init__(
+            self._server.verifier,
+            [issuer],
+            issuer,
+            scopes_supported=self._server.scopes.supported,
+            resource_base_url=settings.options.resource_base_url,
+        )
+        self.admin = Admin(self._server)
+
+    def bind_audience(self, resource: str | None) -> None:
+        """Issue and accept tokens for ``resource``."""
+        super().bind_audience(resource)
+        self._server.bind_resource(resource or "")
+
+    def _routes(self) -> list[Route]:
+        return [*super()._routes(), *documents.routes(self._server), *wiring.routes(self._server)]
+
+    async def start(self) -> None:
+        """Open the store and load the signing keys."""
+        await self.store.open()
+        await super().start()
+
+    async def stop(self) -> None:
+        """Close both."""
+        await super().stop()
+        await self.store.aclose()
+
+
+def _usual_limits(issuer: str) -> RateLimits | None:
+    return None if is_loopback_host(urlsplit(issuer).hostname) else RateLimits()
+
+
+def _encrypted(store: object, options: ServerOptions) -> EncryptedStore:
+    if isinstance(store, str):
+        return store_from_url(store, clock=options.clock)
+    if isinstance(store, EncryptedStore):
+        return store
+    if isinstance(store, Store):
+        raise ConfigurationError(
+            f"store={store!r} would keep secrets in the clear: write EncryptedStore(store, keys=[…])"
+        )
+    raise ConfigurationError(
+        f"store={store!r} must be a URL, like 'sqlite:///auth.db', or what store_from_url() returns"
+    )

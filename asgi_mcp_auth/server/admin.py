@@ -1,0 +1,109 @@
+"""What an operator's own code can do: clients, grants, sessions, keys, and whether all is well."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from ..errors import ServerUnavailable
+from ..stores import scan_all
+from ..types import JSONObject
+from .applications import revoke_application
+from .client_metadata import check_client_metadata
+from .clients import operator_policy
+from .context import Server
+from .flow import CONSENTS
+from .models import Client, Grant
+from .register import delete_client, describe
+from .sessions import SESSIONS
+
+
+class Admin:
+    """The operator's side of an authorization server; ``OAuthProvider.admin`` is one.
+
+    Every method raises ``ServerUnavailable`` while the store does not answer.
+
+    Args:
+        server: the authorization server.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def create_client(self, metadata: Mapping[str, Any]) -> JSONObject:
+        """Make a client and return its ``client_id`` and, this once, its ``client_secret``.
+
+        Args:
+            metadata: with the names of RFC 7591 §2; the client may act for itself (``client_credentials``).
+
+        Raises:
+            InvalidClientMetadata: a member cannot be registered.
+            InvalidRedirectURI: a redirect URI cannot.
+        """
+        server = self._server
+        checked = check_client_metadata(metadata, operator_policy(server.clients.policy))
+        client, secret, _ = await server.clients.create(checked, origin="configured")
+        return describe(server, client, secret=secret)
+
+    async def get_client(self, client_id: str) -> Client | None:
+        """Return a client, ``None`` when there is none."""
+        return await self._server.clients.find(client_id)
+
+    def clients(self) -> AsyncIterator[Client]:
+        """Return all clients but those with a metadata document, which are not kept."""
+        return self._server.clients.all()
+
+    async def delete_client(self, client_id: str) -> bool:
+        """Forget a client and end its grants; return whether it was in the store."""
+        return await delete_client(self._server, client_id)
+
+    def grants(self, *, subject: str | None = None, client_id: str | None = None) -> AsyncIterator[tuple[str, Grant]]:
+        """Return the grants that have not ended, with their ids: of a person, of a client, or all."""
+        return self._server.grants.scan(subject=subject, client_id=client_id)
+
+    async def revoke_grant(self, grant_id: str) -> bool:
+        """End a grant and all its tokens; return whether it had not ended before."""
+        return await self._server.grants.revoke(grant_id, "by_operator")
+
+    async def revoke_client(self, subject: str, client_id: str) -> int:
+        """End what a person has allowed a client; return how many grants ended."""
+        return await revoke_application(self._server, subject, client_id, reason="by_operator")
+
+    async def revoke_person(self, subject: str) -> int:
+        """Sign a person out everywhere and end all their grants; return how many ended.
+
+        For a person who leaves, or whose password changes. It does not keep them from signing in again.
+        """
+        server, ended = self._server, 0
+        for kind in (SESSIONS, CONSENTS):
+            async for key, _ in scan_all(server.store, kind, group=subject):
+                await server.store.delete(kind, key)
+        async for grant_id, _ in server.grants.scan(subject=subject):
+            ended += await server.grants.revoke(grant_id, "by_operator")
+        return ended
+
+    async def rotate_keys(self, *, retire: bool = False) -> None:
+        """Sign with a new key from now on.
+
+        Args:
+            retire: stop accepting what the old keys signed, because one of them is in wrong hands.
+
+        Raises:
+            ConfigurationError: the keys are yours (``signing_keys``).
+        """
+        await self._server.signer.rotate(retire=retire)
+
+    async def sweep(self) -> int:
+        """Remove what has expired, all of it; return how much that was. It happens by itself, too, bit by bit."""
+        swept = 0
+        while found := await self._server.store.sweep():
+            swept += found
+        return swept
+
+    async def is_healthy(self) -> bool:
+        """Return whether the store answers."""
+        try:
+            await self._server.store.get("health", "none")
+        except ServerUnavailable:
+            return False
+        return True

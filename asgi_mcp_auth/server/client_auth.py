@@ -1,0 +1,183 @@
+"""Who sends this? Client authentication at the token endpoint and its neighbours.
+
+RFC 6749 §2.3 (secret in the header or in the body), RFC 7523 §3 (signed assertion), OAuth 2.1 §2.4.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import json
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import NamedTuple
+from urllib.parse import unquote_plus
+
+from .._cache import LRUCache
+from .._http import PublicFetcher
+from ..claims import ClaimRules, peek_issuer
+from ..errors import InvalidClient, InvalidToken, MalformedRequest
+from ..jwks import KeySource, RemoteJWKS, StaticKeys, key_set_from
+from ..jwt import JWTVerifier
+from ..stores import Store
+from ..types import Clock
+from .client_metadata import ASSERTION_ALGORITHMS
+from .clients import Clients
+from .models import Client, hash_of
+from .requests import Request
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+ASSERTION_IDS = "jti"
+MAX_ASSERTION_SECONDS = 300
+MAX_JTI_CHARS = 256
+VERIFIERS = 256
+
+_NO_SECRET = hash_of("")  # compared with where there is nothing to compare with, so that it takes the same time
+
+
+class Credentials(NamedTuple):
+    """What a request shows, by one method of RFC 7591 §2."""
+
+    method: str
+    client_id: str
+    proof: str
+
+
+class AssertionVerifier(JWTVerifier):
+    """Verifies client assertions; unlike access tokens they are never remembered."""
+
+    accepted_types = frozenset(("jwt", "client-authentication+jwt"))
+
+
+class ClientAuthenticator:
+    """Finds out which client sends a request.
+
+    Args:
+        clients: those that are known.
+        store: remembers which assertions were used.
+        clock: decides what has expired.
+        audiences: what an assertion may be addressed to: the issuer, and for older clients the endpoint.
+        fetcher: the way to clients' key sets.
+    """
+
+    def __init__(
+        self, clients: Clients, store: Store, clock: Clock, audiences: Sequence[str], fetcher: PublicFetcher
+    ) -> None:
+        self._clients = clients
+        self._store = store
+        self._clock = clock
+        self._audiences = audiences
+        self._fetcher = fetcher
+        self._verifiers: LRUCache[AssertionVerifier] = LRUCache(VERIFIERS)
+
+    async def authenticate(self, request: Request) -> None:
+        """Set ``request.client``.
+
+        Raises:
+            MalformedRequest: it uses two methods at once, or contradicts itself.
+            InvalidClient: it does not prove to be the client that it says.
+            ServerUnavailable: that cannot be found out now.
+        """
+        shown = parse_client_credentials(request)
+        client = await self._clients.find(shown.client_id)
+        if shown.method.startswith("client_secret_"):
+            # Before anything else, and for unknown clients too: timing shall not tell them apart.
+            good = client.secret_hash if client is not None and client.secret_hash is not None else _NO_SECRET
+            matches = hmac.compare_digest(hash_of(shown.proof), good)
+            if client is None or not matches or client.secret_hash is None:
+                raise InvalidClient(reason="unknown_client" if client is None else "secret")
+            if 0 < client.secret_expires_at <= self._clock.time():
+                raise InvalidClient(reason="secret_expired")
+        if client is None:
+            raise InvalidClient
+        if shown.method not in client.auth_methods:
+            raise InvalidClient(reason="auth_method")
+        if shown.method == "private_key_jwt":
+            await self._check_assertion(client, shown.proof)
+        request.client = client
+
+    async def _check_assertion(self, client: Client, assertion: str) -> None:
+        try:
+            access = await self._verifier_for(client).verify(assertion)
+        except InvalidToken:
+            raise InvalidClient(reason="assertion") from None
+        jti, audience = access.claims.get("jti"), access.claims["aud"]
+        if access.subject != client.client_id or not isinstance(jti, str) or not 0 < len(jti) <= MAX_JTI_CHARS:
+            raise InvalidClient(reason="assertion")
+        if not isinstance(audience, str) and len(audience) != 1:
+            raise InvalidClient(reason="assertion")  # it could be used elsewhere as well (RFC 7523 bis)
+        key = hash_of(hash_of(client.client_id) + hash_of(jti))
+        if not await self._store.add(ASSERTION_IDS, key, b"1", ttl=MAX_ASSERTION_SECONDS + 60):
+            raise InvalidClient(reason="assertion_replayed")
+
+    def _verifier_for(self, client: Client) -> AssertionVerifier:
+        metadata = client.metadata
+        names = ("jwks", "jwks_uri", "token_endpoint_auth_signing_alg")
+        said = json.dumps([client.client_id, *(metadata.get(name) for name in names)])
+        key = sha256(said.encode("utf-8", "surrogatepass")).digest()
+        verifier = self._verifiers.get(key)
+        if verifier is None:
+            only = metadata.get("token_endpoint_auth_signing_alg")
+            algorithms = ASSERTION_ALGORITHMS if only is None else (only,)
+            if "jwks" in metadata:
+                keys: KeySource = StaticKeys(key_set_from(metadata["jwks"], algorithms)[0])
+            else:
+                keys = RemoteJWKS(metadata["jwks_uri"], algorithms=algorithms, clock=self._clock, fetcher=self._fetcher)
+            verifier = AssertionVerifier(
+                public_key=keys,
+                issuer=client.client_id,
+                audience=self._audiences,
+                algorithm=algorithms,
+                claims=ClaimRules(client_id_claim="sub", max_lifetime_seconds=MAX_ASSERTION_SECONDS),
+                clock=self._clock,
+                token_cache_size=0,
+            )
+            self._verifiers.put(key, verifier)
+        return verifier
+
+
+def parse_client_credentials(request: Request) -> Credentials:
+    """Return what a request shows of its client.
+
+    Raises:
+        MalformedRequest: it uses two methods at once, or names two clients.
+        InvalidClient: it shows nothing, or nothing that can be read.
+    """
+    parameters = request.parameters
+    client_id, secret = parameters.get("client_id"), parameters.get("client_secret")
+    assertion, authorization = parameters.get("client_assertion"), request.header(b"authorization")
+    if sum(each is not None for each in (secret, assertion, authorization)) > 1:
+        raise MalformedRequest("The client authenticates by two methods at once")
+    if authorization is not None:
+        shown = _parse_basic(authorization)
+    elif assertion is not None:
+        if parameters.get("client_assertion_type") != ASSERTION_TYPE:
+            raise InvalidClient("The client_assertion_type is not supported", reason="assertion")
+        shown = Credentials("private_key_jwt", client_id or peek_issuer(assertion) or "", assertion)
+    elif client_id is None:
+        raise InvalidClient("The client does not say who it is", reason="no_credentials")
+    elif secret is not None:
+        shown = Credentials("client_secret_post", client_id, secret)
+    else:
+        shown = Credentials("none", client_id, "")
+    if client_id is not None and client_id != shown.client_id:
+        raise MalformedRequest("The request names two clients")
+    return shown
+
+
+def _parse_basic(value: bytes) -> Credentials:
+    scheme, _, encoded = value.partition(b" ")
+    if scheme.lower() != b"basic":
+        raise InvalidClient("The client authenticates by an unknown scheme", reason="auth_method")
+    encoded = encoded.strip(b" ")
+    try:
+        data = base64.b64decode(encoded, validate=True)
+        text = data.decode("utf-8")
+    except (binascii.Error, UnicodeDecodeError):
+        raise InvalidClient(reason="no_credentials") from None
+    client_id, colon, secret = text.partition(":")
+    if not colon or base64.b64encode(data) != encoded:
+        raise InvalidClient(reason="no_credentials")
+    # RFC 6749 §2.3.1: both were form-encoded before. Ids and secrets made here look the same either way.
+    return Credentials("client_secret_basic", unquote_plus(client_id), unquote_plus(secret))

@@ -1,0 +1,174 @@
+"""Which clients are known: those of the operator, those that registered, those with a metadata document."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..errors import ConfigurationError, InvalidClientMetadata, InvalidRedirectURI
+from ..stores import Store, scan_all
+from ..types import Clock, JSONObject
+from .cimd import Documents, is_document_url
+from .client_metadata import INTERACTIVE_GRANTS, SECRET_METHODS, MetadataPolicy, check_client_metadata
+from .models import Client, ClientOrigin, hash_of, new_secret
+from .options import Registration
+
+CLIENTS = "client"
+MAX_CLIENT_ID_CHARS = 2048
+MIN_SECRET_CHARS = 32
+
+
+def operator_policy(policy: MetadataPolicy) -> MetadataPolicy:
+    """Return what the operator's own clients may be: those that act for themselves, too."""
+    return MetadataPolicy(
+        scopes=policy.scopes,
+        redirect_schemes=policy.redirect_schemes,
+        grant_types=(*INTERACTIVE_GRANTS, "client_credentials"),
+    )
+
+
+class Clients:
+    """Finds clients, and keeps those that come and go.
+
+    Args:
+        store: keeps registrations.
+        clock: decides what has expired.
+        registration: the operator's settings; its ``clients`` win over everything else.
+        policy: what may be registered.
+        documents: client metadata documents, ``None`` where they are switched off.
+
+    Raises:
+        ConfigurationError: one of the operator's clients is not valid.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        registration: Registration,
+        policy: MetadataPolicy,
+        documents: Documents | None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._registration = registration
+        self._documents = documents
+        self.policy = policy
+        self._configured = _configured(registration.clients, operator_policy(policy))
+
+    async def find(self, client_id: str) -> Client | None:
+        """Return the client, ``None`` when nobody has this id.
+
+        Raises:
+            InvalidClient: the id is the URL of a metadata document that cannot be used.
+            ServerUnavailable: the store, or too many documents at once.
+        """
+        configured = self._configured.get(client_id)
+        if configured is not None:
+            return configured
+        if not 0 < len(client_id) <= MAX_CLIENT_ID_CHARS or not client_id.isprintable():
+            return None
+        if is_document_url(client_id):
+            return None if self._documents is None else await self._documents.client_for(client_id)
+        record = await self._store.get(CLIENTS, hash_of(client_id))
+        if record is None:
+            return None
+        client = Client.load(record.value)
+        return None if client.expires_at is not None and self._clock.time() >= client.expires_at else client
+
+    async def acts_for_itself(self, client_id: str) -> bool:
+        """Return whether there is such a client, and it gets tokens with its own id as subject."""
+        if is_document_url(client_id) and client_id not in self._configured:
+            return False  # a document cannot register for that
+        client = await self.find(client_id)
+        return client is not None and "client_credentials" in client.grant_types
+
+    async def create(
+        self, metadata: JSONObject, *, origin: ClientOrigin = "registered", manageable: bool = False
+    ) -> tuple[Client, str | None, str | None]:
+        """Make a client of checked metadata; return it, its secret and its registration token, if it has them."""
+        now = int(self._clock.time())
+        secret = new_secret() if metadata["token_endpoint_auth_method"] in SECRET_METHODS else None
+        token = new_secret() if manageable else None
+        client = Client(
+            client_id=secrets.token_hex(16),
+            metadata=metadata,
+            origin=origin,
+            issued_at=now,
+            secret_hash=None if secret is None else hash_of(secret),
+            registration_token_hash=None if token is None else hash_of(token),
+            expires_at=now + int(self._registration.unused_seconds) if origin == "registered" else None,
+        )
+        await self._store.put(CLIENTS, hash_of(client.client_id), client.dump(), ttl=self._ttl(client))
+        return client, secret, token
+
+    async def update(self, client_id: str, change: Callable[[Client], Client]) -> Client | None:
+        """Change a client that lives in the store; return it, or ``None`` when it is not there any more."""
+        key = hash_of(client_id)
+        while True:
+            record = await self._store.get(CLIENTS, key)
+            if record is None:
+                return None
+            changed = change(Client.load(record.value))
+            if await self._store.swap(CLIENTS, key, record.etag, changed.dump(), ttl=self._ttl(changed)):
+                return changed
+
+    async def keep(self, client: Client) -> None:
+        """Let a registration live on, because somebody has approved of it."""
+        seconds, now = self._registration.client_seconds, self._clock.time()
+        # Not each time: a write for every sign-in would be for nothing.
+        if client.expires_at is not None and client.expires_at < now + seconds / 2:
+            await self.update(client.client_id, lambda known: replace(known, expires_at=int(now + seconds)))
+
+    async def delete(self, client_id: str) -> bool:
+        """Forget a registration; return whether there was one."""
+        return await self._store.delete(CLIENTS, hash_of(client_id))
+
+    async def all(self) -> AsyncIterator[Client]:
+        """Yield the operator's clients, then those in the store."""
+        for client in self._configured.values():
+            yield client
+        async for _, record in scan_all(self._store, CLIENTS):
+            yield Client.load(record.value)
+
+    def _ttl(self, client: Client) -> float | None:
+        return None if client.expires_at is None else max(1.0, client.expires_at - self._clock.time())
+
+
+def _configured(clients: Sequence[Mapping[str, Any]], policy: MetadataPolicy) -> dict[str, Client]:
+    known: dict[str, Client] = {}
+    for position, settings in enumerate(clients):
+        client_id, secret = settings.get("client_id"), settings.get("client_secret")
+        where = f"clients[{position}] ({client_id!r})"
+        if not isinstance(client_id, str) or not client_id or not client_id.isprintable() or client_id in known:
+            raise ConfigurationError(f"{where} needs a client_id of its own, a string")
+        if "://" in client_id and not is_document_url(client_id):
+            raise ConfigurationError(f"{where}: only https URLs can be a client_id, other URLs cannot")
+        if secret is not None and (not isinstance(secret, str) or len(secret) < MIN_SECRET_CHARS):
+            raise ConfigurationError(
+                f"{where}: client_secret must have at least {MIN_SECRET_CHARS} characters: "
+                'python -c "import secrets; print(secrets.token_urlsafe(32))" makes one'
+            )
+        try:
+            metadata = check_client_metadata(
+                {"token_endpoint_auth_method": _usual_method(settings), **settings}, policy
+            )
+        except (InvalidClientMetadata, InvalidRedirectURI) as error:
+            raise ConfigurationError(f"{where}: {error}") from None
+        if (metadata["token_endpoint_auth_method"] in SECRET_METHODS) != (secret is not None):
+            raise ConfigurationError(f"{where}: client_secret and token_endpoint_auth_method do not fit each other")
+        known[client_id] = Client(
+            client_id=client_id,
+            metadata=metadata,
+            origin="configured",
+            secret_hash=None if secret is None else hash_of(secret),
+        )
+    return known
+
+
+def _usual_method(settings: Mapping[str, Any]) -> str:
+    if "client_secret" in settings:
+        return "client_secret_basic"
+    return "private_key_jwt" if "jwks" in settings or "jwks_uri" in settings else "none"

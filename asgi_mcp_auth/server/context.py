@@ -1,0 +1,195 @@
+"""What the endpoints share: the settings, and the parts that are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from .._http import PublicFetcher
+from .._urls import check_redirect_schemes, is_loopback_host, resource_spellings
+from ..claims import check_kind
+from ..errors import ConfigurationError, InvalidTarget
+from ..stores.encrypted import EncryptedStore
+from .audit import Audit, AuditEvent
+from .cimd import TIMEOUT_SECONDS, Documents
+from .client_auth import ClientAuthenticator
+from .client_metadata import AUTH_METHODS, INTERACTIVE_GRANTS, MetadataPolicy
+from .clients import Clients
+from .grants import Grants
+from .keys import GivenKeys, KeptKeys, Signer
+from .limits import Limits
+from .login import Login, LoginHost
+from .options import Lifetimes, RateLimits, Registration, ServerOptions
+from .pages import Pages
+from .requests import Parameters, Request
+from .scopes import Scopes
+from .sessions import Sessions
+from .verifier import GrantVerifier
+
+JWKS_PATH = "/.well-known/jwks.json"
+SWEEP_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of ``OAuthProvider``, checked one by one."""
+
+    base_url: str
+    login: Login
+    required_scopes: Sequence[str]
+    scopes_supported: Sequence[str]
+    allow_dynamic_registration: bool
+    allowed_redirect_schemes: Sequence[str]
+    rate_limits: RateLimits | None
+    lifetimes: Lifetimes
+    registration: Registration
+    pages: Pages
+    options: ServerOptions
+
+    def __post_init__(self) -> None:
+        login: object = self.login
+        if not isinstance(login, Login):
+            raise ConfigurationError(
+                f"login={login!r} must say how people sign in: PasswordLogin({{'alice': hash_password('…')}}) for a few"
+                " accounts, AppLogin('https://…') if your application signs them in, DevLogin() on your own machine"
+            )
+        for name, kind in (
+            ("allow_dynamic_registration", bool),
+            ("rate_limits", RateLimits),
+            ("lifetimes", Lifetimes),
+            ("registration", Registration),
+            ("pages", Pages),
+            ("options", ServerOptions),
+        ):
+            check_kind(name, getattr(self, name), kind)
+
+
+class Server:
+    """The authorization server behind the endpoints.
+
+    Args:
+        settings: checked.
+        store: keeps everything.
+
+    Raises:
+        ConfigurationError: settings that contradict each other.
+    """
+
+    def __init__(self, settings: Settings, store: EncryptedStore) -> None:
+        options, lifetimes, registration = settings.options, settings.lifetimes, settings.registration
+        self.issuer = settings.base_url
+        self.settings = settings
+        self.store = store
+        self.clock = options.clock
+        self.lifetimes = lifetimes
+        self.resource = ""
+        self._spellings: frozenset[str] = frozenset()
+        self._swept_at = self.clock.monotonic()
+        self.audit = Audit(options.on_event)
+        self.limits = Limits(store, self.clock, settings.rate_limits)
+        self.scopes = Scopes(
+            settings.required_scopes, settings.scopes_supported, options.scope_hierarchy, options.grant_scopes
+        )
+        policy = MetadataPolicy(
+            scopes=frozenset(self.scopes.supported),
+            redirect_schemes=check_redirect_schemes("allowed_redirect_schemes", settings.allowed_redirect_schemes),
+        )
+        fetcher = PublicFetcher(
+            timeout_seconds=TIMEOUT_SECONDS,
+            allow_loopback=registration.development_documents,
+            ca_file=registration.development_ca_file,
+        )
+        self.clients = Clients(store, self.clock, registration, policy, self._documents(policy, fetcher))
+        self.grants = Grants(
+            store,
+            self.clock,
+            lifetimes,
+            self.scopes,
+            self.audit,
+            store.derive("refresh tokens"),
+            rotate_confidential=options.rotate_confidential,
+        )
+        self.signer: Signer = (
+            GivenKeys(options.signing_keys)
+            if options.signing_keys
+            else KeptKeys(store, self.clock, options, lifetimes, self.audit)
+        )
+        self.verifier = GrantVerifier(
+            issuer=self.issuer,
+            signer=self.signer,
+            grants=self.grants,
+            required_scopes=settings.required_scopes,
+            scope_hierarchy=options.scope_hierarchy,
+            clock=self.clock,
+        )
+        self.sessions = Sessions(store, self.clock, lifetimes, self.issuer, store.derive("forms"))
+        audiences = (self.issuer, f"{self.issuer}/", self.url("token"))
+        self.authenticator = ClientAuthenticator(self.clients, store, self.clock, audiences, fetcher)
+        host = urlsplit(self.issuer).netloc
+        self.pages = replace(settings.pages, title=settings.pages.title or host)
+        self.login = settings.login
+        self.login.bind(LoginHost(self.issuer, self.url("login"), store, self.limits))
+
+    def _documents(self, policy: MetadataPolicy, fetcher: PublicFetcher) -> Documents | None:
+        registration = self.settings.registration
+        if registration.development_documents and not is_loopback_host(urlsplit(self.issuer).hostname):
+            raise ConfigurationError("development_documents=True is for a base_url on loopback only: leave it out")
+        if not registration.metadata_documents:
+            return None
+        return Documents(
+            replace(policy, auth_methods=("none", "private_key_jwt"), default_auth_method="none"),
+            fetcher,
+            self.clock,
+            self.issuer,
+            trust=registration.trust_document,
+            development=registration.development_documents,
+        )
+
+    def bind_resource(self, resource: str) -> None:
+        """Issue tokens for this resource."""
+        self.resource = resource
+        self._spellings = resource_spellings(resource)
+
+    def path(self, endpoint: str) -> str:
+        """Return the path of an endpoint below ``base_url``."""
+        return f"{self.settings.options.path_prefix}/{endpoint}"
+
+    def url(self, endpoint: str) -> str:
+        """Return the absolute URL of an endpoint."""
+        return self.issuer + self.path(endpoint)
+
+    def has(self, feature: str) -> bool:
+        """Return whether something that can be switched off is on."""
+        if feature == "register":
+            return self.settings.allow_dynamic_registration
+        return feature not in self.settings.options.disabled
+
+    @property
+    def grant_types(self) -> list[str]:
+        """What the token endpoint knows."""
+        return [*INTERACTIVE_GRANTS, *(["client_credentials"] if self.has("client_credentials") else [])]
+
+    @property
+    def auth_methods(self) -> list[str]:
+        """How clients may authenticate."""
+        return list(AUTH_METHODS)
+
+    def check_resources(self, parameters: Parameters) -> None:
+        """Check that a request asks for nothing but our resource; asking for none means it.
+
+        Raises:
+            InvalidTarget: it names another one (RFC 8707 §2).
+        """
+        if not self._spellings.issuperset(parameters.all("resource")):
+            raise InvalidTarget
+
+    def report(self, request: Request, event: AuditEvent) -> None:
+        """Report an outcome of a request."""
+        self.audit.report(replace(event, endpoint=request.endpoint, address=request.address))
+
+    async def sweep_if_due(self) -> None:
+        """Remove some of what has expired, now and then: there is no task of ours that could do it."""
+        if self.clock.monotonic() >= self._swept_at + SWEEP_SECONDS:
+            self._swept_at = self.clock.monotonic()
+            await self.store.sweep()

@@ -1,0 +1,57 @@
+"""What everybody may read: the metadata of the authorization server (RFC 8414) and its public keys (RFC 7517)."""
+
+from __future__ import annotations
+
+from .._asgi import Route, send_response
+from .._cors import PublicDocument
+from .._urls import WELL_KNOWN_OPENID, WELL_KNOWN_SERVER, url_path
+from ..errors import ServerUnavailable
+from ..metadata import authorization_server_metadata, format_document
+from ..types import JSONObject, Receive, Scope, Send
+from .client_metadata import ASSERTION_ALGORITHMS, AUTH_METHODS
+from .context import JWKS_PATH, Server
+from .models import OFFLINE_ACCESS
+
+_ENDPOINT_NAMES = {
+    "authorize": "authorization_endpoint",
+    "token": "token_endpoint",
+    "register": "registration_endpoint",
+    "revoke": "revocation_endpoint",
+    "introspect": "introspection_endpoint",
+    "par": "pushed_authorization_request_endpoint",
+}
+
+
+def metadata(server: Server) -> JSONObject:
+    """Return the metadata document; what is switched off is not in it."""
+    endpoints = {name: server.url(each) for each, name in _ENDPOINT_NAMES.items() if server.has(each)}
+    return authorization_server_metadata(
+        issuer=server.issuer,
+        endpoints=endpoints | {"jwks_uri": server.issuer + JWKS_PATH},
+        scopes_supported=[*server.scopes.supported, OFFLINE_ACCESS],
+        grant_types=server.grant_types,
+        auth_methods=AUTH_METHODS,
+        signing_algorithms=ASSERTION_ALGORITHMS,
+        resource=server.resource,
+        features={
+            "authorization_response_iss_parameter_supported": True,
+            "client_id_metadata_document_supported": server.settings.registration.metadata_documents,
+            "require_pushed_authorization_requests": server.settings.options.require_pushed_requests,
+        },
+    )
+
+
+def routes(server: Server) -> list[Route]:
+    """Return the public documents at every place where clients look (RFC 8414 §3.1, OpenID Connect Discovery §4)."""
+    document, path = PublicDocument(format_document(metadata(server))), url_path(server.issuer)
+    places = dict.fromkeys((WELL_KNOWN_SERVER + path, WELL_KNOWN_OPENID + path, path + WELL_KNOWN_OPENID))
+
+    async def key_set(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            keys = format_document(await server.signer.document())
+        except ServerUnavailable:
+            await send_response(scope, receive, send, 503, [(b"retry-after", b"1")], b"")
+        else:
+            await PublicDocument(keys)(scope, receive, send)
+
+    return [*(Route(place, document) for place in places), Route(JWKS_PATH, key_set)]

@@ -1,0 +1,332 @@
+"""Codes, grants and refresh tokens: what is good once, what is good again, and what ends everything.
+
+Every step is one swap or add of one record, so of any number of contenders, in any number of processes, one wins.
+"""
+
+from __future__ import annotations
+
+import hmac
+import math
+import re
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from typing import NamedTuple
+
+from .._cache import LRUCache
+from .._json import encode_base64url
+from ..errors import InvalidGrant, InvalidToken
+from ..stores import Record, Store, scan_all
+from ..types import Clock, OAuthReason
+from .audit import Audit, AuditEvent
+from .models import AuthorizationRequest, Client, Code, Grant, Person, hash_of, new_secret
+from .options import Lifetimes
+from .scopes import Scopes
+
+CODES, GRANTS = "code", "grant"
+USED_CODE_SECONDS = 600  # how long a replay of a code shows
+MARGIN_SECONDS = 60  # how much longer a grant stays in the store than its tokens count
+KNOWN_GRANTS = 10_000
+
+_VERIFIER = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
+_REFRESH_TOKEN = re.compile(r"rt_([A-Za-z0-9_-]{22})\.([0-9]{1,9})\.([A-Za-z0-9_-]{43})")
+_DEAD = -math.inf
+
+
+class Granted(NamedTuple):
+    """A grant, and what its client gets now."""
+
+    grant_id: str
+    grant: Grant
+    scopes: list[str]
+    refresh_token: str | None
+
+
+class Grants:
+    """Makes, uses and ends grants.
+
+    Args:
+        store: keeps them.
+        clock: decides what has expired.
+        lifetimes: how long.
+        scopes: the scope policy.
+        audit: is told of what ends.
+        keys: the first one signs refresh tokens, all of them are accepted.
+        rotate_confidential: whether confidential clients' refresh tokens rotate too.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        lifetimes: Lifetimes,
+        scopes: Scopes,
+        audit: Audit,
+        keys: Sequence[bytes],
+        *,
+        rotate_confidential: bool,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._lifetimes = lifetimes
+        self._scopes = scopes
+        self._audit = audit
+        self._keys = keys
+        self._rotate_confidential = rotate_confidential
+        # By grant id: until when (monotonic) it counts as alive without another look.
+        self._alive: LRUCache[float] = LRUCache(KNOWN_GRANTS)
+
+    # ------------------------------------------------------------------------------------------------------------ codes
+
+    async def issue_code(
+        self, request: AuthorizationRequest, person: Person, scopes: list[str], signed_in_at: int
+    ) -> str:
+        """Return a new authorization code (RFC 6749 §4.1.2)."""
+        code = new_secret()
+        record = Code(
+            client_id=request.client_id,
+            redirect_uri=request.redirect_uri,
+            code_challenge=request.code_challenge,
+            person=person,
+            scopes=scopes,
+            signed_in_at=signed_in_at,
+            expires_at=int(self._clock.time() + self._lifetimes.code_seconds),
+        )
+        await self._store.put(CODES, hash_of(code), record.dump(), ttl=USED_CODE_SECONDS)
+        return code
+
+    async def redeem(self, code: str, client: Client, redirect_uri: str | None, verifier: str | None) -> Granted:
+        """Use a code, once; everything is checked before it counts as used.
+
+        Raises:
+            InvalidGrant: it is unknown, expired, used, or was issued for something else. A replay ends its grant.
+            InvalidScope: the client may have nothing of what was granted any more.
+
+        RFC 6749 §4.1.3; RFC 7636 §4.6; RFC 9700 §2.1.1 and §4.5.
+        """
+        key = hash_of(code)
+        while True:
+            record = await self._store.get(CODES, key)
+            if record is None:
+                raise InvalidGrant(reason="unknown_code")
+            known, now = Code.load(record.value), self._clock.time()
+            mismatch = _mismatch(known, client, redirect_uri, verifier)
+            if known.used_at is not None:
+                recent = abs(now - known.used_at) <= self._lifetimes.code_leeway_seconds
+                raise await self._replayed(_grant_id(key), known, honest=recent and mismatch is None)
+            if mismatch is not None:
+                raise InvalidGrant(reason=mismatch)
+            if now >= known.expires_at:
+                raise InvalidGrant(reason="code_expired")
+            scopes = self._scopes.narrowed(None, known.scopes, client)
+            used = replace(known, used_at=now)
+            if await self._store.swap(CODES, key, record.etag, used.dump(), ttl=USED_CODE_SECONDS):
+                break
+        refreshable = "refresh_token" in client.grant_types
+        grant_id, grant = _grant_id(key), self._grant_of(known, refreshable=refreshable)
+        if not await self._add(grant_id, grant):
+            raise InvalidGrant(reason="code_replayed")  # a replay was faster, and has left the grant ended
+        return Granted(grant_id, grant, scopes, self._refresh_token(grant_id, grant) if refreshable else None)
+
+    async def _replayed(self, grant_id: str, code: Code, *, honest: bool) -> InvalidGrant:
+        if honest:  # two requests of one client at once, or its HTTP library tried again: it just loses
+            return InvalidGrant(reason="code_used")
+        await self.revoke(grant_id, "code_replayed", unseen=self._grant_of(code, refreshable=False))
+        return InvalidGrant(reason="code_replayed")
+
+    def _grant_of(self, code: Code, *, refreshable: bool) -> Grant:
+        now, lifetimes = int(self._clock.time()), self._lifetimes
+        seconds = lifetimes.refresh_token_seconds if refreshable else lifetimes.access_token_seconds
+        return Grant(
+            client_id=code.client_id,
+            person=code.person,
+            scopes=code.scopes,
+            created_at=now,
+            expires_at=now + int(seconds),
+            signed_in_at=code.signed_in_at,
+        )
+
+    # ----------------------------------------------------------------------------------------------------------- grants
+
+    async def for_client(self, client: Client, scopes: list[str]) -> Granted:
+        """Let a client act for itself (RFC 6749 §4.4); no refresh token."""
+        now, grant_id = int(self._clock.time()), new_secret()[:22]
+        seconds = int(self._lifetimes.access_token_seconds)
+        grant = Grant(client_id=client.client_id, person=None, scopes=scopes, created_at=now, expires_at=now + seconds)
+        await self._add(grant_id, grant)
+        return Granted(grant_id, grant, scopes, None)
+
+    async def refresh(self, token: str, client: Client, scope: str | None) -> Granted:
+        """Use a refresh token. The one before the last gives the same successor again for a few seconds.
+
+        Raises:
+            InvalidGrant: it is no refresh token of this client, or its grant has ended. A replay ends the grant.
+            InvalidScope: more was asked for than was granted.
+
+        RFC 6749 §6; RFC 9700 §4.14.2.
+        """
+        grant_id, generation = self._parse_refresh_token(token)
+        while True:
+            record, grant = await self._read(grant_id)
+            if grant.client_id != client.client_id:
+                raise InvalidGrant(reason="refresh_client")
+            scopes, now = self._scopes.narrowed(scope, grant.scopes, client), self._clock.time()
+            if generation == grant.generation:
+                rotates = client.is_public or self._rotate_confidential
+                grant = replace(grant, generation=generation + rotates, rotated_at=now)
+                if not await self._store.swap(GRANTS, grant_id, record.etag, grant.dump(), ttl=self._ttl(grant)):
+                    continue  # somebody else was faster: look again
+            elif generation != grant.generation - 1 or not self._is_recent(grant.rotated_at, now):
+                await self.revoke(grant_id, "refresh_replayed")
+                raise InvalidGrant(reason="refresh_replayed")
+            return Granted(grant_id, grant, scopes, self._refresh_token(grant_id, grant))
+
+    async def find(self, grant_id: str) -> Grant | None:
+        """Return a grant that has not ended."""
+        try:
+            return (await self._read(grant_id))[1]
+        except InvalidGrant:
+            return None
+
+    def parse_refresh_token(self, token: str) -> str | None:
+        """Return the grant that a refresh token belongs to, whether or not it is still good; ``None`` for no such."""
+        try:
+            return self._parse_refresh_token(token)[0]
+        except InvalidGrant:
+            return None
+
+    def is_current(self, token: str, grant_id: str, grant: Grant) -> bool:
+        """Return whether a refresh token of this grant is the one that is good now."""
+        return self._parse_refresh_token(token) == (grant_id, grant.generation)
+
+    async def scan(
+        self, *, subject: str | None = None, client_id: str | None = None
+    ) -> AsyncIterator[tuple[str, Grant]]:
+        """Yield the grants that have not ended, of one person or of all, of one client or of all."""
+        async for grant_id, record in scan_all(self._store, GRANTS, group=subject):
+            grant = Grant.load(record.value)
+            if self._has_ended(grant) is None and client_id in (None, grant.client_id):
+                yield grant_id, grant
+
+    async def revoke(self, grant_id: str, reason: str, *, unseen: Grant | None = None) -> bool:
+        """End a grant and all its tokens; return whether it had not ended before.
+
+        Args:
+            grant_id: which one.
+            reason: for the audit record.
+            unseen: what to write down as ended where there is none yet, so that it cannot begin later.
+        """
+        record = await self._store.get(GRANTS, grant_id)
+        grant = unseen if record is None else Grant.load(record.value)
+        if grant is None or grant.revoked is not None:
+            self._alive.put(grant_id.encode(), _DEAD)
+            return False
+        # What a refresh has written meanwhile is replaced, and one that is under way fails.
+        ended = replace(grant, revoked=reason)
+        ttl = self._lifetimes.access_token_seconds + MARGIN_SECONDS + USED_CODE_SECONDS
+        await self._store.put(GRANTS, grant_id, ended.dump(), ttl=ttl, group=_group(grant))
+        self._alive.put(grant_id.encode(), _DEAD)
+        event = AuditEvent(
+            action="grant_revoked",
+            client_id=grant.client_id,
+            subject=grant.subject,
+            grant_id=grant_id,
+            reason=reason,
+        )
+        self._audit.report(event)
+        return True
+
+    # -------------------------------------------------------------------------------------- tokens of grants that ended
+
+    def is_known_alive(self, grant_id: str) -> bool:
+        """Return whether the grant was alive when it was looked at, no longer ago than the revocation lag."""
+        until = self._alive.get(grant_id.encode())
+        return until is not None and self._clock.monotonic() < until
+
+    async def check_alive(self, grant_id: str) -> None:
+        """Check that the grant of an access token has not ended.
+
+        Raises:
+            InvalidToken: it has.
+            ServerUnavailable: the store does not answer.
+        """
+        if self.is_known_alive(grant_id):
+            return
+        key, asked_at = grant_id.encode(), self._clock.monotonic()
+        if self._alive.get(key) != _DEAD:
+            record = await self._store.get(GRANTS, grant_id)
+            # It may have been ended in this process while the store was asked: that counts at once.
+            if record is not None and Grant.load(record.value).revoked is None and self._alive.get(key) != _DEAD:
+                self._alive.put(key, asked_at + self._lifetimes.revocation_lag_seconds)
+                return
+        raise InvalidToken("revoked")
+
+    # ---------------------------------------------------------------------------------------------------------- records
+
+    async def _add(self, grant_id: str, grant: Grant) -> bool:
+        return await self._store.add(GRANTS, grant_id, grant.dump(), ttl=self._ttl(grant), group=_group(grant))
+
+    async def _read(self, grant_id: str) -> tuple[Record, Grant]:
+        record = await self._store.get(GRANTS, grant_id)
+        if record is None:
+            raise InvalidGrant(reason="unknown_refresh_token")
+        grant = Grant.load(record.value)
+        ended = self._has_ended(grant)
+        if ended is not None:
+            raise InvalidGrant(reason=ended)
+        return record, grant
+
+    def _has_ended(self, grant: Grant) -> OAuthReason | None:
+        if grant.revoked is not None:
+            return "grant_revoked"
+        used_at = max(grant.created_at, grant.rotated_at)
+        ends_at = min(grant.expires_at, used_at + self._lifetimes.refresh_idle_seconds)
+        return "refresh_expired" if self._clock.time() >= ends_at else None
+
+    def _is_recent(self, rotated_at: float, now: float) -> bool:
+        return abs(now - rotated_at) <= self._lifetimes.refresh_leeway_seconds
+
+    def _ttl(self, grant: Grant) -> float:
+        left = min(grant.expires_at - self._clock.time(), self._lifetimes.refresh_idle_seconds)
+        return max(left, self._lifetimes.access_token_seconds) + MARGIN_SECONDS
+
+    # --------------------------------------------------------------------------------------------------- refresh tokens
+
+    def _refresh_token(self, grant_id: str, grant: Grant) -> str:
+        return f"rt_{grant_id}.{grant.generation}.{_mac(self._keys[0], grant_id, grant.generation)}"
+
+    def _parse_refresh_token(self, token: str) -> tuple[str, int]:
+        match = _REFRESH_TOKEN.fullmatch(token)
+        if match is None:
+            raise InvalidGrant(reason="unknown_refresh_token")
+        grant_id, generation, mac = match[1], int(match[2]), match[3]
+        if str(generation) != match[2] or not any(
+            hmac.compare_digest(mac, _mac(key, grant_id, generation)) for key in self._keys
+        ):
+            raise InvalidGrant(reason="unknown_refresh_token")
+        return grant_id, generation
+
+
+def _mac(key: bytes, grant_id: str, generation: int) -> str:
+    return encode_base64url(hmac.digest(key, f"{grant_id}.{generation}".encode(), "sha256"))
+
+
+def _grant_id(code_key: str) -> str:
+    # Derived, so that whoever replays a code can end its grant, even before it has begun.
+    return encode_base64url(sha256(b"grant of code " + code_key.encode()).digest())[:22]
+
+
+def _group(grant: Grant) -> str | None:
+    return None if grant.person is None else grant.person.subject
+
+
+def _mismatch(code: Code, client: Client, redirect_uri: str | None, verifier: str | None) -> OAuthReason | None:
+    if code.client_id != client.client_id:
+        return "code_client"
+    # OAuth 2.1 §4.1.3: with PKCE it may be left out; if it is sent it has to be the same.
+    if redirect_uri is not None and redirect_uri != code.redirect_uri:
+        return "code_redirect_uri"
+    if verifier is None or not _VERIFIER.fullmatch(verifier):
+        return "code_verifier"
+    challenge = encode_base64url(sha256(verifier.encode("ascii")).digest())
+    return None if hmac.compare_digest(challenge.encode(), code.code_challenge.encode()) else "code_verifier"

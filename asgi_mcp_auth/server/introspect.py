@@ -1,0 +1,56 @@
+"""``/introspect``: a resource server asks whether a token is good, and for what (RFC 7662)."""
+
+from __future__ import annotations
+
+from ..errors import InvalidClient, InvalidToken, MalformedRequest
+from ..types import JSONObject
+from .context import Server
+from .models import Client
+from .requests import Answer, Request, json_answer
+
+_INACTIVE: JSONObject = {"active": False}
+
+
+async def introspect(server: Server, request: Request) -> Answer:
+    """Say what a token is: to the operator's own clients about every token, to others about theirs.
+
+    Raises:
+        InvalidClient: the client cannot prove who it is.
+        MalformedRequest: no token.
+    """
+    if request.client.is_public:
+        raise InvalidClient(reason="auth_method")
+    token = request.parameters.get("token")
+    if token is None:
+        raise MalformedRequest("The token is missing")
+    about = await _refresh_token(server, token) or await _access_token(server, token)
+    return json_answer(about if about is not None and _may_see(request.client, about) else _INACTIVE)
+
+
+async def _access_token(server: Server, token: str) -> JSONObject | None:
+    try:
+        access = await server.verifier.verify(token)
+    except InvalidToken:
+        return None
+    return {"active": True, "token_type": "Bearer", **access.claims}
+
+
+async def _refresh_token(server: Server, token: str) -> JSONObject | None:
+    grant_id = server.grants.parse_refresh_token(token)
+    grant = None if grant_id is None else await server.grants.find(grant_id)
+    if grant_id is None or grant is None or not server.grants.is_current(token, grant_id, grant):
+        return None
+    return {
+        "active": True,
+        "client_id": grant.client_id,
+        "sub": grant.subject,
+        "scope": " ".join(grant.scopes),
+        "iss": server.issuer,
+        "aud": server.issuer,  # it is good here only
+        "iat": grant.created_at,
+        "exp": grant.expires_at,
+    }
+
+
+def _may_see(client: Client, about: JSONObject) -> bool:
+    return client.origin == "configured" or about["client_id"] == client.client_id

@@ -1,0 +1,269 @@
+"""How people sign in: one method to implement, and three ways that are there already.
+
+A login step knows nothing of OAuth. It is asked until it says who the person is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+from urllib.parse import urlsplit
+
+from .._urls import check_url, is_loopback_host, with_parameters
+from ..errors import ConfigurationError, ExpiredForm
+from ..stores import Store
+from .limits import Limits
+from .models import Person, check_person, hash_of, new_secret
+from .options import call_hook, check_hook
+from .page_values import Field
+from .passwords import HASH, HASH_COMMAND, NOBODY, check_password, hash_password
+
+HANDOVERS = "login"
+HANDOVER_SECONDS = 60
+MAX_AT_ONCE = 2  # each check takes 32 MiB, and a core for a tenth of a second or more
+
+PasswordLookup: TypeAlias = Callable[[str], str | Awaitable[str | None] | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginAttempt:
+    """What a login step may know of a request to the sign-in page.
+
+    Attributes:
+        method: ``GET`` when the page is opened, ``POST`` when its form was sent.
+        parameters: of the query or the form, each once.
+        transaction: names the attempt; of no use in another browser.
+        url: of the sign-in page, for this attempt.
+        address: where the request comes from.
+        login_hint: who the client thinks that it is (OpenID Connect Core §3.1.2.1).
+    """
+
+    method: str
+    parameters: Mapping[str, str]
+    transaction: str
+    url: str
+    address: str
+    login_hint: str | None = None
+
+
+class LoginForm(NamedTuple):
+    """Ask the person: show a form with these fields."""
+
+    fields: tuple[Field, ...]
+    button: str = "Sign in"
+    error: str | None = None
+    failed_account: str | None = None
+
+
+class LoginRedirect(NamedTuple):
+    """Send the person somewhere else; they come back to the attempt's ``url``."""
+
+    url: str
+
+
+class LoginHost(NamedTuple):
+    """What a login step gets of the server when the server is made."""
+
+    base_url: str
+    login_url: str
+    store: Store
+    limits: Limits
+
+
+class Login(ABC):
+    """How people sign in. Implement ``sign_in``."""
+
+    def bind(self, host: LoginHost) -> None:  # noqa: B027  # optional
+        """Get to know the server.
+
+        Raises:
+            ConfigurationError: this way to sign in is not for such a server.
+        """
+
+    @abstractmethod
+    async def sign_in(self, attempt: LoginAttempt) -> Person | LoginForm | LoginRedirect:
+        """Return who the person is, or what has to happen before that is known.
+
+        Raises:
+            TooManyRequests: the person has failed too often.
+            ServerUnavailable: it cannot be found out now.
+        """
+
+
+class PasswordLogin(Login):
+    """Passwords, for small deployments. Who guesses one is slowed down; ``RateLimits`` says how much.
+
+    Args:
+        users: account name → what ``hash_password`` returned; or a function from the one to the other, which returns
+            ``None`` for unknown names and may be asynchronous. Plain passwords will do where ``base_url`` is loopback.
+        person: a function from the account name to the ``Person``; by default the name is the subject.
+
+    Raises:
+        ConfigurationError: no users, or no hashes.
+    """
+
+    def __init__(
+        self,
+        users: Mapping[str, str] | PasswordLookup,
+        *,
+        person: Callable[[str], Person | Awaitable[Person]] | None = None,
+    ) -> None:
+        self._plain: list[str] = []
+        self._nobody = NOBODY
+        if callable(users):
+            self._lookup: PasswordLookup = users
+        else:
+            if not isinstance(users, Mapping) or not users or not all(map(_is_text, (*users, *users.values()))):
+                raise ConfigurationError("PasswordLogin needs users: {'alice': hash_password('…')}, or a function")
+            self._plain = sorted(name for name, stored in users.items() if not HASH.fullmatch(stored))
+            known = {name: hash_password(each) if name in self._plain else each for name, each in users.items()}
+            # As much work as for somebody who is there.
+            self._nobody = "$".join((*next(iter(known.values())).split("$")[:2], *NOBODY.split("$")[2:]))
+            self._lookup = known.get
+        check_hook("person", person)
+        self._person = person
+        self._workers = ThreadPoolExecutor(MAX_AT_ONCE, "passwords")
+        self._host: LoginHost | None = None
+
+    def bind(self, host: LoginHost) -> None:
+        """Get to know the server.
+
+        Raises:
+            ConfigurationError: plain passwords, and the server is not for this machine only.
+        """
+        if self._plain and not is_loopback_host(urlsplit(host.base_url).hostname):
+            raise ConfigurationError(
+                f"PasswordLogin has a plain password for {self._plain[0]!r}, and base_url is not loopback: write what "
+                f"hash_password() returns for it instead; {HASH_COMMAND} prints it"
+            )
+        self._host = host
+
+    async def sign_in(self, attempt: LoginAttempt) -> Person | LoginForm:
+        """Check the password that was sent, or ask for one."""
+        name, password = attempt.parameters.get("username", ""), attempt.parameters.get("password", "")
+        if attempt.method != "POST":
+            return self._form(attempt.login_hint or "")
+        # Counted before, taken back afterwards: many guesses at once shall not all find that there were few so far.
+        await self._count(name, attempt.address, 1)
+        stored = await call_hook(self._lookup, name)
+        # For unknown names too, so that the time does not tell which names there are.
+        loop = asyncio.get_running_loop()
+        good = await loop.run_in_executor(self._workers, check_password, password, stored or self._nobody)
+        if stored is None or not good:
+            return self._form(name, "The user name or the password is wrong.", failed=name)
+        await self._count(name, attempt.address, -1)
+        if self._person is None:
+            return Person(subject=name)
+        person: Person = await call_hook(self._person, name)
+        return person
+
+    async def _count(self, name: str, address: str, add: int) -> None:
+        if self._host is not None:
+            await self._host.limits.count("login_failures", name, address, add=add)
+
+    def _form(self, name: str, error: str | None = None, failed: str | None = None) -> LoginForm:
+        fields = (
+            Field(name="username", label="User name", value=name, autocomplete="username"),
+            Field(name="password", label="Password", type="password", autocomplete="current-password"),
+        )
+        return LoginForm(fields, error=error, failed_account=failed)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+class DevLogin(Login):
+    """One click, no password: for development, on this machine only.
+
+    Args:
+        subject: who signs in, unless something else is typed.
+    """
+
+    def __init__(self, subject: str = "developer") -> None:
+        self._subject = subject
+
+    def bind(self, host: LoginHost) -> None:
+        """Get to know the server.
+
+        Raises:
+            ConfigurationError: it is not for this machine only.
+        """
+        if not is_loopback_host(urlsplit(host.base_url).hostname):
+            raise ConfigurationError(
+                f"DevLogin lets everybody in, and base_url={host.base_url!r} is not loopback: write "
+                "login=PasswordLogin(…) or login=AppLogin(…)"
+            )
+
+    async def sign_in(self, attempt: LoginAttempt) -> Person | LoginForm:
+        """Take the person's word for it."""
+        if attempt.method == "POST":
+            return Person(subject=attempt.parameters.get("username") or self._subject)
+        field = Field(name="username", label="Who do you want to be?", value=attempt.login_hint or self._subject)
+        return LoginForm((field,), button="Continue")
+
+
+class AppLogin(Login):
+    """The host application signs people in on its own page, and calls ``complete``.
+
+    The page gets a ``transaction`` parameter. Once it knows who the person is, it redirects to what ``complete``
+    returns.
+
+    Args:
+        login_url: the application's page.
+
+    Raises:
+        ConfigurationError: it is not an https URL (http on loopback).
+    """
+
+    def __init__(self, login_url: str) -> None:
+        self._login_url = check_url("login_url", login_url, query=True)
+        self._host: LoginHost | None = None
+
+    def bind(self, host: LoginHost) -> None:
+        """Get to know the server."""
+        self._host = host
+
+    async def sign_in(self, attempt: LoginAttempt) -> Person | LoginRedirect:
+        """Send the person to the application, or take what it has left for them.
+
+        Raises:
+            ExpiredForm: it was taken before, too late, or is for another attempt.
+        """
+        handover = attempt.parameters.get("handover")
+        if handover is None:
+            return LoginRedirect(with_parameters(self._login_url, {"transaction": attempt.transaction}))
+        data = await self._bound().store.take(HANDOVERS, hash_of(handover))
+        if data is None:
+            raise ExpiredForm
+        members = json.loads(data)
+        if not hmac.compare_digest(members["transaction"], hash_of(attempt.transaction)):
+            raise ExpiredForm
+        return Person.of(members["person"])
+
+    async def complete(self, transaction: str, person: Person) -> str:
+        """Say who the person is; return the URL to redirect their browser to.
+
+        Args:
+            transaction: the parameter that the application's page got.
+            person: who signed in there.
+
+        Raises:
+            ServerUnavailable: the store does not answer.
+            ConfigurationError: this login belongs to no ``OAuthProvider``, or the person has no subject.
+        """
+        host, handover = self._bound(), new_secret()
+        record = {"transaction": hash_of(transaction), "person": json.loads(check_person(person).dump())}
+        await host.store.put(HANDOVERS, hash_of(handover), json.dumps(record).encode(), ttl=HANDOVER_SECONDS)
+        return with_parameters(host.login_url, {"transaction": transaction, "handover": handover})
+
+    def _bound(self) -> LoginHost:
+        if self._host is None:
+            raise ConfigurationError("AppLogin belongs to no OAuthProvider yet: OAuthProvider(login=…)")
+        return self._host

@@ -1,0 +1,237 @@
+"""The settings of an authorization server that few people change, in groups."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+from asgiref.sync import sync_to_async
+
+from .._urls import check_path
+from ..claims import check_count, check_kind, check_scopes, check_seconds
+from ..errors import ConfigurationError
+from ..types import Clock, JSONObject
+from .audit import EventHook
+from .models import Client, Person
+
+DAY: Final = 86_400
+
+SigningAlgorithm: TypeAlias = Literal["ES256", "RS256", "EdDSA"]
+Feature: TypeAlias = Literal["revoke", "introspect", "par", "applications", "client_credentials"]
+ScopeHook: TypeAlias = Callable[[Person, Client, list[str]], Sequence[str] | Awaitable[Sequence[str]]]
+RegistrationHook: TypeAlias = Callable[[JSONObject], bool | Awaitable[bool]]
+TrustHook: TypeAlias = Callable[[str], bool | Awaitable[bool]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lifetimes:
+    """How long things live.
+
+    Args:
+        access_token_seconds: of an access token, at most 86,400.
+        code_seconds: of an authorization code, at most 600 (RFC 6749 §4.1.2).
+        refresh_token_seconds: of a grant, from the sign-in on; refreshing does not extend it.
+        refresh_idle_seconds: of a refresh token that nobody uses.
+        session_seconds: how long somebody stays signed in at most.
+        session_idle_seconds: how long without doing anything.
+        transaction_seconds: how long a person may take to sign in and decide.
+        pushed_request_seconds: of a pushed authorization request, 5 to 600 (RFC 9126 §2.2).
+        consent_seconds: how long a consent is remembered, where it may be; 0 asks every time.
+        code_leeway_seconds: how long the same client may send a used code again without ending its grant.
+        refresh_leeway_seconds: how long the refresh token before the last gives the same successor again, at most 30.
+        revocation_lag_seconds: how long another process may go on accepting tokens of a grant that was revoked.
+
+    Raises:
+        ConfigurationError: a number out of bounds.
+    """
+
+    access_token_seconds: float = 3600
+    code_seconds: float = 60
+    refresh_token_seconds: float = 30 * DAY
+    refresh_idle_seconds: float = 14 * DAY
+    session_seconds: float = DAY / 2
+    session_idle_seconds: float = 3600
+    transaction_seconds: float = 600
+    pushed_request_seconds: float = 60
+    consent_seconds: float = 30 * DAY
+    code_leeway_seconds: float = 2
+    refresh_leeway_seconds: float = 10
+    revocation_lag_seconds: float = 5
+
+    def __post_init__(self) -> None:
+        bounds = {
+            "access_token_seconds": (1, DAY),
+            "code_seconds": (1, 600),
+            "transaction_seconds": (10, 3600),
+            "pushed_request_seconds": (5, 600),
+            "consent_seconds": (0, 400 * DAY),
+            "code_leeway_seconds": (0, 30),
+            "refresh_leeway_seconds": (0, 30),
+            "revocation_lag_seconds": (0, 300),
+        }
+        for each in fields(self):
+            minimum, maximum = bounds.get(each.name, (1, 3650 * DAY))
+            check_seconds(each.name, getattr(self, each.name), minimum=minimum, maximum=maximum)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimits:
+    """How much one address may ask for; ``scope["client"]`` tells the address.
+
+    Args:
+        register: registrations a minute.
+        authorize: requests to ``/authorize`` and the pages, a minute.
+        token: requests to ``/token``, ``/revoke``, ``/introspect`` and ``/par``, a minute.
+        login_failures: wrong passwords in ten minutes, for one account from one address.
+
+    Raises:
+        ConfigurationError: not whole numbers of at least 1.
+    """
+
+    register: int = 60
+    authorize: int = 300
+    token: int = 600
+    login_failures: int = 10
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if check_count(each.name, getattr(self, each.name)) == 0:
+                raise ConfigurationError(f"{each.name}=0 would let nobody in: write rate_limits=None for no limits")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """How clients become known.
+
+    Args:
+        clients: those that you know yourself: their metadata with the names of RFC 7591 §2, ``client_id``, and
+            ``client_secret`` for a confidential one.
+        initial_access_token: what a registration has to show (RFC 7591 §3); ``None`` lets everybody register.
+        approve: called with the metadata of a registration, returns whether it is welcome.
+        unused_seconds: how long a registration lasts without a sign-in.
+        client_seconds: how long it lasts after the last one.
+        management: whether clients may read, change and delete their registration (RFC 7592).
+        metadata_documents: whether a client id may be the URL of a client metadata document.
+        trust_document: called with such a URL, returns whether to fetch it.
+        development_documents: fetch documents from this machine too, and nowhere else checked; for development.
+        development_ca_file: the certificate authorities of such documents, a PEM file.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+
+    clients: Sequence[Mapping[str, Any]] = ()
+    initial_access_token: str | None = None
+    approve: RegistrationHook | None = None
+    unused_seconds: float = DAY
+    client_seconds: float = 90 * DAY
+    management: bool = True
+    metadata_documents: bool = True
+    trust_document: TrustHook | None = None
+    development_documents: bool = False
+    development_ca_file: str | None = None
+
+    def __post_init__(self) -> None:
+        clients: Any = self.clients
+        if isinstance(clients, str | Mapping) or not all(isinstance(each, Mapping) for each in clients):
+            raise ConfigurationError("clients must be a list of dicts, like [{'client_id': …, 'redirect_uris': […]}]")
+        token = self.initial_access_token
+        if token is not None and (not isinstance(token, str) or len(token) < 32):
+            raise ConfigurationError(
+                "initial_access_token must have at least 32 characters: "
+                'python -c "import secrets; print(secrets.token_urlsafe(32))" makes one'
+            )
+        check_hook("approve", self.approve)
+        check_hook("trust_document", self.trust_document)
+        check_seconds("unused_seconds", self.unused_seconds, minimum=60)
+        check_seconds("client_seconds", self.client_seconds, minimum=60)
+        for name in ("management", "metadata_documents", "development_documents"):
+            check_kind(name, getattr(self, name), bool)
+        check_kind("development_ca_file", self.development_ca_file, str)
+        if self.development_ca_file is not None and not self.development_documents:
+            raise ConfigurationError("development_ca_file needs development_documents=True")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """The rest.
+
+    Args:
+        path_prefix: in front of the endpoints' paths, ``/oauth`` for example.
+        resource_base_url: where the protected resource lives, if not at ``base_url``.
+        signing_algorithm: of the access tokens.
+        signing_keys: PEM private keys that you keep yourself, the one that signs first; otherwise keys are made, kept
+            in the store and rotated.
+        key_rotation_seconds: age at which a kept key is followed by a new one.
+        rotate_confidential: whether the refresh tokens of confidential clients rotate too.
+        scope_hierarchy: scopes that a scope includes.
+        grant_scopes: called with the person, the client and the scopes that it asks for; returns those that this person
+            may grant.
+        disabled: what to switch off, of ``revoke``, ``introspect``, ``par``, ``applications``, ``client_credentials``.
+        require_pushed_requests: whether ``/authorize`` takes only requests that were pushed (RFC 9126 §5).
+        on_event: called with each ``AuditEvent``; it must neither block nor raise.
+        clock: for tests.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+
+    path_prefix: str = ""
+    resource_base_url: str | None = None
+    signing_algorithm: SigningAlgorithm = "ES256"
+    signing_keys: Sequence[str] = ()
+    key_rotation_seconds: float = 90 * DAY
+    rotate_confidential: bool = True
+    scope_hierarchy: Mapping[str, Sequence[str]] | None = None
+    grant_scopes: ScopeHook | None = None
+    disabled: Sequence[Feature] = ()
+    require_pushed_requests: bool = False
+    on_event: EventHook | None = None
+    clock: Clock = time
+
+    def __post_init__(self) -> None:
+        if self.path_prefix:
+            check_path("path_prefix", self.path_prefix, in_url=True)
+            if self.path_prefix.endswith("/"):
+                raise ConfigurationError(f"path_prefix={self.path_prefix!r} must not end in a slash")
+        if self.signing_algorithm not in get_args(SigningAlgorithm):
+            raise ConfigurationError(
+                f"signing_algorithm={self.signing_algorithm!r} must be one of {', '.join(get_args(SigningAlgorithm))}"
+            )
+        keys: Any = self.signing_keys
+        if isinstance(keys, str) or not all(isinstance(each, str) for each in keys):
+            raise ConfigurationError("signing_keys must be a list of PEM private keys")
+        check_seconds("key_rotation_seconds", self.key_rotation_seconds, minimum=2 * DAY)
+        for name in ("rotate_confidential", "require_pushed_requests"):
+            check_kind(name, getattr(self, name), bool)
+        for name in self.disabled:
+            if name not in get_args(Feature):
+                raise ConfigurationError(f"disabled has {name!r}: there are {', '.join(get_args(Feature))}")
+        if self.require_pushed_requests and "par" in self.disabled:
+            raise ConfigurationError("require_pushed_requests=True needs the endpoint that disabled=['par'] removes")
+        for scope, implied in (self.scope_hierarchy or {}).items():
+            check_scopes("scope_hierarchy", (scope, *check_scopes("scope_hierarchy", implied)))
+        check_hook("grant_scopes", self.grant_scopes)
+        check_hook("on_event", self.on_event)
+        check_kind("clock", self.clock, Clock)
+
+
+async def call_hook(hook: Callable[..., Any], *arguments: object) -> Any:
+    """Return what a function of the operator's says; one that is not asynchronous runs in a thread."""
+    if inspect.iscoroutinefunction(hook):
+        return await hook(*arguments)
+    result = await sync_to_async(hook, thread_sensitive=False)(*arguments)
+    return await result if inspect.isawaitable(result) else result
+
+
+def check_hook(setting: str, value: object) -> None:
+    """Check that ``value`` is ``None`` or can be called.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    if value is not None and not callable(value):
+        raise ConfigurationError(f"{setting}={value!r} must be a function")

@@ -1,0 +1,125 @@
+"""What the pages say, as values: sign in, consent, applications, errors. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One input of a sign-in form.
+
+    Attributes:
+        name: of the parameter.
+        label: for people.
+        type: of the HTML input.
+        value: what stands there at first.
+        autocomplete: what browsers and password managers fill in (WHATWG HTML, autofill).
+    """
+
+    name: str
+    label: str
+    type: str = "text"
+    value: str = ""
+    autocomplete: str = "off"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What every page has.
+
+    Attributes:
+        title: of the service.
+        nonce: what a ``<style>`` element needs to carry.
+        action: where the form goes.
+        hidden: what it carries besides.
+    """
+
+    title: str = ""
+    nonce: str = ""
+    action: str = ""
+    hidden: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginPage(Page):
+    """Sign in.
+
+    Attributes:
+        fields: to fill in.
+        button: the label of the button.
+        error: what went wrong the last time.
+        client: the name of the application that asks, as it says.
+    """
+
+    fields: Sequence[Field] = ()
+    button: str = "Sign in"
+    error: str | None = None
+    client: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentPage(Page):
+    """Allow an application to act for somebody. The form sends ``action``: ``approve``, ``deny`` or ``switch``.
+
+    Attributes:
+        client: the application's name, as it says.
+        is_verified: whether the operator knows the application.
+        client_host: where its metadata document lies, if it has one.
+        redirect_host: where the person is sent afterwards.
+        is_loopback: whether that is a program on their own machine.
+        resource: what it wants access to.
+        scopes: what it wants to do: each scope and its description.
+        account: who is signed in.
+    """
+
+    client: str
+    is_verified: bool
+    client_host: str | None
+    redirect_host: str
+    is_loopback: bool
+    resource: str
+    scopes: Sequence[tuple[str, str]]
+    account: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Application:
+    """An application that somebody has allowed."""
+
+    client_id: str
+    name: str
+    scopes: Sequence[str]
+    since: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApplicationsPage(Page):
+    """The applications that somebody has allowed; the form sends ``client_id``.
+
+    Attributes:
+        account: who is signed in.
+        applications: theirs.
+        logout_action: where the form goes that signs out; it carries ``logout_hidden``.
+    """
+
+    account: str
+    applications: Sequence[Application]
+    logout_action: str
+    logout_hidden: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorPage(Page):
+    """Something cannot go on.
+
+    Attributes:
+        heading: in a few words.
+        text: what to do.
+        link: where to go on, for a person who decides to, with its label.
+    """
+
+    heading: str
+    text: str
+    link: tuple[str, str] | None = None

@@ -1,0 +1,58 @@
+"""Passwords as they are kept: scrypt from the standard library (RFC 7914). Pure, and slow on purpose."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+
+from ..errors import ConfigurationError
+
+
+def _encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+HASH = re.compile(r"scrypt\$ln=([0-9]{1,2}),r=([0-9]{1,2}),p=([0-9]{1,2})\$([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+)")
+_LOG_N, _R, _P = 15, 8, 3  # OWASP Password Storage Cheat Sheet: 32 MiB, three passes
+_SALT_BYTES, _KEY_BYTES = 16, 32
+# Nobody's password: to compare with where there is nobody.
+NOBODY = f"scrypt$ln={_LOG_N},r={_R},p={_P}${_encoded(bytes(_SALT_BYTES))}${_encoded(bytes(_KEY_BYTES))}"
+HASH_COMMAND = (
+    "python -c 'import getpass; from asgi_mcp_auth.server.login import hash_password; "
+    "print(hash_password(getpass.getpass()))'"
+)
+
+
+def hash_password(password: str) -> str:
+    """Return what to keep instead of a password, ``scrypt$…``; it takes a tenth of a second of a whole core."""
+    salt = secrets.token_bytes(_SALT_BYTES)
+    key = _scrypt(password, salt, _LOG_N, _R, _P)
+    return f"scrypt$ln={_LOG_N},r={_R},p={_P}${_encoded(salt)}${_encoded(key)}"
+
+
+def check_password(password: str, stored: str) -> bool:
+    """Return whether ``stored`` was made of this password; it takes a tenth of a second of a whole core.
+
+    Raises:
+        ConfigurationError: ``stored`` is not what ``hash_password`` returns.
+    """
+    match = HASH.fullmatch(stored)
+    if match is not None:
+        try:
+            salt, key = (base64.b64decode(text, validate=True) for text in match.groups()[3:])
+            made = _scrypt(password, salt, *(int(text) for text in match.groups()[:3]))
+        except (ValueError, OverflowError):  # binascii.Error is a ValueError
+            match = None
+        else:
+            return hmac.compare_digest(made, key)
+    raise ConfigurationError("a stored password is not what hash_password() returns")
+
+
+def _scrypt(password: str, salt: bytes, log_n: int, r: int, p: int) -> bytes:
+    # OpenSSL wants to be told how much memory it may take.
+    return hashlib.scrypt(
+        password.encode("utf-8", "surrogatepass"), salt=salt, n=1 << log_n, r=r, p=p, maxmem=1 << 28, dklen=_KEY_BYTES
+    )

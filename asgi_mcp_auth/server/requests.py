@@ -1,0 +1,206 @@
+"""What an endpoint gets and gives: a request that is read within bounds, an answer as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from http.cookies import CookieError, SimpleCookie
+from typing import NamedTuple
+from urllib.parse import parse_qsl
+
+from .._asgi import HeaderList, read_body
+from .._json import parse_json_object
+from ..errors import BodyTooLarge, InvalidClientMetadata, MalformedRequest
+from ..metadata import format_document
+from ..types import JSONObject, Receive, Scope
+from .models import Client, Session, Transaction
+
+MAX_BODY_BYTES = 64 * 1024
+MAX_QUERY_BYTES = 16 * 1024
+MAX_PARAMETERS = 64
+BODY_SECONDS = 10.0
+
+_FORM = b"application/x-www-form-urlencoded"
+_JSON = b"application/json"
+
+REPEATABLE = frozenset(("resource",))
+
+
+class Parameters:
+    """The parameters of a query or a form. One without a value counts as absent (RFC 6749 §3.1).
+
+    Args:
+        pairs: names and values as they came.
+    """
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        self._values: dict[str, list[str]] = {}
+        for name, value in pairs:
+            self._values.setdefault(name, []).append(value)
+
+    def get(self, name: str) -> str | None:
+        """Return the only value of ``name``.
+
+        Raises:
+            MalformedRequest: there are several.
+        """
+        values = self._values.get(name, ())
+        if len(values) > 1:
+            raise MalformedRequest(f"The parameter {name} is repeated")  # name is one that we asked for
+        return (values[0] or None) if values else None
+
+    def all(self, name: str) -> list[str]:
+        """Return every value of ``name``."""
+        return [value for value in self._values.get(name, ()) if value]
+
+    def check_single(self) -> None:
+        """Check that no parameter is repeated but those that may be.
+
+        Raises:
+            MalformedRequest: one is.
+        """
+        if any(len(values) > 1 for name, values in self._values.items() if name not in REPEATABLE):
+            raise MalformedRequest("A parameter is repeated")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+
+class Answer(NamedTuple):
+    """A whole response."""
+
+    status: int
+    headers: HeaderList
+    body: bytes = b""
+
+    def with_headers(self, *headers: tuple[bytes, bytes]) -> Answer:
+        """Return the same answer with more headers."""
+        return self._replace(headers=[*self.headers, *headers])
+
+
+class Request:
+    """One request to an endpoint, and what the endpoint's checks have found out about it.
+
+    Attributes:
+        parameters: of the form for POST, of the query otherwise; set by ``read_parameters``.
+        document: the JSON body; set by ``read_document``.
+        client: who authenticated; set by ``authenticate_client``.
+        session: who is signed in in this browser, with the session's cookie; set by ``load_session``.
+        transaction: what this page belongs to, with its id; set by ``load_transaction``.
+    """
+
+    parameters: Parameters
+    document: JSONObject
+    client: Client
+    transaction_id: str
+    transaction: Transaction
+
+    def __init__(self, endpoint: str, scope: Scope, receive: Receive) -> None:
+        self.endpoint = endpoint
+        self.scope = scope
+        self.method: str = scope["method"]
+        self.session: Session | None = None
+        self.session_id: str | None = None
+        self._receive = receive
+        self._cookies: Mapping[str, str] | None = None
+
+    @property
+    def address(self) -> str:
+        """Where the request comes from, as the ASGI server says; proxies are its business."""
+        client = self.scope.get("client")
+        return str(client[0]) if client else ""
+
+    def header(self, name: bytes) -> bytes | None:
+        """Return the value of a header, ``None`` when it is not there.
+
+        Raises:
+            MalformedRequest: it is there more than once.
+        """
+        values = [value for key, value in self.scope["headers"] if key == name]
+        if len(values) > 1:
+            raise MalformedRequest("A header is repeated")
+        return values[0] if values else None
+
+    def cookie(self, name: str) -> str | None:
+        """Return the value of a cookie."""
+        if self._cookies is None:
+            jar: SimpleCookie = SimpleCookie()
+            for key, value in self.scope["headers"]:
+                if key == b"cookie":
+                    try:
+                        jar.load(value.decode("latin-1"))
+                    except CookieError:
+                        continue  # another application's on the same host
+            self._cookies = {key: morsel.value for key, morsel in jar.items()}
+        return self._cookies.get(name)
+
+    async def read_parameters(self) -> None:
+        """Read the form of a POST, or the query of anything else.
+
+        Raises:
+            BodyTooLarge: it is larger than any honest one.
+            MalformedRequest: it is no form, or not UTF-8, or has too many parameters.
+        """
+        if self.method == "POST":
+            self._check_type(_FORM)
+            data = await self._body()
+        else:
+            data = self.scope.get("query_string", b"")
+            if len(data) > MAX_QUERY_BYTES:
+                raise BodyTooLarge
+        try:
+            pairs = parse_qsl(
+                data.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS
+            )
+        except ValueError:
+            raise MalformedRequest("The parameters cannot be read") from None
+        self.parameters = Parameters(pairs)
+
+    async def read_document(self) -> None:
+        """Read a JSON object.
+
+        Raises:
+            BodyTooLarge: it is larger than any honest one.
+            InvalidClientMetadata: it is no JSON object.
+        """
+        self._check_type(_JSON)
+        try:
+            self.document = parse_json_object(await self._body(), max_bytes=MAX_BODY_BYTES)
+        except ValueError:
+            raise InvalidClientMetadata("The body must be a JSON object, with each member once") from None
+
+    def query(self, name: str) -> str | None:
+        """Return a parameter of the query, also beside a body."""
+        data: bytes = self.scope.get("query_string", b"")
+        try:
+            pairs = parse_qsl(data[:MAX_QUERY_BYTES].decode("ascii"), errors="strict", max_num_fields=MAX_PARAMETERS)
+        except ValueError:
+            return None
+        values = [value for key, value in pairs if key == name]
+        return values[0] if len(values) == 1 else None
+
+    def _check_type(self, expected: bytes) -> None:
+        kind = (self.header(b"content-type") or b"").partition(b";")[0].strip().lower()
+        if kind != expected:
+            raise MalformedRequest(f"The content type must be {expected.decode()}")
+        if (self.header(b"content-encoding") or b"identity").lower() != b"identity":
+            raise MalformedRequest("The body must not be compressed")
+
+    async def _body(self) -> bytes:
+        length = self.header(b"content-length") or b"0"
+        if not length.isdigit() or len(length) > 9 or int(length) > MAX_BODY_BYTES:
+            raise BodyTooLarge
+        return await read_body(self._receive, max_bytes=MAX_BODY_BYTES, timeout_seconds=BODY_SECONDS)
+
+
+NO_STORE: HeaderList = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
+
+
+def json_answer(document: JSONObject, status: int = 200, headers: HeaderList = ()) -> Answer:
+    """Return an answer for a client: JSON that nobody keeps (RFC 6749 §5.1)."""
+    sent = [(b"content-type", b"application/json"), *NO_STORE, *headers]
+    return Answer(status, sent, format_document(document))
+
+
+def redirect(url: str, headers: HeaderList = ()) -> Answer:
+    """Return an answer that sends a browser on with GET, whatever it came with (RFC 9700 §4.12)."""
+    return Answer(303, [(b"location", url.encode("ascii")), *NO_STORE, (b"referrer-policy", b"no-referrer"), *headers])

@@ -1,0 +1,39 @@
+"""``/revoke``: a client gives a token back (RFC 7009). Any token of a grant ends the grant, with all its tokens."""
+
+from __future__ import annotations
+
+from ..errors import InvalidToken, MalformedRequest
+from .context import Server
+from .requests import NO_STORE, Answer, Request
+from .verifier import grant_of
+
+
+async def revoke(server: Server, request: Request) -> Answer:
+    """End the grant of a token, if it is this client's; say the same in any case (RFC 7009 §2.2).
+
+    Raises:
+        MalformedRequest: no token.
+    """
+    token = request.parameters.get("token")
+    if token is None:
+        raise MalformedRequest("The token is missing")
+    grant_id = await grant_id_of(server, token)
+    grant = None if grant_id is None else await server.grants.find(grant_id)
+    if grant_id is not None and grant is not None and grant.client_id == request.client.client_id:
+        await server.grants.revoke(grant_id, "by_client")
+    return Answer(200, NO_STORE)
+
+
+async def grant_id_of(server: Server, token: str) -> str | None:
+    """Return the grant that a token of any kind belongs to, whatever ``token_type_hint`` says; ``None`` for no token.
+
+    Raises:
+        ServerUnavailable: that cannot be found out now.
+    """
+    grant_id = server.grants.parse_refresh_token(token)
+    if grant_id is not None:
+        return grant_id
+    try:
+        return grant_of(await server.verifier.verify(token))
+    except InvalidToken:
+        return None

@@ -1,0 +1,117 @@
+"""Which checks stand before which endpoint: the table to read first when reviewing the authorization server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from .._asgi import Route
+from .applications import applications, logout
+from .authorize import authorize
+from .consent import consent
+from .context import Server
+from .endpoint import Check, Endpoint, Kind, Work
+from .introspect import introspect
+from .par import push
+from .register import register
+from .requests import Request
+from .revoke import revoke
+from .signin import sign_in
+from .token import token
+
+
+async def limit_people(server: Server, request: Request) -> None:
+    """Count a visit to a page."""
+    await server.limits.count("authorize", request.address)
+
+
+async def limit_clients(server: Server, request: Request) -> None:
+    """Count a request of a client."""
+    await server.limits.count("token", request.address)
+
+
+async def limit_registrations(server: Server, request: Request) -> None:
+    """Count a registration, or a change of one."""
+    await server.limits.count("register", request.address)
+
+
+async def read_parameters(_: Server, request: Request) -> None:
+    """Read query or form, within bounds."""
+    await request.read_parameters()
+
+
+async def check_single_parameters(_: Server, request: Request) -> None:
+    """Refuse repeated parameters (RFC 6749 §3.2)."""
+    request.parameters.check_single()
+
+
+async def authenticate_client(server: Server, request: Request) -> None:
+    """Find out which client sends this, and have it prove that."""
+    await server.authenticator.authenticate(request)
+
+
+async def check_same_site(server: Server, request: Request) -> None:
+    """Refuse forms that another site's page sends."""
+    if request.method == "POST":
+        server.sessions.check_same_site(request)
+
+
+async def load_session(server: Server, request: Request) -> None:
+    """Find out who is signed in in this browser."""
+    await server.sessions.load(request)
+
+
+async def load_transaction(server: Server, request: Request) -> None:
+    """Find out what this page belongs to, and that this browser began it."""
+    await server.sessions.load_transaction(request)
+
+
+class _Row(NamedTuple):
+    path: str
+    kind: Kind
+    work: Work
+
+
+_PAGE, _FORM = ("GET", "POST"), ("POST",)
+
+ENDPOINTS: Final[Mapping[str, _Row]] = {
+    "authorize": _Row("authorize", Kind(_PAGE, for_people=True), authorize),
+    "par": _Row("par", Kind(_FORM), push),
+    "token": _Row("token", Kind(_FORM, cross_origin=True), token),
+    "revoke": _Row("revoke", Kind(_FORM, cross_origin=True), revoke),
+    "introspect": _Row("introspect", Kind(_FORM), introspect),
+    "register": _Row("register", Kind(("GET", "POST", "PUT", "DELETE"), cross_origin=True), register),
+    "login": _Row("login", Kind(_PAGE, for_people=True), sign_in),
+    "consent": _Row("consent", Kind(_PAGE, for_people=True), consent),
+    "applications": _Row("applications", Kind(_PAGE, for_people=True), applications),
+    "logout": _Row("logout", Kind(_FORM, for_people=True), logout),
+}
+
+# fmt: off
+_ = False
+X = True
+CHECKS: Final[Mapping[Check, tuple[bool, ...]]] = {
+    #                        authorize  par  token  revoke  introspect  register  login  consent  applications  logout
+    limit_people:           (X,         _,   _,     _,      _,          _,        X,     X,       X,            X),
+    limit_clients:          (_,         X,   X,     X,      X,          _,        _,     _,       _,            _),
+    limit_registrations:    (_,         _,   _,     _,      _,          X,        _,     _,       _,            _),
+    read_parameters:        (X,         X,   X,     X,      X,          _,        X,     X,       X,            X),
+    check_single_parameters: (_,        X,   X,     X,      X,          _,        X,     X,       X,            X),
+    authenticate_client:    (_,         X,   X,     X,      X,          _,        _,     _,       _,            _),
+    check_same_site:        (_,         _,   _,     _,      _,          _,        X,     X,       X,            X),
+    load_session:           (X,         _,   _,     _,      _,          _,        X,     X,       X,            X),
+    load_transaction:       (_,         _,   _,     _,      _,          _,        X,     X,       _,            _),
+}
+# /authorize reads repeated parameters itself: whether they can be told to the client depends on which they are.
+# /register reads its document itself: whoever may not register shall not make us read anything.
+# fmt: on
+
+
+def routes(server: Server) -> list[Route]:
+    """Return the endpoints that are switched on."""
+    found: list[Route] = []
+    for position, (name, row) in enumerate(ENDPOINTS.items()):
+        if server.has(name):
+            checks = [check for check, columns in CHECKS.items() if columns[position]]
+            found.append(Route(server.path(row.path), Endpoint(server, name, row.kind, checks, row.work)))
+    return found
