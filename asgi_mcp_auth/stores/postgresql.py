@@ -186,8 +186,8 @@ class PostgreSQLStore:
     async def take(self, ns: str, key: str) -> bytes | None:
         """Remove the record and return its value; of several callers one gets it."""
         # Not repeatable: the answer that was lost with a connection is nowhere else.
-        row = await self._call(lambda db: db.fetchrow(self._sql["take"], ns, _bytes(key)), repeatable=False)
-        return row["value"] if row is not None and row["live"] else None
+        rows = await self._call(lambda db: db.fetch(self._sql["take"], ns, _bytes(key)), repeatable=False)
+        return rows[0]["value"] if rows and rows[0]["live"] else None
 
     async def delete(self, ns: str, key: str) -> bool:
         """Remove the record; return whether there was one."""

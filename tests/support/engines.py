@@ -29,6 +29,8 @@ from pathlib import Path
 from types import TracebackType
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from asgi_mcp_auth.stores import store_from_url
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
@@ -148,7 +150,10 @@ class Server:
             if self.process.poll() is not None:  # what was killed before may not be quite gone
                 time.sleep(0.2)
                 self._run()
-            assert time.monotonic() < deadline, (self.folder / "log").read_text(errors="replace")[-2000:]
+            if time.monotonic() > deadline:
+                log = (self.folder / "log").read_text(errors="replace")[-2000:]
+                self.stop()
+                raise AssertionError(log)
             time.sleep(0.02)
 
     def _run(self) -> None:
@@ -200,13 +205,17 @@ class RedisServer(Server):
         return [self.program, *bind, "--save", "", *aof, *self.options]
 
     def is_ready(self) -> bool:
-        with self.client() as client, suppress(redis.ConnectionError, redis.BusyLoadingError):
-            return bool(client.ping())
-        return False
+        try:
+            with self.client() as client:
+                return bool(client.ping())
+        except redis.AuthenticationError:
+            return True
+        except redis.ConnectionError:
+            return False
 
     def client(self) -> redis.Redis:
         """Return a client of the server, to look behind the store's back."""
-        return redis.Redis(port=self.port, socket_timeout=10)
+        return redis.Redis(port=self.port, socket_timeout=10, retry=Retry(NoBackoff(), 0))
 
 
 class PostgreSQLServer(Server):
