@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 
-import asyncpg
 import pytest
 import pytest_asyncio
 
@@ -245,30 +244,15 @@ async def test_s13_a_statement_that_the_server_gives_up_is_503(place: Place, sto
     await store.put("ns", "key", b"1")
     impatient = PostgreSQLStore(f"{place.url}&statement_timeout=200")
     await impatient.open()
-    async with locked(place):
-        with pytest.raises(ServerUnavailable):
-            await impatient.put("ns", "key", b"2")
+    with shared_postgresql().lock_rows(place.name), pytest.raises(ServerUnavailable):
+        await impatient.put("ns", "key", b"2")
     await impatient.put("ns", "key", b"3")
     await impatient.aclose()
 
 
-class locked:  # noqa: N801 (reads as a word)
-    """Hold a lock on every row of a place, as a transaction that somebody forgot does."""
-
-    def __init__(self, place: Place) -> None:
-        self._place = place
-
-    async def __aenter__(self) -> None:
-        self._connection = await asyncpg.connect(shared_postgresql().url)
-        await self._connection.execute(f"BEGIN; SELECT * FROM {self._place.name}.records FOR UPDATE")  # noqa: S608 (our own name)
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self._connection.close()
-
-
 async def test_sweep_leaves_rows_alone_that_somebody_else_holds(store: PostgreSQLStore, place: Place) -> None:
     await store.put("ns", "held", b"1", ttl=-1)
-    async with locked(place):
+    with shared_postgresql().lock_rows(place.name):
         await store.put("ns", "free", b"1", ttl=-1)
         assert await store.sweep() == 1
     assert await store.sweep() == 1

@@ -18,6 +18,7 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -27,6 +28,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import redis
 from redis.backoff import NoBackoff
@@ -124,7 +126,7 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix="asgi-mcp-auth-"))
         self.process: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -254,8 +256,38 @@ class PostgreSQLServer(Server):
 
     def query(self, sql: str) -> bytes:
         """Run SQL behind the store's back and return what it answers, unaligned or as COPY sends it."""
-        psql = str(Path(self.program).resolve().with_name("psql"))
-        return subprocess.run([psql, "-XAtq", self.url, "-c", sql], capture_output=True, check=True).stdout
+        return subprocess.run([self._psql(), "-XAtq", self.url, "-c", sql], capture_output=True, check=True).stdout
+
+    @contextmanager
+    def lock_rows(self, schema: str) -> Iterator[None]:
+        """Hold a lock on every row of a schema, as a transaction that somebody forgot does."""
+        command = [self._psql(), "-XAtq", self.url]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as psql:
+            assert psql.stdin is not None
+            assert psql.stdout is not None
+            psql.stdin.write(f"BEGIN; SELECT 'locked' FROM {schema}.records FOR UPDATE;\n")  # noqa: S608 (our own name)
+            psql.stdin.flush()
+            assert psql.stdout.readline() == "locked\n"
+            yield
+            psql.stdin.close()
+
+    def stop_all(self) -> None:
+        """Let the server and its sessions hang (SIGSTOP)."""
+        for process in self._processes():
+            os.kill(process, signal.SIGSTOP)
+
+    def continue_all(self) -> None:
+        """Let them go on."""
+        for process in self._processes():
+            os.kill(process, signal.SIGCONT)
+
+    def _processes(self) -> list[int]:
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [self.process.pid, *map(int, children)]
+
+    def _psql(self) -> str:
+        return str(Path(self.program).resolve().with_name("psql"))
 
     def dump(self, schema: str) -> bytes:
         """Return the rows of a schema, and the files of the whole cluster with its log of writes."""
