@@ -45,13 +45,20 @@ def routes(server: Server) -> list[Route]:
     """Return the public documents at every place where clients look (RFC 8414 §3.1, OpenID Connect Discovery §4)."""
     document, path = PublicDocument(format_document(metadata(server))), url_path(server.issuer)
     places = dict.fromkeys((WELL_KNOWN_SERVER + path, WELL_KNOWN_OPENID + path, path + WELL_KNOWN_OPENID))
+    return [*(Route(place, document) for place in places), Route(JWKS_PATH, KeySetDocument(server))]
 
-    async def key_set(scope: Scope, receive: Receive, send: Send) -> None:
+
+class KeySetDocument:
+    """Serves the public keys, as they are at the moment of the request."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as ``PublicDocument`` does, or 503 while the keys cannot be had."""
         try:
-            keys = format_document(await server.signer.document())
+            keys = await self._server.signer.document()
         except ServerUnavailable:
             await send_response(scope, receive, send, 503, [(b"retry-after", b"1")], b"")
         else:
-            await PublicDocument(keys)(scope, receive, send)
-
-    return [*(Route(place, document) for place in places), Route(JWKS_PATH, key_set)]
+            await PublicDocument(format_document(keys))(scope, receive, send)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from .._asgi import Route
+from .._asgi import Route, send_response
+from ..types import Receive, Scope, Send
 from .applications import applications, logout
 from .authorize import authorize
 from .consent import consent
@@ -14,7 +15,7 @@ from .endpoint import Check, Endpoint, Kind, Work
 from .introspect import introspect
 from .par import push
 from .register import register
-from .requests import Request
+from .requests import NO_STORE, Request
 from .revoke import revoke
 from .signin import sign_in
 from .token import token
@@ -67,7 +68,6 @@ async def load_transaction(server: Server, request: Request) -> None:
 
 
 class _Row(NamedTuple):
-    path: str
     kind: Kind
     work: Work
 
@@ -75,16 +75,16 @@ class _Row(NamedTuple):
 _PAGE, _FORM = ("GET", "POST"), ("POST",)
 
 ENDPOINTS: Final[Mapping[str, _Row]] = {
-    "authorize": _Row("authorize", Kind(_PAGE, for_people=True), authorize),
-    "par": _Row("par", Kind(_FORM), push),
-    "token": _Row("token", Kind(_FORM, cross_origin=True), token),
-    "revoke": _Row("revoke", Kind(_FORM, cross_origin=True), revoke),
-    "introspect": _Row("introspect", Kind(_FORM), introspect),
-    "register": _Row("register", Kind(("GET", "POST", "PUT", "DELETE"), cross_origin=True), register),
-    "login": _Row("login", Kind(_PAGE, for_people=True), sign_in),
-    "consent": _Row("consent", Kind(_PAGE, for_people=True), consent),
-    "applications": _Row("applications", Kind(_PAGE, for_people=True), applications),
-    "logout": _Row("logout", Kind(_FORM, for_people=True), logout),
+    "authorize": _Row(Kind(_PAGE, for_people=True), authorize),
+    "par": _Row(Kind(_FORM), push),
+    "token": _Row(Kind(_FORM, cross_origin=True), token),
+    "revoke": _Row(Kind(_FORM, cross_origin=True), revoke),
+    "introspect": _Row(Kind(_FORM), introspect),
+    "register": _Row(Kind(("GET", "POST", "PUT", "DELETE"), cross_origin=True), register),
+    "login": _Row(Kind(_PAGE, for_people=True), sign_in),
+    "consent": _Row(Kind(_PAGE, for_people=True), consent),
+    "applications": _Row(Kind(_PAGE, for_people=True), applications),
+    "logout": _Row(Kind(_FORM, for_people=True), logout),
 }
 
 # fmt: off
@@ -108,10 +108,18 @@ CHECKS: Final[Mapping[Check, tuple[bool, ...]]] = {
 
 
 def routes(server: Server) -> list[Route]:
-    """Return the endpoints that are switched on."""
+    """Return the endpoints; one that is switched off answers 404."""
     found: list[Route] = []
     for position, (name, row) in enumerate(ENDPOINTS.items()):
-        if server.has(name):
-            checks = [check for check, columns in CHECKS.items() if columns[position]]
-            found.append(Route(server.path(row.path), Endpoint(server, name, row.kind, checks, row.work)))
+        checks = [check for check, columns in CHECKS.items() if columns[position]]
+        app = Endpoint(server, name, row.kind, checks, row.work) if server.has(name) else _SwitchedOff()
+        found.append(Route(server.path(name), app))
     return found
+
+
+class _SwitchedOff:
+    """Answers 404; the middleware would ask for a token first."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"content-type", b"application/json"), *NO_STORE]
+        await send_response(scope, receive, send, 404, headers, b'{"error":"not_found"}')
