@@ -27,6 +27,7 @@ MIGRATIONS = (
 )
 APPLICATION_ID = 0x4D635361  # in the file's header: whose database it is
 _CHECK_SECONDS = 1.0
+_DAMAGE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 def connect(path: str) -> sqlite3.Connection:
@@ -45,12 +46,12 @@ def connect(path: str) -> sqlite3.Connection:
             _prepare(db, path)
         except sqlite3.Error as error:
             db.close()
-            if error.sqlite_errorcode in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+            if _code(error) in _DAMAGE:
                 raise ConfigurationError(
                     f"{path} is damaged or no database ({describe(error)}): bring back a backup, or move it away"
                 ) from None
             # The change to WAL needs the file alone for a moment, and does not wait for others that want the same.
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01 + secrets.randbelow(20) / 1000)
         except ConfigurationError:
@@ -110,16 +111,24 @@ def check(db: sqlite3.Connection, path: str) -> None:
 
     Raises:
         ConfigurationError: there is some.
+        sqlite3.Error: it cannot be looked for now.
     """
     deadline = time.monotonic() + _CHECK_SECONDS
     db.set_progress_handler(lambda: time.monotonic() > deadline, 10_000)
     try:
         found = str(db.execute("PRAGMA quick_check(1)").fetchone()[0])
     except sqlite3.Error as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+        if _code(error) == sqlite3.SQLITE_INTERRUPT:
             return
+        if _code(error) not in _DAMAGE:
+            raise
         found = describe(error)
     finally:
         db.set_progress_handler(None, 0)
     if found != "ok":
         raise ConfigurationError(f"{path} is damaged ({found}): bring back a backup, or move it away")
+
+
+def _code(error: sqlite3.Error) -> int:
+    """Return SQLite's primary code; the higher bits tell which kind of it."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF

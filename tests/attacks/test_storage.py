@@ -75,15 +75,20 @@ async def test_s06_s13_engines_that_hang_are_503_within_five_seconds_and_fine_af
         for store in stores:
             await store.open()
             await store.put("ns", "key", b"1")
+        closing = PostgreSQLStore(hanging.url)
+        await closing.open()
         blocker = sqlite3.connect(path, isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
         redis.signal(signal.SIGSTOP)
         hanging.stop_all()
         with locked.lock_rows("asgi_mcp_auth"):
-            waits = await asyncio.gather(
-                *(seconds_until_unavailable(store.put("ns", "key", b"2")) for store in stores for _ in range(100))
+            began = time.monotonic()
+            *waits, _ = await asyncio.gather(
+                *(seconds_until_unavailable(store.put("ns", "key", b"2")) for store in stores for _ in range(100)),
+                closing.aclose(),
             )
             assert max(waits) < 5.5
+            assert time.monotonic() - began < 5.5, "closing does not wait for a server that hangs"
         blocker.execute("ROLLBACK")
         blocker.close()
         redis.signal(signal.SIGCONT)

@@ -251,7 +251,8 @@ def test_no_driver_is_imported_before_its_url_is_named() -> None:
 import sys
 from asgi_mcp_auth.stores import store_from_url
 store_from_url("memory:")
-print(sorted({"redis", "asyncpg", "sqlite3"} & set(sys.modules)))
+engines = [f"asgi_mcp_auth.stores.{name}" for name in ("sqlite", "redis", "postgresql")]
+print(sorted({"redis", "asyncpg", *engines} & set(sys.modules)))
 """
     root = str(Path(__file__).parents[2])
     told = subprocess.run(

@@ -232,6 +232,19 @@ async def test_a_wrong_password_is_a_configuration_error_at_open_and_503_later(u
         await right.aclose()
 
 
+async def test_a_user_who_may_not_do_what_a_verb_needs_gets_503() -> None:
+    with RedisServer() as server:
+        with server.client() as client:
+            client.execute_command("ACL", "SETUSER", "poor", "on", ">password", "~*", "+ping", "+client", "+select")
+        store = RedisStore(server.url.replace("//", "//poor:password@"))
+        await store.open()
+        for call in (store.get("ns", "key"), store.take("ns", "key"), store.scan("ns")):
+            with pytest.raises(ServerUnavailable):
+                await call
+        await store.open()
+        await store.aclose()
+
+
 async def test_a_socket_is_as_good_as_a_port() -> None:
     with RedisServer("--unixsocket", "redis.sock") as server:
         store = RedisStore(f"unix://{server.folder}/redis.sock?prefix=app&db=2")
