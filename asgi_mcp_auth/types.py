@@ -92,7 +92,6 @@ OAuthReason: TypeAlias = Literal[
     "method",
     "body_size",
     "rate_limit",
-    "unavailable",
     # of InvalidClient
     "no_credentials",
     "auth_method",

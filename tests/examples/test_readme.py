@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -16,12 +18,13 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from asgi_mcp_auth import MCPAuthMiddleware, RemoteAuthProvider, StaticTokenVerifier
-from asgi_mcp_auth.testing import Issuer
+from asgi_mcp_auth.testing import FrozenClock, Issuer
 from tests.examples.pages import BASE_URL, ROOT, python_blocks, run_blocks, serving_blocks
 from tests.support.asgi import Spy, call
+from tests.support.authorization_server import Server, answer_of
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SERVER, FIVE_MINUTES, ON_THIS_MACHINE, WHO, RULES, LOGGING, ON_EVENT, LOOK_INTO = python_blocks("README.md")
+SERVER, FIVE_MINUTES, NO_ISSUER, ON_THIS_MACHINE, WHO, RULES, LOGGING, ON_EVENT, LOOK_INTO = python_blocks("README.md")
 AUDIENCE = f"{BASE_URL}/mcp"
 
 
@@ -61,6 +64,24 @@ async def test_the_server_of_the_five_minute_start_answers_to_its_public_name(id
     module = run_blocks([SERVER, FIVE_MINUTES], idp.issuer)
     refused = await call(module.app, "POST", "/mcp", {"Host": "mcp.example.com"})
     assert refused.status == 401
+
+
+@pytest.mark.asyncio
+async def test_without_an_issuer_the_server_signs_its_person_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the database is made in the working directory
+    app = run_blocks([SERVER, NO_ISSUER], "https://idp.example.com").app
+    app.app = Spy()
+    server = Server(app.provider, app, app.app, FrozenClock(), [])
+    async with app.provider:
+        client, browser = await server.register(), server.browser()
+        page = await browser.open(client.authorization_url())
+        page = await browser.sign_in(page, username="alice", password="correct horse battery staple")
+        page = await browser.submit(page, action="approve")
+        tokens = (await client.redeem(answer_of(page.url)["code"])).json()
+        assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
+    assert {"auth.db", "auth.db.key"} <= set(os.listdir(tmp_path))
 
 
 @pytest.mark.asyncio

@@ -12,7 +12,7 @@ import pytest
 import asgi_mcp_auth
 import asgi_mcp_auth.server
 from asgi_mcp_auth import RequestError
-from asgi_mcp_auth.types import InvalidTokenReason, Reason
+from asgi_mcp_auth.types import InvalidTokenReason, OAuthReason, Reason
 from tests.examples.pages import ROOT
 
 DOCUMENTED = (
@@ -114,6 +114,11 @@ def test_the_page_explains_each_other_reason() -> None:
     on_the_page = {row[0].strip("`") for row in rows(section("docs/errors.md", "Other reasons"))}
     every = {reason for part in get_args(Reason) for reason in (get_args(part) or (part,))}
     assert on_the_page == every - set(get_args(InvalidTokenReason))
+
+
+def test_the_page_explains_each_reason_of_the_authorization_server() -> None:
+    on_the_page = [row[0].strip("`") for row in rows(section("docs/errors.md", "Reasons at the authorization server"))]
+    assert on_the_page[: len(get_args(OAuthReason))] == list(get_args(OAuthReason))
 
 
 def test_the_page_has_each_answer_with_its_status_and_code() -> None:
