@@ -163,8 +163,8 @@ def store_from_url(url: str, *, encryption_keys: Sequence[str] | None = None, cl
     )
     if encryption_keys is None:
         raise ConfigurationError(
-            f"{engine} needs encryption_keys: write encryption_keys=[os.environ['AUTH_STORE_KEY']] with the same key "
-            f"for all workers. Make one: {KEY_COMMAND}"
+            f"{engine} needs encryption_keys, the same for all workers: write store=store_from_url('{scheme}://…', "
+            f"encryption_keys=[os.environ['AUTH_STORE_KEY']]). Make one: {KEY_COMMAND}"
         )
     store: Store = (module.RedisStore if scheme in _REDIS else module.PostgreSQLStore)(url)
     return EncryptedStore(store, encryption_keys)
