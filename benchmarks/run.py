@@ -23,6 +23,7 @@ GROUPS = {
     "outage": ("P6", "P7", "P8", "P9"),
     "memory": ("P10",),
     "imports": ("P11",),
+    "stores": ("stores",),
 }
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 PACKAGES = (
