@@ -181,9 +181,12 @@ class Client(_Stored):
 
     @property
     def scopes(self) -> list[str] | None:
-        """The most that it may ask for, ``None`` when there is no limit of its own."""
+        """The most that it may ask for, ``None`` when the operator has set no limit.
+
+        What a client registers by itself is no limit, but what its first challenge named: it could never step up.
+        """
         text: str | None = self.metadata.get("scope")
-        return None if text is None else text.split()
+        return None if text is None or self.origin != "configured" else text.split()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.authorization_server import REDIRECT_URI, RESOURCE, answer_of, deploy
+from asgi_mcp_auth.server import Registration
+from tests.support.authorization_server import CONFIDENTIAL, REDIRECT_URI, RESOURCE, answer_of, deploy
 
 pytestmark = pytest.mark.asyncio
 
@@ -49,3 +50,19 @@ async def test_a_refresh_token_brings_a_new_pair_and_revoking_one_ends_all() -> 
         response = await client.refresh(refreshed["refresh_token"])
         assert (response.status, response.json()["error"]) == (400, "invalid_grant")
         assert server.reasons() == ["grant_revoked"]
+
+
+async def test_a_client_that_registered_with_what_its_first_challenge_named_may_ask_for_more_later() -> None:
+    """Step-up: TypeScript clients register with the ``scope`` of the first 401; the person decides about the rest."""
+    async with deploy() as server:
+        client = await server.register(scope="mcp:read")
+        assert client.information["scope"] == "mcp:read"
+        assert (await client.sign_in(scope="mcp:read mcp:write"))["scope"] == "mcp:read mcp:write"
+
+
+async def test_a_client_of_the_operator_s_is_held_to_the_scope_that_the_operator_wrote() -> None:
+    registration = Registration(clients=[{**CONFIDENTIAL, "scope": "mcp:read"}])
+    async with deploy(registration=registration) as server:
+        client = server.known(CONFIDENTIAL)
+        url = await server.browser().decide(client.authorization_url(scope="mcp:read mcp:write"))
+        assert answer_of(url)["error"] == "invalid_scope"
