@@ -53,7 +53,8 @@ def _make(path: str) -> None:
             return
     finally:
         os.unlink(temporary)
-    _sync_folder(os.path.dirname(path) or ".")
+    if os.name == "posix":
+        _sync_folder(os.path.dirname(path) or ".")
 
 
 def _sync_folder(folder: str) -> None:

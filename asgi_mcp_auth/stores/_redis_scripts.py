@@ -1,8 +1,7 @@
 """What RedisStore runs inside Redis: each script is atomic, and is told every key that it touches.
 
-A key that holds no hash, or a hash without our fields, is no record: whoever wrote it, it must not stop us. Etags are
-new for each call, so a call that is repeated finds its own etag and answers as it did before. What needs memory comes
-first: a Redis that has none left refuses that, and then nothing has changed yet.
+A key that holds no hash, or a hash without our fields, is no record: whoever wrote it, it must not stop us. What needs
+memory comes first: a Redis that has none left refuses that, and then nothing has changed yet.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ WRITE = Script(
     + """
     local old = redis.pcall('HMGET', KEYS[1], 'e', 'g', 'v')
     local there = not old.err and old[1] and old[3]
-    if there and ARGV[1] == 'add' then return old[1] == ARGV[3] and 1 or 0 end
+    if there and ARGV[1] == 'add' then return 0 end
     if there then redis.call('ZADD', KEYS[3], now, ARGV[6] .. (old[2] or '')) end
     if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('DEL', KEYS[1]) end
     local ttl = tonumber(ARGV[4])
@@ -48,9 +47,7 @@ SWAP = Script(
     _NOW
     + """
     local old = redis.pcall('HMGET', KEYS[1], 'e', 'g', 'v')
-    if old.err or not old[1] or not old[3] then return 0 end
-    if old[1] == ARGV[2] then return 1 end
-    if old[1] ~= ARGV[1] then return 0 end
+    if old.err or old[1] ~= ARGV[1] or not old[3] then return 0 end
     local place = ARGV[5] .. (old[2] or '')
     local ttl = tonumber(ARGV[4])
     if ttl and ttl <= 0 then

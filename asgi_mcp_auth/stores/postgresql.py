@@ -10,7 +10,6 @@ import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar
-from weakref import WeakKeyDictionary
 
 import asyncpg
 
@@ -18,6 +17,7 @@ from ..errors import ConfigurationError
 from . import Record, new_etag
 from ._options import place_of, split_options
 from ._outage import TIMEOUT_SECONDS, Outage, describe
+from ._pools import Pools
 
 T = TypeVar("T")
 Connection: TypeAlias = Any  # asyncpg's pools hand out proxies, which are connections in all but type
@@ -43,13 +43,13 @@ _STATEMENTS = {
     "first version": "CREATE TABLE {0}.version (number integer NOT NULL); INSERT INTO {0}.version VALUES (0)",
     "new version": "UPDATE {0}.version SET number = $1",
     "get": "SELECT value, etag FROM {0}.records WHERE ns = $1 AND key = $2 AND (exp IS NULL OR exp > now())",
-    # An etag is new for each call. Where a statement finds its own, it has run before and lost its connection: it says
-    # then what it would have said.
     "put": """
         INSERT INTO {0}.records VALUES ($1, $2, $3, $4, now() + $5::float8 * interval '1 second', $6)
         ON CONFLICT (ns, key) DO UPDATE
         SET value = excluded.value, etag = excluded.etag, exp = excluded.exp, grp = excluded.grp
     """,
+    # An etag is new for each call. Where "add" or "swap" finds its own, it has run before and lost its connection: it
+    # says then what it would have said.
     "add": """
         INSERT INTO {0}.records AS old VALUES ($1, $2, $3, $4, now() + $5::float8 * interval '1 second', $6)
         ON CONFLICT (ns, key) DO UPDATE
@@ -113,10 +113,9 @@ class PostgreSQLStore:
         self._url, options = split_options(url, _OPTIONS)
         self._place = place_of(self._url)
         self._schema = options.get("schema", "asgi_mcp_auth")
-        self._pool_size = int(options.get("pool_size", 10))
         self._cache_size = int(options.get("statement_cache_size", 100))
         self._sql = {name: text.format(f'"{self._schema}"') for name, text in _STATEMENTS.items()}
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncpg.Pool] = WeakKeyDictionary()
+        self._pools: Pools[asyncpg.Pool] = Pools(int(options.get("pool_size", 10)))
         self._prepared = False
         self._outage = Outage(repr(self))
 
@@ -130,15 +129,15 @@ class PostgreSQLStore:
             ConfigurationError: the server refuses user, password, database or schema, or its table is newer than this
                 code.
         """
-        loop = asyncio.get_running_loop()
-        if loop not in self._pools:
-            self._pools[loop] = await asyncpg.create_pool(
+        if self._pools.here() is None:
+            pool = await asyncpg.create_pool(
                 self._url,
                 min_size=0,
-                max_size=self._pool_size,
+                max_size=self._pools.size,
                 statement_cache_size=self._cache_size,
                 reset=_nothing,  # no verb leaves anything behind in its session
             )
+            self._pools.add(pool)
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 self._prepared = False
@@ -156,7 +155,7 @@ class PostgreSQLStore:
 
     async def aclose(self) -> None:
         """Close the pool of the running event loop."""
-        pool = self._pools.pop(asyncio.get_running_loop(), None)
+        pool = self._pools.remove()
         if pool is None:
             return
         try:
@@ -172,11 +171,12 @@ class PostgreSQLStore:
 
     async def put(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> None:
         """Write the record, whether or not there was one."""
-        await self._write("put", ns, key, value, ttl, group)
+        # Not repeatable: somebody else may have changed, since, what the first attempt wrote.
+        await self._write("put", ns, key, value, ttl, group, repeatable=False)
 
     async def add(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> bool:
         """Write the record if there is none; return whether this call wrote it."""
-        return await self._write("add", ns, key, value, ttl, group)
+        return await self._write("add", ns, key, value, ttl, group, repeatable=True)
 
     async def swap(self, ns: str, key: str, etag: int, value: bytes, *, ttl: float | None = None) -> bool:
         """Replace the version that ``etag`` names; return whether it was still that one. The group stays."""
@@ -210,10 +210,10 @@ class PostgreSQLStore:
         return [(key.decode("utf-8", "surrogatepass"), Record(value, etag)) for key, value, etag in rows]
 
     async def _write(
-        self, statement: str, ns: str, key: str, value: bytes, ttl: float | None, group: str | None
+        self, statement: str, ns: str, key: str, value: bytes, ttl: float | None, group: str | None, *, repeatable: bool
     ) -> bool:
         values = (ns, _bytes(key), value, new_etag(), _seconds(ttl), None if group is None else _bytes(group))
-        return _changed(await self._call(lambda db: db.execute(self._sql[statement], *values)))
+        return _changed(await self._call(lambda db: db.execute(self._sql[statement], *values), repeatable=repeatable))
 
     async def _call(self, work: Callable[[Connection], Awaitable[Any]], *, repeatable: bool = True) -> Any:
         try:
@@ -251,22 +251,22 @@ class PostgreSQLStore:
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[Connection]:
         """Yield a connection. One that something went wrong on is cut off, never used again and never waited for."""
-        pool = self._pools.get(asyncio.get_running_loop())
-        connection: Connection
-        if pool is None:
-            connection = await asyncpg.connect(self._url, statement_cache_size=self._cache_size)
-        else:
-            connection = await pool.acquire()
-        try:
-            yield connection
-        except BaseException:
-            connection.terminate()
-            raise
-        finally:
-            if pool is not None:
-                await pool.release(connection)
-            elif not connection.is_closed():
-                await connection.close()
+        async with self._pools.place() as pool:
+            connection: Connection
+            if pool is None:
+                connection = await asyncpg.connect(self._url, statement_cache_size=self._cache_size)
+            else:
+                connection = await pool.acquire()
+            try:
+                yield connection
+            except BaseException:
+                connection.terminate()
+                raise
+            finally:
+                if pool is not None:
+                    await pool.release(connection)
+                elif not connection.is_closed():
+                    await connection.close()
 
     async def _migrate(self, connection: Connection) -> None:
         """Bring the table to the newest version; of several processes one does it."""

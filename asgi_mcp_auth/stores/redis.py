@@ -16,7 +16,6 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import redis.asyncio
 from redis.asyncio.connection import parse_url
@@ -28,6 +27,7 @@ from ..errors import ConfigurationError
 from . import Record, new_etag
 from ._options import place_of, split_options
 from ._outage import TIMEOUT_SECONDS, Outage
+from ._pools import Pools
 from ._redis_scripts import DUE, PRUNE, SWAP, TAKE, WRITE, Script
 
 logger = logging.getLogger(__name__)
@@ -75,16 +75,14 @@ class RedisStore:
                 **parse_url(target),
                 "decode_responses": False,
                 "protocol": 2,
-                "retry": Retry(NoBackoff(), 0),
-                "max_connections": int(options.get("max_connections", 32)),
-                "timeout": TIMEOUT_SECONDS,
+                "retry": Retry(NoBackoff(), 0),  # a script whose answer is lost may have run
             }
-            self._new_pool().make_connection()  # which knows its options, and connects to nothing
+            self._new_client().connection_pool.make_connection()  # which knows its options, and connects to nothing
         except (ValueError, TypeError, RedisError):
             raise ConfigurationError(
                 f"store: {self._place} has a wrong form or an unknown option: write redis://:password@host:6379/0"
             ) from None
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
+        self._pools: Pools[Any] = Pools(int(options.get("max_connections", 32)))
         self._outage = Outage(repr(self))
 
     def __repr__(self) -> str:
@@ -96,12 +94,13 @@ class RedisStore:
         Raises:
             ConfigurationError: the password is wrong.
         """
-        loop = asyncio.get_running_loop()
-        if loop not in self._pools:
-            self._pools[loop] = _redis.Redis.from_pool(self._new_pool())
+        client = self._pools.here()
+        if client is None:
+            client = self._new_client()
+            self._pools.add(client)
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                policy = await self._policy()
+                policy = await _policy(client)
         except AuthenticationError as error:
             await self.aclose()
             raise ConfigurationError(f"store: {self._place} refuses user or password: {error}") from None
@@ -118,9 +117,9 @@ class RedisStore:
 
     async def aclose(self) -> None:
         """Close the pool of the running event loop."""
-        pooled = self._pools.pop(asyncio.get_running_loop(), None)
-        if pooled is not None:
-            await pooled.aclose()
+        client = self._pools.remove()
+        if client is not None:
+            await client.aclose()
 
     async def get(self, ns: str, key: str) -> Record | None:
         """Return the record, ``None`` when there is none."""
@@ -226,31 +225,32 @@ class RedisStore:
         """Yield a client for one verb, and turn its failures into ``ServerUnavailable``."""
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                pooled = self._pools.get(asyncio.get_running_loop())
-                if pooled is not None:
-                    yield pooled
-                else:
-                    async with _redis.Redis.from_pool(self._new_pool()) as client:
-                        yield client
+                async with self._pools.place() as pooled:
+                    if pooled is not None:
+                        yield pooled
+                    else:
+                        async with self._new_client() as client:
+                            yield client
         except (RedisError, OSError) as error:
             raise self._outage.failed(error) from None
         self._outage.succeeded()
 
-    async def _policy(self) -> str:
-        client = self._pools[asyncio.get_running_loop()]
-        await client.ping()
-        try:
-            found = await client.config_get("maxmemory-policy")
-        except ResponseError:  # a provider of Redis as a service does not tell
-            return ""
-        return str(found.get("maxmemory-policy", ""))
-
-    def _new_pool(self) -> Any:
-        return _redis.BlockingConnectionPool(**self._settings)
+    def _new_client(self) -> Any:
+        return _redis.Redis.from_pool(_redis.ConnectionPool(**self._settings))
 
 
 class _NotReplicated(RedisError):
     pass
+
+
+async def _policy(client: Any) -> str:
+    """Return what Redis does when its memory is full, and nothing where it does not tell."""
+    await client.ping()
+    try:
+        found = await client.config_get("maxmemory-policy")
+    except ResponseError:  # a provider of Redis as a service, often
+        return ""
+    return str(found.get("maxmemory-policy", ""))
 
 
 async def _evaluate(

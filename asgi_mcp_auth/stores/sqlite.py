@@ -43,7 +43,7 @@ class SQLiteStore:
     _worker: _Worker | None
 
     def __init__(self, path: str, *, clock: Clock = time) -> None:
-        self._path = path
+        self._path = os.path.abspath(path)  # daemons change their working directory
         self._clock = clock
         self._outage = Outage(repr(self))
         self._opened = 0

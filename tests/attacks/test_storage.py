@@ -102,6 +102,23 @@ async def test_s06_s13_engines_that_hang_are_503_within_five_seconds_and_fine_af
             await store.aclose()
 
 
+@pytest.mark.parametrize("engine", ["redis", "postgresql"])
+async def test_s13_who_waits_for_a_connection_is_served_in_turn(place: Place) -> None:
+    limits = {"redis": "&max_connections=2", "postgresql": "&pool_size=2"}
+    store = Place(place.engine, place.url + limits[place.engine]).store().inner
+    await store.open()
+    done = [0] * 20
+
+    async def work(number: int) -> None:
+        while max(done) < 20:
+            await store.get("ns", "key")
+            done[number] += 1
+
+    await asyncio.gather(*map(work, range(20)))
+    await store.aclose()
+    assert min(done) >= 18
+
+
 # ----------------------------------------------------------------------------------------------------------------- S16
 
 

@@ -66,6 +66,16 @@ async def test_making_the_object_opens_nothing(path: str) -> None:
     assert content(path) is None
 
 
+async def test_a_process_may_change_its_folder_before_the_file_is_opened(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = SQLiteStore("auth.db")
+    monkeypatch.chdir("/")
+    await store.put("ns", "key", b"1")
+    assert await SQLiteStore(path).take("ns", "key") == b"1"
+
+
 async def test_s05_a_database_that_others_can_read_is_warned_about(path: str, caplog: pytest.LogCaptureFixture) -> None:
     os.close(os.open(path, os.O_CREAT, 0o644))
     store = SQLiteStore(path)
@@ -210,6 +220,8 @@ async def test_a_lock_that_is_held_for_a_while_is_waited_for(path: str) -> None:
 
 async def test_a_fork_goes_on_with_a_connection_of_its_own(path: str) -> None:
     code = """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and newer warn of forks beside threads
 async def main(name):
     await store.open()
     await store.put("ns", name, b"1")
