@@ -41,7 +41,7 @@ class Pools(Generic[T]):
 
     @asynccontextmanager
     async def place(self) -> AsyncGenerator[T | None]:
-        """Wait, in turn, until the pool has a free connection, and yield it; ``None`` at once where there is no pool."""
+        """Wait, in turn, until the pool has a free connection, and yield it; ``None`` if there is no pool."""
         entry = self._pools.get(asyncio.get_running_loop())
         if entry is None:
             yield None

@@ -68,6 +68,7 @@ class RedisStore:
         self._prefix = f"{{{options.get('prefix', 'asgi-mcp-auth')}}}:".encode()
         self._wait_replicas = int(options.get("wait_replicas", 0))
         self._place = place_of(target)
+        self._pools: Pools[Any] = Pools(int(options.get("max_connections", 32)))
         try:
             self._settings: dict[str, Any] = {
                 "socket_timeout": TIMEOUT_SECONDS,
@@ -82,7 +83,6 @@ class RedisStore:
             raise ConfigurationError(
                 f"store: {self._place} has a wrong form or an unknown option: write redis://:password@host:6379/0"
             ) from None
-        self._pools: Pools[Any] = Pools(int(options.get("max_connections", 32)))
         self._outage = Outage(repr(self))
 
     def __repr__(self) -> str:
@@ -236,7 +236,7 @@ class RedisStore:
         self._outage.succeeded()
 
     def _new_client(self) -> Any:
-        return _redis.Redis.from_pool(_redis.ConnectionPool(**self._settings))
+        return _redis.Redis.from_pool(_redis.ConnectionPool(max_connections=self._pools.size, **self._settings))
 
 
 class _NotReplicated(RedisError):
