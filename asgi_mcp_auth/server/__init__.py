@@ -95,7 +95,8 @@ class OAuthProvider(RemoteAuthProvider):
             pages=pages or Pages(),
             options=options or ServerOptions(),
         )
-        self.store = _encrypted(store, settings.options)
+        # Several servers may be told the same store, by its default above all: none sees what another one has granted.
+        self.store = _encrypted(store, settings.options).within(issuer)
         self._server = Server(settings, self.store)
         super().__init__(
             self._server.verifier,

@@ -6,6 +6,8 @@ associated data: a value that is moved to another record is as unreadable as one
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import logging
 import secrets
 from collections import Counter
@@ -63,6 +65,7 @@ class EncryptedStore:
             self._ciphers.setdefault(_subkey(secret, "key id", _KEY_ID_BYTES), AESGCM(_subkey(secret, "values", 32)))
         self._key_id = next(iter(self._ciphers))
         self._unreadable: Counter[Unreadable] = Counter()
+        self._realm = ""
         self.inner = store
 
     def __repr__(self) -> str:
@@ -75,7 +78,17 @@ class EncryptedStore:
 
     def derive(self, purpose: str) -> tuple[bytes, ...]:
         """Return a key of 32 bytes for another purpose, made from each encryption key, in their order."""
-        return tuple(_subkey(secret, f"derived: {purpose}", 32) for secret in self._secrets)
+        return tuple(_subkey(secret, f"derived: {purpose}{self._realm}", 32) for secret in self._secrets)
+
+    def within(self, realm: str) -> EncryptedStore:
+        """Return this store as it is for one of several users of the engine: with records and derived keys of its own.
+
+        Args:
+            realm: names the user, the issuer of an authorization server for example.
+        """
+        scoped = copy.copy(self)
+        scoped._realm = f"@{hashlib.sha256(realm.encode()).hexdigest()[:12]}"
+        return scoped
 
     async def open(self) -> None:
         """Open the engine."""
@@ -87,6 +100,7 @@ class EncryptedStore:
 
     async def get(self, ns: str, key: str) -> Record | None:
         """Return the record, ``None`` when there is none that can be read."""
+        ns += self._realm
         record = await self.inner.get(ns, key)
         if record is None:
             return None
@@ -95,24 +109,28 @@ class EncryptedStore:
 
     async def put(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> None:
         """Write the record, whether or not there was one."""
+        ns += self._realm
         await self.inner.put(ns, key, self._encrypt(ns, key, value), ttl=ttl, group=group)
 
     async def add(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> bool:
         """Write the record if there is none, readable or not; return whether this call wrote it."""
+        ns += self._realm
         return await self.inner.add(ns, key, self._encrypt(ns, key, value), ttl=ttl, group=group)
 
     async def swap(self, ns: str, key: str, etag: int, value: bytes, *, ttl: float | None = None) -> bool:
         """Replace the version that ``etag`` names; return whether it was still that one. The group stays."""
+        ns += self._realm
         return await self.inner.swap(ns, key, etag, self._encrypt(ns, key, value), ttl=ttl)
 
     async def take(self, ns: str, key: str) -> bytes | None:
         """Remove the record, readable or not, and return its value; of several callers one gets it."""
+        ns += self._realm
         value = await self.inner.take(ns, key)
         return None if value is None else self._decrypt(ns, key, value)
 
     async def delete(self, ns: str, key: str) -> bool:
         """Remove the record, readable or not; return whether there was one."""
-        return await self.inner.delete(ns, key)
+        return await self.inner.delete(ns + self._realm, key)
 
     async def sweep(self, limit: int = 500) -> int:
         """Remove expired records, as the engine does."""
@@ -122,6 +140,7 @@ class EncryptedStore:
         self, ns: str, *, group: str | None = None, after: str | None = None, limit: int = 100
     ) -> list[tuple[str, Record]]:
         """Return up to ``limit`` records that can be read; fewer only when there are no more."""
+        ns += self._realm
         found: list[tuple[str, Record]] = []
         while len(found) < limit:
             wanted = limit - len(found)

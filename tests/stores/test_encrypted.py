@@ -186,3 +186,19 @@ def test_another_form_of_key_is_refused_with_the_command_that_makes_one(keys: li
         EncryptedStore(MemoryStore(), keys)
     assert KEY[:-1] not in str(refused.value)
     assert "password" not in str(refused.value)
+
+
+@pytest.mark.asyncio
+async def test_two_users_of_one_engine_have_records_and_derived_keys_of_their_own() -> None:
+    store = EncryptedStore(MemoryStore(), [KEY])
+    one, other = store.within("https://a.example"), store.within("https://b.example")
+    assert await one.add("grant", "k", b"one")
+    assert await other.add("grant", "k", b"other")
+    assert [(await each.get("grant", "k") or Record(b"", 0)).value for each in (one, other)] == [b"one", b"other"]
+    assert await store.get("grant", "k") is None
+    assert [len(await each.scan("grant")) for each in (one, other, store)] == [1, 1, 0]
+    assert await one.take("grant", "k") == b"one"
+    assert not await one.delete("grant", "k")
+    assert await other.delete("grant", "k")
+    assert len({store.derive("forms"), one.derive("forms"), other.derive("forms")}) == 3
+    assert one.derive("forms") == store.within("https://a.example").derive("forms")
