@@ -72,14 +72,15 @@ class Audit:
     def report(self, event: AuditEvent) -> None:
         """Log the event and tell the hook."""
         # INFO at most: strangers can cause every one of these.
-        logger.info(
-            "%s client=%r subject=%r grant=%s reason=%s",
-            event.action,
-            event.client_id,
-            event.subject,
-            event.grant_id,
-            event.reason,
-            extra={name: getattr(event, name) for name in _FIELDS},
-        )
+        if logger.isEnabledFor(logging.INFO):
+            logger.info(
+                "%s client=%r subject=%r grant=%s reason=%s",
+                event.action,
+                event.client_id,
+                event.subject,
+                event.grant_id,
+                event.reason,
+                extra={name: getattr(event, name) for name in _FIELDS},
+            )
         if self._hook is not None:
             self._hook(event)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeAlias
 
 from .._json import encode_base64url
@@ -33,13 +33,13 @@ def hash_of(secret: str) -> str:
 
 
 class _Stored:
-    """A record that goes into the store as JSON."""
+    """A record that goes into the store as JSON; its slots are its fields."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def dump(self) -> bytes:
         """Return the record as the store keeps it."""
-        return json.dumps(self, ensure_ascii=False, separators=(",", ":"), default=_members).encode()
+        return _encode(self).encode()
 
     @classmethod
     def load(cls, data: bytes) -> Self:
@@ -49,15 +49,14 @@ class _Stored:
     @classmethod
     def of(cls, members: JSONObject) -> Self:
         """Return the record with these members."""
-        return cls(**{name: members[name] for name in _names(cls) if name in members})
+        return cls(**{name: members[name] for name in cls.__slots__ if name in members})
 
 
-def _names(record: Any) -> tuple[str, ...]:
-    return tuple(each.name for each in fields(record))
+def _members(record: _Stored) -> JSONObject:
+    return {name: getattr(record, name) for name in record.__slots__}
 
 
-def _members(record: Any) -> JSONObject:
-    return {name: getattr(record, name) for name in _names(record)}
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_members).encode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

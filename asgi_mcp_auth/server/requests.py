@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
@@ -123,14 +122,11 @@ class Request:
     def cookie(self, name: str) -> str | None:
         """Return the value of a cookie."""
         if self._cookies is None:
-            jar: SimpleCookie = SimpleCookie()
-            for key, value in self.scope["headers"]:
-                if key == b"cookie":
-                    try:
-                        jar.load(value.decode("latin-1"))
-                    except CookieError:
-                        continue  # another application's on the same host
-            self._cookies = {key: morsel.value for key, morsel in jar.items()}
+            # Other applications on the same host have cookies too, in whatever form: only "; " and "=" count (RFC 6265
+            # §4.2.1). Ours need no quotes.
+            sent = b";".join(value for key, value in self.scope["headers"] if key == b"cookie").decode("latin-1")
+            pairs = (pair.strip(" \t").partition("=") for pair in sent.split(";"))
+            self._cookies = {key: value for key, _, value in pairs}
         return self._cookies.get(name)
 
     async def read_parameters(self) -> None:

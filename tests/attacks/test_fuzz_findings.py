@@ -6,6 +6,7 @@ import pytest
 
 from asgi_mcp_auth import Rule
 from tests.support.asgi import call
+from tests.support.authorization_server import deploy
 from tests.support.protection import ALICE, protect
 
 pytestmark = pytest.mark.asyncio
@@ -46,3 +47,14 @@ async def test_a_question_mark_in_a_path_does_not_hide_the_rule_that_closes_it()
     guard = protect(rules=[Rule("/open", public=True), Rule("/open/closed")])
     guard.assert_entered(await call(guard.app, "GET", "/open/caf%c3%a9"), None)
     guard.assert_refused(await call(guard.app, "GET", "/open/closed%3f"), 401, "missing_token")
+
+
+@pytest.mark.parametrize("foreign", ["{json}=x", 'quoted="un;', "no value", "a b=c d", "ü=ü", "=", "__Secure-x=1; ;; "])
+async def test_a_cookie_of_another_application_on_the_host_signs_nobody_out(foreign: str) -> None:
+    """The parser of the standard library stops at the first cookie that it does not like."""
+    async with deploy() as server:
+        browser = server.browser()
+        await browser.decide((await server.register()).authorization_url())
+        ours = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+        response = await server.call("GET", "/applications", headers={"Cookie": f"{foreign}; {ours}"})
+        assert (response.status, b"Signed in as" in response.body) == (200, True)
