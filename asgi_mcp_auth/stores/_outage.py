@@ -39,5 +39,5 @@ class Outage:
 
 def describe(error: BaseException) -> str:
     """Return the first line of an error, with its type; what comes below may quote data."""
-    text = str(error).partition("\n")[0][:200] or f"no answer within {TIMEOUT_SECONDS:g} s"
+    text = str(error).partition("\n")[0][:200].rstrip(".") or f"no answer within {TIMEOUT_SECONDS:g} s"
     return f"{type(error).__name__}: {text}"
