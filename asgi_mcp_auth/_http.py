@@ -23,6 +23,8 @@ from .errors import ConfigurationError
 if TYPE_CHECKING:
     import httpx
 
+MAX_FETCHES = 32
+
 
 class FetchFailed(Exception):
     """The fetch brought no usable answer; the message says why. It never leaves the package."""
@@ -121,13 +123,22 @@ class PublicFetcher:
     Args:
         timeout_seconds: for one whole fetch, name resolution included.
         allow_loopback: whether this machine may be asked as well; for development.
+        max_fetches: how many may be under way; strangers cause them.
         ca_file: certificate authorities to trust instead of the public ones, a PEM file.
 
     Raises:
         ConfigurationError: ``ca_file`` cannot be read.
     """
 
-    def __init__(self, *, timeout_seconds: float, allow_loopback: bool = False, ca_file: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        timeout_seconds: float,
+        allow_loopback: bool = False,
+        ca_file: str | None = None,
+        max_fetches: int = MAX_FETCHES,
+    ) -> None:
+        self._left = max_fetches
         self._timeout_seconds = timeout_seconds
         self._allow_loopback = allow_loopback
         self._ca_file = ca_file
@@ -147,8 +158,18 @@ class PublicFetcher:
         """GET ``url``.
 
         Raises:
-            FetchFailed: as for ``HTTPFetcher``, or the URL is not https, or an address of its host is not public.
+            FetchFailed: as for ``HTTPFetcher``, or the URL is not https, or an address of its host is not public, or
+                too many fetches are under way.
         """
+        if not self._left:
+            raise FetchFailed("too many other documents are being fetched")
+        self._left -= 1
+        try:
+            return await self._fetch(url, max_bytes, headers or {})
+        finally:
+            self._left += 1
+
+    async def _fetch(self, url: str, max_bytes: int, headers: Mapping[str, str]) -> Response:
         context = await sync_to_async(_ssl_context, thread_sensitive=False)(self._ca_file, trust_env=False)
         import httpx
 
@@ -161,7 +182,7 @@ class PublicFetcher:
                 if parts.scheme != "https":
                     raise FetchFailed("it is not an https URL")
                 async with httpx.AsyncClient(verify=context, timeout=None, trust_env=False) as client:  # noqa: S113  # bounded above
-                    sent = {**(headers or {}), "host": parts.netloc}
+                    sent = {**headers, "host": parts.netloc}
                     return await _fetch(client, target, max_bytes, sent, None, sni_hostname=parts.hostname)
         except TimeoutError:
             raise FetchFailed(f"no complete answer within {self._timeout_seconds:g} s") from None

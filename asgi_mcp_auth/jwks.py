@@ -182,6 +182,7 @@ class RemoteJWKS:
         options: lifetimes and limits.
         clock: for lifetimes; wall-clock jumps do not matter.
         fetcher: the HTTP side.
+        log_level: of what goes wrong; INFO where strangers name the URL.
     """
 
     def __init__(
@@ -192,8 +193,10 @@ class RemoteJWKS:
         options: JWKSOptions | None = None,
         clock: Clock = time,
         fetcher: HTTPFetcher | PublicFetcher | None = None,
+        log_level: int = logging.WARNING,
     ) -> None:
         self.serial = 0
+        self._log_level = log_level
         self.settled_until = -math.inf
         self._keys: KeySet | None = None
         self._options = options or JWKSOptions()
@@ -314,7 +317,7 @@ class RemoteJWKS:
             raise FetchFailed(str(error)) from None
         if skipped != self._skipped:  # not at every refresh: strangers can trigger those
             for why in skipped:
-                logger.warning("Key set %s: %s", self._uri, why)
+                logger.log(self._log_level, "Key set %s: %s", self._uri, why)
         self._skipped = skipped
         if not len(keys):
             raise FetchFailed("it holds no key that can verify a token here")
@@ -334,7 +337,8 @@ class RemoteJWKS:
 
     def _failed(self, why: str) -> None:
         if self._error is None:  # one line for each change of state, not for each attempt
-            logger.warning(
+            logger.log(
+                self._log_level,
                 "Key set %s cannot be fetched: %s. %s",
                 self._uri or "of the issuer",
                 why,

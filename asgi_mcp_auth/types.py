@@ -99,6 +99,7 @@ OAuthReason: TypeAlias = Literal[
     "secret_expired",
     "assertion",
     "assertion_replayed",
+    "client_keys",
     "document",
     # of InvalidGrant
     "unknown_code",
@@ -113,4 +114,6 @@ OAuthReason: TypeAlias = Literal[
     "refresh_replayed",
     "refresh_client",
     "grant_revoked",
+    "other_resource",
+    "nothing_left",
 ]

@@ -74,13 +74,11 @@ class Admin:
 
         For a person who leaves, or whose password changes. It does not keep them from signing in again.
         """
-        server, ended = self._server, 0
+        server = self._server
         for kind in (SESSIONS, CONSENTS):
             async for key, _ in scan_all(server.store, kind, group=subject):
                 await server.store.delete(kind, key)
-        async for grant_id, _ in server.grants.scan(subject=subject):
-            ended += await server.grants.revoke(grant_id, "by_operator")
-        return ended
+        return await server.grants.revoke_all("by_operator", subject=subject)
 
     async def rotate_keys(self, *, retire: bool = False) -> None:
         """Sign with a new key from now on.

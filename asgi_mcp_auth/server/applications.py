@@ -40,10 +40,7 @@ async def applications(server: Server, request: Request) -> Answer:
 async def revoke_application(server: Server, subject: str, client_id: str, *, reason: str) -> int:
     """End what a person has allowed an application, and forget that they did; return how many grants ended."""
     await server.store.delete(CONSENTS, consent_key(subject, client_id))
-    ended = 0
-    async for grant_id, _ in server.grants.scan(subject=subject, client_id=client_id):
-        ended += await server.grants.revoke(grant_id, reason)
-    return ended
+    return await server.grants.revoke_all(reason, subject=subject, client_id=client_id)
 
 
 async def logout(server: Server, request: Request) -> Answer:

@@ -9,6 +9,7 @@ import base64
 import binascii
 import hmac
 import json
+import logging
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from urllib.parse import unquote_plus
 from .._cache import LRUCache
 from .._http import PublicFetcher
 from ..claims import ClaimRules, peek_issuer
-from ..errors import InvalidClient, InvalidToken, MalformedRequest
+from ..errors import InvalidClient, InvalidToken, MalformedRequest, ServerUnavailable
 from ..jwks import KeySource, RemoteJWKS, StaticKeys, key_set_from
 from ..jwt import JWTVerifier
 from ..stores import Store
@@ -57,7 +58,7 @@ class ClientAuthenticator:
         clients: those that are known.
         store: remembers which assertions were used.
         clock: decides what has expired.
-        audiences: what an assertion may be addressed to: the issuer, and for older clients the endpoint.
+        audiences: what an assertion may be addressed to: the issuer, and for older clients an endpoint.
         fetcher: the way to clients' key sets.
     """
 
@@ -102,6 +103,8 @@ class ClientAuthenticator:
             access = await self._verifier_for(client).verify(assertion)
         except InvalidToken:
             raise InvalidClient(reason="assertion") from None
+        except ServerUnavailable:  # where the client keeps its keys, not we: nothing that we could be asked to mend
+            raise InvalidClient("The key set of the client cannot be used", reason="client_keys") from None
         jti, audience = access.claims.get("jti"), access.claims["aud"]
         if access.subject != client.client_id or not isinstance(jti, str) or not 0 < len(jti) <= MAX_JTI_CHARS:
             raise InvalidClient(reason="assertion")
@@ -123,7 +126,13 @@ class ClientAuthenticator:
             if "jwks" in metadata:
                 keys: KeySource = StaticKeys(key_set_from(metadata["jwks"], algorithms)[0])
             else:
-                keys = RemoteJWKS(metadata["jwks_uri"], algorithms=algorithms, clock=self._clock, fetcher=self._fetcher)
+                keys = RemoteJWKS(
+                    metadata["jwks_uri"],
+                    algorithms=algorithms,
+                    clock=self._clock,
+                    fetcher=self._fetcher,
+                    log_level=logging.INFO,  # strangers can cause it
+                )
             verifier = AssertionVerifier(
                 public_key=keys,
                 issuer=client.client_id,

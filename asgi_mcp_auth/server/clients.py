@@ -119,12 +119,13 @@ class Clients:
         """Let a registration live on, because somebody has approved of it."""
         seconds, now = self._registration.client_seconds, self._clock.time()
         # Not each time: a write for every sign-in would be for nothing.
-        if client.expires_at is not None and client.expires_at < now + seconds / 2:
-            await self.update(client.client_id, lambda known: replace(known, expires_at=int(now + seconds)))
+        if client.expires_at is not None and (not client.used or client.expires_at < now + seconds / 2):
+            await self.update(client.client_id, lambda known: replace(known, expires_at=int(now + seconds), used=True))
 
-    async def delete(self, client_id: str) -> bool:
-        """Forget a registration; return whether there was one."""
-        return await self._store.delete(CLIENTS, hash_of(client_id))
+    async def delete(self, client_id: str) -> Client | None:
+        """Forget a registration and return it, ``None`` when there was none."""
+        data = await self._store.take(CLIENTS, hash_of(client_id))
+        return None if data is None else Client.load(data)
 
     async def all(self) -> AsyncIterator[Client]:
         """Yield the operator's clients, then those in the store."""

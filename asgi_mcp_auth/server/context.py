@@ -95,12 +95,16 @@ class Server:
             scopes=frozenset(self.scopes.supported),
             redirect_schemes=check_redirect_schemes("allowed_redirect_schemes", settings.allowed_redirect_schemes),
         )
-        fetcher = PublicFetcher(
-            timeout_seconds=TIMEOUT_SECONDS,
-            allow_loopback=registration.development_documents,
-            ca_file=registration.development_ca_file,
+        # One for each use, so that slow key sets keep nobody from fetching documents.
+        documents, key_sets = (
+            PublicFetcher(
+                timeout_seconds=TIMEOUT_SECONDS,
+                allow_loopback=registration.development_documents,
+                ca_file=registration.development_ca_file,
+            )
+            for _ in range(2)
         )
-        self.clients = Clients(store, self.clock, registration, policy, self._documents(policy, fetcher))
+        self.clients = Clients(store, self.clock, registration, policy, self._documents(policy, documents))
         self.grants = Grants(
             store,
             self.clock,
@@ -124,8 +128,10 @@ class Server:
             clock=self.clock,
         )
         self.sessions = Sessions(store, self.clock, lifetimes, self.issuer, store.derive("forms"))
-        audiences = (self.issuer, f"{self.issuer}/", self.url("token"))
-        self.authenticator = ClientAuthenticator(self.clients, store, self.clock, audiences, fetcher)
+        # RFC 9126 §2 wants the endpoint's own URL accepted, too.
+        endpoints = map(self.url, ("token", "par", "revoke", "introspect"))
+        audiences = (self.issuer, f"{self.issuer}/", *endpoints)
+        self.authenticator = ClientAuthenticator(self.clients, store, self.clock, audiences, key_sets)
         host = urlsplit(self.issuer).netloc
         self.pages = replace(settings.pages, title=settings.pages.title or host)
         self.login = settings.login
@@ -150,6 +156,7 @@ class Server:
         """Issue tokens for this resource."""
         self.resource = resource
         self._spellings = resource_spellings(resource)
+        self.grants.bind_resource(resource)
 
     def path(self, endpoint: str) -> str:
         """Return the path of an endpoint below ``base_url``."""

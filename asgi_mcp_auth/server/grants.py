@@ -15,21 +15,22 @@ from typing import NamedTuple
 
 from .._cache import LRUCache
 from .._json import encode_base64url
-from ..errors import InvalidGrant, InvalidToken
+from ..errors import InvalidGrant, InvalidToken, ServerUnavailable
 from ..stores import Record, Store, scan_all
 from ..types import Clock, OAuthReason
 from .audit import Audit, AuditEvent
 from .models import AuthorizationRequest, Client, Code, Grant, Person, hash_of, new_secret
 from .options import Lifetimes
+from .refresh_tokens import RefreshTokens
 from .scopes import Scopes
 
 CODES, GRANTS = "code", "grant"
 USED_CODE_SECONDS = 600  # how long a replay of a code shows
-MARGIN_SECONDS = 60  # how much longer a grant stays in the store than its tokens count
+MARGIN_SECONDS = 60  # how much longer a grant stays in the store than its tokens count; more than any leeway
 KNOWN_GRANTS = 10_000
+ATTEMPTS = 10  # one is enough when nobody else uses the same code or token, two when somebody does
 
 _VERIFIER = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
-_REFRESH_TOKEN = re.compile(r"rt_([A-Za-z0-9_-]{22})\.([0-9]{1,9})\.([A-Za-z0-9_-]{43})")
 _DEAD = -math.inf
 
 
@@ -51,7 +52,7 @@ class Grants:
         lifetimes: how long.
         scopes: the scope policy.
         audit: is told of what ends.
-        keys: the first one signs refresh tokens, all of them are accepted.
+        keys: of the refresh tokens.
         rotate_confidential: whether confidential clients' refresh tokens rotate too.
     """
 
@@ -71,10 +72,15 @@ class Grants:
         self._lifetimes = lifetimes
         self._scopes = scopes
         self._audit = audit
-        self._keys = keys
+        self._refresh_tokens = RefreshTokens(keys)
         self._rotate_confidential = rotate_confidential
+        self._resource = ""
         # By grant id: until when (monotonic) it counts as alive without another look.
         self._alive: LRUCache[float] = LRUCache(KNOWN_GRANTS)
+
+    def bind_resource(self, resource: str) -> None:
+        """Grant access to this resource; a store may also hold the grants for others."""
+        self._resource = resource
 
     # ------------------------------------------------------------------------------------------------------------ codes
 
@@ -87,33 +93,34 @@ class Grants:
             client_id=request.client_id,
             redirect_uri=request.redirect_uri,
             code_challenge=request.code_challenge,
+            resource=self._resource,
             person=person,
             scopes=scopes,
             signed_in_at=signed_in_at,
             expires_at=int(self._clock.time() + self._lifetimes.code_seconds),
         )
-        await self._store.put(CODES, hash_of(code), record.dump(), ttl=USED_CODE_SECONDS)
+        await self._store.put(CODES, hash_of(code), record.dump(), ttl=USED_CODE_SECONDS, group=person.subject)
         return code
 
     async def redeem(self, code: str, client: Client, redirect_uri: str | None, verifier: str | None) -> Granted:
         """Use a code, once; everything is checked before it counts as used.
 
         Raises:
-            InvalidGrant: it is unknown, expired, used, or was issued for something else. A replay ends its grant.
-            InvalidScope: the client may have nothing of what was granted any more.
+            InvalidGrant: it is unknown, expired, used, was issued for something else, or the client may have nothing
+                of what was granted any more. A replay ends its grant.
 
         RFC 6749 §4.1.3; RFC 7636 §4.6; RFC 9700 §2.1.1 and §4.5.
         """
-        key = hash_of(code)
-        while True:
+        key, began = hash_of(code), self._clock.time()
+        for _ in range(ATTEMPTS):
             record = await self._store.get(CODES, key)
             if record is None:
                 raise InvalidGrant(reason="unknown_code")
             known, now = Code.load(record.value), self._clock.time()
-            mismatch = _mismatch(known, client, redirect_uri, verifier)
+            mismatch = self._mismatch(known, client, redirect_uri, verifier)
             if known.used_at is not None:
-                recent = abs(now - known.used_at) <= self._lifetimes.code_leeway_seconds
-                raise await self._replayed(_grant_id(key), known, honest=recent and mismatch is None)
+                honest = mismatch is None and _is_recent(known.used_at, began, self._lifetimes.code_leeway_seconds)
+                raise await self._replayed(_grant_id(key), known, honest=honest)
             if mismatch is not None:
                 raise InvalidGrant(reason=mismatch)
             if now >= known.expires_at:
@@ -121,12 +128,32 @@ class Grants:
             scopes = self._scopes.narrowed(None, known.scopes, client)
             used = replace(known, used_at=now)
             if await self._store.swap(CODES, key, record.etag, used.dump(), ttl=USED_CODE_SECONDS):
-                break
+                return await self._begin(_grant_id(key), known, client, scopes)
+        raise ServerUnavailable
+
+    async def _begin(self, grant_id: str, code: Code, client: Client, scopes: list[str]) -> Granted:
         refreshable = "refresh_token" in client.grant_types
-        grant_id, grant = _grant_id(key), self._grant_of(known, refreshable=refreshable)
+        grant = self._grant_of(code, refreshable=refreshable)
         if not await self._add(grant_id, grant):
-            raise InvalidGrant(reason="code_replayed")  # a replay was faster, and has left the grant ended
-        return Granted(grant_id, grant, scopes, self._refresh_token(grant_id, grant) if refreshable else None)
+            raise InvalidGrant(reason="grant_revoked")  # by a replay, or by the person, between these two steps
+        return Granted(
+            grant_id, grant, scopes, self._refresh_tokens.make(grant_id, grant.generation) if refreshable else None
+        )
+
+    def _mismatch(
+        self, code: Code, client: Client, redirect_uri: str | None, verifier: str | None
+    ) -> OAuthReason | None:
+        if code.client_id != client.client_id:
+            return "code_client"
+        if code.resource != self._resource:
+            return "other_resource"
+        # OAuth 2.1 §4.1.3: with PKCE it may be left out; if it is sent it has to be the same.
+        if redirect_uri is not None and redirect_uri != code.redirect_uri:
+            return "code_redirect_uri"
+        if verifier is None or not _VERIFIER.fullmatch(verifier):
+            return "code_verifier"
+        challenge = encode_base64url(sha256(verifier.encode("ascii")).digest())
+        return None if hmac.compare_digest(challenge.encode(), code.code_challenge.encode()) else "code_verifier"
 
     async def _replayed(self, grant_id: str, code: Code, *, honest: bool) -> InvalidGrant:
         if honest:  # two requests of one client at once, or its HTTP library tried again: it just loses
@@ -139,6 +166,7 @@ class Grants:
         seconds = lifetimes.refresh_token_seconds if refreshable else lifetimes.access_token_seconds
         return Grant(
             client_id=code.client_id,
+            resource=code.resource,
             person=code.person,
             scopes=code.scopes,
             created_at=now,
@@ -152,7 +180,14 @@ class Grants:
         """Let a client act for itself (RFC 6749 §4.4); no refresh token."""
         now, grant_id = int(self._clock.time()), new_secret()[:22]
         seconds = int(self._lifetimes.access_token_seconds)
-        grant = Grant(client_id=client.client_id, person=None, scopes=scopes, created_at=now, expires_at=now + seconds)
+        grant = Grant(
+            client_id=client.client_id,
+            resource=self._resource,
+            person=None,
+            scopes=scopes,
+            created_at=now,
+            expires_at=now + seconds,
+        )
         await self._add(grant_id, grant)
         return Granted(grant_id, grant, scopes, None)
 
@@ -160,44 +195,56 @@ class Grants:
         """Use a refresh token. The one before the last gives the same successor again for a few seconds.
 
         Raises:
-            InvalidGrant: it is no refresh token of this client, or its grant has ended. A replay ends the grant.
+            InvalidGrant: it is no refresh token of this client, its grant has ended, or the client may have nothing of
+                it any more. A replay ends the grant.
             InvalidScope: more was asked for than was granted.
 
         RFC 6749 §6; RFC 9700 §4.14.2.
         """
-        grant_id, generation = self._parse_refresh_token(token)
-        while True:
+        grant_id, generation = self._refresh_tokens.parse(token)
+        began, leeway = self._clock.time(), self._lifetimes.refresh_leeway_seconds
+        for _ in range(ATTEMPTS):
             record, grant = await self._read(grant_id)
             if grant.client_id != client.client_id:
                 raise InvalidGrant(reason="refresh_client")
+            if grant.resource != self._resource:
+                raise InvalidGrant(reason="other_resource")
             scopes, now = self._scopes.narrowed(scope, grant.scopes, client), self._clock.time()
+            recent = _is_recent(grant.rotated_at, began, leeway)
             if generation == grant.generation:
                 rotates = client.is_public or self._rotate_confidential
-                grant = replace(grant, generation=generation + rotates, rotated_at=now)
-                if not await self._store.swap(GRANTS, grant_id, record.etag, grant.dump(), ttl=self._ttl(grant)):
-                    continue  # somebody else was faster: look again
-            elif generation != grant.generation - 1 or not self._is_recent(grant.rotated_at, now):
+                if rotates or not recent:  # what does not rotate is written now and then, so that it does not idle
+                    grant = replace(grant, generation=generation + rotates, rotated_at=now)
+                    if not await self._store.swap(GRANTS, grant_id, record.etag, grant.dump(), ttl=self._ttl(grant)):
+                        continue  # somebody else was faster: look again
+            elif generation != grant.generation - 1 or not recent:
                 await self.revoke(grant_id, "refresh_replayed")
                 raise InvalidGrant(reason="refresh_replayed")
-            return Granted(grant_id, grant, scopes, self._refresh_token(grant_id, grant))
+            return Granted(grant_id, grant, scopes, self._refresh_tokens.make(grant_id, grant.generation))
+        raise ServerUnavailable
 
     async def find(self, grant_id: str) -> Grant | None:
-        """Return a grant that has not ended."""
-        try:
-            return (await self._read(grant_id))[1]
-        except InvalidGrant:
-            return None
+        """Return a grant for our resource some token of which may be good."""
+        record = await self._store.get(GRANTS, grant_id)
+        grant = None if record is None else Grant.load(record.value)
+        return None if grant is None or grant.resource != self._resource or self._is_over(grant) else grant
 
-    def parse_refresh_token(self, token: str) -> str | None:
+    def grant_of_refresh_token(self, token: str) -> str | None:
         """Return the grant that a refresh token belongs to, whether or not it is still good; ``None`` for no such."""
         try:
-            return self._parse_refresh_token(token)[0]
+            return self._refresh_tokens.parse(token)[0]
         except InvalidGrant:
             return None
 
-    def is_current(self, token: str, grant_id: str, grant: Grant) -> bool:
-        """Return whether a refresh token of this grant is the one that is good now."""
-        return self._parse_refresh_token(token) == (grant_id, grant.generation)
+    async def find_by_refresh_token(self, token: str) -> tuple[Grant, int] | None:
+        """Return the grant of the refresh token that is good now, and when that ends in epoch seconds."""
+        try:
+            grant_id, generation = self._refresh_tokens.parse(token)
+            grant = (await self._read(grant_id))[1]
+        except InvalidGrant:
+            return None
+        good = generation == grant.generation and grant.resource == self._resource
+        return (grant, int(self._refresh_ends_at(grant))) if good else None
 
     async def scan(
         self, *, subject: str | None = None, client_id: str | None = None
@@ -205,7 +252,7 @@ class Grants:
         """Yield the grants that have not ended, of one person or of all, of one client or of all."""
         async for grant_id, record in scan_all(self._store, GRANTS, group=subject):
             grant = Grant.load(record.value)
-            if self._has_ended(grant) is None and client_id in (None, grant.client_id):
+            if not self._is_over(grant) and client_id in (None, grant.client_id):
                 yield grant_id, grant
 
     async def revoke(self, grant_id: str, reason: str, *, unseen: Grant | None = None) -> bool:
@@ -235,6 +282,21 @@ class Grants:
         )
         self._audit.report(event)
         return True
+
+    async def revoke_all(self, reason: str, *, subject: str | None = None, client_id: str | None = None) -> int:
+        """End the grants of a person, of a client, or of a client to a person; return how many had not ended before.
+
+        Codes that nobody has redeemed yet become worthless.
+        """
+        ended = 0
+        async for grant_id, _ in self.scan(subject=subject, client_id=client_id):
+            ended += await self.revoke(grant_id, reason)
+        # Only now: the grant of a code that is being used may have been too young to be seen.
+        async for key, record in scan_all(self._store, CODES, group=subject):
+            code = Code.load(record.value)
+            if client_id in (None, code.client_id):
+                await self.revoke(_grant_id(key), reason, unseen=self._grant_of(code, refreshable=False))
+        return ended
 
     # -------------------------------------------------------------------------------------- tokens of grants that ended
 
@@ -279,36 +341,21 @@ class Grants:
     def _has_ended(self, grant: Grant) -> OAuthReason | None:
         if grant.revoked is not None:
             return "grant_revoked"
-        used_at = max(grant.created_at, grant.rotated_at)
-        ends_at = min(grant.expires_at, used_at + self._lifetimes.refresh_idle_seconds)
-        return "refresh_expired" if self._clock.time() >= ends_at else None
+        return "refresh_expired" if self._clock.time() >= self._refresh_ends_at(grant) else None
 
-    def _is_recent(self, rotated_at: float, now: float) -> bool:
-        return abs(now - rotated_at) <= self._lifetimes.refresh_leeway_seconds
+    def _refresh_ends_at(self, grant: Grant) -> float:
+        return min(grant.expires_at, _used_at(grant) + self._lifetimes.refresh_idle_seconds)
+
+    def _is_over(self, grant: Grant) -> bool:
+        # An access token may outlive the refresh token that nobody uses.
+        lifetimes = self._lifetimes
+        longest = max(lifetimes.refresh_idle_seconds, lifetimes.access_token_seconds + MARGIN_SECONDS)
+        ends_at = min(grant.expires_at, _used_at(grant) + longest)
+        return grant.revoked is not None or self._clock.time() >= ends_at
 
     def _ttl(self, grant: Grant) -> float:
         left = min(grant.expires_at - self._clock.time(), self._lifetimes.refresh_idle_seconds)
         return max(left, self._lifetimes.access_token_seconds) + MARGIN_SECONDS
-
-    # --------------------------------------------------------------------------------------------------- refresh tokens
-
-    def _refresh_token(self, grant_id: str, grant: Grant) -> str:
-        return f"rt_{grant_id}.{grant.generation}.{_mac(self._keys[0], grant_id, grant.generation)}"
-
-    def _parse_refresh_token(self, token: str) -> tuple[str, int]:
-        match = _REFRESH_TOKEN.fullmatch(token)
-        if match is None:
-            raise InvalidGrant(reason="unknown_refresh_token")
-        grant_id, generation, mac = match[1], int(match[2]), match[3]
-        if str(generation) != match[2] or not any(
-            hmac.compare_digest(mac, _mac(key, grant_id, generation)) for key in self._keys
-        ):
-            raise InvalidGrant(reason="unknown_refresh_token")
-        return grant_id, generation
-
-
-def _mac(key: bytes, grant_id: str, generation: int) -> str:
-    return encode_base64url(hmac.digest(key, f"{grant_id}.{generation}".encode(), "sha256"))
 
 
 def _grant_id(code_key: str) -> str:
@@ -320,13 +367,10 @@ def _group(grant: Grant) -> str | None:
     return None if grant.person is None else grant.person.subject
 
 
-def _mismatch(code: Code, client: Client, redirect_uri: str | None, verifier: str | None) -> OAuthReason | None:
-    if code.client_id != client.client_id:
-        return "code_client"
-    # OAuth 2.1 §4.1.3: with PKCE it may be left out; if it is sent it has to be the same.
-    if redirect_uri is not None and redirect_uri != code.redirect_uri:
-        return "code_redirect_uri"
-    if verifier is None or not _VERIFIER.fullmatch(verifier):
-        return "code_verifier"
-    challenge = encode_base64url(sha256(verifier.encode("ascii")).digest())
-    return None if hmac.compare_digest(challenge.encode(), code.code_challenge.encode()) else "code_verifier"
+def _used_at(grant: Grant) -> float:
+    return max(grant.created_at, grant.rotated_at)
+
+
+def _is_recent(since: float, began: float, leeway: float) -> bool:
+    # A request that was here before the one that won may have waited for the store, or for us.
+    return -MARGIN_SECONDS <= began - since <= leeway

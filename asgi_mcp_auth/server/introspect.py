@@ -32,14 +32,14 @@ async def _access_token(server: Server, token: str) -> JSONObject | None:
         access = await server.verifier.verify(token)
     except InvalidToken:
         return None
-    return {"active": True, "token_type": "Bearer", **access.claims}
+    return {**access.claims, "active": True, "token_type": "Bearer"}
 
 
 async def _refresh_token(server: Server, token: str) -> JSONObject | None:
-    grant_id = server.grants.parse_refresh_token(token)
-    grant = None if grant_id is None else await server.grants.find(grant_id)
-    if grant_id is None or grant is None or not server.grants.is_current(token, grant_id, grant):
+    found = await server.grants.find_by_refresh_token(token)
+    if found is None:
         return None
+    grant, ends_at = found
     return {
         "active": True,
         "client_id": grant.client_id,
@@ -48,7 +48,7 @@ async def _refresh_token(server: Server, token: str) -> JSONObject | None:
         "iss": server.issuer,
         "aud": server.issuer,  # it is good here only
         "iat": grant.created_at,
-        "exp": grant.expires_at,
+        "exp": ends_at,
     }
 
 

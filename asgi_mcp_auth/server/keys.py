@@ -36,6 +36,14 @@ AHEAD_SECONDS = 3600.0  # how long a key is published before it signs: longer th
 class Signer(KeySource, Protocol):
     """Signs access tokens, and says with what they can be verified."""
 
+    async def ready(self) -> None:
+        """Have a key at hand.
+
+        Raises:
+            ServerUnavailable: the store does not answer.
+        """
+        ...
+
     async def sign(self, header: JSONObject, claims: JSONObject) -> str:
         """Return a JWT."""
         ...
@@ -83,6 +91,9 @@ class GivenKeys:
             InvalidToken: there is none.
         """
         return _found(self._set.find(key_id, algorithm))
+
+    async def ready(self) -> None:
+        """Nothing to do."""
 
     async def sign(self, header: JSONObject, claims: JSONObject) -> str:
         """Return a JWT."""
@@ -152,7 +163,7 @@ class KeptKeys:
             InvalidToken: there is none.
             ServerUnavailable: there might be one, but the store does not answer.
         """
-        await self._settle()
+        await self.ready()
         found = self._set.find(key_id, algorithm)
         if not found and self._clock.monotonic() >= self._loaded_at + COOLDOWN_SECONDS:
             await self._reload()
@@ -165,7 +176,7 @@ class KeptKeys:
         Raises:
             ServerUnavailable: the store does not answer, and no key is at hand.
         """
-        await self._settle()
+        await self.ready()
         now = self._clock.time()
         key = next((each.key for each in reversed(self._keys) if each.active_at <= now), self._keys[0].key)
         return _signed(key, header, claims)
@@ -176,7 +187,7 @@ class KeptKeys:
         Raises:
             ServerUnavailable: the store does not answer, and no key is at hand.
         """
-        await self._settle()
+        await self.ready()
         return {"keys": [each.key.public_jwk() for each in self._keys]}
 
     async def rotate(self, *, retire: bool = False) -> None:
@@ -195,7 +206,12 @@ class KeptKeys:
         self._created(new)
         await self._load()
 
-    async def _settle(self) -> None:
+    async def ready(self) -> None:
+        """Have keys at hand that are not too old.
+
+        Raises:
+            ServerUnavailable: the store does not answer, and no key is at hand.
+        """
         if self._clock.monotonic() < self.settled_until:
             return
         try:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeAlias
 
-from .._json import encode_base64url
+from .._json import encode_base64url, parse_json_object
 from ..errors import ConfigurationError
 from ..types import JSONObject
 
@@ -99,6 +99,7 @@ _RESERVED_CLAIMS = frozenset(
     )
 )
 MAX_SUBJECT_CHARS = 255  # OpenID Connect Core §2
+MAX_CLAIMS_BYTES = 4096  # of a token that every request carries
 
 
 def check_person(person: object) -> Person:
@@ -115,12 +116,17 @@ def check_person(person: object) -> Person:
         raise ConfigurationError("Person.subject must be plain text of 1 to 255 characters")
     if name is not None and not isinstance(name, str):
         raise ConfigurationError("Person.name must be a string")
-    if not _RESERVED_CLAIMS.isdisjoint(person.claims):
-        raise ConfigurationError(f"Person.claims must not have any of {', '.join(sorted(_RESERVED_CLAIMS))}")
+    if not isinstance(person.claims, Mapping) or not _RESERVED_CLAIMS.isdisjoint(person.claims):
+        raise ConfigurationError(f"Person.claims must be a dict without any of {', '.join(sorted(_RESERVED_CLAIMS))}")
     try:
-        json.dumps(person.claims)
-    except (TypeError, ValueError):
-        raise ConfigurationError("Person.claims must be what JSON can say") from None
+        # As strictly as the tokens will be read again: no NaN, nothing nested too deeply.
+        claims = json.dumps(person.claims, allow_nan=False, ensure_ascii=False).encode()
+        parse_json_object(claims, max_bytes=MAX_CLAIMS_BYTES)
+        (person.name or "").encode()
+    except (TypeError, ValueError, RecursionError):
+        raise ConfigurationError(
+            f"Person.name and Person.claims must be plain: what JSON can say, in at most {MAX_CLAIMS_BYTES} bytes"
+        ) from None
     return person
 
 
@@ -137,6 +143,7 @@ class Client(_Stored):
         secret_expires_at: epoch seconds, 0 for never.
         registration_token_hash: of what it manages its registration with (RFC 7592).
         expires_at: epoch seconds at which an unused registration ends.
+        used: whether somebody has approved of a registration.
     """
 
     client_id: str
@@ -147,6 +154,7 @@ class Client(_Stored):
     secret_expires_at: int = 0
     registration_token_hash: str | None = None
     expires_at: int | None = None
+    used: bool = False
 
     @property
     def name(self) -> str:
@@ -252,6 +260,7 @@ class Code(_Stored):
     """An authorization code, known by its hash; it stays for a while after its use, so that a replay shows.
 
     Attributes:
+        resource: what it is good for (RFC 8707 §2.2).
         person: who approved.
         scopes: what they approved.
         signed_in_at: epoch seconds of their sign-in.
@@ -262,6 +271,7 @@ class Code(_Stored):
     client_id: str
     redirect_uri: str
     code_challenge: str
+    resource: str
     person: Person
     scopes: list[str]
     signed_in_at: int
@@ -280,6 +290,7 @@ class Grant(_Stored):
 
     Attributes:
         client_id: which client.
+        resource: access to what.
         person: who granted; ``None`` for client_credentials.
         scopes: all that was granted; a token may have fewer.
         created_at: epoch seconds.
@@ -291,6 +302,7 @@ class Grant(_Stored):
     """
 
     client_id: str
+    resource: str
     person: Person | None
     scopes: list[str]
     created_at: int

@@ -30,7 +30,7 @@ async def grant_id_of(server: Server, token: str) -> str | None:
     Raises:
         ServerUnavailable: that cannot be found out now.
     """
-    grant_id = server.grants.parse_refresh_token(token)
+    grant_id = server.grants.grant_of_refresh_token(token)
     if grant_id is not None:
         return grant_id
     try:

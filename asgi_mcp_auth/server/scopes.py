@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..claims import check_scopes, expand_hierarchy
-from ..errors import AccessDenied, InvalidScope
+from ..errors import AccessDenied, InvalidGrant, InvalidScope
 from ..headers import is_scope_token
 from .models import OFFLINE_ACCESS, Client, Person
 from .options import ScopeHook, call_hook
@@ -76,18 +76,18 @@ class Scopes:
         """Return the scopes of a token of a grant: all that still hold, or some of them.
 
         Raises:
-            InvalidScope: more was asked for than was granted, or nothing is left.
+            InvalidScope: more was asked for than was granted, or none of it.
+            InvalidGrant: nothing of it holds any more, so that the client has to begin anew.
 
         RFC 6749 §6.
         """
         holding = [each for each in granted if each in self._known and self._within(each, client)]
+        if granted and not holding:
+            raise InvalidGrant(reason="nothing_left")
         if scope is None:
-            found = holding
-        else:
-            found = [*dict.fromkeys(filter(None, scope.split(" ")))]
-            if not set(found) <= self._with_implied(holding):
-                raise InvalidScope
-        if not found and granted:
+            return holding
+        found = [*dict.fromkeys(filter(None, scope.split(" ")))]
+        if (granted and not found) or not set(found) <= self._with_implied(holding):
             raise InvalidScope
         return found
 

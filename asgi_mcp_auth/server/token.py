@@ -31,8 +31,10 @@ async def token(server: Server, request: Request) -> Answer:
     if grant_type not in request.client.grant_types:
         raise UnauthorizedClient
     server.check_resources(request.parameters)
+    await server.signer.ready()  # while nothing has been used up
     action, use = _GRANTS[grant_type]
     granted = await use(server, request)
+    answer = await _answer(server, granted)
     grant = granted.grant
     event = AuditEvent(
         action=action,
@@ -42,7 +44,7 @@ async def token(server: Server, request: Request) -> Answer:
         scopes=tuple(granted.scopes),
     )
     server.report(request, event)
-    return await _answer(server, granted)
+    return answer
 
 
 async def _use_code(server: Server, request: Request) -> Granted:

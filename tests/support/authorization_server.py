@@ -291,6 +291,7 @@ async def deploy(
     store: str | EncryptedStore | None = None,
     clock: FrozenClock | None = None,
     options: Mapping[str, Any] | None = None,
+    mcp_path: str = "/mcp",
     spy: Spy | None = None,
     **settings: Any,
 ) -> AsyncIterator[Server]:
@@ -302,6 +303,7 @@ async def deploy(
         store: by default a new one in memory, by the same clock.
         clock: by default a new one that stands still.
         options: of ``ServerOptions``, beside the clock and the audit hook.
+        mcp_path: where the resource is.
         spy: the app behind.
         settings: of ``OAuthProvider``.
     """
@@ -315,6 +317,6 @@ async def deploy(
         **{**usual, **settings},
     )
     spy = spy or Spy()
-    app = MCPAuthMiddleware(spy, provider, mcp_path="/mcp")
+    app = MCPAuthMiddleware(spy, provider, mcp_path=mcp_path)
     async with provider:
         yield Server(provider, app, spy, clock, events)
