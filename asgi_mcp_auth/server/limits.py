@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import Final, Literal, TypeAlias
+from collections.abc import Callable, Coroutine
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any, Final, Literal, TypeAlias
+from weakref import WeakKeyDictionary
 
+from .._cache import SingleFlight
 from ..errors import ServerUnavailable, TooManyRequests
 from ..stores import Store
 from ..types import Clock
@@ -22,8 +27,32 @@ _CLOSED_WITHOUT_COUNT = frozenset(("register", "login_failures"))
 _ATTEMPTS = 50
 
 
+class _Batch:
+    """Requests that are counted together.
+
+    Attributes:
+        size: how many they are.
+        counted: returns how many there were before them.
+    """
+
+    def __init__(self, work: Callable[[_Batch], Coroutine[Any, Any, int]]) -> None:
+        self.size = 0
+        self.counted = SingleFlight(lambda: work(self))
+
+
+class _Counter:
+    """The requests of this process, on one event loop, that wait to be counted under one key."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self.next: _Batch | None = None
+
+
 class Limits:
     """Counts requests.
+
+    While some are being counted, those that come meanwhile wait and are counted together: otherwise, of many at once,
+    most would find that another one has changed the counter, and would have to look again.
 
     Args:
         store: keeps the counters.
@@ -35,13 +64,15 @@ class Limits:
         self._store = store
         self._clock = clock
         self._rates = rates
+        self._counters: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Counter]] = WeakKeyDictionary()
 
-    async def count(self, kind: RateKind, *who: str, add: int = 1) -> None:
-        """Count a request of ``who``.
+    async def count(self, kind: RateKind, address: str, *of: str, add: int = 1) -> None:
+        """Count a request.
 
         Args:
             kind: which limit.
-            who: whose requests are counted together.
+            address: where it comes from.
+            of: what else is told apart.
             add: -1 takes one back.
 
         Raises:
@@ -51,7 +82,7 @@ class Limits:
         if self._rates is None:
             return
         try:
-            await self._count(kind, getattr(self._rates, kind), who, add)
+            await self._count(kind, getattr(self._rates, kind), (network_of(address), *of), add)
         except ServerUnavailable:
             if kind in _CLOSED_WITHOUT_COUNT:
                 raise
@@ -61,16 +92,50 @@ class Limits:
         now, seconds = self._clock.time(), WINDOW_SECONDS[kind]
         window = int(now // seconds)
         key = hash_of("".join(map(hash_of, (kind, str(window), *who))))
+        if add < 0:
+            await self._change(key, add, limit, 2 * seconds)
+            return
+        counters = self._counters.setdefault(asyncio.get_running_loop(), {})
+        counter = counters.setdefault(key, _Counter())
+
+        async def work(batch: _Batch) -> int:
+            async with counter.turn:
+                counter.next = None  # who comes now is in the batch after this
+                try:
+                    return await self._change(key, batch.size, limit, 2 * seconds)
+                finally:
+                    if counter.next is None:
+                        counters.pop(key, None)
+
+        batch = counter.next = counter.next or _Batch(work)
+        place = batch.size
+        batch.size += 1
+        if await batch.counted() + place >= limit:
+            raise TooManyRequests((window + 1) * seconds - now)
+
+    async def _change(self, key: str, number: int, limit: int, ttl: float) -> int:
+        """Add to a counter, up to the limit; return what it was before."""
         for _ in range(_ATTEMPTS):
             record = await self._store.get(COUNTERS, key)
             count = 0 if record is None else int(record.value)
-            if count >= limit and add > 0:
-                raise TooManyRequests((window + 1) * seconds - now)
-            value = b"%d" % max(0, count + add)
+            if count >= limit and number > 0:
+                return count
+            value = b"%d" % min(limit, max(0, count + number))
             if record is None:
-                counted = await self._store.add(COUNTERS, key, value, ttl=2 * seconds)
+                changed = await self._store.add(COUNTERS, key, value, ttl=ttl)
             else:
-                counted = await self._store.swap(COUNTERS, key, record.etag, value, ttl=2 * seconds)
-            if counted:
-                return
-        raise TooManyRequests(1)  # so many at once that they keep each other from being counted
+                changed = await self._store.swap(COUNTERS, key, record.etag, value, ttl=ttl)
+            if changed:
+                return count
+        raise TooManyRequests(1)  # so many processes at once that they keep each other from counting
+
+
+def network_of(address: str) -> str:
+    """Return what counts as one address: of IPv6 the network that a single customer has, and can choose from."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:  # a name, or nothing: a socket of the machine
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    return str(parsed.ipv4_mapped or ip_network((int(parsed), 64), strict=False))

@@ -165,7 +165,7 @@ class PasswordLogin(Login):
 
     async def _count(self, name: str, address: str, add: int) -> None:
         if self._host is not None:
-            await self._host.limits.count("login_failures", name, address, add=add)
+            await self._host.limits.count("login_failures", address, name, add=add)
 
     def _form(self, name: str, error: str | None = None, failed: str | None = None) -> LoginForm:
         fields = (
