@@ -238,33 +238,38 @@ async def test_s20_a_million_expired_rows_do_not_slow_look_ups_to_half(place: Pl
     assert after <= 2 * before, f"{before * 1e6:.0f} µs before, {after * 1e6:.0f} µs after"
 
 
+async def seconds_to_redeem(store: Store, times: int) -> list[float]:
+    measured = []
+    for _ in range(times):
+        key = secrets.token_hex(16)
+        await store.put("code", key, bytes(300), ttl=60)
+        began = time.perf_counter()
+        assert await store.swap("code", key, (await found(store, "code", key)).etag, bytes(300), ttl=60)
+        measured.append(time.perf_counter() - began)
+    return measured
+
+
 @pytest.mark.soak
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
-async def test_s21_a_hundred_thousand_grants_do_not_slow_redeeming_to_half(place: Place) -> None:
-    store = place.store()
-    await store.open()
+async def test_s21_a_hundred_thousand_grants_do_not_slow_redeeming_to_half(engine: str) -> None:
+    with fresh(engine) as empty_place, fresh(engine) as full_place:
+        empty, full = empty_place.store(), full_place.store()
+        await asyncio.gather(empty.open(), full.open())
 
-    async def p99() -> float:
-        measured = []
-        for _ in range(1000):
-            key = secrets.token_hex(16)
-            await store.put("code", key, bytes(300), ttl=60)
-            began = time.perf_counter()
-            assert await store.swap("code", key, (await found(store, "code", key)).etag, bytes(300), ttl=60)
-            measured.append(time.perf_counter() - began)
-        return statistics.quantiles(measured, n=100)[98]
+        async def fill(part: int) -> None:
+            for number in range(part, 100_000, 50):
+                key, group = secrets.token_hex(16), f"user-{number % 10_000}"
+                await full.put("grant", key, bytes(500), ttl=86_400, group=group)
 
-    async def fill(part: int) -> None:
-        for number in range(part, 100_000, 50):
-            await store.put("grant", secrets.token_hex(16), bytes(500), ttl=86_400, group=f"user-{number % 10_000}")
-
-    await p99()
-    empty = min([await p99() for _ in range(3)])
-    await asyncio.gather(*map(fill, range(50)))
-    full = min([await p99() for _ in range(3)])
-    assert len(await store.scan("grant", group="user-5")) == 10
-    await store.aclose()
-    assert full <= 2 * empty, f"{empty * 1e6:.0f} µs empty, {full * 1e6:.0f} µs full"
+        await asyncio.gather(*map(fill, range(50)))
+        assert len(await full.scan("grant", group="user-5")) == 10
+        measured: dict[Store, list[float]] = {empty: [], full: []}
+        for _ in range(100):  # in turns: what else the machine does disturbs both
+            for store in measured:
+                measured[store] += await seconds_to_redeem(store, 50)
+        await asyncio.gather(empty.aclose(), full.aclose())
+    p99 = {store: statistics.quantiles(times, n=100)[98] * 1e6 for store, times in measured.items()}
+    assert p99[full] <= 2 * p99[empty], f"{p99[empty]:.0f} µs empty, {p99[full]:.0f} µs full"
 
 
 # ----------------------------------------------------------------------------------------------------------------- S22
