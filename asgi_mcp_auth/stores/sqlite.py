@@ -289,11 +289,10 @@ def _execute(db: sqlite3.Connection, jobs: list[_Job]) -> None:
 
     Nothing of it has been acknowledged when it was asked for, so nobody can tell the order.
     """
-    for job in jobs:
-        if not job.writes:
-            job.run(db)
-            _deliver([job])
-    writing = [job for job in jobs if job.writes]
+    reading, writing = ([job for job in jobs if job.writes is writes] for writes in (False, True))
+    for job in reading:
+        job.run(db)
+    _deliver(reading)  # all at once: waking the event loop costs more than most reads
     if writing:
         db.execute("BEGIN IMMEDIATE")
         for job in writing:
