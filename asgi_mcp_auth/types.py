@@ -86,6 +86,7 @@ OAuthReason: TypeAlias = Literal[
     "client_metadata",
     "registration_token",
     "cross_site",
+    "host",
     "csrf",
     "expired_form",
     "other_browser",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
-from ..errors import ForbiddenForm, MalformedRequest
+from .._urls import redirect_host
+from ..errors import MalformedRequest
 from ..stores import scan_all
 from .audit import AuditEvent
 from .context import Server
@@ -29,7 +31,7 @@ async def applications(server: Server, request: Request) -> Answer:
         return to_page(server, "login", transaction_id, headers)
     if request.method != "POST":
         return await _show(server, request, session)
-    server.sessions.check_form_token(request)
+    server.sessions.check_form_token(request, request.session_id or "")
     client_id = request.parameters.get("client_id")
     if client_id is None:
         raise MalformedRequest("The form names no application")
@@ -50,35 +52,42 @@ async def logout(server: Server, request: Request) -> Answer:
         ForbiddenForm: the form is not from our page.
     """
     session = request.session
+    page = ErrorPage(heading="Signed out", text="You are signed out in this browser. You can close this page.")
     if session is None:
-        raise ForbiddenForm
-    server.sessions.check_form_token(request)
+        return server.pages.answer(page)  # by the first click of a double click, or for lack of time
+    server.sessions.check_form_token(request, request.session_id or "")
     headers = await server.sessions.end(request)
     server.report(request, AuditEvent(action="signed_out", subject=session.person.subject))
-    page = ErrorPage(heading="Signed out", text="You are signed out in this browser. You can close this page.")
     return server.pages.answer(page, headers=headers)
 
 
 async def _show(server: Server, request: Request, session: Session) -> Answer:
-    subject = session.person.subject
+    subject, scopes_of = session.person.subject, dict[str, list[str]]()
     allowed = [Consent.load(record.value) async for _, record in scan_all(server.store, CONSENTS, group=subject)]
+    async for _, grant in server.grants.scan(subject=subject):
+        scopes_of.setdefault(grant.client_id, []).extend(grant.scopes)  # older ones may reach further than the last
     entries = [
         Application(
             client_id=each.client_id,
             name=each.client_name,
-            scopes=[text for _, text in server.pages.describe(each.scopes)],
+            host=redirect_host(each.redirect_uri),
+            scopes=_in_words(server, (*each.scopes, *scopes_of.get(each.client_id, ()))),
             since=time.strftime("%Y-%m-%d", time.gmtime(each.created_at)),
         )
-        for each in sorted(allowed, key=lambda each: each.client_name.lower())
+        for each in sorted(allowed, key=lambda each: (each.client_name.lower(), each.client_id))
     ]
-    sessions = server.sessions
+    form_token, session_id = server.sessions.form_token, request.session_id or ""
     return server.pages.answer(
         ApplicationsPage(
             action=server.url("applications"),
-            hidden={"csrf": sessions.form_token(request)},
+            hidden={"csrf": form_token("applications", session_id)},
             account=session.person.display_name,
             applications=entries,
             logout_action=server.url(LOGOUT),
-            logout_hidden={"csrf": sessions.form_token(request, endpoint=LOGOUT)},
+            logout_hidden={"csrf": form_token(LOGOUT, session_id)},
         )
     )
+
+
+def _in_words(server: Server, scopes: Sequence[str]) -> list[str]:
+    return [text for _, text in server.pages.describe([*dict.fromkeys(scopes)])]

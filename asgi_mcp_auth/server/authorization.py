@@ -141,11 +141,13 @@ def parse_authorization_request(
     )
 
 
-def refuse(server: Server, request: Request, destination: Destination, error: OAuthError) -> Answer:
+def refuse(
+    server: Server, request: Request, destination: Destination, error: OAuthError, *, by_person: bool = False
+) -> Answer:
     """Tell the client of an error at its redirect URI.
 
     Nobody is sent on to an address that a stranger registered, by a link that a stranger made, without a say in it
-    (RFC 9700 §4.11.2): whoever has not signed in here gets a page with a link.
+    (RFC 9700 §4.11.2): whoever has neither signed in here nor decided anything (``by_person``) gets a page with a link.
 
     Raises:
         OAuthError: this one, when it is none that a client is told.
@@ -157,7 +159,8 @@ def refuse(server: Server, request: Request, destination: Destination, error: OA
         request, AuditEvent(action="refused", client_id=client.client_id, error=error.error, reason=error.reason)
     )
     url = destination.url(server.issuer, error=error.error, error_description=str(error))
-    if client.origin == "configured" or is_loopback_redirect(destination.redirect_uri) or request.session is not None:
+    has_a_say = by_person or request.session is not None
+    if has_a_say or client.origin == "configured" or is_loopback_redirect(destination.redirect_uri):
         return redirect(url)
     page = ErrorPage(
         heading="This cannot go on",

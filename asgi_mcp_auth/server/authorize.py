@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from ..errors import InvalidRequestURI, MalformedRequest, OAuthError, UnknownClient
+from dataclasses import replace
+
+from ..errors import BodyTooLarge, InvalidRequestURI, MalformedRequest, OAuthError, UnknownClient
 from .authorization import destination_of, find_destination, parse_authorization_request, refuse
 from .context import Server
 from .flow import proceed
-from .models import AuthorizationRequest, hash_of
+from .models import AuthorizationRequest, Client, hash_of
 from .par import PUSHED_REQUESTS, REQUEST_URI_PREFIX
-from .requests import Answer, Request
+from .requests import MAX_QUERY_BYTES, Answer, Request, redirect
 
 
 async def authorize(server: Server, request: Request) -> Answer:
@@ -18,7 +20,14 @@ async def authorize(server: Server, request: Request) -> Answer:
         UnknownClient: there is nowhere to send them.
         UnregisteredRedirect: the same.
         InvalidRequestURI: the same.
+        BodyTooLarge: the request would be too long for a URL.
     """
+    if request.method == "POST":
+        # With a form of the client's site come no cookies of ours (SameSite=Lax): with the GET that follows they do.
+        query = request.parameters.encode()
+        if len(query) > MAX_QUERY_BYTES:
+            raise BodyTooLarge
+        return redirect(f"{server.url('authorize')}?{query}")
     pushed = await _take_pushed(server, request)
     if pushed is None:
         destination = await find_destination(server, request.parameters)
@@ -26,8 +35,7 @@ async def authorize(server: Server, request: Request) -> Answer:
         destination = await destination_of(server, pushed)
     try:
         authorization = pushed or parse_authorization_request(server, destination, request.parameters)
-        # Whoever is signed in now was so before this request: prompt=login asks for more.
-        return await proceed(server, request, destination, authorization, since=server.clock.time() + 1)
+        return await proceed(server, request, destination, _with_care(request, destination.client, authorization))
     except OAuthError as error:
         return refuse(server, request, destination, error)
 
@@ -36,11 +44,29 @@ async def _take_pushed(server: Server, request: Request) -> AuthorizationRequest
     try:
         uri, client_id = request.parameters.get("request_uri"), request.parameters.get("client_id")
     except MalformedRequest as error:
+        if len(request.parameters.all("client_id")) == 1:
+            return None  # the request URI is repeated, which is told to the client
         raise UnknownClient(str(error)) from None
     if uri is None or not uri.startswith(REQUEST_URI_PREFIX) or not server.has("par"):
         return None
-    data = await server.store.take(PUSHED_REQUESTS, hash_of(uri.removeprefix(REQUEST_URI_PREFIX)))
-    pushed = None if data is None else AuthorizationRequest.load(data)
-    if pushed is None or pushed.client_id != client_id:
+    key = hash_of(uri.removeprefix(REQUEST_URI_PREFIX))
+    record = await server.store.get(PUSHED_REQUESTS, key)
+    # Only its own client uses it up.
+    if record is None or AuthorizationRequest.load(record.value).client_id != client_id:
         raise InvalidRequestURI
-    return pushed
+    data = await server.store.take(PUSHED_REQUESTS, key)
+    if data is None:
+        raise InvalidRequestURI
+    return AuthorizationRequest.load(data)
+
+
+def _with_care(request: Request, client: Client, authorization: AuthorizationRequest) -> AuthorizationRequest:
+    """Have the person asked, whatever they have approved before, when another site sent them on behalf of a client.
+
+    Anybody can name a public client. A malicious authorization server that a client talks to can send its users on to
+    here, and a client that does not look at ``iss`` would then hand it our code (RFC 9700 §4.4).
+    """
+    own = request.header(b"sec-fetch-site") in (b"none", b"same-origin")
+    if own or not client.is_public or "consent" in authorization.prompt:
+        return authorization
+    return replace(authorization, prompt=[*authorization.prompt, "consent"])

@@ -6,82 +6,91 @@ AS-26: a consent is remembered only where the redirect URI itself says who the c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from .._asgi import HeaderList
 from .._urls import with_parameters
-from ..errors import ConsentRequired, LoginRequired
+from ..errors import ConsentRequired, ExpiredForm, LoginRequired
 from .audit import AuditEvent
 from .authorization import Destination
 from .context import Server
-from .models import AuthorizationRequest, Consent, Session, hash_of
+from .models import AuthorizationRequest, Consent, Decision, Session, Transaction, hash_of
 from .requests import Answer, Request, redirect
 
 CONSENTS = "consent"
+ANEW = frozenset(("login", "select_account"))  # prompts for which it is not enough that somebody is signed in
 
 
-def needs_sign_in(server: Server, session: Session | None, authorization: AuthorizationRequest, since: float) -> bool:
-    """Return whether the person has to sign in, or sign in again, before this request can go on.
-
-    Args:
-        server: knows the time.
-        session: who is signed in.
-        authorization: may ask for a fresh sign-in.
-        since: epoch seconds from which on a sign-in is fresh.
-    """
+def is_signed_in(server: Server, request: Request, authorization: AuthorizationRequest) -> bool:
+    """Return whether the person need not sign in, or sign in again, before this request can go on."""
+    session, transaction = request.session, request.transaction
     if session is None:
-        return True
-    if session.signed_in_at >= int(since):
         return False
-    too_old = (
-        authorization.max_age is not None
-        and server.clock.time() - session.signed_in_at > authorization.max_age  # OpenID Connect Core §3.1.2.1
-    )
-    return too_old or not {"login", "select_account"}.isdisjoint(authorization.prompt)
+    if transaction is not None and transaction.signed_in == session.person.subject:
+        return True
+    too_old = authorization.max_age is not None and (
+        authorization.max_age == 0 or server.clock.time() - session.signed_in_at > authorization.max_age
+    )  # OpenID Connect Core §3.1.2.1
+    return not (server.login.every_time or too_old or not ANEW.isdisjoint(authorization.prompt))
 
 
 async def proceed(
-    server: Server,
-    request: Request,
-    destination: Destination,
-    authorization: AuthorizationRequest,
-    *,
-    since: float,
-    transaction_id: str | None = None,
+    server: Server, request: Request, destination: Destination, authorization: AuthorizationRequest
 ) -> Answer:
     """Send the person to the page that comes next, or to the client when nothing is left to ask.
-
-    Args:
-        server: the authorization server.
-        request: tells who is signed in.
-        destination: where the client waits.
-        authorization: what it asks for.
-        since: as for ``needs_sign_in``.
-        transaction_id: of the transaction under way, if there is one.
 
     Raises:
         LoginRequired: a page would be needed, and the request allows none.
         ConsentRequired: the same.
         AccessDenied: the person may grant nothing of this.
     """
-    session, silent, page = request.session, "none" in authorization.prompt, "login"
-    headers: HeaderList = ()
-    if session is not None and not needs_sign_in(server, session, authorization, since):
-        page = "consent"
+    transaction, page = request.transaction, "login"
+    if is_signed_in(server, request, authorization) and request.session is not None:
+        page, session = "consent", request.session
         scopes = await server.scopes.grantable(session.person, destination.client, authorization.scopes)
-        if "consent" not in authorization.prompt and await _is_remembered(server, session, authorization, scopes):
-            if transaction_id is not None:
-                await server.sessions.finish_transaction(transaction_id)
-            return await issue(server, request, session, destination, authorization, scopes)
-    if silent:
+        if transaction is not None and transaction.decision == "approve":
+            scopes = [scope for scope in scopes if scope in transaction.scopes]
+            return await approve(server, request, session, destination, authorization, scopes)
+        if await is_remembered(server, session, authorization, scopes):
+            return await _issue(server, request, session, destination, authorization, scopes)
+    elif not await may_sign_in(server, request, authorization):
+        page = "consent"
+    if "none" in authorization.prompt:
         raise LoginRequired if page == "login" else ConsentRequired
-    if transaction_id is None:
-        transaction_id, headers = await server.sessions.begin_transaction(request, authorization)
-    return to_page(server, page, transaction_id, headers)
+    headers: HeaderList = ()
+    if transaction is None:
+        request.transaction_id, headers = await server.sessions.begin_transaction(request, authorization)
+    return to_page(server, page, request.transaction_id, headers)
+
+
+async def may_sign_in(server: Server, request: Request, authorization: AuthorizationRequest) -> bool:
+    """Return whether the login step may begin; some may not before the person has consented, now or before."""
+    transaction, session = request.transaction, request.session
+    if not server.login.consent_first or (transaction is not None and transaction.decision == "approve"):
+        return True
+    return session is not None and await is_remembered(server, session, authorization, authorization.scopes)
 
 
 def to_page(server: Server, page: str, transaction_id: str, headers: HeaderList = ()) -> Answer:
     """Send the person to a page of a transaction."""
     return redirect(with_parameters(server.url(page), {"transaction": transaction_id}), headers)
+
+
+async def decide(server: Server, request: Request, decision: Decision, subject: str | None, scopes: list[str]) -> None:
+    """Write down what was decided. Of several who try, one gets through; the same again, a double click, does too.
+
+    Raises:
+        ExpiredForm: something else was decided before.
+    """
+
+    def change(known: Transaction) -> Transaction:
+        is_open = known.decision is None or (known.decision == decision and known.decided_by is None)
+        changed = replace(known, decision=decision, decided_by=subject, scopes=scopes)
+        if changed != known and not is_open:
+            raise ExpiredForm
+        return changed
+
+    await server.sessions.change_transaction(request, change)
 
 
 async def approve(
@@ -93,23 +102,47 @@ async def approve(
     scopes: list[str],
 ) -> Answer:
     """Remember that the person said yes, and send them to the client with a code."""
+    answer = await _issue(server, request, session, destination, authorization, scopes)
     consent = Consent(
         client_id=authorization.client_id,
         client_name=destination.client.name,
         redirect_uri=destination.redirect_uri,
+        resource=server.resource,
         scopes=scopes,
         created_at=int(server.clock.time()),
     )
     subject = session.person.subject
-    # As long as its tokens can live, because it also tells the person whom they have allowed.
-    ttl = max(server.lifetimes.consent_seconds, server.lifetimes.refresh_token_seconds)
-    await server.store.put(
-        CONSENTS, consent_key(subject, authorization.client_id), consent.dump(), ttl=ttl, group=subject
+    # It also tells the person whom they have allowed, as long as there can be tokens.
+    ttl = server.lifetimes.consent_seconds + server.lifetimes.refresh_token_seconds
+    key = consent_key(subject, authorization.client_id)
+    await server.store.put(CONSENTS, key, consent.dump(), ttl=ttl, group=subject)
+    return answer
+
+
+def consent_key(subject: str, client_id: str) -> str:
+    """Return the key of what a person has approved for a client."""
+    return hash_of(hash_of(subject) + hash_of(client_id))
+
+
+async def is_remembered(
+    server: Server, session: Session, authorization: AuthorizationRequest, scopes: Sequence[str]
+) -> bool:
+    """Return whether the person has approved the same before, of an application that can be told from others."""
+    # Whoever runs a program on the person's machine, or registers a scheme there, can pretend to be the client.
+    if "consent" in authorization.prompt or not authorization.redirect_uri.startswith("https://"):
+        return False
+    record = await server.store.get(CONSENTS, consent_key(session.person.subject, authorization.client_id))
+    if record is None:
+        return False
+    consent = Consent.load(record.value)
+    return (
+        (consent.redirect_uri, consent.resource) == (authorization.redirect_uri, server.resource)
+        and set(scopes) <= set(consent.scopes)
+        and server.clock.time() < consent.created_at + server.lifetimes.consent_seconds
     )
-    return await issue(server, request, session, destination, authorization, scopes)
 
 
-async def issue(
+async def _issue(
     server: Server,
     request: Request,
     session: Session,
@@ -118,8 +151,16 @@ async def issue(
     scopes: list[str],
 ) -> Answer:
     """Send the person to the client with a code (RFC 6749 §4.1.2)."""
+    secret = None
+    if request.transaction is not None:
+        await decide(server, request, "approve", session.person.subject, scopes)
+        # The same for the second click of a double click: browsers drop the answer to the first.
+        secret = server.sessions.secret_of(request.transaction_id)
     await server.clients.keep(destination.client)
-    code = await server.grants.issue_code(authorization, session.person, scopes, session.signed_in_at)
+    person, signed_in_at = session.person, session.signed_in_at
+    code = await server.grants.issue_code(authorization, person, scopes, signed_in_at, code=secret)
+    if code is None:
+        raise ExpiredForm
     event = AuditEvent(
         action="approved",
         client_id=authorization.client_id,
@@ -128,25 +169,3 @@ async def issue(
     )
     server.report(request, event)
     return redirect(destination.url(server.issuer, code=code))
-
-
-def consent_key(subject: str, client_id: str) -> str:
-    """Return the key of what a person has approved for a client."""
-    return hash_of(hash_of(subject) + hash_of(client_id))
-
-
-async def _is_remembered(
-    server: Server, session: Session, authorization: AuthorizationRequest, scopes: Sequence[str]
-) -> bool:
-    # Whoever runs a program on the person's machine, or registers a scheme there, can pretend to be the client.
-    if not authorization.redirect_uri.startswith("https://"):
-        return False
-    record = await server.store.get(CONSENTS, consent_key(session.person.subject, authorization.client_id))
-    if record is None:
-        return False
-    consent = Consent.load(record.value)
-    return (
-        consent.redirect_uri == authorization.redirect_uri
-        and set(scopes) <= set(consent.scopes)
-        and server.clock.time() < consent.created_at + server.lifetimes.consent_seconds
-    )

@@ -85,10 +85,24 @@ class Grants:
     # ------------------------------------------------------------------------------------------------------------ codes
 
     async def issue_code(
-        self, request: AuthorizationRequest, person: Person, scopes: list[str], signed_in_at: int
-    ) -> str:
-        """Return a new authorization code (RFC 6749 §4.1.2)."""
-        code = new_secret()
+        self,
+        request: AuthorizationRequest,
+        person: Person,
+        scopes: list[str],
+        signed_in_at: int,
+        *,
+        code: str | None = None,
+    ) -> str | None:
+        """Return a new authorization code (RFC 6749 §4.1.2).
+
+        Args:
+            request: what was asked for.
+            person: who granted it.
+            scopes: what was granted.
+            signed_in_at: epoch seconds of their sign-in.
+            code: a secret that becomes the code. Where it is one already, for the same, it is returned again until it
+                is used; then, and for anything else, the answer is ``None``.
+        """
         record = Code(
             client_id=request.client_id,
             redirect_uri=request.redirect_uri,
@@ -99,7 +113,14 @@ class Grants:
             signed_in_at=signed_in_at,
             expires_at=int(self._clock.time() + self._lifetimes.code_seconds),
         )
-        await self._store.put(CODES, hash_of(code), record.dump(), ttl=USED_CODE_SECONDS, group=person.subject)
+        code = code or new_secret()
+        key = hash_of(code)
+        if await self._store.add(CODES, key, record.dump(), ttl=USED_CODE_SECONDS, group=person.subject):
+            return code
+        known = await self._store.get(CODES, key)
+        before = None if known is None else Code.load(known.value)
+        if before is None or before != replace(record, expires_at=before.expires_at, signed_in_at=before.signed_in_at):
+            return None
         return code
 
     async def redeem(self, code: str, client: Client, redirect_uri: str | None, verifier: str | None) -> Granted:

@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from .._urls import check_url, is_loopback_host, with_parameters
-from ..errors import ConfigurationError, ExpiredForm
+from .._urls import check_url, host_root, is_loopback_host, url_path, with_parameters
+from ..errors import AccessDenied, ConfigurationError, ExpiredForm
 from ..stores import Store
 from .limits import Limits
 from .models import Person, check_person, hash_of, new_secret
@@ -42,6 +43,8 @@ class LoginAttempt:
         url: of the sign-in page, for this attempt.
         address: where the request comes from.
         login_hint: who the client thinks that it is (OpenID Connect Core §3.1.2.1).
+        anew: whether the client or the person wants more than that somebody is recognised.
+        cookie: what ``LoginRedirect.cookie`` left in this browser, for this attempt.
     """
 
     method: str
@@ -50,6 +53,8 @@ class LoginAttempt:
     url: str
     address: str
     login_hint: str | None = None
+    anew: bool = False
+    cookie: str | None = None
 
 
 class LoginForm(NamedTuple):
@@ -62,9 +67,15 @@ class LoginForm(NamedTuple):
 
 
 class LoginRedirect(NamedTuple):
-    """Send the person somewhere else; they come back to the attempt's ``url``."""
+    """Send the person somewhere else; they come back to the attempt's ``url``, or to the step's ``callback_path``.
+
+    Attributes:
+        url: where to.
+        cookie: what to leave in their browser meanwhile, up to 256 characters of ``[A-Za-z0-9_-]``.
+    """
 
     url: str
+    cookie: str | None = None
 
 
 class LoginHost(NamedTuple):
@@ -77,7 +88,19 @@ class LoginHost(NamedTuple):
 
 
 class Login(ABC):
-    """How people sign in. Implement ``sign_in``."""
+    """How people sign in. Implement ``sign_in``; the rest is for steps that hand people over to somebody else.
+
+    Attributes:
+        every_time: whether each authorization request passes this step, because somebody else knows who is signed in
+            there; otherwise who has signed in here stays so for a while.
+        consent_first: whether people consent before this step, because it would give something away by itself.
+        callback_path: a path below ``base_url``, ``/auth/callback`` for example, to which people come back; what comes
+            with them is an attempt like any other. ``find_transaction`` tells which.
+    """
+
+    every_time: ClassVar[bool] = False
+    consent_first: ClassVar[bool] = False
+    callback_path: str = ""
 
     def bind(self, host: LoginHost) -> None:  # noqa: B027  # optional
         """Get to know the server.
@@ -86,11 +109,20 @@ class Login(ABC):
             ConfigurationError: this way to sign in is not for such a server.
         """
 
+    async def find_transaction(self, parameters: Mapping[str, str]) -> str | None:
+        """Return the transaction of a request to ``callback_path``, ``None`` when it belongs to none.
+
+        Raises:
+            ServerUnavailable: it cannot be found out now.
+        """
+        return None
+
     @abstractmethod
     async def sign_in(self, attempt: LoginAttempt) -> Person | LoginForm | LoginRedirect:
         """Return who the person is, or what has to happen before that is known.
 
         Raises:
+            AccessDenied: they will not say, or may not come in; the client is told.
             TooManyRequests: the person has failed too often.
             ServerUnavailable: it cannot be found out now.
         """
@@ -165,7 +197,9 @@ class PasswordLogin(Login):
 
     async def _count(self, name: str, address: str, add: int) -> None:
         if self._host is not None:
-            await self._host.limits.count("login_failures", address, name, add=add)
+            # However it is spelled: many a look-up knows Alice, alice and ALICE as the same account.
+            account = unicodedata.normalize("NFKC", name).casefold().strip()
+            await self._host.limits.count("login_failures", address, account, add=add)
 
     def _form(self, name: str, error: str | None = None, failed: str | None = None) -> LoginForm:
         fields = (
@@ -212,8 +246,8 @@ class DevLogin(Login):
 class AppLogin(Login):
     """The host application signs people in on its own page, and calls ``complete``.
 
-    The page gets a ``transaction`` parameter. Once it knows who the person is, it redirects to what ``complete``
-    returns.
+    The page gets a ``transaction`` parameter, and ``prompt=login`` where it shall not just recognise who is signed in
+    there. Once it knows who the person is, it redirects to what ``complete`` returns.
 
     Args:
         login_url: the application's page.
@@ -222,12 +256,23 @@ class AppLogin(Login):
         ConfigurationError: it is not an https URL (http on loopback).
     """
 
+    every_time = True
+
     def __init__(self, login_url: str) -> None:
         self._login_url = check_url("login_url", login_url, query=True)
         self._host: LoginHost | None = None
 
     def bind(self, host: LoginHost) -> None:
-        """Get to know the server."""
+        """Get to know the server.
+
+        Raises:
+            ConfigurationError: the application's page would be the server's own.
+        """
+        if host_root(self._login_url) + url_path(self._login_url) == host.login_url:
+            raise ConfigurationError(
+                f"login_url={self._login_url!r} is this server's own sign-in page: give your page another path, or "
+                "move ours with options=ServerOptions(path_prefix='/oauth')"
+            )
         self._host = host
 
     async def sign_in(self, attempt: LoginAttempt) -> Person | LoginRedirect:
@@ -235,31 +280,36 @@ class AppLogin(Login):
 
         Raises:
             ExpiredForm: it was taken before, too late, or is for another attempt.
+            AccessDenied: they did not want to sign in.
         """
         handover = attempt.parameters.get("handover")
         if handover is None:
-            return LoginRedirect(with_parameters(self._login_url, {"transaction": attempt.transaction}))
+            prompt = {"prompt": "login"} if attempt.anew else {}
+            return LoginRedirect(with_parameters(self._login_url, {"transaction": attempt.transaction, **prompt}))
         data = await self._bound().store.take(HANDOVERS, hash_of(handover))
         if data is None:
             raise ExpiredForm
         members = json.loads(data)
         if not hmac.compare_digest(members["transaction"], hash_of(attempt.transaction)):
             raise ExpiredForm
+        if members["person"] is None:
+            raise AccessDenied
         return Person.of(members["person"])
 
-    async def complete(self, transaction: str, person: Person) -> str:
+    async def complete(self, transaction: str, person: Person | None) -> str:
         """Say who the person is; return the URL to redirect their browser to.
 
         Args:
             transaction: the parameter that the application's page got.
-            person: who signed in there.
+            person: who signed in there; ``None`` when they do not want to, which the client is told.
 
         Raises:
             ServerUnavailable: the store does not answer.
             ConfigurationError: this login belongs to no ``OAuthProvider``, or the person has no subject.
         """
         host, handover = self._bound(), new_secret()
-        record = {"transaction": hash_of(transaction), "person": json.loads(check_person(person).dump())}
+        members = None if person is None else json.loads(check_person(person).dump())
+        record = {"transaction": hash_of(transaction), "person": members}
         await host.store.put(HANDOVERS, hash_of(handover), json.dumps(record).encode(), ttl=HANDOVER_SECONDS)
         return with_parameters(host.login_url, {"transaction": transaction, "handover": handover})
 

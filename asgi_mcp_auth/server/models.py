@@ -18,6 +18,7 @@ from ..types import JSONObject
 
 ClientOrigin: TypeAlias = Literal["configured", "registered", "document"]
 GrantType: TypeAlias = Literal["authorization_code", "refresh_token", "client_credentials"]
+Decision: TypeAlias = Literal["approve", "deny"]
 
 OFFLINE_ACCESS = "offline_access"
 
@@ -218,13 +219,17 @@ class Transaction(_Stored):
         browser: hash of the cookie of the browser that began.
         expires_at: epoch seconds.
         request: what they were asked for.
-        began_at: epoch seconds; a sign-in before that does not satisfy ``prompt=login``.
+        signed_in: the subject who signed in on the way, where that had to be.
+        decision: what was decided, by whom (``None`` as long as nobody has signed in), and for which scopes.
     """
 
     browser: str
     expires_at: int
-    began_at: int
     request: AuthorizationRequest | None = None
+    signed_in: str | None = None
+    decision: Decision | None = None
+    decided_by: str | None = None
+    scopes: list[str] = field(default_factory=list[str])
 
     @classmethod
     def of(cls, members: JSONObject) -> Self:
@@ -326,11 +331,12 @@ class Grant(_Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent(_Stored):
-    """What a person has approved for a client: this redirect URI, these scopes."""
+    """What a person has approved for a client: this redirect URI, these scopes of this resource."""
 
     client_id: str
     client_name: str
     redirect_uri: str
+    resource: str
     scopes: list[str]
     created_at: int
 

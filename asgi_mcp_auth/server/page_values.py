@@ -67,29 +67,40 @@ class ConsentPage(Page):
         client: the application's name, as it says.
         is_verified: whether the operator knows the application.
         client_host: where its metadata document lies, if it has one.
-        redirect_host: where the person is sent afterwards.
-        is_loopback: whether that is a program on their own machine.
+        redirect_host: where the person is sent afterwards: a host, or a private-use scheme.
+        is_on_device: whether that is a program on their own machine, where each can pretend to be any other.
         resource: what it wants access to.
         scopes: what it wants to do: each scope and its description.
-        account: who is signed in.
+        account: who is signed in; ``None`` when that comes next.
+        applications_url: where this can be taken back, if there is such a page.
     """
 
     client: str
     is_verified: bool
     client_host: str | None
     redirect_host: str
-    is_loopback: bool
+    is_on_device: bool
     resource: str
     scopes: Sequence[tuple[str, str]]
-    account: str
+    account: str | None
+    applications_url: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Application:
-    """An application that somebody has allowed."""
+    """An application that somebody has allowed.
+
+    Attributes:
+        client_id: its identifier.
+        name: as it says.
+        host: where the person was sent when they allowed it.
+        scopes: what it may do, in words.
+        since: the date.
+    """
 
     client_id: str
     name: str
+    host: str
     scopes: Sequence[str]
     since: str
 

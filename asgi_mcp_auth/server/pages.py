@@ -26,7 +26,7 @@ class Pages:
     Args:
         title: the name of your service; by default the host of ``base_url``.
         logo: an image as a ``data:`` URI; nothing is loaded from elsewhere.
-        colour: of buttons and links, ``#rrggbb``; text on it is white.
+        colour: of buttons, ``#rrggbb``; the text on them is white or black, whichever can be read.
         scope_descriptions: scopes in words.
         render: functions that return the HTML of a whole page, for ``login``, ``consent``, ``applications`` or
             ``error``. They get the page as a value, and must escape what they insert.

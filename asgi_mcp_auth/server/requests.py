@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from .._asgi import HeaderList, read_body
 from .._json import parse_json_object
@@ -60,6 +60,10 @@ class Parameters:
         if any(len(values) > 1 for name, values in self._values.items() if name not in REPEATABLE):
             raise MalformedRequest("A parameter is repeated")
 
+    def encode(self) -> str:
+        """Return all of them as a query."""
+        return urlencode([(name, value) for name, values in self._values.items() for value in values])
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
 
@@ -90,8 +94,6 @@ class Request:
     parameters: Parameters
     document: JSONObject
     client: Client
-    transaction_id: str
-    transaction: Transaction
 
     def __init__(self, endpoint: str, scope: Scope, receive: Receive) -> None:
         self.endpoint = endpoint
@@ -99,6 +101,8 @@ class Request:
         self.method: str = scope["method"]
         self.session: Session | None = None
         self.session_id: str | None = None
+        self.transaction: Transaction | None = None
+        self.transaction_id = ""
         self._receive = receive
         self._cookies: Mapping[str, str] | None = None
 

@@ -6,14 +6,16 @@ A cookie is a random value; what it stands for is in the store, under its hash.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
+from urllib.parse import urlsplit
 
 from .._asgi import HeaderList
 from .._json import encode_base64url
-from .._urls import origin_of
-from ..errors import ExpiredForm, ForbiddenForm
+from .._urls import is_loopback_host, origin_of
+from ..errors import ConfigurationError, ExpiredForm, ForbiddenForm
 from ..stores import Store
 from ..types import Clock
 from .models import AuthorizationRequest, Person, Session, Transaction, hash_of, new_secret
@@ -23,9 +25,12 @@ from .requests import Request
 SESSIONS, TRANSACTIONS = "session", "transaction"
 SEEN_SECONDS = 60  # how exactly the last use of a session is known
 
+_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")  # what new_secret() makes; anything else in a cookie is not ours
+_COOKIE_VALUE = re.compile(r"[A-Za-z0-9_-]{0,256}")
+
 
 class Cookies:
-    """The two cookies of this server, by the deployment's name.
+    """The cookies of this server, by the deployment's name.
 
     On https they are ``__Host-`` cookies; clients drop Secure ones on an http loopback URL. The issuer is in the name,
     because cookies know neither ports nor, with that prefix, paths.
@@ -39,7 +44,12 @@ class Cookies:
         prefix, tag = "__Host-" if secure else "", sha256(issuer.encode()).hexdigest()[:8]
         self.session = f"{prefix}mcp_session_{tag}"
         self.browser = f"{prefix}mcp_browser_{tag}"
+        self._login = f"{prefix}mcp_login_{tag}_"
         self._attributes = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
+
+    def login(self, transaction_id: str) -> str:
+        """Return the name of what a login step leaves in the browser; each transaction has its own."""
+        return self._login + hash_of(transaction_id)[:8]
 
     def set(self, name: str, value: str, seconds: float) -> tuple[bytes, bytes]:
         """Return the header that sets a cookie; with 0 seconds it is removed."""
@@ -62,6 +72,7 @@ class Sessions:
         self._clock = clock
         self._lifetimes = lifetimes
         self._origin = origin_of(issuer).encode()
+        self._is_local = is_loopback_host(urlsplit(issuer).hostname)
         self._keys = keys
         self.cookies = Cookies(issuer)
 
@@ -77,7 +88,7 @@ class Sessions:
 
     async def load(self, request: Request) -> None:
         """Find out who is signed in in this browser."""
-        session_id = request.cookie(self.cookies.session)
+        session_id = _secret_in(request, self.cookies.session)
         if session_id is None:
             return
         key = hash_of(session_id)
@@ -106,53 +117,89 @@ class Sessions:
         self, request: Request, authorization: AuthorizationRequest | None
     ) -> tuple[str, HeaderList]:
         """Remember what a person is on the way to; return its id and the cookie that ties it to this browser."""
-        browser = request.cookie(self.cookies.browser) or new_secret()
+        browser = _secret_in(request, self.cookies.browser) or new_secret()
         now, seconds, transaction_id = int(self._clock.time()), self._lifetimes.transaction_seconds, new_secret()
-        transaction = Transaction(
-            browser=hash_of(browser), expires_at=now + int(seconds), began_at=now, request=authorization
-        )
+        transaction = Transaction(browser=hash_of(browser), expires_at=now + int(seconds), request=authorization)
         await self._store.put(TRANSACTIONS, hash_of(transaction_id), transaction.dump(), ttl=seconds)
         return transaction_id, [self.cookies.set(self.cookies.browser, browser, seconds)]
 
-    async def load_transaction(self, request: Request) -> None:
+    async def load_transaction(self, request: Request, transaction_id: str) -> None:
         """Find out what the page belongs to.
 
         Raises:
             ExpiredForm: to nothing, or to nothing any more.
             ForbiddenForm: to something that another browser began.
         """
-        transaction_id = request.parameters.get("transaction") or ""
         record = await self._store.get(TRANSACTIONS, hash_of(transaction_id))
         if record is None:
             raise ExpiredForm
         transaction = Transaction.load(record.value)
         if self._clock.time() >= transaction.expires_at:
             raise ExpiredForm
-        browser = hash_of(request.cookie(self.cookies.browser) or "")
+        browser = hash_of(_secret_in(request, self.cookies.browser) or "")
         if not hmac.compare_digest(browser, transaction.browser):
             raise ForbiddenForm(reason="other_browser")
         request.transaction_id, request.transaction = transaction_id, transaction
 
-    async def finish_transaction(self, transaction_id: str) -> None:
-        """End it; of several who try, one gets through.
+    async def change_transaction(self, request: Request, change: Callable[[Transaction], Transaction]) -> None:
+        """Write down how far the person has come.
+
+        Args:
+            request: whose transaction it is.
+            change: gets it as it is now. What it returns is kept until the transaction would have expired, or, once
+                something was decided, for as long as a code is good.
 
         Raises:
-            ExpiredForm: it has ended before.
+            ExpiredForm: it has ended.
         """
-        if await self._store.take(TRANSACTIONS, hash_of(transaction_id)) is None:
-            raise ExpiredForm
+        key, now = hash_of(request.transaction_id), self._clock.time()
+        while True:
+            record = await self._store.get(TRANSACTIONS, key)
+            if record is None:
+                raise ExpiredForm
+            known = Transaction.load(record.value)
+            changed = change(known)
+            if changed != known:
+                if changed.decision == "deny" or changed.decided_by is not None:
+                    changed = replace(
+                        changed, expires_at=min(known.expires_at, int(now + self._lifetimes.code_seconds))
+                    )
+                ttl = max(1.0, changed.expires_at - now)
+                if not await self._store.swap(TRANSACTIONS, key, record.etag, changed.dump(), ttl=ttl):
+                    continue
+            request.transaction = changed
+            return
+
+    def login_cookie(self, request: Request, value: str) -> tuple[bytes, bytes]:
+        """Return the header that leaves something of the login step's in this browser; an empty value removes it.
+
+        Raises:
+            ConfigurationError: a cookie cannot hold it.
+        """
+        if not _COOKIE_VALUE.fullmatch(value):
+            raise ConfigurationError("LoginRedirect.cookie must be up to 256 characters of A-Z, a-z, 0-9, _ and -")
+        seconds = self._lifetimes.transaction_seconds if value else 0
+        return self.cookies.set(self.cookies.login(request.transaction_id), value, seconds)
+
+    def secret_of(self, transaction_id: str) -> str:
+        """Return a secret that belongs to the transaction, and that nobody can guess who knows its id."""
+        return self._token(self._keys[0], "secret", (transaction_id,))
+
+    async def end_transaction(self, request: Request) -> None:
+        """Let it be over."""
+        await self._store.delete(TRANSACTIONS, hash_of(request.transaction_id))
 
     # ------------------------------------------------------------------------------------------------------------ forms
 
-    def form_token(self, request: Request, *parts: str, endpoint: str | None = None) -> str:
-        """Return what a form carries to show that it is ours, in this browser, for this session and these parts.
+    def form_token(self, endpoint: str, *parts: str) -> str:
+        """Return what a form carries to show that it is ours, and is sent where and as it was shown.
 
         Args:
-            request: to the page that shows the form.
-            parts: what else it is for.
-            endpoint: where it will be sent, if not back to the same page.
+            endpoint: where the form goes.
+            parts: what it is for. One of them is a secret that only this browser can use: a transaction, or the id of
+                a session.
         """
-        return self._form_token(self._keys[0], request, endpoint or request.endpoint, parts)
+        return self._token(self._keys[0], endpoint, parts)
 
     def check_form_token(self, request: Request, *parts: str) -> None:
         """Check the token of a form that was sent.
@@ -161,11 +208,21 @@ class Sessions:
             ForbiddenForm: it is not the one that ``form_token`` gives.
         """
         sent = (request.parameters.get("csrf") or "").encode("utf-8", "surrogatepass")
-        if not any(
-            hmac.compare_digest(sent, self._form_token(key, request, request.endpoint, parts).encode())
-            for key in self._keys
-        ):
+        if not any(hmac.compare_digest(sent, self._token(key, request.endpoint, parts).encode()) for key in self._keys):
             raise ForbiddenForm
+
+    def check_host(self, request: Request) -> None:
+        """Check that a page of this machine was opened under one of this machine's names.
+
+        Under another name, which somebody lets point here for a moment (DNS rebinding), the page would belong to their
+        site, whose scripts could sign in and consent.
+
+        Raises:
+            ForbiddenForm: it was not.
+        """
+        host = request.header(b"host")
+        if self._is_local and host is not None and not is_loopback_host(_host_name(host)):
+            raise ForbiddenForm("This page has another address", reason="host")
 
     def check_same_site(self, request: Request) -> None:
         """Check that a form was not sent by a page of another site, as far as the browser says.
@@ -173,16 +230,26 @@ class Sessions:
         Raises:
             ForbiddenForm: it was.
         """
-        site = request.header(b"sec-fetch-site")
-        if site is not None:
-            if site not in (b"same-origin", b"none"):
-                raise ForbiddenForm(reason="cross_site")
         # "null": our pages send no referrer, and browsers then hide the origin of a form as well.
-        elif request.header(b"origin") not in (None, b"null", self._origin):
+        if request.header(b"sec-fetch-site") not in (None, b"same-origin", b"none") or request.header(
+            b"origin"
+        ) not in (None, b"null", self._origin):
             raise ForbiddenForm(reason="cross_site")
 
-    def _form_token(self, key: bytes, request: Request, endpoint: str, parts: Sequence[str]) -> str:
-        cookie = request.session_id or request.cookie(self.cookies.browser) or ""
+    @staticmethod
+    def _token(key: bytes, endpoint: str, parts: Sequence[str]) -> str:
         # Each part is hashed to the same length, so that nothing can shift from one to the next.
-        message = "".join(map(hash_of, (endpoint, cookie, *parts)))
+        message = "".join(map(hash_of, (endpoint, *parts)))
         return encode_base64url(hmac.digest(key, message.encode(), "sha256"))
+
+
+def _secret_in(request: Request, cookie: str) -> str | None:
+    value = request.cookie(cookie)
+    return value if value is not None and _SECRET.fullmatch(value) else None
+
+
+def _host_name(host: bytes) -> str | None:
+    try:
+        return urlsplit(f"//{host.decode('ascii')}").hostname
+    except ValueError:
+        return None

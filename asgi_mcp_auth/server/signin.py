@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from ..errors import AccessDenied, OAuthError
+from dataclasses import replace
+
+from ..errors import AccessDenied, ExpiredForm, OAuthError
 from .audit import AuditEvent
 from .authorization import destination_of, refuse
 from .context import Server
-from .flow import proceed
+from .flow import ANEW, is_signed_in, may_sign_in, proceed, to_page
 from .login import LoginAttempt, LoginForm, LoginRedirect
-from .models import Person, check_person
+from .models import AuthorizationRequest, Person, check_person
 from .page_values import LoginPage
 from .requests import Answer, Request, redirect
 
@@ -20,41 +22,83 @@ async def sign_in(server: Server, request: Request) -> Answer:
 
     Raises:
         ForbiddenForm: the form is not from our page.
+        ExpiredForm: the page belongs to nothing.
         AccessDenied: nobody may sign in under this name.
     """
-    transaction = request.transaction
+    if request.transaction is None:
+        raise ExpiredForm
     if request.method == "POST":
         server.sessions.check_form_token(request, request.transaction_id)
+    authorization = request.transaction.request
     parameters = {name: request.parameters.get(name) or "" for name in request.parameters if name not in _OURS}
-    authorization = transaction.request
-    attempt = LoginAttempt(
+    if authorization is not None and not await may_sign_in(server, request, authorization):
+        return to_page(server, "consent", request.transaction_id)
+    is_plain_visit = request.method == "GET" and not parameters and request.session is not None
+    if is_plain_visit and (authorization is None or is_signed_in(server, request, authorization)):
+        return await _onward(server, request)  # signed in meanwhile, in another tab
+    attempt = _attempt(server, request, authorization, parameters)
+    try:
+        outcome = await server.login.sign_in(attempt)
+    except OAuthError as error:
+        if not error.redirectable or authorization is None:
+            raise
+        destination = await destination_of(server, authorization)
+        await server.sessions.end_transaction(request)
+        return refuse(server, request, destination, error, by_person=True)
+    if isinstance(outcome, LoginRedirect):
+        headers = [] if outcome.cookie is None else [server.sessions.login_cookie(request, outcome.cookie)]
+        return redirect(outcome.url, headers)
+    if isinstance(outcome, LoginForm):
+        return await _show(server, request, outcome)
+    answer = await _signed_in(server, request, check_person(outcome))
+    return answer if attempt.cookie is None else answer.with_headers(server.sessions.login_cookie(request, ""))
+
+
+async def find_callback(server: Server, request: Request) -> None:
+    """Find out which transaction somebody comes back to from elsewhere, at the login step's own path.
+
+    Raises:
+        ExpiredForm: none.
+        ForbiddenForm: one that another browser began.
+    """
+    parameters = {name: request.parameters.get(name) or "" for name in request.parameters}
+    transaction_id = await server.login.find_transaction(parameters)
+    if transaction_id is None:
+        raise ExpiredForm
+    await server.sessions.load_transaction(request, transaction_id)
+
+
+def _attempt(
+    server: Server, request: Request, authorization: AuthorizationRequest | None, parameters: dict[str, str]
+) -> LoginAttempt:
+    anew, login_hint = False, None
+    if authorization is not None:
+        anew = not ANEW.isdisjoint(authorization.prompt) or authorization.max_age == 0
+        login_hint = authorization.login_hint
+    return LoginAttempt(
         method=request.method,
         parameters=parameters,
         transaction=request.transaction_id,
         url=f"{server.url('login')}?transaction={request.transaction_id}",
         address=request.address,
-        login_hint=None if authorization is None else authorization.login_hint,
+        login_hint=login_hint,
+        anew=anew,
+        cookie=request.cookie(server.sessions.cookies.login(request.transaction_id)),
     )
-    outcome = await server.login.sign_in(attempt)
-    if isinstance(outcome, LoginRedirect):
-        return redirect(outcome.url)
-    if isinstance(outcome, LoginForm):
-        return await _show(server, request, outcome)
-    return await _signed_in(server, request, check_person(outcome))
 
 
 async def _show(server: Server, request: Request, form: LoginForm) -> Answer:
     if form.failed_account is not None:
         subject = form.failed_account[:128]
         server.report(request, AuditEvent(action="sign_in_failed", subject=subject, reason="credentials"))
-    authorization, client = request.transaction.request, None
-    if authorization is not None:
-        client = (await destination_of(server, authorization)).client.name
+    client, transaction = None, request.transaction
+    if transaction is not None and transaction.request is not None:
+        client = (await destination_of(server, transaction.request)).client.name
     page = LoginPage(
         action=server.url("login"),
         hidden={
             "transaction": request.transaction_id,
-            "csrf": server.sessions.form_token(request, request.transaction_id),
+            "csrf": server.sessions.form_token("login", request.transaction_id),
         },
         fields=form.fields,
         button=form.button,
@@ -71,17 +115,19 @@ async def _signed_in(server: Server, request: Request, person: Person) -> Answer
     await server.sessions.end(request)  # a new session, never one that somebody may have set before
     request.session, request.session_id, headers = await server.sessions.begin(person)
     server.report(request, AuditEvent(action="signed_in", subject=person.subject))
-    return (await _onward(server, request)).with_headers(*headers)
+    return (await _onward(server, request, newly=True)).with_headers(*headers)
 
 
-async def _onward(server: Server, request: Request) -> Answer:
-    authorization = request.transaction.request
+async def _onward(server: Server, request: Request, *, newly: bool = False) -> Answer:
+    authorization = None if request.transaction is None else request.transaction.request
     if authorization is None:
-        await server.sessions.finish_transaction(request.transaction_id)
+        await server.sessions.end_transaction(request)
         return redirect(server.url("applications"))
     destination = await destination_of(server, authorization)
     try:
-        since, transaction_id = request.transaction.began_at, request.transaction_id
-        return await proceed(server, request, destination, authorization, since=since, transaction_id=transaction_id)
+        if newly and request.session is not None and not is_signed_in(server, request, authorization):
+            subject = request.session.person.subject
+            await server.sessions.change_transaction(request, lambda known: replace(known, signed_in=subject))
+        return await proceed(server, request, destination, authorization)
     except OAuthError as error:
         return refuse(server, request, destination, error)

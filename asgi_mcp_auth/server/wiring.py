@@ -17,7 +17,7 @@ from .par import push
 from .register import register
 from .requests import NO_STORE, Request
 from .revoke import revoke
-from .signin import sign_in
+from .signin import find_callback, sign_in
 from .token import token
 
 
@@ -51,6 +51,11 @@ async def authenticate_client(server: Server, request: Request) -> None:
     await server.authenticator.authenticate(request)
 
 
+async def check_host(server: Server, request: Request) -> None:
+    """Refuse pages under a name that somebody else lets point to this machine."""
+    server.sessions.check_host(request)
+
+
 async def check_same_site(server: Server, request: Request) -> None:
     """Refuse forms that another site's page sends."""
     if request.method == "POST":
@@ -64,7 +69,7 @@ async def load_session(server: Server, request: Request) -> None:
 
 async def load_transaction(server: Server, request: Request) -> None:
     """Find out what this page belongs to, and that this browser began it."""
-    await server.sessions.load_transaction(request)
+    await server.sessions.load_transaction(request, request.parameters.get("transaction") or "")
 
 
 class _Row(NamedTuple):
@@ -85,22 +90,25 @@ ENDPOINTS: Final[Mapping[str, _Row]] = {
     "consent": _Row(Kind(_PAGE, for_people=True), consent),
     "applications": _Row(Kind(_PAGE, for_people=True), applications),
     "logout": _Row(Kind(_FORM, for_people=True), logout),
+    "callback": _Row(Kind(("GET",), for_people=True), sign_in),  # of a login step that has one, at its own path
 }
 
 # fmt: off
 _ = False
 X = True
 CHECKS: Final[Mapping[Check, tuple[bool, ...]]] = {
-    #                        authorize  par  token  revoke  introspect  register  login  consent  applications  logout
-    limit_people:           (X,         _,   _,     _,      _,          _,        X,     X,       X,            X),
-    limit_clients:          (_,         X,   X,     X,      X,          _,        _,     _,       _,            _),
-    limit_registrations:    (_,         _,   _,     _,      _,          X,        _,     _,       _,            _),
-    read_parameters:        (X,         X,   X,     X,      X,          _,        X,     X,       X,            X),
-    check_single_parameters: (_,        X,   X,     X,      X,          _,        X,     X,       X,            X),
-    authenticate_client:    (_,         X,   X,     X,      X,          _,        _,     _,       _,            _),
-    check_same_site:        (_,         _,   _,     _,      _,          _,        X,     X,       X,            X),
-    load_session:           (X,         _,   _,     _,      _,          _,        X,     X,       X,            X),
-    load_transaction:       (_,         _,   _,     _,      _,          _,        X,     X,       _,            _),
+    #                       authorize par token revoke introspect register login consent applications logout callback
+    limit_people:            (X,       _,  _,    _,     _,         _,       X,    X,      X,           X,     X),
+    limit_clients:           (_,       X,  X,    X,     X,         _,       _,    _,      _,           _,     _),
+    limit_registrations:     (_,       _,  _,    _,     _,         X,       _,    _,      _,           _,     _),
+    read_parameters:         (X,       X,  X,    X,     X,         _,       X,    X,      X,           X,     X),
+    check_single_parameters: (_,       X,  X,    X,     X,         _,       X,    X,      X,           X,     X),
+    authenticate_client:     (_,       X,  X,    X,     X,         _,       _,    _,      _,           _,     _),
+    check_host:              (X,       _,  _,    _,     _,         _,       X,    X,      X,           X,     X),
+    check_same_site:         (_,       _,  _,    _,     _,         _,       X,    X,      X,           X,     _),
+    load_session:            (X,       _,  _,    _,     _,         _,       X,    X,      X,           X,     X),
+    load_transaction:        (_,       _,  _,    _,     _,         _,       X,    X,      _,           _,     _),
+    find_callback:           (_,       _,  _,    _,     _,         _,       _,    _,      _,           _,     X),
 }
 # /authorize reads repeated parameters itself: whether they can be told to the client depends on which they are.
 # /register reads its document itself: whoever may not register shall not make us read anything.
@@ -111,9 +119,12 @@ def routes(server: Server) -> list[Route]:
     """Return the endpoints; one that is switched off answers 404."""
     found: list[Route] = []
     for position, (name, row) in enumerate(ENDPOINTS.items()):
+        path = server.login.callback_path if name == "callback" else server.path(name)
+        if not path:
+            continue
         checks = [check for check, columns in CHECKS.items() if columns[position]]
         app = Endpoint(server, name, row.kind, checks, row.work) if server.has(name) else _SwitchedOff()
-        found.append(Route(server.path(name), app))
+        found.append(Route(path, app))
     return found
 
 

@@ -95,6 +95,8 @@ class Server:
     ) -> Response:
         """Send one request: a form, a JSON document, or ``body`` as it is."""
         pairs = list(headers.items() if isinstance(headers, Mapping) else headers)
+        if not any(name.lower() == "host" for name, _ in pairs):
+            pairs.append(("Host", urlsplit(self.provider.base_url or "").netloc))
         if form is not None:
             pairs.append(("Content-Type", "application/x-www-form-urlencoded"))
             body = urlencode(form).encode()
