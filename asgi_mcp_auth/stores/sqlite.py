@@ -53,7 +53,7 @@ class SQLiteStore:
         return f"SQLiteStore({self._path!r})"
 
     async def open(self) -> None:
-        """Open the file, make or migrate its tables, and look for damage, for a second at most.
+        """Open the file, make or migrate its tables, and look for damage unless it is large.
 
         Raises:
             ConfigurationError: no folder, no permission, a damaged file, one of another program or a newer version.

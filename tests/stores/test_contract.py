@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,6 +12,7 @@ import pytest_asyncio
 from asgi_mcp_auth.stores import Record, Store
 from asgi_mcp_auth.stores.contract import StoreContract
 from asgi_mcp_auth.stores.memory import MemoryStore
+from asgi_mcp_auth.testing import FrozenClock
 from tests.support.engines import ENGINES, fresh
 
 
@@ -20,11 +22,19 @@ from tests.support.engines import ENGINES, fresh
 class TestContract(StoreContract):
     @pytest_asyncio.fixture
     async def store(self, engine: str, encrypted: bool) -> AsyncIterator[Store]:
+        self.clock = FrozenClock() if engine in ("memory", "sqlite") else None  # the others have a clock of their own
         with fresh(engine) as place:
-            store: Store = place.store() if encrypted else place.store().inner
+            given = place.store(clock=self.clock or time)
+            store: Store = given if encrypted else given.inner
             await store.open()
             yield store
             await store.aclose()
+
+    async def elapse(self, seconds: float) -> None:
+        if self.clock is None:
+            await super().elapse(seconds)
+        else:
+            self.clock.advance(seconds)
 
 
 class Forgets(MemoryStore):

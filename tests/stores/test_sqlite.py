@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from asgi_mcp_auth import ConfigurationError, ServerUnavailable
+from asgi_mcp_auth.stores._sqlite_file import CHECKED_BYTES
 from asgi_mcp_auth.stores.sqlite import SQLiteStore
 
 pytestmark = pytest.mark.asyncio
@@ -131,6 +132,25 @@ async def test_s04_a_damaged_file_is_a_configuration_error_at_open_and_503_later
             outcomes.add("unavailable")
     assert "unavailable" in outcomes
     assert outcomes <= {"unavailable", b"x" * 500, None}
+
+
+async def test_a_large_file_is_not_looked_through_at_each_start(path: str) -> None:
+    store = await filled(path, 5_000)
+    overwrite(path, b"\xa5" * 4096, 200 * 4096)
+    with pytest.raises(ConfigurationError, match="damaged"):
+        await store.open()
+    os.truncate(path, CHECKED_BYTES + 4096)
+    await store.open()
+    await store.aclose()
+
+
+async def test_a_folder_in_the_place_of_the_file_is_503(path: str) -> None:
+    os.mkdir(path)
+    store = SQLiteStore(path)
+    await store.open()
+    with pytest.raises(ServerUnavailable):
+        await store.get("ns", "key")
+    await store.aclose()
 
 
 async def test_s04_damage_while_the_file_is_open_is_unavailability_and_a_repair_is_noticed(
