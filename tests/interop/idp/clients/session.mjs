@@ -1,40 +1,47 @@
-// An MCP client made of the TypeScript SDK: finds its way from the server's URL to a tool's answer, signing in on the way.
+// An MCP client made of the TypeScript SDK: finds its way from the server's URL to a tool's answer, and keeps at it.
 //
-//   node call_tool.mjs URL TOOL [USER]     writes {"answer": the tool's text, "signIns": how often, "scopes": what was granted}
-import { Client } from '@modelcontextprotocol/sdk/client/index.js';
-import { UnauthorizedError } from '@modelcontextprotocol/sdk/client/auth.js';
-import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+//   node session.mjs PACKAGES URL [CREDENTIALS]
+//
+// PACKAGES is the folder whose node_modules has the SDK, of the first or the second generation. Each line of stdin names
+// tools to call at once, each line of stdout is {"answers": what they said} or {"error": why not}. It ends when stdin does.
+//
+// Where a person has to sign in, it opens $BROWSER and listens for what comes back. With CREDENTIALS it acts for itself:
+// {"clientId", "clientSecret"} or {"clientId", "privateKey", "algorithm"}.
+import { spawn } from 'node:child_process';
+import { createServer } from 'node:http';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 
-const [url, tool, user = 'alice'] = process.argv.slice(2);
-const REDIRECT_URL = 'http://127.0.0.1:8123/callback';
+const [packages, url, credentials] = process.argv.slice(2);
+const sdk = loadSDK(createRequire(join(packages, 'package.json')));
 
-// What a person and their browser do: follow redirects and keep cookies, until the client's redirect URL comes up.
-async function followInBrowser(start) {
-  const cookies = new Map();
-  let location = start;
-  while (!location.href.startsWith(REDIRECT_URL)) {
-    const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join('; ');
-    const response = await fetch(location, { redirect: 'manual', headers: { cookie } });
-    if (response.status < 300 || response.status > 399) {
-      throw new Error(`no redirect from ${location}: ${response.status} ${await response.text()}`);
-    }
-    for (const line of response.headers.getSetCookie()) {
-      const [, name, value] = line.match(/^([^=]+)=([^;]*)/);
-      cookies.set(name, value);
-    }
-    location = new URL(response.headers.get('location'), location);
+function loadSDK(require) {
+  try {
+    return require('@modelcontextprotocol/client');
+  } catch (error) {
+    if (error.code !== 'MODULE_NOT_FOUND') throw error;
+    const modules = ['index', 'auth', 'auth-extensions', 'streamableHttp'];
+    return Object.assign({}, ...modules.map((name) => require(`@modelcontextprotocol/sdk/client/${name}.js`)));
   }
-  return location.searchParams;
 }
 
-class Memory {
-  signIns = 0;
-  redirectUrl = REDIRECT_URL;
+// What comes back from the browser, once each time.
+const callbacks = [];
+const listener = createServer((request, response) => {
+  response.end('You can close this page.');
+  callbacks.shift()?.(new URL(request.url, redirectUrl).searchParams);
+});
+await new Promise((resolve) => listener.listen(0, '127.0.0.1', resolve));
+const redirectUrl = `http://127.0.0.1:${listener.address().port}/callback`;
+
+class Person {
+  redirectUrl = redirectUrl;
   clientMetadata = {
     application_type: 'native',
     client_name: 'TypeScript SDK',
-    grant_types: ['authorization_code'],
-    redirect_uris: [REDIRECT_URL],
+    grant_types: ['authorization_code', 'refresh_token'],
+    redirect_uris: [redirectUrl],
     response_types: ['code'],
     token_endpoint_auth_method: 'none',
   };
@@ -45,42 +52,60 @@ class Memory {
   saveTokens = (tokens) => void (this.saved = tokens);
   codeVerifier = () => this.verifier;
   saveCodeVerifier = (verifier) => void (this.verifier = verifier);
+  discoveryState = () => this.discovery;
+  saveDiscoveryState = (discovery) => void (this.discovery = discovery);
+  invalidateCredentials = (what) => {
+    if (what === 'tokens' || what === 'all') this.saved = undefined;
+    if (what === 'client' || what === 'all') this.client = undefined;
+  };
 
   async redirectToAuthorization(authorizationUrl) {
-    this.signIns += 1;
-    authorizationUrl.searchParams.set('login_hint', user);
-    const answer = await followInBrowser(authorizationUrl);
+    const answer = await new Promise((resolve) => {
+      callbacks.push(resolve);
+      spawn(process.env.BROWSER, [authorizationUrl.href], { stdio: 'ignore' });
+    });
     if (answer.get('state') !== authorizationUrl.searchParams.get('state')) throw new Error('another state came back');
     if (!answer.get('code')) throw new Error(`no code: ${answer}`);
-    this.code = answer.get('code');
+    this.answer = answer;
   }
 }
 
-const memory = new Memory();
+function providerFor(known) {
+  if (known === undefined) return new Person();
+  const options = JSON.parse(known);
+  return options.privateKey ? new sdk.PrivateKeyJwtProvider(options) : new sdk.ClientCredentialsProvider(options);
+}
 
-// The SDK stops with UnauthorizedError where a person has to act; with the code in hand the whole is done once more.
+const provider = providerFor(credentials);
+let client, transport;
+
+async function connect() {
+  transport = new sdk.StreamableHTTPClientTransport(new URL(url), { authProvider: provider });
+  client = new sdk.Client({ name: 'test', version: '1.0.0' });
+  await client.connect(transport);
+}
+
+// The SDK stops with UnauthorizedError where a person had to act; with the code in hand the whole is done once more.
 // Twice at most: once to get in, once to be allowed more.
 async function signingIn(attempt) {
-  for (;;) {
-    const transport = new StreamableHTTPClientTransport(new URL(url), { authProvider: memory });
+  for (let left = 2; ; left -= 1) {
     try {
-      return await attempt(transport);
+      return await attempt();
     } catch (error) {
-      if (!(error instanceof UnauthorizedError) || memory.signIns > 2) throw error;
-      await transport.finishAuth(memory.code);
+      if (!(error instanceof sdk.UnauthorizedError) || left === 0) throw error;
+      await transport.finishAuth(provider.answer.get('code'), provider.answer.get('iss') ?? undefined);
     }
   }
 }
 
-async function connectAndCall(transport) {
-  const client = new Client({ name: 'test', version: '1.0.0' });
+for await (const line of createInterface({ input: process.stdin })) {
   try {
-    await client.connect(transport);
-    return await client.callTool({ name: tool, arguments: {} });
-  } finally {
-    await client.close(); // an open event stream would keep this process alive
+    if (client === undefined || client.transport === undefined) await signingIn(connect);
+    const calls = line.split(' ').map((name) => signingIn(() => client.callTool({ name, arguments: {} })));
+    console.log(JSON.stringify({ answers: (await Promise.all(calls)).map((result) => result.content[0].text) }));
+  } catch (error) {
+    console.log(JSON.stringify({ error: String(error) }));
   }
 }
-
-const result = await signingIn(connectAndCall);
-console.log(JSON.stringify({ answer: result.content[0].text, signIns: memory.signIns, scopes: memory.saved.scope }));
+await client?.close(); // an open event stream would keep this process alive
+listener.close();
