@@ -30,7 +30,7 @@ _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--text); font: 1rem/1.5 system-ui, sans-serif; }
 header, main { max-width: 30rem; margin: 0 auto; overflow-wrap: anywhere; }
-header { padding: 2rem 1.25rem .75rem; font-weight: 600; }
+header { padding: 2rem calc(2.25rem + 1px) .75rem; font-weight: 600; }
 header img { display: block; max-height: 3rem; max-width: 100%; margin-bottom: .5rem; }
 main { padding: 0 1rem 3rem; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: .75rem; padding: 1.5rem 1.25rem; }
@@ -42,9 +42,9 @@ label { display: block; margin: 1rem 0 .35rem; font-weight: 600; }
 input { width: 100%; font: inherit; padding: .6rem .7rem; border: 1px solid var(--edge); border-radius: .5rem;
   background: var(--card); color: var(--text); }
 button, .button { display: inline-block; font: inherit; font-weight: 600; padding: .6rem 1.2rem; border-radius: .5rem;
-  border: 2px solid var(--accent); background: var(--accent); color: var(--on-accent); cursor: pointer;
+  border: 1px solid var(--accent); background: var(--accent); color: var(--on-accent); cursor: pointer;
   text-decoration: none; min-height: 2.75rem; max-width: 100%; overflow-wrap: anywhere; }
-button.plain { background: transparent; color: var(--text); border: 1px solid var(--edge); }
+button.plain { background: transparent; color: var(--text); border-color: var(--edge); }
 :focus-visible { outline: 3px solid var(--text); outline-offset: 2px; }
 .buttons { display: flex; flex-wrap: wrap; gap: .75rem; margin-top: 1.5rem; }
 .note { color: var(--muted); font-size: .9375rem; }
@@ -90,7 +90,7 @@ def text_on(colour: str) -> str:
 
 def login(page: LoginPage, logo: str | None, colour: str) -> str:
     """Return the sign-in page."""
-    reason = f"<p>{_name(page.client)} wants to know who you are.</p>" if page.client else ""
+    reason = f"<p>{_name(page.client)} asks for access.</p>" if page.client else ""
     problem = f'<p class="problem" role="alert" id="problem">{escape(page.error)}</p>' if page.error else ""
     empty = next((each.name for each in page.fields if not each.value), None)
     fields = "".join(_field(each, has_error=bool(page.error), has_focus=each.name == empty) for each in page.fields)

@@ -268,13 +268,22 @@ def mounted(app: App, prefix: str) -> App:
 
 
 @contextmanager
-def serve(app: App, server: str = "uvicorn-h11", prefix: str = "") -> Iterator[str]:
+def serve(
+    app: App,
+    server: str = "uvicorn-h11",
+    prefix: str = "",
+    *,
+    listener: socket.socket | None = None,
+    certificate: tuple[str, str] | None = None,
+) -> Iterator[str]:
     """Run the app with a real server on a free loopback port, in a thread with a loop of its own.
 
     Args:
         app: any ASGI 3 app; started with its lifespan, where it has one.
         server: one of ``SERVERS``.
         prefix: serve it below this path, with ``root_path`` set; it is part of the URL given back.
+        listener: where; for an app that has to know its port before.
+        certificate: paths of a certificate and its key, to serve https (uvicorn only).
 
     Yields:
         The base URL without a trailing slash.
@@ -283,10 +292,10 @@ def serve(app: App, server: str = "uvicorn-h11", prefix: str = "") -> Iterator[s
         RuntimeError: the server does not start, does not stop, or died.
     """
     target = mounted(app, prefix) if prefix else app
-    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    listener = listener or socket.create_server(("127.0.0.1", 0), backlog=128)
     port: int = listener.getsockname()[1]
     runner = {"hypercorn": _run_hypercorn, "granian": _run_granian}.get(server, _run_uvicorn)
-    running = _Running()
+    running = _Running(certificate)
 
     def run() -> None:
         try:
@@ -301,7 +310,7 @@ def serve(app: App, server: str = "uvicorn-h11", prefix: str = "") -> Iterator[s
     try:
         if not running.ready.wait(20) or not thread.is_alive():
             raise RuntimeError(f"{server} did not start") from running.error
-        yield f"http://127.0.0.1:{port}{prefix}"
+        yield f"http{'s' if certificate else ''}://127.0.0.1:{port}{prefix}"
     finally:
         running.stop()
         thread.join(20)
@@ -316,7 +325,8 @@ def serve(app: App, server: str = "uvicorn-h11", prefix: str = "") -> Iterator[s
 class _Running:
     """What the test's thread and the server's thread tell each other."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: tuple[str, str] | None) -> None:
+        self.certificate = certificate
         self.ready = threading.Event()
         self.error: BaseException | None = None
         self._stopping = asyncio.Event()
@@ -345,6 +355,8 @@ async def _run_uvicorn(app: App, server: str, listener: socket.socket, running: 
         log_config=None,
         access_log=False,
         timeout_graceful_shutdown=1,
+        ssl_certfile=running.certificate[0] if running.certificate else None,
+        ssl_keyfile=running.certificate[1] if running.certificate else None,
     )
     instance = uvicorn.Server(config)
     serving = asyncio.create_task(instance.serve([listener]))
