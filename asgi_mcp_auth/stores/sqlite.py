@@ -70,8 +70,8 @@ class SQLiteStore:
 
     async def aclose(self) -> None:
         """Close the file, unless another event loop has it open."""
-        self._opened -= 1
-        if self._opened > 0:
+        self._opened = max(0, self._opened - 1)
+        if self._opened:
             return
         with self._lock:
             worker = self._worker
