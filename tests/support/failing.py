@@ -1,7 +1,8 @@
-"""A store that fails when a test wants it to: before a call reaches the engine, or after it was carried out."""
+"""Stores that fail or are slow when a test wants it: before a call reaches the engine, or after it was carried out."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal
 
@@ -73,3 +74,25 @@ class FailingStore:
         if fails:
             raise ServerUnavailable
         return result
+
+
+class HeldStore(FailingStore):
+    """Passes every verb on to a store, and makes one call wait.
+
+    Attributes:
+        hold: which call, ``("get", "code")`` for example: the next such verb on such a kind. ``None`` for none.
+        arrived: set when it is there.
+        go: lets it go on.
+    """
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.hold: tuple[str, str] | None = None
+        self.arrived, self.go = asyncio.Event(), asyncio.Event()
+
+    async def _call(self, work: Callable[[], Awaitable[Any]], *call: str) -> Any:
+        if self.hold is not None and call[0] == self.hold[0] and call[1].startswith(self.hold[1]):
+            self.hold = None
+            self.arrived.set()
+            await self.go.wait()
+        return await super()._call(work, *call)
