@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -67,12 +67,15 @@ class Deployment:
 
 
 @contextmanager
-def deployed(app: App | None, *, mounted: bool = False, **settings: Any) -> Iterator[Deployment]:
+def deployed(
+    app: App | None, *, mounted: bool = False, outside: Callable[[App], App] = lambda app: app, **settings: Any
+) -> Iterator[Deployment]:
     """Serve ``app`` below an ``OAuthProvider``; without one, a FastMCP server that has the provider as its own.
 
     Args:
         app: the MCP server.
         mounted: whether the FastMCP server is below ``/api``.
+        outside: wraps what is served.
         settings: of the provider.
     """
     clock, events, refusals, made = Ahead(), list[AuditEvent](), list[AuthEvent](), list[OAuthProvider]()
@@ -88,7 +91,8 @@ def deployed(app: App | None, *, mounted: bool = False, **settings: Any) -> Iter
         provider = OAuthProvider(base_url=f"{base_url}/api" if mounted else base_url, **{**usual, **settings})
         made.append(provider)
         if app is not None:
-            return MCPAuthMiddleware(WritingNeedsMore(app), provider, mcp_path="/mcp", on_event=refusals.append)
+            inner = WritingNeedsMore(app)
+            return outside(MCPAuthMiddleware(inner, provider, mcp_path="/mcp", on_event=refusals.append))
         own = fastmcp_server(auth=provider).http_app()
         if not mounted:
             return own
