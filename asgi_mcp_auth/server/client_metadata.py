@@ -5,6 +5,7 @@ What comes out holds only members that are understood here, defaults filled in (
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,6 +29,8 @@ SECRET_METHODS: Final = ("client_secret_basic", "client_secret_post")
 AUTH_METHODS: Final = ("none", *SECRET_METHODS, "private_key_jwt")
 INTERACTIVE_GRANTS: Final = ("authorization_code", "refresh_token")
 
+# Control characters, and those that make what follows run the other way: a name is shown where people decide.
+_MISLEADING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 # Grants that give tokens without the person's say at this server, or that nobody shall use any more (RFC 9700 §2.4).
 _FORBIDDEN_GRANTS = frozenset(("password", "implicit"))
 
@@ -42,6 +45,7 @@ class MetadataPolicy:
         grant_types: those that may be registered; others are left out, unless nobody may have them.
         auth_methods: those that may be registered.
         default_auth_method: where none is named.
+        strict: whether what is not known here is a mistake, instead of being left out.
     """
 
     scopes: frozenset[str]
@@ -49,10 +53,11 @@ class MetadataPolicy:
     grant_types: tuple[str, ...] = INTERACTIVE_GRANTS
     auth_methods: tuple[str, ...] = AUTH_METHODS
     default_auth_method: str = "client_secret_basic"
+    strict: bool = False
 
 
 def check_client_metadata(document: Mapping[str, Any], policy: MetadataPolicy) -> JSONObject:
-    """Return the effective metadata.
+    """Return the effective metadata. A member without a value, ``null`` or ``""``, counts as absent.
 
     Raises:
         InvalidRedirectURI: one of the redirect URIs.
@@ -64,7 +69,13 @@ def check_client_metadata(document: Mapping[str, Any], policy: MetadataPolicy) -
     for name, value in document.items():
         base, hash_sign, language = name.partition("#")
         check = _CHECKS.get(base)
-        if check is None or value is None or (hash_sign and (base not in _FOR_PEOPLE or not _is_language(language))):
+        if check is None or (hash_sign and (base not in _FOR_PEOPLE or not _is_language(language))):
+            if policy.strict and name not in _ELSEWHERE:
+                raise InvalidClientMetadata(f"{name} is not a member of client metadata that is known here")
+            continue
+        if value is None or value == "":
+            if policy.strict:
+                raise InvalidClientMetadata(f"{name} has no value: leave it out")
             continue
         metadata[name] = check(base, value)
     if sum("#" in name for name in metadata) > MAX_VARIANTS:
@@ -81,6 +92,8 @@ def _check_grants(metadata: JSONObject, policy: MetadataPolicy) -> None:
     if not _FORBIDDEN_GRANTS.isdisjoint(asked):
         raise InvalidClientMetadata("grant_types names a grant that is not supported")
     grants = [name for name in dict.fromkeys(asked) if name in policy.grant_types]
+    if policy.strict and len(grants) < len(asked):
+        raise InvalidClientMetadata(f"grant_types must be out of {', '.join(policy.grant_types)}, each once")
     if grants in ([], ["refresh_token"]):
         raise InvalidClientMetadata("grant_types names none that a client can begin with here")
     responses: list[str] = metadata.get("response_types", ["code"] if "authorization_code" in grants else [])
@@ -115,17 +128,18 @@ def _check_authentication(metadata: JSONObject, policy: MetadataPolicy) -> None:
 
 
 def _check_scope(metadata: JSONObject, policy: MetadataPolicy) -> None:
-    if "scope" in metadata:
-        known = [scope for scope in metadata["scope"].split(" ") if scope in policy.scopes or scope == OFFLINE_ACCESS]
-        if known:
-            metadata["scope"] = " ".join(dict.fromkeys(known))
-        else:
-            del metadata["scope"]  # a limit that leaves nothing is none: what it may get is decided by the person
+    asked = dict.fromkeys(metadata.pop("scope", "").split())
+    known = [scope for scope in asked if scope in policy.scopes or scope == OFFLINE_ACCESS]
+    if policy.strict and len(known) < len(asked):
+        # A limit with a mistake in it must not become none.
+        raise InvalidClientMetadata(f"scope must be out of {', '.join(sorted(policy.scopes)) or 'no scopes'}")
+    if known:
+        metadata["scope"] = " ".join(known)
 
 
 def _text(name: str, value: Any) -> str:
-    if type(value) is not str or not value or len(value) > MAX_TEXT_CHARS:
-        raise InvalidClientMetadata(f"{name} must be a string of 1 to {MAX_TEXT_CHARS} characters")
+    if type(value) is not str or not 0 < len(value) <= MAX_TEXT_CHARS or _MISLEADING.search(value):
+        raise InvalidClientMetadata(f"{name} must be a string of 1 to {MAX_TEXT_CHARS} characters, none of them hidden")
     return value
 
 
@@ -176,6 +190,8 @@ def _is_language(tag: str) -> bool:
     return 0 < len(tag) <= 35 and tag.isascii() and tag.replace("-", "").isalnum()
 
 
+# Members that are read elsewhere.
+_ELSEWHERE = frozenset(("client_id", "client_secret", "redirect_uris"))
 _FOR_PEOPLE = frozenset(("client_name", "client_uri", "logo_uri", "tos_uri", "policy_uri"))
 _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "client_name": _text,

@@ -13,7 +13,7 @@ from ..types import Clock, JSONObject
 from .cimd import Documents, is_document_url
 from .client_metadata import INTERACTIVE_GRANTS, SECRET_METHODS, MetadataPolicy, check_client_metadata
 from .models import Client, ClientOrigin, hash_of, new_secret
-from .options import Registration
+from .options import DAY, Lifetimes, Registration
 
 CLIENTS = "client"
 MAX_CLIENT_ID_CHARS = 2048
@@ -26,6 +26,7 @@ def operator_policy(policy: MetadataPolicy) -> MetadataPolicy:
         scopes=policy.scopes,
         redirect_schemes=policy.redirect_schemes,
         grant_types=(*INTERACTIVE_GRANTS, "client_credentials"),
+        strict=True,
     )
 
 
@@ -37,6 +38,7 @@ class Clients:
         clock: decides what has expired.
         registration: the operator's settings; its ``clients`` win over everything else.
         policy: what may be registered.
+        lifetimes: how long grants live, which registrations outlive.
         documents: client metadata documents, ``None`` where they are switched off.
 
     Raises:
@@ -49,12 +51,15 @@ class Clients:
         clock: Clock,
         registration: Registration,
         policy: MetadataPolicy,
+        lifetimes: Lifetimes,
         documents: Documents | None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._registration = registration
         self._documents = documents
+        # Whose registration is gone is told invalid_client, and throws its tokens away.
+        self._kept_seconds = max(registration.client_seconds, lifetimes.refresh_token_seconds)
         self.policy = policy
         self._configured = _configured(registration.clients, operator_policy(policy))
 
@@ -72,6 +77,14 @@ class Clients:
             return None
         if is_document_url(client_id):
             return None if self._documents is None else await self._documents.client_for(client_id)
+        return await self.find_registered(client_id)
+
+    async def find_registered(self, client_id: str) -> Client | None:
+        """Return the client if it lives in the store.
+
+        Raises:
+            ServerUnavailable: the store.
+        """
         record = await self._store.get(CLIENTS, hash_of(client_id))
         if record is None:
             return None
@@ -117,10 +130,13 @@ class Clients:
 
     async def keep(self, client: Client) -> None:
         """Let a registration live on, because somebody has approved of it."""
-        seconds, now = self._registration.client_seconds, self._clock.time()
+        if client.expires_at is None:
+            return
+        ends_at = int(self._clock.time() + self._kept_seconds)
         # Not each time: a write for every sign-in would be for nothing.
-        if client.expires_at is not None and (not client.used or client.expires_at < now + seconds / 2):
-            await self.update(client.client_id, lambda known: replace(known, expires_at=int(now + seconds), used=True))
+        if not client.used or client.expires_at < ends_at:
+            kept_until = ends_at + DAY
+            await self.update(client.client_id, lambda known: replace(known, expires_at=kept_until, used=True))
 
     async def delete(self, client_id: str) -> Client | None:
         """Forget a registration and return it, ``None`` when there was none."""

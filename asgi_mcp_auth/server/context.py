@@ -104,7 +104,7 @@ class Server:
             )
             for _ in range(2)
         )
-        self.clients = Clients(store, self.clock, registration, policy, self._documents(policy, documents))
+        self.clients = Clients(store, self.clock, registration, policy, lifetimes, self._documents(policy, documents))
         self.grants = Grants(
             store,
             self.clock,

@@ -9,7 +9,14 @@ import hmac
 from dataclasses import replace
 
 from .._urls import with_parameters
-from ..errors import AccessDenied, InvalidClientMetadata, InvalidRegistration, InvalidRequest, InvalidToken
+from ..errors import (
+    AccessDenied,
+    InvalidClientMetadata,
+    InvalidRegistration,
+    InvalidRequest,
+    InvalidToken,
+    MethodNotAllowed,
+)
 from ..headers import parse_bearer
 from ..types import JSONObject
 from .audit import AuditEvent
@@ -31,9 +38,12 @@ async def register(server: Server, request: Request) -> Answer:
         InvalidRedirectURI: a redirect URI cannot be registered.
         InvalidClientMetadata: something else cannot.
         AccessDenied: the operator does not want this client.
+        MethodNotAllowed: registrations cannot be managed here.
     """
     if request.method == "POST":
         return await _create(server, request)
+    if not server.settings.registration.management:
+        raise MethodNotAllowed(("POST",))
     client, token = await _authorize(server, request)
     if request.method == "GET":
         return json_answer(describe(server, client, token=token))
@@ -113,14 +123,14 @@ def describe(server: Server, client: Client, *, secret: str | None = None, token
 async def _check(server: Server, document: JSONObject) -> JSONObject:
     metadata = check_client_metadata(document, server.clients.policy)
     approve = server.settings.registration.approve
-    if approve is not None and not await call_hook(approve, metadata):
+    if approve is not None and not await call_hook(approve, dict(metadata)):
         raise AccessDenied("This application is not welcome here")
     return metadata
 
 
 async def _authorize(server: Server, request: Request) -> tuple[Client, str]:
     token, client_id = _bearer(request), request.query("client_id")
-    client = None if client_id is None else await server.clients.find(client_id)
+    client = None if client_id is None else await server.clients.find_registered(client_id)
     good = None if client is None else client.registration_token_hash
     if not hmac.compare_digest(hash_of(token or ""), good or hash_of("nobody")) or client is None or token is None:
         raise InvalidRegistration

@@ -1,0 +1,578 @@
+"""OAuth 2.0 Dynamic Client Registration (RFC 7591): AS-51 to AS-57."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from asgi_mcp_auth.server import Registration
+from asgi_mcp_auth.server.client_metadata import AUTH_METHODS
+from tests.support.asgi import Response
+from tests.support.authorization_server import REDIRECT_URI, WEB_REDIRECT_URI, Server, answer_of, basic, deploy
+from tests.support.gate import signing_key
+
+pytestmark = pytest.mark.asyncio
+
+MINIMAL = {"redirect_uris": [WEB_REDIRECT_URI]}
+JWK = signing_key().public_jwk()
+WITH_KEYS = {"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [JWK]}}
+
+
+async def register(server: Server, document: Any, **headers: str) -> Response:
+    return await server.call("POST", "/register", headers=headers, document=document)
+
+
+async def test_a_registration_is_answered_with_all_that_holds_now() -> None:
+    """§3.2.1. The answer has the defaults and substitutions in it, and is kept by nobody (AS-51)."""
+    async with deploy() as server:
+        response = await register(server, MINIMAL)
+        assert response.status == 201
+        assert response.header("content-type") == "application/json"
+        assert (response.header("cache-control"), response.header("pragma")) == ("no-store", "no-cache")
+        document = response.json()
+        secret, token = document.pop("client_secret"), document.pop("registration_access_token")
+        client_id, uri = document.pop("client_id"), document.pop("registration_client_uri")
+        assert uri == f"http://localhost:8000/register?client_id={client_id}"
+        assert all(len(each) >= 32 and each.replace("-", "").replace("_", "").isalnum() for each in (secret, token))
+        assert document == {
+            "client_id_issued_at": 1_800_000_000,
+            "client_secret_expires_at": 0,
+            "token_endpoint_auth_method": "client_secret_basic",
+            "grant_types": ["authorization_code", "refresh_token"],
+            "response_types": ["code"],
+            "redirect_uris": [WEB_REDIRECT_URI],
+        }
+
+
+async def test_a_public_client_gets_no_secret() -> None:
+    """§2. ``none`` (AS-52, AS-75)."""
+    async with deploy() as server:
+        document = (await register(server, {**MINIMAL, "token_endpoint_auth_method": "none"})).json()
+        assert not {"client_secret", "client_secret_expires_at"} & set(document)
+
+
+@pytest.mark.parametrize("method", ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"])
+async def test_a_client_authenticates_as_it_has_registered(method: str) -> None:
+    """§2. What the metadata document offers can be registered, and no other method works then (AS-08)."""
+    async with deploy() as server:
+        document = {
+            **MINIMAL,
+            **(WITH_KEYS if method == "private_key_jwt" else {}),
+            "token_endpoint_auth_method": method,
+        }
+        client = (await register(server, document)).json()
+        assert client["token_endpoint_auth_method"] == method
+        assert ("client_secret" in client) == method.startswith("client_secret_")
+        client_id, secret = client["client_id"], client.get("client_secret", "a-guess")
+        form = {"grant_type": "authorization_code", "code": "unknown", "code_verifier": "v" * 43}
+        answers = {
+            "none": await server.token(**form, client_id=client_id),
+            "client_secret_basic": await server.token(headers=basic(client_id, secret), **form),
+            "client_secret_post": await server.token(**form, client_id=client_id, client_secret=secret),
+        }
+        errors = {name: each.json()["error"] for name, each in answers.items()}
+        assert errors == {name: "invalid_grant" if name == method else "invalid_client" for name in answers}
+
+
+ECHOED = {
+    "client_name": "Ünïcode name 🛠",
+    "client_name#de": "Name",
+    "client_name#zh-Hans-CN": "名",
+    "client_uri": "https://client.example/",
+    "client_uri#de": "https://client.example/de",
+    "logo_uri": "https://client.example/logo.png",
+    "tos_uri": "http://client.example/tos",
+    "policy_uri": "https://client.example/policy",
+    "contacts": ["ops@client.example"],
+    "software_id": "4NRB1-0XZABZI9E6-5SM3R",
+    "software_version": "2.1",
+    "application_type": "native",
+    "scope": "mcp:read mcp:write offline_access",
+    "token_endpoint_auth_method": "none",
+    "require_pushed_authorization_requests": False,
+    "dpop_bound_access_tokens": False,
+    "tls_client_certificate_bound_access_tokens": False,
+}
+
+
+@pytest.mark.parametrize("name", ECHOED)
+async def test_metadata_that_is_understood_comes_back(name: str) -> None:
+    """§2, §2.2: languages are kept."""
+    async with deploy() as server:
+        assert (await register(server, {**MINIMAL, name: ECHOED[name]})).json()[name] == ECHOED[name]
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        {"favourite_colour": "green"},
+        {"software_statement": "eyJhbGciOiJub25lIn0.e30."},  # §2.3: not supported, so it has to be ignored
+        {"client_id": "mine"},
+        {"client_secret": "mine-mine-mine-mine-mine-mine-mine"},
+        {"client_id_issued_at": 1},
+        {"client_secret_expires_at": 1},
+        {"registration_access_token": "mine"},
+        {"client_uri": None},
+        {"client_uri": ""},
+        {"scope": ""},  # what MCP Inspector and Gemini CLI send
+        {"software_version": ""},
+        {"contacts": None},
+        {"client_name#": "no language"},
+        {"client_name#not a language!": "x"},
+        {"client_name#" + "x" * 36: "x"},
+        {"contacts#de": ["a@b.example"]},  # not for people to read
+        {"": "x"},
+        {"#de": "x"},
+    ],
+    ids=str,
+)
+async def test_what_is_not_understood_has_no_value_or_is_ours_to_say_is_left_out(member: dict[str, Any]) -> None:
+    """§2, §3.1. Z93: what a caller says of itself that is ours to say is not stored (AS-52)."""
+    async with deploy() as server:
+        plain, document = (await register(server, MINIMAL)).json(), (await register(server, MINIMAL | member)).json()
+        assert set(document) == set(plain)
+        assert not [value for value in member.values() if value and value in document.values()]
+
+
+@pytest.mark.parametrize(
+    ("asked", "effective"),
+    [
+        ({}, {"grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"]}),
+        ({"grant_types": ["authorization_code"]}, {"grant_types": ["authorization_code"]}),
+        ({"grant_types": ["refresh_token", "authorization_code"]}, {"response_types": ["code"]}),
+        ({"grant_types": ["authorization_code", "authorization_code"]}, {"grant_types": ["authorization_code"]}),
+        (
+            {"grant_types": ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code"]},
+            {"grant_types": ["authorization_code"]},
+        ),
+        ({"grant_types": ["authorization_code", "client_credentials"]}, {"grant_types": ["authorization_code"]}),
+        ({"response_types": ["code"]}, {"response_types": ["code"]}),
+        ({"scope": "mcp:read admin mcp:read"}, {"scope": "mcp:read"}),  # Z99
+        ({"scope": "  mcp:write   mcp:read "}, {"scope": "mcp:write mcp:read"}),
+        ({"scope": "admin"}, {"scope": None}),
+        ({"redirect_uris": [WEB_REDIRECT_URI] * 3}, {"redirect_uris": [WEB_REDIRECT_URI]}),
+    ],
+    ids=str,
+)
+async def test_values_that_are_not_supported_are_replaced(asked: dict[str, Any], effective: dict[str, Any]) -> None:
+    """§3.2.1: the client is told what it has got instead (AS-52)."""
+    async with deploy() as server:
+        response = await register(server, MINIMAL | asked)
+        assert response.status == 201
+        assert {name: response.json().get(name) for name in effective} == effective
+
+
+METADATA: list[dict[str, Any]] = [
+    {"grant_types": ["password"]},  # Z91
+    {"grant_types": ["authorization_code", "implicit"]},
+    {"grant_types": ["client_credentials"]},
+    {"grant_types": ["refresh_token"]},
+    {"grant_types": ["urn:ietf:params:oauth:grant-type:device_code"]},
+    {"grant_types": []},
+    {"grant_types": "authorization_code"},
+    {"grant_types": [["authorization_code"]]},
+    {"grant_types": [None]},
+    {"grant_types": ["authorization_code"] * 17},
+    {"response_types": ["token"]},
+    {"response_types": ["code", "token"]},
+    {"response_types": ["code id_token"]},
+    {"response_types": []},
+    {"response_types": "code"},
+    {"grant_types": ["authorization_code"], "response_types": []},
+    {"token_endpoint_auth_method": "tls_client_auth"},  # Z92
+    {"token_endpoint_auth_method": "self_signed_tls_client_auth"},
+    {"token_endpoint_auth_method": "client_secret_jwt"},
+    {"token_endpoint_auth_method": "NONE"},
+    {"token_endpoint_auth_method": ["none"]},
+    {"token_endpoint_auth_method": "private_key_jwt"},  # with which key?
+    {**WITH_KEYS, "jwks_uri": "https://client.example/jwks"},
+    {**WITH_KEYS, "jwks": {"keys": []}},
+    {**WITH_KEYS, "jwks": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}},
+    {**WITH_KEYS, "jwks": {"keys": [{**JWK, "d": "AQAB"}]}},
+    {**WITH_KEYS, "jwks": [JWK]},
+    {**WITH_KEYS, "jwks": "https://client.example/jwks"},
+    {"token_endpoint_auth_signing_alg": "none"},
+    {"token_endpoint_auth_signing_alg": "HS256"},
+    {"token_endpoint_auth_signing_alg": ["RS256"]},
+    {"client_name": "x" * 513},  # Z95
+    {"client_name": ["name"]},
+    {"client_name": {"name": "x"}},
+    {"client_name": 5},
+    {"client_name": "Line\nbreak"},
+    {"client_name": "Bank\u202egnp.moc.elpmaxe"},  # reads backwards from here on
+    {"client_name": "\u2066Bank\u2069"},
+    {"client_name": "Bank\x00"},
+    {"client_name#de": "x" * 513},
+    {f"client_name#a{number}": "x" for number in range(33)},
+    {"contacts": "ops@client.example"},
+    {"contacts": ["x"] * 17},
+    {"contacts": [5]},
+    {"contacts": ["x" * 513]},
+    {"software_id": 5},
+    {"application_type": "browser"},
+    {"application_type": True},
+    {"scope": ["mcp:read"]},
+    {"scope": 5},
+    {"scope": "x" * 2049},
+    {"require_pushed_authorization_requests": "true"},
+    {"require_pushed_authorization_requests": 1},
+    {"dpop_bound_access_tokens": True},  # cannot be done here: plain tokens are not what such a client wants
+    {"tls_client_certificate_bound_access_tokens": True},
+    *(
+        {name: value}  # Z94
+        for name in ("client_uri", "logo_uri", "tos_uri", "policy_uri", "jwks_uri")
+        for value in (
+            "ftp://client.example/x",
+            "javascript:alert(1)",
+            "file:///etc/passwd",
+            "data:text/html,x",
+            "//client.example",
+            "/x",
+            "http://localhost/x",
+            "https://127.0.0.1/x",
+            "https://[::1]/x",
+            "https://10.0.0.1/x",
+            "https://169.254.169.254/latest/meta-data",
+            "https://2130706433/x",
+            "https://0x7f.1/x",
+            "https://user@client.example/x",
+            "https://client.example/ x",
+            "https://" + "x" * 2048,
+            5,
+            ["https://client.example"],
+        )
+    ),
+    {"jwks_uri": "http://client.example/jwks"},
+]
+
+
+@pytest.mark.parametrize("member", METADATA, ids=lambda member: str(member)[:70])
+async def test_metadata_that_cannot_be_registered_is_invalid_client_metadata(member: dict[str, Any]) -> None:
+    """§3.2.2. Z91, Z92, Z94, Z95 (AS-53, AS-55). Nothing of it is said again."""
+    async with deploy() as server:
+        response = await register(server, MINIMAL | member)
+        assert (response.status, response.json()["error"]) == (400, "invalid_client_metadata")
+        assert response.header("cache-control") == "no-store"
+        assert server.reasons() == ["client_metadata"]
+        for value in member.values():
+            assert type(value) is not str or value in AUTH_METHODS or value not in response.json()["error_description"]
+        assert [each async for each in server.provider.admin.clients()] == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'"x"',
+        b"null",
+        b"5",
+        b"{}{}",
+        b"\xef\xbb\xbf{}",
+        b'{"a":"\xff"}',
+        b'{"a":NaN}',
+        b'{"scope":"a","scope":"b"}',
+        b'{"client_name":"\\ud800"}',
+        b"[" * 1000,
+        b'{"a":' * 1000 + b"1" + b"}" * 1000,
+    ],
+    ids=lambda body: repr(body)[:30],
+)
+async def test_what_is_no_json_object_is_invalid_client_metadata(body: bytes) -> None:
+    """§3.2.2. Z95 (AS-53)."""
+    async with deploy() as server:
+        response = await register(server, body)
+        assert (response.status, response.json()["error"]) == (400, "invalid_client_metadata")
+        assert response.json()["error_description"] == "The body must be a JSON object, with each member once"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([("Content-Type", "application/json; charset=utf-8")], 201),
+        ([("Content-Type", "Application/JSON")], 201),
+        ([("Content-Type", "application/x-www-form-urlencoded")], 400),
+        ([("Content-Type", "text/plain")], 400),
+        ([("Content-Type", "application/json, text/plain")], 400),
+        ([], 400),
+        ([("Content-Type", "application/json"), ("Content-Type", "application/json")], 400),
+        ([("Content-Type", "application/json"), ("Content-Encoding", "identity")], 201),
+        ([("Content-Type", "application/json"), ("Content-Encoding", "gzip")], 400),
+        ([("Content-Type", "application/json"), ("Content-Length", "65537")], 413),
+        ([("Content-Type", "application/json"), ("Content-Length", "9" * 30)], 413),
+        ([("Content-Type", "application/json"), ("Content-Length", "-1")], 413),
+    ],
+    ids=str,
+)
+async def test_a_registration_is_uncompressed_json(headers: list[tuple[str, str]], status: int) -> None:
+    """§3.1."""
+    async with deploy() as server:
+        body = b'{"redirect_uris": ["https://app.example.com/callback"]}'
+        response = await server.call("POST", "/register", headers=headers, body=body)
+        assert response.status == status
+        if status != 201:
+            assert response.json()["error"] == "invalid_request"
+
+
+@pytest.mark.parametrize("size", [65_536, 65_537, 1_048_576])
+@pytest.mark.parametrize("chunks", [1, 7])
+async def test_a_registration_has_at_most_64_kib(size: int, chunks: int) -> None:
+    """Z95, AS-55: more is not read, whatever its length is said to be."""
+    start, end = b'{"redirect_uris": ["https://app.example.com/callback"], "x": "', b'"}'
+    body = start + b"x" * (size - len(start) - len(end)) + end
+    step = size // chunks + 1
+    pieces = [body[at : at + step] for at in range(0, size, step)]
+    async with deploy() as server:
+        headers = [("Content-Type", "application/json")]
+        response = await server.call("POST", "/register", headers=headers, body=pieces)  # type: ignore[arg-type]
+        assert response.status == (201 if size == 65_536 else 413)
+
+
+URIS: dict[str, tuple[Any, bool]] = {
+    # AS-14
+    "https": ("https://app.example.com/callback", True),
+    "https with a port and a query": ("https://app.example.com:8443/callback?a=b", True),
+    "https without a path": ("https://app.example.com", True),
+    "https of an address": ("https://192.0.2.1/callback", True),
+    "https of loopback": ("https://localhost/callback", True),
+    "loopback": ("http://127.0.0.1:8123/callback", True),
+    "loopback without a port": ("http://localhost/callback", True),
+    "loopback without a path": ("http://localhost:8123", True),
+    "loopback of IPv6": ("http://[::1]:8123/callback", True),
+    "punycode": ("https://xn--mnchen-3ya.example/callback", True),
+    # Z87
+    "javascript": ("javascript:alert(1)", False),
+    "javascript, mixed case": ("JaVaScRiPt:alert(1)", False),
+    "javascript after a space": (" javascript:alert(1)", False),
+    "javascript with a tab in it": ("java\tscript:alert(1)", False),
+    "javascript with a line break in it": ("java\nscript:alert(1)", False),
+    "javascript after a control character": ("\x01javascript:alert(1)", False),
+    "data": ("data:text/html,<script>alert(1)</script>", False),
+    "vbscript": ("vbscript:msgbox", False),
+    "file": ("file:///etc/passwd", False),
+    "blob": ("blob:https://app.example.com/1", False),
+    "about": ("about:blank", False),
+    "filesystem": ("filesystem:https://app.example.com/temporary/x", False),
+    "view-source": ("view-source:https://app.example.com", False),
+    "intent": ("intent://x#Intent;end", False),
+    "ws": ("wss://app.example.com/x", False),
+    # Z88
+    "a fragment": ("https://app.example.com/callback#x", False),
+    "an empty fragment": ("https://app.example.com/callback#", False),
+    "a user name": ("https://user@app.example.com/callback", False),
+    "an empty user name": ("https://@app.example.com/callback", False),
+    "a user name that looks like a host": ("https://app.example.com@evil.example/callback", False),
+    "a wildcard host": ("https://*.example.com/callback", False),
+    "a wildcard": ("https://*/callback", False),
+    "bidi characters": ("https://app.example.com/\u202ecallback", False),
+    "unicode": ("https://äpp.example.com/callback", False),
+    "a control character": ("https://app.example.com/\x00callback", False),
+    "a backslash": ("https://app.example.com\\@evil.example/callback", False),
+    "a space": ("https://app.example.com/call back", False),
+    "a space behind": ("https://app.example.com/callback ", False),
+    "a quote": ('https://app.example.com/"callback', False),
+    "relative": ("/callback", False),
+    "without a scheme": ("app.example.com/callback", False),
+    "protocol-relative": ("//app.example.com/callback", False),
+    "no host": ("https:///callback", False),
+    "one slash": ("https:/app.example.com/callback", False),
+    "no slash": ("https:app.example.com/callback", False),
+    "upper-case scheme": ("HTTPS://app.example.com/callback", False),
+    "empty": ("", False),
+    "port 0": ("https://app.example.com:0/callback", False),
+    "a port out of range": ("https://app.example.com:65536/callback", False),
+    "a port that is none": ("https://app.example.com:http/callback", False),
+    "a broken address": ("https://[::1/callback", False),
+    "as long as may be": ("https://app.example.com/" + "x" * (2048 - 24), True),
+    "longer than may be": ("https://app.example.com/" + "x" * (2049 - 24), False),
+    # Z89
+    "http": ("http://app.example.com/callback", False),
+    "http of a private address": ("http://192.168.0.1/callback", False),
+    "http of all addresses": ("http://0.0.0.0/callback", False),
+    "http of another loopback address": ("http://127.0.0.2/callback", False),
+    "http of a name that begins like loopback": ("http://localhost.evil.example/callback", False),
+    "http of an address that begins like loopback": ("http://127.0.0.1.evil.example/callback", False),
+    "http of loopback as a number": ("http://2130706433/callback", False),
+    "http of loopback in capitals": ("http://LOCALHOST/callback", False),
+    # AS-14: private-use schemes are the operator's to allow
+    "a private-use scheme": ("cursor://anysphere.cursor-mcp/oauth/callback", False),
+    "a reverse domain name": ("com.example.app:/callback", False),
+    # Z90
+    "null": (None, False),
+    "a number": (5, False),
+    "a list": (["https://app.example.com"], False),
+    "an object": ({}, False),
+}
+
+
+@pytest.mark.parametrize("case", URIS)
+async def test_a_redirect_uri_is_https_or_loopback_and_absolute(case: str) -> None:
+    """§3.2.2. Z87, Z88, Z89 (AS-14, AS-54): and what can be registered can be used, to the last character."""
+    uri, accepted = URIS[case]
+    async with deploy() as server:
+        for uris in ([uri], [f"{WEB_REDIRECT_URI}/other", uri]):
+            response = await register(server, {"redirect_uris": uris, "token_endpoint_auth_method": "none"})
+            if not accepted:
+                assert (response.status, response.json()["error"]) == (400, "invalid_redirect_uri")
+                assert server.reasons() == ["redirect_uri"]
+                assert not (isinstance(uri, str) and len(uri) > 8 and uri in response.body.decode())
+            else:
+                assert response.json()["redirect_uris"] == uris
+        if accepted:
+            client = await server.register(redirect_uris=[uri])
+            assert (await server.browser().decide(client.authorization_url())).startswith(uri)
+
+
+@pytest.mark.parametrize(
+    "uris",
+    [
+        None,
+        "https://app.example.com/callback",
+        [],
+        {},
+        5,
+        [WEB_REDIRECT_URI] * 33,
+        [f"{WEB_REDIRECT_URI}{n}" for n in range(500)],
+    ],
+    ids=lambda uris: str(uris)[:40],
+)
+async def test_z90_redirect_uris_are_a_list_of_up_to_32(uris: Any) -> None:
+    async with deploy() as server:
+        response = await register(server, {"redirect_uris": uris})
+        assert (response.status, response.json()["error"]) == (400, "invalid_redirect_uri")
+        assert (await register(server, {})).json()["error"] == "invalid_redirect_uri"
+        thirty_two = [f"{WEB_REDIRECT_URI}/{number}" for number in range(32)]
+        assert (await register(server, {"redirect_uris": thirty_two})).json()["redirect_uris"] == thirty_two
+
+
+@pytest.mark.parametrize(
+    ("schemes", "uri", "accepted"),
+    [
+        (["cursor"], "cursor://anysphere.cursor-mcp/oauth/callback", True),
+        (["com.example.app"], "com.example.app:/callback", True),
+        (["com.example.app"], "com.example.app://callback?x=y", True),
+        (["cursor"], "cursor-insiders://callback", False),
+        (["cursor"], "CURSOR://callback", False),
+        (["cursor"], "cursor:", False),
+        (["cursor"], "cursor://", False),
+        (["cursor"], "cursor:///", False),
+        (["cursor"], "cursor://callback#x", False),
+        (["cursor"], "cursor://call back", False),
+        (["cursor"], "javascript:alert(1)", False),
+    ],
+    ids=str,
+)
+async def test_a_private_use_scheme_has_to_be_allowed(schemes: list[str], uri: str, accepted: bool) -> None:
+    """AS-14; RFC 8252 §7.1."""
+    async with deploy(allowed_redirect_schemes=schemes) as server:
+        response = await register(server, {"redirect_uris": [uri]})
+        assert (response.status == 201) == accepted
+
+
+async def test_the_refusal_of_a_private_use_scheme_names_it_and_the_setting() -> None:
+    async with deploy() as server:
+        response = await register(server, {"redirect_uris": ["cursor://anysphere.cursor-mcp/oauth/callback"]})
+        assert response.json() == {
+            "error": "invalid_redirect_uri",
+            "error_description": "The redirect URI scheme cursor is not allowed here; the operator can add it to "
+            "allowed_redirect_schemes",
+        }
+
+
+@pytest.mark.parametrize(
+    ("application_type", "uri", "accepted"),
+    [
+        ("web", WEB_REDIRECT_URI, True),
+        ("web", REDIRECT_URI, False),
+        ("web", "http://localhost/callback", False),
+        ("native", WEB_REDIRECT_URI, True),
+        ("native", REDIRECT_URI, True),
+        (None, WEB_REDIRECT_URI, True),
+        (None, REDIRECT_URI, True),
+    ],
+)
+async def test_an_application_that_says_it_is_a_web_site_has_no_loopback(
+    application_type: str | None, uri: str, accepted: bool
+) -> None:
+    """OpenID Connect Registration §2; MCP 2026-07-28 (AS-56). Who does not say is not punished."""
+    async with deploy() as server:
+        response = await register(server, {"redirect_uris": [uri], "application_type": application_type})
+        assert (response.status == 201) == accepted
+        assert accepted or response.json()["error"] == "invalid_redirect_uri"
+
+
+TOKEN = "the-initial-access-token-that-the-operator-hands-out"
+
+
+@pytest.mark.parametrize(
+    ("authorization", "status"),
+    [
+        (f"Bearer {TOKEN}", 201),
+        (f"bearer {TOKEN}", 201),
+        (None, 401),
+        ("Bearer", 401),
+        ("Bearer ", 401),
+        (f"Bearer {TOKEN}x", 401),
+        (f"Bearer {TOKEN[:-1]}", 401),
+        (f"Bearer {TOKEN} {TOKEN}", 401),
+        (f"Basic {TOKEN}", 401),
+        (TOKEN, 401),
+        ("Bearer \xe4", 401),
+    ],
+    ids=repr,
+)
+async def test_z97_an_initial_access_token_opens_the_registration(authorization: str | None, status: int) -> None:
+    """§3 (AS-57)."""
+    async with deploy(registration=Registration(initial_access_token=TOKEN)) as server:
+        headers = {} if authorization is None else {"Authorization": authorization}
+        response = await register(server, MINIMAL, **headers)
+        assert response.status == status
+        if status == 401:
+            assert response.json()["error"] == "invalid_token"
+            assert response.header("www-authenticate") == 'Bearer realm="register"'
+            assert server.reasons() == ["registration_token"]
+            # Whoever may not register does not make us read anything.
+            many = [(b"x" * 1000) for _ in range(1000)]
+            assert (await server.call("POST", "/register", headers=headers, body=many)).status == 401
+
+
+async def test_two_authorization_headers_are_refused() -> None:
+    async with deploy(registration=Registration(initial_access_token=TOKEN)) as server:
+        headers = [("Authorization", f"Bearer {TOKEN}")] * 2
+        response = await server.call("POST", "/register", headers=headers, document=MINIMAL)
+        assert (response.status, response.json()["error"]) == (400, "invalid_request")
+
+
+async def test_z99_a_scope_in_a_registration_gives_nothing() -> None:
+    """A person decides; what a client has registered for is neither granted nor a limit to what it may ask for."""
+    async with deploy() as server:
+        client = await server.register(scope="mcp:write admin")
+        assert client.information["scope"] == "mcp:write"
+        assert (await client.sign_in())["scope"] == "mcp:read"
+        assert (await client.sign_in(scope="mcp:read mcp:write"))["scope"] == "mcp:read mcp:write"
+        page = await server.browser().open(client.authorization_url(scope="admin"))
+        assert answer_of(page.url)["error"] == "invalid_scope"
+
+
+async def test_a_client_that_did_not_register_for_refreshing_cannot() -> None:
+    """§2 (AS-45): grant types are enforced."""
+    async with deploy() as server:
+        client = await server.register(grant_types=["authorization_code"])
+        tokens = await client.sign_in()
+        assert "refresh_token" not in tokens
+        response = await client.refresh("rt_x.0.x")
+        assert (response.status, response.json()["error"]) == (400, "unauthorized_client")
+
+
+async def test_registration_can_be_called_by_pages_of_any_origin() -> None:
+    """RS-08: Inspector and other browser clients register themselves, without cookies."""
+    async with deploy() as server:
+        preflight = {"Origin": "https://inspector.example", "Access-Control-Request-Method": "POST"}
+        response = await server.call("OPTIONS", "/register", headers=preflight)
+        assert (response.status, response.header("access-control-allow-origin")) == (204, "*")
+        for document in (MINIMAL, {}):
+            response = await register(server, document, Origin="https://inspector.example")
+            assert response.header("access-control-allow-origin") == "*"
+            assert response.header("access-control-allow-credentials") is None
