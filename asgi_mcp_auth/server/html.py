@@ -12,10 +12,12 @@ from html import escape
 from .page_values import Application, ApplicationsPage, ConsentPage, ErrorPage, Field, LoginPage, Page
 
 MAX_SHOWN_CHARS = 128
+MAX_NAME_CHARS = 64  # enough for a name, and not for a story
 MAX_HOST_CHARS = 260  # a name of 253 and a port
 MAX_MARKS = 2  # on one letter; more of them would reach over what stands around it
 
 _INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn"))  # controls, text direction, surrogates, nothing at all
+_QUOTES = str.maketrans(dict.fromkeys('"“”„‟«»″〃〝〞〟\uff02', "'"))  # ours stand around names
 # Letters that are drawn as nothing: fillers, the empty Braille cell, variation selectors.
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | frozenset(
     map(chr, (*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)))
@@ -61,7 +63,7 @@ footer { border-top: 1px solid var(--line); }
 """
 
 
-def shown(text: str) -> str:
+def shown(text: str, max_chars: int = MAX_SHOWN_CHARS) -> str:
     """Return text of somebody else's as it can be shown: escaped, on one line, nothing invisible, not too long."""
     kept: list[str] = []
     marks = 0
@@ -70,10 +72,10 @@ def shown(text: str) -> str:
         marks = marks + 1 if category in ("Mn", "Me") else 0
         if char.isspace():
             kept.append(" ")
-        elif category not in _INVISIBLE and char not in _BLANK and marks <= MAX_MARKS:
+        elif category not in _INVISIBLE and char not in _BLANK and category != "Me" and marks <= MAX_MARKS:
             kept.append(char)
     plain = " ".join("".join(kept).split())
-    return escape(plain if len(plain) <= MAX_SHOWN_CHARS else plain[: MAX_SHOWN_CHARS - 1] + "…")
+    return escape(plain if len(plain) <= max_chars else plain[: max_chars - 1] + "…")
 
 
 def shown_host(host: str) -> str:
@@ -158,7 +160,8 @@ def error(page: ErrorPage, logo: str | None, colour: str) -> str:
 
 def _name(text: str) -> str:
     # Set apart, so that it can neither pass for words of ours nor turn their direction.
-    return f"<bdi>“{shown(text) or 'an application without a name'}”</bdi>"
+    name = shown(text.translate(_QUOTES), MAX_NAME_CHARS)
+    return f"<bdi>“{name}”</bdi>" if name else "an application without a name"
 
 
 def _warnings(page: ConsentPage) -> str:
@@ -177,7 +180,7 @@ def _application(page: ApplicationsPage, application: Application) -> str:
     name = _name(application.name)
     scopes = "".join(f"<li>{shown(each)}</li>" for each in application.scopes)
     hidden = _hidden({**page.hidden, "client_id": application.client_id})
-    label = f"Revoke {shown(application.name) or 'the application without a name'}"
+    label = f"Revoke {shown(application.name, MAX_NAME_CHARS) or 'the application without a name'}"
     return f"""<article><h2>{name}</h2>
 <p class="note">{shown_host(application.host)}, allowed on {escape(application.since)}</p><ul>{scopes}</ul>
 <form method="post" action="{escape(page.action)}">{hidden}
