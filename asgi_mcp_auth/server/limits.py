@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
-from .._cache import SingleFlight
 from ..errors import ServerUnavailable, TooManyRequests
 from ..stores import Store
 from ..types import Clock
@@ -32,12 +30,12 @@ class _Batch:
 
     Attributes:
         size: how many they are.
-        counted: returns how many there were before them.
+        outcome: how many there were before them, or why that cannot be said; ``None`` as long as nobody has looked.
     """
 
-    def __init__(self, work: Callable[[_Batch], Coroutine[Any, Any, int]]) -> None:
+    def __init__(self) -> None:
         self.size = 0
-        self.counted = SingleFlight(lambda: work(self))
+        self.outcome: int | ServerUnavailable | TooManyRequests | None = None
 
 
 class _Counter:
@@ -45,7 +43,7 @@ class _Counter:
 
     def __init__(self) -> None:
         self.turn = asyncio.Lock()
-        self.next: _Batch | None = None
+        self.next = _Batch()
 
 
 class Limits:
@@ -97,20 +95,21 @@ class Limits:
             return
         counters = self._counters.setdefault(asyncio.get_running_loop(), {})
         counter = counters.setdefault(key, _Counter())
-
-        async def work(batch: _Batch) -> int:
-            async with counter.turn:
-                counter.next = None  # who comes now is in the batch after this
-                try:
-                    return await self._change(key, batch.size, limit, 2 * seconds)
-                finally:
-                    if counter.next is None:
-                        counters.pop(key, None)
-
-        batch = counter.next = counter.next or _Batch(work)
+        batch = counter.next
         place = batch.size
         batch.size += 1
-        if await batch.counted() + place >= limit:
+        async with counter.turn:
+            if batch.outcome is None:  # the first of the batch counts them all
+                counter.next = following = _Batch()  # for those who come while it does
+                try:
+                    batch.outcome = await self._change(key, batch.size, limit, 2 * seconds)
+                except (ServerUnavailable, TooManyRequests) as error:
+                    batch.outcome = error
+                if not following.size:
+                    counters.pop(key, None)
+        if not isinstance(batch.outcome, int):
+            raise batch.outcome
+        if batch.outcome + place >= limit:
             raise TooManyRequests((window + 1) * seconds - now)
 
     async def _change(self, key: str, number: int, limit: int, ttl: float) -> int:

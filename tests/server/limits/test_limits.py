@@ -18,7 +18,7 @@ from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import KEY, REDIRECT_URI, Server, deploy, memory_store
 from tests.support.engines import ENGINES, fresh
-from tests.support.failing import FailingStore
+from tests.support.failing import FailingStore, HeldStore
 
 pytestmark = pytest.mark.asyncio
 
@@ -180,9 +180,13 @@ async def test_z122_of_many_at_once_as_many_get_in_as_may(engine: str, limit: in
 
 
 async def test_many_at_once_cost_the_store_a_few_calls() -> None:
-    store = FailingStore(MemoryStore())
+    store = HeldStore(MemoryStore())
     limits = Limits(EncryptedStore(store, [KEY]), FrozenClock(), RateLimits())
-    assert all(await admitted([limits], 600))
+    store.hold = ("get", "limit")
+    asking = asyncio.create_task(admitted([limits], 600))
+    await store.arrived.wait()
+    store.go.set()
+    assert all(await asking)
     assert len(store.calls) <= 6
     assert limits._counters[asyncio.get_running_loop()] == {}
 
@@ -195,14 +199,16 @@ async def test_a_limit_is_counted_on_every_event_loop() -> None:
 
 
 async def test_a_request_that_leaves_while_it_is_counted_takes_nobody_else_with_it() -> None:
-    limits = Limits(memory_store(), FrozenClock(), RateLimits(token=2))
+    store = HeldStore(MemoryStore())
+    limits = Limits(EncryptedStore(store, [KEY]), FrozenClock(), RateLimits(token=2))
+    store.hold = ("get", "limit")
     first, second = (asyncio.create_task(limits.count("token", "192.0.2.1")) for _ in range(2))
-    await asyncio.sleep(0)
+    await store.arrived.wait()
     first.cancel()
     await second
     with pytest.raises(asyncio.CancelledError):
         await first
-    assert await admitted([limits], 1) == [False]
+    assert await admitted([limits], 2) == [True, False]
 
 
 DOWN = {
