@@ -105,8 +105,9 @@ class Limits:
                     batch.outcome = await self._change(key, batch.size, limit, 2 * seconds)
                 except (ServerUnavailable, TooManyRequests) as error:
                     batch.outcome = error
-                if not following.size:
-                    counters.pop(key, None)
+                finally:
+                    if not following.size:
+                        counters.pop(key, None)
         if not isinstance(batch.outcome, int):
             raise batch.outcome
         if batch.outcome + place >= limit:

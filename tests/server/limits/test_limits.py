@@ -209,6 +209,15 @@ async def test_a_request_that_leaves_while_it_is_counted_takes_nobody_else_with_
     with pytest.raises(asyncio.CancelledError):
         await first
     assert await admitted([limits], 2) == [True, False]
+    third = asyncio.create_task(limits.count("register", "192.0.2.1"))
+    store.arrived.clear()
+    store.go.clear()
+    store.hold = ("get", "limit")
+    await store.arrived.wait()
+    third.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await third
+    assert limits._counters[asyncio.get_running_loop()] == {}
 
 
 DOWN = {
