@@ -22,11 +22,17 @@ STATUS = {"warm": 200, "fresh": 200, "missing": 401, "opaque": 401, "scrambled":
 
 
 class Worker:
-    """One contestant in a process of its own."""
+    """One contestant in a process of its own.
 
-    def __init__(self, contestant: str, fixture: Path) -> None:
+    Args:
+        contestant: its name.
+        fixture: what it needs besides.
+        program: what runs in the process; it answers each line of JSON with a line of JSON.
+    """
+
+    def __init__(self, contestant: str, fixture: Path, program: str = __file__) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__, contestant, str(fixture)],
+            [sys.executable, program, contestant, str(fixture)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # where a refusal's log lines go; writing them is part of the cost
@@ -41,19 +47,25 @@ class Worker:
 
     def measure(self, task: str, *, algorithm: str = "RS256", log: bool = False) -> tuple[float, float]:
         """Return the nanoseconds of CPU time that one piece of the baseline and one of the task take."""
+        baseline, measured = self.ask(task=task, algorithm=algorithm, log=log)
+        return baseline, measured
+
+    def ask(self, **command: Any) -> list[float]:
+        """Return what the process answers."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"task": task, "algorithm": algorithm, "log": log}) + "\n")
+        self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
-        baseline, measured = json.loads(self._process.stdout.readline())
-        return baseline, measured
+        answer: list[float] = json.loads(self._process.stdout.readline())
+        return answer
 
 
 async def _receive() -> dict[str, Any]:
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
-async def _time_requests(app: Callable[..., Awaitable[None]], scopes: Sequence[dict[str, Any]], status: int) -> int:
+async def time_requests(app: Callable[..., Awaitable[None]], scopes: Sequence[dict[str, Any]], status: int) -> int:
+    """Return the nanoseconds of CPU time that the app takes to answer all of them, each with ``status``."""
     wrong = 0
 
     # Nothing is kept, because what is kept is what the garbage collector looks at again and again.
@@ -141,12 +153,12 @@ async def _measure_requests(build: Callable[..., Any], fixture: Mapping[str, Any
         tokens = [first] * len(tokens)
     elif task != "fresh":
         tokens = [None] * len(tokens) if task == "missing" else fixture[task]
-    await _time_requests(app, [request(first)], 200)  # brings the key set and makes the token a known one
+    await time_requests(app, [request(first)], 200)  # brings the key set and makes the token a known one
     baseline = measured = 0
     for start in range(0, len(tokens), CHUNK):
         scopes = [request(token) for token in tokens[start : start + CHUNK]]
-        baseline += await _time_requests(application, scopes, 200)
-        measured += await _time_requests(app, scopes, STATUS[task])
+        baseline += await time_requests(application, scopes, 200)
+        measured += await time_requests(app, scopes, STATUS[task])
     return [baseline / len(tokens), measured / len(tokens)]
 
 
