@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from asgi_mcp_auth.testing import Issuer
 from examples.demo import main
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +23,7 @@ def demo() -> subprocess.CompletedProcess[str]:
 
 def test_the_demo_ends_well_and_says_so(demo: subprocess.CompletedProcess[str]) -> None:
     assert demo.returncode == 0, demo.stdout + demo.stderr
-    assert "✓ All 7 steps turned out as expected" in demo.stdout
+    assert "✓ All 11 steps turned out as expected" in demo.stdout
 
 
 def test_the_demo_prints_no_warning_and_no_log(demo: subprocess.CompletedProcess[str]) -> None:
@@ -38,31 +37,33 @@ def test_the_demo_prints_no_colour_codes_into_a_pipe(demo: subprocess.CompletedP
 @pytest.mark.parametrize(
     "shown",
     [
-        "→ 401 Unauthorized",
+        "POST /mcp  → 401 Unauthorized",
         "resource_metadata=",
         "authorization_servers",
-        "“You are alice, calling through demo-client.”",
+        "POST /register  → 201 Created",
+        "Read your notes",
+        "POST /token  → 200 OK",
+        "“You are alice.”",
         "reason='expired'",
-        "reason='audience'",
-        "→ 403 Forbidden",
-        'error="insufficient_scope"',
+        "action='grant_revoked', reason='by_user'",
+        "reason='revoked'",
     ],
 )
 def test_the_demo_shows(demo: subprocess.CompletedProcess[str], shown: str) -> None:
     assert shown in demo.stdout
 
 
-def test_a_provider_whose_keys_cannot_be_had_makes_the_demo_fail(capsys: pytest.CaptureFixture[str]) -> None:
-    with Issuer() as idp:
-        idp.fail("/jwks")
-        assert main(idp) == 1
-    assert "✗ Step 4 did not turn out as expected: expected an answer, but it was a 503" in capsys.readouterr().out
+def test_the_demo_leaves_nothing_behind(demo: subprocess.CompletedProcess[str]) -> None:
+    (line,) = [line for line in demo.stdout.splitlines() if line.strip().startswith("store ")]
+    assert not Path(line.split()[-1]).parent.exists()
 
 
-def test_a_provider_that_signs_with_unpublished_keys_makes_the_demo_fail(capsys: pytest.CaptureFixture[str]) -> None:
-    with Issuer() as idp:
-        published = idp.jwks
-        idp.rotate(drop=True)
-        idp.jwks = published
-        assert main(idp) == 1
-    assert "✗ Step 4 did not turn out as expected: expected an answer, but it was a 401" in capsys.readouterr().out
+def test_a_wrong_password_makes_the_demo_fail(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(password="wrong") == 1
+    wanted = "✗ Step 4 did not turn out as expected: the page says: The user name or the password is wrong."
+    assert wanted in capsys.readouterr().out
+
+
+def test_a_person_who_says_no_makes_the_demo_fail(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(button="Deny") == 1
+    assert "✗ Step 5 did not turn out as expected: what the browser brings back" in capsys.readouterr().out
