@@ -48,7 +48,7 @@ class Credentials(NamedTuple):
 class AssertionVerifier(JWTVerifier):
     """Verifies client assertions; unlike access tokens they are never remembered."""
 
-    accepted_types = frozenset(("jwt", "client-authentication+jwt"))
+    accepted_types = frozenset(("jwt", "client-authentication+jwt", "application/client-authentication+jwt"))
 
 
 class ClientAuthenticator:

@@ -98,8 +98,8 @@ async def delete_client(server: Server, client_id: str, request: Request | None 
         request: of the client itself, if it is the client's wish.
     """
     deleted = await server.clients.delete(client_id)
-    # Whoever registers and goes without having been used leaves no grants: not worth a look at everybody's.
-    if deleted is None or deleted.used:
+    # A registration that goes unused leaves no grants: not worth a look at everybody's, which a stranger could ask for.
+    if deleted is None or deleted.used or deleted.origin != "registered":
         await server.grants.revoke_all("client_deleted", client_id=client_id)
     event = AuditEvent(action="client_deleted", client_id=client_id)
     if request is None:
