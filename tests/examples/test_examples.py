@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from websockets.sync.client import connect
 
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, Issuer
 from tests.examples.processes import ROOT, running
+from tests.interop.browser import Person
+from tests.interop.clients import python_sdk
 
 EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem not in ("__init__", "demo"))
 
@@ -50,10 +53,14 @@ def test_an_example_fits_on_a_page(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_can_be_imported_without_settings_and_without_a_network(name: str) -> None:
+def test_an_example_can_be_imported_without_settings_and_without_a_network(name: str, tmp_path: Path) -> None:
     # uvicorn examples.x:app does this; nothing may be fetched, printed or started.
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", f"import examples.{name}"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-W", "error", "-c", f"import examples.{name}"],
+        cwd=tmp_path,  # some would keep their store in the working directory
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
@@ -211,3 +218,53 @@ def test_local_issuer_prints_what_another_example_needs() -> None:
         finally:
             process.terminate()
     assert answer.json()["subject"] == "alice"
+
+
+@pytest.mark.asyncio
+async def test_authorization_server(tmp_path: Path) -> None:
+    with running("authorization_server", STORE=f"sqlite:///{tmp_path}/auth.db") as base:
+        async with python_sdk(f"{base}/mcp", "alice") as client:
+            assert await client.call("whoami") == "alice, who allowed notes:read offline_access"
+
+
+@pytest.mark.asyncio
+async def test_password_login(tmp_path: Path) -> None:
+    with running("password_login", STORE=f"sqlite:///{tmp_path}/auth.db") as base:
+        person = Person("alice", password="open sesame")
+        async with python_sdk(f"{base}/mcp", person) as client:
+            assert await client.call("whoami") == "alice, who allowed notes:read offline_access"
+        assert all("Our notes" in page for page in person.pages)
+        assert "Alice" in person.pages[-1]
+        assert "Read your notes" in person.pages[-1]
+
+
+@pytest.mark.asyncio
+async def test_app_login(tmp_path: Path) -> None:
+    with running("app_login", STORE=f"sqlite:///{tmp_path}/auth.db") as base:
+        person = Person("bob")
+        async with python_sdk(f"{base}/mcp", person) as client:
+            assert await client.call("whoami") == "user-4"
+        assert len(person.pages) == 2, "the app's own page, and the consent"
+        stranger = Person("mallory")
+        with pytest.RaisesGroup(AssertionError, flatten_subgroups=True):
+            async with python_sdk(f"{base}/mcp", stranger):
+                pass
+
+
+def test_pre_registered_client_and_machine_client(tmp_path: Path) -> None:
+    with running("pre_registered_client", STORE=f"sqlite:///{tmp_path}/auth.db") as base:
+
+        def call(**settings: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [sys.executable, "-m", "examples.machine_client"],
+                cwd=ROOT,
+                env={**os.environ, "BASE_URL": base, **settings},
+                capture_output=True,
+                text=True,
+            )
+
+        assert call().stdout == "nightly-report, for itself\n"
+        refused = call(SECRET="another")
+        assert refused.returncode == 1
+        assert "Client authentication failed" in refused.stderr
+        assert httpx.post(f"{base}/register", json={}).status_code in (401, 404)
