@@ -68,7 +68,12 @@ class Deployment:
 
 @contextmanager
 def deployed(
-    app: App | None, *, mounted: bool = False, outside: Callable[[App], App] = lambda app: app, **settings: Any
+    app: App | None,
+    *,
+    mounted: bool = False,
+    outside: Callable[[App], App] = lambda app: app,
+    port: int = 0,
+    **settings: Any,
 ) -> Iterator[Deployment]:
     """Serve ``app`` below an ``OAuthProvider``; without one, a FastMCP server that has the provider as its own.
 
@@ -76,6 +81,7 @@ def deployed(
         app: the MCP server.
         mounted: whether the FastMCP server is below ``/api``.
         outside: wraps what is served.
+        port: where, if not on any free one.
         settings: of the provider.
     """
     clock, events, refusals, made = Ahead(), list[AuditEvent](), list[AuthEvent](), list[OAuthProvider]()
@@ -99,7 +105,7 @@ def deployed(
         routes = [*provider.get_well_known_routes("/mcp"), Mount("/api", own)]
         return Starlette(routes=routes, lifespan=own.lifespan)
 
-    with serving(build) as base_url:
+    with serving(build, port) as base_url:
         url = f"{base_url}/api/mcp" if mounted else f"{base_url}/mcp"
         yield Deployment(url, made[0], clock, refusals, events)
 

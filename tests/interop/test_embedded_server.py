@@ -18,6 +18,7 @@ from tests.interop.clients import CLIENTS, Refused, inspector, python_sdk
 from tests.interop.deployment import deployed, whoever
 from tests.interop.servers import fastmcp_app, mcp_sdk_app
 from tests.support.asgi import App
+from tests.support.engines import free_port
 
 pytestmark = pytest.mark.asyncio
 
@@ -98,6 +99,17 @@ async def test_a_client_whose_access_token_really_expires_refreshes_it_by_its_ow
             assert whoever(await connection.call("whoami")) == {"alice"}
             assert set(deployment.done()) == {"token_refreshed"}
             assert connection.sign_ins == 1
+
+
+async def test_a_client_does_not_notice_that_the_server_was_restarted(tmp_path: Path) -> None:
+    port, store = free_port(), f"sqlite:///{tmp_path}/auth.db"
+    async with inspector(f"http://127.0.0.1:{port}/mcp") as connection:
+        for done in (NEW_CLIENT, [], ["token_refreshed"]):
+            with deployed(mcp_sdk_app(), store=store, port=port) as deployment:
+                deployment.clock.seconds += 3601 if done == ["token_refreshed"] else 0
+                assert whoever(await connection.call("whoami")) == {"alice"}
+                assert deployment.done() == done
+        assert connection.sign_ins == 1
 
 
 async def test_a_client_whose_user_says_no_is_told_and_gets_nothing() -> None:
