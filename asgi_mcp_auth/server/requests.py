@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qsl, urlencode
@@ -20,6 +21,7 @@ BODY_SECONDS = 10.0
 
 _FORM = b"application/x-www-form-urlencoded"
 _JSON = b"application/json"
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 REPEATABLE = frozenset(("resource",))
 
@@ -147,6 +149,8 @@ class Request:
             data = self.scope.get("query_string", b"")
             if len(data) > MAX_QUERY_BYTES:
                 raise BodyTooLarge
+        if _BAD_ESCAPE.search(data):  # parse_qsl would take it for text
+            raise MalformedRequest("The parameters cannot be read")
         try:
             pairs = parse_qsl(
                 data.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS
