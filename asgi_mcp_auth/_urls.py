@@ -287,11 +287,14 @@ def check_redirect_uri(uri: object, private_schemes: Collection[str] = ()) -> st
         )
     try:
         parts = urlsplit(uri)
-        fine = bool(parts.hostname) and "*" not in parts.netloc and "@" not in parts.netloc and parts.port != 0
+        # Browsers decode a percent sign in a host, and what comes out is another host.
+        fine = bool(parts.hostname) and set("*@%").isdisjoint(parts.netloc) and parts.port != 0
     except ValueError:
         fine = False
     if not fine or not rest.startswith("//"):
-        raise InvalidRedirectURI("A redirect URI needs a plain host: no user name, no wildcard, a valid port")
+        raise InvalidRedirectURI(
+            "A redirect URI needs a plain host: no user name, wildcard or % encoding, a valid port"
+        )
     if scheme == "http" and not is_loopback_redirect(uri):
         raise InvalidRedirectURI("A redirect URI must be https; http is for 127.0.0.1, [::1] and localhost only")
     return uri

@@ -57,4 +57,14 @@ async def test_a_cookie_of_another_application_on_the_host_signs_nobody_out(fore
         await browser.decide((await server.register()).authorization_url())
         ours = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
         response = await server.call("GET", "/applications", headers={"Cookie": f"{foreign}; {ours}"})
-        assert (response.status, b"Signed in as" in response.body) == (200, True)
+        assert (response.status, b"Your applications<" in response.body) == (200, True)
+
+
+@pytest.mark.parametrize(
+    "uri", ["https://app%2eexample.com/cb", "https://%65vil.example/", "https://app.example.com%2f/"]
+)
+async def test_a_redirect_uri_has_no_percent_sign_in_its_host(uri: str) -> None:
+    """Browsers decode it, and go to another host than the one that was checked and shown."""
+    async with deploy() as server:
+        response = await server.call("POST", "/register", document={"redirect_uris": [uri]})
+        assert (response.status, response.json()["error"]) == (400, "invalid_redirect_uri")
