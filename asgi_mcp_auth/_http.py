@@ -10,7 +10,8 @@ import functools
 import re
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -28,6 +29,10 @@ MAX_FETCHES = 32
 
 class FetchFailed(Exception):
     """The fetch brought no usable answer; the message says why. It never leaves the package."""
+
+
+class Unreachable(FetchFailed):
+    """Nobody answered, or not in time: what is there is not known."""
 
 
 class Response(NamedTuple):
@@ -114,17 +119,28 @@ class HTTPFetcher:
             raise FetchFailed(f"{type(error).__name__}: {error}") from error
 
 
+def resolve(host: str, port: int) -> list[str]:
+    """Return the addresses of a host, the best one first.
+
+    Raises:
+        OSError: it has none.
+        UnicodeError: it cannot be the name of a host.
+    """
+    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+
+
 class PublicFetcher:
     """Fetches small documents from https URLs that a stranger named, and from the public internet only.
 
     Against server-side request forgery: the host is resolved once, every address must be public, and the connection
-    goes to the address that was checked. Proxy settings and certificate files of the environment do not count.
+    goes to an address that was checked. Proxy settings and certificate files of the environment do not count.
 
     Args:
         timeout_seconds: for one whole fetch, name resolution included.
         allow_loopback: whether this machine may be asked as well; for development.
         max_fetches: how many may be under way; strangers cause them.
         ca_file: certificate authorities to trust instead of the public ones, a PEM file.
+        resolve: the way from a name to addresses.
 
     Raises:
         ConfigurationError: ``ca_file`` cannot be read.
@@ -137,16 +153,26 @@ class PublicFetcher:
         allow_loopback: bool = False,
         ca_file: str | None = None,
         max_fetches: int = MAX_FETCHES,
+        resolve: Callable[[str, int], Sequence[str]] = resolve,
     ) -> None:
         self._left = max_fetches
         self._timeout_seconds = timeout_seconds
         self._allow_loopback = allow_loopback
         self._ca_file = ca_file
+        self._resolve = resolve
+        # Threads of its own: a name server that never answers holds one for half a minute, and nothing can be done
+        # about it; the event loop's threads are for everybody.
+        self._resolvers = ThreadPoolExecutor(max_fetches, "resolver")
         if ca_file is not None:
             try:
                 ssl.create_default_context(cafile=ca_file)
             except OSError as error:  # SSLError is one
                 raise ConfigurationError(f"the CA file {ca_file!r} cannot be read: {error}") from None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many fetches are under way that another one would fail at once."""
+        return self._left <= 0
 
     async def open(self) -> None:
         """Nothing to pool: each fetch goes to an address that was just checked."""
@@ -158,11 +184,11 @@ class PublicFetcher:
         """GET ``url``.
 
         Raises:
-            FetchFailed: as for ``HTTPFetcher``, or the URL is not https, or an address of its host is not public, or
-                too many fetches are under way.
+            Unreachable: no complete answer in time, or too many fetches are under way.
+            FetchFailed: the URL is not https, an address of its host is not public, or as for ``HTTPFetcher``.
         """
-        if not self._left:
-            raise FetchFailed("too many other documents are being fetched")
+        if self.is_full:
+            raise Unreachable("too many other documents are being fetched")
         self._left -= 1
         try:
             return await self._fetch(url, max_bytes, headers or {})
@@ -176,27 +202,36 @@ class PublicFetcher:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 parts = urlsplit(url)
-                address = await self._address_of(parts.hostname or "", parts.port or 443)
-                host = f"[{address}]" if ":" in address else address
-                target = parts._replace(netloc=f"{host}:{parts.port or 443}").geturl()
-                if parts.scheme != "https":
+                host, port = parts.hostname or "", parts.port or 443
+                if parts.scheme != "https" or not host:
                     raise FetchFailed("it is not an https URL")
+                sent = {**headers, "host": parts.netloc}
+                addresses = await self._addresses_of(host, port)
                 async with httpx.AsyncClient(verify=context, timeout=None, trust_env=False) as client:  # noqa: S113  # bounded above
-                    sent = {**headers, "host": parts.netloc}
-                    return await _fetch(client, target, max_bytes, sent, None, sni_hostname=parts.hostname)
+                    while True:
+                        address = addresses.pop(0)
+                        place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+                        target = parts._replace(netloc=place).geturl()
+                        try:
+                            return await _fetch(client, target, max_bytes, sent, None, sni_hostname=host)
+                        except httpx.ConnectError:
+                            if not addresses:
+                                raise
         except TimeoutError:
-            raise FetchFailed(f"no complete answer within {self._timeout_seconds:g} s") from None
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+            raise Unreachable(f"no complete answer within {self._timeout_seconds:g} s") from None
+        except (httpx.TransportError, OSError) as error:
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
+        except (httpx.InvalidURL, ValueError) as error:
             # ValueError: a port out of range, a host name that IDNA refuses.
             raise FetchFailed(f"{type(error).__name__}: {error}") from error
 
-    async def _address_of(self, host: str, port: int) -> str:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        addresses = [str(entry[4][0]) for entry in found]
+    async def _addresses_of(self, host: str, port: int) -> list[str]:
+        loop = asyncio.get_running_loop()
+        addresses = [*await loop.run_in_executor(self._resolvers, self._resolve, host, port)]
         for address in addresses:
             if not is_public_address(address) and not (self._allow_loopback and is_loopback_host(address)):
                 raise FetchFailed("its host has an address that is not public")
-        return addresses[0]
+        return addresses
 
 
 async def _fetch(

@@ -40,10 +40,20 @@ def is_loopback_host(host: str | None) -> bool:
         return False
 
 
+_GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
+# What Python's tables, which differ between its versions, do not always have, or see otherwise.
 _NOT_PUBLIC = tuple(
     map(
         ipaddress.ip_network,
-        ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/23", "192.88.99.0/24", "fec0::/10"),
+        (
+            "192.0.0.0/24",  # IETF protocol assignments
+            "192.88.99.0/24",  # 6to4 relays
+            "168.63.129.16/32",  # what every virtual machine of Azure sees of its host
+            "2001::/23",  # Teredo and other protocol assignments
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4
+            "3fff::/20",  # documentation
+        ),
     )
 )
 
@@ -51,13 +61,14 @@ _NOT_PUBLIC = tuple(
 def is_public_address(address: str) -> bool:
     """Return whether an IP address is one of the public internet, and none that leads to another one in disguise.
 
-    Translated and tunnelled addresses (IPv4-mapped, NAT64, 6to4, Teredo) are not: they can stand for a private one.
+    Translated and tunnelled addresses (IPv4-mapped and -compatible, NAT64, 6to4, Teredo) are not: they can stand for a
+    private one.
     """
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if not parsed.is_global or parsed.is_multicast or getattr(parsed, "ipv4_mapped", None) is not None:
+    if not parsed.is_global or parsed.is_multicast or (parsed.version == 6 and parsed not in _GLOBAL_IPV6):
         return False
     return not any(parsed.version == network.version and parsed in network for network in _NOT_PUBLIC)
 

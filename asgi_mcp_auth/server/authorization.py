@@ -45,20 +45,21 @@ class Destination:
         return with_parameters(self.redirect_uri, {**parameters, **state, "iss": issuer})
 
 
-async def find_destination(server: Server, parameters: Parameters, client: Client | None = None) -> Destination:
+async def find_destination(server: Server, request: Request, client: Client | None = None) -> Destination:
     """Return where a request's responses go.
 
     Args:
         server: knows the clients.
-        parameters: of the request.
+        request: the authorization request.
         client: who sends it, if that is known already.
 
     Raises:
         UnknownClient: it names no client, or several.
         UnregisteredRedirect: its redirect URI is not one of the client's, or it names none of several.
     """
+    parameters = request.parameters
     try:
-        client = client or await find_client(server, parameters.get("client_id"))
+        client = client or await find_client(server, parameters.get("client_id"), request.address)
         uri, state = parameters.get("redirect_uri"), parameters.get("state")
     except MalformedRequest as error:
         if len(parameters.all("client_id")) != 1 or len(parameters.all("redirect_uri")) > 1 or client is None:
@@ -84,14 +85,14 @@ async def destination_of(server: Server, authorization: AuthorizationRequest) ->
     return Destination(client, authorization.redirect_uri, authorization.state)
 
 
-async def find_client(server: Server, client_id: str | None) -> Client:
+async def find_client(server: Server, client_id: str | None, address: str | None = None) -> Client:
     """Return the client of an authorization request.
 
     Raises:
         UnknownClient: there is none with this id.
     """
     try:
-        client = None if client_id is None else await server.clients.find(client_id)
+        client = None if client_id is None else await server.clients.find(client_id, address=address)
     except InvalidClient as error:
         raise UnknownClient(str(error), reason=error.reason) from None
     if client is None:

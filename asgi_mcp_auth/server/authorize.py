@@ -30,7 +30,7 @@ async def authorize(server: Server, request: Request) -> Answer:
         return redirect(f"{server.url('authorize')}?{query}")
     pushed = await _take_pushed(server, request)
     if pushed is None:
-        destination = await find_destination(server, request.parameters)
+        destination = await find_destination(server, request)
     else:
         destination = await destination_of(server, pushed)
     try:

@@ -81,7 +81,7 @@ class ClientAuthenticator:
             ServerUnavailable: that cannot be found out now.
         """
         shown = parse_client_credentials(request)
-        client = await self._clients.find(shown.client_id)
+        client = await self._clients.find(shown.client_id, address=request.address)
         if shown.method.startswith("client_secret_"):
             # Before anything else, and for unknown clients too: timing shall not tell them apart.
             good = client.secret_hash if client is not None and client.secret_hash is not None else _NO_SECRET

@@ -63,12 +63,17 @@ class Clients:
         self.policy = policy
         self._configured = _configured(registration.clients, operator_policy(policy))
 
-    async def find(self, client_id: str) -> Client | None:
+    async def find(self, client_id: str, *, address: str | None = None) -> Client | None:
         """Return the client, ``None`` when nobody has this id.
+
+        Args:
+            client_id: which client.
+            address: of whoever says that, if it is a stranger.
 
         Raises:
             InvalidClient: the id is the URL of a metadata document that cannot be used.
-            ServerUnavailable: the store, or too many documents at once.
+            ServerUnavailable: the store does not answer, or the document cannot be had now.
+            TooManyRequests: the address has named too many documents that are not known here.
         """
         configured = self._configured.get(client_id)
         if configured is not None:
@@ -76,7 +81,7 @@ class Clients:
         if not 0 < len(client_id) <= MAX_CLIENT_ID_CHARS or not client_id.isprintable():
             return None
         if is_document_url(client_id):
-            return None if self._documents is None else await self._documents.client_for(client_id)
+            return None if self._documents is None else await self._documents.client_for(client_id, address)
         return await self.find_registered(client_id)
 
     async def find_registered(self, client_id: str) -> Client | None:

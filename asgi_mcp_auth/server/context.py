@@ -147,7 +147,8 @@ class Server:
             replace(policy, auth_methods=("none", "private_key_jwt"), default_auth_method="none"),
             fetcher,
             self.clock,
-            self.issuer,
+            self.limits,
+            (self.issuer, self.settings.options.resource_base_url or self.issuer),
             trust=registration.trust_document,
             development=registration.development_documents,
         )

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from asgiref.sync import sync_to_async
 
-from .._urls import check_path
+from .._urls import check_path, check_url
 from ..claims import check_count, check_kind, check_scopes, check_seconds
 from ..errors import ConfigurationError
 from ..types import Clock, JSONObject
@@ -82,7 +82,7 @@ class RateLimits:
     """How much one address may ask for; ``scope["client"]`` tells the address.
 
     Args:
-        register: registrations a minute.
+        register: registrations a minute, and metadata documents that are not known yet.
         authorize: requests to ``/authorize`` and the pages, a minute.
         token: requests to ``/token``, ``/revoke``, ``/introspect`` and ``/par``, a minute.
         login_failures: wrong passwords in ten minutes, for one account from one address.
@@ -116,7 +116,8 @@ class Registration:
         management: whether clients may read, change and delete their registration (RFC 7592).
         metadata_documents: whether a client id may be the URL of a client metadata document.
         trust_document: called with such a URL, returns whether to fetch it.
-        development_documents: fetch documents from this machine too, and nowhere else checked; for development.
+        development_documents: whether documents may lie on this machine; for development, where ``base_url`` is
+            loopback.
         development_ca_file: the certificate authorities of such documents, a PEM file.
 
     Raises:
@@ -197,6 +198,8 @@ class ServerOptions:
             check_path("path_prefix", self.path_prefix, in_url=True)
             if self.path_prefix.endswith("/"):
                 raise ConfigurationError(f"path_prefix={self.path_prefix!r} must not end in a slash")
+        if self.resource_base_url is not None:
+            check_url("resource_base_url", self.resource_base_url)
         if self.signing_algorithm not in get_args(SigningAlgorithm):
             raise ConfigurationError(
                 f"signing_algorithm={self.signing_algorithm!r} must be one of {', '.join(get_args(SigningAlgorithm))}"

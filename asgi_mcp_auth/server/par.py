@@ -20,7 +20,7 @@ async def push(server: Server, request: Request) -> Answer:
     """
     if request.parameters.get("request_uri") is not None:
         raise MalformedRequest("A pushed request cannot have a request_uri")
-    destination = await find_destination(server, request.parameters, request.client)
+    destination = await find_destination(server, request, request.client)
     authorization = parse_authorization_request(server, destination, request.parameters, is_pushed=True)
     request_id, seconds = new_secret(), server.lifetimes.pushed_request_seconds
     await server.store.put(PUSHED_REQUESTS, hash_of(request_id), authorization.dump(), ttl=seconds)

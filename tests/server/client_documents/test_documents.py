@@ -1,0 +1,627 @@
+"""Client ID metadata documents, on a real TLS host (AS-59 to AS-65; Z100, Z101, Z104, Z107 to Z115)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from asgi_mcp_auth import PasswordLogin
+from asgi_mcp_auth.server import RateLimits, Registration
+from asgi_mcp_auth.testing import sign_jwt
+from tests.support.asgi import Response
+from tests.support.authorization_server import CONFIDENTIAL, WEB_REDIRECT_URI, ClientOf, Server, answer_of, deploy
+from tests.support.gate import signing_key
+from tests.support.tls import Authority, DocumentHost, hang
+
+pytestmark = pytest.mark.asyncio
+
+REDIRECT_URI = "http://127.0.0.1/callback"
+UNUSABLE = "The client metadata document cannot be used"
+NO_DOCUMENT = "The client id cannot be the URL of a metadata document"
+
+
+@pytest.fixture(scope="module")
+def authority() -> Iterator[Authority]:
+    with Authority() as made:
+        yield made
+
+
+@pytest.fixture
+def host(authority: Authority) -> Iterator[DocumentHost]:
+    with DocumentHost(authority) as listening:
+        yield listening
+
+
+@asynccontextmanager
+async def developing(
+    authority: Authority, *, registration: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[Server]:
+    """Run a server that fetches documents from this machine."""
+    usual = {"development_documents": True, "development_ca_file": authority.ca_file}
+    async with deploy(registration=Registration(**{**usual, **(registration or {})}), **settings) as server:
+        yield server
+
+
+def client_of(server: Server, url: str, redirect_uri: str = REDIRECT_URI) -> ClientOf:
+    return ClientOf(server, {"client_id": url, "redirect_uris": [redirect_uri]})
+
+
+async def ask(server: Server, url: str, **parameters: str) -> Response:
+    """Send an authorization request of the client ``url``."""
+    return await server.browser().send("GET", client_of(server, url).authorization_url(**parameters))
+
+
+async def ask_token(server: Server, url: str) -> Response:
+    """Ask the token endpoint as the client ``url``; one that is known hears that its code is not good."""
+    return await server.token(client_id=url, grant_type="authorization_code", code="x", code_verifier="v" * 43)
+
+
+async def assert_refused(server: Server, url: str, message: str) -> None:
+    """Check that nobody is sent anywhere, and what each side hears (AS-62)."""
+    response = await ask(server, url)
+    assert (response.status, response.header("location")) == (400, None)
+    assert message in response.body.decode()
+    response = await ask_token(server, url)
+    assert (response.status, response.json()["error"]) == (401, "invalid_client")
+    assert server.reasons() == ["document", "document"]
+
+
+# ------------------------------------------------------------------------------------------------------------ good ones
+
+
+async def test_a_client_with_a_document_signs_its_user_in(authority: Authority, host: DocumentHost) -> None:
+    """AS-59, AS-65: nothing is registered; the person sees where the document lies and where they are sent."""
+    url = host.serve_client("/app/client.json", client_name="Notes on the go", redirect_uris=[WEB_REDIRECT_URI])
+    async with developing(authority) as server:
+        client, browser = client_of(server, url, WEB_REDIRECT_URI), server.browser()
+        page = await browser.sign_in(await browser.open(client.authorization_url()), username="alice")
+        for text in ("Notes on the go", f"localhost:{host.port}", "app.example.com", "nobody has checked it"):
+            assert text in page.text
+        code = answer_of((await browser.submit(page, action="approve")).url)["code"]
+        tokens = (await client.redeem(code)).json()
+        assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
+        assert server.spy.scope["access_token"].client_id == url
+        tokens = (await client.refresh(tokens["refresh_token"])).json()
+        form = {"token": tokens["refresh_token"], "client_id": url}
+        assert (await server.call("POST", "/revoke", form=form)).status == 200
+        assert [each async for each in server.provider.admin.clients()] == []
+        assert host.requests == ["/app/client.json"]
+
+
+async def test_a_client_with_a_document_and_a_key_proves_who_it_is(authority: Authority, host: DocumentHost) -> None:
+    key = signing_key("ES256")
+    document = {"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [key.public_jwk()]}}
+    url = host.serve_client(**document)
+    async with developing(authority) as server:
+        client, now = client_of(server, url), int(server.clock.time())
+        code = await client.code()
+        assert (await client.redeem(code)).json()["error"] == "invalid_client"
+        claims = {"iss": url, "sub": url, "aud": server.provider.base_url, "exp": now + 60, "iat": now, "jti": "1"}
+        assertion = sign_jwt(key, {"alg": "ES256", "kid": key.key_id}, claims)
+        kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+        response = await client.redeem(code, client_assertion=assertion, client_assertion_type=kind)
+        assert response.status == 200
+
+
+METHODS: list[tuple[dict[str, Any], list[str]]] = [
+    ({}, ["none"]),
+    ({"token_endpoint_auth_method": "none"}, ["none"]),
+    ({"token_endpoint_auth_method": "private_key_jwt"}, ["private_key_jwt"]),
+    (  # what ChatGPT says
+        {
+            "token_endpoint_auth_method": "private_key_jwt",
+            "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
+        },
+        ["private_key_jwt", "none"],
+    ),
+    ({"token_endpoint_auth_methods_supported": ["private_key_jwt"]}, ["private_key_jwt"]),
+    ({"token_endpoint_auth_methods_supported": ["private_key_jwt", "none"]}, ["none", "private_key_jwt"]),
+    ({"token_endpoint_auth_methods_supported": ["client_secret_basic"]}, ["none"]),
+    ({"token_endpoint_auth_methods_supported": "none"}, ["none"]),
+    ({"token_endpoint_auth_method": "none", "token_endpoint_auth_methods_supported": []}, ["none"]),
+]
+
+
+@pytest.mark.parametrize(("members", "methods"), METHODS, ids=str)
+async def test_a_client_may_leave_it_to_us_how_it_authenticates(
+    members: dict[str, Any], methods: list[str], authority: Authority, host: DocumentHost
+) -> None:
+    """AS-61: the choices count, beside the one that the client prefers."""
+    url = host.serve_client(**members, jwks={"keys": [signing_key().public_jwk()]})
+    async with developing(authority) as server:
+        client = await server.provider.admin.get_client(url)
+        assert client.auth_methods == methods
+        assert (client.is_public, client.origin) == ("none" in methods, "document")
+
+
+async def test_without_a_key_there_is_no_choice(authority: Authority, host: DocumentHost) -> None:
+    url = host.serve_client(token_endpoint_auth_methods_supported=["none", "private_key_jwt"])
+    async with developing(authority) as server:
+        assert (await server.provider.admin.get_client(url)).auth_methods == ["none"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "fine"),
+    [
+        ({"content_type": "application/json"}, True),
+        ({"content_type": "application/json; charset=utf-8"}, True),
+        ({"content_type": "Application/JSON"}, True),
+        ({"content_type": "application/oauth-client+json"}, True),
+        ({"content_type": "text/html"}, False),
+        ({"content_type": "text/plain"}, False),
+        ({"content_type": "image/png"}, False),
+        ({"content_type": "application/jsonp"}, False),
+        ({"content_type": ""}, False),
+        ({"content_encoding": "gzip"}, False),
+    ],
+    ids=str,
+)
+async def test_z107_a_document_is_uncompressed_json_and_says_so(
+    headers: dict[str, str], fine: bool, authority: Authority, host: DocumentHost
+) -> None:
+    url = host.serve_client(headers=headers)
+    async with developing(authority) as server:
+        if fine:
+            assert (await ask(server, url)).status == 303
+        else:
+            await assert_refused(server, url, UNUSABLE)
+
+
+BODIES = {
+    "nothing": b"",
+    "a list": b"[]",
+    "a string": b'"client"',
+    "null": b"null",
+    "a byte order mark": b"\xef\xbb\xbf%b",
+    "two documents": b"%b%b",
+    "a duplicate member": b'{"client_name": "x", %b',
+    "not UTF-8": b'{"x": "\xff"}',
+    "nested deeply": b'{"a":' * 1000 + b"1" + b"}" * 1000,
+    "HTML": b"<!doctype html>",
+}
+
+
+@pytest.mark.parametrize("case", BODIES)
+async def test_z107_what_is_no_json_object_is_no_document(case: str, authority: Authority, host: DocumentHost) -> None:
+    url = host.url()
+    good = f'{{"client_id": "{url}", "client_name": "x", "redirect_uris": ["{REDIRECT_URI}"]}}'.encode()
+    template = BODIES[case]
+    body = template.replace(b"%b", good.removeprefix(b"{") if case == "a duplicate member" else good)
+    host.serve("/client.json", body)
+    async with developing(authority) as server:
+        await assert_refused(server, url, UNUSABLE)
+
+
+DOCUMENTS: dict[str, dict[str, Any]] = {
+    # Z108: simple string comparison
+    "another client_id": {"client_id": "https://other.example/client.json"},
+    "no client_id": {"client_id": None},
+    "a client_id with a slash more": {"client_id": "{url}/"},
+    "a client_id without the port": {"client_id": "https://localhost/client.json"},
+    "a client_id in capitals": {"client_id": "https://LOCALHOST:{port}/client.json"},
+    "a client_id that is a list": {"client_id": ["{url}"]},
+    # AS-61
+    "no client_name": {"client_name": None},
+    "an empty client_name": {"client_name": ""},
+    "a client_name that is none": {"client_name": ["x"]},
+    "a client_name that runs backwards": {"client_name": "x\u202ey"},
+    "no redirect_uris": {"redirect_uris": None},
+    "empty redirect_uris": {"redirect_uris": []},
+    "a redirect URI without TLS": {"redirect_uris": ["http://app.example.com/callback"]},
+    "a redirect URI that is a script": {"redirect_uris": ["javascript:alert(1)"]},
+    "no way to begin": {"grant_types": ["urn:ietf:params:oauth:grant-type:device_code"]},
+    "the implicit grant": {"grant_types": ["authorization_code", "implicit"]},
+    "a client that acts for itself": {"grant_types": ["client_credentials"]},
+    # Z109
+    "a secret": {"client_secret": "x"},
+    "a secret that expires": {"client_secret_expires_at": 0},
+    "a registration access token": {"registration_access_token": "x"},
+    "client_secret_basic": {"token_endpoint_auth_method": "client_secret_basic"},
+    "client_secret_post": {"token_endpoint_auth_method": "client_secret_post"},
+    "client_secret_jwt": {"token_endpoint_auth_method": "client_secret_jwt"},
+    "a symmetric key": {"jwks": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}},
+    "a private key": {"jwks": {"keys": [{**signing_key().public_jwk(), "d": "AQAB"}]}},
+    "keys twice": {"jwks": {"keys": [signing_key().public_jwk()]}, "jwks_uri": "https://app.example.com/jwks"},
+    "keys that lie inside": {"jwks_uri": "https://169.254.169.254/jwks"},
+    "private_key_jwt without a key": {"token_endpoint_auth_method": "private_key_jwt"},
+}
+
+
+@pytest.mark.parametrize("case", DOCUMENTS)
+async def test_a_document_that_says_what_it_must_not_is_refused(
+    case: str, authority: Authority, host: DocumentHost
+) -> None:
+    """Z108, Z109 (AS-61)."""
+    members = {
+        name: value.format(url=host.url(), port=host.port) if isinstance(value, str) else value
+        for name, value in DOCUMENTS[case].items()
+    }
+    url = host.serve_client(**members)
+    async with developing(authority) as server:
+        await assert_refused(server, url, UNUSABLE)
+
+
+async def test_grants_and_scopes_that_do_not_exist_here_are_left_out(authority: Authority, host: DocumentHost) -> None:
+    grants = ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code", "client_credentials"]
+    url = host.serve_client(grant_types=grants, scope="mcp:read admin", logo_uri="https://app.example.com/logo.png")
+    async with developing(authority) as server:
+        client = await server.provider.admin.get_client(url)
+        assert (client.grant_types, client.metadata["scope"]) == (["authorization_code"], "mcp:read")
+        response = await client_of(server, url).token(grant_type="client_credentials")
+        assert response.json()["error"] == "unauthorized_client"
+
+
+@pytest.mark.parametrize("status", [201, 204, 301, 302, 307, 400, 401, 403, 404, 410])
+async def test_z104_what_is_not_200_is_no_document(status: int, authority: Authority, host: DocumentHost) -> None:
+    """AS-62: redirects are not followed, not even to the same host."""
+    elsewhere = host.serve_client("/other.json")
+    host.serve("/client.json", b"{}", status=status, location=elsewhere)
+    async with developing(authority) as server:
+        await assert_refused(server, host.url(), UNUSABLE)
+        assert host.requests == ["/client.json"]
+
+
+async def assert_unreachable(server: Server, url: str) -> None:
+    """Check that the client is asked to come back, and does not throw away what it has."""
+    for response in (await ask(server, url), await ask_token(server, url)):
+        assert (response.status, response.header("retry-after"), response.header("location")) == (503, "1", None)
+    assert server.reasons() == []
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+async def test_a_document_that_cannot_be_had_now_is_503(status: int, authority: Authority, host: DocumentHost) -> None:
+    """Not invalid_client: nobody has said that there is no such client (decision 1)."""
+    host.serve("/client.json", b"{}", status=status)
+    async with developing(authority) as server:
+        await assert_unreachable(server, host.url())
+
+
+async def test_a_host_that_is_not_there_or_is_somebody_else_is_503(authority: Authority) -> None:
+    with DocumentHost(authority, context=authority.context(self_signed=True)) as impostor:
+        url = impostor.serve_client()
+        async with developing(authority) as server:
+            await assert_unreachable(server, url)
+        assert impostor.requests == []
+    async with developing(authority) as server:
+        await assert_unreachable(server, url)
+
+
+# ---------------------------------------------------------------------------------------------------------------- URLs
+
+URLS: dict[str, str] = {
+    # Z100
+    "no path": "https://app.example.com",
+    "no path but a slash": "https://app.example.com/",
+    "a fragment": "https://app.example.com/client.json#x",
+    "an empty fragment": "https://app.example.com/client.json#",
+    "a query": "https://app.example.com/client.json?x=y",
+    "an empty query": "https://app.example.com/client.json?",
+    "a user name": "https://user@app.example.com/client.json",
+    "a user name and a password": "https://user:password@app.example.com/client.json",
+    "a dot segment": "https://app.example.com/a/../client.json",
+    "a single dot": "https://app.example.com/./client.json",
+    "an encoded dot segment": "https://app.example.com/a/%2e%2e/client.json",
+    "a half encoded dot segment": "https://app.example.com/a/.%2E/client.json",
+    "dots behind an encoded slash": "https://app.example.com/a%2f..%2fclient.json",
+    "port 0": "https://app.example.com:0/client.json",
+    "a port out of range": "https://app.example.com:65536/client.json",
+    "a port that is none": "https://app.example.com:x/client.json",
+    "a space": "https://app.example.com/client .json",
+    "a backslash": "https://app.example.com\\@evil.example/client.json",
+    "a quote": 'https://app.example.com/"client.json',
+    "unicode": "https://app.example.com/clïent.json",
+    "an encoded host": "https://app%2eexample.com/client.json",
+    "a host with a dot at its end": "https://app.example.com./client.json",
+    "too long": "https://app.example.com/" + "x" * 2025,
+    # Z101
+    "loopback": "https://127.0.0.1:{port}/client.json",
+    "loopback by name": "https://localhost:{port}/client.json",
+    "loopback by any name": "https://app.localhost:{port}/client.json",
+    "loopback of IPv6": "https://[::1]:{port}/client.json",
+    "loopback, mapped": "https://[::ffff:127.0.0.1]:{port}/client.json",
+    "loopback as a number": "https://2130706433:{port}/client.json",
+    "loopback in hexadecimal": "https://0x7f000001:{port}/client.json",
+    "loopback, short": "https://127.1:{port}/client.json",
+    "all addresses": "https://0.0.0.0:{port}/client.json",
+    "the metadata of a cloud": "https://169.254.169.254/latest/client.json",
+    "a private network": "https://10.0.0.1/client.json",
+    # Z113: our own documents
+    "our metadata": "https://mcp.example.com/.well-known/oauth-authorization-server",
+    "our metadata, with the port": "https://mcp.example.com:443/.well-known/oauth-authorization-server",
+    "our metadata, in capitals": "https://MCP.example.com/.well-known/oauth-authorization-server",
+    "the metadata of our resource": "https://api.example.com/.well-known/oauth-protected-resource/mcp",
+    "our own endpoint": "https://mcp.example.com/authorize",
+}
+
+
+@pytest.mark.parametrize("case", URLS)
+async def test_a_url_that_cannot_be_a_client_is_not_fetched(case: str, host: DocumentHost) -> None:
+    """Z100, Z101, Z113 (AS-60): no packet."""
+    asked: list[str] = []
+    settings: dict[str, Any] = {
+        "base_url": "https://mcp.example.com",
+        "registration": Registration(trust_document=lambda url: bool(asked.append(url))),
+        "options": {"resource_base_url": "https://api.example.com"},
+    }
+    async with public_server(**settings) as server:
+        url = URLS[case].format(port=host.port)
+        response = await ask(server, url)
+        assert response.status == 400
+        assert "is not known" in response.body.decode() or NO_DOCUMENT in response.body.decode()
+        response = await ask_token(server, url)
+        assert (response.status, response.json()["error"]) == (401, "invalid_client")
+        assert (asked, host.connections) == ([], 0)
+
+
+@asynccontextmanager
+async def public_server(**settings: Any) -> AsyncIterator[Server]:
+    """Run a server that is not on loopback."""
+    async with deploy(login=PasswordLogin(lambda name: None), **settings) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    "client_id",
+    [
+        "http://app.example.com/client.json",
+        "HTTPS://app.example.com/client.json",
+        "ftp://x/y",
+        "urn:x",
+        "//x/y",
+        "x\ny",
+    ],
+)
+async def test_a_client_id_that_is_no_https_url_is_looked_up_like_any_other(client_id: str) -> None:
+    asked: list[str] = []
+    async with deploy(registration=Registration(trust_document=lambda url: bool(asked.append(url)))) as server:
+        assert (await ask(server, client_id)).status == 400
+        assert (server.reasons(), asked) == (["unknown_client"], [])
+
+
+async def test_a_url_is_compared_as_a_string(authority: Authority, host: DocumentHost) -> None:
+    """AS-60: two spellings are two clients, and only one of them is what the document says."""
+    url = host.serve_client()
+    host.serve_client("/%63lient.json", client_id=url)
+    async with developing(authority) as server:
+        assert (await ask(server, url)).status == 303
+        await assert_refused(server, url.replace("/client", "/%63lient"), UNUSABLE)
+        await assert_refused(server, url.replace("localhost", "LOCALHOST"), UNUSABLE)
+
+
+# --------------------------------------------------------------------------------------------------------- who decides
+
+
+async def test_the_operator_decides_which_documents_are_fetched(authority: Authority, host: DocumentHost) -> None:
+    """AS-65."""
+    asked: list[str] = []
+
+    async def trust(url: str) -> bool:
+        asked.append(url)
+        return url.endswith("/trusted.json")
+
+    trusted, other = host.serve_client("/trusted.json"), host.serve_client("/other.json")
+    async with developing(authority, registration={"trust_document": trust}) as server:
+        assert (await ask(server, trusted)).status == 303
+        await assert_refused(server, other, UNUSABLE)
+    assert asked == [trusted, other]
+    assert host.requests == ["/trusted.json"]
+
+
+async def test_a_client_that_the_operator_wrote_down_is_not_fetched(authority: Authority, host: DocumentHost) -> None:
+    """AS-65: static registrations win."""
+    url = host.serve_client(client_name="From the document")
+    known = {**CONFIDENTIAL, "client_id": url, "client_name": "From the operator"}
+    async with developing(authority, registration={"clients": [known]}) as server:
+        browser = server.browser()
+        page = await browser.sign_in(await browser.open(server.known(known).authorization_url()))
+        assert "From the operator" in page.text
+        assert (await server.provider.admin.get_client(url)).origin == "configured"
+        assert host.connections == 0
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_z115_what_is_advertised_is_what_is_done(allowed: bool, authority: Authority, host: DocumentHost) -> None:
+    url = host.serve_client()
+    async with developing(authority, registration={"metadata_documents": allowed}) as server:
+        metadata = (await server.call("GET", "/.well-known/oauth-authorization-server")).json()
+        assert metadata.get("client_id_metadata_document_supported") is (True if allowed else None)
+        assert (await ask(server, url)).status == (303 if allowed else 400)
+        assert server.reasons() == ([] if allowed else ["unknown_client"])
+        assert len(host.requests) == allowed
+
+
+async def test_z110_a_redirect_elsewhere_is_shown_and_so_is_loopback(authority: Authority, host: DocumentHost) -> None:
+    """The document's host says nothing about who listens on the person's machine."""
+    url = host.serve_client(redirect_uris=["https://evil.example/callback", REDIRECT_URI])
+    async with developing(authority) as server:
+        browser = server.browser()
+        for uri, shown in (("https://evil.example/callback", "evil.example"), (REDIRECT_URI, "127.0.0.1")):
+            page = await browser.open(client_of(server, url, uri).authorization_url())
+            page = await browser.sign_in(page, username="alice")
+            assert f"localhost:{host.port}" in page.text
+            assert shown in page.text
+            assert ("a program on this device" in page.text) == (uri == REDIRECT_URI)
+
+
+# ------------------------------------------------------------------------------------------------------------- caching
+
+
+@pytest.mark.parametrize(
+    ("cache_control", "seconds"),
+    [
+        (None, 3600),
+        ("max-age=600", 600),
+        ("public, max-age=600", 600),
+        ("Max-Age=600", 600),
+        ('max-age="600"', 600),
+        ("max-age=0", 300),
+        ("max-age=299", 300),
+        ("no-store", 300),
+        ("no-cache", 300),
+        ("private, no-store, max-age=0", 300),
+        ("max-age=86400", 86_400),
+        ("max-age=86401", 86_400),
+        ("max-age=315360000", 86_400),
+        ("max-age=99999999999999999999", 3600),
+        ("max-age=-1", 3600),
+        ("max-age=soon", 3600),
+        ("s-maxage=600", 3600),
+    ],
+)
+async def test_z111_a_document_is_kept_as_its_host_says_within_bounds(
+    cache_control: str | None, seconds: int, authority: Authority, host: DocumentHost
+) -> None:
+    """AS-64: five minutes to a day."""
+    url = host.serve_client(headers={} if cache_control is None else {"cache_control": cache_control})
+    async with developing(authority) as server:
+        for passed, requests in ((0, 1), (0, 1), (seconds - 1, 1), (1, 2)):
+            server.clock.advance(passed)
+            assert (await ask(server, url)).status == 303
+            assert len(host.requests) == requests
+
+
+@pytest.mark.parametrize("failure", ["unusable", "unreachable"])
+async def test_z111_a_failure_is_remembered_for_half_a_minute(
+    failure: str, authority: Authority, host: DocumentHost
+) -> None:
+    host.serve("/client.json", b"{}", status=404 if failure == "unusable" else 503, cache_control="max-age=86400")
+    url, status = host.url(), 400 if failure == "unusable" else 503
+    async with developing(authority) as server:
+        for passed, requests in ((0, 1), (29, 1), (1, 2)):
+            server.clock.advance(passed)
+            assert (await ask(server, url)).status == status
+            assert len(host.requests) == requests
+        host.serve_client()
+        server.clock.advance(30)
+        assert (await ask(server, url)).status == 303
+
+
+async def test_z111_what_a_document_does_not_say_any_more_ends_with_its_time(
+    authority: Authority, host: DocumentHost
+) -> None:
+    """A redirect URI that was taken out is not used beyond that, nor is a document whose host is down."""
+    url = host.serve_client(redirect_uris=[REDIRECT_URI, WEB_REDIRECT_URI])
+    async with developing(authority) as server:
+        tokens = await client_of(server, url).sign_in()
+        host.serve_client(redirect_uris=[WEB_REDIRECT_URI])
+        server.clock.advance(3599)
+        assert (await ask(server, url)).status == 303
+        server.clock.advance(1)
+        assert (await ask(server, url)).status == 400
+        assert server.reasons() == ["redirect_uri"]
+        host.serve("/client.json", b"", status=503)
+        server.clock.advance(3600)
+        client = client_of(server, url)
+        assert (await client.refresh(tokens["refresh_token"])).status == 503
+        host.serve_client(redirect_uris=[WEB_REDIRECT_URI])
+        server.clock.advance(30)
+        assert (await client.refresh(tokens["refresh_token"])).status == 200
+
+
+async def test_a_document_that_changes_between_the_pages_counts_as_it_is_then(
+    authority: Authority, host: DocumentHost
+) -> None:
+    url = host.serve_client(headers={"cache_control": "max-age=300"})
+    async with developing(authority) as server:
+        client, browser = client_of(server, url), server.browser()
+        page = await browser.sign_in(await browser.open(client.authorization_url()))
+        host.serve_client(redirect_uris=[WEB_REDIRECT_URI])
+        server.clock.advance(300)
+        page = await browser.submit(page, action="approve")
+        assert (page.response.status, server.reasons()) == (400, ["redirect_uri"])
+
+
+async def test_z112_many_who_ask_at_once_cause_one_fetch(authority: Authority, host: DocumentHost) -> None:
+    url = host.serve_client()
+    async with developing(authority) as server:
+        answers = await asyncio.gather(*(ask(server, url) for _ in range(50)))
+        assert {each.status for each in answers} == {303}
+        assert host.requests == ["/client.json"]
+
+
+async def test_z112_one_who_leaves_takes_nobody_else_along(authority: Authority, host: DocumentHost) -> None:
+    url = host.serve_client()
+    async with developing(authority) as server:
+        first, second = (asyncio.create_task(ask(server, url)) for _ in range(2))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        first.cancel()
+        assert (await second).status == 303
+        assert len(host.requests) == 1
+
+
+async def test_z112_an_address_makes_us_fetch_as_many_documents_as_it_may_register(
+    authority: Authority, host: DocumentHost
+) -> None:
+    urls = [host.serve_client(f"/{number}.json") for number in range(4)]
+    async with developing(authority, rate_limits=RateLimits(register=3)) as server:
+
+        async def visit(url: str, address: str) -> int:
+            query = urlencode({"client_id": url, "redirect_uri": REDIRECT_URI})
+            response = await server.call("GET", f"/authorize?{query}", client=(address, 1))
+            return response.status
+
+        assert [await visit(url, "192.0.2.1") for url in urls] == [303, 303, 303, 429]
+        assert server.reasons()[-1] == "rate_limit"
+        assert [await visit(url, "192.0.2.1") for url in urls] == [303, 303, 303, 429]  # what is known costs nothing
+        assert await visit(urls[3], "192.0.2.2") == 303
+        response = await server.call("POST", "/register", document={}, client=("192.0.2.1", 1))
+        assert response.status == 429
+        headers = {"client_id": host.url("/5.json"), "grant_type": "authorization_code"}
+        response = await server.call("POST", "/token", form=headers, client=("192.0.2.1", 1))
+        assert response.status == 429
+        assert len(host.requests) == 4
+
+
+async def test_z112_so_many_fetches_are_under_way_at_most(authority: Authority, host: DocumentHost) -> None:
+    """Slow hosts hold up those who name other new ones, for five seconds, and nobody who is known."""
+    known = host.serve_client("/known.json")
+    slow = [host.url(f"/slow/{number}.json") for number in range(33)]
+    for number in range(33):
+        host.behave(f"/slow/{number}.json", hang())
+    async with developing(authority) as server:
+        assert (await ask(server, known)).status == 303
+        waiting = [asyncio.create_task(ask(server, url)) for url in slow[:32]]
+        await asyncio.sleep(0.1)
+        assert (await ask(server, slow[32])).status == 503
+        assert (await ask(server, known)).status == 303
+        for task in waiting:
+            task.cancel()
+        await asyncio.wait(waiting)
+        flights = list(server.provider._server.clients._documents._flights.values())
+        for flight in flights:
+            await flight.aclose()
+
+
+async def test_z112_no_more_than_a_thousand_documents_are_remembered(authority: Authority) -> None:
+    """What is refused counts too; nothing goes into the store."""
+    refused = Registration(trust_document=lambda url: False)
+    async with deploy(registration=refused) as server:
+        began = time.monotonic()
+        for number in range(1100):
+            await server.provider._server.clients._documents._fetch_once(
+                f"https://{number}.example/x", b"%d" % number, None
+            )
+        assert len(server.provider._server.clients._documents._known) == 1000
+        assert time.monotonic() - began < 20
+        assert [each async for each in server.provider.admin.clients()] == []
+
+
+async def test_the_log_says_at_most_info_and_quotes_what_strangers_wrote(
+    authority: Authority, host: DocumentHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    host.serve("/client.json", b"{}", status=200, content_type="text/html\tx")
+    async with developing(authority) as server:
+        await ask(server, host.url())
+    records = [each for each in caplog.records if each.name.startswith("asgi_mcp_auth")]
+    assert max(each.levelno for each in records) == logging.INFO
+    (line,) = [each.getMessage() for each in records if each.name.endswith("cimd")]
+    assert line.startswith(f"Client metadata document '{host.url()}' cannot be used: ")
