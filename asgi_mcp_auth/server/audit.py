@@ -57,6 +57,7 @@ class AuditEvent:
 
 EventHook: TypeAlias = Callable[[AuditEvent], None]
 _FIELDS = tuple(each.name for each in fields(AuditEvent))
+_TOLD = frozenset(_FIELDS) - {"action", "address", "scopes"}  # the others are in the record all the same
 
 
 class Audit:
@@ -73,14 +74,8 @@ class Audit:
         """Log the event and tell the hook."""
         # INFO at most: strangers can cause every one of these.
         if logger.isEnabledFor(logging.INFO):
-            logger.info(
-                "%s client=%r subject=%r grant=%s reason=%s",
-                event.action,
-                event.client_id,
-                event.subject,
-                event.grant_id,
-                event.reason,
-                extra={name: getattr(event, name) for name in _FIELDS},
-            )
+            known = {name: getattr(event, name) for name in _FIELDS}
+            told = " ".join(f"{name}={value!r}" for name, value in known.items() if name in _TOLD and value is not None)
+            logger.info("%s %s", event.action, told, extra=known)
         if self._hook is not None:
             self._hook(event)

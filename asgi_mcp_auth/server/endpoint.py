@@ -124,4 +124,6 @@ def _advice(error: OAuthError | ServerUnavailable) -> str:
         return "Please try again in a moment."
     if error.reason in ("expired_form", "other_browser", "csrf", "cross_site"):
         return "Please go back to the application and start again. Cookies have to be allowed for this site."
+    if error.reason == "unknown_client":
+        return "If it was before, remove this server from the application and add it again: then it registers anew."
     return "Please go back to the application. If it happens again, tell its developers."

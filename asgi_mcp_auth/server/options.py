@@ -210,6 +210,9 @@ class ServerOptions:
         check_seconds("key_rotation_seconds", self.key_rotation_seconds, minimum=2 * DAY)
         for name in ("rotate_confidential", "require_pushed_requests"):
             check_kind(name, getattr(self, name), bool)
+        disabled: object = self.disabled
+        if isinstance(disabled, str):
+            raise ConfigurationError(f"disabled={disabled!r} must be a list, like [{disabled!r}]")
         for name in self.disabled:
             if name not in get_args(Feature):
                 raise ConfigurationError(f"disabled has {name!r}: there are {', '.join(get_args(Feature))}")

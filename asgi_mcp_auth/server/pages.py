@@ -48,6 +48,13 @@ class Pages:
             r"data:image/(?:png|jpeg|webp|gif|svg\+xml);base64,[A-Za-z0-9+/=]+", self.logo
         ):
             raise ConfigurationError("logo must be a data: URI of an image, like 'data:image/png;base64,…'")
+        for setting, value, example in (
+            ("scope_descriptions", self.scope_descriptions, "{'notes:read': 'Read your notes'}"),
+            ("render", self.render, "{'error': error_page}"),
+        ):
+            mapping: object = value
+            if not isinstance(mapping, Mapping):
+                raise ConfigurationError(f"{setting} must be a dict, like {example}")
         for name, function in self.render.items():
             if name not in get_args(PageName) or not callable(function):
                 raise ConfigurationError(f"render has {name!r}: give functions for {', '.join(get_args(PageName))}")

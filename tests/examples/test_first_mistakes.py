@@ -8,7 +8,19 @@ from typing import Any
 import pytest
 from pydantic import AnyHttpUrl
 
-from asgi_mcp_auth import ConfigurationError, JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider, Rule
+from asgi_mcp_auth import (
+    AppLogin,
+    ConfigurationError,
+    DevLogin,
+    JWTVerifier,
+    MCPAuthMiddleware,
+    OAuthProvider,
+    PasswordLogin,
+    RemoteAuthProvider,
+    Rule,
+)
+from asgi_mcp_auth.server import Lifetimes, Pages, RateLimits, Registration, ServerOptions
+from asgi_mcp_auth.stores.memory import MemoryStore
 from tests.support.asgi import Spy
 
 ISSUER = "https://idp.example"
@@ -54,6 +66,53 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "an environment variable where a bool belongs": (lambda: Rule("/a", public="no"), "must be a bool"),
     "the same in the middleware": (lambda: protect(forward_authorization="false"), "must be a bool"),
     "no audience": (lambda: protect(provider=JWTVerifier(issuer=ISSUER)), "give the provider or verifier a base_url"),
+}
+
+
+LOCAL = "http://127.0.0.1:8000"
+
+
+def sign_in(**settings: Any) -> OAuthProvider:
+    return OAuthProvider(**{"base_url": LOCAL, "login": DevLogin(), "store": "memory:", **settings})
+
+
+def knowing(**client: Any) -> OAuthProvider:
+    return sign_in(required_scopes=["a"], registration=Registration(clients=[{"client_id": "x", **client}]))
+
+
+MISTAKES |= {
+    "no login": (lambda: sign_in(login=None), "PasswordLogin.*AppLogin.*DevLogin"),
+    "the login class": (lambda: sign_in(login=DevLogin), "must say how people sign in"),
+    "users instead of a login": (lambda: sign_in(login={"alice": "secret"}), "PasswordLogin"),
+    "an unencrypted server": (lambda: sign_in(base_url="http://mcp.example.com"), "write https://"),
+    "the development login in the open": (lambda: sign_in(base_url=BASE_URL), r"write login=PasswordLogin\(…\)"),
+    "plain passwords in the open": (
+        lambda: sign_in(base_url=BASE_URL, login=PasswordLogin({"alice": "secret"})),
+        "write what hash_password",
+    ),
+    "a password that is not set": (lambda: PasswordLogin({"alice": None}), "hash_password"),
+    "a path instead of a login URL": (lambda: AppLogin("/sign-in"), "write it in full"),
+    "a file name as store": (lambda: sign_in(store="auth.db"), "sqlite:///auth.db"),
+    "two slashes in the store's URL": (lambda: sign_in(store="sqlite://auth.db"), "write sqlite:///auth.db"),
+    "Redis without a key": (lambda: sign_in(store="redis://localhost"), "encryption_keys.*secrets.token_urlsafe"),
+    "a store in the clear": (lambda: sign_in(store=MemoryStore()), "write EncryptedStore"),
+    "one scope instead of a list": (lambda: sign_in(required_scopes="notes:read"), "must be a list"),
+    "a scheme with its slashes": (lambda: sign_in(allowed_redirect_schemes=["cursor://"]), r"like \['cursor'\]"),
+    "limits of zero": (lambda: RateLimits(token=0), "write rate_limits=None"),
+    "days instead of seconds": (lambda: Lifetimes(access_token_seconds=30 * 86_400), "between 1 and 86400"),
+    "settings as a dict": (lambda: sign_in(lifetimes={"code_seconds": 30}), "must be a Lifetimes"),
+    "a client without an id": (lambda: sign_in(registration=Registration(clients=[{}])), "needs a client_id"),
+    "a client with a short secret": (
+        lambda: knowing(client_secret="short", grant_types=["client_credentials"]),
+        "at least 32 characters.*makes one",
+    ),
+    "a client with a misspelt member": (lambda: knowing(redirect_uri="http://127.0.0.1/"), "redirect_uri is not"),
+    "a client with a private scheme": (lambda: knowing(redirect_uris=["cursor://x"]), "allowed_redirect_schemes"),
+    "a colour by name": (lambda: Pages(colour="teal"), "#rrggbb"),
+    "descriptions in a list": (lambda: Pages(scope_descriptions=["Read"]), "must be a dict"),
+    "one feature instead of a list": (lambda: ServerOptions(disabled="par"), r"like \['par'\]"),
+    "a secret as signing algorithm": (lambda: ServerOptions(signing_algorithm="HS256"), "ES256, RS256, EdDSA"),
+    "a prefix without a slash": (lambda: ServerOptions(path_prefix="oauth"), "begins with a slash"),
 }
 
 
