@@ -82,7 +82,9 @@ def is_public_web_url(value: object) -> TypeGuard[str]:
         host, _ = parts.hostname, parts.port
     except ValueError:
         return False
-    if parts.scheme not in _DEFAULT_PORTS or not host or "@" in parts.netloc or is_loopback_host(host.rstrip(".")):
+    if parts.scheme not in _DEFAULT_PORTS or not host or is_loopback_host(host.rstrip(".")):
+        return False
+    if not set("@%").isdisjoint(parts.netloc):  # browsers decode a host
         return False
     # What ends in a number is an address, however it is written: 127.1, 0x7f000001, 2130706433 (WHATWG URL §3.5).
     last = host.rstrip(".").rpartition(".")[2]

@@ -68,3 +68,11 @@ async def test_a_redirect_uri_has_no_percent_sign_in_its_host(uri: str) -> None:
     async with deploy() as server:
         response = await server.call("POST", "/register", document={"redirect_uris": [uri]})
         assert (response.status, response.json()["error"]) == (400, "invalid_redirect_uri")
+
+
+@pytest.mark.parametrize("host", ["%31", "%6cocalhost", "127.0.0.%31", "localhost%2e"])
+async def test_an_encoded_host_is_no_public_one(host: str) -> None:
+    async with deploy() as server:
+        document = {"redirect_uris": ["https://app.example.com/cb"], "client_uri": f"https://{host}/"}
+        response = await server.call("POST", "/register", document=document)
+        assert (response.status, response.json()["error"]) == (400, "invalid_client_metadata")
