@@ -23,7 +23,7 @@ from .limits import Limits
 from .models import Person, check_person, hash_of, new_secret
 from .options import call_hook, check_hook
 from .page_values import Field
-from .passwords import HASH, HASH_COMMAND, NOBODY, check_password, hash_password
+from .passwords import HASH, HASH_COMMAND, NOBODY, check_password, hash_password, parse_hash
 
 HANDOVERS = "login"
 HANDOVER_SECONDS = 60
@@ -155,6 +155,8 @@ class PasswordLogin(Login):
                 raise ConfigurationError("PasswordLogin needs users: {'alice': hash_password('…')}, or a function")
             self._plain = sorted(name for name, stored in users.items() if not HASH.fullmatch(stored))
             known = {name: hash_password(each) if name in self._plain else each for name, each in users.items()}
+            for each in known.values():
+                parse_hash(each)
             # As much work as for somebody who is there.
             self._nobody = "$".join((*next(iter(known.values())).split("$")[:2], *NOBODY.split("$")[2:]))
             self._lookup = known.get

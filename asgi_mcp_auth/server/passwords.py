@@ -18,6 +18,7 @@ def _encoded(data: bytes) -> str:
 HASH = re.compile(r"scrypt\$ln=([0-9]{1,2}),r=([0-9]{1,2}),p=([0-9]{1,2})\$([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+)")
 _LOG_N, _R, _P = 15, 8, 3  # OWASP Password Storage Cheat Sheet: 32 MiB, three passes
 _SALT_BYTES, _KEY_BYTES = 16, 32
+_MAX_BYTES = 1 << 28
 # Nobody's password: to compare with where there is nobody.
 NOBODY = f"scrypt$ln={_LOG_N},r={_R},p={_P}${_encoded(bytes(_SALT_BYTES))}${_encoded(bytes(_KEY_BYTES))}"
 HASH_COMMAND = (
@@ -39,20 +40,36 @@ def check_password(password: str, stored: str) -> bool:
     Raises:
         ConfigurationError: ``stored`` is not what ``hash_password`` returns.
     """
+    salt, key, log_n, r, p = parse_hash(stored)
+    return hmac.compare_digest(_scrypt(password, salt, log_n, r, p), key)
+
+
+def parse_hash(stored: str) -> tuple[bytes, bytes, int, int, int]:
+    """Return salt, key and cost of what ``hash_password`` returned.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
     match = HASH.fullmatch(stored)
     if match is not None:
+        log_n, r, p = (int(text) for text in match.groups()[:3])
         try:
             salt, key = (base64.b64decode(text, validate=True) for text in match.groups()[3:])
-            made = _scrypt(password, salt, *(int(text) for text in match.groups()[:3]))
-        except (ValueError, OverflowError):  # binascii.Error is a ValueError
-            match = None
-        else:
-            return hmac.compare_digest(made, key)
+        except ValueError:  # binascii.Error is one
+            salt = key = b""
+        if salt and key and min(log_n, r, p) > 0 and 128 * r * (2**log_n + p) < _MAX_BYTES:
+            return salt, key, log_n, r, p
     raise ConfigurationError("a stored password is not what hash_password() returns")
 
 
 def _scrypt(password: str, salt: bytes, log_n: int, r: int, p: int) -> bytes:
     # OpenSSL wants to be told how much memory it may take.
     return hashlib.scrypt(
-        password.encode("utf-8", "surrogatepass"), salt=salt, n=1 << log_n, r=r, p=p, maxmem=1 << 28, dklen=_KEY_BYTES
+        password.encode("utf-8", "surrogatepass"),
+        salt=salt,
+        n=1 << log_n,
+        r=r,
+        p=p,
+        maxmem=_MAX_BYTES,
+        dklen=_KEY_BYTES,
     )

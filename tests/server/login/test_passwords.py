@@ -1,0 +1,313 @@
+"""Passwords: how they are kept, what a wrong one costs whom, and how fast somebody may guess."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from asgi_mcp_auth import ConfigurationError, OAuthProvider, PasswordLogin
+from asgi_mcp_auth.server import Person, RateLimits, Registration, hash_password
+from asgi_mcp_auth.server.passwords import NOBODY, check_password
+from tests.support.asgi import Response
+from tests.support.authorization_server import BASE_URL, CONFIDENTIAL, Page, Server, answer_of, deploy
+
+pytestmark = pytest.mark.asyncio
+
+
+def cheap(password: str) -> str:
+    """Return a hash that is checked in no time."""
+    key = hashlib.scrypt(password.encode(), salt=b"salt", n=16, r=8, p=1, dklen=32)
+    return f"scrypt$ln=4,r=8,p=1${base64.b64encode(b'salt').decode()}${base64.b64encode(key).decode()}"
+
+
+ALICE = cheap("secret")
+LIMITS = RateLimits(authorize=10_000)
+
+
+async def login_page(server: Server) -> Page:
+    """Return the sign-in page of a new browser."""
+    return await server.browser().open((await server.register()).authorization_url())
+
+
+class Guesser:
+    """Somebody who sends names and passwords from an address."""
+
+    def __init__(self, server: Server, address: str = "192.0.2.1") -> None:
+        self.server = server
+        self.address = address
+
+    async def open(self) -> Guesser:
+        """Open the page."""
+        self.browser = self.server.browser()
+        self.page = await self.browser.open((await self.server.register()).authorization_url())
+        return self
+
+    async def guess(self, password: str, name: str = "alice") -> Response:
+        """Send the form."""
+        cookies = "; ".join(f"{key}={value}" for key, value in self.browser.cookies.items())
+        return await self.server.call(
+            "POST",
+            "/login",
+            headers={"Cookie": cookies},
+            form={**self.page.hidden, "username": name, "password": password},
+            client=(self.address, 1),
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------- the hash
+
+
+async def test_a_hash_is_scrypt_with_a_salt_of_its_own() -> None:
+    one, other = hash_password("secret"), hash_password("secret")
+    assert one.startswith("scrypt$ln=15,r=8,p=3$")  # OWASP Password Storage Cheat Sheet
+    assert one != other
+    assert len(base64.b64decode(one.split("$")[2])) == 16
+    assert check_password("secret", one)
+    assert not check_password("Secret", one)
+
+
+@pytest.mark.parametrize("password", ["", " ", "p" * 10_000, "pässwörd", "🎉", "nul\x00", "secret "])
+async def test_every_password_has_a_hash_of_its_own(password: str) -> None:
+    assert check_password(password, cheap(password))
+    assert not check_password(password + "x", cheap(password))
+    assert not check_password("secret", cheap(password))
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "",
+        "secret",
+        "scrypt$",
+        "scrypt$ln=15,r=8,p=3$$",
+        "scrypt$ln=99,r=8,p=3$c2FsdA==$a2V5",
+        "scrypt$ln=15,r=99,p=99$c2FsdA==$a2V5",
+        "scrypt$ln=0,r=0,p=0$c2FsdA==$a2V5",
+        "scrypt$ln=4,r=8,p=1$c2FsdA=$a2V5",
+        "scrypt$ln=4,r=8,p=1$c2FsdA==$=",
+        "$2b$12$abcdefghijklmnopqrstuv",
+        f"{ALICE}\n",
+        f" {ALICE}",
+    ],
+)
+async def test_what_hash_password_did_not_return_is_refused(stored: str) -> None:
+    with pytest.raises(ConfigurationError, match="hash_password"):
+        check_password("secret", stored)
+
+
+async def test_a_hash_that_cannot_be_checked_shows_at_the_start() -> None:
+    with pytest.raises(ConfigurationError, match="hash_password"):
+        PasswordLogin({"alice": ALICE, "bob": "scrypt$ln=25,r=8,p=3$c2FsdA==$a2V5"})
+
+
+async def test_nobodys_password_is_nobodys() -> None:
+    assert not check_password("", NOBODY)
+
+
+# ------------------------------------------------------------------------------------------------------------- settings
+
+
+@pytest.mark.parametrize("users", [{}, None, "alice", ["alice"], {"alice": None}, {"": "x"}, {"alice": ""}, {1: "x"}])
+async def test_users_are_names_and_hashes(users: Any) -> None:
+    with pytest.raises(ConfigurationError, match="PasswordLogin needs users"):
+        PasswordLogin(users)
+
+
+async def test_z125_plain_passwords_are_for_loopback() -> None:
+    login = PasswordLogin({"alice": ALICE, "bob": "plain"})
+    with pytest.raises(ConfigurationError, match=r"plain password for 'bob'.*hash_password.*getpass") as refused:
+        OAuthProvider(base_url="https://mcp.example.com", login=login, store="memory:")
+    assert "plain'" not in str(refused.value)
+    async with deploy(login=login) as server:
+        page = await login_page(server)
+        assert (await _send(server, page, "bob", "plain")).status == 303
+
+
+async def test_the_error_says_how_to_make_a_hash() -> None:
+    with pytest.raises(ConfigurationError, match="hash_password"):
+        OAuthProvider(base_url="https://mcp.example.com", login=PasswordLogin({"a": "b"}), store="memory:")
+
+
+# ----------------------------------------------------------------------------------------------------------- signing in
+
+
+async def _send(server: Server, page: Page, name: str, password: str) -> Response:
+    browser = server.browser()
+    page = await browser.open((await server.register()).authorization_url())
+    return await browser.send("POST", "/login", {**page.hidden, "username": name, "password": password})
+
+
+async def test_the_form_has_a_user_name_and_a_password_for_password_managers() -> None:
+    async with deploy(login=PasswordLogin({"alice": ALICE})) as server:
+        page = await login_page(server)
+        assert page.forms[0][0] == f"{BASE_URL}/login"
+        assert {"username", "password", "transaction", "csrf"} == page.forms[0][1].keys()
+        assert 'autocomplete="username"' in page.text
+        assert 'type="password"' in page.text
+        assert 'autocomplete="current-password"' in page.text
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [
+        ("alice", "wrong"),
+        ("alice", ""),
+        ("alice", "secret "),
+        ("Alice", "secret"),
+        ("nobody", "secret"),
+        ("", "secret"),
+        ("", ""),
+        ("alice\x00", "secret"),
+        ("a" * 30_000, "b" * 30_000),
+    ],
+)
+async def test_a_wrong_pair_is_wrong_and_nothing_says_which_half(name: str, password: str) -> None:
+    async with deploy(login=PasswordLogin({"alice": ALICE})) as server:
+        page = await login_page(server)
+        response = await _send(server, page, name, password)
+        assert response.status == 401
+        assert b"The user name or the password is wrong." in response.body
+        assert b"secret" not in response.body
+        assert not any("session" in line for line in response.all("set-cookie"))
+        event = server.events[-1]
+        assert (event.action, event.reason, event.subject) == ("sign_in_failed", "credentials", name[:128])
+
+
+async def test_an_unknown_name_costs_as_much_as_a_wrong_password() -> None:
+    """Compared with a hash of the same cost that is nobody's."""
+    login = PasswordLogin({"alice": ALICE})
+    assert login._nobody.split("$")[:2] == ALICE.split("$")[:2]
+    assert not check_password("", login._nobody)
+    assert PasswordLogin({"alice": hash_password("x")})._nobody == NOBODY
+
+
+def _lookups() -> dict[str, Callable[[str], Any]]:
+    known = {"alice": ALICE}
+
+    async def asynchronous(name: str) -> str | None:
+        await asyncio.sleep(0)
+        return known.get(name)
+
+    return {"sync": known.get, "async": asynchronous, "lambda": lambda name: asynchronous(name)}
+
+
+@pytest.mark.parametrize("kind", ["sync", "async", "lambda"])
+async def test_users_may_be_looked_up(kind: str) -> None:
+    async with deploy(login=PasswordLogin(_lookups()[kind])) as server:
+        page = await login_page(server)
+        assert (await _send(server, page, "alice", "secret")).status == 303
+        assert (await _send(server, page, "alice", "wrong")).status == 401
+        assert (await _send(server, page, "bob", "secret")).status == 401
+
+
+async def test_a_person_may_be_more_than_a_name() -> None:
+    async def person(name: str) -> Person:
+        return Person(subject=f"user-{len(name)}", name=name.title(), claims={"role": "editor"})
+
+    for function in (person, lambda name: Person(subject="user-5", name=name.title(), claims={"role": "editor"})):
+        async with deploy(login=PasswordLogin({"alice": ALICE}, person=function)) as server:
+            client, browser = await server.register(), server.browser()
+            page = await browser.open(client.authorization_url())
+            page = await browser.submit(page, username="alice", password="secret")
+            assert "Alice" in page.text
+            code = answer_of((await browser.submit(page, action="approve")).url)["code"]
+            access_token = (await client.redeem(code)).json()["access_token"]
+            await server.call("POST", "/mcp", bearer=access_token)
+            access = server.spy.scope["access_token"]
+            assert (access.subject, access.claims["role"]) == ("user-5", "editor")
+
+
+@pytest.mark.parametrize("person", ["alice", None, Person(subject=""), Person(subject="x", claims={"sub": "y"})])
+async def test_a_person_function_that_returns_no_person_lets_nobody_in(person: Any) -> None:
+    async with deploy(login=PasswordLogin({"alice": ALICE}, person=lambda name: person)) as server:
+        page = await login_page(server)
+        with pytest.raises(ConfigurationError):
+            await _send(server, page, "alice", "secret")
+
+
+async def test_a_name_of_a_client_that_acts_for_itself_is_nobodys() -> None:
+    """AS-29. RFC 9700 §4.15."""
+    users, registration = PasswordLogin({"service": ALICE}), Registration(clients=[CONFIDENTIAL])
+    async with deploy(login=users, registration=registration) as server:
+        page = await login_page(server)
+        response = await _send(server, page, "service", "secret")
+        assert response.status == 400
+        assert b"This account cannot be used here" in response.body
+        assert response.all("set-cookie") == []
+
+
+# ------------------------------------------------------------------------------------------------------------- guessing
+
+
+async def test_after_ten_wrong_guesses_there_is_a_pause_even_for_the_right_one() -> None:
+    """Z122."""
+    async with deploy(login=PasswordLogin({"alice": ALICE, "bob": ALICE}), rate_limits=LIMITS) as server:
+        guesser = await Guesser(server).open()
+        for number in range(10):
+            assert (await guesser.guess(f"wrong-{number}")).status == 401
+        for password in ("wrong", "secret"):
+            response = await guesser.guess(password)
+            assert response.status == 429
+            assert 0 < int(response.header("retry-after") or 0) <= 600
+        assert server.reasons() == ["rate_limit", "rate_limit"]
+        assert (await guesser.guess("secret", name="bob")).status == 303  # another account
+        assert (await (await Guesser(server, "192.0.2.2").open()).guess("secret")).status == 303  # from elsewhere
+        server.clock.advance(600)
+        assert (await (await Guesser(server).open()).guess("secret")).status == 303
+
+
+async def test_guessing_right_does_not_count() -> None:
+    async with deploy(login=PasswordLogin({"alice": ALICE}), rate_limits=LIMITS) as server:
+        for _ in range(15):
+            assert (await (await Guesser(server).open()).guess("secret")).status == 303
+        guesser = await Guesser(server).open()
+        for _ in range(9):
+            assert (await guesser.guess("wrong")).status == 401
+        assert (await (await Guesser(server).open()).guess("secret")).status == 303
+        assert (await guesser.guess("wrong")).status == 401
+        assert (await guesser.guess("secret")).status == 429
+
+
+async def test_another_spelling_of_a_name_is_no_new_account() -> None:
+    """Whoever looks names up in a database may find alice under ALICE, too."""
+    asked: list[str] = []
+
+    def lookup(name: str) -> str:
+        asked.append(name)
+        return ALICE
+
+    async with deploy(login=PasswordLogin(lookup), rate_limits=LIMITS) as server:
+        guesser = await Guesser(server).open()
+        spellings = ["alice", "Alice", "ALICE", " alice", "alice ", "aLICE", "\uff41lice", "alicE", "ALice", "aliCE"]
+        for name in spellings:
+            assert (await guesser.guess("wrong", name=name)).status == 401
+        assert (await guesser.guess("secret", name="alICE")).status == 429
+        assert asked == spellings
+
+
+async def test_of_many_guesses_at_once_ten_count() -> None:
+    asked: list[str] = []
+
+    async def lookup(name: str) -> str:
+        asked.append(name)
+        await asyncio.sleep(0.01)
+        return ALICE
+
+    async with deploy(login=PasswordLogin(lookup), rate_limits=LIMITS) as server:
+        guesser = await Guesser(server).open()
+        responses = await asyncio.gather(*(guesser.guess(f"wrong-{number}") for number in range(40)))
+        assert sorted(response.status for response in responses) == [401] * 10 + [429] * 30
+        assert len(asked) == 10
+
+
+async def test_on_loopback_nobody_is_slowed_down_unless_the_operator_says_so() -> None:
+    async with deploy(login=PasswordLogin({"alice": ALICE})) as server:
+        guesser = await Guesser(server).open()
+        for _ in range(15):
+            assert (await guesser.guess("wrong")).status == 401
+        assert (await guesser.guess("secret")).status == 303
