@@ -119,6 +119,7 @@ class Deployment:
 def serving(folder: Path) -> Iterator[Deployment]:
     """Run the server on a free port of this machine."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         deployment = Deployment(f"http://127.0.0.1:{listener.getsockname()[1]}", folder)
         server = uvicorn.Server(uvicorn.Config(deployment.app, log_config=None, timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
