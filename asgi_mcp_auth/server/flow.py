@@ -151,8 +151,9 @@ async def _issue(
     scopes: list[str],
 ) -> Answer:
     """Send the person to the client with a code (RFC 6749 §4.1.2)."""
-    secret = None
+    secret, is_repeated = None, False
     if request.transaction is not None:
+        is_repeated = request.transaction.decided_by is not None
         await decide(server, request, "approve", session.person.subject, scopes)
         # The same for the second click of a double click: browsers drop the answer to the first.
         secret = server.sessions.secret_of(request.transaction_id)
@@ -161,11 +162,8 @@ async def _issue(
     code = await server.grants.issue_code(authorization, person, scopes, signed_in_at, code=secret)
     if code is None:
         raise ExpiredForm
-    event = AuditEvent(
-        action="approved",
-        client_id=authorization.client_id,
-        subject=session.person.subject,
-        scopes=tuple(scopes),
-    )
-    server.report(request, event)
+    if not is_repeated:
+        subject, client_id = person.subject, authorization.client_id
+        event = AuditEvent(action="approved", client_id=client_id, subject=subject, scopes=tuple(scopes))
+        server.report(request, event)
     return redirect(destination.url(server.issuer, code=code))

@@ -20,7 +20,7 @@ from .._urls import check_url, host_root, is_loopback_host, url_path, with_param
 from ..errors import AccessDenied, ConfigurationError, ExpiredForm
 from ..stores import Store
 from .limits import Limits
-from .models import Person, check_person, hash_of, new_secret
+from .models import Person, check_person, hash_of, is_subject, new_secret
 from .options import call_hook, check_hook
 from .page_values import Field
 from .passwords import HASH, HASH_COMMAND, NOBODY, check_password, hash_password, parse_hash
@@ -134,7 +134,8 @@ class PasswordLogin(Login):
     Args:
         users: account name → what ``hash_password`` returned; or a function from the one to the other, which returns
             ``None`` for unknown names and may be asynchronous. Plain passwords will do where ``base_url`` is loopback.
-        person: a function from the account name to the ``Person``; by default the name is the subject.
+        person: a function from the account name to the ``Person``; by default the name is the subject, as it was
+            typed. Give it where the look-up finds one account under several spellings.
 
     Raises:
         ConfigurationError: no users, or no hashes.
@@ -185,7 +186,7 @@ class PasswordLogin(Login):
             return self._form(attempt.login_hint or "")
         # Counted before, taken back afterwards: many guesses at once shall not all find that there were few so far.
         await self._count(name, attempt.address, 1)
-        stored = await call_hook(self._lookup, name)
+        stored = await call_hook(self._lookup, name) if is_subject(name) else None
         # For unknown names too, so that the time does not tell which names there are.
         loop = asyncio.get_running_loop()
         good = await loop.run_in_executor(self._workers, check_password, password, stored or self._nobody)
@@ -239,10 +240,13 @@ class DevLogin(Login):
 
     async def sign_in(self, attempt: LoginAttempt) -> Person | LoginForm:
         """Take the person's word for it."""
+        name, error = attempt.parameters.get("username") or self._subject, None
         if attempt.method == "POST":
-            return Person(subject=attempt.parameters.get("username") or self._subject)
+            if is_subject(name):
+                return Person(subject=name)
+            error = "Nobody can have this name."
         field = Field(name="username", label="Who do you want to be?", value=attempt.login_hint or self._subject)
-        return LoginForm((field,), button="Continue")
+        return LoginForm((field,), button="Continue", error=error)
 
 
 class AppLogin(Login):

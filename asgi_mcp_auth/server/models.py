@@ -103,6 +103,11 @@ MAX_SUBJECT_CHARS = 255  # OpenID Connect Core §2
 MAX_CLAIMS_BYTES = 4096  # of a token that every request carries
 
 
+def is_subject(value: object) -> bool:
+    """Return whether ``value`` can be the subject of tokens."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_SUBJECT_CHARS and value.isprintable()
+
+
 def check_person(person: object) -> Person:
     """Return what a login step says of a person, if tokens can say it.
 
@@ -112,8 +117,8 @@ def check_person(person: object) -> Person:
     """
     if not isinstance(person, Person):
         raise ConfigurationError(f"the login step must return a Person, not {type(person).__name__}")
-    subject, name = person.subject, person.name
-    if not isinstance(subject, str) or not 0 < len(subject) <= MAX_SUBJECT_CHARS or not subject.isprintable():
+    name = person.name
+    if not is_subject(person.subject):
         raise ConfigurationError("Person.subject must be plain text of 1 to 255 characters")
     if name is not None and not isinstance(name, str):
         raise ConfigurationError("Person.name must be a string")

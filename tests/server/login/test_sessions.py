@@ -362,3 +362,13 @@ async def test_elsewhere_the_host_is_the_proxys_matter() -> None:
     async with deploy(base_url="https://mcp.example.com") as server:
         path = (await server.register()).authorization_url().removeprefix("https://mcp.example.com")
         assert (await server.call("GET", path, headers=[("Host", "10.1.2.3:8000")])).status == 303
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "a\nb", "\u202ex", "nul\x00"])
+async def test_a_name_that_no_token_can_carry_is_nobodys(name: str) -> None:
+    async with deploy() as server:
+        client, browser = await server.register(), server.browser()
+        page = await browser.open(client.authorization_url())
+        page = await browser.submit(page, username=name)
+        assert page.response.status == 401
+        assert "Nobody can have this name." in page.text

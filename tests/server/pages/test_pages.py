@@ -173,3 +173,35 @@ async def test_names_of_scopes_without_a_description_are_shown_as_they_are() -> 
         ("c", "c"),
         ("offline_access", "Keep access while you are away"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("client_host", "redirect_host", "is_on_device", "warnings"),
+    [
+        (None, "app.example.com", False, []),
+        ("app.example.com", "app.example.com", False, []),
+        ("app.example.com", "cdn.example.com", False, ["described at another place"]),
+        ("app.example.com", "127.0.0.1:8123", True, ["any program here can say"]),
+        (None, "cursor:", True, ["any program here can say"]),
+    ],
+)
+async def test_z41_z110_a_document_elsewhere_and_a_program_here_are_warned_of(
+    client_host: str | None, redirect_host: str, is_on_device: bool, warnings: list[str]
+) -> None:
+    """AS-65."""
+    page = ConsentPage(
+        client="Client",
+        is_verified=False,
+        client_host=client_host,
+        redirect_host=redirect_host,
+        is_on_device=is_on_device,
+        resource="https://mcp.example.com/mcp",
+        scopes=[],
+        account="alice",
+        applications_url=None,
+    )
+    text = Pages(title="x").answer(page).body.decode()
+    assert text.count('class="warning"') == len(warnings)
+    assert all(each in text for each in warnings)
+    assert ("Described at" in text) is (client_host is not None)
+    assert redirect_host in text
