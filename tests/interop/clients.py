@@ -114,7 +114,9 @@ class _InProcess(Connection):
 
 
 @asynccontextmanager
-async def python_sdk(url: str, person: Person | str = "alice", era: Era = "auto") -> AsyncIterator[Connection]:
+async def python_sdk(
+    url: str, person: Person | str = "alice", *, era: Era = "auto", document: str | None = None
+) -> AsyncIterator[Connection]:
     """The MCP Python SDK and its OAuth client."""
     person = Person(person) if isinstance(person, str) else person
     visits: list[str] = []
@@ -141,6 +143,7 @@ async def python_sdk(url: str, person: Person | str = "alice", era: Era = "auto"
         storage=Memory(),
         redirect_handler=to_browser,
         callback_handler=from_browser,
+        client_metadata_url=document,
     )
     async with python_sdk_with(url, oauth, era) as client:
         yield _InProcess(client, oauth, visits)
@@ -157,12 +160,14 @@ async def python_sdk_with(url: str, oauth: Any, era: Era = "auto") -> AsyncItera
 
 
 @asynccontextmanager
-async def fastmcp(url: str, person: Person | str = "alice") -> AsyncIterator[Connection]:
+async def fastmcp(
+    url: str, person: Person | str = "alice", *, document: str | None = None
+) -> AsyncIterator[Connection]:
     """FastMCP's client as it is: it opens a browser, and listens for what comes back."""
     browser = Browser(Person(person) if isinstance(person, str) else person)
     webbrowser.register("tests", None, browser, preferred=True)
     with warnings.catch_warnings(action="ignore"):  # it would rather have the tokens on disk
-        oauth = OAuth(url, token_storage=MemoryStore())
+        oauth = OAuth(url, token_storage=MemoryStore(), client_metadata_url=document)
     async with FastMCPClient(url, auth=oauth) as client:
         yield _InProcess(client, oauth, browser.opened)
 
@@ -231,7 +236,12 @@ class _TypeScript(_Program):
 
 @asynccontextmanager
 async def typescript(
-    url: str, user: str = "alice", *, packages: Path = FOLDER, credentials: Mapping[str, str] | None = None
+    url: str,
+    user: str = "alice",
+    *,
+    packages: Path = FOLDER,
+    document: str | None = None,
+    credentials: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Connection]:
     """The TypeScript SDK, in a process of its own; see idp/clients/session.mjs.
 
@@ -239,11 +249,13 @@ async def typescript(
         url: of the server.
         user: who signs in.
         packages: the folder whose packages include the SDK.
+        document: the URL of the client's metadata document, if it has one.
         credentials: of a client that acts for itself.
     """
+    known = credentials if document is None else {"clientMetadataUrl": document}
     node = node_with_packages() if packages == FOLDER else need_node_modules(packages)
     command = [node, "clients/session.mjs", str(packages), url]
-    command += [] if credentials is None else [json.dumps(credentials)]
+    command += [] if known is None else [json.dumps(known)]
     with _desk(user) as desk, _started(command, desk) as process:
         try:
             yield _TypeScript(desk, process)
@@ -278,14 +290,14 @@ class _Remote(_Program):
 
 
 @asynccontextmanager
-async def mcp_remote(url: str, user: str = "alice") -> AsyncIterator[Connection]:
+async def mcp_remote(url: str, user: str = "alice", *, document: str | None = None) -> AsyncIterator[Connection]:
     """``mcp-remote``, behind a client that knows only local servers: here the Python SDK over stdio."""
     _need_xdg_open()
-    node = need_node_modules(NPM)
+    node, program = need_node_modules(NPM), [str(NPM / "node_modules/mcp-remote/dist/proxy.js")]
     with _desk(user) as desk, (desk.folder / "log").open("w+") as log:
         server = StdioServerParameters(
             command=node,
-            args=[str(NPM / "node_modules/mcp-remote/dist/proxy.js"), url],
+            args=[*program, url, *(["--client-metadata-url", document] if document else [])],
             env=desk.environment,
         )
         try:
@@ -324,14 +336,19 @@ class _Inspector(_Program):
 
 
 @asynccontextmanager
-async def inspector(url: str, user: str = "alice", **options: str) -> AsyncIterator[Connection]:
+async def inspector(
+    url: str, user: str = "alice", *, document: str | None = None, **options: str
+) -> AsyncIterator[Connection]:
     """The Inspector's command line: a process for each call, and a file in which the next one finds its tokens.
 
     Args:
         url: of the server.
         user: who signs in.
+        document: the URL of its metadata document.
         options: more of its options, ``client_id`` for example.
     """
+    if document is not None:
+        options["client_metadata_url"] = document
     _need_xdg_open()
     node = need_node((22, 19), NPM)
     with _desk(user) as desk:

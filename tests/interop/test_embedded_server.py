@@ -19,6 +19,7 @@ from tests.interop.deployment import deployed, whoever
 from tests.interop.servers import fastmcp_app, mcp_sdk_app
 from tests.support.asgi import App
 from tests.support.engines import free_port
+from tests.support.tls import Authority, DocumentHost
 
 pytestmark = pytest.mark.asyncio
 
@@ -146,6 +147,24 @@ async def test_a_client_that_the_operator_knows_gets_in_with_its_secret_from_any
         async with inspector(deployment.url, "alice", **options) as connection:
             assert whoever(await connection.call("whoami")) == {"alice"}
         assert deployment.done() == SIGN_IN
+
+
+@pytest.mark.parametrize("client", sorted({*CLIENTS} - {"python-sdk-with-session"}))
+async def test_a_client_with_a_metadata_document_gets_in_without_registering(client: str) -> None:
+    with Authority() as authority, DocumentHost(authority) as host:
+        names, paths = ("127.0.0.1", "localhost"), ("callback", "oauth/callback")
+        redirect_uris = [f"http://{name}/{path}" for name in names for path in paths]
+        document = host.serve_client("/client.json", client_name="A client of note", redirect_uris=redirect_uris)
+        registration = Registration(development_documents=True, development_ca_file=authority.ca_file)
+        with deployed(mcp_sdk_app(), registration=registration) as deployment:
+            async with CLIENTS[client](deployment.url, "alice", document=document) as connection:
+                assert whoever(await connection.call("whoami")) == {"alice"}
+                deployment.clock.seconds += 3601
+                connection.wait_for_expiry()
+                assert whoever(await connection.call("whoami")) == {"alice"}
+            assert {event.client_id for event in deployment.events if event.action == "approved"} == {document}
+            assert deployment.done() == [*SIGN_IN, "token_refreshed"]
+        assert set(host.requests) == {"/client.json"}
 
 
 # ------------------------------------------------------------------------------- FastMCP with our provider as its own

@@ -5,8 +5,8 @@
 // PACKAGES is the folder whose node_modules has the SDK, of the first or the second generation. Each line of stdin names
 // tools to call at once, each line of stdout is {"answers": what they said} or {"error": why not}. It ends when stdin does.
 //
-// Where a person has to sign in, it opens $BROWSER and listens for what comes back. With CREDENTIALS it acts for itself:
-// {"clientId", "clientSecret"} or {"clientId", "privateKey", "algorithm"}.
+// Where a person has to sign in, it opens $BROWSER and listens for what comes back. CREDENTIALS {"clientMetadataUrl"} are
+// its metadata document; with {"clientId", "clientSecret"} or {"clientId", "privateKey", "algorithm"} it acts for itself.
 import { spawn } from 'node:child_process';
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
@@ -73,6 +73,7 @@ class Person {
 function providerFor(known) {
   if (known === undefined) return new Person();
   const options = JSON.parse(known);
+  if (options.clientMetadataUrl) return Object.assign(new Person(), options);
   return options.privateKey ? new sdk.PrivateKeyJwtProvider(options) : new sdk.ClientCredentialsProvider(options);
 }
 
