@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
+from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
 from . import _interop
@@ -151,7 +152,8 @@ class AuthProvider(ABC):
         """
         _interop.register_with_fastmcp(AuthProvider)
         self.set_mcp_path(mcp_path)
-        return _interop.as_routes(self._routes())
+        # What a request's path is compared with is decoded.
+        return _interop.as_routes([Route(unquote(path), app) for path, app in self._routes()])
 
     def get_well_known_routes(self, mcp_path: str | None = None) -> list[Any]:
         """Return those of ``get_routes`` that lie below ``/.well-known/``."""

@@ -75,12 +75,14 @@ def authorization_server_metadata(
         "protected_resources": [resource],
         **features,
     }
+    members = {name: value for name, value in members.items() if value}
+    members["request_uri_parameter_supported"] = False  # what is left out counts as true (OpenID Connect Discovery §3)
     for endpoint in ("token", "revocation", "introspection"):
         if f"{endpoint}_endpoint" in endpoints:
             methods = [method for method in auth_methods if endpoint != "introspection" or method != "none"]
             members[f"{endpoint}_endpoint_auth_methods_supported"] = methods
             members[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = list(signing_algorithms)
-    return {name: value for name, value in members.items() if value}
+    return members
 
 
 def format_document(document: JSONObject) -> bytes:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Awaitable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Protocol, runtime_checkable
+from urllib.parse import unquote
 
 from . import _interop
 from ._asgi import Lifespan, route_path, send_response
@@ -326,9 +327,11 @@ async def insufficient_scope_response(request: HasScope, exc: Exception) -> Any:
 def _route_table(provider: Provider, mcp_path: str | None) -> dict[str, ASGIApp]:
     """Return the provider's routes by path, also below the path of ``base_url``, for proxies that do not strip it."""
     table: dict[str, ASGIApp] = {route.path: route.app for route in provider.get_routes(mcp_path)}
-    documents = {app for path, app in table.items() if path.startswith(WELL_KNOWN_RESOURCE)}
-    if len(documents) == 1:
-        # Clients fall back from the path-inserted document to this one.
-        table.setdefault(WELL_KNOWN_RESOURCE, documents.pop())
-    prefix = url_path(provider.base_url or "")
+    for name in (WELL_KNOWN_RESOURCE, WELL_KNOWN_SERVER, WELL_KNOWN_OPENID):
+        documents = {app for path, app in table.items() if path.startswith(name)}
+        if len(documents) == 1:
+            # Clients fall back from the path-inserted document to this one; those of MCP 2025-03-26 look only here. And
+            # below a mount, or a proxy that strips the path, it is what OpenID Connect Discovery §4 puts there.
+            table.setdefault(name, documents.pop())
+    prefix = unquote(url_path(provider.base_url or ""))
     return {**{prefix + path: app for path, app in table.items()}, **table}

@@ -7,7 +7,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from .._asgi import Route
-from .._urls import check_url, is_loopback_host
+from .._urls import check_url, is_loopback_host, url_path
 from ..auth import RemoteAuthProvider
 from ..claims import check_scopes
 from ..errors import ConfigurationError
@@ -113,7 +113,11 @@ class OAuthProvider(RemoteAuthProvider):
         self._server.bind_resource(resource or "")
 
     def _routes(self) -> list[Route]:
-        return [*super()._routes(), *documents.routes(self._server), *wiring.routes(self._server)]
+        own = [*documents.routes(self._server), *wiring.routes(self._server)]
+        # Below the path of base_url too, for whoever mounts them at the root of the host.
+        prefix = url_path(self._server.issuer)
+        below = [Route(prefix + path, app) for path, app in own if prefix and not path.startswith(prefix + "/")]
+        return [*super()._routes(), *own, *below]
 
     async def start(self) -> None:
         """Open the store and load the signing keys."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from ..errors import ServerUnavailable
+from ..errors import InvalidClientMetadata, ServerUnavailable
 from ..stores import scan_all
 from ..types import JSONObject
 from .applications import revoke_application
 from .client_metadata import check_client_metadata
-from .clients import operator_policy
 from .context import Server
 from .flow import CONSENTS
 from .models import Client, Grant
@@ -41,7 +40,11 @@ class Admin:
             InvalidRedirectURI: a redirect URI cannot.
         """
         server = self._server
-        checked = check_client_metadata(metadata, operator_policy(server.clients.policy))
+        if not {"client_id", "client_secret"}.isdisjoint(metadata):
+            raise InvalidClientMetadata(
+                "client_id and client_secret are made here; Registration(clients=…) takes yours"
+            )
+        checked = check_client_metadata(metadata, server.clients.operator_policy)
         client, secret, _ = await server.clients.create(checked, origin="configured")
         return describe(server, client, secret=secret)
 

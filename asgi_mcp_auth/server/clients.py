@@ -11,23 +11,13 @@ from ..errors import ConfigurationError, InvalidClientMetadata, InvalidRedirectU
 from ..stores import Store, scan_all
 from ..types import Clock, JSONObject
 from .cimd import Documents, is_document_url
-from .client_metadata import INTERACTIVE_GRANTS, SECRET_METHODS, MetadataPolicy, check_client_metadata
+from .client_metadata import SECRET_METHODS, MetadataPolicy, check_client_metadata
 from .models import Client, ClientOrigin, hash_of, new_secret
 from .options import DAY, Lifetimes, Registration
 
 CLIENTS = "client"
 MAX_CLIENT_ID_CHARS = 2048
 MIN_SECRET_CHARS = 32
-
-
-def operator_policy(policy: MetadataPolicy) -> MetadataPolicy:
-    """Return what the operator's own clients may be: those that act for themselves, too."""
-    return MetadataPolicy(
-        scopes=policy.scopes,
-        redirect_schemes=policy.redirect_schemes,
-        grant_types=(*INTERACTIVE_GRANTS, "client_credentials"),
-        strict=True,
-    )
 
 
 class Clients:
@@ -38,6 +28,7 @@ class Clients:
         clock: decides what has expired.
         registration: the operator's settings; its ``clients`` win over everything else.
         policy: what may be registered.
+        grant_types: what the operator's own clients may have.
         lifetimes: how long grants live, which registrations outlive.
         documents: client metadata documents, ``None`` where they are switched off.
 
@@ -51,6 +42,7 @@ class Clients:
         clock: Clock,
         registration: Registration,
         policy: MetadataPolicy,
+        grant_types: Sequence[str],
         lifetimes: Lifetimes,
         documents: Documents | None,
     ) -> None:
@@ -61,7 +53,8 @@ class Clients:
         # Whose registration is gone is told invalid_client, and throws its tokens away.
         self._kept_seconds = max(registration.client_seconds, lifetimes.refresh_token_seconds)
         self.policy = policy
-        self._configured = _configured(registration.clients, operator_policy(policy))
+        self.operator_policy = replace(policy, grant_types=tuple(grant_types), strict=True)
+        self._configured = _configured(registration.clients, self.operator_policy)
 
     async def find(self, client_id: str, *, address: str | None = None) -> Client | None:
         """Return the client, ``None`` when nobody has this id.

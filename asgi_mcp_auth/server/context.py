@@ -14,7 +14,7 @@ from ..stores.encrypted import EncryptedStore
 from .audit import Audit, AuditEvent
 from .cimd import TIMEOUT_SECONDS, Documents
 from .client_auth import ClientAuthenticator
-from .client_metadata import AUTH_METHODS, INTERACTIVE_GRANTS, MetadataPolicy
+from .client_metadata import INTERACTIVE_GRANTS, MetadataPolicy
 from .clients import Clients
 from .grants import Grants
 from .keys import GivenKeys, KeptKeys, Signer
@@ -104,7 +104,15 @@ class Server:
             )
             for _ in range(2)
         )
-        self.clients = Clients(store, self.clock, registration, policy, lifetimes, self._documents(policy, documents))
+        self.clients = Clients(
+            store,
+            self.clock,
+            registration,
+            policy,
+            self.grant_types,
+            lifetimes,
+            self._documents(policy, documents),
+        )
         self.grants = Grants(
             store,
             self.clock,
@@ -171,17 +179,14 @@ class Server:
         """Return whether something that can be switched off is on."""
         if feature == "register":
             return self.settings.allow_dynamic_registration
+        if feature == "logout":  # its form is on that page
+            feature = "applications"
         return feature not in self.settings.options.disabled
 
     @property
     def grant_types(self) -> list[str]:
         """What the token endpoint knows."""
         return [*INTERACTIVE_GRANTS, *(["client_credentials"] if self.has("client_credentials") else [])]
-
-    @property
-    def auth_methods(self) -> list[str]:
-        """How clients may authenticate."""
-        return list(AUTH_METHODS)
 
     def check_resources(self, parameters: Parameters) -> None:
         """Check that a request asks for nothing but our resource; asking for none means it.

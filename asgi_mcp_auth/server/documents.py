@@ -28,7 +28,7 @@ def metadata(server: Server) -> JSONObject:
     return authorization_server_metadata(
         issuer=server.issuer,
         endpoints=endpoints | {"jwks_uri": server.issuer + JWKS_PATH},
-        scopes_supported=[*server.scopes.supported, OFFLINE_ACCESS],
+        scopes_supported=list(dict.fromkeys((*server.scopes.supported, OFFLINE_ACCESS))),
         grant_types=server.grant_types,
         auth_methods=AUTH_METHODS,
         signing_algorithms=ASSERTION_ALGORITHMS,
@@ -43,9 +43,22 @@ def metadata(server: Server) -> JSONObject:
 
 def routes(server: Server) -> list[Route]:
     """Return the public documents at every place where clients look (RFC 8414 §3.1, OpenID Connect Discovery §4)."""
-    document, path = PublicDocument(format_document(metadata(server))), url_path(server.issuer)
-    places = dict.fromkeys((WELL_KNOWN_SERVER + path, WELL_KNOWN_OPENID + path, path + WELL_KNOWN_OPENID))
-    return [*(Route(place, document) for place in places), Route(JWKS_PATH, KeySetDocument(server))]
+    members, path = metadata(server), url_path(server.issuer)
+    document = PublicDocument(format_document(members))
+    openid = PublicDocument(format_document(members | _openid_members(server)))
+    places = {WELL_KNOWN_SERVER + path: document, WELL_KNOWN_OPENID + path: openid, path + WELL_KNOWN_OPENID: openid}
+    return [*(Route(*each) for each in places.items()), Route(JWKS_PATH, KeySetDocument(server))]
+
+
+def _openid_members(server: Server) -> JSONObject:
+    """Return what OpenID Connect Discovery §3 requires; the MCP SDK for TypeScript gives up where it is missing.
+
+    They are about ID tokens, which are not issued here: there is no scope ``openid``.
+    """
+    return {
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [server.signer.algorithm],
+    }
 
 
 class KeySetDocument:

@@ -36,6 +36,8 @@ AHEAD_SECONDS = 3600.0  # how long a key is published before it signs: longer th
 class Signer(KeySource, Protocol):
     """Signs access tokens, and says with what they can be verified."""
 
+    algorithm: str  # of the tokens that are made now
+
     async def ready(self) -> None:
         """Have a key at hand.
 
@@ -76,6 +78,7 @@ class GivenKeys:
             raise ConfigurationError(f"signing_keys has a key that cannot be used: {error}") from None
         if len({key.key_id for key in self._keys}) != len(self._keys):
             raise ConfigurationError("signing_keys has one key twice: keep one")
+        self.algorithm = self._keys[0].algorithm
         self._set = KeySet(key.verifying_key() for key in self._keys)
 
     async def open(self) -> None:
@@ -136,7 +139,7 @@ class KeptKeys:
         self.settled_until = -math.inf
         self._store = store
         self._clock = clock
-        self._algorithm = options.signing_algorithm
+        self.algorithm: str = options.signing_algorithm
         self._rotation_seconds = options.key_rotation_seconds
         self._overlap_seconds = lifetimes.access_token_seconds + RELOAD_SECONDS
         self._audit = audit
@@ -251,7 +254,7 @@ class KeptKeys:
         """Return the keys with what time has brought: a successor for an old one, and without those that are over."""
         now = self._clock.time()
         newest = keys[-1]
-        if newest.key.algorithm != self._algorithm:
+        if newest.key.algorithm != self.algorithm:
             keys = (*keys, _Key(await self._new_key(), now))
         elif newest.active_at + self._rotation_seconds - AHEAD_SECONDS <= now:
             keys = (*keys, _Key(await self._new_key(), now + AHEAD_SECONDS))
@@ -263,7 +266,7 @@ class KeptKeys:
 
     async def _new_key(self) -> SigningKey:
         # In a thread: an RSA key takes a tenth of a second or more.
-        return await sync_to_async(SigningKey, thread_sensitive=False)(self._algorithm, secrets.token_hex(8))
+        return await sync_to_async(SigningKey, thread_sensitive=False)(self.algorithm, secrets.token_hex(8))
 
     def _created(self, key: _Key) -> None:
         self._audit.report(AuditEvent(action="key_created", key_id=key.key.key_id))
