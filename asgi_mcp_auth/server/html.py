@@ -24,7 +24,7 @@ _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | frozens
 )
 
 _STYLE = """
-:root { color-scheme: light dark; --accent: COLOUR; --on-accent: ONTOP; --text: #1c1c1e; --muted: #56565c;
+:root { color-scheme: light dark; --accent: COLOUR; --on-accent: CONTRAST; --text: #1c1c1e; --muted: #56565c;
   --page: #f3f3f6; --card: #fff; --line: #d9d9e0; --edge: #77777d; --warn: #6b3600; --warn-page: #fff4e5;
   --bad: #a30000; --bad-page: #fdeeee; }
 @media (prefers-color-scheme: dark) { :root { --text: #f2f2f4; --muted: #b4b4bb; --page: #141416; --card: #1f1f22;
@@ -203,7 +203,7 @@ def _hidden(values: Mapping[str, str]) -> str:
 
 
 def _document(page: Page, title: str, body: str, logo: str | None, colour: str) -> str:
-    style = _STYLE.replace("COLOUR", colour).replace("ONTOP", text_on(colour))
+    style = _STYLE.replace("COLOUR", colour).replace("CONTRAST", text_on(colour))
     image = f'<img src="{escape(logo)}" alt="">' if logo else ""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
