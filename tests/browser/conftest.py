@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest_asyncio
 from playwright.async_api import Browser, async_playwright
 
-from tests.browser.stage import chromium_arguments
+from tests.browser.stage import chromium_arguments, client_servers
 from tests.support.services import need, need_node_modules
 
 
@@ -16,7 +16,8 @@ from tests.support.services import need, need_node_modules
 async def chromium() -> AsyncIterator[Browser]:
     need_node_modules(Path(__file__).parent)
     program = need("chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=program, args=chromium_arguments())
-        yield browser
-        await browser.close()
+    with client_servers():
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=program, args=chromium_arguments())
+            yield browser
+            await browser.close()

@@ -185,12 +185,17 @@ def _listener() -> tuple[socket.socket, int]:
     return listener, port
 
 
+_clients: list[tuple[ClientApp, str, str]] = []
+
+
 @contextmanager
-def _client() -> Iterator[tuple[ClientApp, str, str]]:
+def client_servers() -> Iterator[None]:
+    """Serve the ends of all clients, for every test."""
     app = ClientApp()
     with serve(app) as local, serve(app, certificate=certificate()[:2]) as web:
-        port = urlsplit(web).port
-        yield app, f"{local}/callback", f"https://app.example.com:{port}/callback"
+        _clients.append((app, f"{local}/callback", f"https://app.example.com:{urlsplit(web).port}/callback"))
+        yield
+        _clients.clear()
 
 
 @asynccontextmanager
@@ -225,7 +230,8 @@ async def stage(
     protected = MCPAuthMiddleware(app or spy, provider, mcp_path="/mcp", public_paths=["/account/"])
     with ExitStack() as stack:
         stack.enter_context(serve(protected, listener=listener, certificate=certificate()[:2] if https else None))
-        client_app, local, web = stack.enter_context(_client())
+        client_app, local, web = _clients[0]
+        client_app.visits.clear()
         context = await browser.new_context(**{"viewport": {"width": 1000, "height": 800}, **(window or {})})
         context.set_default_timeout(10_000)
         scene = Scene(Server(provider, protected, spy, clock, events), local, web, client_app, browser, context)
@@ -241,10 +247,9 @@ async def stage(
 
 @functools.cache
 def alice_hash() -> str:
-    """Return the hash of the password; made once."""
-    from asgi_mcp_auth.server import hash_password
-
-    return hash_password(PASSWORD)
+    """Return a hash of the password that is checked in no time."""
+    key = hashlib.scrypt(PASSWORD.encode(), salt=b"salt", n=16, r=8, p=1, dklen=32)
+    return f"scrypt$ln=4,r=8,p=1${base64.b64encode(b'salt').decode()}${base64.b64encode(key).decode()}"
 
 
 def _console(problems: list[str], message: ConsoleMessage) -> None:

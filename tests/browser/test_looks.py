@@ -55,9 +55,10 @@ async def test_every_page_can_be_read_and_used(chromium: Browser, window: str) -
 
 @pytest.mark.parametrize("colour", ["#ffd400", "#777777", "#000000"])
 async def test_buttons_can_be_read_in_any_colour(chromium: Browser, colour: str) -> None:
-    for scheme in ("light", "dark"):
-        async with stage(chromium, pages=Pages(colour=colour), window={"color_scheme": scheme}) as scene:
-            page = await scene.open(await scene.client())
+    async with stage(chromium, pages=Pages(colour=colour)) as scene:
+        page = await scene.open(await scene.client())
+        for scheme in ("light", "dark"):
+            await page.emulate_media(color_scheme=scheme)
             await scene.check(page, f"colour-{colour[1:]}-{scheme}")
 
 
