@@ -122,7 +122,9 @@ def _headers(error: OAuthError, request: Request) -> HeaderList:
 def _advice(error: OAuthError | ServerUnavailable) -> str:
     if isinstance(error, ServerUnavailable | TooManyRequests):
         return "Please try again in a moment."
-    if error.reason in ("expired_form", "other_browser", "csrf", "cross_site"):
+    if error.reason == "expired_form":
+        return "If you are done, you can close it. Otherwise please go back to the application and start again."
+    if error.reason in ("other_browser", "csrf", "cross_site", "host"):
         return "Please go back to the application and start again. Cookies have to be allowed for this site."
     if error.reason == "unknown_client":
         return "If it was before, remove this server from the application and add it again: then it registers anew."

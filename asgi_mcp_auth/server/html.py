@@ -16,7 +16,8 @@ MAX_NAME_CHARS = 64  # enough for a name, and not for a story
 MAX_HOST_CHARS = 260  # a name of 253 and a port
 MAX_MARKS = 2  # on one letter; more of them would reach over what stands around it
 
-_INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn"))  # controls, text direction, surrogates, nothing at all
+# Controls, text direction, surrogates, nothing at all; and what encloses its letter, and others besides.
+_INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Me"))
 _QUOTES = str.maketrans(dict.fromkeys('"“”„‟«»″〃〝〞〟\uff02', "'"))  # ours stand around names
 # Letters that are drawn as nothing: fillers, the empty Braille cell, variation selectors.
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | frozenset(
@@ -65,14 +66,16 @@ footer { border-top: 1px solid var(--line); }
 
 def shown(text: str, max_chars: int = MAX_SHOWN_CHARS) -> str:
     """Return text of somebody else's as it can be shown: escaped, on one line, nothing invisible, not too long."""
+    visible = "".join(
+        " " if char.isspace() else char
+        for char in text[: 8 * MAX_SHOWN_CHARS]
+        if char.isspace() or (unicodedata.category(char) not in _INVISIBLE and char not in _BLANK)
+    )
     kept: list[str] = []
     marks = 0
-    for char in unicodedata.normalize("NFC", text[: 8 * MAX_SHOWN_CHARS]):
-        category = unicodedata.category(char)
-        marks = marks + 1 if category in ("Mn", "Me") else 0
-        if char.isspace():
-            kept.append(" ")
-        elif category not in _INVISIBLE and char not in _BLANK and category != "Me" and marks <= MAX_MARKS:
+    for char in unicodedata.normalize("NFC", visible):  # now, so that nothing stands between a letter and its marks
+        marks = marks + 1 if unicodedata.category(char) == "Mn" else 0
+        if marks <= MAX_MARKS:
             kept.append(char)
     plain = " ".join("".join(kept).split())
     return escape(plain if len(plain) <= max_chars else plain[: max_chars - 1] + "…")
@@ -94,8 +97,8 @@ def login(page: LoginPage, logo: str | None, colour: str) -> str:
     """Return the sign-in page."""
     reason = f"<p>{_name(page.client)} asks for access.</p>" if page.client else ""
     problem = f'<p class="problem" role="alert" id="problem">{escape(page.error)}</p>' if page.error else ""
-    empty = next((each.name for each in page.fields if not each.value), None)
-    fields = "".join(_field(each, has_error=bool(page.error), has_focus=each.name == empty) for each in page.fields)
+    first = next((each.name for each in page.fields if not each.value), page.fields[-1].name if page.fields else "")
+    fields = "".join(_field(each, has_error=bool(page.error), has_focus=each.name == first) for each in page.fields)
     body = f"""<h1>Sign in</h1>{reason}{problem}
 <form method="post" action="{escape(page.action)}">{_hidden(page.hidden)}{fields}
 <div class="buttons"><button type="submit">{escape(page.button)}</button></div></form>"""
@@ -140,8 +143,9 @@ def consent(page: ConsentPage, logo: str | None, colour: str) -> str:
 def applications(page: ApplicationsPage, logo: str | None, colour: str) -> str:
     """Return the page of allowed applications."""
     entries = "".join(_application(page, each) for each in page.applications)
-    body = f"""<h1>Your applications</h1><p>They may act for you, <strong>{shown(page.account)}</strong>.</p>
-{entries or "<p>There are none: you have not allowed any application yet.</p>"}
+    account = f"<strong>{shown(page.account)}</strong>"
+    lead = f"These may act for {account}." if entries else f"No application may act for {account} yet."
+    body = f"""<h1>Your applications</h1><p>{lead}</p>{entries}
 <footer><form method="post" action="{escape(page.logout_action)}">{_hidden(page.logout_hidden)}
 <div class="buttons"><button type="submit" class="plain">Sign out</button></div></form></footer>"""
     return _document(page, f"Your applications – {page.title}", body, logo, colour)

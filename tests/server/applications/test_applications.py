@@ -44,7 +44,7 @@ async def test_whoever_is_not_signed_in_signs_in_first() -> None:
         page = await browser.submit(page, username="alice")
         assert page.url == f"{BASE_URL}/applications"
         assert "alice" in page.text
-        assert "you have not allowed any application yet" in page.text
+        assert "No application may act for <strong>alice</strong> yet." in page.text
 
 
 async def test_the_page_shows_name_address_date_and_scopes_in_words() -> None:
