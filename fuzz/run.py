@@ -24,7 +24,17 @@ HERE = Path(__file__).parent
 DEFAULT_SECONDS = 60
 SECONDS_PER_INPUT = 5
 RSS_LIMIT_MB = 2048
-MAX_LENGTH = {"token": 4096, "jwks": 8192, "pem": 2048, "json_text": 4096}
+MAX_LENGTH = {
+    "token": 4096,
+    "jwks": 8192,
+    "pem": 2048,
+    "json_text": 4096,
+    "form": 2048,
+    "client_auth": 2048,
+    "registration": 4096,
+    "client_document": 5200,
+    "pages": 1024,
+}
 
 
 class Result(NamedTuple):

@@ -5,4 +5,7 @@ No module here imports atheris: the test suite runs ``check`` on the seeds and o
 
 from __future__ import annotations
 
-NAMES = ("token", "authorization", "jwks", "pem", "json_text", "base64url", "origin", "paths")
+NAMES = (
+    *("token", "authorization", "jwks", "pem", "json_text", "base64url", "origin", "paths"),
+    *("form", "client_auth", "refresh_token", "registration", "client_document", "redirect_uri", "cookies", "pages"),
+)

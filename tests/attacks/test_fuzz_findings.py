@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asgi_mcp_auth import Rule
+from asgi_mcp_auth.server.html import shown
 from tests.support.asgi import call
 from tests.support.authorization_server import deploy
 from tests.support.protection import ALICE, protect
@@ -76,3 +77,9 @@ async def test_an_encoded_host_is_no_public_one(host: str) -> None:
         document = {"redirect_uris": ["https://app.example.com/cb"], "client_uri": f"https://{host}/"}
         response = await server.call("POST", "/register", document=document)
         assert (response.status, response.json()["error"]) == (400, "invalid_client_metadata")
+
+
+@pytest.mark.parametrize("between", ["\0", "\u200b", "\ufe0f", "\u20dd"])
+async def test_marks_do_not_pile_up_on_a_letter_because_something_invisible_stood_between_them(between: str) -> None:
+    """Such a pile covers the lines above and below, which may be a warning."""
+    assert shown("a" + f"\u0308\u0308{between}" * 20) == "\u00e4\u0308\u0308"

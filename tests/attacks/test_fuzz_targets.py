@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fuzz.targets import NAMES, token
+from fuzz.targets import NAMES, client_auth, form, token
 
 MUTATIONS = 400
 
@@ -56,6 +56,14 @@ def test_the_token_target_gets_past_the_signature_with_every_algorithm() -> None
     accepted = [data for data in token.seeds() if token.is_accepted(data)]
     assert {data[0] for data in accepted} == set(range(len(token.SIGNERS) + 1))
     assert len(accepted) > 30
+
+
+def test_the_targets_of_the_token_endpoint_get_tokens_in_every_way_that_there_is() -> None:
+    earned = [data for data in form.seeds() if data[:1] == b"\0" and form.is_earned(data)]
+    grants = ("authorization_code", "refresh_token", "client_credentials")
+    assert all(any(f"grant_type={grant}".encode() in data for data in earned) for grant in grants)
+    accepted = [data for data in client_auth.seeds() if client_auth.is_accepted(data)]
+    assert {data[0] for data in accepted} == set(range(4))
 
 
 @pytest.mark.parametrize(
