@@ -230,17 +230,16 @@ class Grants:
                 raise InvalidGrant(reason="refresh_client")
             if grant.resource != self._resource:
                 raise InvalidGrant(reason="other_resource")
-            scopes, now = self._scopes.narrowed(scope, grant.scopes, client), self._clock.time()
-            recent = _is_recent(grant.rotated_at, began, leeway)
-            if generation == grant.generation:
-                rotates = client.is_public or self._rotate_confidential
-                if rotates or not recent:  # what does not rotate is written now and then, so that it does not idle
-                    grant = replace(grant, generation=generation + rotates, rotated_at=now)
-                    if not await self._store.swap(GRANTS, grant_id, record.etag, grant.dump(), ttl=self._ttl(grant)):
-                        continue  # somebody else was faster: look again
-            elif generation != grant.generation - 1 or not recent:
+            is_current, recent = generation == grant.generation, _is_recent(grant.rotated_at, began, leeway)
+            if not is_current and not (recent and generation == grant.generation - 1):
                 await self.revoke(grant_id, "refresh_replayed")
                 raise InvalidGrant(reason="refresh_replayed")
+            scopes = self._scopes.narrowed(scope, grant.scopes, client)
+            rotates = client.is_public or self._rotate_confidential
+            if is_current and (rotates or not recent):  # what does not rotate is written so that it does not idle
+                grant = replace(grant, generation=generation + rotates, rotated_at=self._clock.time())
+                if not await self._store.swap(GRANTS, grant_id, record.etag, grant.dump(), ttl=self._ttl(grant)):
+                    continue  # somebody else was faster: look again
             return Granted(grant_id, grant, scopes, self._refresh_tokens.make(grant_id, grant.generation))
         raise ServerUnavailable
 

@@ -442,3 +442,15 @@ async def test_a_store_whose_swap_never_wins_is_503_and_no_loop_without_end() ->
         for answer in (await client.refresh(tokens["refresh_token"]), await client.redeem(code)):
             assert (answer.status, answer.header("retry-after")) == (503, "1")
             assert answer.json()["error"] == "temporarily_unavailable"
+
+
+@pytest.mark.parametrize("scope", ["mcp:read", "unknown", '"'])
+async def test_z72_a_replay_is_a_replay_whatever_scope_it_asks_for(scope: str) -> None:
+    """Else a thief could find out, without any risk, whether the grant lives."""
+    async with deploy() as server:
+        client = await server.register()
+        tokens = await client.sign_in()
+        refreshed = tokens_of(await client.refresh(tokens["refresh_token"]))
+        server.clock.advance(60)
+        await refuses(client, tokens["refresh_token"], "refresh_replayed", scope=scope)
+        assert not await is_alive(server, refreshed["access_token"])
