@@ -246,7 +246,7 @@ class Grants:
     async def find(self, grant_id: str) -> Grant | None:
         """Return a grant for our resource some token of which may be good."""
         record = await self._store.get(GRANTS, grant_id)
-        grant = None if record is None else Grant.load(record.value)
+        grant = None if record is None else self._load(grant_id, record)
         return None if grant is None or grant.resource != self._resource or self._is_over(grant) else grant
 
     def grant_of_refresh_token(self, token: str) -> str | None:
@@ -284,9 +284,8 @@ class Grants:
             unseen: what to write down as ended where there is none yet, so that it cannot begin later.
         """
         record = await self._store.get(GRANTS, grant_id)
-        grant = unseen if record is None else Grant.load(record.value)
+        grant = unseen if record is None else self._load(grant_id, record)
         if grant is None or grant.revoked is not None:
-            self._alive.put(grant_id.encode(), _DEAD)
             return False
         # What a refresh has written meanwhile is replaced, and one that is under way fails.
         ended = replace(grant, revoked=reason)
@@ -338,7 +337,7 @@ class Grants:
         if self._alive.get(key) != _DEAD:
             record = await self._store.get(GRANTS, grant_id)
             # It may have been ended in this process while the store was asked: that counts at once.
-            if record is not None and Grant.load(record.value).revoked is None and self._alive.get(key) != _DEAD:
+            if record is not None and not self._load(grant_id, record).revoked and self._alive.get(key) != _DEAD:
                 self._alive.put(key, asked_at + self._lifetimes.revocation_lag_seconds)
                 return
         raise InvalidToken("revoked")
@@ -352,11 +351,18 @@ class Grants:
         record = await self._store.get(GRANTS, grant_id)
         if record is None:
             raise InvalidGrant(reason="unknown_refresh_token")
-        grant = Grant.load(record.value)
+        grant = self._load(grant_id, record)
         ended = self._has_ended(grant)
         if ended is not None:
             raise InvalidGrant(reason=ended)
         return record, grant
+
+    def _load(self, grant_id: str, record: Record) -> Grant:
+        grant = Grant.load(record.value)
+        if grant.revoked is not None:
+            # Not only by whoever revokes: the store may have lost its answer to that.
+            self._alive.put(grant_id.encode(), _DEAD)
+        return grant
 
     def _has_ended(self, grant: Grant) -> OAuthReason | None:
         if grant.revoked is not None:

@@ -18,18 +18,26 @@ class FailingStore:
         fail_at: the number of the call, the first is 1; 0 for none.
         when: ``before`` nothing has happened, ``after`` everything has and only the answer is lost.
         for_good: whether the calls after it fail as well.
+        cancels: whether the task that calls is cancelled instead, as a server does whose client has gone.
 
     Attributes:
         calls: the verbs that were called, with kind and key.
     """
 
     def __init__(
-        self, store: Store, fail_at: int = 0, *, when: Literal["before", "after"] = "before", for_good: bool = False
+        self,
+        store: Store,
+        fail_at: int = 0,
+        *,
+        when: Literal["before", "after"] = "before",
+        for_good: bool = False,
+        cancels: bool = False,
     ) -> None:
         self.inner = store
         self.fail_at = fail_at
         self.when = when
         self.for_good = for_good
+        self.cancels = cancels
         self.calls: list[tuple[str, ...]] = []
 
     async def open(self) -> None:
@@ -69,11 +77,18 @@ class FailingStore:
         number = len(self.calls)
         fails = self.fail_at and (number >= self.fail_at if self.for_good else number == self.fail_at)
         if fails and self.when == "before":
-            raise ServerUnavailable
+            await self._fail()
         result = await work()
         if fails:
-            raise ServerUnavailable
+            await self._fail()
         return result
+
+    async def _fail(self) -> None:
+        task = asyncio.current_task()
+        if not self.cancels or task is None:
+            raise ServerUnavailable
+        task.cancel()
+        await asyncio.sleep(0)
 
 
 class HeldStore(FailingStore):
