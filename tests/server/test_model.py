@@ -278,7 +278,7 @@ class Machine(RuleBasedStateMachine):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=max(20, settings.default.max_examples // 20),
+    max_examples=max(50, settings.default.max_examples // 20),
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
