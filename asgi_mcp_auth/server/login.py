@@ -17,7 +17,7 @@ from typing import ClassVar, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from .._urls import check_url, host_root, is_loopback_host, url_path, with_parameters
-from ..errors import AccessDenied, ConfigurationError, ExpiredForm
+from ..errors import AccessDenied, ConfigurationError, ExpiredForm, ServerUnavailable
 from ..stores import Store
 from .limits import Limits
 from .models import Person, check_person, hash_of, is_subject, new_secret
@@ -28,6 +28,7 @@ from .passwords import HASH, HASH_COMMAND, NOBODY, check_password, hash_password
 HANDOVERS = "login"
 HANDOVER_SECONDS = 60
 MAX_AT_ONCE = 2  # each check takes 32 MiB, and a core for a tenth of a second or more
+MAX_WAITING = 32  # more of them would take longer than people wait
 
 PasswordLookup: TypeAlias = Callable[[str], str | Awaitable[str | None] | None]
 
@@ -164,6 +165,7 @@ class PasswordLogin(Login):
         check_hook("person", person)
         self._person = person
         self._workers = ThreadPoolExecutor(MAX_AT_ONCE, "passwords")
+        self._waiting = 0
         self._host: LoginHost | None = None
 
     def bind(self, host: LoginHost) -> None:
@@ -180,7 +182,12 @@ class PasswordLogin(Login):
         self._host = host
 
     async def sign_in(self, attempt: LoginAttempt) -> Person | LoginForm:
-        """Check the password that was sent, or ask for one."""
+        """Check the password that was sent, or ask for one.
+
+        Raises:
+            TooManyRequests: too many were wrong.
+            ServerUnavailable: too many others are being checked, or the store does not answer.
+        """
         name, password = attempt.parameters.get("username", ""), attempt.parameters.get("password", "")
         if attempt.method != "POST":
             return self._form(attempt.login_hint or "")
@@ -188,8 +195,11 @@ class PasswordLogin(Login):
         await self._count(name, attempt.address, 1)
         stored = await call_hook(self._lookup, name) if is_subject(name) else None
         # For unknown names too, so that the time does not tell which names there are.
-        loop = asyncio.get_running_loop()
-        good = await loop.run_in_executor(self._workers, check_password, password, stored or self._nobody)
+        try:
+            good = await self._check(password, stored or self._nobody)
+        except ServerUnavailable:
+            await self._count(name, attempt.address, -1)
+            raise
         if stored is None or not good:
             return self._form(name, "The user name or the password is wrong.", failed=name)
         await self._count(name, attempt.address, -1)
@@ -197,6 +207,16 @@ class PasswordLogin(Login):
             return Person(subject=name)
         person: Person = await call_hook(self._person, name)
         return person
+
+    async def _check(self, password: str, stored: str) -> bool:
+        if self._waiting >= MAX_WAITING:
+            raise ServerUnavailable
+        loop = asyncio.get_running_loop()
+        self._waiting += 1
+        try:
+            return await loop.run_in_executor(self._workers, check_password, password, stored)
+        finally:
+            self._waiting -= 1
 
     async def _count(self, name: str, address: str, add: int) -> None:
         if self._host is not None:

@@ -12,6 +12,7 @@ import pytest
 
 from asgi_mcp_auth import ConfigurationError, OAuthProvider, PasswordLogin
 from asgi_mcp_auth.server import Person, RateLimits, Registration, hash_password
+from asgi_mcp_auth.server.login import MAX_WAITING
 from asgi_mcp_auth.server.passwords import NOBODY, check_password
 from tests.support.asgi import Response
 from tests.support.authorization_server import BASE_URL, CONFIDENTIAL, Page, Server, answer_of, deploy
@@ -19,10 +20,10 @@ from tests.support.authorization_server import BASE_URL, CONFIDENTIAL, Page, Ser
 pytestmark = pytest.mark.asyncio
 
 
-def cheap(password: str) -> str:
+def cheap(password: str, log_n: int = 4) -> str:
     """Return a hash that is checked in no time."""
-    key = hashlib.scrypt(password.encode(), salt=b"salt", n=16, r=8, p=1, dklen=32)
-    return f"scrypt$ln=4,r=8,p=1${base64.b64encode(b'salt').decode()}${base64.b64encode(key).decode()}"
+    key = hashlib.scrypt(password.encode(), salt=b"salt", n=1 << log_n, r=8, p=1, dklen=32)
+    return f"scrypt$ln={log_n},r=8,p=1${base64.b64encode(b'salt').decode()}${base64.b64encode(key).decode()}"
 
 
 ALICE = cheap("secret")
@@ -310,4 +311,18 @@ async def test_on_loopback_nobody_is_slowed_down_unless_the_operator_says_so() -
         guesser = await Guesser(server).open()
         for _ in range(15):
             assert (await guesser.guess("wrong")).status == 401
+        assert (await guesser.guess("secret")).status == 303
+
+
+async def test_of_more_guesses_than_can_be_checked_the_rest_is_told_to_come_back() -> None:
+    """Each check takes a core for a while: those who wait shall not wait for ever."""
+    slow = cheap("secret", log_n=13)
+    async with deploy(login=PasswordLogin({"alice": slow}), rate_limits=RateLimits(login_failures=1000)) as server:
+        guesser = await Guesser(server).open()
+        responses = await asyncio.gather(*(guesser.guess("wrong") for _ in range(40)))
+        statuses = [response.status for response in responses]
+        assert statuses.count(401) >= MAX_WAITING
+        assert statuses.count(401) + statuses.count(503) == 40
+        assert 503 in statuses
+        assert all(each.header("retry-after") == "1" for each in responses if each.status == 503)
         assert (await guesser.guess("secret")).status == 303
