@@ -16,7 +16,7 @@ from ..stores.encrypted import EncryptedStore
 from . import documents, wiring
 from .admin import Admin
 from .audit import AuditEvent
-from .context import Server, Settings
+from .context import Server, Settings, check_login
 from .login import AppLogin, DevLogin, Login, PasswordLogin
 from .models import Client, Person
 from .options import Lifetimes, RateLimits, Registration, ServerOptions
@@ -47,7 +47,8 @@ class OAuthProvider(RemoteAuthProvider):
 
     Args:
         base_url: public URL of this server, without the MCP path; it is the issuer.
-        login: how people sign in: ``PasswordLogin``, ``AppLogin``, ``DevLogin`` or a ``Login`` of your own.
+        login: how people sign in: ``PasswordLogin``, ``AppLogin``, ``DevLogin`` or a ``Login`` of your own; one has to
+            be given.
         store: a URL as ``store_from_url`` takes it, or what it returns.
         required_scopes: scopes that every request needs, and that a client gets that asks for none.
         scopes_supported: all scopes that there are; by default the required ones.
@@ -69,7 +70,7 @@ class OAuthProvider(RemoteAuthProvider):
         self,
         *,
         base_url: str,
-        login: Login,
+        login: Login | None = None,
         store: str | EncryptedStore = "sqlite:///auth.db",
         required_scopes: Sequence[str] | None = None,
         scopes_supported: Sequence[str] | None = None,
@@ -84,7 +85,7 @@ class OAuthProvider(RemoteAuthProvider):
         issuer = check_url("base_url", base_url).removesuffix("/")
         settings = Settings(
             base_url=issuer,
-            login=login,
+            login=check_login(login),
             required_scopes=check_scopes("required_scopes", required_scopes or ()),
             scopes_supported=check_scopes("scopes_supported", scopes_supported or required_scopes or ()),
             allow_dynamic_registration=allow_dynamic_registration,
@@ -114,6 +115,11 @@ class OAuthProvider(RemoteAuthProvider):
 
     def _routes(self) -> list[Route]:
         own = [*documents.routes(self._server), *wiring.routes(self._server)]
+        if self.mcp_path in {path for path, _ in own}:
+            raise ConfigurationError(
+                f"mcp_path={self.mcp_path!r} is an endpoint of this server: take another one, or move the endpoints "
+                "with options=ServerOptions(path_prefix='/oauth')"
+            )
         # Below the path of base_url too, for whoever mounts them at the root of the host.
         prefix = url_path(self._server.issuer)
         below = [Route(prefix + path, app) for path, app in own if prefix and not path.startswith(prefix + "/")]

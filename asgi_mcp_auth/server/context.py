@@ -29,6 +29,7 @@ from .verifier import GrantVerifier
 
 JWKS_PATH = "/.well-known/jwks.json"
 SWEEP_SECONDS = 60.0
+SWEEP_RECORDS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +49,6 @@ class Settings:
     options: ServerOptions
 
     def __post_init__(self) -> None:
-        login: object = self.login
-        if not isinstance(login, Login):
-            raise ConfigurationError(
-                f"login={login!r} must say how people sign in: PasswordLogin({{'alice': hash_password('…')}}) for a few"
-                " accounts, AppLogin('https://…') if your application signs them in, DevLogin() on your own machine"
-            )
         for name, kind in (
             ("allow_dynamic_registration", bool),
             ("rate_limits", RateLimits),
@@ -63,6 +58,20 @@ class Settings:
             ("options", ServerOptions),
         ):
             check_kind(name, getattr(self, name), kind)
+
+
+def check_login(login: object) -> Login:
+    """Return what says how people sign in.
+
+    Raises:
+        ConfigurationError: it is missing, or something else.
+    """
+    if isinstance(login, Login):
+        return login
+    raise ConfigurationError(
+        f"login={login!r} must say how people sign in: PasswordLogin({{'alice': hash_password('…')}}) for a few accounts,"
+        " AppLogin('https://…') if your application signs them in, DevLogin() on your own machine"
+    )
 
 
 class Server:
@@ -77,7 +86,7 @@ class Server:
     """
 
     def __init__(self, settings: Settings, store: EncryptedStore) -> None:
-        options, lifetimes, registration = settings.options, settings.lifetimes, settings.registration
+        options, lifetimes = settings.options, settings.lifetimes
         self.issuer = settings.base_url
         self.settings = settings
         self.store = store
@@ -85,34 +94,13 @@ class Server:
         self.lifetimes = lifetimes
         self.resource = ""
         self._spellings: frozenset[str] = frozenset()
-        self._swept_at = self.clock.monotonic()
+        self._sweep_at = self.clock.monotonic() + SWEEP_SECONDS
         self.audit = Audit(options.on_event)
         self.limits = Limits(store, self.clock, settings.rate_limits)
         self.scopes = Scopes(
             settings.required_scopes, settings.scopes_supported, options.scope_hierarchy, options.grant_scopes
         )
-        policy = MetadataPolicy(
-            scopes=frozenset(self.scopes.supported),
-            redirect_schemes=check_redirect_schemes("allowed_redirect_schemes", settings.allowed_redirect_schemes),
-        )
-        # One for each use, so that slow key sets keep nobody from fetching documents.
-        documents, key_sets = (
-            PublicFetcher(
-                timeout_seconds=TIMEOUT_SECONDS,
-                allow_loopback=registration.development_documents,
-                ca_file=registration.development_ca_file,
-            )
-            for _ in range(2)
-        )
-        self.clients = Clients(
-            store,
-            self.clock,
-            registration,
-            policy,
-            self.grant_types,
-            lifetimes,
-            self._documents(policy, documents),
-        )
+        self.clients = self._clients()
         self.grants = Grants(
             store,
             self.clock,
@@ -122,11 +110,7 @@ class Server:
             store.derive("refresh tokens"),
             rotate_confidential=options.rotate_confidential,
         )
-        self.signer: Signer = (
-            GivenKeys(options.signing_keys)
-            if options.signing_keys
-            else KeptKeys(store, self.clock, options, lifetimes, self.audit)
-        )
+        self.signer = self._signer()
         self.verifier = GrantVerifier(
             issuer=self.issuer,
             signer=self.signer,
@@ -139,26 +123,52 @@ class Server:
         # RFC 9126 §2 wants the endpoint's own URL accepted, too.
         endpoints = map(self.url, ("token", "par", "revoke", "introspect"))
         audiences = (self.issuer, f"{self.issuer}/", *endpoints)
-        self.authenticator = ClientAuthenticator(self.clients, store, self.clock, audiences, key_sets)
+        self.authenticator = ClientAuthenticator(self.clients, store, self.clock, audiences, self._fetcher())
         host = urlsplit(self.issuer).netloc
         self.pages = replace(settings.pages, title=settings.pages.title or host)
         self.login = settings.login
         self.login.bind(LoginHost(self.issuer, self.url("login"), store, self.limits))
 
-    def _documents(self, policy: MetadataPolicy, fetcher: PublicFetcher) -> Documents | None:
+    def _signer(self) -> Signer:
+        options = self.settings.options
+        if options.signing_keys:
+            return GivenKeys(options.signing_keys)
+        return KeptKeys(self.store, self.clock, options, self.lifetimes, self.audit)
+
+    def _fetcher(self) -> PublicFetcher:
+        # One for each use, so that slow key sets keep nobody from fetching documents.
         registration = self.settings.registration
+        return PublicFetcher(
+            timeout_seconds=TIMEOUT_SECONDS,
+            allow_loopback=registration.development_documents,
+            ca_file=registration.development_ca_file,
+        )
+
+    def _clients(self) -> Clients:
+        settings, registration = self.settings, self.settings.registration
         if registration.development_documents and not is_loopback_host(urlsplit(self.issuer).hostname):
             raise ConfigurationError("development_documents=True is for a base_url on loopback only: leave it out")
-        if not registration.metadata_documents:
-            return None
-        return Documents(
+        policy = MetadataPolicy(
+            scopes=frozenset(self.scopes.supported),
+            redirect_schemes=check_redirect_schemes("allowed_redirect_schemes", settings.allowed_redirect_schemes),
+        )
+        documents = Documents(
             replace(policy, auth_methods=("none", "private_key_jwt"), default_auth_method="none"),
-            fetcher,
+            self._fetcher(),
             self.clock,
             self.limits,
-            (self.issuer, self.settings.options.resource_base_url or self.issuer),
+            (self.issuer, settings.options.resource_base_url or self.issuer),
             trust=registration.trust_document,
             development=registration.development_documents,
+        )
+        return Clients(
+            self.store,
+            self.clock,
+            registration,
+            policy,
+            self.grant_types,
+            self.lifetimes,
+            documents if registration.metadata_documents else None,
         )
 
     def bind_resource(self, resource: str) -> None:
@@ -203,6 +213,8 @@ class Server:
 
     async def sweep_if_due(self) -> None:
         """Remove some of what has expired, now and then: there is no task of ours that could do it."""
-        if self.clock.monotonic() >= self._swept_at + SWEEP_SECONDS:
-            self._swept_at = self.clock.monotonic()
-            await self.store.sweep()
+        now = self.clock.monotonic()
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_SECONDS
+            if await self.store.sweep(SWEEP_RECORDS) == SWEEP_RECORDS:
+                self._sweep_at = now  # there is more
