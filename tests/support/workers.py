@@ -1,0 +1,133 @@
+"""Several uvicorn processes with one configuration, as a deployment has them: workers of one authorization server.
+
+with workers(4, {"sqlite": place, "redis": other}) as deployments:
+    await deployments["sqlite"][2].call("GET", "/.well-known/jwks.json")
+
+This module is also the app that they serve: an ``OAuthProvider`` for each place, below a path of its name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+
+from asgi_mcp_auth import MCPAuthMiddleware, OAuthProvider
+from asgi_mcp_auth.server import Lifetimes, Registration
+from asgi_mcp_auth.stores import store_from_url
+from tests.support.asgi import App, Receive, Response, Scope, Send, Spy
+from tests.support.assertions import Robot
+from tests.support.authorization_server import CONFIDENTIAL, SCOPES, Server, Trusting
+from tests.support.engines import Place, free_port
+
+ROOT = Path(__file__).parents[2]
+LAG_SECONDS = 1.0
+_SETTINGS = "WORKER_SETTINGS"
+_NO_TLS = ssl.SSLContext(
+    ssl.PROTOCOL_TLS_CLIENT
+)  # loading certificates for each connection would take most of the time
+
+
+class Worker(Server):
+    """One of the processes, seen from outside; it is used as the ``Server`` of ``deploy`` is."""
+
+    def __init__(self, base_url: str, port: int) -> None:
+        provider: Any = SimpleNamespace(base_url=base_url, resource=f"{base_url}/mcp")
+        super().__init__(provider, None, Spy(), time, [])  # type: ignore[arg-type]  # they are in the other process
+        self._origin = f"http://127.0.0.1:{port}"
+        self._prefix = httpx.URL(base_url).path
+        self._host = httpx.URL(base_url).netloc.decode()
+
+    async def call(self, method: str, target: str, *, headers: Any = (), form: Any = None, **more: Any) -> Response:
+        """Send one request."""
+        document, bearer = more.get("document"), more.get("bearer")
+        sent = [*(headers.items() if isinstance(headers, Mapping) else headers), ("Host", self._host)]
+        if bearer is not None:
+            sent.append(("Authorization", f"Bearer {bearer}"))
+        path = target if target.startswith(self._prefix) else self._prefix + target
+        async with httpx.AsyncClient(verify=_NO_TLS, trust_env=False, timeout=30) as client:
+            answer = await client.request(
+                method, self._origin + path, headers=sent, data=None if form is None else dict(form), json=document
+            )
+        return Response(answer.status_code, list(answer.headers.multi_items()), answer.content, [])
+
+
+@contextmanager
+def workers(count: int, places: Mapping[str, Place]) -> Iterator[dict[str, Sequence[Worker]]]:
+    """Start the processes all at once, on stores that nobody has opened before; wait for them; end them afterwards."""
+    ports = [free_port() for _ in range(count)]
+    base_urls = {name: f"http://127.0.0.1:{ports[0]}/{name}" for name in places}
+    settings = {name: [base_urls[name], place.url, place.keys] for name, place in places.items()}
+    command = [sys.executable, "-m", "uvicorn", "tests.support.workers:app", "--log-level", "warning", "--port"]
+    environment = {**os.environ, _SETTINGS: json.dumps(settings)}
+    started = [subprocess.Popen([*command, str(port)], cwd=ROOT, env=environment) for port in ports]
+    try:
+        for port in ports:
+            _wait_for(port)
+        yield {name: [Worker(base_urls[name], port) for port in ports] for name in places}
+    finally:
+        for each in started:
+            each.terminate()
+        for each in started:
+            assert each.wait(20) is not None
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError(f"no worker listens on port {port}")
+
+
+class _Workers:
+    """The app of one process."""
+
+    def __init__(self, settings: Mapping[str, Sequence[Any]]) -> None:
+        self.providers = {name: _provider(*each) for name, each in settings.items()}
+        self.apps: dict[str, App] = {
+            name: MCPAuthMiddleware(Spy(), provider, mcp_path="/mcp") for name, provider in self.providers.items()
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            async with AsyncExitStack() as stack:
+                for provider in self.providers.values():
+                    await stack.enter_async_context(provider)
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        await self.apps.get(scope["path"].split("/")[1], Spy())(scope, receive, send)
+
+
+def _provider(base_url: str, url: str, keys: Sequence[str]) -> OAuthProvider:
+    return OAuthProvider(
+        base_url=base_url,
+        login=Trusting(),
+        store=store_from_url(url, encryption_keys=keys),
+        required_scopes=["mcp:read"],
+        scopes_supported=list(SCOPES),
+        lifetimes=Lifetimes(revocation_lag_seconds=LAG_SECONDS),
+        registration=Registration(clients=[CONFIDENTIAL, Robot(base_url, time).metadata]),
+    )
+
+
+if _SETTINGS in os.environ:
+    app = _Workers(json.loads(os.environ[_SETTINGS]))
