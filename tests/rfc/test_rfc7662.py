@@ -1,4 +1,4 @@
-"""OAuth 2.0 Token Introspection (RFC 7662), from the resource server's side."""
+"""OAuth 2.0 Token Introspection (RFC 7662), from the resource server's side, and that both sides fit each other."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
-from asgi_mcp_auth import ANY_AUDIENCE, IntrospectionTokenVerifier
+from asgi_mcp_auth import ANY_AUDIENCE, IntrospectionTokenVerifier, InvalidToken
+from asgi_mcp_auth.server import Registration
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, FrozenClock, Issuer
+from tests.support.authorization_server import BASE_URL, CONFIDENTIAL, RESOURCE, deploy
 from tests.support.gate import AUDIENCE, NOW, Gate
 
 pytestmark = pytest.mark.asyncio
@@ -154,3 +157,38 @@ async def test_members_that_nobody_knows_are_kept_for_the_application(idp: Issue
     gate = gate_for(idp)
     access = await gate.accepts(idp.mint_opaque(aud=AUDIENCE, extension_field={"a": [1]}, username="jdoe"))
     assert (access.claims["extension_field"], access.claims["username"]) == ({"a": [1]}, "jdoe")
+
+
+# ----------------------------------------------------------------------------------- from the authorization server's side
+
+
+async def test_our_verifier_and_our_endpoint_understand_each_other() -> None:
+    """§2: a resource server elsewhere asks the introspection endpoint of an OAuthProvider, over HTTP."""
+    registration = Registration(clients=[{**CONFIDENTIAL, "client_id": CLIENT_ID}])
+    async with deploy(registration=registration) as server:
+        client = await server.register()
+        tokens, revoked = await client.sign_in("alice"), await client.sign_in("alice")
+        form = {"token": revoked["access_token"], "client_id": client.client_id}
+        assert (await server.call("POST", "/revoke", form=form)).status == 200
+        transport = httpx.ASGITransport(server.app)  # type: ignore[arg-type]  # its own names for the same types
+        async with httpx.AsyncClient(transport=transport, trust_env=False) as http_client:
+            verifier = IntrospectionTokenVerifier(
+                introspection_url=f"{BASE_URL}/introspect",
+                client_id=CLIENT_ID,
+                client_secret=CONFIDENTIAL["client_secret"],
+                audience=RESOURCE,
+                issuer=BASE_URL,
+                http_client=http_client,
+                clock=server.clock,
+            )
+            access = await verifier.verify(tokens["access_token"])
+            assert (access.subject, access.client_id, access.scopes) == ("alice", client.client_id, ["mcp:read"])
+            assert (access.resource, access.expires_at) == (RESOURCE, int(server.clock.time()) + 3600)
+            for token, reason in (
+                (revoked["access_token"], "inactive"),
+                (tokens["refresh_token"], "audience"),
+                ("unknown", "inactive"),
+            ):
+                with pytest.raises(InvalidToken) as caught:
+                    await verifier.verify(token)
+                assert caught.value.reason == reason

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
+from joserfc import jwk as joserfc_jwk
+from joserfc import jwt as joserfc_jwt
+from joserfc.errors import SecurityWarning
 
 from asgi_mcp_auth import ClaimRules
+from asgi_mcp_auth.server import Login, Person, Registration
+from asgi_mcp_auth.server.login import LoginAttempt
+from tests.support.authorization_server import BASE_URL, CONFIDENTIAL, RESOURCE, deploy
 from tests.support.gate import ABSENT, AUDIENCE, ISSUER, NOW, Gate
 
 pytestmark = pytest.mark.asyncio
@@ -99,3 +106,88 @@ async def test_roles_and_groups_become_scopes_only_by_the_configuration(name: st
     mapped = Gate(claims=ClaimRules(map_scopes=lambda claims: [f"{name}:{each}" for each in claims.get(name, [])]))
     for gate, scopes in ((plain, ["mcp:read"]), (mapped, ["mcp:read", f"{name}:admin"])):
         assert (await gate.accepts(gate.forge(claims={name: ["admin"]}))).scopes == scopes
+
+
+# -------------------------------------------------------------------------------------------- what OAuthProvider issues
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
+async def test_what_we_issue_is_such_a_token_also_for_another_implementation(algorithm: str) -> None:
+    """§2.1, §2.2, §4: verified by joserfc with the key set that is published; RS256 MUST be supported."""
+    async with deploy(options={"signing_algorithm": algorithm}) as server:
+        client = await server.register()
+        tokens = await client.sign_in("alice", scope="mcp:read mcp:write")
+        document = (await server.call("GET", "/.well-known/jwks.json")).json()
+        keys = joserfc_jwk.KeySet.import_key_set(document)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SecurityWarning)  # joserfc prefers the name Ed25519 to EdDSA
+            token = joserfc_jwt.decode(tokens["access_token"], keys, algorithms=[algorithm])
+        now = int(server.clock.time())
+        assert token.header == {"typ": "at+jwt", "alg": algorithm, "kid": document["keys"][0]["kid"]}
+        claims = dict(token.claims)
+        assert claims.pop("jti")
+        assert claims.pop("grant_id")
+        assert claims == {
+            "iss": BASE_URL,
+            "sub": "alice",
+            "aud": RESOURCE,
+            "client_id": client.client_id,
+            "scope": "mcp:read mcp:write",
+            "iat": now,
+            "exp": now + 3600,
+            "auth_time": now,
+        }
+
+
+async def test_each_token_has_its_own_jti() -> None:
+    """§2.2."""
+    async with deploy() as server:
+        client = await server.register()
+        tokens, seen = await client.sign_in(), set[str]()
+        for _ in range(3):
+            assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
+            seen.add(server.spy.scopes[-1]["access_token"].claims["jti"])
+            tokens = (await client.refresh(tokens["refresh_token"])).json()
+        assert len(seen) == 3
+
+
+async def test_auth_time_stays_that_of_the_sign_in() -> None:
+    """§2.2.1: also for tokens that come of refreshing."""
+    async with deploy() as server:
+        client = await server.register()
+        browser = server.browser()
+        began = int(server.clock.time())
+        await client.code(browser=browser)
+        server.clock.advance(100)
+        code = await client.code(browser=browser)
+        tokens = (await client.redeem(code)).json()
+        server.clock.advance(100)
+        tokens = (await client.refresh(tokens["refresh_token"])).json()
+        assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
+        claims = server.spy.scope["access_token"].claims
+        assert (claims["auth_time"], claims["iat"]) == (began, began + 200)
+
+
+async def test_a_token_of_a_client_itself_has_the_client_as_its_subject() -> None:
+    """§2.2."""
+    async with deploy(registration=Registration(clients=[CONFIDENTIAL])) as server:
+        tokens = (await server.known(CONFIDENTIAL).token(grant_type="client_credentials")).json()
+        assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
+        claims = server.spy.scope["access_token"].claims
+        assert claims["sub"] == claims["client_id"] == "service"
+        assert "auth_time" not in claims
+
+
+class _Steward(Login):
+    async def sign_in(self, attempt: LoginAttempt) -> Person:
+        return Person(subject="carol", name="Carol", claims={"roles": ["steward"], "email": "carol@example.com"})
+
+
+async def test_identity_claims_are_there_when_the_login_step_says_so_and_only_then() -> None:
+    """§2.2.2 and §2.2.3.1; §6: nothing about a person is said by default, not even the name."""
+    async with deploy(login=_Steward()) as server:
+        tokens = await (await server.register()).sign_in("carol")
+        assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
+        claims = server.spy.scope["access_token"].claims
+        assert (claims["roles"], claims["email"], claims["sub"]) == (["steward"], "carol@example.com", "carol")
+        assert "name" not in claims
