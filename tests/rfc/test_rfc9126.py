@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -19,6 +20,7 @@ from tests.support.authorization_server import (
     basic,
     deploy,
 )
+from tests.support.engines import ENGINES, fresh
 
 pytestmark = pytest.mark.asyncio
 
@@ -88,6 +90,18 @@ async def test_a_request_uri_works_once() -> None:
         uri = (await push(client)).json()["request_uri"]
         assert (await server.call("GET", url_for(client, uri).removeprefix(BASE_URL))).status == 303
         await is_refused(server, url_for(client, uri), "request_uri")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_of_many_browsers_at_once_one_uses_it(engine: str) -> None:
+    with fresh(engine) as place:
+        async with deploy(store=place.store()) as server:
+            client = await server.register()
+            uri = (await push(client)).json()["request_uri"]
+            target = url_for(client, uri).removeprefix(BASE_URL)
+            responses = await asyncio.gather(*(server.call("GET", target) for _ in range(20)))
+            assert sorted(response.status for response in responses) == [303] + [400] * 19
+            assert set(server.reasons()) == {"request_uri"}
 
 
 @pytest.mark.parametrize(("age", "is_good"), [(29, True), (30, False)])
