@@ -87,7 +87,8 @@ class Admin:
         """Sign with a new key from now on.
 
         Args:
-            retire: stop accepting what the old keys signed, because one of them is in wrong hands.
+            retire: stop accepting what the old keys signed, because one of them is in wrong hands; other processes do
+                so within a minute.
 
         Raises:
             ConfigurationError: the keys are yours (``signing_keys``).

@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from asgiref.sync import sync_to_async
@@ -145,6 +145,7 @@ class KeptKeys:
         self._audit = audit
         self._keys: tuple[_Key, ...] = ()
         self._set = KeySet(())
+        self._unreadable = False
         self._loaded_at = -math.inf
         self._reload = SingleFlight(self._load)
 
@@ -153,7 +154,8 @@ class KeptKeys:
         try:
             await self._reload()
         except ServerUnavailable:
-            logger.warning("The signing keys cannot be loaded yet: the store does not answer")
+            if not self._unreadable:
+                logger.warning("The signing keys cannot be loaded yet: the store does not answer")
 
     async def aclose(self) -> None:
         """Stop a look under way."""
@@ -180,9 +182,10 @@ class KeptKeys:
             ServerUnavailable: the store does not answer, and no key is at hand.
         """
         await self.ready()
-        now = self._clock.time()
-        key = next((each.key for each in reversed(self._keys) if each.active_at <= now), self._keys[0].key)
-        return _signed(key, header, claims)
+        now, mine = self._clock.time(), [each for each in self._keys if each.key.algorithm == self.algorithm]
+        return _signed(
+            next((each.key for each in reversed(mine) if each.active_at <= now), mine[0].key), header, claims
+        )
 
     async def document(self) -> JSONObject:
         """Return the public keys as a JWK set (RFC 7517 §5).
@@ -197,52 +200,40 @@ class KeptKeys:
         """Sign with a new key from now on.
 
         Args:
-            retire: forget the old ones at once, and with them every token that they signed.
+            retire: forget the old ones, and with them every token that they signed; also keys that cannot be read.
 
         Raises:
-            ServerUnavailable: the store does not answer.
+            ServerUnavailable: the store does not answer, or its keys cannot be read.
         """
-        record = await self._store.get(KEYS, RECORD)
-        kept = () if record is None or retire else _parse(record.value)
         new = _Key(await self._new_key(), self._clock.time())
-        await self._store.put(KEYS, RECORD, _dump((*kept, new)))
-        self._created(new)
+
+        async def renewed(keys: tuple[_Key, ...]) -> tuple[_Key, ...]:
+            return (new,) if retire else (*keys, new)
+
+        if retire and await self._store.get(KEYS, RECORD) is None:
+            await self._store.delete(KEYS, RECORD)
+        await self._change(renewed)
         await self._load()
 
     async def ready(self) -> None:
         """Have keys at hand that are not too old.
 
         Raises:
-            ServerUnavailable: the store does not answer, and no key is at hand.
+            ServerUnavailable: the store does not answer, or its keys cannot be read, and no key is at hand.
         """
-        if self._clock.monotonic() < self.settled_until:
-            return
-        try:
-            await self._reload()
-        except ServerUnavailable:
-            now = self._clock.monotonic()
-            if not self._keys or now >= self._loaded_at + STALE_SECONDS:
-                raise
-            self.settled_until = now + RETRY_SECONDS
+        if self._clock.monotonic() >= self.settled_until:
+            try:
+                await self._reload()
+            except ServerUnavailable:
+                now = self._clock.monotonic()
+                if self._keys and now >= self._loaded_at + STALE_SECONDS:
+                    raise
+                self.settled_until = now + (RETRY_SECONDS if self._keys else COOLDOWN_SECONDS)
+        if not self._keys:
+            raise ServerUnavailable
 
     async def _load(self) -> None:
-        while True:
-            record = await self._store.get(KEYS, RECORD)
-            if record is None:
-                first = _Key(await self._new_key(), self._clock.time())
-                if await self._store.add(KEYS, RECORD, _dump((first,))):
-                    self._created(first)
-                elif await self._store.get(KEYS, RECORD) is None:
-                    logger.error("The signing keys in the store cannot be read: have encryption_keys changed?")
-                    raise ServerUnavailable
-                continue
-            keys = _parse(record.value)
-            due = await self._due(keys)
-            if due == keys:
-                break
-            # Whoever loses this race reads what the winner wrote.
-            if await self._store.swap(KEYS, RECORD, record.etag, _dump(due)) and due[-1] != keys[-1]:
-                self._created(due[-1])
+        keys = await self._change(self._due)
         if [each.key.key_id for each in keys] != [each.key.key_id for each in self._keys]:
             self._set = KeySet(each.key.verifying_key() for each in keys)
             self.serial += 1
@@ -250,26 +241,59 @@ class KeptKeys:
         self._loaded_at = self._clock.monotonic()
         self.settled_until = self._loaded_at + RELOAD_SECONDS
 
+    async def _change(self, change: Callable[[tuple[_Key, ...]], Awaitable[tuple[_Key, ...]]]) -> tuple[_Key, ...]:
+        """Change the keys in the store, if there is something to change, and return them."""
+        while True:
+            record = await self._store.get(KEYS, RECORD)
+            keys = () if record is None else _parse(record.value)
+            changed = await change(keys)
+            if changed == keys:
+                return keys
+            if record is None:
+                written = await self._store.add(KEYS, RECORD, _dump(changed))
+                if not written and await self._store.get(KEYS, RECORD) is None:
+                    raise self._cannot_be_read()
+            else:
+                written = await self._store.swap(KEYS, RECORD, record.etag, _dump(changed))
+            if written:
+                for each in changed:
+                    if each not in keys:
+                        self._audit.report(AuditEvent(action="key_created", key_id=each.key.key_id))
+                self._unreadable = False
+                return changed
+            # Whoever loses this race reads what the winner wrote.
+
+    def _cannot_be_read(self) -> ServerUnavailable:
+        if not self._unreadable:
+            logger.error(
+                "The signing keys in the store cannot be read: have encryption_keys changed? Put the old one back, "
+                "behind the new one; or await provider.admin.rotate_keys(retire=True), and everybody signs in again"
+            )
+        self._unreadable = True
+        return ServerUnavailable()
+
     async def _due(self, keys: tuple[_Key, ...]) -> tuple[_Key, ...]:
-        """Return the keys with what time has brought: a successor for an old one, and without those that are over."""
-        now = self._clock.time()
-        newest = keys[-1]
-        if newest.key.algorithm != self.algorithm:
+        """Return the keys with what time has brought: a first one, a successor for an old one, none that are over."""
+        now, mine = self._clock.time(), [each for each in keys if each.key.algorithm == self.algorithm]
+        if not mine:
             keys = (*keys, _Key(await self._new_key(), now))
-        elif newest.active_at + self._rotation_seconds - AHEAD_SECONDS <= now:
+        elif mine[-1].active_at + self._rotation_seconds - AHEAD_SECONDS <= now:
             keys = (*keys, _Key(await self._new_key(), now + AHEAD_SECONDS))
-        return tuple(
-            key
-            for key, successor in zip(keys, (*keys[1:], None), strict=True)
-            if successor is None or now < successor.active_at + self._overlap_seconds
-        )
+        return tuple(each for position, each in enumerate(keys) if now < self._ends_at(each, keys[position + 1 :]))
+
+    def _ends_at(self, key: _Key, later: Sequence[_Key]) -> float:
+        """Return until when tokens may be good that a key has signed."""
+        successor = next((each for each in later if each.key.algorithm == key.key.algorithm), None)
+        if successor is not None:
+            return successor.active_at + self._overlap_seconds
+        if key.key.algorithm == self.algorithm:
+            return math.inf
+        # Of an earlier setting, or of workers that still have it.
+        return key.active_at + self._rotation_seconds + self._overlap_seconds
 
     async def _new_key(self) -> SigningKey:
         # In a thread: an RSA key takes a tenth of a second or more.
         return await sync_to_async(SigningKey, thread_sensitive=False)(self.algorithm, secrets.token_hex(8))
-
-    def _created(self, key: _Key) -> None:
-        self._audit.report(AuditEvent(action="key_created", key_id=key.key.key_id))
 
 
 def _found(keys: tuple[VerifyingKey, ...]) -> tuple[VerifyingKey, ...]:

@@ -205,7 +205,7 @@ class ServerOptions:
                 f"signing_algorithm={self.signing_algorithm!r} must be one of {', '.join(get_args(SigningAlgorithm))}"
             )
         keys: Any = self.signing_keys
-        if isinstance(keys, str) or not all(isinstance(each, str) for each in keys):
+        if not isinstance(keys, list | tuple) or not all(isinstance(each, str) for each in keys):
             raise ConfigurationError("signing_keys must be a list of PEM private keys")
         check_seconds("key_rotation_seconds", self.key_rotation_seconds, minimum=2 * DAY)
         for name in ("rotate_confidential", "require_pushed_requests"):

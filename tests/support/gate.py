@@ -71,11 +71,19 @@ def segment(value: Any) -> str:
     return encode_base64url(value if isinstance(value, bytes) else json.dumps(value).encode())
 
 
+def header_of(token: str) -> dict[str, Any]:
+    """Return the header of a JWT, unverified."""
+    return _parsed(token.split(".")[0])
+
+
 def claims_of(token: str) -> dict[str, Any]:
     """Return the claims of a JWT, unverified."""
-    payload = token.split(".")[1]
-    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    return claims
+    return _parsed(token.split(".")[1])
+
+
+def _parsed(part: str) -> dict[str, Any]:
+    members: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    return members
 
 
 def compact(header: Any, payload: Any, sign: Callable[[bytes], bytes]) -> str:

@@ -11,11 +11,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from asgi_mcp_auth import ServerUnavailable
+from asgi_mcp_auth import DevLogin, OAuthProvider, ServerUnavailable
 from asgi_mcp_auth.stores import Store, store_from_url
 from tests.support.engines import Place
 
@@ -163,8 +164,32 @@ async def check(store: Store, lines: Sequence[str]) -> int:
     return len(acknowledged)
 
 
+def begin_at_once(processes: int, url: str, keys: Sequence[str]) -> list[str]:
+    """Fork processes that start an authorization server at the same moment; return the ids of each one's keys."""
+    reader, writer = os.pipe()
+    codes = fork_at_once(processes, lambda _: _begin(url, keys, writer))
+    os.close(writer)
+    assert codes == [0] * processes
+    with open(reader) as pipe:
+        return [line.strip() for line in pipe]
+
+
+async def _begin(url: str, keys: Sequence[str], writer: int) -> int:
+    store = store_from_url(url, encryption_keys=keys)
+    provider = OAuthProvider(base_url="http://localhost:8000", login=DevLogin(), store=store)
+    async with provider:
+        signing = (await provider._server.signer.document())["keys"]
+    os.write(writer, (" ".join(key["kid"] for key in signing) + "\n").encode())
+    return 0
+
+
 def open_at_once(processes: int, url: str, keys: Sequence[str]) -> list[int]:
     """Fork processes that open the store and write to it at the same moment; return how each of them ended."""
+    return fork_at_once(processes, lambda number: _open_and_write(url, keys, number))
+
+
+def fork_at_once(processes: int, work: Callable[[int], Coroutine[Any, Any, int]]) -> list[int]:
+    """Fork processes that work at the same moment; return how each of them ended."""
     reader, writer = os.pipe()
     started = []
     for number in range(processes):
@@ -172,7 +197,7 @@ def open_at_once(processes: int, url: str, keys: Sequence[str]) -> list[int]:
         if child == 0:
             os.close(writer)
             os.read(reader, 1)  # until the parent closes its end
-            os._exit(asyncio.run(_open_and_write(url, keys, number)))
+            os._exit(asyncio.run(work(number)))
         started.append(child)
     os.close(reader)
     os.close(writer)
@@ -202,7 +227,7 @@ async def _run(url: str, keys: Sequence[str], task: str, arguments: Sequence[obj
 
 if __name__ == "__main__":
     url, keys, task, *arguments = json.loads(sys.argv[1])
-    if task == "open":
-        say(json.dumps(open_at_once(*arguments, url, keys)))
+    if task in ("open", "begin"):
+        say(json.dumps({"open": open_at_once, "begin": begin_at_once}[task](*arguments, url, keys)))
     else:
         asyncio.run(_run(url, keys, task, arguments))
