@@ -262,7 +262,10 @@ def check_redirect_schemes(setting: str, value: Collection[str]) -> frozenset[st
     Raises:
         ConfigurationError: not a list of scheme names, or one that a browser handles itself.
     """
-    if isinstance(value, str) or not all(isinstance(each, str) and _SCHEME.fullmatch(each) for each in value):
+    schemes: object = value
+    if not isinstance(schemes, list | tuple | set | frozenset) or not all(
+        isinstance(each, str) and _SCHEME.fullmatch(each) for each in value
+    ):
         raise ConfigurationError(
             f"{setting}={value!r} must be a list of lower-case schemes without ://, like ['cursor']"
         )

@@ -20,7 +20,7 @@ from .grants import Grants
 from .keys import GivenKeys, KeptKeys, Signer
 from .limits import Limits
 from .login import Login, LoginHost
-from .options import Lifetimes, RateLimits, Registration, ServerOptions
+from .options import Lifetimes, RateLimits, Registration, ServerOptions, check_switch
 from .pages import Pages
 from .requests import Parameters, Request
 from .scopes import Scopes
@@ -49,8 +49,8 @@ class Settings:
     options: ServerOptions
 
     def __post_init__(self) -> None:
+        check_switch("allow_dynamic_registration", self.allow_dynamic_registration)
         for name, kind in (
-            ("allow_dynamic_registration", bool),
             ("rate_limits", RateLimits),
             ("lifetimes", Lifetimes),
             ("registration", Registration),
@@ -69,8 +69,8 @@ def check_login(login: object) -> Login:
     if isinstance(login, Login):
         return login
     raise ConfigurationError(
-        f"login={login!r} must say how people sign in: PasswordLogin({{'alice': hash_password('…')}}) for a few accounts,"
-        " AppLogin('https://…') if your application signs them in, DevLogin() on your own machine"
+        f"login={login!r} must say how people sign in: PasswordLogin({{'alice': hash_password('…')}}) for a few"
+        " accounts, AppLogin('https://…') if your application signs them in, DevLogin() on your own machine"
     )
 
 

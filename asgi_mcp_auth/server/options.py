@@ -136,9 +136,7 @@ class Registration:
     development_ca_file: str | None = None
 
     def __post_init__(self) -> None:
-        clients: Any = self.clients
-        if isinstance(clients, str | Mapping) or not all(isinstance(each, Mapping) for each in clients):
-            raise ConfigurationError("clients must be a list of dicts, like [{'client_id': …, 'redirect_uris': […]}]")
+        check_list("clients", self.clients, Mapping, "[{'client_id': …, 'redirect_uris': […]}]")
         token = self.initial_access_token
         if token is not None and (not isinstance(token, str) or len(token) < 32):
             raise ConfigurationError(
@@ -150,7 +148,7 @@ class Registration:
         check_seconds("unused_seconds", self.unused_seconds, minimum=60)
         check_seconds("client_seconds", self.client_seconds, minimum=60)
         for name in ("management", "metadata_documents", "development_documents"):
-            check_kind(name, getattr(self, name), bool)
+            check_switch(name, getattr(self, name))
         check_kind("development_ca_file", self.development_ca_file, str)
         if self.development_ca_file is not None and not self.development_documents:
             raise ConfigurationError("development_ca_file needs development_documents=True")
@@ -194,7 +192,7 @@ class ServerOptions:
     clock: Clock = time
 
     def __post_init__(self) -> None:
-        if self.path_prefix:
+        if self.path_prefix != "":
             check_path("path_prefix", self.path_prefix, in_url=True)
             if self.path_prefix.endswith("/"):
                 raise ConfigurationError(f"path_prefix={self.path_prefix!r} must not end in a slash")
@@ -204,25 +202,23 @@ class ServerOptions:
             raise ConfigurationError(
                 f"signing_algorithm={self.signing_algorithm!r} must be one of {', '.join(get_args(SigningAlgorithm))}"
             )
-        keys: Any = self.signing_keys
-        if not isinstance(keys, list | tuple) or not all(isinstance(each, str) for each in keys):
-            raise ConfigurationError("signing_keys must be a list of PEM private keys")
+        check_list("signing_keys", self.signing_keys, str, "[open('key.pem').read()]")
         check_seconds("key_rotation_seconds", self.key_rotation_seconds, minimum=2 * DAY)
         for name in ("rotate_confidential", "require_pushed_requests"):
-            check_kind(name, getattr(self, name), bool)
-        disabled: object = self.disabled
-        if isinstance(disabled, str):
-            raise ConfigurationError(f"disabled={disabled!r} must be a list, like [{disabled!r}]")
+            check_switch(name, getattr(self, name))
+        check_list("disabled", self.disabled, str, "['introspect']")
         for name in self.disabled:
             if name not in get_args(Feature):
                 raise ConfigurationError(f"disabled has {name!r}: there are {', '.join(get_args(Feature))}")
         if self.require_pushed_requests and "par" in self.disabled:
             raise ConfigurationError("require_pushed_requests=True needs the endpoint that disabled=['par'] removes")
+        check_kind("scope_hierarchy", self.scope_hierarchy, Mapping)
         for scope, implied in (self.scope_hierarchy or {}).items():
             check_scopes("scope_hierarchy", (scope, *check_scopes("scope_hierarchy", implied)))
         check_hook("grant_scopes", self.grant_scopes)
         check_hook("on_event", self.on_event)
-        check_kind("clock", self.clock, Clock)
+        if not isinstance(self.clock, Clock):
+            raise ConfigurationError(f"clock={self.clock!r} must have time() and monotonic(), as the module time has")
 
 
 async def call_hook(hook: Callable[..., Any], *arguments: object) -> Any:
@@ -231,6 +227,27 @@ async def call_hook(hook: Callable[..., Any], *arguments: object) -> Any:
         return await hook(*arguments)
     result = await sync_to_async(hook, thread_sensitive=False)(*arguments)
     return await result if inspect.isawaitable(result) else result
+
+
+def check_list(setting: str, value: object, kind: type, example: str) -> None:
+    """Check that ``value`` is a list or tuple of such things; the message does not repeat it.
+
+    Raises:
+        ConfigurationError: it is something else, an iterator for example, which would be empty the next time.
+    """
+    entries: Any = value
+    if not isinstance(entries, list | tuple) or not all(isinstance(each, kind) for each in entries):  # pyright: ignore[reportUnknownVariableType]  # whatever they are
+        raise ConfigurationError(f"{setting} must be a list, like {example}")
+
+
+def check_switch(setting: str, value: object) -> None:
+    """Check that ``value`` is ``True`` or ``False``.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{setting}={value!r} must be True or False")
 
 
 def check_hook(setting: str, value: object) -> None:

@@ -42,10 +42,13 @@ class Pages:
     render: Mapping[PageName, Callable[[Any], str]] = field(default_factory=dict[PageName, Callable[[Any], str]])
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"#[0-9a-fA-F]{6}", self.colour):
+        colour, logo, title = (str(each) for each in (self.colour, self.logo, self.title))
+        if title != self.title:
+            raise ConfigurationError(f"title={self.title!r} must be a str")
+        if not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
             raise ConfigurationError(f"colour={self.colour!r} must be written as #rrggbb")
         if self.logo is not None and not re.fullmatch(
-            r"data:image/(?:png|jpeg|webp|gif|svg\+xml);base64,[A-Za-z0-9+/=]+", self.logo
+            r"data:image/(?:png|jpeg|webp|gif|svg\+xml);base64,[A-Za-z0-9+/=]+", logo
         ):
             raise ConfigurationError("logo must be a data: URI of an image, like 'data:image/png;base64,…'")
         for setting, value, example in (
@@ -53,7 +56,9 @@ class Pages:
             ("render", self.render, "{'error': error_page}"),
         ):
             mapping: object = value
-            if not isinstance(mapping, Mapping):
+            if not isinstance(mapping, Mapping) or not all(
+                isinstance(each, str) or callable(each) for each in value.values()
+            ):
                 raise ConfigurationError(f"{setting} must be a dict, like {example}")
         for name, function in self.render.items():
             if name not in get_args(PageName) or not callable(function):

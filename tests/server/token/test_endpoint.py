@@ -221,9 +221,10 @@ async def test_z58_a_client_that_registered_no_refresh_token_gets_none_and_can_u
 
 
 async def test_z58_client_credentials_that_are_switched_off_are_not_supported() -> None:
-    registration = Registration(clients=[CONFIDENTIAL])
+    known = {**CONFIDENTIAL, "grant_types": ["authorization_code"]}  # more would be a mistake in the settings
+    registration = Registration(clients=[known])
     async with deploy(registration=registration, options={"disabled": ["client_credentials"]}) as server:
-        client = server.known(CONFIDENTIAL)
+        client = server.known(known)
         assert_refused(await client.token(grant_type="client_credentials"), "unsupported_grant_type")
 
 
