@@ -228,7 +228,8 @@ class KeptKeys:
                 now = self._clock.monotonic()
                 if self._keys and now >= self._loaded_at + STALE_SECONDS:
                     raise
-                self.settled_until = now + (RETRY_SECONDS if self._keys else COOLDOWN_SECONDS)
+                if self._keys or self._unreadable:  # each attempt to read those costs a new key
+                    self.settled_until = now + RETRY_SECONDS
         if not self._keys:
             raise ServerUnavailable
 
