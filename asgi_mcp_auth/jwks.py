@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ._cache import SingleFlight
-from ._http import FetchFailed, HTTPFetcher, PublicFetcher, cache_seconds
+from ._http import FetchFailed, HTTPFetcher, PublicFetcher, Unreachable, cache_seconds
 from ._jose import UnusableKey, VerifyingKey, keys_from_jwk
 from ._json import is_array, parse_json_object
 from .claims import check_seconds
@@ -183,6 +183,9 @@ class RemoteJWKS:
         clock: for lifetimes; wall-clock jumps do not matter.
         fetcher: the HTTP side.
         log_level: of what goes wrong; INFO where strangers name the URL.
+
+    Attributes:
+        is_unreachable: whether nobody has answered the last fetch, rather than something that cannot be used.
     """
 
     def __init__(
@@ -196,6 +199,7 @@ class RemoteJWKS:
         log_level: int = logging.WARNING,
     ) -> None:
         self.serial = 0
+        self.is_unreachable = False
         self._log_level = log_level
         self.settled_until = -math.inf
         self._keys: KeySet | None = None
@@ -285,8 +289,10 @@ class RemoteJWKS:
             async with asyncio.timeout(self._options.timeout_seconds):
                 await self._fetch()
         except TimeoutError:
+            self.is_unreachable = True
             self._failed(f"no complete answer within {self._options.timeout_seconds:g} s")
         except FetchFailed as error:
+            self.is_unreachable = isinstance(error, Unreachable)
             self._failed(str(error))
         self._attempted_at = self._clock.monotonic()
 
@@ -305,7 +311,8 @@ class RemoteJWKS:
             self.serial += 1
             self._etag = response.headers.get("etag")
         elif response.status != 304 or "if-none-match" not in headers:
-            raise FetchFailed(f"HTTP {response.status}")
+            is_busy = response.status == 429 or response.status >= 500
+            raise (Unreachable if is_busy else FetchFailed)(f"HTTP {response.status}")
         self._succeeded(response.headers)
 
     def _parse(self, body: bytes) -> KeySet:

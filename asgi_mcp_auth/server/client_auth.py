@@ -34,7 +34,24 @@ MAX_ASSERTION_SECONDS = 300
 MAX_JTI_CHARS = 256
 VERIFIERS = 256
 
-_NO_SECRET = hash_of("")  # compared with where there is nothing to compare with, so that it takes the same time
+# Read and compared with where there is nothing to read or to compare with, so that it takes as long.
+_NO_SECRET = hash_of("")
+_NOBODY = Client(
+    client_id="nobody",
+    metadata={
+        "client_name": "Nobody",
+        "client_uri": "https://nobody.example/",
+        "redirect_uris": ["https://nobody.example/callback", "http://127.0.0.1/callback"],
+        "application_type": "native",
+        "scope": "openid profile",
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "client_secret_post",
+    },
+    origin="registered",
+    secret_hash=_NO_SECRET,
+    registration_token_hash=_NO_SECRET,
+).dump()
 
 
 class Credentials(NamedTuple):
@@ -84,7 +101,7 @@ class ClientAuthenticator:
         client = await self._clients.find(shown.client_id, address=request.address)
         if shown.method.startswith("client_secret_"):
             # Before anything else, and for unknown clients too: timing shall not tell them apart.
-            good = client.secret_hash if client is not None and client.secret_hash is not None else _NO_SECRET
+            good = (client or Client.load(_NOBODY)).secret_hash or _NO_SECRET
             matches = hmac.compare_digest(hash_of(shown.proof), good)
             if client is None or not matches or client.secret_hash is None:
                 raise InvalidClient(reason="unknown_client" if client is None else "secret")
@@ -99,11 +116,14 @@ class ClientAuthenticator:
         request.client = client
 
     async def _check_assertion(self, client: Client, assertion: str) -> None:
+        verifier = self._verifier_for(client)
         try:
-            access = await self._verifier_for(client).verify(assertion)
+            access = await verifier.verify(assertion)
         except InvalidToken:
             raise InvalidClient(reason="assertion") from None
-        except ServerUnavailable:  # where the client keeps its keys, not we: nothing that we could be asked to mend
+        except ServerUnavailable:
+            if any(keys.is_unreachable for keys in verifier.jwks):
+                raise  # the client may try again; told that it is nobody, it would forget who it is
             raise InvalidClient("The key set of the client cannot be used", reason="client_keys") from None
         jti, audience = access.claims.get("jti"), access.claims["aud"]
         if access.subject != client.client_id or not isinstance(jti, str) or not 0 < len(jti) <= MAX_JTI_CHARS:

@@ -159,7 +159,7 @@ async def test_members_that_nobody_knows_are_kept_for_the_application(idp: Issue
     assert (access.claims["extension_field"], access.claims["username"]) == ({"a": [1]}, "jdoe")
 
 
-# ----------------------------------------------------------------------------------- from the authorization server's side
+# --------------------------------------------------------------------------------- from the authorization server's side
 
 
 async def test_our_verifier_and_our_endpoint_understand_each_other() -> None:
