@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from ..errors import InvalidClientMetadata, ServerUnavailable
+from ..errors import InvalidClient, InvalidClientMetadata, ServerUnavailable
 from ..stores import scan_all
 from ..types import JSONObject
 from .applications import revoke_application
+from .audit import AuditEvent
 from .client_metadata import check_client_metadata
 from .context import Server
 from .flow import CONSENTS
@@ -46,18 +47,25 @@ class Admin:
             )
         checked = check_client_metadata(metadata, server.clients.operator_policy)
         client, secret, _ = await server.clients.create(checked, origin="configured")
+        server.audit.report(AuditEvent(action="client_registered", client_id=client.client_id))
         return describe(server, client, secret=secret)
 
     async def get_client(self, client_id: str) -> Client | None:
-        """Return a client, ``None`` when there is none."""
-        return await self._server.clients.find(client_id)
+        """Return a client, ``None`` when there is none; one with a metadata document is looked up there."""
+        try:
+            return await self._server.clients.find(client_id)
+        except InvalidClient:
+            return None
 
     def clients(self) -> AsyncIterator[Client]:
         """Return all clients but those with a metadata document, which are not kept."""
         return self._server.clients.all()
 
     async def delete_client(self, client_id: str) -> bool:
-        """Forget a client and end its grants; return whether it was in the store."""
+        """End the grants of a client and forget it; return whether it was in the store.
+
+        What you wrote down yourself, and metadata documents, cannot be forgotten.
+        """
         return await delete_client(self._server, client_id)
 
     def grants(self, *, subject: str | None = None, client_id: str | None = None) -> AsyncIterator[tuple[str, Grant]]:
@@ -103,9 +111,10 @@ class Admin:
         return swept
 
     async def is_healthy(self) -> bool:
-        """Return whether the store answers."""
+        """Return whether the store answers, and there is a key to sign with."""
         try:
             await self._server.store.get("health", "none")
+            await self._server.signer.ready()
         except ServerUnavailable:
             return False
         return True

@@ -101,12 +101,14 @@ async def delete_client(server: Server, client_id: str, request: Request | None 
     # A registration that goes unused leaves no grants: not worth a look at everybody's, which a stranger could ask for.
     if deleted is None or deleted.used or deleted.origin != "registered":
         await server.grants.revoke_all("client_deleted", client_id=client_id)
+    if deleted is None:
+        return False
     event = AuditEvent(action="client_deleted", client_id=client_id)
     if request is None:
         server.audit.report(event)
     else:
         server.report(request, event)
-    return deleted is not None
+    return True
 
 
 def describe(server: Server, client: Client, *, secret: str | None = None, token: str | None = None) -> JSONObject:
