@@ -293,11 +293,7 @@ class Grants:
         await self._store.put(GRANTS, grant_id, ended.dump(), ttl=ttl, group=_group(grant))
         self._alive.put(grant_id.encode(), _DEAD)
         event = AuditEvent(
-            action="grant_revoked",
-            client_id=grant.client_id,
-            subject=grant.subject,
-            grant_id=grant_id,
-            reason=reason,
+            action="grant_revoked", client_id=grant.client_id, subject=grant.subject, grant_id=grant_id, reason=reason
         )
         self._audit.report(event)
         return True
