@@ -344,9 +344,3 @@ class Consent(_Stored):
     resource: str
     scopes: list[str]
     created_at: int
-
-
-def members_of(record: Mapping[str, Any] | _Stored) -> JSONObject:
-    """Return a record as a JSON object, for an operator to read."""
-    parsed: JSONObject = json.loads(record.dump()) if isinstance(record, _Stored) else dict(record)
-    return parsed

@@ -15,6 +15,7 @@ from ..types import JSONObject, Receive, Scope
 from .models import Client, Session, Transaction
 
 MAX_BODY_BYTES = 64 * 1024
+MAX_DOCUMENT_BYTES = 8 * 1024  # a registration is kept for a day, whoever sent it
 MAX_QUERY_BYTES = 16 * 1024
 MAX_PARAMETERS = 64
 BODY_SECONDS = 10.0
@@ -144,7 +145,7 @@ class Request:
         """
         if self.method == "POST":
             self._check_type(_FORM)
-            data = await self._body()
+            data = await self._body(MAX_BODY_BYTES)
         else:
             data = self.scope.get("query_string", b"")
             if len(data) > MAX_QUERY_BYTES:
@@ -168,7 +169,7 @@ class Request:
         """
         self._check_type(_JSON)
         try:
-            self.document = parse_json_object(await self._body(), max_bytes=MAX_BODY_BYTES)
+            self.document = parse_json_object(await self._body(MAX_DOCUMENT_BYTES), max_bytes=MAX_DOCUMENT_BYTES)
         except ValueError:
             raise InvalidClientMetadata("The body must be a JSON object, with each member once") from None
 
@@ -189,11 +190,11 @@ class Request:
         if (self.header(b"content-encoding") or b"identity").lower() != b"identity":
             raise MalformedRequest("The body must not be compressed")
 
-    async def _body(self) -> bytes:
+    async def _body(self, max_bytes: int) -> bytes:
         length = self.header(b"content-length") or b"0"
-        if not length.isdigit() or len(length) > 9 or int(length) > MAX_BODY_BYTES:
+        if not length.isdigit() or len(length) > 9 or int(length) > max_bytes:
             raise BodyTooLarge
-        return await read_body(self._receive, max_bytes=MAX_BODY_BYTES, timeout_seconds=BODY_SECONDS)
+        return await read_body(self._receive, max_bytes=max_bytes, timeout_seconds=BODY_SECONDS)
 
 
 NO_STORE: HeaderList = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))

@@ -300,7 +300,7 @@ async def test_what_is_no_json_object_is_invalid_client_metadata(body: bytes) ->
         ([("Content-Type", "application/json"), ("Content-Type", "application/json")], 400),
         ([("Content-Type", "application/json"), ("Content-Encoding", "identity")], 201),
         ([("Content-Type", "application/json"), ("Content-Encoding", "gzip")], 400),
-        ([("Content-Type", "application/json"), ("Content-Length", "65537")], 413),
+        ([("Content-Type", "application/json"), ("Content-Length", "8193")], 413),
         ([("Content-Type", "application/json"), ("Content-Length", "9" * 30)], 413),
         ([("Content-Type", "application/json"), ("Content-Length", "-1")], 413),
     ],
@@ -316,9 +316,9 @@ async def test_a_registration_is_uncompressed_json(headers: list[tuple[str, str]
             assert response.json()["error"] == "invalid_request"
 
 
-@pytest.mark.parametrize("size", [65_536, 65_537, 1_048_576])
+@pytest.mark.parametrize("size", [8192, 8193, 65_536, 1_048_576])
 @pytest.mark.parametrize("chunks", [1, 7])
-async def test_a_registration_has_at_most_64_kib(size: int, chunks: int) -> None:
+async def test_a_registration_has_at_most_8_kib(size: int, chunks: int) -> None:
     """Z95, AS-55: more is not read, whatever its length is said to be."""
     start, end = b'{"redirect_uris": ["https://app.example.com/callback"], "x": "', b'"}'
     body = start + b"x" * (size - len(start) - len(end)) + end
@@ -327,7 +327,7 @@ async def test_a_registration_has_at_most_64_kib(size: int, chunks: int) -> None
     async with deploy() as server:
         headers = [("Content-Type", "application/json")]
         response = await server.call("POST", "/register", headers=headers, body=pieces)  # type: ignore[arg-type]
-        assert response.status == (201 if size == 65_536 else 413)
+        assert response.status == (201 if size == 8192 else 413)
 
 
 URIS: dict[str, tuple[Any, bool]] = {
@@ -434,7 +434,7 @@ async def test_a_redirect_uri_is_https_or_loopback_and_absolute(case: str) -> No
         {},
         5,
         [WEB_REDIRECT_URI] * 33,
-        [f"{WEB_REDIRECT_URI}{n}" for n in range(500)],
+        [f"https://a.example/{n}" for n in range(250)],
     ],
     ids=lambda uris: str(uris)[:40],
 )
