@@ -368,6 +368,27 @@ async def public_server(**settings: Any) -> AsyncIterator[Server]:
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "https://localhost",
+        "https://localhost/",
+        "https://localhost:99999/client.json",
+        "https://localhost:0/client.json",
+        "https://[::1/client.json",
+        "https:///client.json",
+        "https://./client.json",
+        "https://localhost/a/../client.json",
+        "https://localhost/client.json?",
+        "https://user@localhost/client.json",
+        "https://localhost:8000/client.json",
+    ],
+)
+async def test_in_development_a_url_of_this_machine_has_to_be_plain_too(url: str, authority: Authority) -> None:
+    async with developing(authority, base_url="https://localhost:8000") as server:
+        await assert_refused(server, url, NO_DOCUMENT)
+
+
+@pytest.mark.parametrize(
     "client_id",
     [
         "http://app.example.com/client.json",
