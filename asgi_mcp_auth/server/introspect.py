@@ -7,6 +7,7 @@ from ..types import JSONObject
 from .context import Server
 from .models import Client
 from .requests import Answer, Request, json_answer
+from .verifier import grant_of
 
 _INACTIVE: JSONObject = {"active": False}
 
@@ -32,6 +33,8 @@ async def _access_token(server: Server, token: str) -> JSONObject | None:
         access = await server.verifier.verify(token)
     except InvalidToken:
         return None
+    if await server.grants.find(grant_of(access)) is None:
+        return None  # ended by another process, no longer ago than the revocation lag: who asks wants to know it now
     return {**access.claims, "active": True, "token_type": "Bearer"}
 
 

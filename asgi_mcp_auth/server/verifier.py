@@ -74,7 +74,10 @@ class GrantVerifier(JWTVerifier):
         access, payload = access_token(token.decode("ascii"), facts), facts[-1]
         grant_id = self._grant_ids.get(payload)
         if grant_id is None:
-            grant_id = grant_of(access)
+            try:
+                grant_id = grant_of(access)
+            except InvalidToken:
+                return None
             self._grant_ids.put(payload, grant_id)
         return access if self._grants.is_known_alive(grant_id) else None
 

@@ -8,8 +8,18 @@ import pytest
 
 from asgi_mcp_auth.server import Lifetimes, Login, Person, Registration
 from asgi_mcp_auth.server.login import LoginAttempt
+from asgi_mcp_auth.testing import FrozenClock
 from tests.support.asgi import Response
-from tests.support.authorization_server import BASE_URL, CONFIDENTIAL, RESOURCE, ClientOf, Server, basic, deploy
+from tests.support.authorization_server import (
+    BASE_URL,
+    CONFIDENTIAL,
+    RESOURCE,
+    ClientOf,
+    Server,
+    basic,
+    deploy,
+    memory_store,
+)
 from tests.support.token_endpoint import assert_not_kept, assert_refused, tokens_of
 
 pytestmark = pytest.mark.asyncio
@@ -146,6 +156,20 @@ async def test_a_client_sees_its_own_tokens_and_the_operator_s_see_all() -> None
             own = await ask(server, tokens[kind], basic(one.client_id, one.information["client_secret"]))
             assert own.json()["active"] is True
             await assert_inactive(server, tokens[kind], basic(two.client_id, two.information["client_secret"]))
+
+
+async def test_what_another_process_has_revoked_is_inactive_at_once() -> None:
+    """The revocation lag is for those who ask with every request; this endpoint is asked to know."""
+    store = memory_store(clock := FrozenClock())
+    settings: dict[str, Any] = {"store": store, "clock": clock, "registration": OPERATORS}
+    async with deploy(**settings) as here, deploy(**settings) as there:
+        client = await here.register()
+        tokens = await client.sign_in()
+        await active(there, tokens["access_token"])
+        form = {"token": tokens["access_token"], "client_id": client.client_id}
+        assert (await here.call("POST", "/revoke", form=form)).status == 200
+        await assert_inactive(there, tokens["access_token"])
+        assert (await there.call("POST", "/mcp", bearer=tokens["access_token"])).status == 401
 
 
 async def test_who_asks_has_to_prove_who_that_is() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -349,3 +350,22 @@ async def test_v76_the_tokens_of_a_retired_key_are_over() -> None:
         assert not await is_alive(server, tokens["access_token"])
         refreshed = tokens_of(await client.refresh(tokens["refresh_token"]))
         assert await is_alive(server, refreshed["access_token"])
+
+
+@pytest.mark.parametrize("grant_id", [{}, {"grant_id": 5}, {"grant_id": None}, {"grant_id": "unknown"}])
+async def test_v77_a_token_that_our_key_has_signed_and_that_names_no_grant_is_refused_each_time(
+    grant_id: dict[str, Any],
+) -> None:
+    """An operator who keeps the keys may sign with them elsewhere, too."""
+    async with deploy() as server:
+        client = await server.register()
+        tokens = await client.sign_in()
+        assert await is_alive(server, tokens["access_token"])
+        claims = {**server.spy.scope["access_token"].claims}
+        del claims["grant_id"]
+        token = await server.provider._server.signer.sign({"typ": "at+jwt"}, {**claims, **grant_id})
+        for _ in range(3):
+            assert not await is_alive(server, token)
+        form = {"token": token, "client_id": client.client_id}
+        assert_done(await server.call("POST", "/revoke", form=form))
+        assert await is_alive(server, tokens["access_token"])
