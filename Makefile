@@ -74,7 +74,7 @@ bench: $(BENCH_STAMP) ## Measure against the goals in docs (BENCH=... go to the 
 fuzz: $(FUZZ_STAMP) ## Fuzz every parser (FUZZ_SECONDS=60 for each; FUZZ='token paths' for some)
 	@.venv-fuzz/bin/python -m fuzz.run $(FUZZ)
 
-mutate: $(STAMP) ## Mutation-test claims, _jose, _json, headers, jwt (MODULES='claims jwt' for some; JOBS=2)
+mutate: $(STAMP) ## Mutation-test the modules that decide (MODULES='claims grants' for some; JOBS=2)
 	@$(BIN)/python -m fuzz.mutate $(MODULES)
 
 soak: $(STAMP) ## The long counts: 100,000 requests, races, 20,000 examples of every property

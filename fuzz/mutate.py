@@ -25,7 +25,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
@@ -38,8 +38,43 @@ from fuzz.mutators import Mutant, mutants_of
 ROOT = Path(__file__).parent.parent
 REPORT = ROOT / "mutants"
 EXPLAINED = ROOT / "docs" / "how-it-is-tested.md"
-MODULES = ("claims", "_jose", "_json", "headers", "jwt")
+MODULES = (
+    "claims",
+    "_jose",
+    "_json",
+    "headers",
+    "jwt",
+    "redirects",
+    "grants",
+    "refresh_tokens",
+    "scopes",
+    "client_auth",
+)
+PACKAGES = ("asgi_mcp_auth", "asgi_mcp_auth/server")
+# Parts of a module under a name of their own: the module, and the functions.
+PARTS = {
+    "redirects": (
+        "_urls",
+        (
+            "check_redirect_schemes",
+            "check_redirect_uri",
+            "is_loopback_redirect",
+            "redirect_uri_matches",
+            "redirect_host",
+            "with_parameters",
+        ),
+    )
+}
 TESTS = ("tests/verifiers", "tests/rfc", "tests/attacks", "tests/request_path", "tests/mutants")
+SERVER_TESTS = ("tests/server", "tests/rfc", "tests/attacks", "tests/verifiers")
+# Tests that start processes: a mutant is in its own process only, which ends without ending others.
+LEFT_OUT = (
+    "-k",
+    "not redis and not postgresql",
+    "--ignore=tests/server/test_races.py",
+    "--ignore=tests/server/test_workers.py",
+    "--ignore=tests/attacks/test_storage.py",
+)
 # Not the package itself: each forked process imports that anew, with the mutant in it.
 PRELOADED = (
     "asyncio",
@@ -56,6 +91,30 @@ SECONDS_PER_MUTANT = 300
 SECONDS_OF_TESTS = 5.0  # for one mutant; the tests left out are the slow ones, which start servers and clients
 SURVIVED = ("survived", "uncovered")
 FIRST_TESTS = 60  # most mutants die in the first few tests: no need to collect all of them
+
+
+class Target(NamedTuple):
+    """What is mutated: a module, or some of its functions."""
+
+    name: str
+    module: str
+    path: Path
+    functions: tuple[str, ...] = ()
+
+    @classmethod
+    def named(cls, name: str) -> Target | None:
+        """Return the target with this name, ``None`` when there is none."""
+        module, functions = PARTS.get(name, (name, ()))
+        for package in PACKAGES:
+            if (ROOT / package / f"{module}.py").exists():
+                return cls(name, module, Path(package) / f"{module}.py", functions)
+        return None
+
+    def mutants(self) -> Iterator[Mutant]:
+        """Yield the mutants, in the order of the source."""
+        for mutant in mutants_of(self.module, self.path.read_text()):
+            if not self.functions or mutant.place in self.functions:
+                yield mutant
 
 
 class Test(NamedTuple):
@@ -93,8 +152,10 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="only the mutants that survived the last time")
     parser.add_argument("--list", action="store_true", help="show the mutants and stop")
     options = parser.parse_args()
-    if unknown := set(options.modules) - {path.stem for path in (ROOT / "asgi_mcp_auth").glob("*.py")}:
-        parser.error(f"no module named {', '.join(sorted(unknown))}")
+    targets = {name: Target.named(name) for name in options.modules}
+    if unknown := [name for name, target in targets.items() if target is None]:
+        parser.error(f"no module named {', '.join(unknown)}")
+    found = [target for target in targets.values() if target is not None]
 
     work = Path(tempfile.mkdtemp(prefix="mutate-"))
     try:
@@ -104,14 +165,14 @@ def main() -> int:
         sys.path[:] = [str(work), *(each for each in sys.path if each not in ("", str(ROOT)))]
         mutants = [
             mutant
-            for module in options.modules
-            for mutant in mutants_of(module, (work / "asgi_mcp_auth" / f"{module}.py").read_text())
+            for target in found
+            for mutant in target.mutants()
             if re.search(options.only, mutant.key) and (not options.again or mutant.key in _last_survivors())
         ]
         if options.list:
             print("\n".join(f"{mutant.line:4} {mutant.key}" for mutant in mutants))
             return 0
-        return _run(mutants, options.modules, options.jobs)
+        return _run(mutants, found, options.jobs)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -133,7 +194,7 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy(source, target)
 
 
-def _run(mutants: list[Mutant], modules: Sequence[str], jobs: int) -> int:
+def _run(mutants: list[Mutant], targets: Sequence[Target], jobs: int) -> int:
     started = time.monotonic()
     for name in (*PRELOADED, *PLUGINS):
         importlib.import_module(name)
@@ -149,11 +210,12 @@ def _run(mutants: list[Mutant], modules: Sequence[str], jobs: int) -> int:
         suppress_health_check=list(HealthCheck),
     )
     print(f"{len(mutants)} mutants. Running the tests as they are ...", flush=True)
-    tests = _baseline(modules)
+    tests = _baseline(targets)
     print(f"{len(tests)} tests reach these modules, {sum(each.seconds for each in tests.values()):.0f} s", flush=True)
 
+    paths = {target.module: target.path for target in targets}
     first = [(mutant, _cheapest(mutant, tests)) for mutant in mutants]
-    verdicts = {verdict.mutant: verdict for verdict in _try_all(first, jobs, "tests of the line")}
+    verdicts = {verdict.mutant: verdict for verdict in _try_all(first, paths, jobs, "tests of the line")}
     _remember(verdicts.values())
     # What a fixture or a cached helper runs is booked on the first test that needs it: boundary tests all run again.
     second = [
@@ -161,8 +223,8 @@ def _run(mutants: list[Mutant], modules: Sequence[str], jobs: int) -> int:
         for mutant, verdict in verdicts.items()
         if verdict.outcome in SURVIVED
     ]
-    verdicts |= {verdict.mutant: verdict for verdict in _try_all(second, jobs, "tests of the function")}
-    return _report([verdicts[mutant] for mutant in mutants], modules, time.monotonic() - started)
+    verdicts |= {verdict.mutant: verdict for verdict in _try_all(second, paths, jobs, "tests of the function")}
+    return _report([verdicts[mutant] for mutant in mutants], [*paths], time.monotonic() - started)
 
 
 def _own(mutant: Mutant) -> str:
@@ -201,7 +263,9 @@ def _affordable(names: Iterable[str], tests: dict[str, Test]) -> list[str]:
     return chosen
 
 
-def _try_all(work: list[tuple[Mutant, list[str]]], jobs: int, title: str) -> Iterator[Verdict]:
+def _try_all(
+    work: list[tuple[Mutant, list[str]]], paths: Mapping[str, Path], jobs: int, title: str
+) -> Iterator[Verdict]:
     """Run each mutant in a process of its own, several at once."""
     running: dict[int, tuple[Mutant, float, Path]] = {}
     queue = iter(work)
@@ -211,7 +275,7 @@ def _try_all(work: list[tuple[Mutant, list[str]]], jobs: int, title: str) -> Ite
         while True:
             while len(running) < jobs and (task := next(queue, None)) is not None:
                 note = directory / f"{task[0].module}-{task[0].number}"
-                running[_spawn(*task, note)] = (task[0], time.monotonic(), note)
+                running[_spawn(*task, paths[task[0].module], note)] = (task[0], time.monotonic(), note)
             if not running:
                 return
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -243,14 +307,14 @@ def _outcome(status: int, by: str) -> str:
     return "timeout" if "Timeout" in by else "killed"
 
 
-def _spawn(mutant: Mutant, names: list[str], note: Path) -> int:
+def _spawn(mutant: Mutant, names: list[str], path: Path, note: Path) -> int:
     """Start the process that runs ``names`` with the mutant; it leaves the name of the test that failed in ``note``."""
     if pid := os.fork():
         return pid
     code = 70
     try:
         _silence()
-        sys.meta_path.insert(0, _Hook(f"asgi_mcp_auth.{mutant.module}", mutant.source))
+        sys.meta_path.insert(0, _Hook(".".join(path.with_suffix("").parts), mutant.source))
         code = _pytest(names, "-x", "--tb=no", plugin=_Chooser(names, note))
     finally:
         os._exit(code)
@@ -264,7 +328,7 @@ def _silence() -> None:
 
 def _pytest(paths: Iterable[str], *arguments: str, plugin: object) -> int:
     files = sorted({path.partition("::")[0] for path in paths})
-    quiet = ["-q", "-p", "no:cacheprovider", f"--timeout={SECONDS_PER_TEST}"]
+    quiet = ["-q", "-p", "no:cacheprovider", f"--timeout={SECONDS_PER_TEST}", *LEFT_OUT]
     quiet += [word for name in PLUGINS for word in ("-p", name)]
     quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # they are imported already, once for all mutants
     return int(pytest.main([*quiet, *arguments, *files], plugins=[plugin]))
@@ -314,14 +378,14 @@ class _Loader(importlib.machinery.SourceFileLoader):
         return compile(self._source, self.path, "exec", dont_inherit=True)
 
 
-def _baseline(modules: Sequence[str]) -> dict[str, Test]:
+def _baseline(targets: Sequence[Target]) -> dict[str, Test]:
     """Run the tests once, in a process of its own, and return which lines each one reaches."""
     note = Path(tempfile.mkstemp(prefix="baseline-")[1])
     pid = os.fork()
     if pid == 0:
         code = 70
         try:
-            code = _record(modules, note)
+            code = _record(targets, note)
         except BaseException:  # noqa: BLE001 (a forked process must not go on in its parent's code)
             traceback.print_exc()
         finally:
@@ -339,10 +403,12 @@ def _baseline(modules: Sequence[str]) -> dict[str, Test]:
     }
 
 
-def _record(modules: Sequence[str], note: Path) -> int:
+def _record(targets: Sequence[Target], note: Path) -> int:
     import coverage
 
-    files = {module: str(Path.cwd() / "asgi_mcp_auth" / f"{module}.py") for module in modules}
+    files = {target.module: str(Path.cwd() / target.path) for target in targets}
+    at_server = [target.path.parent.name == "server" or bool(target.functions) for target in targets]
+    folders = (*(SERVER_TESTS if any(at_server) else ()), *(() if all(at_server) else TESTS))
     measuring = coverage.Coverage(data_file=None, config_file=False, include=list(files.values()))
     seconds: dict[str, float] = {}
     failed: set[str] = set()  # they fail without any mutant, so they say nothing about one
@@ -361,7 +427,8 @@ def _record(modules: Sequence[str], note: Path) -> int:
                 failed.add(report.nodeid)
 
     measuring.start()
-    code = _pytest([name for name in TESTS if Path(name).exists()], "--tb=short", plugin=Recorder())
+    paths = [name for name in dict.fromkeys(folders) if Path(name).exists()]
+    code = _pytest(paths, "--tb=short", plugin=Recorder())
     measuring.stop()
     data = measuring.get_data()
     reached: dict[str, dict[str, list[int]]] = {name: {} for name in seconds}

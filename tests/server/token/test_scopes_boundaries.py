@@ -1,0 +1,160 @@
+"""The scope policy at its edges: servers without scopes, limits, hooks, and ``offline_access``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from asgi_mcp_auth import ConfigurationError
+from asgi_mcp_auth.errors import AccessDenied, InvalidGrant, InvalidScope
+from asgi_mcp_auth.server import Client, Person
+from asgi_mcp_auth.server.scopes import Scopes
+
+pytestmark = pytest.mark.asyncio
+
+ALICE = Person(subject="alice")
+HIERARCHY = {"admin": ["write"], "write": ["read"]}
+
+
+def policy(
+    required: Sequence[str] = ("read",), supported: Sequence[str] = ("read", "write", "admin"), **settings: Any
+) -> Scopes:
+    return Scopes(required, supported, settings.get("hierarchy"), settings.get("hook"))
+
+
+def client(scope: str | None = None, origin: Any = "configured") -> Client:
+    metadata = {"grant_types": ["authorization_code"], "token_endpoint_auth_method": "none"}
+    return Client(client_id="c", metadata=metadata if scope is None else {**metadata, "scope": scope}, origin=origin)
+
+
+@pytest.mark.parametrize(
+    ("required", "supported", "asked", "found"),
+    [
+        (["read"], ["read", "write"], None, ["read"]),
+        ([], ["read", "write"], None, ["read", "write"]),
+        ([], [], None, []),
+        ([], [], " ", []),
+        (["read"], [], None, ["read"]),
+        (["read"], [], "read", ["read"]),
+        ([], ["read"], "read", ["read"]),
+        ([], ["read"], "read read  read", ["read"]),
+        ([], ["read"], "offline_access", ["offline_access"]),
+        ([], [], "offline_access", ["offline_access"]),
+        ([], ["read"], " ", None),
+        ([], ["read"], "write", None),
+        ([], [], "write", None),
+        ([], ["read"], "read write", None),
+        ([], ["read"], "read\twrite", None),
+        ([], ["read"], "read\u00a0write", None),
+        ([], ["read"], '"read"', None),
+        ([], ["read"], "Read", None),
+    ],
+)
+async def test_what_a_request_gets(
+    required: list[str], supported: list[str], asked: str | None, found: list[str] | None
+) -> None:
+    scopes = policy(required, supported)
+    if found is None:
+        with pytest.raises(InvalidScope):
+            scopes.requested(asked, client())
+    else:
+        assert scopes.requested(asked, client()) == found
+
+
+async def test_the_supported_scopes_are_those_and_the_required_ones_each_once() -> None:
+    assert policy(["read", "other"], ["write", "read"]).supported == ("write", "read", "other")
+
+
+@pytest.mark.parametrize(
+    ("limit", "asked", "found"),
+    [
+        ("write", None, ["read"]),
+        ("read", None, ["read"]),
+        ("other", None, None),
+        ("write", "write", ["write"]),
+        ("write", "read write", ["read", "write"]),
+        ("read", "write", None),
+        ("read", "read write", None),
+        ("admin", "read", ["read"]),
+        ("read", "read offline_access", ["read", "offline_access"]),
+        ("read", "offline_access", ["offline_access"]),
+    ],
+)
+async def test_an_operator_s_limit_reaches_as_far_as_the_hierarchy(
+    limit: str, asked: str | None, found: list[str] | None
+) -> None:
+    scopes = policy(hierarchy=HIERARCHY)
+    if found is None:
+        with pytest.raises(InvalidScope):
+            scopes.requested(asked, client(limit))
+    else:
+        assert scopes.requested(asked, client(limit)) == found
+    if asked is not None:
+        assert scopes.requested(asked, client(limit, "registered")) == asked.split()
+
+
+async def test_a_hook_decides_what_a_person_may_grant() -> None:
+    seen: list[Any] = []
+
+    def hook(person: Person, client: Client, scopes: list[str]) -> list[str]:
+        seen.append((person, client, list(scopes)))
+        scopes.clear()  # its own copy
+        return ["write", "read", "unasked"]
+
+    asked = ["read", "admin", "write"]
+    assert await policy(hook=hook).grantable(ALICE, client(), asked) == ["read", "write"]
+    assert seen == [(ALICE, client(), asked)]
+    assert await policy().grantable(ALICE, client(), asked) == asked
+
+
+@pytest.mark.parametrize(("asked", "answer"), [(["read"], []), (["read"], ["write"]), (["read", "write"], ["admin"])])
+async def test_a_hook_that_leaves_nothing_denies_access(asked: list[str], answer: list[str]) -> None:
+    with pytest.raises(AccessDenied, match=r"^This account may not grant what the application asks for$"):
+        await policy(hook=lambda *_: answer).grantable(ALICE, client(), asked)
+
+
+async def test_a_hook_leaves_nothing_of_nothing() -> None:
+    assert await policy([], [], hook=lambda *_: []).grantable(ALICE, client(), []) == []
+
+
+@pytest.mark.parametrize("answer", [None, "read", [5], ["not one scope"], 5])
+async def test_a_hook_that_returns_no_scopes_is_the_operator_s_mistake(answer: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"^grant_scopes returned something that"):
+        await policy(hook=lambda *_: answer).grantable(ALICE, client(), ["read"])
+
+
+@pytest.mark.parametrize(
+    ("granted", "asked", "limit", "found"),
+    [
+        (["read", "write"], None, None, ["read", "write"]),
+        (["read", "write"], "write", None, ["write"]),
+        (["read", "write"], "write read write", None, ["write", "read"]),
+        (["admin"], "read", None, ["read"]),
+        (["admin"], "read admin", None, ["read", "admin"]),
+        (["read", "gone"], None, None, ["read"]),
+        (["read", "admin"], None, "write", ["read"]),
+        (["read", "offline_access"], None, "read", ["read", "offline_access"]),
+        ([], None, None, []),
+        ([], " ", None, []),
+        (["read"], "write", None, InvalidScope),
+        (["read"], "read write", None, InvalidScope),
+        (["read"], " ", None, InvalidScope),
+        (["read", "gone"], "gone", None, InvalidScope),
+        ([], "read", None, InvalidScope),
+        (["gone"], None, None, InvalidGrant),
+        (["gone"], "gone", None, InvalidGrant),
+        (["gone"], " ", None, InvalidGrant),
+        (["admin"], None, "read", InvalidGrant),
+    ],
+)
+async def test_what_a_token_of_a_grant_gets(
+    granted: list[str], asked: str | None, limit: str | None, found: Any
+) -> None:
+    scopes = policy(hierarchy=HIERARCHY)
+    if isinstance(found, list):
+        assert scopes.narrowed(asked, granted, client(limit)) == found
+    else:
+        with pytest.raises(found):
+            scopes.narrowed(asked, granted, client(limit))
