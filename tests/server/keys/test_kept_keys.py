@@ -365,6 +365,20 @@ async def test_s17_keys_that_cannot_be_read_are_kept_and_everything_is_503(caplo
         assert (await server.call("POST", "/mcp", bearer=token)).status == 200
 
 
+async def test_s17_keys_that_cannot_be_read_are_tried_every_five_seconds() -> None:
+    """Each attempt makes a new key, which takes a while with RSA; strangers can ask as often as they like."""
+    clock = FrozenClock()
+    inner = MemoryStore(clock=clock)
+    await worker(EncryptedStore(inner, [KEY]), clock).keys.open()
+    store = FailingStore(inner)
+    one = worker(EncryptedStore(store, [secrets.token_urlsafe(32)]), clock)
+    for passed, attempts in ((0, 1), (0, 1), (4, 1), (1, 2), (1, 2)):
+        clock.advance(passed)
+        with pytest.raises(ServerUnavailable):
+            await one.kid()
+        assert len([call for call in store.calls if call[0] == "add"]) == attempts
+
+
 async def test_s17_an_operator_can_give_them_up() -> None:
     clock = FrozenClock()
     inner = MemoryStore(clock=clock)

@@ -272,6 +272,28 @@ async def test_what_is_taken_back_can_be_asked_for_again() -> None:
     await limits.count("login_failures", "192.0.2.2", "alice")
 
 
+async def test_those_who_were_refused_are_not_in_the_way_of_what_is_taken_back() -> None:
+    store = HeldStore(MemoryStore())
+    limits = Limits(EncryptedStore(store, [KEY]), FrozenClock(), RateLimits(token=2))
+    store.hold = ("get", "limit")
+    asking = asyncio.create_task(admitted([limits], 5))
+    await store.arrived.wait()
+    store.go.set()
+    assert sum(await asking) == 2
+    await limits.count("token", "192.0.2.1", add=-1)
+    assert sum(await admitted([limits], 5)) == 1
+
+
+async def test_a_refusal_writes_nothing() -> None:
+    """A flood costs the store reads only."""
+    store = FailingStore(MemoryStore())
+    limits = Limits(store, FrozenClock(), RateLimits(token=1))
+    await limits.count("token", "192.0.2.1")
+    store.calls.clear()
+    assert await admitted([limits], 3) == [False] * 3
+    assert {call[0] for call in store.calls} == {"get"}
+
+
 PASSWORDS = {"alice": hash_password("correct horse battery staple")}
 
 
