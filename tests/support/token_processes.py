@@ -1,4 +1,4 @@
-"""Other processes that run an authorization server on a store: they race for codes and refresh tokens.
+"""Other processes that run an authorization server on a store: they race for codes, and get killed while they work.
 
 This module is also the program that they run. A parent and its child talk in lines of JSON.
 """
@@ -40,6 +40,22 @@ class Contender:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([place.url, place.keys, requests]) + "\n")
         self.process.stdin.flush()
+
+    def work(self, place: Place, jobs: Sequence[dict[str, str]]) -> None:
+        """Have it redeem, refresh and revoke, one job after the other, until it is killed; it says what it was told.
+
+        Args:
+            place: where.
+            jobs: codes, each with its ``client_id`` and ``code_verifier``.
+        """
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps([place.url, place.keys, {"jobs": jobs}]) + "\n")
+        self.process.stdin.flush()
+
+    def rest(self) -> list[Any]:
+        """Return what it has said in whole lines before it was killed."""
+        assert self.process.stdout is not None
+        return [json.loads(line) for line in self.process.stdout if line.endswith("\n")]
 
     def hear(self) -> Any:
         """Wait for what it says next."""
@@ -85,11 +101,33 @@ async def _run() -> None:
                 store = store_from_url(url, encryption_keys=keys)
                 entering = deploy(store=store, clock=time)  # type: ignore[arg-type]  # the real clock
                 servers[url] = await stack.enter_async_context(entering)
+            if isinstance(requests, dict):
+                workers = [_work(servers[url], requests["jobs"][number::8]) for number in range(8)]
+                await asyncio.gather(*workers)
+                continue
             call = servers[url].call
             answers = await asyncio.gather(*(call("POST", each["path"], form=each["form"]) for each in requests))
-            said = [(answer.status, answer.json() if answer.body else {}) for answer in answers]
-            sys.stdout.write(json.dumps(said) + "\n")
-            sys.stdout.flush()
+            _say([(answer.status, answer.json() if answer.body else {}) for answer in answers])
+
+
+async def _work(server: Server, jobs: Sequence[dict[str, str]]) -> None:
+    for job in jobs:
+        client = {"client_id": job["client_id"]}
+        metadata = {"redirect_uris": ["https://app.example.com/callback"], "token_endpoint_auth_method": "none"}
+        registered = (await server.call("POST", "/register", document=metadata)).json()
+        _say([job["code"], "registered", registered])
+        tokens = (await server.token(grant_type="authorization_code", **job)).json()
+        _say([job["code"], "redeemed", tokens])
+        form = {**client, "grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+        refreshed = (await server.token(**form)).json()
+        _say([job["code"], "refreshed", refreshed])
+        revoked = await server.call("POST", "/revoke", form={**client, "token": refreshed["refresh_token"]})
+        _say([job["code"], "revoked", revoked.status])
+
+
+def _say(words: Any) -> None:
+    sys.stdout.write(json.dumps(words) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
