@@ -299,7 +299,7 @@ CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
         [{**APP, "redirect_uri": WEB_REDIRECT_URI}],
         "redirect_uri is not a member of client metadata that is known here",
     ),
-    "a scope that is misspelled": ([{**APP, "scope": "mcp:raed"}], "scope must be out of mcp:read, mcp:write"),
+    "a scope that is misspelled": ([{**APP, "scope": "mcp:reads"}], "scope must be out of mcp:read, mcp:write"),
     "a scope beside a good one": ([{**APP, "scope": "mcp:read admin"}], "scope must be out of mcp:read, mcp:write"),
     "a scope that is empty": ([{**APP, "scope": ""}], "scope has no value: leave it out"),
     "a grant type that is misspelled": (
