@@ -59,7 +59,15 @@ class LoginAttempt:
 
 
 class LoginForm(NamedTuple):
-    """Ask the person: show a form with these fields."""
+    """Ask the person: show a form with these fields.
+
+    Attributes:
+        fields: to fill in.
+        button: the label of its button.
+        error: what was wrong with what they sent.
+        failed_account: whose account it was meant to be, if there is one: people type passwords into the wrong field,
+            and this goes to the audit record.
+    """
 
     fields: tuple[Field, ...]
     button: str = "Sign in"
@@ -201,7 +209,8 @@ class PasswordLogin(Login):
             await self._count(name, attempt.address, -1)
             raise
         if stored is None or not good:
-            return self._form(name, "The user name or the password is wrong.", failed=name)
+            failed = None if stored is None else name
+            return self._form(name, "The user name or the password is wrong.", failed=failed)
         await self._count(name, attempt.address, -1)
         if self._person is None:
             return Person(subject=name)

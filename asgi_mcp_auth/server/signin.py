@@ -88,9 +88,9 @@ def _attempt(
 
 
 async def _show(server: Server, request: Request, form: LoginForm) -> Answer:
-    if form.failed_account is not None:
-        subject = form.failed_account[:128]
-        server.report(request, AuditEvent(action="sign_in_failed", subject=subject, reason="credentials"))
+    if form.error is not None:
+        event = AuditEvent(action="sign_in_failed", subject=form.failed_account, reason="credentials")
+        server.report(request, event)
     client, transaction = None, request.transaction
     if transaction is not None and transaction.request is not None:
         client = (await destination_of(server, transaction.request)).client.name
