@@ -206,7 +206,7 @@ class ServerOptions:
         check_seconds("key_rotation_seconds", self.key_rotation_seconds, minimum=2 * DAY)
         for name in ("rotate_confidential", "require_pushed_requests"):
             check_switch(name, getattr(self, name))
-        check_list("disabled", self.disabled, str, "['introspect']")
+        check_list("disabled", self.disabled, str, "['par']")
         for name in self.disabled:
             if name not in get_args(Feature):
                 raise ConfigurationError(f"disabled has {name!r}: there are {', '.join(get_args(Feature))}")
