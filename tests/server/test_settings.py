@@ -400,7 +400,7 @@ def test_a_signing_algorithm_is_one_of_three(value: Any) -> None:
 
 @pytest.mark.parametrize("value", ["par", None, 5, {"par": True}, [5], iter(["par"])], ids=repr)
 def test_what_is_switched_off_is_a_list(value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^disabled must be a list, like \['introspect'\]"):
+    with pytest.raises(ConfigurationError, match=r"^disabled must be a list, like \['par'\]"):
         options(disabled=value)
 
 
