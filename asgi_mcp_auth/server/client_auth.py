@@ -23,8 +23,8 @@ from ..jwks import KeySource, RemoteJWKS, StaticKeys, key_set_from
 from ..jwt import JWTVerifier
 from ..stores import Store
 from ..types import Clock
-from .client_metadata import ASSERTION_ALGORITHMS
-from .clients import Clients
+from .client_metadata import ASSERTION_ALGORITHMS, SECRET_METHODS
+from .clients import Clients, nobody
 from .models import Client, hash_of
 from .requests import Request
 
@@ -34,24 +34,7 @@ MAX_ASSERTION_SECONDS = 300
 MAX_JTI_CHARS = 256
 VERIFIERS = 256
 
-# Read and compared with where there is nothing to read or to compare with, so that it takes as long.
-_NO_SECRET = hash_of("")
-_NOBODY = Client(
-    client_id="nobody",
-    metadata={
-        "client_name": "Nobody",
-        "client_uri": "https://nobody.example/",
-        "redirect_uris": ["https://nobody.example/callback", "http://127.0.0.1/callback"],
-        "application_type": "native",
-        "scope": "openid profile",
-        "grant_types": ["authorization_code", "refresh_token"],
-        "response_types": ["code"],
-        "token_endpoint_auth_method": "client_secret_post",
-    },
-    origin="registered",
-    secret_hash=_NO_SECRET,
-    registration_token_hash=_NO_SECRET,
-).dump()
+_NO_SECRET = hash_of("")  # compared with where there is nothing to compare with, so that it takes as long
 
 
 class Credentials(NamedTuple):
@@ -99,9 +82,9 @@ class ClientAuthenticator:
         """
         shown = parse_client_credentials(request)
         client = await self._clients.find(shown.client_id, address=request.address)
-        if shown.method.startswith("client_secret_"):
+        if shown.method in SECRET_METHODS:
             # Before anything else, and for unknown clients too: timing shall not tell them apart.
-            good = (client or Client.load(_NOBODY)).secret_hash or _NO_SECRET
+            good = (client or nobody()).secret_hash or _NO_SECRET
             matches = hmac.compare_digest(hash_of(shown.proof), good)
             if client is None or not matches or client.secret_hash is None:
                 raise InvalidClient(reason="unknown_client" if client is None else "secret")
@@ -138,7 +121,7 @@ class ClientAuthenticator:
         metadata = client.metadata
         names = ("jwks", "jwks_uri", "token_endpoint_auth_signing_alg")
         said = json.dumps([client.client_id, *(metadata.get(name) for name in names)])
-        key = sha256(said.encode("utf-8", "surrogatepass")).digest()
+        key = sha256(said.encode()).digest()
         verifier = self._verifiers.get(key)
         if verifier is None:
             only = metadata.get("token_endpoint_auth_signing_alg")
@@ -158,7 +141,7 @@ class ClientAuthenticator:
                 issuer=client.client_id,
                 audience=self._audiences,
                 algorithm=algorithms,
-                claims=ClaimRules(client_id_claim="sub", max_lifetime_seconds=MAX_ASSERTION_SECONDS),
+                claims=ClaimRules(max_lifetime_seconds=MAX_ASSERTION_SECONDS),
                 clock=self._clock,
                 token_cache_size=0,
             )
@@ -201,12 +184,12 @@ def _parse_basic(value: bytes) -> Credentials:
         raise InvalidClient("The client authenticates by an unknown scheme", reason="auth_method")
     encoded = encoded.strip(b" ")
     try:
-        data = base64.b64decode(encoded, validate=True)
+        data = base64.b64decode(encoded)
         text = data.decode("utf-8")
     except (binascii.Error, UnicodeDecodeError):
         raise InvalidClient(reason="no_credentials") from None
     client_id, colon, secret = text.partition(":")
-    if not colon or base64.b64encode(data) != encoded:
+    if not colon or base64.b64encode(data) != encoded:  # one spelling, without what the decoder passes over
         raise InvalidClient(reason="no_credentials")
     # RFC 6749 §2.3.1: both were form-encoded before. Ids and secrets made here look the same either way.
     return Credentials("client_secret_basic", unquote_plus(client_id), unquote_plus(secret))

@@ -20,6 +20,29 @@ MAX_CLIENT_ID_CHARS = 2048
 MIN_SECRET_CHARS = 32
 
 
+# About as long as others, so that it takes as long to read.
+_NOBODY = Client(
+    client_id="nobody",
+    metadata={
+        "client_name": "Nobody",
+        "client_uri": "https://nobody.example/",
+        "redirect_uris": ["https://nobody.example/callback", "http://127.0.0.1/callback"],
+        "application_type": "native",
+        "scope": "openid profile",
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "client_secret_post",
+    },
+    origin="registered",
+    registration_token_hash=hash_of(""),
+).dump()
+
+
+def nobody() -> Client:
+    """Return a client that there is not, for those who must not be faster when they have found none."""
+    return Client.load(_NOBODY)
+
+
 class Clients:
     """Finds clients, and keeps those that come and go.
 

@@ -290,7 +290,7 @@ class Grants:
         # What a refresh has written meanwhile is replaced, and one that is under way fails.
         ended = replace(grant, revoked=reason)
         ttl = self._lifetimes.access_token_seconds + MARGIN_SECONDS + USED_CODE_SECONDS
-        await self._store.put(GRANTS, grant_id, ended.dump(), ttl=ttl, group=_group(grant))
+        await self._store.put(GRANTS, grant_id, ended.dump(), ttl=ttl)
         self._alive.put(grant_id.encode(), _DEAD)
         event = AuditEvent(
             action="grant_revoked", client_id=grant.client_id, subject=grant.subject, grant_id=grant_id, reason=reason

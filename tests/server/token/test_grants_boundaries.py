@@ -1,0 +1,361 @@
+"""Codes and grants at their edges: how long records stay, what is in them, who is told, how often the store is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from asgi_mcp_auth.errors import InvalidGrant, InvalidToken, ServerUnavailable
+from asgi_mcp_auth.server import AuditEvent, Client, Lifetimes, Person
+from asgi_mcp_auth.server.audit import Audit
+from asgi_mcp_auth.server.grants import CODES, GRANTS, Granted, Grants
+from asgi_mcp_auth.server.models import AuthorizationRequest, hash_of
+from asgi_mcp_auth.server.scopes import Scopes
+from asgi_mcp_auth.stores.encrypted import EncryptedStore
+from asgi_mcp_auth.stores.memory import MemoryStore
+from asgi_mcp_auth.testing import FrozenClock
+from tests.support.authorization_server import KEY, REDIRECT_URI, RESOURCE, challenge_of
+from tests.support.failing import FailingStore, HeldStore
+
+pytestmark = pytest.mark.asyncio
+
+ALICE = Person(subject="alice", claims={"role": "author"})
+VERIFIER = "v" * 43
+HOUR, DAY = 3600, 86_400
+
+
+def client(*, public: bool = True, refreshable: bool = True, client_id: str = "c") -> Client:
+    metadata = {
+        "grant_types": ["authorization_code", *(["refresh_token"] if refreshable else [])],
+        "token_endpoint_auth_method": "none" if public else "client_secret_basic",
+    }
+    return Client(client_id=client_id, metadata=metadata, origin="configured")
+
+
+REQUEST = AuthorizationRequest(
+    client_id="c", redirect_uri=REDIRECT_URI, scopes=["read"], code_challenge=challenge_of(VERIFIER)
+)
+
+
+class Bench:
+    """Grants alone, on a store of their own."""
+
+    def __init__(
+        self, *, engine: Any = None, resource: str = RESOURCE, clock: FrozenClock | None = None, **lifetimes: float
+    ) -> None:
+        self.clock = clock or FrozenClock()
+        self.engine = engine or MemoryStore(clock=self.clock)
+        self.store = EncryptedStore(self.engine, [KEY])
+        self.events: list[AuditEvent] = []
+        self.lifetimes = Lifetimes(**lifetimes)
+        scopes, audit = Scopes(["read"], ["read", "write"], None, None), Audit(self.events.append)
+        keys = self.store.derive("refresh tokens")
+        self.grants = Grants(self.store, self.clock, self.lifetimes, scopes, audit, keys, rotate_confidential=True)
+        self.grants.bind_resource(resource)
+
+    async def code(self, **more: Any) -> str:
+        code = await self.grants.issue_code(REQUEST, ALICE, ["read", "write"], 1_799_999_000, **more)
+        assert code is not None
+        return code
+
+    async def redeem(self, code: str | None = None, client: Client = client()) -> Granted:  # noqa: B008 (frozen)
+        return await self.grants.redeem(code or await self.code(), client, None, VERIFIER)
+
+    async def refuses(self, work: Any, reason: str) -> None:
+        with pytest.raises(InvalidGrant) as caught:
+            await work
+        assert caught.value.reason == reason
+
+    async def stays_for(self, ns: str, key: str, seconds: float) -> None:
+        """Check that a record stays in the store for just so long from now."""
+        self.clock.advance(seconds - 0.1)
+        assert await self.store.get(ns, key) is not None
+        self.clock.advance(0.1)
+        assert await self.store.get(ns, key) is None
+
+
+async def test_the_kinds_of_records_keep_their_names() -> None:
+    """Else an upgrade would forget them all."""
+    assert (CODES, GRANTS) == ("code", "grant")
+
+
+# ---------------------------------------------------------------------------------------------------------------- codes
+
+
+async def test_a_code_stays_for_ten_minutes_and_ten_more_once_it_is_used() -> None:
+    bench = Bench()
+    await bench.stays_for(CODES, hash_of(await bench.code()), 600)
+    code = await bench.code()
+    bench.clock.advance(59)
+    await bench.redeem(code)
+    await bench.stays_for(CODES, hash_of(code), 600)
+
+
+@pytest.mark.parametrize(("after", "reason"), [(599.9, "code_replayed"), (600, "unknown_code"), (601, "unknown_code")])
+async def test_a_replay_shows_for_ten_minutes(after: float, reason: str) -> None:
+    bench = Bench()
+    code = await bench.code()
+    await bench.redeem(code)
+    bench.clock.advance(after)
+    await bench.refuses(bench.redeem(code), reason)
+
+
+@pytest.mark.parametrize(
+    ("began", "reason"),
+    [
+        (-61, "code_replayed"),
+        (-60.1, "code_replayed"),
+        (-60, "code_used"),
+        (0, "code_used"),
+        (2, "code_used"),
+        (2.1, "code_replayed"),
+    ],
+)
+async def test_what_counts_as_at_once(began: float, reason: str) -> None:
+    bench = Bench()
+    code = await bench.code()
+    await bench.redeem(code)
+    bench.clock.jump(began)
+    await bench.refuses(bench.redeem(code), reason)
+
+
+async def test_a_code_that_is_given_is_issued_again_until_it_is_used() -> None:
+    """The second click of a double click; the person may have signed in again between the two."""
+    bench = Bench()
+    code = await bench.code(code="c" * 43)
+    bench.clock.advance(5)
+    assert await bench.code(code=code) == code
+    again = await bench.grants.issue_code(REQUEST, ALICE, ["read", "write"], 1_799_999_999, code=code)
+    assert again == code
+    bench.clock.advance(54)
+    await bench.redeem(code)
+    assert await bench.grants.issue_code(REQUEST, ALICE, ["read", "write"], 1_799_999_000, code=code) is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "person", "scopes"),
+    [
+        (replace(REQUEST, client_id="d"), ALICE, ["read", "write"]),
+        (replace(REQUEST, redirect_uri="https://other.example/"), ALICE, ["read", "write"]),
+        (replace(REQUEST, code_challenge=challenge_of("w" * 43)), ALICE, ["read", "write"]),
+        (REQUEST, Person(subject="bob"), ["read", "write"]),
+        (REQUEST, ALICE, ["read"]),
+    ],
+)
+async def test_a_code_that_is_given_is_not_issued_for_anything_else(
+    request_: AuthorizationRequest, person: Person, scopes: list[str]
+) -> None:
+    bench = Bench()
+    code = await bench.code(code="c" * 43)
+    assert await bench.grants.issue_code(request_, person, scopes, 1_799_999_000, code=code) is None
+    await bench.redeem(code)
+
+
+async def test_a_code_whose_place_is_taken_by_something_unreadable_is_not_issued() -> None:
+    bench = Bench()
+    await EncryptedStore(bench.engine, [KEY[::-1].replace("Q", "A")]).put(CODES, hash_of("c" * 43), b"{}")
+    assert await bench.grants.issue_code(REQUEST, ALICE, ["read"], 0, code="c" * 43) is None
+
+
+async def test_the_grant_of_a_code_has_an_id_that_whoever_has_the_code_can_compute() -> None:
+    """Pinned: two versions of this package on one store have to agree about replays."""
+    bench = Bench()
+    code = await bench.code()
+    digest = hashlib.sha256(b"grant of code " + hash_of(code).encode()).digest()
+    granted = await bench.redeem(code)
+    assert granted.grant_id == base64.urlsafe_b64encode(digest).decode()[:22]
+    assert (granted.grant.person, granted.grant.scopes, granted.grant.resource) == (ALICE, ["read", "write"], RESOURCE)
+    assert granted.grant.signed_in_at == 1_799_999_000
+
+
+async def test_a_replay_between_the_two_steps_of_redeeming_leaves_nothing_alive() -> None:
+    """ADR 0009: it writes down the grant that is about to begin, as ended."""
+    clock = FrozenClock()
+    held = HeldStore(MemoryStore(clock=clock))
+    bench = Bench(engine=held, clock=clock)
+    code = await bench.code()
+    held.hold = ("add", GRANTS)
+    first = asyncio.create_task(bench.redeem(code))
+    await held.arrived.wait()
+    clock.advance(3)
+    await bench.refuses(bench.redeem(code), "code_replayed")
+    held.go.set()
+    await bench.refuses(first, "grant_revoked")
+    assert [(event.action, event.reason, event.client_id, event.subject) for event in bench.events] == [
+        ("grant_revoked", "code_replayed", "c", "alice")
+    ]
+
+
+# ------------------------------------------------------------------------------------------------- how long grants stay
+
+
+@pytest.mark.parametrize(
+    ("lifetimes", "seconds"),
+    [
+        ({}, 14 * DAY + 60),
+        ({"refresh_token_seconds": DAY}, DAY + 60),
+        ({"refresh_idle_seconds": 100}, HOUR + 60),
+        ({"refresh_token_seconds": 100}, HOUR + 60),
+        ({"refresh_idle_seconds": 100, "access_token_seconds": 10}, 160),
+    ],
+)
+async def test_a_grant_stays_as_long_as_one_of_its_tokens_may_count_and_a_minute(
+    lifetimes: dict[str, float], seconds: float
+) -> None:
+    bench = Bench(**lifetimes)
+    granted = await bench.redeem()
+    await bench.stays_for(GRANTS, granted.grant_id, seconds)
+
+
+async def test_a_refresh_lets_it_stay_longer_but_never_beyond_its_end() -> None:
+    bench = Bench()
+    granted = await bench.redeem()
+    bench.clock.advance(10 * DAY)
+    granted = await bench.grants.refresh(granted.refresh_token or "", client(), None)
+    bench.clock.advance(13 * DAY)
+    granted = await bench.grants.refresh(granted.refresh_token or "", client(), None)
+    await bench.stays_for(GRANTS, granted.grant_id, 7 * DAY + 60)
+
+
+async def test_a_grant_that_cannot_be_refreshed_lives_as_long_as_its_access_token() -> None:
+    bench = Bench()
+    granted = await bench.redeem(client=client(refreshable=False))
+    assert granted.refresh_token is None
+    assert granted.grant.expires_at == bench.clock.time() + HOUR
+    await bench.stays_for(GRANTS, granted.grant_id, HOUR + 60)
+
+
+async def test_a_client_s_own_grant_lives_as_long_as_its_access_token() -> None:
+    bench = Bench()
+    granted = await bench.grants.for_client(client(public=False), ["read"])
+    assert (len(granted.grant_id), granted.refresh_token, granted.scopes) == (22, None, ["read"])
+    assert granted.grant.expires_at == bench.clock.time() + HOUR
+    assert (granted.grant.resource, granted.grant.subject, granted.grant.person) == (RESOURCE, "c", None)
+    await bench.stays_for(GRANTS, granted.grant_id, HOUR + 60)
+
+
+async def test_a_grant_that_was_ended_stays_as_long_as_its_tokens_and_replays_of_its_code() -> None:
+    bench = Bench()
+    granted = await bench.redeem()
+    assert await bench.grants.revoke(granted.grant_id, "by_user") is True
+    await bench.stays_for(GRANTS, granted.grant_id, HOUR + 60 + 600)
+
+
+async def test_whoever_ends_a_grant_is_told_once_whose_it_was() -> None:
+    bench = Bench()
+    granted = await bench.redeem()
+    assert await bench.grants.revoke(granted.grant_id, "by_user") is True
+    assert await bench.grants.revoke(granted.grant_id, "by_user") is False
+    assert await bench.grants.revoke("unknown", "by_user") is False
+    event = AuditEvent(
+        action="grant_revoked", client_id="c", subject="alice", grant_id=granted.grant_id, reason="by_user"
+    )
+    assert bench.events == [event]
+
+
+async def test_an_operator_sees_a_grant_as_long_as_one_of_its_tokens_may_count() -> None:
+    bench = Bench(refresh_idle_seconds=100, access_token_seconds=1000)
+    await bench.redeem()
+    for seconds, seen in ((1059.9, 1), (0.1, 0)):
+        bench.clock.advance(seconds)
+        assert len([each async for each in bench.grants.scan()]) == seen
+
+
+# ----------------------------------------------------------------------------------------------------------- refreshing
+
+
+@pytest.mark.parametrize(
+    ("began", "again"), [(-61, False), (-60.1, False), (-60, True), (0, True), (10, True), (10.1, False)]
+)
+async def test_what_counts_as_a_retry(began: float, again: bool) -> None:
+    bench = Bench()
+    first = (await bench.redeem()).refresh_token or ""
+    second = (await bench.grants.refresh(first, client(), None)).refresh_token
+    bench.clock.jump(began)
+    if again:
+        assert (await bench.grants.refresh(first, client(), None)).refresh_token == second
+    else:
+        await bench.refuses(bench.grants.refresh(first, client(), None), "refresh_replayed")
+
+
+async def test_a_refresh_token_whose_grant_is_gone_is_unknown() -> None:
+    bench = Bench()
+    granted = await bench.redeem()
+    await bench.store.delete(GRANTS, granted.grant_id)
+    await bench.refuses(bench.grants.refresh(granted.refresh_token or "", client(), None), "unknown_refresh_token")
+    assert await bench.grants.find(granted.grant_id) is None
+    assert await bench.grants.find_by_refresh_token(granted.refresh_token or "") is None
+
+
+async def test_what_belongs_to_another_resource_is_nothing_here() -> None:
+    bench = Bench()
+    other = Bench(engine=bench.engine, clock=bench.clock, resource="https://other.example/mcp")
+    code, granted = await bench.code(), await bench.redeem()
+    token = granted.refresh_token or ""
+    await bench.refuses(other.redeem(code), "other_resource")
+    await bench.refuses(other.grants.refresh(token, client(), None), "other_resource")
+    assert await other.grants.find(granted.grant_id) is None
+    assert await other.grants.find_by_refresh_token(token) is None
+    assert await other.grants.issue_code(REQUEST, ALICE, ["read", "write"], 1_799_999_000, code=code) is None
+    assert await bench.grants.find_by_refresh_token(token) == (granted.grant, granted.grant.created_at + 14 * DAY)
+    await bench.redeem(code)
+
+
+class Stubborn(FailingStore):
+    """Lets no swap win, against the contract."""
+
+    async def swap(self, ns: str, key: str, etag: int, value: bytes, *, ttl: float | None = None) -> bool:
+        self.calls.append(("swap", ns, key))
+        return False
+
+
+async def test_a_swap_that_never_wins_is_tried_ten_times() -> None:
+    clock = FrozenClock()
+    stubborn = Stubborn(MemoryStore(clock=clock))
+    bench = Bench(engine=stubborn, clock=clock)
+    fair = Bench(engine=stubborn.inner, clock=clock)
+    code, token = await bench.code(), (await fair.redeem()).refresh_token or ""
+    for work in (bench.redeem(code), bench.grants.refresh(token, client(), None)):
+        stubborn.calls.clear()
+        with pytest.raises(ServerUnavailable):
+            await work
+        assert [verb for verb, *_ in stubborn.calls].count("swap") == 10
+
+
+# --------------------------------------------------------------------------------------------------------- is it alive?
+
+
+async def test_a_grant_that_is_alive_is_looked_at_once_for_each_lag() -> None:
+    clock = FrozenClock()
+    counting = FailingStore(MemoryStore(clock=clock))
+    bench = Bench(engine=counting, clock=clock)
+    granted = await bench.redeem()
+    for advance, looks in ((0, 1), (4.9, 0), (0.1, 1), (4.9, 0)):
+        clock.advance(advance)
+        counting.calls.clear()
+        for _ in range(3):
+            await bench.grants.check_alive(granted.grant_id)
+        assert len(counting.calls) == looks
+
+
+async def test_a_grant_that_is_known_to_have_ended_is_not_looked_at_again() -> None:
+    clock = FrozenClock()
+    counting = FailingStore(MemoryStore(clock=clock))
+    bench = Bench(engine=counting, clock=clock)
+    granted = await bench.redeem()
+    await bench.grants.check_alive(granted.grant_id)
+    await bench.grants.revoke(granted.grant_id, "by_user")
+    counting.calls.clear()
+    for _ in range(3):
+        with pytest.raises(InvalidToken) as caught:
+            await bench.grants.check_alive(granted.grant_id)
+        assert caught.value.reason == "revoked"
+    assert counting.calls == []
+    with pytest.raises(InvalidToken):
+        await bench.grants.check_alive("unknown")
+    assert len(counting.calls) == 1
