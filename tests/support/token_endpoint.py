@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -60,3 +61,21 @@ def tokens_of(response: Response) -> dict[str, Any]:
     assert document["token_type"] == "Bearer"
     assert type(document["expires_in"]) is int
     return document
+
+
+class Calls:
+    """Counts calls of some built-in functions on this thread while it is entered."""
+
+    def __init__(self, *names: str) -> None:
+        self.counts = dict.fromkeys(names, 0)
+
+    def __enter__(self) -> dict[str, int]:
+        sys.setprofile(self._note)
+        return self.counts
+
+    def __exit__(self, *_: object) -> None:
+        sys.setprofile(None)
+
+    def _note(self, frame: object, event: str, argument: Any) -> None:
+        if event == "c_call" and argument.__name__ in self.counts:
+            self.counts[argument.__name__] += 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import sys
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -14,7 +13,7 @@ from asgi_mcp_auth.server import Registration
 from asgi_mcp_auth.server.client_auth import ASSERTION_TYPE
 from asgi_mcp_auth.server.models import hash_of
 from tests.support.authorization_server import CONFIDENTIAL, ClientOf, Server, basic, deploy, memory_store
-from tests.support.token_endpoint import assert_refused, tokens_of
+from tests.support.token_endpoint import Calls, assert_refused, tokens_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -246,24 +245,6 @@ async def test_z68_an_unknown_client_is_refused_in_the_words_of_a_wrong_secret(c
         public = await refuses(server, "unknown_client", client_id=client_id)
         assert wrong.body == unknown.body == public.body
         assert wrong.headers == unknown.headers == public.headers
-
-
-class Calls:
-    """Counts calls of some built-in functions on this thread while it is entered."""
-
-    def __init__(self, *names: str) -> None:
-        self.counts = dict.fromkeys(names, 0)
-
-    def __enter__(self) -> dict[str, int]:
-        sys.setprofile(self._note)
-        return self.counts
-
-    def __exit__(self, *_: object) -> None:
-        sys.setprofile(None)
-
-    def _note(self, frame: object, event: str, argument: Any) -> None:
-        if event == "c_call" and argument.__name__ in self.counts:
-            self.counts[argument.__name__] += 1
 
 
 async def test_z67_z68_one_digest_is_compared_in_constant_time_whatever_is_known_of_the_client() -> None:

@@ -22,7 +22,7 @@ from tests.support.authorization_server import (
 )
 from tests.support.engines import ENGINES
 from tests.support.failing import HeldStore
-from tests.support.token_endpoint import assert_refused, deploy_on, is_alive, tokens_of
+from tests.support.token_endpoint import Calls, assert_refused, deploy_on, is_alive, tokens_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -94,6 +94,16 @@ async def test_z19_a_challenge_can_neither_be_left_out_nor_be_plain_so_no_verifi
                 url = await server.browser().decide(client.authorization_url(**parameters))
                 assert "error=invalid_request" in url
                 assert "code=" not in url
+
+
+async def test_z20_the_challenge_is_compared_in_constant_time() -> None:
+    async with deploy() as server:
+        client = await server.register()
+        code = await client.code()
+        for verifier in ("w" * 43, client.verifier):
+            with Calls("compare_digest") as counts:
+                await client.redeem(code, code_verifier=verifier)
+            assert counts == {"compare_digest": 1}
 
 
 # -------------------------------------------------------------------------------------------------------- redirect URI
@@ -389,6 +399,16 @@ async def test_z50_codes_cannot_be_guessed() -> None:
             await refuses(client, guess, "unknown_code")
         tokens_of(await client.redeem(code))
         assert len({await client.code() for _ in range(20)}) == 20
+
+
+@pytest.mark.soak
+async def test_z50_a_hundred_thousand_guesses_are_all_wrong() -> None:
+    async with deploy() as server:
+        client = await server.register()
+        for _ in range(100_000):
+            response = await client.redeem(secrets.token_urlsafe(32))
+            assert response.status == 400
+            server.events.clear()
 
 
 async def test_z81_a_refresh_token_or_an_access_token_is_no_code() -> None:

@@ -115,7 +115,7 @@ async def test_an_operator_finds_the_grant_of_an_access_token_whose_refresh_toke
 
 
 @pytest.mark.parametrize("moved", ["code", "refresh_token"])
-async def test_what_was_granted_for_one_resource_is_worth_nothing_for_another(moved: str) -> None:
+async def test_v78_what_was_granted_for_one_resource_is_worth_nothing_for_another(moved: str) -> None:
     """AS-22, RFC 8707 §2.2: two servers with one issuer on one store, or one whose mcp_path was changed."""
     store = memory_store()
     async with deploy(store=store) as notes, deploy(store=store, mcp_path="/mail") as mail:
@@ -127,6 +127,8 @@ async def test_what_was_granted_for_one_resource_is_worth_nothing_for_another(mo
             assert (await client.redeem(code)).status == 200, "it is good where it belongs"
         else:
             tokens = (await client.redeem(code)).json()
+            assert await is_alive(notes, tokens["access_token"])
+            assert not await is_alive(mail, tokens["access_token"])
             response = await there.refresh(tokens["refresh_token"])
             form = {"token": tokens["refresh_token"], "client_id": client.client_id}
             assert (await mail.call("POST", "/revoke", form=form)).status == 200

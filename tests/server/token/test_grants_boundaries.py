@@ -1,4 +1,4 @@
-"""Codes and grants at their edges: how long records stay, what is in them, who is told, how often the store is asked."""
+"""Codes and grants at their edges: how long records stay, what is in them, who is told, how many looks it takes."""
 
 from __future__ import annotations
 
