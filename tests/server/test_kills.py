@@ -84,7 +84,8 @@ async def kills(place: Place, times: int) -> None:
                     await check(server, client, code, said[code])
         finally:
             worker.close()
-    assert {"registered", "redeemed"} <= stages
+    if times > 1:  # a single worker may be killed before it has come that far
+        assert {"registered", "redeemed"} <= stages
 
 
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
