@@ -60,8 +60,11 @@ async def test_a_wrong_password_is_said_aloud_and_the_cursor_stands_in_the_passw
 async def test_the_keyboard_is_enough(chromium: Browser) -> None:
     async with stage(chromium) as scene:
         page = await scene.open(await scene.client())
+        await expect(page.get_by_label("User name")).to_be_focused()  # a person waits for the cursor, too
         await page.keyboard.type("alice")
+        await expect(page.get_by_label("User name")).to_have_value("alice")
         await page.keyboard.press("Tab")
+        await expect(page.get_by_label("Password")).to_be_focused()
         await page.keyboard.type(PASSWORD)
         await page.keyboard.press("Enter")
         allow = page.get_by_role("button", name="Allow")
