@@ -283,6 +283,13 @@ async def test_what_counts_as_a_retry(began: float, again: bool) -> None:
         await bench.refuses(bench.grants.refresh(first, client(), None), "refresh_replayed")
 
 
+@pytest.mark.parametrize("public", [True, False])
+async def test_refresh_tokens_rotate_for_every_client(public: bool) -> None:
+    bench, owner = Bench(), client(public=public)
+    first = (await bench.redeem(client=owner)).refresh_token or ""
+    assert (await bench.grants.refresh(first, owner, None)).refresh_token != first
+
+
 async def test_a_refresh_token_whose_grant_is_gone_is_unknown() -> None:
     bench = Bench()
     granted = await bench.redeem()
