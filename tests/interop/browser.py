@@ -48,6 +48,13 @@ class _Forms(HTMLParser):
             self.forms[-1].buttons.setdefault(found["name"], []).append(found.get("value", ""))
 
 
+def forms_of(html: str) -> list[Form]:
+    """Return the forms of a page."""
+    parser = _Forms()
+    parser.feed(html)
+    return parser.forms
+
+
 class Person:
     """Somebody with a browser of their own.
 
@@ -90,10 +97,9 @@ class Person:
     def _fill_in(self, http: httpx.Client, page: httpx.Response) -> httpx.Response:
         assert page.status_code == 200, f"{page.url} answered {page.status_code}: {page.text}"
         self.pages.append(page.text)
-        parser = _Forms()
-        parser.feed(page.text)
-        assert parser.forms, f"{page.url} shows no form: {page.text}"
-        form = parser.forms[0]
+        forms = forms_of(page.text)
+        assert forms, f"{page.url} shows no form: {page.text}"
+        form = forms[0]
         ours = {"username": self.name, "password": self.password}
         filled = {name: ours.get(name, value) for name, value in form.inputs.items()}
         if "action" in form.buttons:
