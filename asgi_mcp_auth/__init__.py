@@ -25,6 +25,7 @@ from .multi import MultiAuth
 from .rules import Rule
 from .static import StaticTokenVerifier
 from .tokens import AccessToken, get_access_token
+from .userinfo import UserinfoTokenVerifier
 
 if _typing.TYPE_CHECKING:
     from .server import AppLogin, DevLogin, OAuthProvider, PasswordLogin
@@ -61,6 +62,7 @@ __all__ = [
     "ServerUnavailable",
     "StaticTokenVerifier",
     "TokenVerifier",
+    "UserinfoTokenVerifier",
     "get_access_token",
     "insufficient_scope_response",
     "store_from_url",

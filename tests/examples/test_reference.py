@@ -24,6 +24,7 @@ DOCUMENTED = (
     "JWKSOptions",
     "ClaimRules",
     "IntrospectionTokenVerifier",
+    "UserinfoTokenVerifier",
     "MultiAuth",
     "StaticTokenVerifier",
     "TokenVerifier",
