@@ -28,6 +28,7 @@ from .tokens import AccessToken, get_access_token
 from .userinfo import UserinfoTokenVerifier
 
 if _typing.TYPE_CHECKING:
+    from .proxy import OAuthProxy, OIDCProxy, get_upstream_token
     from .server import AppLogin, DevLogin, OAuthProvider, PasswordLogin
     from .stores import store_from_url
 
@@ -53,6 +54,8 @@ __all__ = [
     "MissingToken",
     "MultiAuth",
     "OAuthProvider",
+    "OAuthProxy",
+    "OIDCProxy",
     "PasswordLogin",
     "RemoteAuthProvider",
     "RemoteJWKS",
@@ -64,6 +67,7 @@ __all__ = [
     "TokenVerifier",
     "UserinfoTokenVerifier",
     "get_access_token",
+    "get_upstream_token",
     "insufficient_scope_response",
     "store_from_url",
 ]
@@ -73,7 +77,10 @@ _LAZY = {
     "AppLogin": ".server",
     "DevLogin": ".server",
     "OAuthProvider": ".server",
+    "OAuthProxy": ".proxy",
+    "OIDCProxy": ".proxy",
     "PasswordLogin": ".server",
+    "get_upstream_token": ".proxy",
     "store_from_url": ".stores",
 }
 

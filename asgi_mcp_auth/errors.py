@@ -22,6 +22,8 @@ AuthError
    ├─ AccessDenied            400 access_denied
    ├─ LoginRequired           400 login_required
    ├─ ConsentRequired         400 consent_required
+   ├─ SignInFailed            502 server_error            the identity provider behind this server answers nonsense
+   ├─ SignInUnavailable       503 temporarily_unavailable it does not answer, or not now
    ├─ RequestNotSupported     400 request_not_supported
    ├─ RequestURINotSupported  400 request_uri_not_supported
    ├─ InvalidRequestURI       400 invalid_request_uri
@@ -252,6 +254,24 @@ class ConsentRequired(OAuthError):
     status = 400
     redirectable = True
     usual = ("Consent is needed", "consent_required")
+
+
+class SignInFailed(OAuthError):
+    """The identity provider at which people sign in answers what nobody can use (RFC 6749 §4.1.2.1)."""
+
+    error = "server_error"
+    status = 502
+    redirectable = True
+    usual = ("Signing in at the identity provider failed", "sign_in_failed")
+
+
+class SignInUnavailable(OAuthError):
+    """The identity provider at which people sign in does not answer (RFC 6749 §4.1.2.1)."""
+
+    error = "temporarily_unavailable"
+    status = 503
+    redirectable = True
+    usual = ("The identity provider cannot be reached at the moment", "sign_in_unavailable")
 
 
 class RequestNotSupported(OAuthError):

@@ -85,7 +85,7 @@ class IntrospectionTokenVerifier(ReasoningVerifier):
         check_kind("claims", claims, ClaimRules)
         check_kind("clock", clock, Clock)
         self._url = check_url("introspection_url", introspection_url, query=True)
-        self._headers, self._form = _client_authentication(client_auth_method, client_id, client_secret)
+        self._headers, self._form = client_authentication(client_auth_method, client_id, client_secret)
         self._checks = ClaimChecks(
             issuers=self.issuers, audience=audience, leeway_seconds=0, rules=claims or ClaimRules()
         )
@@ -177,7 +177,7 @@ class IntrospectionTokenVerifier(ReasoningVerifier):
         return answer, response.body
 
 
-def _client_authentication(
+def client_authentication(
     method: object, client_id: str | None, client_secret: object
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the headers and form fields that authenticate us (RFC 6749 §2.3.1, RFC 7662 §2.1)."""

@@ -79,6 +79,9 @@ OAuthReason: TypeAlias = Literal[
     "access_denied",
     "login_required",
     "consent_required",
+    "sign_in_failed",
+    "sign_in_unavailable",
+    "not_allowed",
     "request_object",
     "request_uri",
     "unknown_client",
@@ -115,6 +118,7 @@ OAuthReason: TypeAlias = Literal[
     "refresh_replayed",
     "refresh_client",
     "grant_revoked",
+    "sign_in_ended",
     "other_resource",
     "nothing_left",
 ]

@@ -128,11 +128,13 @@ class OAuthProvider(RemoteAuthProvider):
     async def start(self) -> None:
         """Open the store and load the signing keys."""
         await self.store.open()
+        await self._server.login.start()
         await super().start()
 
     async def stop(self) -> None:
         """Close both."""
         await super().stop()
+        await self._server.login.stop()
         await self.store.aclose()
 
 

@@ -108,6 +108,7 @@ class Server:
             self.scopes,
             self.audit,
             store.derive("refresh tokens"),
+            settings.login,
             rotate_confidential=options.rotate_confidential,
         )
         self.signer = self._signer()
@@ -127,7 +128,7 @@ class Server:
         host = urlsplit(self.issuer).netloc
         self.pages = replace(settings.pages, title=settings.pages.title or host)
         self.login = settings.login
-        self.login.bind(LoginHost(self.issuer, self.url("login"), store, self.limits))
+        self.login.bind(LoginHost(self.issuer, self.url("login"), store, self.limits, self.clock, lifetimes))
 
     def _signer(self) -> Signer:
         options = self.settings.options

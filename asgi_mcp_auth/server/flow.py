@@ -14,7 +14,7 @@ from ..errors import ConsentRequired, ExpiredForm, LoginRequired
 from .audit import AuditEvent
 from .authorization import Destination
 from .context import Server
-from .models import AuthorizationRequest, Consent, Decision, Session, Transaction, hash_of
+from .models import AuthorizationRequest, Consent, Decision, Person, Session, Transaction, hash_of
 from .requests import Answer, Request, redirect
 
 CONSENTS = "consent"
@@ -26,12 +26,18 @@ def is_signed_in(server: Server, request: Request, authorization: AuthorizationR
     session, transaction = request.session, request.transaction
     if session is None:
         return False
-    if transaction is not None and transaction.signed_in == session.person.subject:
+    if _signed_in_here(transaction, session) is not None:
         return True
     too_old = authorization.max_age is not None and (
         authorization.max_age == 0 or server.clock.time() - session.signed_in_at > authorization.max_age
     )  # OpenID Connect Core §3.1.2.1
     return not (server.login.every_time or too_old or not ANEW.isdisjoint(authorization.prompt))
+
+
+def _signed_in_here(transaction: Transaction | None, session: Session) -> Person | None:
+    # As this very sign-in said it: the session may be of a later one, of another tab.
+    person = None if transaction is None else transaction.signed_in
+    return person if person is not None and person.subject == session.person.subject else None
 
 
 async def proceed(
@@ -152,14 +158,14 @@ async def _issue(
 ) -> Answer:
     """Send the person to the client with a code (RFC 6749 §4.1.2)."""
     secret, is_repeated = None, False
+    person = _signed_in_here(request.transaction, session) or session.person
     if request.transaction is not None:
         is_repeated = request.transaction.decided_by is not None
         await decide(server, request, "approve", session.person.subject, scopes)
         # The same for the second click of a double click: browsers drop the answer to the first.
         secret = server.sessions.secret_of(request.transaction_id)
     await server.clients.keep(destination.client)
-    person, signed_in_at = session.person, session.signed_in_at
-    code = await server.grants.issue_code(authorization, person, scopes, signed_in_at, code=secret)
+    code = await server.grants.issue_code(authorization, person, scopes, session.signed_in_at, code=secret)
     if code is None:
         raise ExpiredForm
     if not is_repeated:

@@ -5,20 +5,18 @@ Every step is one swap or add of one record, so of any number of contenders, in 
 
 from __future__ import annotations
 
-import hmac
 import math
-import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from hashlib import sha256
 from typing import NamedTuple
 
 from .._cache import LRUCache
-from .._json import encode_base64url
 from ..errors import InvalidGrant, InvalidToken, ServerUnavailable
 from ..stores import Record, Store, scan_all
 from ..types import Clock, OAuthReason
 from .audit import Audit, AuditEvent
+from .codes import find_mismatch, grant_of_code
+from .login import Login
 from .models import AuthorizationRequest, Client, Code, Grant, Person, hash_of, new_secret
 from .options import Lifetimes
 from .refresh_tokens import RefreshTokens
@@ -30,7 +28,6 @@ MARGIN_SECONDS = 60  # how much longer a grant stays in the store than its token
 KNOWN_GRANTS = 10_000
 ATTEMPTS = 10  # one is enough when nobody else uses the same code or token, two when somebody does
 
-_VERIFIER = re.compile(r"[A-Za-z0-9\-._~]{43,128}")
 _DEAD = -math.inf
 
 
@@ -53,6 +50,7 @@ class Grants:
         scopes: the scope policy.
         audit: is told of what ends.
         keys: of the refresh tokens.
+        login: knows whether a sign-in still counts.
         rotate_confidential: whether confidential clients' refresh tokens rotate too.
     """
 
@@ -64,6 +62,7 @@ class Grants:
         scopes: Scopes,
         audit: Audit,
         keys: Sequence[bytes],
+        login: Login,
         *,
         rotate_confidential: bool,
     ) -> None:
@@ -73,6 +72,7 @@ class Grants:
         self._scopes = scopes
         self._audit = audit
         self._refresh_tokens = RefreshTokens(keys)
+        self._login = login
         self._rotate_confidential = rotate_confidential
         self._resource = ""
         # By grant id: until when (monotonic) it counts as alive without another look.
@@ -133,48 +133,35 @@ class Grants:
         RFC 6749 §4.1.3; RFC 7636 §4.6; RFC 9700 §2.1.1 and §4.5.
         """
         key, began = hash_of(code), self._clock.time()
+        grant_id = grant_of_code(key)
         for _ in range(ATTEMPTS):
             record = await self._store.get(CODES, key)
             if record is None:
                 raise InvalidGrant(reason="unknown_code")
             known, now = Code.load(record.value), self._clock.time()
-            mismatch = self._mismatch(known, client, redirect_uri, verifier)
+            mismatch = find_mismatch(known, self._resource, client, redirect_uri, verifier)
             if known.used_at is not None:
                 honest = mismatch is None and _is_recent(known.used_at, began, self._lifetimes.code_leeway_seconds)
-                raise await self._replayed(_grant_id(key), known, honest=honest)
+                raise await self._replayed(grant_id, known, honest=honest)
             if mismatch is not None:
                 raise InvalidGrant(reason=mismatch)
             if now >= known.expires_at:
                 raise InvalidGrant(reason="code_expired")
             scopes = self._scopes.narrowed(None, known.scopes, client)
+            refreshable = "refresh_token" in client.grant_types
+            grant = self._grant_of(known, refreshable=refreshable)
+            await self._login.renew(known.person, self._ttl(grant))
             used = replace(known, used_at=now)
             if await self._store.swap(CODES, key, record.etag, used.dump(), ttl=USED_CODE_SECONDS):
-                return await self._begin(_grant_id(key), known, client, scopes)
+                return await self._begin(grant_id, grant, scopes, refreshable=refreshable)
         raise ServerUnavailable
 
-    async def _begin(self, grant_id: str, code: Code, client: Client, scopes: list[str]) -> Granted:
-        refreshable = "refresh_token" in client.grant_types
-        grant = self._grant_of(code, refreshable=refreshable)
+    async def _begin(self, grant_id: str, grant: Grant, scopes: list[str], *, refreshable: bool) -> Granted:
         if not await self._add(grant_id, grant):
             raise InvalidGrant(reason="grant_revoked")  # by a replay, or by the person, between these two steps
         return Granted(
             grant_id, grant, scopes, self._refresh_tokens.make(grant_id, grant.generation) if refreshable else None
         )
-
-    def _mismatch(
-        self, code: Code, client: Client, redirect_uri: str | None, verifier: str | None
-    ) -> OAuthReason | None:
-        if code.client_id != client.client_id:
-            return "code_client"
-        if code.resource != self._resource:
-            return "other_resource"
-        # OAuth 2.1 §4.1.3: with PKCE it may be left out; if it is sent it has to be the same.
-        if redirect_uri is not None and redirect_uri != code.redirect_uri:
-            return "code_redirect_uri"
-        if verifier is None or not _VERIFIER.fullmatch(verifier):
-            return "code_verifier"
-        challenge = encode_base64url(sha256(verifier.encode("ascii")).digest())
-        return None if hmac.compare_digest(challenge.encode(), code.code_challenge.encode()) else "code_verifier"
 
     async def _replayed(self, grant_id: str, code: Code, *, honest: bool) -> InvalidGrant:
         if honest:  # two requests of one client at once, or its HTTP library tried again: it just loses
@@ -235,6 +222,7 @@ class Grants:
                 await self.revoke(grant_id, "refresh_replayed")
                 raise InvalidGrant(reason="refresh_replayed")
             scopes = self._scopes.narrowed(scope, grant.scopes, client)
+            await self._renew(grant_id, grant)
             rotates = client.is_public or self._rotate_confidential
             if is_current and (rotates or not recent):  # what does not rotate is written so that it does not idle
                 grant = replace(grant, generation=generation + rotates, rotated_at=self._clock.time())
@@ -242,6 +230,14 @@ class Grants:
                     continue  # somebody else was faster: look again
             return Granted(grant_id, grant, scopes, self._refresh_tokens.make(grant_id, grant.generation))
         raise ServerUnavailable
+
+    async def _renew(self, grant_id: str, grant: Grant) -> None:
+        if grant.person is not None:
+            try:
+                await self._login.renew(grant.person, self._ttl(grant))
+            except InvalidGrant as error:
+                await self.revoke(grant_id, error.reason)
+                raise
 
     async def find(self, grant_id: str) -> Grant | None:
         """Return a grant for our resource some token of which may be good."""
@@ -296,6 +292,8 @@ class Grants:
             action="grant_revoked", client_id=grant.client_id, subject=grant.subject, grant_id=grant_id, reason=reason
         )
         self._audit.report(event)
+        if grant.person is not None:
+            await self._login.ended(grant.person)
         return True
 
     async def revoke_all(self, reason: str, *, subject: str | None = None, client_id: str | None = None) -> int:
@@ -310,7 +308,7 @@ class Grants:
         async for key, record in scan_all(self._store, CODES, group=subject):
             code = Code.load(record.value)
             if client_id in (None, code.client_id):
-                await self.revoke(_grant_id(key), reason, unseen=self._grant_of(code, refreshable=False))
+                await self.revoke(grant_of_code(key), reason, unseen=self._grant_of(code, refreshable=False))
         return ended
 
     # -------------------------------------------------------------------------------------- tokens of grants that ended
@@ -378,11 +376,6 @@ class Grants:
     def _ttl(self, grant: Grant) -> float:
         left = min(grant.expires_at - self._clock.time(), self._lifetimes.refresh_idle_seconds)
         return max(left, self._lifetimes.access_token_seconds) + MARGIN_SECONDS
-
-
-def _grant_id(code_key: str) -> str:
-    # Derived, so that whoever replays a code can end its grant, even before it has begun.
-    return encode_base64url(sha256(b"grant of code " + code_key.encode()).digest())[:22]
 
 
 def _group(grant: Grant) -> str | None:

@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 from .._urls import check_url, host_root, is_loopback_host, url_path, with_parameters
 from ..errors import AccessDenied, ConfigurationError, ExpiredForm, ServerUnavailable
 from ..stores import Store
+from ..types import Clock
 from .limits import Limits
 from .models import Person, check_person, hash_of, is_subject, new_secret
-from .options import call_hook, check_hook
+from .options import Lifetimes, call_hook, check_hook
 from .page_values import Field
 from .passwords import HASH, HASH_COMMAND, NOBODY, check_password, hash_password, parse_hash
 
@@ -87,6 +88,12 @@ class LoginRedirect(NamedTuple):
     cookie: str | None = None
 
 
+class LoginRefusal(NamedTuple):
+    """Tell the person why they may not come in; a link takes them back to the application, which is told as well."""
+
+    text: str
+
+
 class LoginHost(NamedTuple):
     """What a login step gets of the server when the server is made."""
 
@@ -94,6 +101,8 @@ class LoginHost(NamedTuple):
     login_url: str
     store: Store
     limits: Limits
+    clock: Clock
+    lifetimes: Lifetimes
 
 
 class Login(ABC):
@@ -126,8 +135,29 @@ class Login(ABC):
         """
         return None
 
+    async def start(self) -> None:  # noqa: B027  # optional
+        """Get ready on the running event loop."""
+
+    async def stop(self) -> None:  # noqa: B027  # optional
+        """Let go of what ``start`` took."""
+
+    async def renew(self, person: Person, seconds: float) -> None:  # noqa: B027  # optional
+        """Learn that a grant of this person begins, or is refreshed, before it is.
+
+        Args:
+            person: as ``sign_in`` returned it.
+            seconds: how long the grant lasts if nothing more happens.
+
+        Raises:
+            InvalidGrant: their sign-in counts no longer; the grant ends.
+            ServerUnavailable: that cannot be found out now; the client may try again.
+        """
+
+    async def ended(self, person: Person) -> None:  # noqa: B027  # optional
+        """Learn that a grant of this person has been ended; it must not raise."""
+
     @abstractmethod
-    async def sign_in(self, attempt: LoginAttempt) -> Person | LoginForm | LoginRedirect:
+    async def sign_in(self, attempt: LoginAttempt) -> Person | LoginForm | LoginRedirect | LoginRefusal:
         """Return who the person is, or what has to happen before that is known.
 
         Raises:

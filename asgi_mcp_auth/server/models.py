@@ -33,7 +33,7 @@ def hash_of(secret: str) -> str:
     return encode_base64url(hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest())
 
 
-class _Stored:
+class Stored:
     """A record that goes into the store as JSON; its slots are its fields."""
 
     __slots__: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class _Stored:
         return cls(**{name: members[name] for name in cls.__slots__ if name in members})
 
 
-def _members(record: _Stored) -> JSONObject:
+def _members(record: Stored) -> JSONObject:
     return {name: getattr(record, name) for name in record.__slots__}
 
 
@@ -61,18 +61,20 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_m
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Person(_Stored):
+class Person(Stored):
     """Who signed in, as a login step says it.
 
     Args:
         subject: identifies the person here, for ever: it becomes the ``sub`` of their tokens.
         name: what the pages call them; the subject where it is left out.
         claims: what else their tokens shall say; registered claims cannot be replaced.
+        reference: what the login step itself knows this sign-in by. It stays with the grants, and no token shows it.
     """
 
     subject: str
     name: str | None = None
     claims: JSONObject = field(default_factory=dict[str, Any])
+    reference: str | None = None
 
     @property
     def display_name(self) -> str:
@@ -81,7 +83,7 @@ class Person(_Stored):
 
 
 # What a token says itself (RFC 7519 §4.1, RFC 9068 §2.2), or what would change what it is.
-_RESERVED_CLAIMS = frozenset(
+RESERVED_CLAIMS = frozenset(
     (
         "iss",
         "sub",
@@ -120,10 +122,11 @@ def check_person(person: object) -> Person:
     name = person.name
     if not is_subject(person.subject):
         raise ConfigurationError("Person.subject must be plain text of 1 to 255 characters")
-    if name is not None and not isinstance(name, str):
-        raise ConfigurationError("Person.name must be a string")
-    if not isinstance(person.claims, Mapping) or not _RESERVED_CLAIMS.isdisjoint(person.claims):
-        raise ConfigurationError(f"Person.claims must be a dict without any of {', '.join(sorted(_RESERVED_CLAIMS))}")
+    for label, text in (("name", name), ("reference", person.reference)):
+        if text is not None and not isinstance(text, str):
+            raise ConfigurationError(f"Person.{label} must be a string")
+    if not isinstance(person.claims, Mapping) or not RESERVED_CLAIMS.isdisjoint(person.claims):
+        raise ConfigurationError(f"Person.claims must be a dict without any of {', '.join(sorted(RESERVED_CLAIMS))}")
     try:
         # As strictly as the tokens will be read again: no NaN, nothing nested too deeply.
         claims = json.dumps(person.claims, allow_nan=False, ensure_ascii=False).encode()
@@ -137,7 +140,7 @@ def check_person(person: object) -> Person:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Client(_Stored):
+class Client(Stored):
     """An application that may ask for tokens.
 
     Attributes:
@@ -203,7 +206,7 @@ class Client(_Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuthorizationRequest(_Stored):
+class AuthorizationRequest(Stored):
     """A valid authorization request (RFC 6749 §4.1.1, RFC 7636 §4.3, RFC 8707 §2)."""
 
     client_id: str
@@ -217,21 +220,21 @@ class AuthorizationRequest(_Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Transaction(_Stored):
+class Transaction(Stored):
     """A person on their way from ``/authorize`` to the client, or, without a request, to their applications.
 
     Attributes:
         browser: hash of the cookie of the browser that began.
         expires_at: epoch seconds.
         request: what they were asked for.
-        signed_in: the subject who signed in on the way, where that had to be.
+        signed_in: who signed in on the way, where that had to be.
         decision: what was decided, by whom (``None`` as long as nobody has signed in), and for which scopes.
     """
 
     browser: str
     expires_at: int
     request: AuthorizationRequest | None = None
-    signed_in: str | None = None
+    signed_in: Person | None = None
     decision: Decision | None = None
     decided_by: str | None = None
     scopes: list[str] = field(default_factory=list[str])
@@ -239,14 +242,18 @@ class Transaction(_Stored):
     @classmethod
     def of(cls, members: JSONObject) -> Self:
         """Return the record with these members."""
-        request = members.get("request")
+        request, person = members.get("request"), members.get("signed_in")
         return super(Transaction, cls).of(
-            {**members, "request": None if request is None else AuthorizationRequest.of(request)}
+            {
+                **members,
+                "request": None if request is None else AuthorizationRequest.of(request),
+                "signed_in": None if person is None else Person.of(person),
+            }
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session(_Stored):
+class Session(Stored):
     """Somebody who is signed in at this server, in one browser.
 
     Attributes:
@@ -266,7 +273,7 @@ class Session(_Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Code(_Stored):
+class Code(Stored):
     """An authorization code, known by its hash; it stays for a while after its use, so that a replay shows.
 
     Attributes:
@@ -295,7 +302,7 @@ class Code(_Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grant(_Stored):
+class Grant(Stored):
     """What a person (or, without one, the client for itself) lets a client do. All its tokens live and die with it.
 
     Attributes:
@@ -335,7 +342,7 @@ class Grant(_Stored):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Consent(_Stored):
+class Consent(Stored):
     """What a person has approved for a client: this redirect URI, these scopes of this resource."""
 
     client_id: str

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from .._urls import redirect_host
 from ..errors import AccessDenied, ExpiredForm, OAuthError
 from .audit import AuditEvent
 from .authorization import destination_of, refuse
 from .context import Server
 from .flow import ANEW, is_signed_in, may_sign_in, proceed, to_page
-from .login import LoginAttempt, LoginForm, LoginRedirect
+from .login import LoginAttempt, LoginForm, LoginRedirect, LoginRefusal
 from .models import AuthorizationRequest, Person, check_person
-from .page_values import LoginPage
+from .page_values import ErrorPage, LoginPage
 from .requests import Answer, Request, redirect
 
 _OURS = frozenset(("transaction", "csrf"))
@@ -48,6 +49,8 @@ async def sign_in(server: Server, request: Request) -> Answer:
     if isinstance(outcome, LoginRedirect):
         headers = [] if outcome.cookie is None else [server.sessions.login_cookie(request, outcome.cookie)]
         return redirect(outcome.url, headers)
+    if isinstance(outcome, LoginRefusal):
+        return await _turn_away(server, request, authorization, outcome)
     if isinstance(outcome, LoginForm):
         return await _show(server, request, outcome)
     answer = await _signed_in(server, request, check_person(outcome))
@@ -108,6 +111,20 @@ async def _show(server: Server, request: Request, form: LoginForm) -> Answer:
     return server.pages.answer(page, 200 if form.error is None else 401)
 
 
+async def _turn_away(
+    server: Server, request: Request, authorization: AuthorizationRequest | None, refusal: LoginRefusal
+) -> Answer:
+    link, error, client_id = None, AccessDenied(), None
+    if authorization is not None:
+        destination = await destination_of(server, authorization)
+        url = destination.url(server.issuer, error=error.error, error_description=str(error))
+        link, client_id = (url, f"Go back to {redirect_host(destination.redirect_uri)}"), authorization.client_id
+    await server.sessions.end_transaction(request)
+    event = AuditEvent(action="refused", client_id=client_id, error=error.error, reason="not_allowed")
+    server.report(request, event)
+    return server.pages.answer(ErrorPage(heading="You may not come in", text=refusal.text, link=link), 403)
+
+
 async def _signed_in(server: Server, request: Request, person: Person) -> Answer:
     if await server.clients.acts_for_itself(person.subject):
         # A client that gets tokens for itself has its id as sub: nobody else may (RFC 9700 §4.15).
@@ -126,8 +143,8 @@ async def _onward(server: Server, request: Request, *, newly: bool = False) -> A
     destination = await destination_of(server, authorization)
     try:
         if newly and request.session is not None and not is_signed_in(server, request, authorization):
-            subject = request.session.person.subject
-            await server.sessions.change_transaction(request, lambda known: replace(known, signed_in=subject))
+            person = request.session.person
+            await server.sessions.change_transaction(request, lambda known: replace(known, signed_in=person))
         return await proceed(server, request, destination, authorization)
     except OAuthError as error:
         return refuse(server, request, destination, error)

@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from html import unescape
@@ -313,6 +313,7 @@ async def deploy(
     options: Mapping[str, Any] | None = None,
     mcp_path: str = "/mcp",
     spy: Spy | None = None,
+    kind: Callable[..., OAuthProvider] = OAuthProvider,
     **settings: Any,
 ) -> AsyncIterator[Server]:
     """Run an authorization server with a protected spy behind it, its lifespan around the block.
@@ -325,13 +326,15 @@ async def deploy(
         options: of ``ServerOptions``, beside the clock and the audit hook.
         mcp_path: where the resource is.
         spy: the app behind.
-        settings: of ``OAuthProvider``.
+        kind: ``OAuthProvider``, or a proxy, which has a login step of its own.
+        settings: of ``kind``.
     """
     clock, events = clock or FrozenClock(), list[AuditEvent]()
-    usual = {"required_scopes": ["mcp:read"], "scopes_supported": list(SCOPES)}
-    provider = OAuthProvider(
+    usual: dict[str, Any] = {"required_scopes": ["mcp:read"], "scopes_supported": list(SCOPES)}
+    if kind is OAuthProvider:
+        usual["login"] = login or (DevLogin() if "//localhost" in base_url else Trusting())
+    provider = kind(
         base_url=base_url,
-        login=login or (DevLogin() if "//localhost" in base_url else Trusting()),
         store=store or memory_store(clock),
         options=ServerOptions(**{"clock": clock, "on_event": events.append, **(options or {})}),
         **{**usual, **settings},

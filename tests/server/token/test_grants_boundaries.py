@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from asgi_mcp_auth.errors import InvalidGrant, InvalidToken, ServerUnavailable
-from asgi_mcp_auth.server import AuditEvent, Client, Lifetimes, Person
+from asgi_mcp_auth.server import AuditEvent, Client, DevLogin, Lifetimes, Person
 from asgi_mcp_auth.server.audit import Audit
 from asgi_mcp_auth.server.grants import CODES, GRANTS, Granted, Grants
 from asgi_mcp_auth.server.models import AuthorizationRequest, hash_of
@@ -55,7 +55,10 @@ class Bench:
         self.lifetimes = Lifetimes(**lifetimes)
         scopes, audit = Scopes(["read"], ["read", "write"], None, None), Audit(self.events.append)
         keys = self.store.derive("refresh tokens")
-        self.grants = Grants(self.store, self.clock, self.lifetimes, scopes, audit, keys, rotate_confidential=True)
+        login = DevLogin()
+        self.grants = Grants(
+            self.store, self.clock, self.lifetimes, scopes, audit, keys, login, rotate_confidential=True
+        )
         self.grants.bind_resource(resource)
 
     async def code(self, **more: Any) -> str:

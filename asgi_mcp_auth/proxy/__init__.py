@@ -1,0 +1,238 @@
+"""The authorization server with an identity provider behind it, at which people sign in: OAuthProxy and OIDCProxy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Unpack
+from weakref import WeakValueDictionary
+
+from .._http import HTTPFetcher
+from .._urls import check_path, check_url
+from ..auth import AuthProvider
+from ..claims import check_issuers, check_kind, check_scopes
+from ..errors import AccessDenied, ConfigurationError, InvalidGrant, InvalidToken, MissingToken
+from ..server import OAuthProvider, ServerOptions
+from ..server.models import Person
+from ..server.verifier import GRANT_CLAIM
+from ..tokens import HasScope, get_access_token
+from ..types import Scope
+from .client import TIMEOUT_SECONDS, UpstreamClient
+from .identity import AccessTokenIdentifier, IDTokenIdentifier
+from .login import UpstreamLogin
+from .options import ServerSettings, UpstreamIdentity, UpstreamRules
+from .upstream import Discovery, Endpoints
+
+__all__ = ["OAuthProxy", "OIDCProxy", "Person", "UpstreamIdentity", "UpstreamRules", "get_upstream_token"]
+
+CALLBACK_PATH = "/auth/callback"
+
+# By issuer, for get_upstream_token: a token says who issued it.
+_proxies: WeakValueDictionary[str, _Proxy] = WeakValueDictionary()
+
+
+class _Proxy(OAuthProvider):
+    def __init__(self, base_url: str, login: UpstreamLogin, settings: ServerSettings) -> None:
+        super().__init__(base_url=base_url, login=login, **settings)
+        self._login = login
+        _proxies[self._server.issuer] = self
+
+    async def get_upstream_token(self, request: Scope | HasScope | None = None) -> str:
+        """Return an access token of the identity provider for the person on whose behalf a request is made.
+
+        It is refreshed when it is due, by one worker at a time.
+
+        Args:
+            request: an ASGI scope, or a request object with a ``scope``; without it, the request that the running task
+                serves.
+
+        Raises:
+            MissingToken: the request has no access token.
+            InvalidToken: the sign-in has ended; so does the grant, and the client has to sign in again.
+            AccessDenied: the client acts for itself, so there is nobody who has signed in.
+            ServerUnavailable: provider or store do not answer.
+            ConfigurationError: the access token is of another issuer, or ``keep_tokens`` is off.
+        """
+        access = get_access_token(request)
+        if access is None:
+            raise MissingToken
+        if access.claims.get("iss") != self._server.issuer:
+            raise ConfigurationError("this access token is not of this proxy, so it knows no token for it")
+        grant_id = access.claims[GRANT_CLAIM]
+        grant = await self._server.grants.find(grant_id)
+        if grant is None:
+            raise InvalidToken("revoked")
+        if grant.person is None:
+            raise AccessDenied("A client that acts for itself has no token of the identity provider")
+        if grant.person.reference is None:
+            raise ConfigurationError("get_upstream_token needs the tokens that keep_tokens=False throws away")
+        try:
+            return await self._login.live_token(grant.person.reference)
+        except InvalidGrant as error:
+            await self._server.grants.revoke(grant_id, error.reason)
+            raise InvalidToken("revoked") from None
+
+
+class OAuthProxy(_Proxy):
+    """An authorization server at which people sign in at an identity provider that knows OAuth.
+
+    Args:
+        upstream_authorization_endpoint: where people sign in.
+        upstream_token_endpoint: where codes are exchanged.
+        upstream_client_id: who this server is at the identity provider.
+        upstream_client_secret: its secret there; ``None`` for a public client.
+        upstream_revocation_endpoint: where tokens are given back (RFC 7009).
+        token_verifier: tells from the provider's access token who signed in; it has the audience of those tokens.
+        base_url: public URL of this server, without the MCP path; it is the issuer.
+        redirect_path: where the provider sends people back to, below ``base_url``; register that URL there.
+        upstream_scopes: scopes to ask the provider for; by default the required ones.
+        upstream: what else is asked of the provider, and who may come in.
+        settings: those of ``OAuthProvider``, but for ``login``; ``required_scopes`` are by default those of the
+            verifier.
+
+    Raises:
+        ConfigurationError: a setting is missing, wrong, or contradicts another.
+
+    MCP 2026-07-28, Security Best Practices.
+    """
+
+    def __init__(
+        self,
+        *,
+        upstream_authorization_endpoint: str,
+        upstream_token_endpoint: str,
+        upstream_client_id: str,
+        upstream_client_secret: str | None = None,
+        upstream_revocation_endpoint: str | None = None,
+        token_verifier: AuthProvider,
+        base_url: str,
+        redirect_path: str = CALLBACK_PATH,
+        upstream_scopes: Sequence[str] | None = None,
+        upstream: UpstreamRules | None = None,
+        **settings: Unpack[ServerSettings],
+    ) -> None:
+        rules = _check_rules(upstream)
+        revocation = upstream_revocation_endpoint
+        if revocation is not None:
+            check_url("upstream_revocation_endpoint", revocation, query=True)
+        authorization = check_url("upstream_authorization_endpoint", upstream_authorization_endpoint, query=True)
+        identifier = AccessTokenIdentifier(token_verifier, authorization)
+        endpoints = Endpoints(
+            authorization=authorization,
+            token=check_url("upstream_token_endpoint", upstream_token_endpoint, query=True),
+            revocation=revocation,
+            issuers=tuple(token_verifier.issuers),
+        )
+
+        async def find() -> Endpoints:
+            return endpoints
+
+        if settings.get("required_scopes") is None:
+            settings["required_scopes"] = token_verifier.required_scopes
+        login = UpstreamLogin(
+            UpstreamClient(find, upstream_client_id, upstream_client_secret, rules, "upstream_"),
+            identifier,
+            rules,
+            _scopes(upstream_scopes, settings),
+            callback_path=check_path("redirect_path", redirect_path, in_url=True),
+            with_nonce=False,
+        )
+        super().__init__(base_url, login, settings)
+
+
+class OIDCProxy(_Proxy):
+    """An authorization server at which people sign in at an identity provider that knows OpenID Connect.
+
+    Its metadata is fetched when the first person signs in.
+
+    Args:
+        config_url: URL of the provider's metadata, where it does not follow from ``issuer``.
+        issuer: the provider, to the last slash. With ``config_url`` besides, every issuer that ID tokens may name: the
+            tenants, where several share the metadata.
+        client_id: who this server is at the provider.
+        client_secret: its secret there; ``None`` for a public client.
+        base_url: public URL of this server, without the MCP path; it is the issuer.
+        redirect_path: where the provider sends people back to, below ``base_url``; register that URL there.
+        upstream_scopes: scopes to ask the provider for; by default ``openid`` and the required ones.
+        upstream: what else is asked of the provider, and who may come in.
+        settings: those of ``OAuthProvider``, but for ``login``.
+
+    Raises:
+        ConfigurationError: a setting is missing, wrong, or contradicts another.
+
+    OpenID Connect Core 1.0; MCP 2026-07-28, Security Best Practices.
+    """
+
+    def __init__(
+        self,
+        *,
+        config_url: str | None = None,
+        issuer: str | Sequence[str] | None = None,
+        client_id: str,
+        client_secret: str | None = None,
+        base_url: str,
+        redirect_path: str = CALLBACK_PATH,
+        upstream_scopes: Sequence[str] | None = None,
+        upstream: UpstreamRules | None = None,
+        **settings: Unpack[ServerSettings],
+    ) -> None:
+        rules = _check_rules(upstream)
+        clock = (settings.get("options") or ServerOptions()).clock
+        fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=rules.http_client)
+        discovery = Discovery(_check_provider(issuer, config_url), config_url, fetcher, clock)
+        client = UpstreamClient(discovery, client_id, client_secret, rules, "")
+        scopes = _scopes(upstream_scopes, settings)
+        if upstream_scopes is not None and "openid" not in scopes:
+            raise ConfigurationError("upstream_scopes needs 'openid', or the provider says nothing of who signs in")
+        login = UpstreamLogin(
+            client,
+            IDTokenIdentifier(client, rules, clock),
+            rules,
+            tuple(dict.fromkeys(("openid", *scopes))),
+            callback_path=check_path("redirect_path", redirect_path, in_url=True),
+            with_nonce=True,
+        )
+        super().__init__(base_url, login, settings)
+
+
+async def get_upstream_token(request: Scope | HasScope | None = None) -> str:
+    """Return an access token of the identity provider, as the method of the proxy that issued the request's token does.
+
+    Args:
+        request: an ASGI scope, or a request object with a ``scope``; without it, the request that the running task
+            serves.
+
+    Raises:
+        ConfigurationError: no proxy of this process has issued the token; and what the method raises.
+    """
+    access = get_access_token(request)
+    if access is None:
+        raise MissingToken
+    proxy = _proxies.get(str(access.claims.get("iss")))
+    if proxy is None:
+        raise ConfigurationError("no OAuthProxy or OIDCProxy of this process has issued this access token")
+    return await proxy.get_upstream_token(request)
+
+
+def _check_rules(upstream: UpstreamRules | None) -> UpstreamRules:
+    check_kind("upstream", upstream, UpstreamRules)
+    return upstream or UpstreamRules()
+
+
+def _check_provider(issuer: str | Sequence[str] | None, config_url: str | None) -> tuple[str, ...]:
+    if config_url is not None:
+        check_url("config_url", config_url, query=True)
+    issuers = check_issuers(issuer)
+    for each in issuers:
+        check_url("issuer", each)
+    if config_url is None and len(issuers) != 1:
+        raise ConfigurationError(
+            "OIDCProxy needs issuer='https://…', the identity provider to the last slash, or the config_url of its "
+            "metadata; several issuers need both"
+        )
+    return issuers
+
+
+def _scopes(upstream_scopes: Sequence[str] | None, settings: ServerSettings) -> tuple[str, ...]:
+    if upstream_scopes is not None:
+        return check_scopes("upstream_scopes", upstream_scopes)
+    return check_scopes("required_scopes", settings.get("required_scopes") or ())

@@ -1,0 +1,271 @@
+"""The login step of a proxy: people sign in at an identity provider, after they have consented here.
+
+MCP 2026-07-28, Security Best Practices, Confused Deputy Problem.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from typing import NoReturn
+
+from .._json import encode_base64url
+from .._urls import with_parameters
+from ..errors import (
+    AccessDenied,
+    ConfigurationError,
+    ExpiredForm,
+    InvalidGrant,
+    ServerUnavailable,
+    SignInFailed,
+    SignInUnavailable,
+)
+from ..server.login import Login, LoginAttempt, LoginHost, LoginRedirect, LoginRefusal
+from ..server.models import MAX_SUBJECT_CHARS, Person, hash_of, new_secret
+from ..server.options import call_hook
+from ..types import JSONObject
+from .client import UpstreamClient
+from .identity import Identifier, find_objection
+from .options import UpstreamIdentity, UpstreamRules
+from .tokens import UpstreamTokens
+from .upstream import Endpoints
+
+logger = logging.getLogger(__name__)
+
+STATES = "upstream_state"
+STATE_SECONDS = 600.0
+MARGIN_SECONDS = 60.0  # from the sign-in until a code for it is redeemed, on top of the transaction and the code
+MAX_CODE_CHARS = 4096
+
+_ERROR_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_NAMES = ("name", "preferred_username", "email", "login")
+
+
+class UpstreamLogin(Login):
+    """Sends people to the identity provider, and finds out who came back.
+
+    Args:
+        client: the proxy, as the provider's client.
+        identifier: tells who signed in.
+        rules: what to ask for, and who may come in.
+        scopes: to ask for.
+        callback_path: where people come back.
+        with_nonce: whether the answer brings an ID token.
+    """
+
+    every_time = True
+    consent_first = True
+
+    def __init__(
+        self,
+        client: UpstreamClient,
+        identifier: Identifier,
+        rules: UpstreamRules,
+        scopes: Sequence[str],
+        *,
+        callback_path: str,
+        with_nonce: bool,
+    ) -> None:
+        self.callback_path = callback_path
+        self._client = client
+        self._identifier = identifier
+        self._rules = rules
+        self._scopes = tuple(scopes)
+        self._with_nonce = with_nonce
+        self._host: LoginHost | None = None
+        self._tokens: UpstreamTokens | None = None
+
+    def bind(self, host: LoginHost) -> None:
+        """Get to know the server."""
+        self._host = host
+        self._tokens = UpstreamTokens(host.store, host.clock, self._client, self._identifier)
+
+    async def start(self) -> None:
+        """Pool connections."""
+        await self._client.fetcher.open()
+        await self._identifier.start()
+
+    async def stop(self) -> None:
+        """Close the pool."""
+        await self._identifier.stop()
+        await self._client.fetcher.aclose()
+
+    async def find_transaction(self, parameters: Mapping[str, str]) -> str | None:
+        """Return the transaction that the state belongs to."""
+        record = await self._bound().store.get(STATES, hash_of(parameters.get("state", "")))
+        return None if record is None else json.loads(record.value)["transaction"]
+
+    async def sign_in(self, attempt: LoginAttempt) -> Person | LoginRedirect | LoginRefusal:
+        """Send the person to the provider, or find out who came back from there.
+
+        Raises:
+            ExpiredForm: the answer was used before, came too late, or another sign-in has begun since.
+            AccessDenied: they, or the provider, said no.
+            SignInUnavailable: the provider does not answer.
+            SignInFailed: it answers what nobody can use.
+        """
+        try:
+            endpoints = await self._client.endpoints()
+        except ServerUnavailable:
+            raise SignInUnavailable from None
+        if "state" not in attempt.parameters:
+            return await self._depart(attempt, endpoints)
+        sent = await self._take_state(attempt)
+        code = self._read_answer(attempt.parameters, endpoints)
+        return await self._arrive(code, sent)
+
+    async def _depart(self, attempt: LoginAttempt, endpoints: Endpoints) -> LoginRedirect:
+        host, state, cookie, verifier = self._bound(), new_secret(), new_secret(), new_secret()
+        sent: JSONObject = {
+            "transaction": attempt.transaction,
+            "cookie": hash_of(cookie),
+            "verifier": verifier,
+            "nonce": new_secret() if self._with_nonce else None,
+        }
+        ttl = min(STATE_SECONDS, host.lifetimes.transaction_seconds)
+        await host.store.put(STATES, hash_of(state), json.dumps(sent).encode(), ttl=ttl)
+        parameters = {
+            **self._rules.authorize_parameters,
+            "response_type": "code",
+            "client_id": self._client.client_id,
+            "redirect_uri": self._redirect_uri(),
+            "state": state,
+            "code_challenge": encode_base64url(sha256(verifier.encode()).digest()),
+            "code_challenge_method": "S256",
+        }
+        if self._scopes:
+            parameters["scope"] = " ".join(self._scopes)
+        if sent["nonce"] is not None:
+            parameters["nonce"] = sent["nonce"]
+        if attempt.anew:
+            parameters["prompt"] = self._rules.anew_prompt
+        return LoginRedirect(with_parameters(endpoints.authorization, parameters), cookie=cookie)
+
+    async def _take_state(self, attempt: LoginAttempt) -> JSONObject:
+        store, key = self._bound().store, hash_of(attempt.parameters["state"])
+        record = await store.get(STATES, key)
+        cookie = hash_of(attempt.cookie or "").encode()
+        # Looked at before it is used up: an answer that came to the wrong page leaves the right one working.
+        if record is None or not hmac.compare_digest(cookie, json.loads(record.value)["cookie"].encode()):
+            raise ExpiredForm
+        data = await store.take(STATES, key)
+        if data is None:
+            raise ExpiredForm
+        sent: JSONObject = json.loads(data)
+        if not hmac.compare_digest(sent["transaction"], attempt.transaction):
+            raise ExpiredForm
+        return sent
+
+    def _read_answer(self, parameters: Mapping[str, str], endpoints: Endpoints) -> str:
+        issuer, error, code = parameters.get("iss"), parameters.get("error"), parameters.get("code")
+        # RFC 9207 §2.4, against answers of another provider that somebody mixes in.
+        if endpoints.issuers and (issuer is not None or endpoints.states_issuer) and issuer not in endpoints.issuers:
+            logger.warning("The answer to a sign-in is not from the identity provider that was asked (iss)")
+            raise SignInFailed
+        if error is not None:
+            _raise_error(error)
+        if not code or len(code) > MAX_CODE_CHARS:
+            logger.warning("The identity provider's answer to a sign-in has neither a code nor an error")
+            raise SignInFailed
+        return code
+
+    async def _arrive(self, code: str, sent: JSONObject) -> Person | LoginRefusal:
+        host = self._bound()
+        try:
+            answer = await self._client.exchange(code, sent["verifier"], self._redirect_uri())
+            identity = await self._identifier.identify(answer, sent["nonce"] or "")
+        except ServerUnavailable:
+            raise SignInUnavailable from None
+        except InvalidGrant:
+            logger.warning("The identity provider does not know the code that it gave for a sign-in")
+            raise SignInFailed from None
+        person = None if identity is None else await self._admit(identity)
+        if identity is None or not isinstance(person, Person):
+            await self._client.revoke(answer.refresh_token, answer.access_token)
+            return self._refusal(person)
+        if not self._rules.keep_tokens:
+            return person
+        seconds = host.lifetimes.transaction_seconds + host.lifetimes.code_seconds + MARGIN_SECONDS
+        return replace(person, reference=await self._kept().keep(identity, answer, seconds))
+
+    async def _admit(self, identity: UpstreamIdentity) -> Person | str | None:
+        objection = find_objection(identity, self._rules)
+        if objection is not None:
+            return objection
+        if self._rules.person is None:
+            return _usual_person(identity, self._rules)
+        person: Person | None = await call_hook(self._rules.person, identity)
+        return person
+
+    def _refusal(self, objection: str | Person | None) -> LoginRefusal:
+        text = objection if isinstance(objection, str) else "Your account may not use this service."
+        return LoginRefusal(text if self._rules.contact is None else f"{text} {self._rules.contact}")
+
+    async def renew(self, person: Person, seconds: float) -> None:
+        """Check that the provider's tokens are still good, and keep them with the grant.
+
+        Raises:
+            InvalidGrant: the provider has ended the sign-in.
+            ServerUnavailable: it does not answer.
+        """
+        if person.reference is not None:
+            await self._kept().extend(person.reference, seconds)
+
+    async def ended(self, person: Person) -> None:
+        """Forget the provider's tokens, and give them back to it."""
+        if person.reference is None:
+            return
+        try:
+            tokens = await self._kept().drop(person.reference)
+        except ServerUnavailable:
+            return  # they go when their time is over
+        if tokens is not None:
+            await self._client.revoke(tokens.refresh_token, tokens.access_token)
+
+    async def live_token(self, reference: str) -> str:
+        """Return an access token of the provider for somebody who has signed in.
+
+        Raises:
+            InvalidGrant: the provider has ended the sign-in.
+            ServerUnavailable: it does not answer.
+        """
+        return await self._kept().live(reference)
+
+    def _redirect_uri(self) -> str:
+        return self._bound().base_url + self.callback_path
+
+    def _bound(self) -> LoginHost:
+        if self._host is None:
+            raise ConfigurationError("this login step belongs to no server yet")
+        return self._host
+
+    def _kept(self) -> UpstreamTokens:
+        if self._tokens is None:
+            raise ConfigurationError("this login step belongs to no server yet")
+        return self._tokens
+
+
+def _raise_error(error: str) -> NoReturn:
+    if error == "access_denied":
+        raise AccessDenied("The person, or the identity provider, said no")
+    if error == "temporarily_unavailable":
+        raise SignInUnavailable
+    told = error if _ERROR_CODE.fullmatch(error) else "one that is no error code"
+    logger.warning("The identity provider answers a sign-in with an error: %s", told)
+    raise SignInFailed
+
+
+def _usual_person(identity: UpstreamIdentity, rules: UpstreamRules) -> Person:
+    # Neither an e-mail address nor a name: both change hands (OpenID Connect Core §5.7).
+    subject = f"{identity.issuer}|{identity.subject}"
+    if len(subject) > MAX_SUBJECT_CHARS or not subject.isprintable():
+        subject = f"{identity.issuer}|{hash_of(identity.subject)}"
+    texts = (identity.claims.get(name) for name in _NAMES)
+    name = next((text for text in texts if isinstance(text, str) and text.isprintable() and text), None)
+    claims = {each: identity.claims[each] for each in rules.claims if each in identity.claims}
+    return Person(subject=subject, name=None if name is None else name[:MAX_SUBJECT_CHARS], claims=claims)
