@@ -11,7 +11,9 @@ import pytest
 import pytest_asyncio
 
 from tests.proxy.upstreams.certified import CertifiedUpstream, certified_upstream
-from tests.proxy.upstreams.github import FAULTS, Fault, GitHubShaped, github_upstream
+from tests.proxy.upstreams.faults import FAULTS, Fault
+from tests.proxy.upstreams.github import GitHubShaped, github_upstream
+from tests.proxy.upstreams.glewlwyd import glewlwyd_upstream
 from tests.proxy.upstreams.upstream import Upstream, answer_at, ask, bearer
 from tests.support.authorization_server import challenge_of
 
@@ -220,3 +222,30 @@ async def test_tokens_of_the_github_shaped_upstream_end_when_they_are_revoked(gi
     assert github.live_tokens() == [tokens[1]["access_token"]]
     await github.revoke_user("bob")
     assert github.live_tokens() == []
+
+
+# ----------------------------------------------------------------------------------------------------------- glewlwyd
+
+
+async def test_a_person_signs_in_at_glewlwyd_and_its_tokens_rotate() -> None:
+    async with glewlwyd_upstream(callback=CALLBACK) as upstream, browser() as http:
+        known = (await ask(f"{upstream.issuer}/.well-known/openid-configuration", "GET")).json()
+        assert (known["issuer"], known["token_endpoint"]) == (upstream.issuer, upstream.token_endpoint)
+        assert known["revocation_endpoint"] == upstream.revocation_endpoint
+        assert "registration_endpoint" not in known
+        url = upstream.authorization_url(scope="openid notes", nonce="a-nonce", **PKCE)
+        back = await upstream.sign_in(http, url)
+        assert answer_at(back)["iss"] == upstream.issuer
+        tokens = await redeem(upstream, back)
+        assert (await whose(upstream, tokens["access_token"])).json()["email"] == "alice@example.com"
+        await upstream.down()
+        await upstream.up()
+        form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+        successor = await token(upstream, **form)
+        assert successor["refresh_token"] != tokens["refresh_token"]
+        again = await ask(upstream.token_endpoint, data=form, auth=(upstream.client_id, upstream.client_secret))
+        assert again.status_code == 400
+        form = {"token": successor["access_token"]}
+        revoked = await ask(upstream.revocation_endpoint, data=form, auth=(upstream.client_id, upstream.client_secret))
+        assert revoked.is_success
+        assert (await whose(upstream, successor["access_token"])).status_code == 401

@@ -342,7 +342,7 @@ def _user() -> pwd.struct_passwd | None:
 
 def _as_user(server: Server | None) -> dict[str, object]:
     user = _user()
-    if user is None or isinstance(server, RedisServer):
+    if user is None or (server is not None and not isinstance(server, PostgreSQLServer)):
         return {}
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 

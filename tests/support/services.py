@@ -23,11 +23,12 @@ _PROGRAMS = {
     "redis": ["redis-server"],
     "postgresql": ["postgres"],
     "chromium": ["chromium", "chromium-browser", "google-chrome"],
+    "glewlwyd": ["glewlwyd"],
 }
 
 
 def need(service: str) -> str:
-    """Return the path of the service's program: ``node``, ``npm``, ``redis``, ``postgresql`` or ``chromium``.
+    """Return the path of the service's program: ``node``, ``redis``, ``chromium`` or another of those known above.
 
     Where it is missing the test is skipped, or fails where ``REQUIRE_SERVICES=1``.
     """
@@ -36,6 +37,13 @@ def need(service: str) -> str:
         if found := shutil.which(program, path=path):
             return found
     return _missing(f"needs {service}: none of {', '.join(_PROGRAMS[service])} is on PATH")
+
+
+def need_file(path: Path, package: str) -> Path:
+    """Return the path, if something is there; else as ``need``."""
+    if not path.exists():
+        _missing(f"needs {path}, which Debian's package {package} has")
+    return path
 
 
 def need_node_modules(directory: Path) -> str:

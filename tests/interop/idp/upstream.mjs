@@ -8,7 +8,7 @@
 //
 //   GET  /seen                                              requests to the token endpoint, and how many to each path
 //   POST /fail        {"path", "status", "times"}           that many requests get the status; null: all of them
-//   POST /fail_refresh {"every": 10, "status": 503}         one refresh in ten gets it, before anything is done
+//   POST /fail_refresh {"every": 10}                        one refresh in ten gets 503, before anything is done
 //   POST /delay       {"path", "ms"}                        requests wait first
 //   POST /refuse      {"parameters": {"error": "…"}}        the next authorization request is answered so at once
 //   POST /revoke_user {"user"}                              nothing that this person has granted is good any more
@@ -183,8 +183,7 @@ const failures = new Map();
 const delays = new Map();
 const hits = new Map();
 const tokenRequests = [];
-const nothing = { every: Infinity, status: 503 };
-let refreshFailure = nothing;
+let failEvery = Infinity;
 let refreshes = 0;
 let refusal;
 
@@ -192,13 +191,13 @@ const control = {
   seen: () => ({ tokenRequests, hits: Object.fromEntries(hits) }),
   fail: ({ path, status = 503, times = null, headers = {} }) =>
     void failures.set(path, { status, headers, left: times ?? Infinity }),
-  fail_refresh: ({ every, status = 503 }) => void (refreshFailure = { every, status }),
+  fail_refresh: ({ every }) => void (failEvery = every),
   delay: ({ path, ms }) => void delays.set(path, ms),
   refuse: ({ parameters }) => void (refusal = parameters),
   revoke_user({ user }) {
     for (const [key, { payload }] of stored) {
-      const anothers = payload.accountId !== `id-of-${user}`;
-      if (!anothers && !['Session', 'Interaction'].includes(payload.kind)) stored.delete(key);
+      const ends = payload.accountId === `id-of-${user}`;
+      if (ends && !['Session', 'Interaction'].includes(payload.kind)) stored.delete(key);
     }
   },
   account: ({ user, claims }) => void accounts.set(user, claims),
@@ -207,7 +206,7 @@ const control = {
   reset() {
     for (const knob of [failures, delays, hits]) knob.clear();
     tokenRequests.length = 0;
-    [refreshFailure, refreshes, refusal] = [nothing, 0, undefined];
+    [failEvery, refreshes, refusal] = [Infinity, 0, undefined];
   },
 };
 
@@ -266,9 +265,9 @@ async function serve(request, response) {
     noted.injected = true;
     return answer(response, failure.status, { error: 'injected' }, failure.headers);
   }
-  if (noted.grant_type === 'refresh_token' && ++refreshes % refreshFailure.every === 0) {
+  if (noted.grant_type === 'refresh_token' && ++refreshes % failEvery === 0) {
     noted.injected = true;
-    return answer(response, refreshFailure.status, { error: 'temporarily_unavailable' });
+    return answer(response, 503, { error: 'temporarily_unavailable' });
   }
   if (pathname === '/auth' && refusal) return refuse(url, response);
   if (pathname.startsWith('/sign-in/')) return await interact(provider, request, response);

@@ -10,14 +10,14 @@ from contextlib import asynccontextmanager
 from typing import Any, ClassVar, Literal
 
 from tests.interop.identity_provider import FOLDER, node_with_packages
-from tests.proxy.upstreams.upstream import TokenRequest, Upstream, ask
+from tests.proxy.upstreams.upstream import TokenRequest, WatchedUpstream, ask
 
 ClientAuth = Literal["client_secret_basic", "client_secret_post", "none"]
 _CLIENTS = {"client_secret_basic": "proxy-basic", "client_secret_post": "proxy-post", "none": "proxy-public"}
 _SECRET = "upstream-secret-0123456789-0123456789"
 
 
-class CertifiedUpstream(Upstream):
+class CertifiedUpstream(WatchedUpstream):
     """A running node-oidc-provider and its knobs.
 
     It wants PKCE, issues opaque access tokens and rotates refresh tokens; one that comes twice ends the whole grant,
@@ -55,9 +55,9 @@ class CertifiedUpstream(Upstream):
         """Answer the next ``times`` requests for ``path`` with ``status``; ``None``: until ``reset``."""
         await self._turn("fail", path=path, status=status, times=times, headers=headers or {})
 
-    async def fail_one_refresh_in(self, every: int, status: int = 503) -> None:
-        """Answer one refresh in so many with ``status``, before anything is done."""
-        await self._turn("fail_refresh", every=every, status=status)
+    async def fail_one_refresh_in(self, every: int) -> None:
+        """Answer one refresh in so many with 503, before anything is done."""
+        await self._turn("fail_refresh", every=every)
 
     async def delay(self, path: str, seconds: float) -> None:
         """Let every request for ``path`` wait first."""

@@ -11,66 +11,22 @@ import secrets
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
-from tests.proxy.upstreams.upstream import TokenRequest, Upstream
+from tests.proxy.upstreams.faults import FAULTS, GOOD, Answer, Fault, Request, misbehave
+from tests.proxy.upstreams.upstream import TokenRequest, WatchedUpstream
 from tests.support.asgi import App, Receive, Scope, Send, serve
 
-MIB = 1024 * 1024
 CLIENT_ID = "Iv1.0123456789abcdef"
 CLIENT_SECRET = "upstream-secret-0123456789-0123456789"
 
 _AUTHORIZE, _TOKEN, _USER = "/login/oauth/authorize", "/login/oauth/access_token", "/user"
 _REVOKE = "/login/oauth/revoke"  # RFC 7009, which GitHub has not
 _ERROR_URI = "https://docs.example.com/troubleshooting"
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What a path answers instead of what it should.
-
-    Attributes:
-        status: of the answer.
-        headers: of the answer.
-        body: of the answer; ``None`` is the true one, which only a real request gets.
-        drip_seconds: between two of its bytes.
-        silent: never answer at all.
-        after: do what was asked first, and only then answer so.
-    """
-
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = b""
-    drip_seconds: float = 0.0
-    silent: bool = False
-    after: bool = False
-
-
-_GOOD = b'{"access_token": "gho_a-trap", "token_type": "bearer", "id": 1, "sub": "1", "login": "trap"}'
-
-FAULTS: Mapping[str, Fault] = {
-    "mebibyte": Fault(headers={"content-type": "application/json"}, body=b'{"filler": "' + b"a" * MIB + b'"}'),
-    "html": Fault(headers={"content-type": "text/html"}, body=b"<!doctype html><title>Sorry</title><h1>Sorry</h1>"),
-    "drip": Fault(headers={"content-type": "application/json"}, body=_GOOD, drip_seconds=0.5),
-    "silence": Fault(silent=True),
-    "redirect": Fault(302, {"location": "/trap"}),
-    "content type": Fault(headers={"content-type": "text/html"}, body=_GOOD),
-    "no json": Fault(headers={"content-type": "application/json"}, body=b'{"access_token": '),
-    "not an object": Fault(headers={"content-type": "application/json"}, body=b'["access_token"]'),
-    "empty": Fault(headers={"content-type": "application/json"}),
-    "500": Fault(500, {"content-type": "text/html"}, b"<h1>Unicorn!</h1>"),
-    "503": Fault(503, {"content-type": "text/html"}, b"<h1>Unicorn!</h1>"),
-    "429": Fault(429, {"content-type": "application/json", "retry-after": "7"}, b'{"message": "slow down"}'),
-    "html in the code": Fault(
-        headers={"content-type": "application/json"},
-        body=b'{"error": "<script>alert(1)</script>", "error_description": "<img src=x onerror=alert(1)>"}',
-    ),
-}
-"""By name, for ``@pytest.mark.parametrize("fault", FAULTS)``. ``redirect`` leads to a trap; see ``trapped``."""
 
 
 @dataclass
@@ -90,7 +46,7 @@ class _Code:
     challenge: str | None
 
 
-class GitHubShaped(Upstream):
+class GitHubShaped(WatchedUpstream):
     """The upstream, its people and its knobs.
 
     Attributes:
@@ -102,6 +58,7 @@ class GitHubShaped(Upstream):
     """
 
     name: ClassVar[str] = "github"
+    has_two_pages: ClassVar[bool] = False
 
     def __init__(self, callback: str, expires_in: float | None) -> None:
         self.issuer = None
@@ -145,11 +102,11 @@ class GitHubShaped(Upstream):
         full = {"token": _TOKEN, "user": _USER, "authorize": _AUTHORIZE, "revoke": _REVOKE}.get(path, path)
         self._faults[full] = (FAULTS[fault] if isinstance(fault, str) else fault, times)
 
-    def refuse(self, **parameters: str) -> None:
+    async def refuse(self, **parameters: str) -> None:
         """Answer the next authorization request at once with these parameters, and ``state``."""
         self._refusal = parameters
 
-    def fail_one_refresh_in(self, every: int) -> None:
+    async def fail_one_refresh_in(self, every: int) -> None:
         """Answer one refresh in so many with 503, before anything is done."""
         self._fail_every = every
 
@@ -197,11 +154,11 @@ class GitHubShaped(Upstream):
                     await receive()
                     await send({"type": f"lifespan.{phase}.complete"})
                 return
-            await self._answer(await _Request.read(scope, receive), send)
+            await self._answer(await Request.read(scope, receive), send)
 
         return app
 
-    async def _answer(self, request: _Request, send: Send) -> None:
+    async def _answer(self, request: Request, send: Send) -> None:
         self.hits[request.path] += 1
         fault, left = self._faults.get(request.path, (None, 0.0))
         if fault is not None and left > 0:
@@ -210,12 +167,12 @@ class GitHubShaped(Upstream):
                 self._note(request, fault.status, injected=not fault.after)
             if fault.after:
                 self._route(request)
-            await _misbehave(fault, send)
+            await misbehave(fault, send)
             return
         answer = self._route(request)
         await answer.send(send)
 
-    def _route(self, request: _Request) -> _Answer:
+    def _route(self, request: Request) -> Answer:
         routes = {_AUTHORIZE: self._authorize, _TOKEN: self._token, _USER: self._user, _REVOKE: self._revoke}
         if request.path in routes:
             return routes[request.path](request)
@@ -223,10 +180,10 @@ class GitHubShaped(Upstream):
             return self._delete(request)
         if request.path == "/trap":
             self.trapped += 1
-            return _Answer(body=_GOOD, content_type="application/json")
-        return _Answer(404, json.dumps({"message": "Not Found"}).encode(), "application/json")
+            return Answer(body=GOOD, content_type="application/json")
+        return Answer(404, json.dumps({"message": "Not Found"}).encode(), "application/json")
 
-    def _authorize(self, request: _Request) -> _Answer:
+    def _authorize(self, request: Request) -> Answer:
         query = request.query
         if request.method == "GET":
             self.queries.append(query)
@@ -250,13 +207,13 @@ class GitHubShaped(Upstream):
         answer = self._back(query, {"code": code})
         return replace(answer, headers=(*answer.headers, ("set-cookie", f"user_session={session}; HttpOnly; Path=/")))
 
-    def _back(self, query: Mapping[str, str], parameters: Mapping[str, str]) -> _Answer:
+    def _back(self, query: Mapping[str, str], parameters: Mapping[str, str]) -> Answer:
         state = {"state": query["state"]} if "state" in query else {}
-        return _Answer(302, headers=(("location", f"{query['redirect_uri']}?{urlencode({**parameters, **state})}"),))
+        return Answer(302, headers=(("location", f"{query['redirect_uri']}?{urlencode({**parameters, **state})}"),))
 
     # ------------------------------------------------------------------------------------------------------- tokens
 
-    def _note(self, request: _Request, status: int, *, injected: bool) -> None:
+    def _note(self, request: Request, status: int, *, injected: bool) -> None:
         client_id, _, auth = request.client()
         found = hashlib.sha256((request.form.get("refresh_token") or request.form.get("code") or "").encode())
         noted = TokenRequest(
@@ -270,12 +227,12 @@ class GitHubShaped(Upstream):
         )
         self._seen.append(noted)
 
-    def _token(self, request: _Request) -> _Answer:
+    def _token(self, request: Request) -> Answer:
         refreshing = request.form.get("grant_type") == "refresh_token"
         self._refreshes += refreshing
         if refreshing and self._fail_every and self._refreshes % self._fail_every == 0:
             self._note(request, 503, injected=True)
-            return _Answer(503, b"<h1>Unicorn!</h1>", "text/html")
+            return Answer(503, b"<h1>Unicorn!</h1>", "text/html")
         self._note(request, 200, injected=False)
         client_id, secret, _ = request.client()
         if (client_id, secret) != (CLIENT_ID, CLIENT_SECRET):
@@ -284,10 +241,8 @@ class GitHubShaped(Upstream):
         else:
             members = self._refresh(request.form) if refreshing else self._redeem(request.form)
         if "application/json" in request.headers.get("accept", ""):
-            return _Answer(body=json.dumps(members).encode(), content_type="application/json; charset=utf-8")
-        return _Answer(
-            body=urlencode(members).encode(), content_type="application/x-www-form-urlencoded; charset=utf-8"
-        )
+            return Answer(body=json.dumps(members).encode(), content_type="application/json; charset=utf-8")
+        return Answer(body=urlencode(members).encode(), content_type="application/x-www-form-urlencoded; charset=utf-8")
 
     def _redeem(self, form: Mapping[str, str]) -> dict[str, Any]:
         code = self._codes.pop(form.get("code", ""), None)
@@ -327,28 +282,28 @@ class GitHubShaped(Upstream):
             return None
         return token
 
-    def _user(self, request: _Request) -> _Answer:
+    def _user(self, request: Request) -> Answer:
         if "user-agent" not in request.headers:
-            return _Answer(403, b"Request forbidden by administrative rules.", "text/plain")
+            return Answer(403, b"Request forbidden by administrative rules.", "text/plain")
         scheme, _, name = request.headers.get("authorization", "").partition(" ")
         token = self._find(name, "access") if scheme.lower() in ("bearer", "token") else None
         if token is None:
-            return _Answer(401, b'{"message": "Bad credentials", "status": "401"}', "application/json")
+            return Answer(401, b'{"message": "Bad credentials", "status": "401"}', "application/json")
         document = self.accounts.get(token.user, {"id": int.from_bytes(token.user.encode()) % 10**6 + 2000})
         headers = (("x-oauth-scopes", token.scope.replace(" ", ", ")),)
-        return _Answer(200, json.dumps(document).encode(), "application/json; charset=utf-8", headers)
+        return Answer(200, json.dumps(document).encode(), "application/json; charset=utf-8", headers)
 
-    def _revoke(self, request: _Request) -> _Answer:
+    def _revoke(self, request: Request) -> Answer:
         if request.client()[:2] != (CLIENT_ID, CLIENT_SECRET):
-            return _Answer(401, b'{"error": "invalid_client"}', "application/json")
+            return Answer(401, b'{"error": "invalid_client"}', "application/json")
         self._end(request.form.get("token", ""))
-        return _Answer(200)
+        return Answer(200)
 
-    def _delete(self, request: _Request) -> _Answer:
+    def _delete(self, request: Request) -> Answer:
         if request.client()[:2] != (CLIENT_ID, CLIENT_SECRET):
-            return _Answer(404, b'{"message": "Not Found"}', "application/json")
+            return Answer(404, b'{"message": "Not Found"}', "application/json")
         self._end(json.loads(request.body)["access_token"])
-        return _Answer(204)
+        return Answer(204)
 
     def _end(self, name: str) -> None:
         token = self._tokens.get(name)
@@ -356,90 +311,17 @@ class GitHubShaped(Upstream):
             self._tokens = {known: each for known, each in self._tokens.items() if each.family != token.family}
 
 
-# --------------------------------------------------------------------------------------------------------------- HTTP
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    body: bytes
-
-    @classmethod
-    async def read(cls, scope: Scope, receive: Receive) -> _Request:
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-        headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        query = dict(parse_qsl(scope["query_string"].decode(), keep_blank_values=True))
-        return cls(scope["method"], scope["path"], query, headers, body)
-
-    @property
-    def form(self) -> dict[str, str]:
-        if "x-www-form-urlencoded" not in self.headers.get("content-type", ""):
-            return {}
-        return dict(parse_qsl(self.body.decode(), keep_blank_values=True))
-
-    @property
-    def session(self) -> str:
-        pairs = [each.strip().partition("=") for each in self.headers.get("cookie", "").split(";")]
-        return {name: value for name, _, value in pairs}.get("user_session", "")
-
-    def client(self) -> tuple[str, str, str]:
-        """Return the client's id, its secret and how they were sent."""
-        scheme, _, credentials = self.headers.get("authorization", "").partition(" ")
-        if scheme.lower() == "basic":
-            client_id, _, secret = base64.b64decode(credentials).decode().partition(":")
-            return client_id, secret, "client_secret_basic"
-        form = self.form
-        auth = "client_secret_post" if "client_secret" in form else "none"
-        return form.get("client_id", ""), form.get("client_secret", ""), auth
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int = 200
-    body: bytes = b""
-    content_type: str = "text/plain"
-    headers: tuple[tuple[str, str], ...] = ()
-
-    async def send(self, send: Send) -> None:
-        pairs = (("content-type", self.content_type), ("content-length", str(len(self.body))), *self.headers)
-        await _start(send, self.status, pairs)
-        await send({"type": "http.response.body", "body": self.body})
-
-
-async def _start(send: Send, status: int, pairs: Iterable[tuple[str, str]]) -> None:
-    headers = [(name.encode(), value.encode()) for name, value in pairs]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-
-
-async def _misbehave(fault: Fault, send: Send) -> None:
-    if fault.silent:
-        await asyncio.sleep(30)
-    body = fault.body or b""
-    await _start(send, fault.status, [*fault.headers.items(), ("content-length", str(len(body)))])
-    for position in range(len(body) if fault.drip_seconds else 0):
-        await send({"type": "http.response.body", "body": body[position : position + 1], "more_body": True})
-        await asyncio.sleep(fault.drip_seconds)
-    await send({"type": "http.response.body", "body": b"" if fault.drip_seconds else body})
-
-
 def _error(error: str, description: str) -> dict[str, Any]:
     return {"error": error, "error_description": description, "error_uri": f"{_ERROR_URI}#{error}"}
 
 
-def _page(title: str, inner: str, status: int = 200) -> _Answer:
+def _page(title: str, inner: str, status: int = 200) -> Answer:
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
     text = f'<!doctype html><html lang="en"><head>{head}</head><body><main><h1>{title}</h1>{inner}</main></body></html>'
-    return _Answer(status, text.encode(), "text/html; charset=utf-8")
+    return Answer(status, text.encode(), "text/html; charset=utf-8")
 
 
-def _consent(query: Mapping[str, str], user: str | None) -> _Answer:
+def _consent(query: Mapping[str, str], user: str | None) -> Answer:
     name = '<label>Username <input name="username"></label> ' if user is None else ""
     buttons = (
         '<button name="action" value="approve">Authorize</button> <button name="action" value="deny">Cancel</button>'

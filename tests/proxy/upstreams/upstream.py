@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 import httpx
+from playwright.async_api import Page
 
 from tests.interop.browser import forms_of
 
@@ -49,6 +50,7 @@ class Upstream(ABC):
     Attributes:
         name: for test ids.
         issuer: its issuer identifier; ``None`` where there is no such thing.
+        has_two_pages: whether consent is asked for on a page of its own.
         callback: the only redirect URI.
         client_id: of the proxy.
         client_secret: of the proxy.
@@ -59,6 +61,7 @@ class Upstream(ABC):
     """
 
     name: ClassVar[str]
+    has_two_pages: ClassVar[bool] = True
     issuer: str | None
     callback: str
     client_id: str
@@ -69,29 +72,12 @@ class Upstream(ABC):
     revocation_endpoint: str
 
     @abstractmethod
-    async def requests(self) -> list[TokenRequest]:
-        """Return the requests to the token endpoint so far, in order."""
-
-    @abstractmethod
     async def down(self) -> None:
         """Let nobody listen any more; what was issued is not forgotten."""
 
     @abstractmethod
     async def up(self) -> None:
         """Listen again, where it did before."""
-
-    @abstractmethod
-    async def revoke_user(self, user: str) -> None:
-        """End everything that this person has granted."""
-
-    async def refreshes(self) -> list[TokenRequest]:
-        """Return the refreshes so far, in order."""
-        return [each for each in await self.requests() if each.grant_type == "refresh_token"]
-
-    async def reused(self) -> set[str]:
-        """Return the hashes of codes and refresh tokens that were sent again after the upstream had processed them."""
-        processed = [each for each in await self.requests() if not each.injected]
-        return {found for found, times in Counter(each.hash for each in processed).items() if times > 1}
 
     def authorization_url(self, **parameters: str | None) -> str:
         """Return an authorization URL of a client that tests the upstream alone; ``None`` leaves a parameter out."""
@@ -131,6 +117,22 @@ class Upstream(ABC):
                 said = {"deny": "deny", "deny later": "approve" if pages == 1 else "deny"}.get(decision, "approve")
                 response = await self._fill_in(browser, response, user, said)
 
+    async def use_pages(self, page: Page, user: str = "alice", *, decision: str = "approve") -> None:
+        """Do the same in a real browser that shows the first of the upstream's pages.
+
+        Args:
+            page: of the browser.
+            user: who they are.
+            decision: as for ``sign_in``.
+        """
+        name = page.get_by_role("textbox")
+        if await name.count():
+            await name.fill(user)
+        await page.get_by_role("button").nth(1 if decision == "deny" else 0).click()
+        consent = page.get_by_role("button", name="Deny" if decision == "deny later" else "Authorize")
+        if self.has_two_pages and decision != "deny":
+            await consent.click()
+
     async def _fill_in(
         self, browser: httpx.AsyncClient, page: httpx.Response, user: str, decision: str
     ) -> httpx.Response:
@@ -143,6 +145,35 @@ class Upstream(ABC):
         if "username" in filled:
             filled["username"] = user
         return await browser.post(urljoin(str(page.url), form.action), data=filled)
+
+
+class WatchedUpstream(Upstream):
+    """An upstream that notes what it is asked."""
+
+    @abstractmethod
+    async def requests(self) -> list[TokenRequest]:
+        """Return the requests to the token endpoint so far, in order."""
+
+    @abstractmethod
+    async def fail_one_refresh_in(self, every: int) -> None:
+        """Answer one refresh in so many with 503, before anything is done."""
+
+    @abstractmethod
+    async def refuse(self, **parameters: str) -> None:
+        """Answer the next authorization request at once with these parameters."""
+
+    @abstractmethod
+    async def revoke_user(self, user: str) -> None:
+        """End everything that this person has granted."""
+
+    async def refreshes(self) -> list[TokenRequest]:
+        """Return the refreshes so far, in order."""
+        return [each for each in await self.requests() if each.grant_type == "refresh_token"]
+
+    async def reused(self) -> set[str]:
+        """Return the hashes of codes and refresh tokens that were sent again after the upstream had processed them."""
+        processed = [each for each in await self.requests() if not each.injected]
+        return {found for found, times in Counter(each.hash for each in processed).items() if times > 1}
 
 
 def answer_at(callback_url: str) -> dict[str, str]:
