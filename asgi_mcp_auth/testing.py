@@ -221,11 +221,13 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self._answer({})
+        self._answer(self._credentials())
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
-        form = {name: values[0] for name, values in parse_qs(body).items()}
+        self._answer({name: values[0] for name, values in parse_qs(body).items()} | self._credentials())
+
+    def _credentials(self) -> dict[str, str]:
         scheme, _, value = self.headers.get("authorization", "").partition(" ")
         if scheme == "Basic":
             client_id, _, secret = (
@@ -233,10 +235,10 @@ class _Handler(BaseHTTPRequestHandler):
                 .decode()
                 .partition(":")
             )
-            form |= {"client_id": unquote_plus(client_id), "client_secret": unquote_plus(secret)}
-        elif scheme == "Bearer":
-            form |= {"client_id": INTROSPECTION_CLIENT[0], "client_secret": value}
-        self._answer(form)
+            return {"client_id": unquote_plus(client_id), "client_secret": unquote_plus(secret)}
+        if scheme == "Bearer":
+            return {"client_id": INTROSPECTION_CLIENT[0], "client_secret": value}
+        return {}
 
     def _answer(self, form: Mapping[str, str]) -> None:
         server: Any = self.server

@@ -1,12 +1,15 @@
-"""How every test runs: hypothesis's profiles, and logging as it was. Helpers are imported from ``tests.support``."""
+"""How every test runs: hypothesis's profiles, logging as it was, one browser. Helpers come from ``tests.support``."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
 # No deadline: two shared cores make single examples slow now and then, which says nothing about the code.
@@ -27,3 +30,20 @@ def _logging_as_it_was() -> Iterator[None]:
     for handler in [each for each in root.handlers if each not in handlers]:
         if not type(handler).__module__.startswith("_pytest"):
             root.removeHandler(handler)
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def chromium() -> AsyncIterator[Any]:
+    """One Chromium for all tests that want one; each has a profile of its own in it."""
+    from playwright.async_api import async_playwright
+
+    from tests.browser.stage import chromium_arguments, client_servers
+    from tests.support.services import need, need_node_modules
+
+    need_node_modules(Path(__file__).parent / "browser")
+    program = need("chromium")
+    with client_servers():
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=program, args=chromium_arguments())
+            yield browser
+            await browser.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Unpack
+from urllib.parse import urlsplit
 from weakref import WeakValueDictionary
 
 from .._http import HTTPFetcher
@@ -133,6 +134,7 @@ class OAuthProxy(_Proxy):
             identifier,
             rules,
             _scopes(upstream_scopes, settings),
+            provider_host=urlsplit(authorization).netloc,
             callback_path=check_path("redirect_path", redirect_path, in_url=True),
             with_nonce=False,
         )
@@ -178,7 +180,8 @@ class OIDCProxy(_Proxy):
         rules = _check_rules(upstream)
         clock = (settings.get("options") or ServerOptions()).clock
         fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=rules.http_client)
-        discovery = Discovery(_check_provider(issuer, config_url), config_url, fetcher, clock)
+        issuers = _check_provider(issuer, config_url)
+        discovery = Discovery(issuers, config_url, fetcher, clock)
         client = UpstreamClient(discovery, client_id, client_secret, rules, "")
         scopes = _scopes(upstream_scopes, settings)
         if upstream_scopes is not None and "openid" not in scopes:
@@ -188,6 +191,7 @@ class OIDCProxy(_Proxy):
             IDTokenIdentifier(client, rules, clock),
             rules,
             tuple(dict.fromkeys(("openid", *scopes))),
+            provider_host=urlsplit(issuers[0] if issuers else str(config_url)).netloc,
             callback_path=check_path("redirect_path", redirect_path, in_url=True),
             with_nonce=True,
         )

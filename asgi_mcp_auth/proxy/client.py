@@ -55,6 +55,7 @@ class UpstreamClient:
         client_id: who the proxy is there.
         client_secret: its secret, ``None`` for a public client.
         rules: how to ask.
+        setting: what stands before the names of these two settings.
 
     Raises:
         ConfigurationError: no client id, or a secret that contradicts ``client_auth_method``.
@@ -69,8 +70,10 @@ class UpstreamClient:
             raise ConfigurationError(f"{setting}client_secret is missing: {rules.client_auth_method} needs it")
         if client_secret is not None and rules.client_auth_method == "none":
             raise ConfigurationError(f"client_auth_method='none' sends no secret: leave {setting}client_secret out")
-        if client_secret is not None:
-            client_authentication("client_secret_post", client_id, client_secret)  # a wrong one shows now
+        if client_secret is not None and (
+            not isinstance(client_secret, str) or not client_secret.isprintable() or not client_secret
+        ):
+            raise ConfigurationError(f"{setting}client_secret must be the secret that the identity provider gave you")
         self.client_id = client_id
         self.endpoints = endpoints
         self.fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=rules.http_client)

@@ -54,6 +54,7 @@ class UpstreamLogin(Login):
         identifier: tells who signed in.
         rules: what to ask for, and who may come in.
         scopes: to ask for.
+        provider_host: of the provider, for people.
         callback_path: where people come back.
         with_nonce: whether the answer brings an ID token.
     """
@@ -68,14 +69,16 @@ class UpstreamLogin(Login):
         rules: UpstreamRules,
         scopes: Sequence[str],
         *,
+        provider_host: str,
         callback_path: str,
         with_nonce: bool,
     ) -> None:
         self.callback_path = callback_path
+        self.provider_host = provider_host
+        self.provider_scopes = tuple(scopes)
         self._client = client
         self._identifier = identifier
         self._rules = rules
-        self._scopes = tuple(scopes)
         self._with_nonce = with_nonce
         self._host: LoginHost | None = None
         self._tokens: UpstreamTokens | None = None
@@ -138,8 +141,8 @@ class UpstreamLogin(Login):
             "code_challenge": encode_base64url(sha256(verifier.encode()).digest()),
             "code_challenge_method": "S256",
         }
-        if self._scopes:
-            parameters["scope"] = " ".join(self._scopes)
+        if self.provider_scopes:
+            parameters["scope"] = " ".join(self.provider_scopes)
         if sent["nonce"] is not None:
             parameters["nonce"] = sent["nonce"]
         if attempt.anew:

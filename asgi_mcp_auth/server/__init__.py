@@ -99,6 +99,7 @@ class OAuthProvider(RemoteAuthProvider):
         # Several servers may be told the same store, by its default above all: none sees what another one has granted.
         self.store = _encrypted(store, settings.options).within(issuer)
         self._server = Server(settings, self.store)
+        wiring.check_callback_path(self._server)
         super().__init__(
             self._server.verifier,
             [issuer],

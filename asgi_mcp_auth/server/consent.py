@@ -104,6 +104,8 @@ def _show(
         resource=server.resource,
         scopes=server.pages.describe(scopes),
         account=None if session is None else session.person.display_name,
+        provider_host=server.login.provider_host,
+        provider_scopes=server.login.provider_scopes,
         applications_url=server.url("applications") if server.has("applications") else None,
     )
     return server.pages.answer(page)

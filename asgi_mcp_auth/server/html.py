@@ -105,6 +105,12 @@ def login(page: LoginPage, logo: str | None, colour: str) -> str:
     return _document(page, f"{'Error: ' if page.error else ''}Sign in – {page.title}", body, logo, colour)
 
 
+def _account(page: ConsentPage) -> str:
+    if page.account is not None:
+        return shown(page.account)
+    return f"You sign in next, at {shown_host(page.provider_host)}" if page.provider_host else "You sign in next"
+
+
 def consent(page: ConsentPage, logo: str | None, colour: str) -> str:
     """Return the consent page."""
     unverified = (
@@ -112,7 +118,8 @@ def consent(page: ConsentPage, logo: str | None, colour: str) -> str:
     )
     target = shown_host(page.redirect_host)
     facts = [
-        ("Your account", "You sign in next" if page.account is None else shown(page.account)),
+        ("Your account", _account(page)),
+        ("Your provider is asked for", ", ".join(map(shown, page.provider_scopes)) or None),
         ("Described at", shown_host(page.client_host) if page.client_host else None),
         ("Gets access to", shown_host(page.resource)),
         ("Afterwards you are sent to", f"a program on this device ({target})" if page.is_on_device else target),

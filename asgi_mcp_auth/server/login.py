@@ -10,7 +10,7 @@ import hmac
 import json
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, TypeAlias
@@ -114,11 +114,15 @@ class Login(ABC):
         consent_first: whether people consent before this step, because it would give something away by itself.
         callback_path: a path below ``base_url``, ``/auth/callback`` for example, to which people come back; what comes
             with them is an attempt like any other. ``find_transaction`` tells which.
+        provider_host: where they sign in, if not here; the consent page says so.
+        provider_scopes: what is asked for there; the page says that, too.
     """
 
     every_time: ClassVar[bool] = False
     consent_first: ClassVar[bool] = False
     callback_path: str = ""
+    provider_host: str | None = None
+    provider_scopes: Sequence[str] = ()
 
     def bind(self, host: LoginHost) -> None:  # noqa: B027  # optional
         """Get to know the server.

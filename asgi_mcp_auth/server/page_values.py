@@ -72,6 +72,8 @@ class ConsentPage(Page):
         resource: what it wants access to.
         scopes: what it wants to do: each scope and its description.
         account: who is signed in; ``None`` when that comes next.
+        provider_host: where they sign in, if not here.
+        provider_scopes: what is asked for there.
         applications_url: where this can be taken back, if there is such a page.
     """
 
@@ -84,6 +86,8 @@ class ConsentPage(Page):
     scopes: Sequence[tuple[str, str]]
     account: str | None
     applications_url: str | None
+    provider_host: str | None = None
+    provider_scopes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from .._asgi import Route, send_response
+from ..errors import ConfigurationError
 from ..types import Receive, Scope, Send
 from .applications import applications, logout
 from .authorize import authorize
@@ -126,6 +127,19 @@ def routes(server: Server) -> list[Route]:
         app = Endpoint(server, name, row.kind, checks, row.work) if server.has(name) else _SwitchedOff()
         found.append(Route(path, app))
     return found
+
+
+def check_callback_path(server: Server) -> None:
+    """Check that the login step comes back to a path that is free.
+
+    Raises:
+        ConfigurationError: it is another endpoint's.
+    """
+    path = server.login.callback_path
+    if path in {server.path(name) for name in ENDPOINTS} or path.startswith("/.well-known/"):
+        raise ConfigurationError(
+            f"callback_path or redirect_path={path!r} is an endpoint of this server: take another one"
+        )
 
 
 class _SwitchedOff:

@@ -16,7 +16,7 @@ import hashlib
 import json
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -179,9 +179,9 @@ class Scene:
 AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
-def _listener() -> tuple[socket.socket, int]:
-    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-    port: int = listener.getsockname()[1]
+def _listener(port: int) -> tuple[socket.socket, int]:
+    listener = socket.create_server(("127.0.0.1", port), backlog=128)
+    port = listener.getsockname()[1]
     return listener, port
 
 
@@ -205,6 +205,8 @@ async def stage(
     https: bool = False,
     app: App | None = None,
     window: dict[str, Any] | None = None,
+    kind: Callable[..., OAuthProvider] = OAuthProvider,
+    port: int = 0,
     **settings: Any,
 ) -> AsyncIterator[Scene]:
     """Set up everything for one test.
@@ -214,18 +216,18 @@ async def stage(
         https: whether the server is https://mcp.example.com, with a port; otherwise http://localhost.
         app: behind the server; a spy by default.
         window: of the browser's context, like ``viewport`` or ``color_scheme``.
-        settings: of ``OAuthProvider``; ``options`` are those of ``ServerOptions``.
+        kind: what is made, if not an ``OAuthProvider``.
+        port: where, if not on any free one.
+        settings: of ``kind``; ``options`` are those of ``ServerOptions``.
     """
-    listener, port = _listener()
+    listener, port = _listener(port)
     base_url = f"https://mcp.example.com:{port}" if https else f"http://localhost:{port}"
     clock, events = FrozenClock(), list[Any]()
-    usual = {
-        "login": PasswordLogin({"alice": alice_hash(), "bob": alice_hash()}),
-        "required_scopes": ["notes:read"],
-        "scopes_supported": list(SCOPES),
-    }
+    usual: dict[str, Any] = {"required_scopes": ["notes:read"], "scopes_supported": list(SCOPES)}
+    if kind is OAuthProvider:
+        usual["login"] = PasswordLogin({"alice": alice_hash(), "bob": alice_hash()})
     options = ServerOptions(**{"clock": clock, "on_event": events.append, **settings.pop("options", {})})
-    provider = OAuthProvider(base_url=base_url, store=memory_store(clock), options=options, **{**usual, **settings})
+    provider = kind(base_url=base_url, store=memory_store(clock), options=options, **{**usual, **settings})
     spy = Spy()
     protected = MCPAuthMiddleware(app or spy, provider, mcp_path="/mcp", public_paths=["/account/"])
     with ExitStack() as stack:

@@ -22,10 +22,10 @@ from tests.support.upstream import CLIENT_ID, CLIENT_SECRET, Upstream
 KINDS = ("oidc", "oauth")
 
 
-def deploy_proxy(upstream: Upstream, kind: str = "oidc", **settings: Any) -> AbstractAsyncContextManager[Server]:
+def deploy_proxy(upstream: Upstream, which: str = "oidc", /, **settings: Any) -> AbstractAsyncContextManager[Server]:
     """Run a proxy of one of ``KINDS``, as ``deploy`` does; its clock is the upstream's."""
     usual: dict[str, Any] = {"clock": upstream.clock}
-    if kind == "oidc":
+    if which == "oidc":
         usual |= {"kind": OIDCProxy, "issuer": upstream.issuer, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
     else:
         usual |= {

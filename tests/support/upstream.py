@@ -17,6 +17,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from asgi_mcp_auth.testing import Answer, Issuer
 from tests.support.authorization_server import challenge_of
 
+_HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "DSA": "sha512"}
+
 CLIENT_ID = "the-proxy"
 CLIENT_SECRET = "the secret of the proxy, with : and %"
 
@@ -154,13 +156,13 @@ class Upstream(Issuer):
         return _json(document)
 
     def _id_claims(self, session: dict[str, str], user: str, access: str) -> dict[str, Any]:
-        half = hashlib.sha256(access.encode()).digest()[:16]
+        digest = hashlib.new(_HASHES[self.algorithms[0][2:]], access.encode()).digest()
         return {
             "sub": user,
             "aud": CLIENT_ID,
             "client_id": None,
             "nonce": session.get("nonce"),
-            "at_hash": base64.urlsafe_b64encode(half).rstrip(b"=").decode(),
+            "at_hash": base64.urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode(),
             **self.people.get(user, {}),
             **self.id_token,
         }

@@ -1,0 +1,365 @@
+"""What an identity provider can answer to a sign-in that must not lead to a code."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+
+from asgi_mcp_auth.proxy import UpstreamRules
+from asgi_mcp_auth.testing import FrozenClock
+from tests.support.asgi import Response
+from tests.support.authorization_server import BASE_URL, WEB_REDIRECT_URI, Browser, Server, answer_of
+from tests.support.proxy import KINDS, come_back, depart, deploy_proxy, tokens_for
+from tests.support.upstream import Upstream
+
+pytestmark = pytest.mark.asyncio
+
+TOKENS = "upstream"
+
+
+def error_of(response: Response) -> str:
+    """Return the error that the client is told, which must come with state and issuer (PX-09)."""
+    answer = answer_of(response.header("location") or "")
+    assert (answer["state"], answer["iss"]) == ("the-state", BASE_URL)
+    assert "code" not in answer
+    return answer["error"]
+
+
+async def attempt(server: Server, upstream: Upstream, **answer: str | None) -> Response:
+    """Sign in; return the answer to the browser that comes back."""
+    client, browser = await server.register(redirect_uris=[WEB_REDIRECT_URI]), server.browser()
+    return await come_back(browser, upstream.approve(await depart(browser, client), **answer))
+
+
+async def nobody_is_in(server: Server, upstream: Upstream) -> None:
+    """Check that nothing is left of an attempt."""
+    assert await server.provider.store.scan(TOKENS) == []
+    assert await server.provider.store.scan("session") == []
+    assert await server.provider.store.scan("code") == []
+
+
+async def test_a_state_that_is_missing_unknown_repeated_or_used_leads_nowhere(upstream: Upstream) -> None:
+    """P04, PX-04: and the identity provider is not asked."""
+    async with deploy_proxy(upstream) as server:
+        client, browser = await server.register(), server.browser()
+        callback = upstream.approve(await depart(browser, client))
+        state = parse_qs(urlsplit(callback).query)["state"][0]
+        for query in ("", "code=c", "state=&code=c", f"state={'x' * 43}&code=c", f"state={state}&state={state}&code=c"):
+            assert (await browser.send("GET", f"/auth/callback?{query}")).status == 400
+        assert upstream.requests == []
+        assert (await come_back(browser, callback)).status == 303
+        assert (await come_back(browser, callback)).status == 400
+        assert len(upstream.requests) == 1
+
+
+async def test_the_state_of_another_sign_in_does_not_fit(upstream: Upstream) -> None:
+    """P04: a code of one sign-in, with the state of another, fails at the identity provider (PKCE)."""
+    async with deploy_proxy(upstream) as server:
+        client, browser = await server.register(), server.browser()
+        first, second = [upstream.approve(await depart(browser, client)) for _ in range(2)]
+        code = parse_qs(urlsplit(first).query)["code"][0]
+        sent = {name: values[0] for name, values in parse_qs(urlsplit(second).query).items()}
+        response = await come_back(browser, f"/auth/callback?{urlencode({**sent, 'code': code})}")
+        assert error_of(response) == "server_error"
+        await nobody_is_in(server, upstream)
+
+
+async def test_only_the_browser_that_approved_can_come_back(upstream: Upstream) -> None:
+    """P02, PX-08: and the honest one still can."""
+    async with deploy_proxy(upstream) as server:
+        client, browser, other = await server.register(), server.browser(), server.browser()
+        callback = upstream.approve(await depart(browser, client))
+        await depart(other, client)
+        assert (await come_back(other, callback)).status == 403
+        assert upstream.requests == []
+        assert (await come_back(browser, callback)).status == 303
+
+
+async def test_the_callback_of_one_proxy_is_nothing_to_another(upstream: Upstream) -> None:
+    """P06."""
+    with Upstream(clock=upstream.clock) as second:
+        async with deploy_proxy(upstream) as server, deploy_proxy(second) as other:
+            browser, client = server.browser(), await server.register()
+            callback = upstream.approve(await depart(browser, client))
+            elsewhere = Browser(other, cookies=dict(browser.cookies))
+            assert (await come_back(elsewhere, callback)).status == 400
+            assert second.requests == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_an_answer_of_another_issuer_is_refused(upstream: Upstream, kind: str) -> None:
+    """P06, PX-07; RFC 9207 §2.4: the code is not sent anywhere."""
+    async with deploy_proxy(upstream, kind) as server:
+        for issuer in ("https://evil.example", f"{upstream.issuer}/", ""):
+            assert error_of(await attempt(server, upstream, iss=issuer)) == "server_error"
+        assert upstream.requests == []
+        assert "code" in answer_of((await attempt(server, upstream, iss=None)).header("location") or "")
+
+
+async def test_an_issuer_that_promises_to_name_itself_has_to(upstream: Upstream) -> None:
+    """RFC 9207 §2.4."""
+    upstream.metadata_more = {"authorization_response_iss_parameter_supported": True}
+    async with deploy_proxy(upstream) as server:
+        assert error_of(await attempt(server, upstream, iss=None)) == "server_error"
+        assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ("access_denied", "access_denied"),
+        ("temporarily_unavailable", "temporarily_unavailable"),
+        ("server_error", "server_error"),
+        ("invalid_scope", "server_error"),
+        ("<script>alert(1)</script>", "server_error"),
+        ("x\r\nSet-Cookie: a=b", "server_error"),
+        ("", "server_error"),
+    ],
+)
+async def test_an_error_upstream_becomes_one_of_ours(
+    upstream: Upstream, caplog: pytest.LogCaptureFixture, sent: str, told: str
+) -> None:
+    """P07, PX-09."""
+    async with deploy_proxy(upstream) as server:
+        response = await attempt(server, upstream, code=None, error=sent, error_description="<b>&\r\n</b>")
+        assert error_of(response) == told
+        assert "<" not in (response.header("location") or "")
+        assert "<" not in caplog.text
+        assert upstream.requests == []
+        await nobody_is_in(server, upstream)
+
+
+@pytest.mark.parametrize("code", [None, "", "c" * 4097])
+async def test_an_answer_without_code_and_error_is_an_error(upstream: Upstream, code: str | None) -> None:
+    """P07."""
+    async with deploy_proxy(upstream) as server:
+        assert error_of(await attempt(server, upstream, code=code)) == "server_error"
+        assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    ("claims", "header"),
+    [
+        ({"nonce": "another"}, {}),
+        ({"nonce": None}, {}),
+        ({"aud": "another"}, {}),
+        ({"aud": None}, {}),
+        ({"aud": ["the-proxy", "another"]}, {}),
+        ({"azp": "another"}, {}),
+        ({"iss": "https://evil.example"}, {}),
+        ({"iss": None}, {}),
+        ({"sub": None}, {}),
+        ({"sub": ""}, {}),
+        ({"sub": 7}, {}),
+        ({"exp": 1}, {}),
+        ({"exp": None}, {}),
+        ({"iat": 4_000_000_000}, {}),
+        ({"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"}, {}),
+        ({"at_hash": 7}, {}),
+        ({}, {"typ": "at+jwt"}),
+        ({}, {"alg": "none"}),
+        ({}, {"alg": "HS256"}),
+        ({}, {"kid": "unknown"}),
+    ],
+)
+async def test_an_id_token_that_is_not_right_signs_nobody_in(
+    upstream: Upstream, claims: dict[str, Any], header: dict[str, Any]
+) -> None:
+    """PX-07, P08, P15; OpenID Connect Core §3.1.3.7 and §3.1.3.8."""
+    upstream.id_token, upstream.id_token_header = claims, header
+    async with deploy_proxy(upstream) as server:
+        assert error_of(await attempt(server, upstream)) == "server_error"
+        await nobody_is_in(server, upstream)
+
+
+@pytest.mark.parametrize(
+    ("claims", "header"),
+    [
+        ({"aud": ["the-proxy"]}, {}),
+        ({"aud": ["the-proxy", "another"], "azp": "the-proxy"}, {}),
+        ({"at_hash": None}, {}),
+        ({}, {"typ": None}),
+    ],
+)
+async def test_an_id_token_may_differ_where_the_standard_says_so(
+    upstream: Upstream, claims: dict[str, Any], header: dict[str, Any]
+) -> None:
+    upstream.id_token, upstream.id_token_header = claims, header
+    async with deploy_proxy(upstream) as server:
+        assert "code" in answer_of((await attempt(server, upstream)).header("location") or "")
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS512", "PS256", "EdDSA"])
+async def test_at_hash_goes_by_the_algorithm(algorithm: str) -> None:
+    """OpenID Connect Core §3.1.3.6: the hash of the signature's algorithm, its left half."""
+    with Upstream(clock=FrozenClock(), algorithms=(algorithm,)) as upstream:
+        async with deploy_proxy(upstream) as server:
+            assert "code" in answer_of((await attempt(server, upstream)).header("location") or "")
+            upstream.id_token = {"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"}
+            assert error_of(await attempt(server, upstream)) == "server_error"
+
+
+async def test_without_an_id_token_nobody_has_signed_in(upstream: Upstream) -> None:
+    async with deploy_proxy(upstream) as server:
+        document = json.dumps({"access_token": "a", "token_type": "Bearer"}).encode()
+        upstream.answer("/token", document)
+        assert error_of(await attempt(server, upstream)) == "server_error"
+
+
+@pytest.mark.parametrize("answer", [{"active": False}, {"active": True, "client_id": "c"}])
+async def test_an_access_token_that_says_nobody_signs_nobody_in(upstream: Upstream, answer: dict[str, Any]) -> None:
+    """P15, P17."""
+    async with deploy_proxy(upstream, "oauth") as server:
+        upstream.answer("/introspect", json.dumps(answer).encode())
+        assert error_of(await attempt(server, upstream)) == "server_error"
+        await nobody_is_in(server, upstream)
+
+
+_JSON, _HTML = {"content-type": "application/json"}, {"content-type": "text/html"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "told"),
+    [
+        (200, b"x" * 2**20, _JSON, "temporarily_unavailable"),
+        (200, b"<html>Welcome</html>", _HTML, "server_error"),
+        (302, b"", {"location": "http://169.254.169.254/"}, "temporarily_unavailable"),
+        (500, b"<html>Oops</html>", _HTML, "temporarily_unavailable"),
+        (503, b"", {}, "temporarily_unavailable"),
+        (429, b"", {"retry-after": "7"}, "temporarily_unavailable"),
+        (401, b'{"error":"invalid_client"}', _JSON, "server_error"),
+        (400, b'{"error":"invalid_grant"}', _JSON, "server_error"),
+        (200, b'{"error":"bad_verification_code"}', _JSON, "server_error"),
+        (400, b'{"error":"<script>"}', _JSON, "server_error"),
+        (400, b"[]", _JSON, "server_error"),
+        (200, b"{}", _JSON, "server_error"),
+        (200, b'{"access_token":"","token_type":"bearer"}', _JSON, "server_error"),
+        (200, b'{"access_token":7,"token_type":"bearer"}', _JSON, "server_error"),
+        (200, b'{"access_token":"a b","token_type":"bearer"}', _JSON, "server_error"),
+        (200, b'{"access_token":"a","token_type":"DPoP"}', _JSON, "server_error"),
+        (200, b'{"access_token":"a","expires_in":"soon"}', _JSON, "server_error"),
+        (200, b'{"access_token":"a","expires_in":true}', _JSON, "server_error"),
+        (200, b'{"access_token":"a","expires_in":-1}', _JSON, "server_error"),
+        (200, b'{"access_token":"a","refresh_token":{}}', _JSON, "server_error"),
+        (200, b'{"access_token":"' + b"a" * 20_000 + b'"}', _JSON, "server_error"),
+    ],
+)
+async def test_a_token_endpoint_that_answers_otherwise(
+    upstream: Upstream, kind: str, status: int, body: bytes, headers: dict[str, str], told: str
+) -> None:
+    """P14, PX-09."""
+    upstream.answer("/token", body, status=status, headers=headers)
+    async with deploy_proxy(upstream, kind) as server:
+        assert error_of(await attempt(server, upstream)) == told
+        await nobody_is_in(server, upstream)
+
+
+async def test_a_token_endpoint_that_is_slow(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    """P14: five seconds at most."""
+    upstream.delay("/token", 7)
+    async with deploy_proxy(upstream) as server:
+        began = time.monotonic()
+        assert error_of(await attempt(server, upstream)) == "temporarily_unavailable"
+        assert time.monotonic() - began < 6.5
+
+
+@pytest.mark.parametrize("path", ["/token", "/introspect"])
+async def test_an_identity_provider_that_is_down_says_nothing_about_anybody(upstream: Upstream, path: str) -> None:
+    upstream.fail(path)
+    async with deploy_proxy(upstream, "oauth") as server:
+        assert error_of(await attempt(server, upstream)) == "temporarily_unavailable"
+
+
+async def test_without_metadata_nobody_is_sent_anywhere(upstream: Upstream, caplog: pytest.LogCaptureFixture) -> None:
+    """And once it is there, people can sign in, without a restart."""
+    for path in ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"):
+        upstream.fail(path, times=1)
+    async with deploy_proxy(upstream) as server:
+        client, browser = await server.register(), server.browser()
+        page = await browser.open(client.authorization_url())
+        url = (await browser.submit(page, action="approve")).url
+        assert answer_of(url)["error"] == "temporarily_unavailable"
+        assert caplog.text.count("metadata") >= 1
+        server.clock.advance(2)
+        assert "code" in answer_of((await attempt(server, upstream)).header("location") or "")
+
+
+async def test_metadata_that_was_good_once_stays_in_use(upstream: Upstream) -> None:
+    async with deploy_proxy(upstream) as server:
+        await tokens_for(upstream, await server.register())
+        upstream.fail("/.well-known/oauth-authorization-server")
+        upstream.fail("/.well-known/openid-configuration")
+        server.clock.advance(7200)
+        await tokens_for(upstream, await server.register())
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"issuer": "https://evil.example"},
+        {"token_endpoint": None},
+        {"token_endpoint": "http://idp.example/token"},
+        {"authorization_endpoint": "javascript:alert(1)"},
+        {"revocation_endpoint": "file:///etc/passwd"},
+        {"userinfo_endpoint": "--help"},
+        {"jwks_uri": 7},
+    ],
+)
+async def test_metadata_that_is_not_right_is_not_used(upstream: Upstream, members: dict[str, Any]) -> None:
+    """P20; RFC 8414 §3.3."""
+    upstream.metadata_more = members
+    async with deploy_proxy(upstream) as server:
+        client, browser = await server.register(), server.browser()
+        page = await browser.open(client.authorization_url())
+        assert answer_of((await browser.submit(page, action="approve")).url)["error"] == "temporarily_unavailable"
+
+
+async def test_a_config_url_leads_to_the_metadata_of_its_own_issuer(upstream: Upstream) -> None:
+    """Several issuers may share the metadata when each of them is named."""
+    url = f"{upstream.issuer}/.well-known/openid-configuration"
+    async with deploy_proxy(upstream, issuer=None, config_url=url) as server:
+        await tokens_for(upstream, await server.register())
+    upstream.metadata_more = {"issuer": "https://login.example/{tenant}"}
+    async with deploy_proxy(upstream, issuer=None, config_url=url) as server:
+        client, browser = await server.register(), server.browser()
+        page = await browser.open(client.authorization_url())
+        assert answer_of((await browser.submit(page, action="approve")).url)["error"] == "temporarily_unavailable"
+    tenants = ["https://login.example/a", "https://login.example/b"]
+    async with deploy_proxy(upstream, issuer=tenants, config_url=url) as server:
+        for tenant, answer in ((tenants[1], "code"), ("https://login.example/c", "error")):
+            upstream.id_token = {"iss": tenant}
+            response = await attempt(server, upstream, iss=None)
+            assert answer in answer_of(response.header("location") or "")
+
+
+async def test_the_secret_goes_where_the_provider_wants_it(upstream: Upstream) -> None:
+    """RFC 6749 §2.3.1: by default in the header, else as the metadata or the settings say."""
+    for metadata, rules in (
+        ({}, None),
+        ({"token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_post"]}, None),
+        ({}, UpstreamRules(client_auth_method="client_secret_post")),
+        ({"token_endpoint_auth_methods_supported": "client_secret_post"}, None),
+    ):
+        upstream.metadata_more = metadata
+        async with deploy_proxy(upstream, upstream=rules) as server:
+            await tokens_for(upstream, await server.register())
+
+
+async def test_what_was_said_in_the_log_holds_no_secret(upstream: Upstream, caplog: pytest.LogCaptureFixture) -> None:
+    """P09."""
+    caplog.set_level(logging.DEBUG, logger="asgi_mcp_auth")
+    async with deploy_proxy(upstream) as server:
+        upstream.fail("/revoke")
+        await attempt(server, upstream)
+        upstream.answer("/token", b'{"access_token":"very secret","id_token":"secret too"}')
+        await attempt(server, upstream)
+        upstream.answer("/token", b"very secret", status=500)
+        await attempt(server, upstream)
+    secrets = [*upstream.access, *upstream._sessions, "the secret of the proxy", "very secret", "secret too"]
+    assert not [secret for secret in secrets if secret in caplog.text]
