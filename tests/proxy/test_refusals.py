@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import time
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
@@ -15,6 +16,7 @@ from asgi_mcp_auth.testing import FrozenClock
 from tests.support.asgi import Response
 from tests.support.authorization_server import BASE_URL, WEB_REDIRECT_URI, Browser, Server, answer_of
 from tests.support.proxy import KINDS, come_back, depart, deploy_proxy, tokens_for
+from tests.support.sockets import HostileServer, read_head
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.asyncio
@@ -260,7 +262,7 @@ async def test_a_token_endpoint_that_answers_otherwise(
         await nobody_is_in(server, upstream)
 
 
-async def test_a_token_endpoint_that_is_slow(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_token_endpoint_that_is_slow(upstream: Upstream) -> None:
     """P14: five seconds at most."""
     upstream.delay("/token", 7)
     async with deploy_proxy(upstream) as server:
@@ -338,17 +340,39 @@ async def test_a_config_url_leads_to_the_metadata_of_its_own_issuer(upstream: Up
             assert answer in answer_of(response.header("location") or "")
 
 
-async def test_the_secret_goes_where_the_provider_wants_it(upstream: Upstream) -> None:
-    """RFC 6749 §2.3.1: by default in the header, else as the metadata or the settings say."""
-    for metadata, rules in (
-        ({}, None),
-        ({"token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_post"]}, None),
-        ({}, UpstreamRules(client_auth_method="client_secret_post")),
-        ({"token_endpoint_auth_methods_supported": "client_secret_post"}, None),
-    ):
-        upstream.metadata_more = metadata
-        async with deploy_proxy(upstream, upstream=rules) as server:
-            await tokens_for(upstream, await server.register())
+@pytest.mark.parametrize(
+    ("metadata", "rules", "in_header"),
+    [
+        ({}, {}, True),
+        ({"token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_post"]}, {}, False),
+        ({"token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"]}, {}, True),
+        ({"token_endpoint_auth_methods_supported": "client_secret_post"}, {}, True),
+        ({}, {"client_auth_method": "client_secret_post"}, False),
+    ],
+)
+async def test_the_secret_goes_where_the_provider_wants_it(
+    upstream: Upstream, metadata: dict[str, Any], rules: dict[str, Any], in_header: bool
+) -> None:
+    """RFC 6749 §2.3.1: in the header, unless the metadata or the settings say otherwise; never in both places."""
+    seen: list[bytes] = []
+
+    def behave(connection: socket.socket) -> None:
+        data = read_head(connection)
+        while b"code_verifier" not in data:
+            data += connection.recv(65536)
+        seen.append(data)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+
+    with HostileServer(behave) as endpoint:
+        upstream.metadata_more = {**metadata, "token_endpoint": f"{endpoint.url}/token"}
+        more = UpstreamRules(**rules, token_parameters={"audience": "api"})
+        async with deploy_proxy(upstream, upstream=more) as server:
+            assert error_of(await attempt(server, upstream)) == "server_error"
+    (data,) = seen
+    head, _, body = data.partition(b"\r\n\r\n")
+    assert (b"authorization: basic " in head.lower()) == in_header
+    assert (b"client_secret=" in body) == (not in_header)
+    assert b"audience=api" in body
 
 
 async def test_what_was_said_in_the_log_holds_no_secret(upstream: Upstream, caplog: pytest.LogCaptureFixture) -> None:
