@@ -10,6 +10,7 @@ from typing import Any, get_args
 import pytest
 
 import asgi_mcp_auth
+import asgi_mcp_auth.proxy
 import asgi_mcp_auth.server
 from asgi_mcp_auth import RequestError
 from asgi_mcp_auth.types import InvalidTokenReason, OAuthReason, Reason
@@ -38,12 +39,16 @@ DOCUMENTED = (
     "Registration",
     "Pages",
     "ServerOptions",
+    "OAuthProxy",
+    "OIDCProxy",
+    "UpstreamRules",
 )
 
 
 def documented(name: str) -> Any:
-    """Return the class of a section: one of the package's, or of its authorization server's."""
-    return getattr(asgi_mcp_auth, name, None) or getattr(asgi_mcp_auth.server, name)
+    """Return the class of a section: one of the package's, of its authorization server's, or of its proxy's."""
+    places = (asgi_mcp_auth, asgi_mcp_auth.server, asgi_mcp_auth.proxy)
+    return next(getattr(place, name) for place in places if hasattr(place, name))
 
 
 def section(page: str, heading: str) -> str:
@@ -58,6 +63,13 @@ def rows(text: str) -> list[list[str]]:
     """Return the cells of a section's table, without its head."""
     lines = [line.strip().strip("|") for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.split(" | ")] for line in lines[2:]]
+
+
+def row_of(parameter: inspect.Parameter) -> list[str]:
+    """Return a parameter's name and default as the page writes them."""
+    if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+        return [f"`**{parameter.name}`", "`{}`"]
+    return [f"`{parameter.name}`", written(parameter.default)]
 
 
 def written(default: Any) -> str:
@@ -77,17 +89,17 @@ def written(default: Any) -> str:
 def test_the_page_has_each_parameter_with_its_default_in_order(name: str) -> None:
     parameters = inspect.signature(documented(name)).parameters.values()
     on_the_page = [row[:2] for row in rows(section("docs/settings.md", name))]
-    assert on_the_page == [[f"`{each.name}`", written(each.default)] for each in parameters]
+    assert on_the_page == [row_of(each) for each in parameters]
 
 
 def test_every_public_class_with_settings_is_on_the_page() -> None:
     with_settings = {
         name
-        for name in (*asgi_mcp_auth.__all__, *asgi_mcp_auth.server.__all__)
+        for name in {*asgi_mcp_auth.__all__, *asgi_mcp_auth.server.__all__, *asgi_mcp_auth.proxy.__all__}
         if inspect.isclass(value := documented(name))
         and not issubclass(value, Exception)
         # What comes out, not what goes in.
-        and name not in ("AccessToken", "Admin", "AuditEvent", "AuthEvent", "Client", "JWKSState")
+        and name not in ("AccessToken", "Admin", "AuditEvent", "AuthEvent", "Client", "JWKSState", "UpstreamIdentity")
         # For those who build on the package; their docstrings tell.
         and name not in ("AuthProvider", "Login", "RemoteJWKS")
     }
