@@ -71,6 +71,12 @@ class Upstream(ABC):
     userinfo_endpoint: str
     revocation_endpoint: str
 
+    @property
+    def origin(self) -> str:
+        """Where its pages are."""
+        parts = urlsplit(self.authorization_endpoint)
+        return f"{parts.scheme}://{parts.netloc}/"
+
     @abstractmethod
     async def down(self) -> None:
         """Let nobody listen any more; what was issued is not forgotten."""
@@ -129,9 +135,13 @@ class Upstream(ABC):
         if await name.count():
             await name.fill(user)
         await page.get_by_role("button").nth(1 if decision == "deny" else 0).click()
-        consent = page.get_by_role("button", name="Deny" if decision == "deny later" else "Authorize")
         if self.has_two_pages and decision != "deny":
-            await consent.click()
+            consent = page.get_by_role("button", name="Deny" if decision == "deny later" else "Authorize")
+            # Who has agreed before is not asked again.
+            while page.url.startswith(self.origin) and not await consent.count():
+                await page.wait_for_timeout(50)
+            if page.url.startswith(self.origin):
+                await consent.click()
 
     async def _fill_in(
         self, browser: httpx.AsyncClient, page: httpx.Response, user: str, decision: str
