@@ -47,6 +47,8 @@ class AuthProvider(ABC):
     issuers: tuple[str, ...] = ()
     #: Whether it wants the other tokens there.
     accepts_opaque: bool = True
+    #: Whether its tokens say for whom they were made.
+    names_audience: bool = True
 
     def __init__(
         self,

@@ -60,6 +60,8 @@ class UserinfoTokenVerifier(ReasoningVerifier):
         ConfigurationError: a setting is missing or wrong.
     """
 
+    names_audience = False
+
     def __init__(
         self,
         *,

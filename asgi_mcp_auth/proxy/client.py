@@ -79,7 +79,7 @@ class UpstreamClient:
         self.fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=rules.http_client)
         self._secret = client_secret
         self._rules = rules
-        self._down = False
+        self._told: str | None = None  # what was wrong the last time, which is said once
 
     async def exchange(self, code: str, verifier: str, redirect_uri: str) -> TokenAnswer:
         """Return the tokens for a code.
@@ -120,7 +120,7 @@ class UpstreamClient:
         """Return what the userinfo endpoint says of the person (OpenID Connect Core §5.3)."""
         endpoints = await self.endpoints()
         if endpoints.userinfo is None:
-            logger.warning("userinfo=True, and the identity provider has no userinfo endpoint")
+            self._tell("has no userinfo endpoint, and userinfo=True wants it")
             raise SignInFailed
         headers = {"authorization": f"Bearer {access_token}"}
         try:
@@ -139,7 +139,7 @@ class UpstreamClient:
         try:
             return _read_answer(document)
         except ValueError as error:
-            logger.warning("The identity provider's token endpoint answers what cannot be used: %s", error)
+            self._tell(f"answers what cannot be used: {error}")
             raise SignInFailed from None
 
     async def _post(self, endpoints: Endpoints, url: str, form: dict[str, str]) -> Response:
@@ -156,27 +156,31 @@ class UpstreamClient:
         """Return the document of an answer, whatever its status: some providers say what is wrong with a 200."""
         if response.status >= 500 or response.status == 429:
             raise self._unavailable(f"HTTP {response.status}", response.headers.get("retry-after", ""))
-        if self._down:
-            logger.info("The identity provider is back")
-        self._down = False
         try:
             document = parse_json_object(response.body)
         except ValueError as error:
-            logger.warning("The identity provider answers what cannot be read: HTTP %d, %s", response.status, error)
+            self._tell(f"answers what cannot be read: HTTP {response.status}, {error}")
             raise SignInFailed from None
         code = document.get("error")
         if response.status == 200 and code is None:
+            self._tell(None)
             return document
         if isinstance(code, str) and code in _NO_GRANT:
             raise InvalidGrant(reason="sign_in_ended")
         told = code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else "no known error"
-        logger.warning("The identity provider refuses the proxy: HTTP %d, %s", response.status, told)
+        self._tell(f"refuses the proxy: HTTP {response.status}, {told}")
         raise SignInFailed
 
+    def _tell(self, what: str | None) -> None:
+        # One line for each change: strangers can have us ask, with codes that they made up.
+        if what is not None and what != self._told:
+            logger.warning("The identity provider %s", what)
+        elif what is None and self._told is not None:
+            logger.info("The identity provider answers again as it should")
+        self._told = what
+
     def _unavailable(self, why: str, retry_after: str = "") -> ServerUnavailable:
-        if not self._down:  # one line for each change of state
-            logger.warning("The identity provider does not answer: %s", why)
-        self._down = True
+        self._tell(f"does not answer: {why}")
         seconds = int(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 9 else 1
         return ServerUnavailable(min(seconds, MAX_RETRY_AFTER_SECONDS))
 

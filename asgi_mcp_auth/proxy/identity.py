@@ -68,7 +68,8 @@ class AccessTokenIdentifier:
                 f"token_verifier={verifier!r} must verify the identity provider's tokens, as JWTVerifier(…) does"
             )
         try:
-            verifier.bind_audience(None)
+            if verifier.names_audience:  # where tokens have none, it does not matter: these come from no stranger
+                verifier.bind_audience(None)
         except ConfigurationError:
             raise ConfigurationError(
                 "token_verifier needs an audience of its own: that of the identity provider's access tokens, which are "

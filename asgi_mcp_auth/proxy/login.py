@@ -26,7 +26,7 @@ from ..errors import (
     SignInUnavailable,
 )
 from ..server.login import Login, LoginAttempt, LoginHost, LoginRedirect, LoginRefusal
-from ..server.models import MAX_SUBJECT_CHARS, Person, hash_of, new_secret
+from ..server.models import MAX_SUBJECT_CHARS, Person, check_person, hash_of, new_secret
 from ..server.options import call_hook
 from ..types import JSONObject
 from .client import UpstreamClient
@@ -35,6 +35,7 @@ from .options import UpstreamIdentity, UpstreamRules
 from .tokens import UpstreamTokens
 from .upstream import Endpoints
 
+# INFO at most: strangers can cause every one of these, by what they open the callback with.
 logger = logging.getLogger(__name__)
 
 STATES = "upstream_state"
@@ -168,12 +169,12 @@ class UpstreamLogin(Login):
         issuer, error, code = parameters.get("iss"), parameters.get("error"), parameters.get("code")
         # RFC 9207 §2.4, against answers of another provider that somebody mixes in.
         if endpoints.issuers and (issuer is not None or endpoints.states_issuer) and issuer not in endpoints.issuers:
-            logger.warning("The answer to a sign-in is not from the identity provider that was asked (iss)")
+            logger.info("The answer to a sign-in is not from the identity provider that was asked (iss)")
             raise SignInFailed
         if error is not None:
             _raise_error(error)
         if not code or len(code) > MAX_CODE_CHARS:
-            logger.warning("The identity provider's answer to a sign-in has neither a code nor an error")
+            logger.info("The identity provider's answer to a sign-in has neither a code nor an error")
             raise SignInFailed
         return code
 
@@ -185,12 +186,18 @@ class UpstreamLogin(Login):
         except ServerUnavailable:
             raise SignInUnavailable from None
         except InvalidGrant:
-            logger.warning("The identity provider does not know the code that it gave for a sign-in")
+            logger.info("The identity provider does not know the code of a sign-in")
             raise SignInFailed from None
         person = None if identity is None else await self._admit(identity)
         if identity is None or not isinstance(person, Person):
             await self._client.revoke(answer.refresh_token, answer.access_token)
             return self._refusal(person)
+        try:
+            check_person(person)
+        except ConfigurationError as error:  # of this one person: too many groups, for example
+            logger.info("Somebody cannot sign in: %s", error)
+            await self._client.revoke(answer.refresh_token, answer.access_token)
+            raise SignInFailed from None
         if not self._rules.keep_tokens:
             return person
         seconds = host.lifetimes.transaction_seconds + host.lifetimes.code_seconds + MARGIN_SECONDS
@@ -259,7 +266,7 @@ def _raise_error(error: str) -> NoReturn:
     if error == "temporarily_unavailable":
         raise SignInUnavailable
     told = error if _ERROR_CODE.fullmatch(error) else "one that is no error code"
-    logger.warning("The identity provider answers a sign-in with an error: %s", told)
+    logger.info("The identity provider answers a sign-in with an error: %s", told)
     raise SignInFailed
 
 

@@ -1,4 +1,4 @@
-"""The identity provider's tokens after the sign-in: given to tools, refreshed, given back; and grants that end with them."""
+"""What becomes of the identity provider's tokens: tools get them, they are refreshed and given back; grants end with them."""
 
 from __future__ import annotations
 

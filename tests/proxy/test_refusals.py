@@ -387,3 +387,25 @@ async def test_what_was_said_in_the_log_holds_no_secret(upstream: Upstream, capl
         await attempt(server, upstream)
     secrets = [*upstream.access, *upstream._sessions, "the secret of the proxy", "very secret", "secret too"]
     assert not [secret for secret in secrets if secret in caplog.text]
+
+
+async def test_what_a_stranger_can_cause_is_no_warning(upstream: Upstream, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever gets as far as the redirect can open the callback with anything."""
+    caplog.set_level(logging.WARNING, logger="asgi_mcp_auth")
+    async with deploy_proxy(upstream) as server:
+        for answer in ({"error": "x"}, {"iss": "https://evil.example"}, {"code": None}, {"code": "made-up"}):
+            assert error_of(await attempt(server, upstream, **answer)) == "server_error"
+        assert caplog.records == []
+        upstream.fail("/token", status=401)
+        for _ in range(3):
+            await attempt(server, upstream, code="made-up")
+        assert len(caplog.records) == 1
+
+
+async def test_somebody_of_whom_too_much_is_said_cannot_sign_in(upstream: Upstream) -> None:
+    """A token goes with every request: 4 KiB of claims are the most."""
+    upstream.people["alice"] = {"groups": [f"group-{number:040}" for number in range(200)]}
+    async with deploy_proxy(upstream, upstream=UpstreamRules(claims=["groups"])) as server:
+        assert error_of(await attempt(server, upstream)) == "server_error"
+        await nobody_is_in(server, upstream)
+        assert len(upstream.revoked) == 1
