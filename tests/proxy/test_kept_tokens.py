@@ -1,4 +1,4 @@
-"""What becomes of the identity provider's tokens: tools get them, they are refreshed and given back; grants end with them."""
+"""What becomes of the identity provider's tokens: used by tools, refreshed, given back; grants end with them."""
 
 from __future__ import annotations
 
