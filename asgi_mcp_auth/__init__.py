@@ -28,6 +28,7 @@ from .tokens import AccessToken, get_access_token
 from .userinfo import UserinfoTokenVerifier
 
 if _typing.TYPE_CHECKING:
+    from . import presets
     from .proxy import OAuthProxy, OIDCProxy, get_upstream_token
     from .server import AppLogin, DevLogin, OAuthProvider, PasswordLogin
     from .stores import store_from_url
@@ -69,6 +70,7 @@ __all__ = [
     "get_access_token",
     "get_upstream_token",
     "insufficient_scope_response",
+    "presets",
     "store_from_url",
 ]
 
@@ -81,6 +83,7 @@ _LAZY = {
     "OIDCProxy": ".proxy",
     "PasswordLogin": ".server",
     "get_upstream_token": ".proxy",
+    "presets": ".presets",
     "store_from_url": ".stores",
 }
 
@@ -88,4 +91,5 @@ _LAZY = {
 def __getattr__(name: str) -> _typing.Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_import_module(_LAZY[name], __name__), name)
+    module = _import_module(_LAZY[name], __name__)
+    return module if name == "presets" else getattr(module, name)
