@@ -73,6 +73,7 @@ def deployed(
     mounted: bool = False,
     outside: Callable[[App], App] = lambda app: app,
     port: int = 0,
+    kind: Callable[..., OAuthProvider] = OAuthProvider,
     **settings: Any,
 ) -> Iterator[Deployment]:
     """Serve ``app`` below an ``OAuthProvider``; without one, a FastMCP server that has the provider as its own.
@@ -82,19 +83,20 @@ def deployed(
         mounted: whether the FastMCP server is below ``/api``.
         outside: wraps what is served.
         port: where, if not on any free one.
+        kind: what protects it, if not an ``OAuthProvider``.
         settings: of the provider.
     """
     clock, events, refusals, made = Ahead(), list[AuditEvent](), list[AuthEvent](), list[OAuthProvider]()
 
     def build(base_url: str) -> App:
-        usual = {
-            "login": DevLogin(),
+        usual: dict[str, Any] = {"login": DevLogin()} if kind is OAuthProvider else {}
+        usual |= {
             "store": "memory:",
             "required_scopes": ["mcp:read"],
             "scopes_supported": ["mcp:read", "mcp:write"],
             "options": ServerOptions(clock=clock, on_event=events.append),
         }
-        provider = OAuthProvider(base_url=f"{base_url}/api" if mounted else base_url, **{**usual, **settings})
+        provider = kind(base_url=f"{base_url}/api" if mounted else base_url, **{**usual, **settings})
         made.append(provider)
         if app is not None:
             inner = WritingNeedsMore(app)
