@@ -7,6 +7,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
+from .._cache import SingleFlight
 from .._http import FetchFailed, HTTPFetcher
 from .._json import is_array, parse_json_object
 from .._urls import check_url
@@ -67,6 +68,7 @@ class Discovery:
         self._clock = clock
         self._known: Endpoints | None = None
         self._look_again_at = -math.inf
+        self._look = SingleFlight(self._look_now)
 
     async def __call__(self) -> Endpoints:
         """Return the endpoints.
@@ -74,22 +76,19 @@ class Discovery:
         Raises:
             ServerUnavailable: they are not known, and cannot be found out now.
         """
-        now = self._clock.monotonic()
-        if now < self._look_again_at:
-            if self._known is None:
-                raise ServerUnavailable(COOLDOWN_SECONDS)
-            return self._known
-        self._look_again_at = now + COOLDOWN_SECONDS  # nobody else needs to look meanwhile
-        try:
-            self._known = _read(await self._fetch(), self._issuers)
-        except (FetchFailed, ConfigurationError, ValueError) as error:
-            where = self._config_url or self._issuers[0]
-            logger.warning("The metadata of the identity provider %s cannot be used: %s", where, error)
-            if self._known is None:
-                raise ServerUnavailable(COOLDOWN_SECONDS) from None
-        else:
-            self._look_again_at = now + TTL_SECONDS
+        if self._clock.monotonic() >= self._look_again_at:
+            await self._look()
+        if self._known is None:
+            raise ServerUnavailable(COOLDOWN_SECONDS)
         return self._known
+
+    async def _look_now(self) -> None:
+        try:
+            self._known, seconds = _read(await self._fetch(), self._issuers), TTL_SECONDS
+        except (FetchFailed, ConfigurationError, ValueError) as error:
+            where, seconds = self._config_url or self._issuers[0], COOLDOWN_SECONDS
+            logger.warning("The metadata of the identity provider %s cannot be used: %s", where, error)
+        self._look_again_at = self._clock.monotonic() + seconds
 
     async def _fetch(self) -> JSONObject:
         if self._config_url is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
@@ -290,6 +291,16 @@ async def test_without_metadata_nobody_is_sent_anywhere(upstream: Upstream, capl
         assert caplog.text.count("metadata") >= 1
         server.clock.advance(2)
         assert "code" in answer_of((await attempt(server, upstream)).header("location") or "")
+
+
+async def test_the_first_people_come_at_the_same_time(upstream: Upstream) -> None:
+    """One looks for the metadata, and the others wait for it."""
+    upstream.delay("/.well-known/oauth-authorization-server", 0.2)
+    async with deploy_proxy(upstream) as server:
+        client = await server.register()
+        urls = await asyncio.gather(*(depart(server.browser(), client) for _ in range(5)))
+        assert all(url.startswith(upstream.issuer) for url in urls)
+        assert upstream.hits["/.well-known/oauth-authorization-server"] == 1
 
 
 async def test_metadata_that_was_good_once_stays_in_use(upstream: Upstream) -> None:
