@@ -48,8 +48,8 @@ $(FUZZ_STAMP): pyproject.toml
 $(BENCH_STAMP): pyproject.toml benchmarks/requirements.txt
 	$(call environment,.venv-bench,-e . -r benchmarks/requirements.txt)
 
-demo: $(STAMP) ## Watch a real MCP client meet a protected server
-	@$(BIN)/python -m examples.demo
+demo: $(STAMP) ## Watch a real MCP client meet a protected server (PROXY=1: and an identity provider)
+	@$(BIN)/python -m examples.$(if $(filter-out 0,$(PROXY)),proxy_demo,demo)
 
 test: $(STAMP) ## Run every test, then check the coverage goals (ARGS=... go to pytest)
 	@rm -f .coverage .coverage.*

@@ -16,12 +16,12 @@ import tempfile
 import textwrap
 import threading
 import time
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import httpx2
 import uvicorn
@@ -90,37 +90,48 @@ class Screen:
 class Deployment:
     """A protected MCP server, and what it reports."""
 
+    token_seconds = TOKEN_SECONDS
+
     def __init__(self, base_url: str, folder: Path) -> None:
         self.base_url = base_url
         self.clock = FrozenClock(time.time())  # stands still, so that the demo can let time pass
         self.refusals: list[AuthEvent] = []
         self.events: list[AuditEvent] = []
         server: MCPServer[Any] = MCPServer("notes", log_level="CRITICAL")
-
-        @server.tool()
-        def whoami() -> str:
-            token = get_access_token()
-            return f"You are {token.subject}." if token else "You are nobody."
-
-        provider = OAuthProvider(
+        self.add_tool(server)
+        provider = self.new_provider(
             base_url=base_url,
-            login=PasswordLogin({"alice": PASSWORD}),
             store=f"sqlite:///{folder}/auth.db",
             required_scopes=["notes:read"],
-            lifetimes=Lifetimes(access_token_seconds=TOKEN_SECONDS),
+            lifetimes=Lifetimes(access_token_seconds=self.token_seconds),
             pages=Pages(title="Notes", scope_descriptions={"notes:read": "Read your notes"}),
             options=ServerOptions(clock=self.clock, on_event=self.events.append),
         )
         inner = server.streamable_http_app()
         self.app = MCPAuthMiddleware(inner, provider, mcp_path="/mcp", on_event=self.refusals.append)
 
+    def new_provider(self, **settings: Any) -> OAuthProvider:
+        """Return what signs people in."""
+        return OAuthProvider(login=PasswordLogin({"alice": PASSWORD}), **settings)
+
+    def add_tool(self, server: MCPServer[Any]) -> None:
+        """Give the server something to do."""
+
+        @server.tool()
+        def whoami() -> str:
+            token = get_access_token()
+            return f"You are {token.subject}." if token else "You are nobody."
+
+
+AnyDeployment = TypeVar("AnyDeployment", bound=Deployment)
+
 
 @contextmanager
-def serving(folder: Path) -> Iterator[Deployment]:
-    """Run the server on a free port of this machine."""
+def serving(deploy: Callable[[str], AnyDeployment]) -> Iterator[AnyDeployment]:
+    """Run a server on a free port of this machine."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        deployment = Deployment(f"http://127.0.0.1:{listener.getsockname()[1]}", folder)
+        deployment = deploy(f"http://127.0.0.1:{listener.getsockname()[1]}")
         server = uvicorn.Server(uvicorn.Config(deployment.app, log_config=None, timeout_graceful_shutdown=1))
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
@@ -156,7 +167,7 @@ class Page(HTMLParser):
         named = {name: value or "" for name, value in attrs}
         self._forms += tag == "form"
         if tag == "form" and self._forms == 1:
-            self.action = named["action"]
+            self.action = urljoin(str(self.response.url), named.get("action", ""))
         elif tag == "input" and self._forms == 1:
             self.fields[named["name"]] = named["value"]
         elif tag in self.texts:
@@ -181,6 +192,7 @@ class Alice:
 
     Attributes:
         browser: keeps her cookies.
+        visited: the answers that her browser got, in order.
     """
 
     browser: httpx2.AsyncClient
@@ -188,6 +200,7 @@ class Alice:
     def __init__(self, password: str, button: str) -> None:
         self.password = password
         self.button = button
+        self.visited: list[httpx2.Response] = []
 
     async def open(self, url: str, heading: str) -> Page:
         """Open a URL; a page with this heading must come up."""
@@ -202,8 +215,10 @@ class Alice:
         return await self._follow(await self.browser.post(page.action, data=page.fields | typed))
 
     async def _follow(self, response: httpx2.Response) -> httpx2.Response:
+        self.visited.append(response)
         while response.has_redirect_location and not response.headers["location"].startswith(REDIRECT_URI):
-            response = await self.browser.get(response.headers["location"])
+            response = await self.browser.get(urljoin(str(response.url), response.headers["location"]))
+            self.visited.append(response)
         return response
 
     def _seen(self, response: httpx2.Response, heading: str) -> Page:
@@ -414,13 +429,31 @@ def problem_in(error: BaseException) -> NotAsExpected | None:
     return error if isinstance(error, NotAsExpected) else None
 
 
-def main(password: str = PASSWORD, button: str = "Allow") -> int:
+def run(title: str, show: Callable[[Screen], None]) -> int:
     """Show everything; return the exit code."""
     logging.getLogger().addHandler(logging.NullHandler())  # the screen says what happens, so the libraries need not
     screen, began = Screen(), time.monotonic()
-    screen.title("asgi-mcp-auth: a real MCP client meets a server that signs people in itself")
+    screen.title(title)
     try:
-        with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as deployment:
+        show(screen)
+    except (NotAsExpected, BaseExceptionGroup) as error:
+        problem = problem_in(error)
+        if problem is None:
+            raise
+        screen.end("1;31", f"✗ Step {screen.steps} did not turn out as expected: {problem}")
+        return 1
+    screen.end("1;32", f"✓ All {screen.steps} steps turned out as expected, in {time.monotonic() - began:.1f} s.")
+    return 0
+
+
+def main(password: str = PASSWORD, button: str = "Allow") -> int:
+    """Show a server that signs people in itself; return the exit code."""
+
+    def show(screen: Screen) -> None:
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            serving(lambda base_url: Deployment(base_url, Path(folder))) as deployment,
+        ):
             screen.facts(
                 {
                     "MCP server": f"{deployment.base_url}/mcp  (MCP SDK, MCPAuthMiddleware, OAuthProvider, on uvicorn)",
@@ -430,15 +463,11 @@ def main(password: str = PASSWORD, button: str = "Allow") -> int:
                 }
             )
             asyncio.run(tour(screen, deployment, Alice(password, button)))
-    except (NotAsExpected, BaseExceptionGroup) as error:
-        problem = problem_in(error)
-        if problem is None:
-            raise
-        screen.end("1;31", f"✗ Step {screen.steps} did not turn out as expected: {problem}")
-        return 1
-    screen.end("1;32", f"✓ All {screen.steps} steps turned out as expected, in {time.monotonic() - began:.1f} s.")
-    print("  Next: the five-minute start in README.md, and the small servers in examples/.\n")
-    return 0
+
+    code = run("asgi-mcp-auth: a real MCP client meets a server that signs people in itself", show)
+    if code == 0:
+        print("  Next: the five-minute start in README.md, the small servers in examples/, and make demo PROXY=1.\n")
+    return code
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ def free_port() -> int:
 
 @contextmanager
 def running(name: str, **settings: str) -> Iterator[str]:
-    """Run `examples.<name>` in a process of its own; yield its base URL once it answers."""
-    port = free_port()
+    """Run `examples.<name>` in a process of its own, on a free port or on PORT; yield its base URL once it answers."""
+    port = int(settings.get("PORT") or free_port())
     environment = {**os.environ, "PORT": str(port), **settings}
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -19,11 +20,14 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, Issuer
-from tests.examples.processes import ROOT, running
+from tests.examples.processes import ROOT, free_port, running
 from tests.interop.browser import Person
 from tests.interop.clients import python_sdk
+from tests.proxy.upstreams.certified import certified_upstream
 
-EXAMPLES = sorted(path.stem for path in (ROOT / "examples").glob("*.py") if path.stem not in ("__init__", "demo"))
+EXAMPLES = sorted(
+    path.stem for path in (ROOT / "examples").glob("*.py") if path.stem not in ("__init__", "demo", "proxy_demo")
+)
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +253,30 @@ async def test_app_login(tmp_path: Path) -> None:
         with pytest.RaisesGroup(AssertionError, flatten_subgroups=True):
             async with python_sdk(f"{base}/mcp", stranger):
                 pass
+
+
+@pytest.mark.asyncio
+async def test_oidc_proxy(tmp_path: Path) -> None:
+    port = free_port()
+    async with certified_upstream(callback=f"http://127.0.0.1:{port}/auth/callback") as upstream:
+        settings = {
+            "PORT": str(port),
+            "STORE": f"sqlite:///{tmp_path}/auth.db",
+            "ISSUER": upstream.issuer,
+            "USERINFO": upstream.userinfo_endpoint,
+            "CLIENT_ID": upstream.client_id,
+            "CLIENT_SECRET": upstream.client_secret,
+            "DOMAINS": "example.com",
+        }
+        with running("oidc_proxy", **settings) as base:
+            async with python_sdk(f"{base}/mcp", "alice") as client:
+                assert await client.call("whoami") == "alice@example.com, who allowed notes:read offline_access"
+                assert json.loads(await client.call("profile"))["sub"] == "id-of-alice"
+            bob = Person("bob")  # whose address is of another domain, and not verified
+            with pytest.RaisesGroup(AssertionError, flatten_subgroups=True):
+                async with python_sdk(f"{base}/mcp", bob):
+                    pass
+            assert len(bob.pages) == 3, "our consent, and two pages of the provider"
 
 
 def test_pre_registered_client_and_machine_client(tmp_path: Path) -> None:
