@@ -68,6 +68,7 @@ class Discovery:
         self._clock = clock
         self._known: Endpoints | None = None
         self._look_again_at = -math.inf
+        self._trouble: str | None = None
         self._look = SingleFlight(self._look_now)
 
     async def __call__(self) -> Endpoints:
@@ -84,10 +85,13 @@ class Discovery:
 
     async def _look_now(self) -> None:
         try:
-            self._known, seconds = _read(await self._fetch(), self._issuers), TTL_SECONDS
+            self._known, trouble, seconds = _read(await self._fetch(), self._issuers), None, TTL_SECONDS
         except (FetchFailed, ConfigurationError, ValueError) as error:
-            where, seconds = self._config_url or self._issuers[0], COOLDOWN_SECONDS
-            logger.warning("The metadata of the identity provider %s cannot be used: %s", where, error)
+            trouble, seconds = str(error), COOLDOWN_SECONDS
+            if trouble != self._trouble:  # one line for each change of state
+                where = self._config_url or self._issuers[0]
+                logger.warning("The metadata of the identity provider %s cannot be used: %s", where, trouble)
+        self._trouble = trouble
         self._look_again_at = self._clock.monotonic() + seconds
 
     async def _fetch(self) -> JSONObject:
