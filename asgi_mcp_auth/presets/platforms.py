@@ -51,7 +51,7 @@ PRESETS: dict[str, Preset] = {
         title="AWS Cognito",
         source="https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-define-resource-servers.html",
         checked="documentation",
-        unchecked="the issuer's form, that ID tokens have no client_id",
+        unchecked="the issuer's form, that aud is left out otherwise, that ID tokens have no client_id",
         parameters={
             "region": Parameter("label", "the AWS region of the user pool", "eu-central-1"),
             "user_pool_id": Parameter("segment", "the id of the user pool", "eu-central-1_AbCdEfGhI"),
@@ -172,7 +172,7 @@ PRESETS: dict[str, Preset] = {
         title="Okta",
         source="https://developer.okta.com/docs/guides/customize-authz-server/main/",
         checked="documentation",
-        unchecked="that registration needs a token of an administrator",
+        unchecked="the claims cid and scp, that registration needs a token of an administrator",
         parameters={
             "domain": Parameter("host", "your Okta domain, or your custom one", "example.okta.com"),
             "authorization_server": Parameter(
