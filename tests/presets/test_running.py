@@ -202,6 +202,9 @@ def behind(name: str, **settings: Any) -> Any:
 async def test_a_proxy_before_keycloak() -> None:
     with Upstream(path="/realms/staff", clock=FrozenClock()) as upstream:
         kind = behind("keycloak", server=upstream.issuer.removesuffix("/realms/staff"), realm="staff")
+        async with deploy(kind=kind, clock=upstream.clock, upstream_scopes=["openid", "notes"]) as server:
+            asked = upstream.asked(await depart(server.browser(), await server.register()))
+            assert asked["scope"] == "openid notes"
         async with deploy(kind=kind, clock=upstream.clock) as server:
             client = await server.register()
             asked = upstream.asked(await depart(server.browser(), client))
