@@ -45,10 +45,14 @@ MODULES = (
     "headers",
     "jwt",
     "redirects",
+    "codes",
     "grants",
     "refresh_tokens",
     "scopes",
     "client_auth",
+    "proxy.tokens",
+    "proxy.identity",
+    "proxy.login",
 )
 PACKAGES = ("asgi_mcp_auth", "asgi_mcp_auth/server")
 # Parts of a module under a name of their own: the module, and the functions.
@@ -66,7 +70,13 @@ PARTS = {
     )
 }
 TESTS = ("tests/verifiers", "tests/rfc", "tests/attacks", "tests/request_path", "tests/mutants")
-SERVER_TESTS = ("tests/server", "tests/rfc", "tests/attacks", "tests/verifiers")
+SERVER_TESTS = (
+    "tests/server",
+    "tests/rfc",
+    "tests/attacks",
+    "tests/verifiers",
+    *(f"tests/proxy/test_{name}.py" for name in ("sign_in", "refusals", "kept_tokens")),
+)
 # Tests that start processes: a mutant is in its own process only, which ends without ending others.
 LEFT_OUT = (
     "-k",
@@ -105,7 +115,8 @@ class Target(NamedTuple):
     def named(cls, name: str) -> Target | None:
         """Return the target with this name, ``None`` when there is none."""
         module, functions = PARTS.get(name, (name, ()))
-        for package in PACKAGES:
+        *folder, module = module.split(".")
+        for package in [f"asgi_mcp_auth/{each}" for each in folder] or PACKAGES:
             if (ROOT / package / f"{module}.py").exists():
                 return cls(name, module, Path(package) / f"{module}.py", functions)
         return None
@@ -407,7 +418,7 @@ def _record(targets: Sequence[Target], note: Path) -> int:
     import coverage
 
     files = {target.module: str(Path.cwd() / target.path) for target in targets}
-    at_server = [target.path.parent.name == "server" or bool(target.functions) for target in targets]
+    at_server = [target.path.parent.name in ("server", "proxy") or bool(target.functions) for target in targets]
     folders = (*(SERVER_TESTS if any(at_server) else ()), *(() if all(at_server) else TESTS))
     measuring = coverage.Coverage(data_file=None, config_file=False, include=list(files.values()))
     seconds: dict[str, float] = {}
