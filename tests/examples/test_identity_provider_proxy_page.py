@@ -8,15 +8,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import httpx
 import pytest
 
 from asgi_mcp_auth import MCPAuthMiddleware
 from asgi_mcp_auth.proxy import OIDCProxy, UpstreamIdentity, UpstreamRules
 from asgi_mcp_auth.server import ServerOptions
 from asgi_mcp_auth.testing import FrozenClock
+from tests.examples.at_the_provider import AtTheProvider
 from tests.examples.pages import BASE_URL, python_blocks, run_blocks, run_page, serving_blocks
-from tests.interop.browser import Person
 from tests.interop.clients import python_sdk
 from tests.support.asgi import Spy
 from tests.support.authorization_server import Browser, ClientOf, Page, Server, answer_of
@@ -175,20 +174,6 @@ async def test_the_function_decides_after_the_lists(
     proxy = new_proxy(upstream, person=page.find_person)
     async with opened(proxy) as server:
         assert (await sign_in(upstream, await server.register(), user)).response.status == status
-
-
-class AtTheProvider(Person):
-    """Somebody whom the provider lets on without a page."""
-
-    def __init__(self, upstream: Upstream) -> None:
-        super().__init__()
-        self._upstream = upstream
-
-    def _fill_in(self, http: httpx.Client, page: httpx.Response) -> httpx.Response:
-        url = str(page.url)
-        if url.startswith(self._upstream.issuer):
-            return http.get(self._upstream.approve(url))
-        return super()._fill_in(http, page)
 
 
 async def test_a_tool_calls_the_provider(upstream: Upstream) -> None:
