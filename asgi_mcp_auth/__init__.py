@@ -7,7 +7,6 @@ from .auth import AuthProvider, RemoteAuthProvider, TokenVerifier
 from .claims import ANY_AUDIENCE, ClaimRules
 from .errors import (
     AuthError,
-    AuthEvent,
     ConfigurationError,
     ForbiddenOrigin,
     InsufficientScope,
@@ -22,6 +21,7 @@ from .jwks import JWKSOptions, JWKSState, RemoteJWKS
 from .jwt import JWTVerifier
 from .middleware import MCPAuthMiddleware, RequireScopes, insufficient_scope_response
 from .multi import MultiAuth
+from .refusals import AuthEvent
 from .rules import Rule
 from .static import StaticTokenVerifier
 from .tokens import AccessToken, get_access_token

@@ -1,4 +1,4 @@
-"""Every exception of this package, with its OAuth error code and HTTP status; and how a refusal is reported.
+"""Every exception of this package, with its OAuth error code and HTTP status.
 
 AuthError
 ├─ ConfigurationError (also a ValueError)     a setting is wrong; raised while the program starts
@@ -41,7 +41,6 @@ AuthError
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from .types import InvalidRequestReason, InvalidTokenReason, OAuthReason, Reason
@@ -387,26 +386,3 @@ class TooManyRequests(OAuthError):
     def __init__(self, retry_after_seconds: float) -> None:
         super().__init__()
         self.retry_after_seconds = retry_after_seconds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuthEvent:
-    """One refusal, as ``on_event`` gets it and as the log record carries it in ``extra``.
-
-    Attributes:
-        status: the HTTP status of the answer (for a WebSocket, what it would be).
-        reason: why; for operators, the client is not told.
-        method: the HTTP method, or ``WEBSOCKET``.
-        path: the decoded path below ``root_path``.
-        client_id: the client of a token that is valid but lacks scopes.
-        subject: the user of such a token.
-        token_id: first 8 hex digits of the token's SHA-256.
-    """
-
-    status: int
-    reason: Reason
-    method: str
-    path: str
-    client_id: str | None = None
-    subject: str | None = None
-    token_id: str | None = None

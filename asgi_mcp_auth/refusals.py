@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from math import ceil
 from typing import TypeAlias
 
 from ._asgi import HeaderList, route_path, send_response
 from ._cache import token_id
 from .errors import (
-    AuthEvent,
     ConfigurationError,
     ForbiddenOrigin,
     InsufficientScope,
@@ -22,13 +22,38 @@ from .errors import (
 )
 from .headers import format_challenge, is_scope_token
 from .tokens import AccessToken
-from .types import Receive, Scope, Send
+from .types import Reason, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
 CHALLENGER_KEY = "asgi_mcp_auth.challenger"
-EventHook: TypeAlias = Callable[[AuthEvent], None]
 _JSON: HeaderList = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthEvent:
+    """One refusal, as ``on_event`` gets it and as the log record carries it in ``extra``.
+
+    Attributes:
+        status: the HTTP status of the answer (for a WebSocket, what it would be).
+        reason: why; for operators, the client is not told.
+        method: the HTTP method, or ``WEBSOCKET``.
+        path: the decoded path below ``root_path``.
+        client_id: the client of a token that is valid but lacks scopes.
+        subject: the user of such a token.
+        token_id: first 8 hex digits of the token's SHA-256.
+    """
+
+    status: int
+    reason: Reason
+    method: str
+    path: str
+    client_id: str | None = None
+    subject: str | None = None
+    token_id: str | None = None
+
+
+EventHook: TypeAlias = Callable[[AuthEvent], None]
 
 
 class Challenger:

@@ -138,7 +138,7 @@ class UpstreamClient:
         document = self._read(response)
         try:
             return _read_answer(document)
-        except ValueError as error:
+        except FetchFailed as error:
             self._tell(f"answers what cannot be used: {error}")
             raise SignInFailed from None
 
@@ -188,10 +188,10 @@ class UpstreamClient:
 def _read_answer(document: JSONObject) -> TokenAnswer:
     kind, expires_in = document.get("token_type", "Bearer"), _number(document.get("expires_in"))
     if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise ValueError("the token_type is not Bearer")
+        raise FetchFailed("the token_type is not Bearer")
     access_token = _token(document, "access_token")
     if access_token is None:
-        raise ValueError("the access_token is missing")
+        raise FetchFailed("the access_token is missing")
     return TokenAnswer(
         access_token,
         _token(document, "refresh_token"),
@@ -207,7 +207,7 @@ def _number(seconds: Any) -> int | None:
         return None
     if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < 10**MAX_DIGITS:
         return int(seconds)
-    raise ValueError("expires_in is no number of seconds")
+    raise FetchFailed("expires_in is no number of seconds")
 
 
 def _token(document: JSONObject, name: str) -> str | None:
@@ -215,5 +215,5 @@ def _token(document: JSONObject, name: str) -> str | None:
     if value in (None, ""):
         return None
     if not isinstance(value, str) or len(value) > MAX_TOKEN_BYTES or not _TOKEN.fullmatch(value):
-        raise ValueError(f"the {name} is no token")
+        raise FetchFailed(f"the {name} is no token")
     return value

@@ -126,9 +126,11 @@ class UpstreamRules:
 
 
 def _check_parameters(setting: str, value: Any) -> None:
-    if not isinstance(value, Mapping) or not all(isinstance(each, str) for each in (*value, *value.values())):  # pyright: ignore[reportUnknownVariableType]  # whatever they are
+    check_kind(setting, value, Mapping)
+    entries: Mapping[Any, Any] = value or {}
+    if not all(isinstance(each, str) for each in (*entries, *entries.values())):
         raise ConfigurationError(f"{setting} must be a dict of texts, like {{'access_type': 'offline'}}")
-    for name in value:  # pyright: ignore[reportUnknownVariableType]
+    for name in entries:
         if name in _OWN_PARAMETERS:
             raise ConfigurationError(f"{setting} has {name!r}, which the proxy sets itself: leave it out")
 

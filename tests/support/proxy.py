@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from asgi_mcp_auth import IntrospectionTokenVerifier, OAuthProxy, OIDCProxy
 from asgi_mcp_auth.claims import ANY_AUDIENCE
+from asgi_mcp_auth.errors import AuthError
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT
 from tests.support.asgi import Response, call
 from tests.support.authorization_server import BASE_URL, Browser, ClientOf, Server, answer_of, deploy
@@ -85,7 +86,7 @@ async def upstream_token(server: Server, access_token: str) -> str:
     async def tool(scope: Any, receive: Any, send: Any) -> None:
         try:
             found.append(await provider.get_upstream_token(scope))
-        except Exception as error:
+        except AuthError as error:
             found.append(error)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
