@@ -257,7 +257,7 @@ class MCPAuthMiddleware:
         sdk_restore = None if bridge is None else bridge.variable.set(None if access is None else user)
         try:
             await self.app(inner, receive, tracked)
-        except InsufficientScope as error:
+        except RequestError as error:  # InsufficientScope above all; a tool may also find that a token has ended
             if started:
                 raise
             await challenger.refuse(error, scope, receive, send, access=access)
@@ -305,16 +305,16 @@ class RequireScopes:
 
 
 async def insufficient_scope_response(request: HasScope, exc: Exception) -> Any:
-    """Answer ``InsufficientScope`` from a framework's exception handler.
+    """Answer ``InsufficientScope``, or another ``RequestError``, from a framework's exception handler.
 
-    ``app.add_exception_handler(InsufficientScope, insufficient_scope_response)``: needed where the middleware wraps a
+    ``app.add_exception_handler(RequestError, insufficient_scope_response)``: needed where the middleware wraps a
     Starlette or FastAPI app from outside, because their error middleware answers
     first.
 
     Raises:
         ConfigurationError: the request did not come through an ``MCPAuthMiddleware``.
     """
-    if not isinstance(exc, InsufficientScope):
+    if not isinstance(exc, RequestError):
         raise exc
     challenger, access = challenger_of(request.scope), get_access_token(request)
 

@@ -11,7 +11,7 @@ from .._http import HTTPFetcher
 from .._urls import check_path, check_url
 from ..auth import AuthProvider
 from ..claims import check_issuers, check_kind, check_scopes
-from ..errors import AccessDenied, ConfigurationError, InvalidGrant, InvalidToken, MissingToken
+from ..errors import ConfigurationError, InsufficientScope, InvalidGrant, InvalidToken, MissingToken
 from ..server import OAuthProvider, ServerOptions
 from ..server.models import Person
 from ..server.verifier import GRANT_CLAIM
@@ -49,7 +49,7 @@ class _Proxy(OAuthProvider):
         Raises:
             MissingToken: the request has no access token.
             InvalidToken: the sign-in has ended; so does the grant, and the client has to sign in again.
-            AccessDenied: the client acts for itself, so there is nobody who has signed in.
+            InsufficientScope: the client acts for itself, so there is nobody who has signed in.
             ServerUnavailable: provider or store do not answer.
             ConfigurationError: the access token is of another issuer, or ``keep_tokens`` is off.
         """
@@ -63,7 +63,7 @@ class _Proxy(OAuthProvider):
         if grant is None:
             raise InvalidToken("revoked")
         if grant.person is None:
-            raise AccessDenied("A client that acts for itself has no token of the identity provider")
+            raise InsufficientScope
         if grant.person.reference is None:
             raise ConfigurationError("get_upstream_token needs the tokens that keep_tokens=False throws away")
         try:

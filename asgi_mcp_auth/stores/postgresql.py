@@ -283,7 +283,7 @@ class PostgreSQLStore:
                     f"{version}, known {len(MIGRATIONS)}): install that version, or name another schema"
                 )
             if version == 0:
-                if await connection.fetchval("SELECT to_regnamespace($1)", schema) is None:
+                if await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", self._schema) is None:
                     await connection.execute(f"CREATE SCHEMA {schema}")
                 await connection.execute(self._sql["first version"])
             for migration in MIGRATIONS[version:]:
@@ -292,7 +292,9 @@ class PostgreSQLStore:
                 await connection.execute(self._sql["new version"], len(MIGRATIONS))
 
     async def _version(self, connection: Connection) -> int:
-        if await connection.fetchval("SELECT to_regclass($1)", f'"{self._schema}".version') is None:
+        # Not to_regclass(): the server remembers what it has not found, for longer than another process takes.
+        found = "SELECT 1 FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE relname = $1 AND nspname = $2"
+        if await connection.fetchval(found, "version", self._schema) is None:
             return 0
         number: int = await connection.fetchval(self._sql["version"])
         return number

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from asgi_mcp_auth import ConfigurationError, InvalidToken, get_upstream_token
-from asgi_mcp_auth.errors import AccessDenied, MissingToken
+from asgi_mcp_auth import ConfigurationError, InsufficientScope, InvalidToken, MissingToken, get_upstream_token
 from asgi_mcp_auth.proxy import UpstreamRules
 from asgi_mcp_auth.proxy.tokens import LEASE_SECONDS
 from asgi_mcp_auth.server import Registration
@@ -349,7 +348,7 @@ async def test_who_has_no_upstream_token(upstream: Upstream) -> None:
     settings = {"registration": Registration(clients=[CONFIDENTIAL])}
     async with deploy_proxy(upstream, **settings) as server:
         response = await server.known(CONFIDENTIAL).token(grant_type="client_credentials")
-        with pytest.raises(AccessDenied):
+        with pytest.raises(InsufficientScope):
             await upstream_token(server, response.json()["access_token"])
         provider: Any = server.provider
         for ask in (provider.get_upstream_token, get_upstream_token):

@@ -13,8 +13,12 @@ from starlette.routing import Mount, Route
 from asgi_mcp_auth import (
     ConfigurationError,
     InsufficientScope,
+    InvalidToken,
     MCPAuthMiddleware,
+    MissingToken,
+    RequestError,
     RequireScopes,
+    ServerUnavailable,
     insufficient_scope_response,
 )
 from tests.support.asgi import App, Spy, call, handshake
@@ -40,6 +44,25 @@ async def test_an_insufficient_scope_raised_before_the_response_starts_is_the_40
     guard.assert_refused(response, 403, "insufficient_scope")
     challenge = challenge_of(response)
     assert (challenge["scope"], challenge["resource_metadata"]) == ("mcp:read mcp:admin", METADATA_URL)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "header"),
+    [
+        (InvalidToken("revoked"), 401, "invalid_token", "www-authenticate"),
+        (MissingToken(), 401, None, "www-authenticate"),
+        (ServerUnavailable(7), 503, "temporarily_unavailable", "retry-after"),
+    ],
+)
+async def test_other_refusals_that_an_app_raises_are_answered_too(
+    error: RequestError, status: int, code: str | None, header: str
+) -> None:
+    """A token may turn out to have ended while the app uses it."""
+    guard = protect(raising(error))
+    response = await call(guard.app, "POST", "/mcp", ALICE)
+    assert (response.status, response.json().get("error")) == (status, code)
+    assert response.header(header)
+    assert guard.reasons == [error.reason]
 
 
 async def test_an_insufficient_scope_raised_for_a_page_can_be_read_by_it() -> None:
