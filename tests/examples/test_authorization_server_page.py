@@ -62,6 +62,27 @@ async def test_the_application_signs_its_own_people_in(page: ModuleType) -> None
 
 
 @pytest.mark.asyncio
+async def test_a_login_step_of_one_s_own_turns_away_renews_and_is_told_of_the_end(
+    page: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = server_of(page.staffed)
+    async with server.provider:
+        client, browser = await server.register(), server.browser()
+        opened = await browser.open(client.authorization_url())
+        assert "Nobody has this name." in (await browser.submit(opened, name="mallory")).text
+        refused = await browser.submit(opened, name="bob")
+        assert (refused.response.status, "Ask the front desk." in refused.text) == (403, True)
+        opened = await browser.submit(await browser.open(client.authorization_url()), name="alice")
+        code = answer_of((await browser.submit(opened, action="approve")).url)["code"]
+        tokens = (await client.redeem(code)).json()
+        tokens = (await client.refresh(tokens["refresh_token"])).json()
+        monkeypatch.setitem(page.STAFF, "alice", "on leave")
+        assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
+        assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 401
+    assert capsys.readouterr().out == "gone: desk-alice\n"
+
+
+@pytest.mark.asyncio
 async def test_only_the_operator_s_clients_come_and_one_acts_for_itself(page: ModuleType) -> None:
     server = server_of(page.closed)
     async with server.provider:

@@ -19,12 +19,16 @@ from mcp.client.streamable_http import streamable_http_client
 
 from asgi_mcp_auth import MCPAuthMiddleware, RemoteAuthProvider, StaticTokenVerifier
 from asgi_mcp_auth.testing import FrozenClock, Issuer
+from tests.examples.at_the_provider import AtTheProvider
 from tests.examples.pages import BASE_URL, ROOT, python_blocks, run_blocks, serving_blocks
+from tests.interop.clients import python_sdk
 from tests.support.asgi import Spy, call
 from tests.support.authorization_server import Server, answer_of
+from tests.support.upstream import CLIENT_SECRET, Upstream
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SERVER, FIVE_MINUTES, NO_ISSUER, ON_THIS_MACHINE, WHO, RULES, LOGGING, ON_EVENT, LOOK_INTO = python_blocks("README.md")
+BLOCKS = python_blocks("README.md")
+SERVER, FIVE_MINUTES, PROXY, NO_ISSUER, ON_THIS_MACHINE, WHO, RULES, LOGGING, ON_EVENT, LOOK_INTO = BLOCKS
 AUDIENCE = f"{BASE_URL}/mcp"
 
 
@@ -82,6 +86,16 @@ async def test_without_an_issuer_the_server_signs_its_person_in(
         tokens = (await client.redeem(answer_of(page.url)["code"])).json()
         assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
     assert {"auth.db", "auth.db.key"} <= set(os.listdir(tmp_path))
+
+
+@pytest.mark.asyncio
+async def test_a_proxy_signs_people_in_at_the_issuer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CLIENT_SECRET", CLIENT_SECRET)
+    with Upstream() as upstream, serving_blocks([SERVER, PROXY, WHO], upstream.issuer) as base:
+        async with python_sdk(f"{base}/mcp", AtTheProvider(upstream)) as client:
+            said = await client.call("whoami")
+    assert said == f"{upstream.issuer}|alice may ['notes:read', 'offline_access'], says {base}"
 
 
 @pytest.mark.asyncio
