@@ -15,10 +15,13 @@ from asgi_mcp_auth import (
     JWTVerifier,
     MCPAuthMiddleware,
     OAuthProvider,
+    OAuthProxy,
+    OIDCProxy,
     PasswordLogin,
     RemoteAuthProvider,
     Rule,
 )
+from asgi_mcp_auth.proxy import UpstreamRules
 from asgi_mcp_auth.server import Lifetimes, Pages, RateLimits, Registration, ServerOptions
 from asgi_mcp_auth.stores.memory import MemoryStore
 from tests.support.asgi import Spy
@@ -113,6 +116,50 @@ MISTAKES |= {
     "one feature instead of a list": (lambda: ServerOptions(disabled="par"), r"like \['par'\]"),
     "a secret as signing algorithm": (lambda: ServerOptions(signing_algorithm="HS256"), "ES256, RS256, EdDSA"),
     "a prefix without a slash": (lambda: ServerOptions(path_prefix="oauth"), "begins with a slash"),
+}
+
+
+def proxy(**settings: Any) -> OIDCProxy:
+    return OIDCProxy(
+        **{"issuer": ISSUER, "client_id": "x", "client_secret": "s" * 20, "base_url": BASE_URL, **settings}
+    )
+
+
+def rules(**settings: Any) -> OIDCProxy:
+    return proxy(upstream=UpstreamRules(**settings))
+
+
+MISTAKES |= {
+    "no identity provider": (lambda: proxy(issuer=None), "issuer='https://…'.*config_url"),
+    "several tenants without their metadata": (
+        lambda: proxy(issuer=[ISSUER, f"{ISSUER}/b"]),
+        "several issuers need both",
+    ),
+    "an empty secret": (lambda: proxy(client_secret=""), "client_secret"),
+    "scopes of the provider without openid": (lambda: proxy(upstream_scopes=["email"]), "needs 'openid'"),
+    "a redirect URL where a path belongs": (
+        lambda: proxy(redirect_path=f"{BASE_URL}/auth/callback"),
+        "begins with a slash",
+    ),
+    "a dict instead of the rules": (lambda: proxy(upstream={"claims": ["email"]}), "UpstreamRules"),
+    "a domain with its at sign": (lambda: rules(allowed_domains=["@example.com"]), "write the domain alone"),
+    "one value instead of a list": (lambda: rules(allowed_claims={"tid": "a"}), r"must be a list, like \['a'\]"),
+    "a parameter that the proxy sets itself": (
+        lambda: rules(authorize_parameters={"scope": "openid"}),
+        "sets itself: leave it out",
+    ),
+    "a claim that our tokens have already": (lambda: rules(claims=["sub"]), "leave it out"),
+    "a secret and no way to send it": (lambda: rules(client_auth_method="none"), "leave client_secret out"),
+    "a verifier of tokens that are made for us": (
+        lambda: OAuthProxy(
+            upstream_authorization_endpoint=f"{ISSUER}/authorize",
+            upstream_token_endpoint=f"{ISSUER}/token",
+            upstream_client_id="x",
+            token_verifier=JWTVerifier(issuer=ISSUER),
+            base_url=BASE_URL,
+        ),
+        "needs an audience of its own",
+    ),
 }
 
 
