@@ -156,7 +156,7 @@ async def test_what_the_certified_upstream_issues_may_last_a_second() -> None:
     async with certified_upstream(callback=CALLBACK, access_seconds=1) as upstream, browser() as http:
         tokens = await signed_in(upstream, http)
         assert tokens["expires_in"] == 1
-        time.sleep(1.1)  # noqa: ASYNC251  # nothing else is going on
+        time.sleep(2.1)  # noqa: ASYNC251  # nothing else is going on
         assert (await whose(upstream, tokens["access_token"])).status_code == 401
 
 

@@ -3,7 +3,8 @@
 with workers(4, {"sqlite": place, "redis": other}) as deployments:
     await deployments["sqlite"][2].call("GET", "/.well-known/jwks.json")
 
-This module is also the app that they serve: an ``OAuthProvider`` for each place, below a path of its name.
+This module is also the app that they serve: an ``OAuthProvider`` for each place, below a path of its name. Another app
+makes its providers itself: ``app = WorkersApp.of(build, __name__)`` in a module that ``workers`` is told of.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,13 +65,28 @@ class Worker(Server):
 
 
 @contextmanager
-def workers(count: int, places: Mapping[str, Place]) -> Iterator[dict[str, Sequence[Worker]]]:
-    """Start the processes all at once, on stores that nobody has opened before; wait for them; end them afterwards."""
-    ports = [free_port() for _ in range(count)]
+def workers(
+    count: int,
+    places: Mapping[str, Place],
+    *,
+    app: str = "tests.support.workers:app",
+    port: int | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Iterator[dict[str, Sequence[Worker]]]:
+    """Start the processes all at once, on stores that nobody has opened before; wait for them; end them afterwards.
+
+    Args:
+        count: how many.
+        places: the stores, by the path below which each has its provider.
+        app: what they serve.
+        port: of the first one, which is also that of the URLs; any free one by default.
+        more: what ``app`` wants to know besides, as JSON can say it.
+    """
+    ports = [port or free_port(), *(free_port() for _ in range(count - 1))]
     base_urls = {name: f"http://127.0.0.1:{ports[0]}/{name}" for name in places}
-    settings = {name: [base_urls[name], place.url, place.keys] for name, place in places.items()}
-    command = [sys.executable, "-m", "uvicorn", "tests.support.workers:app", "--log-level", "warning", "--port"]
-    environment = {**os.environ, _SETTINGS: json.dumps(settings)}
+    settings = {name: [base_urls[name], place.url, place.keys, more or {}] for name, place in places.items()}
+    command = [sys.executable, "-m", "uvicorn", app, "--log-level", "warning", "--port"]
+    environment = {**os.environ, _SETTINGS: json.dumps({"app": app, "places": settings})}
     started = [subprocess.Popen([*command, str(port)], cwd=ROOT, env=environment) for port in ports]
     try:
         for port in ports:
@@ -95,20 +111,30 @@ def _wait_for(port: int) -> None:
     raise AssertionError(f"no worker listens on port {port}")
 
 
-class _Workers:
-    """The app of one process."""
+Build = Callable[..., tuple[OAuthProvider, App]]
 
-    def __init__(self, settings: Mapping[str, Sequence[Any]]) -> None:
-        self.providers = {name: _provider(*each) for name, each in settings.items()}
+
+class WorkersApp:
+    """The app of one process: for each place what ``build`` returns, a provider and what is protected."""
+
+    def __init__(self, settings: Mapping[str, Sequence[Any]], build: Build) -> None:
+        built = {name: build(base_url, url, keys, **more) for name, (base_url, url, keys, more) in settings.items()}
+        self.providers = [provider for provider, _ in built.values()]
         self.apps: dict[str, App] = {
-            name: MCPAuthMiddleware(Spy(), provider, mcp_path="/mcp") for name, provider in self.providers.items()
+            name: MCPAuthMiddleware(app, provider, mcp_path="/mcp") for name, (provider, app) in built.items()
         }
+
+    @classmethod
+    def of(cls, build: Build, module: str) -> WorkersApp | None:
+        """Return the app, in a process that ``workers`` has started to serve that of this module."""
+        served = json.loads(os.environ.get(_SETTINGS, "{}"))
+        return cls(served["places"], build) if served.get("app") == f"{module}:app" else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await receive()
             async with AsyncExitStack() as stack:
-                for provider in self.providers.values():
+                for provider in self.providers:
                     await stack.enter_async_context(provider)
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
@@ -117,8 +143,8 @@ class _Workers:
         await self.apps.get(scope["path"].split("/")[1], Spy())(scope, receive, send)
 
 
-def _provider(base_url: str, url: str, keys: Sequence[str]) -> OAuthProvider:
-    return OAuthProvider(
+def _build(base_url: str, url: str, keys: Sequence[str]) -> tuple[OAuthProvider, App]:
+    provider = OAuthProvider(
         base_url=base_url,
         login=Trusting(),
         store=store_from_url(url, encryption_keys=keys),
@@ -127,7 +153,7 @@ def _provider(base_url: str, url: str, keys: Sequence[str]) -> OAuthProvider:
         lifetimes=Lifetimes(revocation_lag_seconds=LAG_SECONDS),
         registration=Registration(clients=[CONFIDENTIAL, Robot(base_url, time).metadata]),
     )
+    return provider, Spy()
 
 
-if _SETTINGS in os.environ:
-    app = _Workers(json.loads(os.environ[_SETTINGS]))
+app = WorkersApp.of(_build, __name__)

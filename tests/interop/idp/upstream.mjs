@@ -127,10 +127,11 @@ const configuration = {
   rotateRefreshToken: true,
   scopes: ['openid', 'offline_access'],
   ttl: {
-    AccessToken: options.accessSeconds,
+    // A second more than it says: it counts from the last whole second, which leaves little of a lifetime of one.
+    AccessToken: options.accessSeconds + 1,
     AuthorizationCode: 60,
     Grant: 86400,
-    IdToken: options.accessSeconds,
+    IdToken: options.accessSeconds + 1,
     Interaction: 600,
     RefreshToken: options.refreshSeconds,
     Session: 86400,
@@ -289,6 +290,10 @@ const controls = listener(async (request, response) => {
 const portOf = (each) => new Promise((resolve) => each.listen(0, '127.0.0.1', () => resolve(each.address().port)));
 issuer = `http://127.0.0.1:${await portOf(server)}`;
 provider = new Provider(issuer, configuration);
+provider.use(async (context, next) => {
+  await next();
+  if (context.path === '/token' && context.body?.expires_in) context.body.expires_in = options.accessSeconds;
+});
 handle = provider.callback();
 console.log(JSON.stringify({ issuer, control: `http://127.0.0.1:${await portOf(controls)}` }));
 

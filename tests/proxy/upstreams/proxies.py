@@ -32,17 +32,38 @@ _GITHUB_IDS = {"alice": 1001, "bob": 1002}
 
 def proxy_for(upstream: Upstream) -> tuple[Callable[..., Any], dict[str, Any]]:
     """Return the class of the proxy, and its settings that concern the upstream."""
-    settings: dict[str, Any] = {"upstream_scopes": SCOPES[upstream.name]}
-    if upstream.issuer is not None:
-        settings |= {"issuer": upstream.issuer, "client_id": upstream.client_id}
-        return OIDCProxy, {**settings, "client_secret": upstream.client_secret or None}
+    return proxy_with(**known_of(upstream))
+
+
+def known_of(upstream: Upstream) -> dict[str, Any]:
+    """Return what ``proxy_with`` wants to know of an upstream, as JSON can say it."""
+    names = ("name", "issuer", "client_id", "client_secret", "authorization_endpoint", "token_endpoint")
+    return {name: getattr(upstream, name) for name in (*names, "userinfo_endpoint", "revocation_endpoint")}
+
+
+def proxy_with(
+    *,
+    name: str,
+    issuer: str | None,
+    client_id: str,
+    client_secret: str,
+    authorization_endpoint: str,
+    token_endpoint: str,
+    userinfo_endpoint: str,
+    revocation_endpoint: str,
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """Return the class of the proxy, and its settings that concern the upstream, in another process perhaps."""
+    settings: dict[str, Any] = {"upstream_scopes": SCOPES[name]}
+    if issuer is not None:
+        settings |= {"issuer": issuer, "client_id": client_id, "client_secret": client_secret or None}
+        return OIDCProxy, settings
     settings |= {
-        "upstream_authorization_endpoint": upstream.authorization_endpoint,
-        "upstream_token_endpoint": upstream.token_endpoint,
-        "upstream_revocation_endpoint": upstream.revocation_endpoint,
-        "upstream_client_id": upstream.client_id,
-        "upstream_client_secret": upstream.client_secret,
-        "token_verifier": UserinfoTokenVerifier(userinfo_url=upstream.userinfo_endpoint, subject_claim="id"),
+        "upstream_authorization_endpoint": authorization_endpoint,
+        "upstream_token_endpoint": token_endpoint,
+        "upstream_revocation_endpoint": revocation_endpoint,
+        "upstream_client_id": client_id,
+        "upstream_client_secret": client_secret,
+        "token_verifier": UserinfoTokenVerifier(userinfo_url=userinfo_endpoint, subject_claim="id"),
     }
     return OAuthProxy, settings
 
