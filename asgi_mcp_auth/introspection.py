@@ -3,43 +3,27 @@
 from __future__ import annotations
 
 import base64
-import logging
-import math
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote_plus
 
-from ._cache import LRUCache, token_digest
-from ._http import FetchFailed, HTTPFetcher
+from ._http import FetchFailed, Response
 from ._json import parse_json_object
 from ._urls import check_url
-from .auth import ReasoningVerifier
-from .claims import ClaimChecks, ClaimRules, check_issuers, check_kind, check_seconds
-from .errors import ConfigurationError, InvalidToken, ServerUnavailable
-from .headers import MAX_TOKEN_BYTES
-from .tokens import AccessToken, Facts, access_token
-from .types import Clock, InvalidTokenReason, JSONObject
+from .claims import ClaimChecks, ClaimRules, check_issuers, check_kind
+from .errors import ConfigurationError, InvalidToken
+from .lookups import LookupVerifier
+from .tokens import Facts
+from .types import Clock
 
 if TYPE_CHECKING:
     import httpx
 
-logger = logging.getLogger(__name__)
-
-MAX_RESPONSE_BYTES = 64 * 1024
-MAX_CACHE_SIZE = 10_000
-TIMEOUT_SECONDS = 5.0
-NEGATIVE_TTL_SECONDS = 5.0  # short: an issuer may not know a token yet that it has just handed out
-COOLDOWN_SECONDS = 1.0
-
 ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "bearer"]
 
 
-# Until when it counts (monotonic), and what the answer says. A plain tuple, for the reason given at Facts.
-_CacheEntry: TypeAlias = tuple[float, Facts | InvalidTokenReason]
-
-
-class IntrospectionTokenVerifier(ReasoningVerifier):
+class IntrospectionTokenVerifier(LookupVerifier):
     """Verifies tokens by asking the issuer's introspection endpoint, and remembers the answer for a short time.
 
     Args:
@@ -64,6 +48,8 @@ class IntrospectionTokenVerifier(ReasoningVerifier):
     RFC 7662 §2 and §4.
     """
 
+    asked = "Introspection"
+
     def __init__(
         self,
         *,
@@ -80,101 +66,41 @@ class IntrospectionTokenVerifier(ReasoningVerifier):
         http_client: httpx.AsyncClient | None = None,
         clock: Clock = time,
     ) -> None:
-        super().__init__(base_url=base_url, required_scopes=required_scopes)
+        super().__init__(
+            check_url("introspection_url", introspection_url, query=True),
+            required_scopes=required_scopes,
+            base_url=base_url,
+            cache_ttl_seconds=cache_ttl_seconds,
+            http_client=http_client,
+            clock=clock,
+        )
         self.issuers = check_issuers(issuer)
         check_kind("claims", claims, ClaimRules)
-        check_kind("clock", clock, Clock)
-        self._url = check_url("introspection_url", introspection_url, query=True)
         self._headers, self._form = client_authentication(client_auth_method, client_id, client_secret)
         self._checks = ClaimChecks(
             issuers=self.issuers, audience=audience, leeway_seconds=0, rules=claims or ClaimRules()
         )
-        self._ttl = check_seconds("cache_ttl_seconds", cache_ttl_seconds, maximum=3600)
-        self._answers: LRUCache[_CacheEntry] = LRUCache(MAX_CACHE_SIZE)
-        self._fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=http_client)
-        self._clock = clock
-        self._down = False
-        self._failed_at = -math.inf
 
     def bind_audience(self, resource: str | None) -> None:
         """Accept tokens for ``resource``, unless ``audience`` was given."""
         self._checks.bind_audience(resource)
 
-    async def start(self) -> None:
-        """Pool connections."""
-        await self._fetcher.open()
+    def question(self, token: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Ask as our client at the issuer (RFC 7662 §2.1)."""
+        return self._headers, {"token": token, "token_type_hint": "access_token", **self._form}
 
-    async def stop(self) -> None:
-        """Close the pool."""
-        await self._fetcher.aclose()
-
-    async def verify(self, token: str) -> AccessToken:
-        """Return what ``token`` grants.
-
-        Raises:
-            InvalidToken: the issuer says that it is not active, or its answer fails a check.
-            ServerUnavailable: the issuer cannot be asked, or its answer makes no sense.
-            TypeError: not a ``str``.
-        """
-        if type(token) is not str:
-            raise TypeError(f"token must be a str, not {type(token).__name__}")
-        if len(token) > MAX_TOKEN_BYTES:
-            raise InvalidToken("too_long")
-        if not token.isascii():
-            raise InvalidToken("malformed")  # outside b64token: the issuer cannot have made it (RFC 6750 §2.1)
-        digest = token_digest(token)
-        entry = self._answers.get(digest)
-        now = self._clock.time()
-        if entry is None or self._clock.monotonic() >= entry[0]:
-            entry = await self._ask_and_judge(token, now)
-            self._answers.put(digest, entry)
-        _, result = entry
-        if isinstance(result, str):
-            raise InvalidToken(result)
-        _, _, expires_at, *_ = result
-        if expires_at is not None and now >= expires_at:
-            raise InvalidToken("expired")
-        return access_token(token, result)
-
-    async def _ask_and_judge(self, token: str, now: float) -> _CacheEntry:
-        answer, body = await self._ask(token)
-        until = self._clock.monotonic()
-        try:
-            if answer.get("active") is not True:  # RFC 7662 §2.2: a boolean, and nothing else counts
-                raise InvalidToken("inactive")
-            kind = answer.get("token_type", "Bearer")
-            if type(kind) is not str or kind.lower() not in ("bearer", "access_token"):
-                raise InvalidToken("bound" if kind == "DPoP" else "type")
-            facts = self._checks.read(answer, body, now)
-        except InvalidToken as refusal:
-            return until + min(NEGATIVE_TTL_SECONDS, self._ttl), refusal.reason
-        return until + self._ttl, facts
-
-    async def _ask(self, token: str) -> tuple[JSONObject, bytes]:
-        if self._clock.monotonic() < self._failed_at + COOLDOWN_SECONDS:
-            raise ServerUnavailable(COOLDOWN_SECONDS)  # do not make every caller wait for the same time-out
-        form = {"token": token, "token_type_hint": "access_token", **self._form}
-        status = 503  # what no answer at all amounts to
-        try:
-            response = await self._fetcher.fetch(
-                self._url, max_bytes=MAX_RESPONSE_BYTES, headers=self._headers, form=form
-            )
-            status = response.status
-            if status != 200:
-                hint = ": check client_id and client_secret" if status in (400, 401, 403) else ""
-                raise FetchFailed(f"HTTP {status}{hint}")
-            answer = parse_json_object(response.body)
-        except (FetchFailed, ValueError) as error:
-            if not self._down:  # one line for each change of state
-                logger.warning("Introspection at %s failed: %s. Tokens are answered with 503", self._url, error)
-            self._down = True
-            if status >= 500:  # any other answer may be about this one token, which must not lock the others out
-                self._failed_at = self._clock.monotonic()
-            raise ServerUnavailable(COOLDOWN_SECONDS) from None
-        if self._down:
-            logger.info("Introspection at %s is back", self._url)
-        self._down = False
-        return answer, response.body
+    def judge(self, response: Response, now: float) -> Facts:
+        """Check what the issuer says of the token (RFC 7662 §2.2)."""
+        if response.status != 200:
+            hint = ": check client_id and client_secret" if response.status in (400, 401, 403) else ""
+            raise FetchFailed(f"HTTP {response.status}{hint}")
+        answer = parse_json_object(response.body)
+        if answer.get("active") is not True:  # a boolean, and nothing else counts
+            raise InvalidToken("inactive")
+        kind = answer.get("token_type", "Bearer")
+        if type(kind) is not str or kind.lower() not in ("bearer", "access_token"):
+            raise InvalidToken("bound" if kind == "DPoP" else "type")
+        return self._checks.read(answer, response.body, now)
 
 
 def client_authentication(

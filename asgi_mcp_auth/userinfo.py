@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from ._cache import LRUCache, token_digest
-from ._http import FetchFailed, HTTPFetcher, Response
+from ._http import FetchFailed, Response
 from ._json import parse_json_object
 from ._urls import check_url
-from .auth import ReasoningVerifier
-from .claims import ANY_AUDIENCE, check_kind, check_names, check_seconds
-from .errors import ConfigurationError, InvalidToken, ServerUnavailable
-from .headers import MAX_TOKEN_BYTES, is_b64token
-from .tokens import AccessToken, Facts, access_token
-from .types import Clock, InvalidTokenReason
+from .claims import ANY_AUDIENCE, check_kind, check_names
+from .errors import ConfigurationError, InvalidToken
+from .lookups import LookupVerifier
+from .tokens import Facts
+from .types import Clock
 
 if TYPE_CHECKING:
     import httpx
 
-logger = logging.getLogger(__name__)
-
-MAX_RESPONSE_BYTES = 64 * 1024
-MAX_CACHE_SIZE = 10_000
-TIMEOUT_SECONDS = 5.0
-NEGATIVE_TTL_SECONDS = 5.0  # short: a provider may not know a token yet that it has just handed out
-COOLDOWN_SECONDS = 1.0
-
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
-# Until when it counts (monotonic), and what was found. A plain tuple, for the reason given at Facts.
-_CacheEntry: TypeAlias = tuple[float, Facts | InvalidTokenReason]
 
-
-class UserinfoTokenVerifier(ReasoningVerifier):
+class UserinfoTokenVerifier(LookupVerifier):
     """Verifies tokens by fetching a profile with them, and remembers the answer for a short time.
 
     For providers whose tokens only they can read, and that introspect none. A profile says whose token it is. It does
@@ -60,6 +45,7 @@ class UserinfoTokenVerifier(ReasoningVerifier):
         ConfigurationError: a setting is missing or wrong.
     """
 
+    asked = "Profiles"
     names_audience = False
 
     def __init__(
@@ -75,9 +61,14 @@ class UserinfoTokenVerifier(ReasoningVerifier):
         http_client: httpx.AsyncClient | None = None,
         clock: Clock = time,
     ) -> None:
-        super().__init__(base_url=base_url, required_scopes=required_scopes)
-        check_kind("clock", clock, Clock)
-        self.userinfo_url = check_url("userinfo_url", userinfo_url, query=True)
+        super().__init__(
+            check_url("userinfo_url", userinfo_url, query=True),
+            required_scopes=required_scopes,
+            base_url=base_url,
+            cache_ttl_seconds=cache_ttl_seconds,
+            http_client=http_client,
+            clock=clock,
+        )
         (self._subject_claim,) = check_names("subject_claim", [subject_claim])
         if audience not in (None, ANY_AUDIENCE):
             raise ConfigurationError(
@@ -86,12 +77,6 @@ class UserinfoTokenVerifier(ReasoningVerifier):
             )
         self._any_audience = audience is not None
         self._headers = _check_headers(headers)
-        self._ttl = check_seconds("cache_ttl_seconds", cache_ttl_seconds, maximum=3600)
-        self._answers: LRUCache[_CacheEntry] = LRUCache(MAX_CACHE_SIZE)
-        self._fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=http_client)
-        self._clock = clock
-        self._down = False
-        self._failed_at = -math.inf
 
     def bind_audience(self, resource: str | None) -> None:
         """Check that these tokens may be taken as they are; a proxy, which gets them itself, does not ask.
@@ -101,7 +86,7 @@ class UserinfoTokenVerifier(ReasoningVerifier):
         """
         if not self._any_audience:
             raise ConfigurationError(
-                f"tokens verified at {self.userinfo_url} have no audience: one that was made for another application "
+                f"tokens verified at {self.url} have no audience: one that was made for another application "
                 "would open this server. Put an OAuthProxy around the verifier, or write audience=ANY_AUDIENCE"
             )
         if self.required_scopes:
@@ -110,67 +95,17 @@ class UserinfoTokenVerifier(ReasoningVerifier):
                 "request would be refused. Leave them out, or put an OAuthProxy around the verifier"
             )
 
-    async def start(self) -> None:
-        """Pool connections."""
-        await self._fetcher.open()
+    def question(self, token: str) -> tuple[dict[str, str], None]:
+        """Ask as the token's owner."""
+        return {**self._headers, "authorization": f"Bearer {token}"}, None
 
-    async def stop(self) -> None:
-        """Close the pool."""
-        await self._fetcher.aclose()
-
-    async def verify(self, token: str) -> AccessToken:
-        """Return whose token this is; its claims are the profile.
-
-        Raises:
-            InvalidToken: it opens no profile.
-            ServerUnavailable: the provider cannot be asked, or its answer makes no sense.
-            TypeError: not a ``str``.
-        """
-        if type(token) is not str:
-            raise TypeError(f"token must be a str, not {type(token).__name__}")
-        if len(token) > MAX_TOKEN_BYTES:
-            raise InvalidToken("too_long")
-        if not token.isascii() or not is_b64token(token.encode("ascii")):
-            raise InvalidToken("malformed")  # it becomes part of a header (RFC 6750 §2.1)
-        digest = token_digest(token)
-        entry = self._answers.get(digest)
-        if entry is None or self._clock.monotonic() >= entry[0]:
-            entry = await self._look_up(token)
-            self._answers.put(digest, entry)
-        _, result = entry
-        if isinstance(result, str):
-            raise InvalidToken(result)
-        return access_token(token, result)
-
-    async def _look_up(self, token: str) -> _CacheEntry:
-        if self._clock.monotonic() < self._failed_at + COOLDOWN_SECONDS:
-            raise ServerUnavailable(COOLDOWN_SECONDS)  # do not make every caller wait for the same time-out
-        headers = {**self._headers, "authorization": f"Bearer {token}"}
-        status = 503  # what no answer at all amounts to
-        try:
-            response = await self._fetcher.fetch(self.userinfo_url, max_bytes=MAX_RESPONSE_BYTES, headers=headers)
-            status = response.status
-            facts = None if _refuses_token(response) else self._read(response)
-        except (FetchFailed, ValueError) as error:
-            if not self._down:  # one line for each change of state
-                logger.warning("Profiles at %s failed: %s. Tokens are answered with 503", self.userinfo_url, error)
-            self._down = True
-            if status >= 500:  # any other answer may be about this one token, which must not lock the others out
-                self._failed_at = self._clock.monotonic()
-            raise ServerUnavailable(COOLDOWN_SECONDS) from None
-        now = self._clock.monotonic()
-        if facts is None:
-            return now + min(NEGATIVE_TTL_SECONDS, self._ttl), "inactive"
-        if self._down:
-            logger.info("Profiles at %s are back", self.userinfo_url)
-        self._down = False
-        return now + self._ttl, facts
-
-    def _read(self, response: Response) -> Facts:
+    def judge(self, response: Response, now: float) -> Facts:
+        """Find out whose profile it is."""
+        if _refuses_token(response):
+            raise InvalidToken("inactive")
         if response.status != 200:
             raise FetchFailed(f"HTTP {response.status}")
-        profile = parse_json_object(response.body, max_bytes=MAX_RESPONSE_BYTES)
-        subject: Any = profile.get(self._subject_claim)
+        subject: Any = parse_json_object(response.body).get(self._subject_claim)
         if type(subject) is int:
             subject = str(subject)
         if type(subject) is not str or not subject or not subject.isprintable():

@@ -209,12 +209,10 @@ async def test_an_outage_is_no_verdict(
     clock.advance(1)
     assert await reason_of(verifier, "gho_alice") is None
     assert await reason_of(verifier, "gho_other") == "inactive"
-    messages = [
-        (record.levelname, record.getMessage()) for record in caplog.records if record.name.endswith("userinfo")
-    ]
+    messages = [(record.levelname, record.getMessage()) for record in caplog.records if record.name.endswith("lookups")]
     assert messages == [
         ("WARNING", f"Profiles at {provider.userinfo_url} failed: HTTP 500. Tokens are answered with 503"),
-        ("INFO", f"Profiles at {provider.userinfo_url} are back"),
+        ("INFO", f"Profiles at {provider.userinfo_url} works again"),
     ]
     assert "gho_" not in caplog.text
 
