@@ -12,7 +12,7 @@ from playwright.async_api import Browser, Page, expect
 
 from asgi_mcp_auth.proxy import UpstreamRules
 from tests.browser.stage import Scene, stage
-from tests.proxy.upstreams.proxies import UPSTREAMS, proxy_for, subject_of
+from tests.proxy.upstreams.proxies import SCOPES, UPSTREAMS, proxy_for, subject_of
 from tests.proxy.upstreams.upstream import Upstream
 from tests.support.engines import free_port
 
@@ -69,6 +69,9 @@ async def test_px01_a_person_consents_here_then_signs_in_upstream_and_gets_back_
         client = await scene.client()
         page = await scene.open(client)
         await expect(page.get_by_role("heading", level=1)).to_contain_text("Notes Assistant")
+        # PX-02: what the provider will be asked for, and where the tokens go.
+        for text in (", ".join(SCOPES[name]), "a program on this device"):
+            await expect(page.get_by_text(text)).to_be_visible()
         await scene.check(page, f"proxy-consent-{name}-{'https' if https else 'http'}")
         assert sent_to(scene, upstream) == []
         cookies = {each["name"] for each in await scene.context.cookies()}
