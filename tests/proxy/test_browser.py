@@ -70,7 +70,7 @@ async def test_px01_a_person_consents_here_then_signs_in_upstream_and_gets_back_
         page = await scene.open(client)
         await expect(page.get_by_role("heading", level=1)).to_contain_text("Notes Assistant")
         # PX-02: what the provider will be asked for, and where the tokens go.
-        for text in (", ".join(SCOPES[name]), "a program on this device"):
+        for text in (", ".join(SCOPES[name]), "a program on this device (127.0.0.1:"):
             await expect(page.get_by_text(text)).to_be_visible()
         await scene.check(page, f"proxy-consent-{name}-{'https' if https else 'http'}")
         assert sent_to(scene, upstream) == []
