@@ -95,7 +95,8 @@ class UpstreamLogin(Login):
         await self._identifier.start()
 
     async def stop(self) -> None:
-        """Close the pool."""
+        """Close the pool, once what is under way has ended."""
+        await self._kept().settle()
         await self._identifier.stop()
         await self._client.fetcher.aclose()
 
@@ -179,7 +180,7 @@ class UpstreamLogin(Login):
         return code
 
     async def _arrive(self, code: str, sent: JSONObject) -> Person | LoginRefusal:
-        host = self._bound()
+        host, asked_at = self._bound(), self._bound().clock.time()
         try:
             answer = await self._client.exchange(code, sent["verifier"], self._redirect_uri())
             identity = await self._identifier.identify(answer, sent["nonce"] or "")
@@ -201,7 +202,7 @@ class UpstreamLogin(Login):
         if not self._rules.keep_tokens:
             return person
         seconds = host.lifetimes.transaction_seconds + host.lifetimes.code_seconds + MARGIN_SECONDS
-        return replace(person, reference=await self._kept().keep(identity, answer, seconds))
+        return replace(person, reference=await self._kept().keep(identity, answer, asked_at, seconds))
 
     async def _admit(self, identity: UpstreamIdentity) -> Person | str | None:
         objection = find_objection(identity, self._rules)

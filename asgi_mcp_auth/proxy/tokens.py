@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..errors import InvalidGrant, ServerUnavailable, SignInFailed
 from ..server.models import Stored, hash_of, new_secret
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 TOKENS = "upstream"
 LEASE_SECONDS = 2 * TIMEOUT_SECONDS  # longer than one refresh takes
+COOLDOWN_SECONDS = 1.0
 MARGIN_SECONDS = 60.0  # a token that is given out shall still be good for a while
 POLL_SECONDS = 0.05
 LOOKS = int(1.2 * LEASE_SECONDS / POLL_SECONDS)
@@ -42,6 +44,7 @@ class KeptTokens(Stored):
         id_token: came with refreshed tokens.
         is_checked: whether it is known that refreshed tokens are still this person's.
         leased_until: epoch seconds until which somebody is refreshing them.
+        settled_until: epoch seconds before which nobody tries again, as long as the access token is good.
     """
 
     issuer: str
@@ -54,22 +57,32 @@ class KeptTokens(Stored):
     id_token: str | None = None
     is_checked: bool = True
     leased_until: float = 0
+    settled_until: float = 0
 
     def is_due(self, now: float) -> bool:
         """Return whether the access token has expired, or will shortly."""
         return self.expires_at is not None and now >= self.expires_at - min(MARGIN_SECONDS, self.lifetime / 5)
 
-    def with_answer(self, answer: TokenAnswer, now: float) -> KeptTokens:
+    def seconds_left(self, now: float) -> float:
+        """Return for how long the record is needed."""
+        return max(1, self.ends_at - now)
+
+    def is_good(self, now: float) -> bool:
+        """Return whether the access token has not expired."""
+        return self.expires_at is None or now < self.expires_at
+
+    def with_answer(self, answer: TokenAnswer, asked_at: float) -> KeptTokens:
         """Return them as a refresh has left them; who keeps its refresh token does not send it again."""
         return replace(
             self,
             access_token=answer.access_token,
             refresh_token=answer.refresh_token or self.refresh_token,
-            expires_at=None if answer.expires_in is None else now + answer.expires_in,
+            expires_at=None if answer.expires_in is None else asked_at + answer.expires_in,
             lifetime=answer.expires_in or 0,
             id_token=answer.id_token,
             is_checked=False,
             leased_until=0,
+            settled_until=0,
         )
 
 
@@ -91,8 +104,9 @@ class UpstreamTokens:
         self._clock = clock
         self._client = client
         self._identifier = identifier
+        self._under_way: set[asyncio.Task[None]] = set()
 
-    async def keep(self, identity: UpstreamIdentity, answer: TokenAnswer, seconds: float) -> str:
+    async def keep(self, identity: UpstreamIdentity, answer: TokenAnswer, asked_at: float, seconds: float) -> str:
         """Keep the tokens of a new sign-in so long; return their reference."""
         reference, now = new_secret(), self._clock.time()
         tokens = KeptTokens(
@@ -100,7 +114,7 @@ class UpstreamTokens:
             subject=identity.subject,
             access_token=answer.access_token,
             refresh_token=answer.refresh_token,
-            expires_at=None if answer.expires_in is None else now + answer.expires_in,
+            expires_at=None if answer.expires_in is None else asked_at + answer.expires_in,
             lifetime=answer.expires_in or 0,
             ends_at=now + seconds,
         )
@@ -121,21 +135,20 @@ class UpstreamTokens:
             if record is None:
                 raise InvalidGrant(reason="sign_in_ended")
             tokens, now = KeptTokens.load(record.value), self._clock.time()
-            is_good, is_leased = tokens.expires_at is None or now < tokens.expires_at, now < tokens.leased_until
-            if refreshed or not tokens.is_due(now) or (is_good and (is_leased or tokens.refresh_token is None)):
+            is_settled = now < tokens.settled_until or tokens.refresh_token is None
+            if refreshed or not tokens.is_due(now) or (is_settled and tokens.is_good(now)):
                 return await self._checked(key, tokens)
             if tokens.refresh_token is None:
                 raise await self._end(key)
-            if is_leased:
+            if is_settled:
+                raise ServerUnavailable(COOLDOWN_SECONDS)  # do not make every caller wait for the same time-out
+            if now < tokens.leased_until:
                 await asyncio.sleep(POLL_SECONDS)
                 continue
+            await self._client.endpoints()  # found before the lease begins, which shall outlast the refresh
             leased = replace(tokens, leased_until=now + LEASE_SECONDS)
-            if await self._store.swap(TOKENS, key, record.etag, leased.dump(), ttl=max(1, tokens.ends_at - now)):
-                try:
-                    await self._refresh(key, tokens.refresh_token)
-                except ServerUnavailable:
-                    if not is_good:
-                        raise
+            if await self._store.swap(TOKENS, key, record.etag, leased.dump(), ttl=tokens.seconds_left(now)):
+                await self._in_peace(self._refresh(key, tokens, tokens.refresh_token))
                 refreshed = True
         raise ServerUnavailable
 
@@ -144,18 +157,31 @@ class UpstreamTokens:
         data = await self._store.take(TOKENS, hash_of(reference))
         return None if data is None else KeptTokens.load(data)
 
-    async def _refresh(self, key: str, refresh_token: str) -> None:
+    async def settle(self) -> None:
+        """Wait for refreshes under way: their answers must not be lost."""
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+
+    async def _in_peace(self, refresh: Coroutine[Any, Any, None]) -> None:
+        # A task of its own: whoever waits may be cancelled, when the provider has already taken the old refresh token.
+        task = asyncio.create_task(refresh)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        await asyncio.shield(task)
+
+    async def _refresh(self, key: str, tokens: KeptTokens, refresh_token: str) -> None:
+        asked_at = self._clock.time()
         try:
             answer = await self._client.refresh(refresh_token)
         except InvalidGrant:
             raise await self._end(key) from None
-        except (ServerUnavailable, SignInFailed) as error:
-            await self._change(key, lambda known: replace(known, leased_until=0))
-            if isinstance(error, SignInFailed):
-                raise ServerUnavailable from None  # what it meant is not known, so nothing has ended
-            raise
-        now = self._clock.time()
-        if await self._change(key, lambda known: known.with_answer(answer, now)) is None:
+        except (ServerUnavailable, SignInFailed) as error:  # of what was meant by nonsense, too, nothing is known
+            now = self._clock.time()
+            await self._change(key, lambda known: replace(known, leased_until=0, settled_until=now + COOLDOWN_SECONDS))
+            if tokens.is_good(now):
+                return
+            raise (error if isinstance(error, ServerUnavailable) else ServerUnavailable(COOLDOWN_SECONDS)) from None
+        if await self._change(key, lambda known: known.with_answer(answer, asked_at)) is None:
             # Ended meanwhile: what nobody will use is given back.
             await self._client.revoke(answer.refresh_token or refresh_token, answer.access_token)
 
@@ -190,8 +216,8 @@ class UpstreamTokens:
             if record is None:
                 return None
             known = KeptTokens.load(record.value)
-            changed, left = change(known), max(1, known.ends_at - self._clock.time())
-            left = max(left, changed.ends_at - self._clock.time())
+            changed = change(known)
+            left = changed.seconds_left(self._clock.time())
             if changed == known or await self._store.swap(TOKENS, key, record.etag, changed.dump(), ttl=left):
                 return changed
         raise ServerUnavailable

@@ -190,7 +190,6 @@ async def test_p22_who_signs_out_while_the_upstream_is_down_is_signed_out(name: 
 # --------------------------------------------------------------------------------------------------- one that is slow
 
 
-@pytest.mark.xfail(reason="the refresh is cancelled with the call, and the new refresh token is lost")
 async def test_px11_a_tool_call_that_is_given_up_while_the_upstream_takes_its_time_signs_nobody_out() -> None:
     """MCP clients cancel calls. The refresh token has been used by then, and what came for it may not get lost."""
     async with world("certified", SHORT) as here:

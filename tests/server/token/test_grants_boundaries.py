@@ -42,6 +42,23 @@ REQUEST = AuthorizationRequest(
 )
 
 
+class Remembering(DevLogin):
+    """Writes down what it is told of grants, and says what ``answer`` says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[str, str, float | None]] = []
+        self.answer: Exception | None = None
+
+    async def renew(self, person: Person, seconds: float) -> None:
+        self.told.append(("renew", person.subject, seconds))
+        if self.answer is not None:
+            raise self.answer
+
+    async def ended(self, person: Person) -> None:
+        self.told.append(("ended", person.subject, None))
+
+
 class Bench:
     """Grants alone, on a store of their own."""
 
@@ -55,9 +72,9 @@ class Bench:
         self.lifetimes = Lifetimes(**lifetimes)
         scopes, audit = Scopes(["read"], ["read", "write"], None, None), Audit(self.events.append)
         keys = self.store.derive("refresh tokens")
-        login = DevLogin()
+        self.login = Remembering()
         self.grants = Grants(
-            self.store, self.clock, self.lifetimes, scopes, audit, keys, login, rotate_confidential=True
+            self.store, self.clock, self.lifetimes, scopes, audit, keys, self.login, rotate_confidential=True
         )
         self.grants.bind_resource(resource)
 
@@ -291,6 +308,62 @@ async def test_refresh_tokens_rotate_for_every_client(public: bool) -> None:
     bench, owner = Bench(), client(public=public)
     first = (await bench.redeem(client=owner)).refresh_token or ""
     assert (await bench.grants.refresh(first, owner, None)).refresh_token != first
+
+
+async def test_a_retry_does_not_prolong_the_time_for_retries() -> None:
+    bench = Bench()
+    granted = await bench.redeem()
+    assert granted.refresh_token is not None
+    successor = (await bench.grants.refresh(granted.refresh_token, client(), None)).refresh_token
+    bench.clock.advance(9)
+    assert (await bench.grants.refresh(granted.refresh_token, client(), None)).refresh_token == successor
+    bench.clock.advance(9)
+    await bench.refuses(bench.grants.refresh(granted.refresh_token, client(), None), "refresh_replayed")
+
+
+async def test_the_login_step_is_told_before_a_grant_begins_or_goes_on_and_when_it_has_ended() -> None:
+    """PX-06: and for how long its word is needed."""
+    bench = Bench(refresh_token_seconds=10 * HOUR, refresh_idle_seconds=5 * HOUR)
+    granted = await bench.redeem()
+    assert granted.refresh_token is not None
+    bench.clock.advance(5 * HOUR - 1)
+    await bench.grants.refresh(granted.refresh_token, client(), None)
+    assert bench.login.told == [("renew", "alice", 5 * HOUR + 60), ("renew", "alice", 5 * HOUR + 60)]
+    assert await bench.grants.revoke(granted.grant_id, "by_user")
+    assert not await bench.grants.revoke(granted.grant_id, "by_user")
+    assert bench.login.told[2:] == [("ended", "alice", None)]
+
+
+async def test_a_login_step_is_told_nothing_of_clients_that_act_for_themselves() -> None:
+    bench = Bench()
+    granted = await bench.grants.for_client(client(), ["read"])
+    assert await bench.grants.revoke(granted.grant_id, "by_client")
+    assert bench.login.told == []
+
+
+async def test_a_code_is_not_used_up_when_the_login_step_cannot_say() -> None:
+    bench = Bench()
+    code = await bench.code()
+    for answer in (ServerUnavailable(), InvalidGrant(reason="sign_in_ended")):
+        bench.login.answer = answer
+        with pytest.raises(type(answer)):
+            await bench.redeem(code)
+    bench.login.answer = None
+    assert (await bench.redeem(code)).refresh_token
+
+
+async def test_a_refresh_token_is_not_used_up_when_the_login_step_cannot_say_and_ends_when_it_says_no() -> None:
+    bench = Bench()
+    granted = await bench.redeem()
+    assert granted.refresh_token is not None
+    bench.login.answer = ServerUnavailable()
+    with pytest.raises(ServerUnavailable):
+        await bench.grants.refresh(granted.refresh_token, client(), None)
+    assert await bench.grants.find(granted.grant_id) is not None
+    bench.login.answer = InvalidGrant(reason="sign_in_ended")
+    await bench.refuses(bench.grants.refresh(granted.refresh_token, client(), None), "sign_in_ended")
+    assert await bench.grants.find(granted.grant_id) is None
+    assert bench.events[-1].reason == "sign_in_ended"
 
 
 async def test_a_refresh_token_whose_grant_is_gone_is_unknown() -> None:

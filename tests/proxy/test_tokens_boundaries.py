@@ -1,0 +1,400 @@
+"""Kept tokens at their edges: when they are due, how long records stay, who waits for whom, what a failure leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from asgi_mcp_auth.errors import InvalidGrant, ServerUnavailable, SignInFailed
+from asgi_mcp_auth.proxy.client import TokenAnswer, UpstreamClient
+from asgi_mcp_auth.proxy.options import UpstreamIdentity, UpstreamRules
+from asgi_mcp_auth.proxy.tokens import LEASE_SECONDS, TOKENS, UpstreamTokens
+from asgi_mcp_auth.proxy.upstream import Endpoints
+from asgi_mcp_auth.server.models import hash_of
+from asgi_mcp_auth.stores.encrypted import EncryptedStore
+from asgi_mcp_auth.stores.memory import MemoryStore
+from asgi_mcp_auth.testing import FrozenClock
+from tests.support.authorization_server import KEY
+from tests.support.upstream import CLIENT_ID, CLIENT_SECRET, Upstream
+
+pytestmark = pytest.mark.asyncio
+
+DAY = 86_400
+
+
+class Says:
+    """Tells who refreshed tokens belong to: whoever ``subject`` names, or what it raises."""
+
+    def __init__(self) -> None:
+        self.subject: str | Exception = "alice"
+        self.asked: list[TokenAnswer] = []
+
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
+
+    async def identify(self, answer: TokenAnswer, nonce: str | None) -> UpstreamIdentity:
+        assert nonce is None
+        self.asked.append(answer)
+        if isinstance(self.subject, Exception):
+            raise self.subject
+        return UpstreamIdentity(issuer="https://idp.example", subject=self.subject, claims={})
+
+
+class Bench:
+    """Kept tokens alone, before a real token endpoint."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        self.clock: Any = upstream.clock
+        self.store = EncryptedStore(MemoryStore(clock=self.clock), [KEY])
+        self.says = Says()
+        endpoints = Endpoints(
+            authorization=f"{upstream.issuer}/authorize",
+            token=f"{upstream.issuer}/token",
+            revocation=f"{upstream.issuer}/revoke",
+        )
+
+        async def find() -> Endpoints:
+            return endpoints
+
+        client = UpstreamClient(find, CLIENT_ID, CLIENT_SECRET, UpstreamRules(), "")
+        self.tokens = UpstreamTokens(self.store, self.clock, client, self.says)
+
+    async def keep(self, *, seconds: float = DAY, **answer: Any) -> str:
+        """Keep tokens of a sign-in; return their reference. They last 100 s and have a refresh token by default."""
+        usual: dict[str, Any] = {"access_token": "first", "refresh_token": "r1", "expires_in": 100}
+        self.upstream._sessions["r1"] = {"user": "alice"}
+        identity = UpstreamIdentity(issuer="https://idp.example", subject="alice", claims={})
+        return await self.tokens.keep(identity, TokenAnswer(**{**usual, **answer}), self.clock.time(), seconds)
+
+    async def record(self, reference: str) -> dict[str, Any] | None:
+        """Return what is kept."""
+        found = await self.store.get(TOKENS, hash_of(reference))
+        return None if found is None else json.loads(found.value)
+
+    async def lease(self, reference: str, seconds: float) -> None:
+        """Let somebody else be refreshing for so long."""
+        found = await self.record(reference)
+        assert found is not None
+        found["leased_until"] = self.clock.time() + seconds
+        await self.store.put(TOKENS, hash_of(reference), json.dumps(found).encode(), ttl=DAY)
+
+    @property
+    def refreshes(self) -> int:
+        """How many the token endpoint was asked for."""
+        return len(self.upstream.requests)
+
+
+@pytest.fixture
+def bench(upstream: Upstream) -> Bench:
+    upstream.expires_in = 100
+    return Bench(upstream)
+
+
+@pytest.mark.parametrize(
+    ("expires_in", "good_for"),
+    [(100, 80), (10, 8), (300, 240), (301, 241), (3600, 3540), (1, 0.8)],
+)
+async def test_a_token_is_due_a_fifth_of_its_life_and_at_most_a_minute_before_its_end(
+    bench: Bench, expires_in: int, good_for: float
+) -> None:
+    reference = await bench.keep(expires_in=expires_in)
+    bench.clock.advance(good_for - 0.01)
+    assert (await bench.tokens.live(reference), bench.refreshes) == ("first", 0)
+    bench.clock.advance(0.02)
+    assert (await bench.tokens.live(reference) != "first", bench.refreshes) == (True, 1)
+
+
+async def test_refreshed_tokens_have_a_life_of_their_own(bench: Bench) -> None:
+    bench.upstream.expires_in = 10
+    reference = await bench.keep()
+    bench.clock.advance(81)
+    second = await bench.tokens.live(reference)
+    bench.clock.advance(7.9)
+    assert await bench.tokens.live(reference) == second
+    bench.clock.advance(0.2)
+    assert await bench.tokens.live(reference) != second
+    bench.upstream.expires_in = None
+    bench.clock.advance(9)
+    last = await bench.tokens.live(reference)
+    record = await bench.record(reference)
+    assert record is not None
+    assert (record["expires_at"], record["lifetime"], record["leased_until"]) == (None, 0, 0)
+    bench.clock.advance(DAY / 2)
+    assert await bench.tokens.live(reference) == last
+
+
+@pytest.mark.parametrize("expires_in", [0, None])
+async def test_a_lifetime_that_is_nothing_or_not_known(bench: Bench, expires_in: int | None) -> None:
+    reference = await bench.keep(expires_in=expires_in)
+    record = await bench.record(reference)
+    assert record is not None
+    assert (record["lifetime"], record["is_checked"], record["leased_until"]) == (0, True, 0)
+    await bench.tokens.live(reference)
+    assert bench.refreshes == (expires_in == 0)
+
+
+async def test_a_record_stays_as_long_as_it_is_needed_whatever_is_written(bench: Bench) -> None:
+    """The refresh and its check write; neither shortens nor lengthens what a grant needs."""
+    reference = await bench.keep(seconds=1000)
+    bench.clock.advance(90)
+    await bench.tokens.live(reference)
+    bench.clock.advance(909)
+    assert await bench.record(reference) is not None
+    bench.clock.advance(2)
+    assert await bench.record(reference) is None
+    with pytest.raises(InvalidGrant) as caught:
+        await bench.tokens.live(reference)
+    assert caught.value.reason == "sign_in_ended"
+
+
+async def test_extending_never_shortens(bench: Bench) -> None:
+    reference = await bench.keep(seconds=1000)
+    await bench.tokens.extend(reference, 10)
+    bench.clock.advance(999)
+    assert await bench.record(reference) is not None
+    await bench.tokens.extend(reference, 1000)
+    bench.clock.advance(999)
+    assert await bench.record(reference) is not None
+    bench.clock.advance(2)
+    assert await bench.record(reference) is None
+
+
+async def test_at_the_very_end_of_its_time_a_record_is_still_written(bench: Bench) -> None:
+    """A store takes no time to live of nothing."""
+    reference = await bench.keep(seconds=90)
+    bench.clock.advance(89.9)
+    await bench.tokens.live(reference)
+    bench.clock.advance(0.8)
+    assert await bench.record(reference) is not None
+    bench.clock.advance(0.5)
+    assert await bench.record(reference) is None
+
+
+async def test_while_somebody_refreshes_everybody_waits(bench: Bench) -> None:
+    """The old token is still good, but with some providers it ends when it gets a successor."""
+    reference = await bench.keep()
+    await bench.lease(reference, 1000)
+    bench.clock.advance(99)
+    waiting = asyncio.create_task(bench.tokens.live(reference))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    await bench.lease(reference, 0)
+    assert await waiting in bench.upstream.access
+
+
+async def test_a_lifetime_counts_from_when_it_was_asked_for(bench: Bench) -> None:
+    """However long the answer took."""
+    bench.upstream.delay("/token", 0.3)
+    reference = await bench.keep()
+    bench.clock.advance(100)
+    refreshing, asked_at = asyncio.create_task(bench.tokens.live(reference)), bench.clock.time()
+    await asyncio.sleep(0.1)
+    bench.clock.advance(4)
+    await refreshing
+    record = await bench.record(reference)
+    assert record is not None
+    assert record["expires_at"] == asked_at + 100
+
+
+async def test_a_lease_ends_when_it_says(bench: Bench) -> None:
+    reference = await bench.keep()
+    await bench.lease(reference, 101)
+    bench.clock.advance(100.9)
+    waiting = asyncio.create_task(bench.tokens.live(reference))
+    await asyncio.sleep(0.1)
+    assert (waiting.done(), bench.refreshes) == (False, 0)
+    bench.clock.advance(0.1)
+    assert await waiting in bench.upstream.access
+
+
+async def test_the_lease_outlasts_a_refresh(bench: Bench) -> None:
+    """The token endpoint has five seconds."""
+    bench.upstream.delay("/token", 0.3)
+    reference = await bench.keep()
+    bench.clock.advance(100)
+    refreshing = asyncio.create_task(bench.tokens.live(reference))
+    await asyncio.sleep(0.1)
+    record = await bench.record(reference)
+    assert record is not None
+    assert record["leased_until"] == bench.clock.time() + LEASE_SECONDS
+    assert LEASE_SECONDS == 10
+    await refreshing
+
+
+async def test_whoever_waits_gives_up_after_about_the_time_of_a_lease(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    reference = await bench.keep()
+    await bench.lease(reference, 1000)
+    bench.clock.advance(101)
+    monkeypatch.setattr("asgi_mcp_auth.proxy.tokens.asyncio.sleep", sleep)
+    with pytest.raises(ServerUnavailable):
+        await bench.tokens.live(reference)
+    assert sum(slept) == pytest.approx(12)
+    assert max(slept) <= 0.1
+
+
+@pytest.mark.parametrize("failure", ["down", "nonsense"])
+async def test_after_a_failure_nobody_tries_for_a_second(bench: Bench, failure: str) -> None:
+    reference = await bench.keep()
+    bench.clock.advance(100)
+    if failure == "down":
+        bench.upstream.answer("/token", status=429, headers={"retry-after": "7"}, times=1)
+    else:
+        bench.upstream.answer("/token", b"<html>", times=1)
+    for seconds in (7 if failure == "down" else 1, 1):
+        with pytest.raises(ServerUnavailable) as caught:
+            await bench.tokens.live(reference)
+        assert caught.value.retry_after_seconds == seconds
+    record = await bench.record(reference)
+    assert record is not None
+    assert (record["leased_until"], bench.refreshes) == (0, 1)
+    bench.clock.advance(0.9)
+    with pytest.raises(ServerUnavailable):
+        await bench.tokens.live(reference)
+    bench.clock.advance(0.1)
+    assert await bench.tokens.live(reference) in bench.upstream.access
+    record = await bench.record(reference)
+    assert record is not None
+    assert (record["leased_until"], record["settled_until"], bench.refreshes) == (0, 0, 2)
+
+
+async def test_after_a_failure_the_old_token_is_given_out_as_long_as_it_is_good(bench: Bench) -> None:
+    bench.upstream.fail("/token")
+    reference = await bench.keep()
+    bench.clock.advance(98.5)
+    for _ in range(3):
+        assert await bench.tokens.live(reference) == "first"
+    assert bench.refreshes == 1
+    bench.clock.advance(1.2)
+    assert await bench.tokens.live(reference) == "first"
+    assert bench.refreshes == 2
+    bench.clock.advance(0.3)
+    with pytest.raises(ServerUnavailable):
+        await bench.tokens.live(reference)
+
+
+async def test_what_the_provider_has_ended_is_forgotten_at_once(bench: Bench) -> None:
+    for refused in (b'{"error":"invalid_grant"}',):
+        reference = await bench.keep()
+        bench.upstream.answer("/token", refused, status=400, times=1)
+        bench.clock.advance(100)
+        with pytest.raises(InvalidGrant) as caught:
+            await bench.tokens.live(reference)
+        assert caught.value.reason == "sign_in_ended"
+        assert await bench.record(reference) is None
+
+
+@pytest.mark.parametrize("refresh_token", ["r1", None])
+async def test_without_a_refresh_token_the_end_of_the_access_token_is_the_end(
+    bench: Bench, refresh_token: str | None
+) -> None:
+    reference = await bench.keep(refresh_token=refresh_token)
+    bench.clock.advance(99.9)
+    if refresh_token is None:
+        assert await bench.tokens.live(reference) == "first"
+        bench.clock.advance(0.1)
+        with pytest.raises(InvalidGrant):
+            await bench.tokens.live(reference)
+        assert await bench.record(reference) is None
+    else:
+        assert await bench.tokens.live(reference) != "first"
+
+
+async def test_refreshed_tokens_are_looked_at_once(bench: Bench) -> None:
+    """And what came with them goes then: it is of no more use."""
+    bench.upstream.answer("/token", b'{"access_token":"second","expires_in":100,"id_token":"a.b.c"}', times=1)
+    reference = await bench.keep()
+    bench.clock.advance(100)
+    for _ in range(3):
+        assert await bench.tokens.live(reference) == "second"
+    assert bench.says.asked == [TokenAnswer("second", id_token="a.b.c")]
+    record = await bench.record(reference)
+    assert record is not None
+    assert (record["is_checked"], record["id_token"], record["refresh_token"]) == (True, None, "r1")
+
+
+async def test_a_check_says_nothing_of_tokens_that_came_later(bench: Bench) -> None:
+    """Two workers: one checks what the other has refreshed again meanwhile."""
+    reference = await bench.keep()
+    bench.clock.advance(100)
+    found: list[str] = []
+
+    class Slow(Says):
+        async def identify(self, answer: TokenAnswer, nonce: str | None) -> UpstreamIdentity:
+            record = await bench.record(reference)
+            assert record is not None
+            record |= {"access_token": "third", "id_token": "d.e.f"}
+            found.append(answer.access_token)
+            await bench.store.put(TOKENS, hash_of(reference), json.dumps(record).encode(), ttl=DAY)
+            return await super().identify(answer, nonce)
+
+    bench.tokens._identifier = Slow()
+    assert [await bench.tokens.live(reference)] == found
+    record = await bench.record(reference)
+    assert record is not None
+    assert (record["access_token"], record["is_checked"], record["id_token"]) == ("third", False, "d.e.f")
+
+
+@pytest.mark.parametrize("verdict", ["mallory", SignInFailed()])
+async def test_tokens_of_somebody_else_are_never_given_out(
+    bench: Bench, caplog: pytest.LogCaptureFixture, verdict: str | Exception
+) -> None:
+    bench.says.subject = verdict
+    reference = await bench.keep()
+    bench.clock.advance(100)
+    with pytest.raises(InvalidGrant):
+        await bench.tokens.live(reference)
+    assert await bench.record(reference) is None
+    said = "Refreshed tokens of the identity provider are somebody else's: the sign-in ends"
+    assert (said in caplog.messages) == (verdict == "mallory")
+
+
+async def test_an_answer_for_a_sign_in_that_has_ended_meanwhile_is_given_back(bench: Bench) -> None:
+    bench.upstream.delay("/token", 0.3)
+    reference = await bench.keep()
+    bench.clock.advance(100)
+    refreshing = asyncio.create_task(bench.tokens.live(reference))
+    await asyncio.sleep(0.1)
+    dropped = await bench.tokens.drop(reference)
+    assert dropped is not None
+    assert dropped.refresh_token == "r1"
+    with pytest.raises(InvalidGrant):
+        await refreshing
+    assert len(bench.upstream.revoked) == 1
+    assert bench.upstream.revoked != ["r1"]
+    assert await bench.tokens.drop(reference) is None
+
+
+async def test_who_is_cancelled_loses_no_tokens(bench: Bench) -> None:
+    """An MCP client may cancel a call at any moment; the provider has taken the old refresh token by then."""
+    bench.upstream.delay("/token", 0.3)
+    reference = await bench.keep()
+    bench.clock.advance(100)
+    refreshing = asyncio.create_task(bench.tokens.live(reference))
+    await asyncio.sleep(0.1)
+    refreshing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await refreshing
+    await bench.tokens.settle()
+    await bench.tokens.settle()  # nothing is left to wait for
+    assert await bench.tokens.live(reference) in bench.upstream.access
+    assert (bench.refreshes, bench.upstream.reused) == (1, [])
+
+
+async def test_the_kind_of_record_stays_what_it_is(bench: Bench) -> None:
+    """Another name, and everybody would have to sign in again after an upgrade."""
+    await bench.keep()
+    assert TOKENS == "upstream"
+    assert len(await bench.store.scan("upstream")) == 1
+    assert isinstance(bench.clock, FrozenClock)
