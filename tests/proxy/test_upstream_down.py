@@ -168,6 +168,7 @@ async def test_p12_a_refresh_that_needs_an_upstream_that_is_down_is_put_off_and_
             refused = await here.call(tokens)
             assert (refused.status, refused.json()["error"]) == (503, "temporarily_unavailable")
         await here.upstream.up()
+        await asyncio.sleep(int(refused.header("retry-after") or ""))
         refreshed = await client.refresh(tokens["refresh_token"])
         assert refreshed.status == 200, refreshed.body
         assert is_alice(await here.call(refreshed.json()))
