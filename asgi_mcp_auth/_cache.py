@@ -63,24 +63,30 @@ class SingleFlight(Generic[T]):
     The work is a task of its own, so a caller that is cancelled takes nobody else down.
     """
 
-    __slots__ = ("_task", "_work")
+    __slots__ = ("_tasks", "_work")
 
     def __init__(self, work: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._work = work
-        self._task: asyncio.Task[T] | None = None
+        self._tasks: dict[asyncio.AbstractEventLoop, asyncio.Task[T]] = {}
 
     @property
     def running(self) -> bool:
         """Whether the work is under way on the running event loop."""
-        task = self._task
-        return task is not None and not task.done() and task.get_loop() is asyncio.get_running_loop()
+        task = self._tasks.get(asyncio.get_running_loop())
+        return task is not None and not task.done()
 
     def start(self) -> asyncio.Task[T]:
         """Join the work under way, or begin it, without waiting."""
-        task = self._task
-        if task is None or task.done() or task.get_loop() is not asyncio.get_running_loop():
-            task = self._task = asyncio.create_task(self._work())
+        loop = asyncio.get_running_loop()
+        task = self._tasks.get(loop)
+        if task is None or task.done():
+            task = self._tasks[loop] = loop.create_task(self._work())
+            task.add_done_callback(lambda done: self._forget(loop, done))
         return task
+
+    def _forget(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> None:
+        if self._tasks.get(loop) is task:
+            del self._tasks[loop]
 
     async def __call__(self) -> T:
         """Join the work under way, or begin it, and wait for its result."""

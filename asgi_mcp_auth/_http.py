@@ -12,6 +12,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -297,7 +298,9 @@ def _ssl_context(ca_file: str | None = None, *, trust_env: bool = True) -> ssl.S
     import anyio
     import httpx
 
-    anyio.run(anyio.sleep, 0)  # loads its asyncio half, which httpx would do in the middle of the first request
+    # Loads anyio's asyncio half, which httpx would do in the middle of the first request. The context is a new one: the
+    # caller's may say that an event loop runs in this thread.
+    Context().run(anyio.run, anyio.sleep, 0)
     if ca_file is not None:
         return ssl.create_default_context(cafile=ca_file)
     return httpx.create_ssl_context(trust_env=trust_env)

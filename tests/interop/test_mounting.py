@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 
+import anyio
 import httpx
 import pytest
 from starlette.applications import Starlette
@@ -15,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from asgi_mcp_auth import JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider
+from asgi_mcp_auth import JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider, _http
 from asgi_mcp_auth.testing import FrozenClock, Issuer
 from tests.interop.protection import BASE_URL, RESOURCE, as_user, provider_for
 from tests.support.asgi import App, Receive, Scope, Send, Spy, call, mounted, serve
@@ -171,3 +172,15 @@ def test_a_loop_beside_the_server_s_own_does_not_touch_its_connections(issuer: I
             assert asyncio.run(call(app, "GET", "/mcp", as_user(issuer))).body == b"hello alice"
             issuer.rotate()
             clock.advance(5)
+
+
+def test_the_first_fetch_of_a_process_may_come_from_an_anyio_task(issuer: Issuer) -> None:
+    """Starlette's TestClient begins all requests in one; what httpx needs is loaded then."""
+    app, _ = app_with_clock(issuer)
+    headers = as_user(issuer)
+
+    async def ask() -> int:
+        _http._ssl_context.cache_clear()
+        return (await call(app, "GET", "/mcp", headers)).status
+
+    assert anyio.run(ask) == 200

@@ -58,7 +58,7 @@ records = st.one_of(
     people,
     any_record(Client, metadata=json_object),
     any_record(AuthorizationRequest),
-    any_record(Transaction, request=st.none() | any_record(AuthorizationRequest)),
+    any_record(Transaction, request=st.none() | any_record(AuthorizationRequest), signed_in=st.none() | people),
     any_record(Session, person=people),
     any_record(Code, person=people, used_at=st.none() | times),
     any_record(Grant, person=st.none() | people, rotated_at=times),
