@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
+from asgi_mcp_auth import JWTVerifier
 from asgi_mcp_auth.proxy import UpstreamRules
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.asgi import Response
@@ -221,6 +222,22 @@ async def test_an_access_token_that_says_nobody_signs_nobody_in(upstream: Upstre
         upstream.answer("/introspect", json.dumps(answer).encode())
         assert error_of(await attempt(server, upstream)) == "server_error"
         await nobody_is_in(server, upstream)
+
+
+@pytest.mark.parametrize(("audience", "told"), [("api", None), ("another api", "server_error"), (None, "server_error")])
+async def test_an_access_token_that_was_made_for_something_else_signs_nobody_in(
+    upstream: Upstream, audience: str | None, told: str | None
+) -> None:
+    """P17: several services share an application at the provider; its audience is a setting of ours."""
+    upstream.access_claims = {"aud": audience}
+    verifier = JWTVerifier(issuer=upstream.issuer, audience="api", clock=upstream.clock)
+    async with deploy_proxy(upstream, "oauth", token_verifier=verifier) as server:
+        response = await attempt(server, upstream)
+        if told is not None:
+            assert error_of(response) == told
+            await nobody_is_in(server, upstream)
+        else:
+            assert "code" in answer_of(response.header("location") or "")
 
 
 _JSON, _HTML = {"content-type": "application/json"}, {"content-type": "text/html"}

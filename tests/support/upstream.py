@@ -32,6 +32,7 @@ class Upstream(Issuer):
         expires_in: of access tokens; ``None`` leaves it out.
         refreshes: whether there are refresh tokens.
         id_token: members to put in place of the usual ones in ID tokens; ``None`` leaves one out.
+        access_claims: of access tokens, which are JWTs then.
         revoked: what was given back.
         reused: refresh tokens that came twice.
     """
@@ -48,6 +49,7 @@ class Upstream(Issuer):
         self.revoked: list[str] = []
         self.reused: list[str] = []
         self.metadata_more: dict[str, Any] = {}
+        self.access_claims: dict[str, Any] | None = None
         self._codes: dict[str, dict[str, str]] = {}
         self._sessions: dict[str, dict[str, str]] = {}  # by refresh token
         self._used: set[str] = set()
@@ -135,6 +137,8 @@ class Upstream(Issuer):
         access, refresh, user = secrets.token_urlsafe(24), secrets.token_urlsafe(24), session["user"]
         if not anew and self.refreshed_subject is not None:
             user = self.refreshed_subject
+        if self.access_claims is not None:
+            access = self.mint(sub=user, **self.access_claims)
         self.access[access] = user
         self._opaque[access] = {
             **self._usual_claims(),

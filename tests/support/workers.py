@@ -43,9 +43,10 @@ _NO_TLS = ssl.SSLContext(
 class Worker(Server):
     """One of the processes, seen from outside; it is used as the ``Server`` of ``deploy`` is."""
 
-    def __init__(self, base_url: str, port: int) -> None:
+    def __init__(self, base_url: str, port: int, process: subprocess.Popen[bytes]) -> None:
         provider: Any = SimpleNamespace(base_url=base_url, resource=f"{base_url}/mcp")
         super().__init__(provider, None, Spy(), time, [])  # type: ignore[arg-type]  # they are in the other process
+        self.process = process
         self._origin = f"http://127.0.0.1:{port}"
         self._prefix = httpx.URL(base_url).path
         self._host = httpx.URL(base_url).netloc.decode()
@@ -91,7 +92,8 @@ def workers(
     try:
         for port in ports:
             _wait_for(port)
-        yield {name: [Worker(base_urls[name], port) for port in ports] for name in places}
+        pairs = list(zip(ports, started, strict=True))
+        yield {name: [Worker(base_urls[name], port, process) for port, process in pairs] for name in places}
     finally:
         for each in started:
             each.terminate()
