@@ -394,7 +394,7 @@ async def test_z105_a_flood_is_cut_off_and_costs_no_memory(case: str, authority:
             assert (case, response.body) == ("a length that is a lie", b"x" * 10)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert peak < 512 * 1024  # TLS, the HTTP library and the other end included
+        assert peak < 2 * 2**20  # TLS, the HTTP library and the other end included, which sends as fast as it can
 
 
 SLOW = {
