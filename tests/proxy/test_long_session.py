@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -47,12 +47,14 @@ class Session:
 
     Attributes:
         told_to_wait: how often it was told to try again.
+        refreshing: held by whichever call refreshes, as clients do that use each refresh token once.
     """
 
     client: ClientOf
     four: Four
     tokens: dict[str, Any]
     told_to_wait: int = 0
+    refreshing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
     async def begin(cls, four: Four, upstream: Upstream) -> Session:
@@ -82,9 +84,12 @@ class Session:
         def ask() -> Awaitable[Response]:
             return worker.call("POST", "/mcp", bearer=self.tokens["access_token"])
 
+        tokens = self.tokens
         response = await self._again(ask)
         if response.status == 401:  # our own has expired while the upstream's was asked for again and again
-            await self.refresh(worker)
+            async with self.refreshing:
+                if self.tokens is tokens:  # no other call has refreshed meanwhile
+                    await self.refresh(worker)
             response = await self._again(ask)
         assert response.status == 200, (response.status, response.body)
         document = response.json()
