@@ -29,7 +29,7 @@ from ..server.login import Login, LoginAttempt, LoginHost, LoginRedirect, LoginR
 from ..server.models import MAX_SUBJECT_CHARS, Person, check_person, hash_of, new_secret
 from ..server.options import call_hook
 from ..types import JSONObject
-from .client import UpstreamClient
+from .client import TokenAnswer, UpstreamClient
 from .identity import Identifier, find_objection
 from .options import UpstreamIdentity, UpstreamRules
 from .tokens import UpstreamTokens
@@ -183,7 +183,7 @@ class UpstreamLogin(Login):
         host, asked_at = self._bound(), self._bound().clock.time()
         try:
             answer = await self._client.exchange(code, sent["verifier"], self._redirect_uri())
-            identity = await self._identifier.identify(answer, sent["nonce"] or "")
+            identity = await self._identify(answer, sent["nonce"] or "")
         except ServerUnavailable:
             raise SignInUnavailable from None
         except InvalidGrant:
@@ -203,6 +203,13 @@ class UpstreamLogin(Login):
             return person
         seconds = host.lifetimes.transaction_seconds + host.lifetimes.code_seconds + MARGIN_SECONDS
         return replace(person, reference=await self._kept().keep(identity, answer, asked_at, seconds))
+
+    async def _identify(self, answer: TokenAnswer, nonce: str) -> UpstreamIdentity | None:
+        try:
+            return await self._identifier.identify(answer, nonce)
+        except SignInFailed:
+            await self._client.revoke(answer.refresh_token, answer.access_token)  # nobody will use them
+            raise
 
     async def _admit(self, identity: UpstreamIdentity) -> Person | str | None:
         objection = find_objection(identity, self._rules)

@@ -179,6 +179,7 @@ async def test_an_id_token_that_is_not_right_signs_nobody_in(
     async with deploy_proxy(upstream) as server:
         assert error_of(await attempt(server, upstream)) == "server_error"
         await nobody_is_in(server, upstream)
+        assert len(upstream.revoked) == 1
 
 
 @pytest.mark.parametrize(
