@@ -166,13 +166,8 @@ class UpstreamTokens:
         # A task of its own: whoever waits may be cancelled, when the provider has already taken the old refresh token.
         task = asyncio.create_task(refresh)
         self._under_way.add(task)
-        task.add_done_callback(self._forget)
+        task.add_done_callback(self._under_way.discard)
         await asyncio.shield(task)
-
-    def _forget(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
-        if not task.cancelled():
-            task.exception()  # seen, also when whoever waited has been cancelled: asyncio need not log it
 
     async def _refresh(self, key: str, tokens: KeptTokens, refresh_token: str) -> None:
         asked_at = self._clock.time()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 from typing import Any
 
@@ -391,23 +390,6 @@ async def test_who_is_cancelled_loses_no_tokens(bench: Bench) -> None:
     await bench.tokens.settle()  # nothing is left to wait for
     assert await bench.tokens.live(reference) in bench.upstream.access
     assert (bench.refreshes, bench.upstream.reused) == (1, [])
-
-
-async def test_a_failure_that_nobody_waits_for_any_more_is_no_noise(bench: Bench) -> None:
-    noise: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
-    bench.upstream.delay("/token", 0.3)
-    bench.upstream.fail("/token")
-    reference = await bench.keep()
-    bench.clock.advance(100)
-    refreshing = asyncio.create_task(bench.tokens.live(reference))
-    await asyncio.sleep(0.1)
-    refreshing.cancel()
-    await asyncio.wait([refreshing])
-    await bench.tokens.settle()
-    await asyncio.sleep(0)
-    gc.collect()
-    assert noise == []
 
 
 async def test_the_kind_of_record_stays_what_it_is(bench: Bench) -> None:
