@@ -1,0 +1,166 @@
+"""Room for work that strangers can ask for: a share for each network, a ceiling for all, a line measured in seconds.
+
+It knows nothing of what the work is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from bisect import insort
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .errors import ServerUnavailable, TooManyRequests
+from .types import Clock
+
+RECENT_SECONDS = 60.0
+MAX_NETWORKS = 10_000  # whose recent places are remembered
+RETRY_SECONDS = 1.0
+NEW_WEIGHT = 0.2  # of the latest piece of work in the running mean of how long one takes
+
+
+@dataclass(order=True, slots=True)
+class _Waiter:
+    rank: int
+    number: int
+    network: str = field(compare=False)
+    woken: asyncio.Future[None] = field(compare=False)
+    state: Literal["waiting", "admitted", "turned away"] = field(default="waiting", compare=False)
+
+    def wake(self) -> None:
+        """Have the waiting task look at ``state``; the caller may be in another thread."""
+        with suppress(RuntimeError):  # its event loop is closed
+            self.woken.get_loop().call_soon_threadsafe(self._set)
+
+    def _set(self) -> None:
+        if not self.woken.done():
+            self.woken.set_result(None)
+
+
+class Place:
+    """A place that is held until ``leave``, which may be called from any thread, and more than once."""
+
+    __slots__ = ("_began", "_left", "_network", "_places")
+
+    def __init__(self, places: Places, network: str, began: float) -> None:
+        self._places = places
+        self._network = network
+        self._began = began
+        self._left = False
+
+    def leave(self, *_: object) -> None:
+        """Give the place to whoever is next; takes arguments so that it can be a future's callback."""
+        if not self._left:
+            self._left = True
+            self._places.vacate(self._network, self._began)
+
+
+class Places:
+    """Places for work, and a line for those who wait for one.
+
+    The network that has had the fewest places within the last minute or two goes first, so that a flood waits behind
+    everybody else. A line that would take longer than ``wait_seconds`` turns away the one at its end.
+
+    Args:
+        at_once: how many pieces of work are done at the same time.
+        each: how many places one network may hold, working and waiting.
+        wait_seconds: the longest wait.
+        usual_seconds: how long one piece of work takes, until that has been measured.
+        clock: measures it.
+    """
+
+    def __init__(
+        self, at_once: int, *, each: int, wait_seconds: float, usual_seconds: float, clock: Clock = time
+    ) -> None:
+        self._at_once = at_once
+        self._each = each
+        self._wait_seconds = wait_seconds
+        self._mean_seconds = usual_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._working = 0
+        self._line: list[_Waiter] = []
+        self._number = 0
+        self._held: Counter[str] = Counter()
+        self._recent: Counter[str] = Counter()
+        self._earlier: Counter[str] = Counter()
+        self._recent_since = clock.monotonic()
+
+    async def enter(self, network: str) -> Place:
+        """Return a place for ``network``, after waiting for it if need be.
+
+        Raises:
+            TooManyRequests: the network has its share already.
+            ServerUnavailable: there is no place within ``wait_seconds``.
+        """
+        with self._lock:
+            if self._held[network] >= self._each:
+                raise TooManyRequests(RETRY_SECONDS)
+            self._held[network] += 1
+            rank = self._count(network)
+            if self._working < self._at_once:
+                self._working += 1
+                return Place(self, network, self._clock.monotonic())
+            self._number += 1
+            waiter = _Waiter(rank, self._number, network, asyncio.get_running_loop().create_future())
+            insort(self._line, waiter)
+            if len(self._line) * self._mean_seconds > self._wait_seconds * self._at_once:
+                self._turn_away(self._line[-1])
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                if waiter.state == "waiting":
+                    await waiter.woken
+        except TimeoutError:
+            pass
+        except asyncio.CancelledError:
+            self._give_up(waiter)
+            raise
+        if waiter.state != "admitted":
+            self._give_up(waiter)
+            raise ServerUnavailable(RETRY_SECONDS)
+        return Place(self, network, self._clock.monotonic())
+
+    def vacate(self, network: str, began: float | None = None) -> None:
+        """Let the next one in; ``began`` is when (monotonic) the work of the place began."""
+        with self._lock:
+            if began is not None:
+                self._mean_seconds += NEW_WEIGHT * (self._clock.monotonic() - began - self._mean_seconds)
+            self._release(network)
+            if self._line:
+                following = self._line.pop(0)
+                following.state = "admitted"
+                following.wake()
+            else:
+                self._working -= 1
+
+    def _give_up(self, waiter: _Waiter) -> None:
+        with self._lock:
+            if waiter.state == "waiting":
+                self._turn_away(waiter)
+                return
+        if waiter.state == "admitted":
+            self.vacate(waiter.network)
+
+    def _turn_away(self, waiter: _Waiter) -> None:
+        self._line.remove(waiter)
+        self._release(waiter.network)
+        waiter.state = "turned away"
+        waiter.wake()
+
+    def _release(self, network: str) -> None:
+        self._held[network] -= 1
+        if not self._held[network]:
+            del self._held[network]
+
+    def _count(self, network: str) -> int:
+        """Count a place, and return how many the network had before in this minute and the one before."""
+        now = self._clock.monotonic()
+        if now >= self._recent_since + RECENT_SECONDS or len(self._recent) >= MAX_NETWORKS:
+            self._earlier, self._recent, self._recent_since = self._recent, Counter(), now
+        rank = self._recent[network] + self._earlier[network]
+        self._recent[network] += 1
+        return rank

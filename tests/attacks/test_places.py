@@ -1,0 +1,111 @@
+"""Work that strangers can ask for: each network has its share, and a flood waits behind everybody else."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from asgi_mcp_auth._places import Place, Places
+from asgi_mcp_auth.errors import ServerUnavailable, TooManyRequests
+
+pytestmark = pytest.mark.asyncio
+
+
+def make(at_once: int = 1, each: int = 2, wait_seconds: float = 30, usual_seconds: float = 1) -> Places:
+    return Places(at_once, each=each, wait_seconds=wait_seconds, usual_seconds=usual_seconds)
+
+
+async def settle() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_network_holds_no_more_than_its_share_working_and_waiting() -> None:
+    places = make(at_once=1, each=2)
+    held = await places.enter("a")
+    waiting = asyncio.create_task(places.enter("a"))
+    await settle()
+    with pytest.raises(TooManyRequests):
+        await places.enter("a")
+    held.leave()
+    (await waiting).leave()
+    (await places.enter("a")).leave()
+
+
+async def test_a_network_that_came_first_and_often_waits_behind_one_that_comes_first_now() -> None:
+    places = make(at_once=1, each=9)
+    held, order = await places.enter("flood"), []
+
+    async def work(network: str) -> None:
+        place = await places.enter(network)
+        order.append(network)
+        place.leave()
+
+    flood = [asyncio.create_task(work("flood")) for _ in range(3)]
+    await settle()
+    honest = asyncio.create_task(work("honest"))
+    await settle()
+    held.leave()
+    await asyncio.gather(honest, *flood)
+    assert order == ["honest", "flood", "flood", "flood"]
+
+
+async def test_the_line_is_as_long_as_the_wait_and_the_last_in_it_is_turned_away() -> None:
+    places = make(at_once=2, each=9, wait_seconds=3, usual_seconds=2)  # three of them wait three seconds at most
+    held = [await places.enter("flood"), await places.enter("flood")]
+    waiting = [asyncio.create_task(places.enter("flood")) for _ in range(3)]
+    await settle()
+    with pytest.raises(ServerUnavailable):
+        await places.enter("flood")
+    honest = asyncio.create_task(places.enter("honest"))
+    await settle()
+    assert [each.done() for each in waiting] == [False, False, True], "the last of the flood made room"
+    with pytest.raises(ServerUnavailable):
+        await waiting[2]
+    held[0].leave()
+    (await honest).leave()
+    held[1].leave()
+    for each in waiting[:2]:
+        (await each).leave()
+
+
+async def test_who_waits_too_long_is_turned_away_and_takes_no_place() -> None:
+    places = make(at_once=1, wait_seconds=0.05, usual_seconds=0.01)
+    held = await places.enter("a")
+    with pytest.raises(ServerUnavailable):
+        await places.enter("b")
+    held.leave()
+    (await places.enter("b")).leave()
+
+
+async def test_who_stops_waiting_gives_the_place_on_even_one_that_was_just_given() -> None:
+    places = make(at_once=1)
+    held = await places.enter("a")
+    first, second = asyncio.create_task(places.enter("b")), asyncio.create_task(places.enter("c"))
+    await settle()
+    held.leave()  # b is admitted, and cancelled before it hears of it
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    (await second).leave()
+    (await places.enter("b")).leave()
+
+
+async def test_a_place_lasts_until_its_thread_has_ended_and_is_left_once() -> None:
+    places = make(at_once=1)
+    held: Place = await places.enter("a")
+    waiting = asyncio.create_task(places.enter("b"))
+    await settle()
+    assert not waiting.done()
+    for _ in range(2):
+        thread = threading.Thread(target=held.leave)
+        thread.start()
+        thread.join()
+    second = await waiting
+    third = asyncio.create_task(places.enter("c"))
+    await settle()
+    assert not third.done(), "leaving twice gave one place away twice"
+    second.leave()
+    (await third).leave()
