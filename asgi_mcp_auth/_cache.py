@@ -53,6 +53,11 @@ class LRUCache(Generic[T]):
             with self._lock:
                 self._entries[key] = value
 
+    def discard(self, key: bytes) -> None:
+        """Forget one value, if it is there."""
+        with self._lock:
+            self._entries.pop(key, None)
+
     def __len__(self) -> int:
         return len(self._entries)
 

@@ -12,6 +12,7 @@ from bisect import insort
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Literal
 
 from .errors import ServerUnavailable, TooManyRequests
@@ -164,3 +165,14 @@ class Places:
         rank = self._recent[network] + self._earlier[network]
         self._recent[network] += 1
         return rank
+
+
+def network_of(address: str) -> str:
+    """Return what counts as one address: of IPv6 the network that a single customer has, and can choose from."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:  # a name, or nothing: a socket of the machine
+        return address
+    if not isinstance(parsed, IPv6Address):
+        return address
+    return str(parsed.ipv4_mapped or ip_network((int(parsed), 64), strict=False))

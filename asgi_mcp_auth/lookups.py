@@ -1,20 +1,25 @@
-"""What verifiers share that ask somebody about each token: a cache, a cooldown, and a word when it stops answering."""
+"""What verifiers share that ask somebody about each token: who may ask when, and for how long an answer counts.
+
+Tokens that were good before never wait for those that were not, of which anybody can make up any number.
+"""
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from ._cache import LRUCache, token_digest
+from ._cache import LRUCache, SingleFlight, token_digest
 from ._http import FetchFailed, HTTPFetcher, Response
+from ._places import Places, network_of
 from .auth import ReasoningVerifier
 from .claims import check_kind, check_seconds
-from .errors import InvalidToken, ServerUnavailable
+from .errors import InvalidToken, ServerUnavailable, TooManyRequests
 from .headers import MAX_TOKEN_BYTES, is_b64token
-from .tokens import AccessToken, Facts, access_token
+from .tokens import AccessToken, Attempt, Facts, access_token, current
 from .types import Clock, InvalidTokenReason
 
 if TYPE_CHECKING:
@@ -24,12 +29,18 @@ logger = logging.getLogger(__name__)
 
 MAX_RESPONSE_BYTES = 64 * 1024
 MAX_CACHE_SIZE = 10_000
+MAX_REFUSALS = 2_000  # in a cache of their own: garbage forgets garbage
 TIMEOUT_SECONDS = 5.0
 NEGATIVE_TTL_SECONDS = 5.0  # short: who is asked may not know a token yet that it has just handed out
 COOLDOWN_SECONDS = 1.0
+WARNING_SECONDS = 60.0  # at least, between two warnings: one strange token may be enough to cause one
+# For tokens that were never good. A pool has 100 connections, so most are left for the others.
+STRANGERS_AT_ONCE = 16
+STRANGERS_OF_ONE_NETWORK = 256  # asked about and waiting; many people may be behind one address
+STRANGERS_WAIT_SECONDS = 5.0
 
-# Until when it counts (monotonic), and what the answer says. A plain tuple, for the reason given at Facts.
-_CacheEntry: TypeAlias = tuple[float, Facts | InvalidTokenReason]
+# What a question brought; None: nobody could say.
+_Answer: TypeAlias = Facts | InvalidTokenReason | None
 
 
 class LookupVerifier(ReasoningVerifier):
@@ -64,11 +75,23 @@ class LookupVerifier(ReasoningVerifier):
         check_kind("clock", clock, Clock)
         self.url = url
         self._ttl = check_seconds("cache_ttl_seconds", cache_ttl_seconds, maximum=3600)
-        self._answers: LRUCache[_CacheEntry] = LRUCache(MAX_CACHE_SIZE)
+        # Until when it counts (monotonic), and what it says; plain tuples, for the reason given at Facts. One that has
+        # run out stays: it says that its token was good before.
+        self._answers: LRUCache[tuple[float, Facts]] = LRUCache(MAX_CACHE_SIZE)
+        self._refusals: LRUCache[tuple[float, InvalidTokenReason | None]] = LRUCache(MAX_REFUSALS)
+        self._flights: dict[bytes, SingleFlight[_Answer]] = {}
+        self._strangers = Places(
+            STRANGERS_AT_ONCE,
+            each=STRANGERS_OF_ONE_NETWORK,
+            wait_seconds=STRANGERS_WAIT_SECONDS,
+            usual_seconds=0.1,
+            clock=clock,
+        )
         self._fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=http_client)
         self._clock = clock
         self._down = False
-        self._failed_at = -math.inf
+        self._warned_at = -math.inf
+        self._closed_until = -math.inf  # for tokens that were good before; strangers cannot close this door
 
     @abstractmethod
     def question(self, token: str) -> tuple[Mapping[str, str], Mapping[str, str] | None]:
@@ -89,7 +112,9 @@ class LookupVerifier(ReasoningVerifier):
         await self._fetcher.open()
 
     async def stop(self) -> None:
-        """Close the pool."""
+        """End the questions under way on this event loop, and close the pool."""
+        for flight in list(self._flights.values()):
+            await flight.aclose()
         await self._fetcher.aclose()
 
     async def verify(self, token: str) -> AccessToken:
@@ -106,39 +131,91 @@ class LookupVerifier(ReasoningVerifier):
             raise InvalidToken("too_long")
         if not token.isascii() or not is_b64token(token.encode("ascii")):
             raise InvalidToken("malformed")  # nobody can have made it (RFC 6750 §2.1)
-        digest, now = token_digest(token), self._clock.time()
-        entry = self._answers.get(digest)
-        if entry is None or self._clock.monotonic() >= entry[0]:
-            entry = await self._ask(token, now)
-            self._answers.put(digest, entry)
-        _, result = entry
-        if isinstance(result, str):
-            raise InvalidToken(result)
-        _, _, expires_at, *_ = result
-        if expires_at is not None and now >= expires_at:
+        digest = token_digest(token)
+        remembered = self._answers.get(digest)
+        if remembered is None or self._clock.monotonic() >= remembered[0]:
+            facts = await self._find_out(token, digest, was_good=remembered is not None)
+        else:
+            facts = remembered[1]
+        _, _, expires_at, *_ = facts
+        if expires_at is not None and self._clock.time() >= expires_at:
             raise InvalidToken("expired")
-        return access_token(token, result)
+        return access_token(token, facts)
 
-    async def _ask(self, token: str, now: float) -> _CacheEntry:
-        if self._clock.monotonic() < self._failed_at + COOLDOWN_SECONDS:
-            raise ServerUnavailable(COOLDOWN_SECONDS)  # do not make every caller wait for the same time-out
+    async def _find_out(self, token: str, digest: bytes, *, was_good: bool) -> Facts:
+        refusal = self._refusals.get(digest)
+        if refusal is not None and self._clock.monotonic() < refusal[0]:
+            answer: _Answer = refusal[1]
+        else:
+            flight = self._flights.get(digest)
+            if flight is None:
+                attempt = current.get()
+                address = attempt.address if isinstance(attempt, Attempt) else ""
+                work = functools.partial(self._ask, token, digest, None if was_good else network_of(address))
+                flight = self._flights[digest] = SingleFlight(work)
+            answer = await flight()
+        if answer is None:
+            raise ServerUnavailable(COOLDOWN_SECONDS)
+        if isinstance(answer, str):
+            raise InvalidToken(answer)
+        return answer
+
+    async def _ask(self, token: str, digest: bytes, stranger_from: str | None) -> _Answer:
+        """Ask when this token may; ``stranger_from`` is ``None`` for one that was good before."""
+        try:
+            if stranger_from is None:
+                return await self._question(token, digest, was_good=True) if self._may_ask() else None
+            place = await self._strangers.enter(stranger_from)
+            try:
+                return await self._question(token, digest, was_good=False)
+            finally:
+                place.leave()
+        except (ServerUnavailable, TooManyRequests):  # there is no place
+            return None
+        finally:
+            self._flights.pop(digest, None)
+
+    def _may_ask(self) -> bool:
+        """Return whether a token that was good may be asked about: while nobody answers, one tries for all."""
+        now = self._clock.monotonic()
+        if now < self._closed_until:
+            return False
+        if self._closed_until > -math.inf:
+            self._closed_until = now + TIMEOUT_SECONDS + COOLDOWN_SECONDS  # until this one knows more
+        return True
+
+    async def _question(self, token: str, digest: bytes, *, was_good: bool) -> _Answer:
         headers, form = self.question(token)
         status = 503  # what no answer at all amounts to
-        result: Facts | InvalidTokenReason
         try:
             response = await self._fetcher.fetch(self.url, max_bytes=MAX_RESPONSE_BYTES, headers=headers, form=form)
             status = response.status
-            result, ttl = self.judge(response, now), self._ttl
+            facts = self.judge(response, self._clock.time())
         except InvalidToken as refusal:
-            result, ttl = refusal.reason, min(NEGATIVE_TTL_SECONDS, self._ttl)
+            self._answered()
+            self._answers.discard(digest)
+            until = self._clock.monotonic() + min(NEGATIVE_TTL_SECONDS, self._ttl)
+            self._refusals.put(digest, (until, refusal.reason))
+            return refusal.reason
         except (FetchFailed, ValueError) as error:
-            if not self._down:  # one line for each change of state
-                logger.warning("%s at %s failed: %s. Tokens are answered with 503", self.asked, self.url, error)
-            self._down = True
-            if status >= 500:  # any other answer may be about this one token, which must not lock the others out
-                self._failed_at = self._clock.monotonic()
-            raise ServerUnavailable(COOLDOWN_SECONDS) from None
+            self._failed(error)
+            closed_until = self._clock.monotonic() + COOLDOWN_SECONDS
+            self._refusals.put(digest, (closed_until, None))
+            if was_good:  # a status below 500 is about this one token, which must not lock the others out
+                self._closed_until = closed_until if status >= 500 else -math.inf
+            return None
+        self._answered()
+        self._answers.put(digest, (self._clock.monotonic() + self._ttl, facts))
+        return facts
+
+    def _answered(self) -> None:
+        self._closed_until = -math.inf
         if self._down:
             logger.info("%s at %s works again", self.asked, self.url)
         self._down = False
-        return self._clock.monotonic() + ttl, result
+
+    def _failed(self, error: Exception) -> None:
+        now = self._clock.monotonic()
+        if not self._down and now >= self._warned_at + WARNING_SECONDS:  # one line for each change of state
+            logger.warning("%s at %s failed: %s. Tokens are answered with 503", self.asked, self.url, error)
+            self._down, self._warned_at = True, now

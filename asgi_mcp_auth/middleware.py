@@ -200,7 +200,7 @@ class MCPAuthMiddleware:
         if not fields:
             await challenger.refuse(MissingToken(), scope, receive, send)
             return None
-        restore = current.set(attempt := Attempt())
+        restore = current.set(attempt := Attempt((scope.get("client") or ("",))[0]))
         token = None
         try:
             token = parse_credentials(authorization, fields, scope.get("query_string", b""))

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from ._asgi import Route
+from ._cache import LRUCache, token_digest
 from .auth import AuthProvider, ReasoningVerifier
 from .claims import peek_issuer
 from .errors import ConfigurationError, InvalidToken, ServerUnavailable
 from .metadata import advertised_scopes
 from .tokens import AccessToken, Attempt, current
+
+MAX_ACCEPTED = 10_000  # tokens of which it is remembered who accepted them
 
 
 class MultiAuth(ReasoningVerifier):
@@ -57,6 +60,7 @@ class MultiAuth(ReasoningVerifier):
                     raise ConfigurationError(f"two sources of MultiAuth want the tokens of {issuer!r}: keep one")
         self.issuers = tuple(self._by_issuer)
         self._others = [each for each in self.sources if each.accepts_opaque or not each.issuers]
+        self._accepted: LRUCache[AuthProvider] = LRUCache(MAX_ACCEPTED)
 
     async def verify(self, token: str) -> AccessToken:
         """Return what the responsible source says of ``token``.
@@ -70,7 +74,13 @@ class MultiAuth(ReasoningVerifier):
         # A token that names an issuer is nobody else's business: one who knows its own issuers is not shown it.
         others = [each for each in self._others if issuer is None or not each.issuers]
         asked = others if responsible is None else [responsible]
-        attempt = Attempt()
+        digest = b""
+        if len(asked) > 1:  # first who has accepted it before: another one may be down, or busy with strangers
+            digest = token_digest(token)
+            before = self._accepted.get(digest)
+            asked = sorted(asked, key=lambda each: each is not before)
+        outer = current.get()
+        attempt = Attempt(outer.address if isinstance(outer, Attempt) else "")
         restore = current.set(attempt)
         outage: ServerUnavailable | None = None
         try:
@@ -81,6 +91,8 @@ class MultiAuth(ReasoningVerifier):
                     outage = error  # another source may know the token all the same
                     continue
                 if found is not None:
+                    if digest:
+                        self._accepted.put(digest, source)
                     return found
         finally:
             current.reset(restore)

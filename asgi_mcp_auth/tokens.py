@@ -105,11 +105,16 @@ def grants(access: AccessToken, needed: frozenset[str]) -> bool:
 
 
 class Attempt:
-    """A verification under way: the place where a verifier leaves the reason of its refusal for the middleware."""
+    """A verification under way: where a verifier leaves the reason of its refusal for the middleware.
 
-    __slots__ = ("reason",)
+    Args:
+        address: where the request comes from; empty where that is not known.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("address", "reason")
+
+    def __init__(self, address: str = "") -> None:
+        self.address = address
         self.reason: InvalidTokenReason | None = None
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
+from .._places import network_of
 from ..errors import ServerUnavailable, TooManyRequests
 from ..stores import Store
 from ..types import Clock
@@ -128,14 +128,3 @@ class Limits:
             if changed:
                 return count
         raise TooManyRequests(1)  # so many processes at once that they keep each other from counting
-
-
-def network_of(address: str) -> str:
-    """Return what counts as one address: of IPv6 the network that a single customer has, and can choose from."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:  # a name, or nothing: a socket of the machine
-        return address
-    if not isinstance(parsed, IPv6Address):
-        return address
-    return str(parsed.ipv4_mapped or ip_network((int(parsed), 64), strict=False))

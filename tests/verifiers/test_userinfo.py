@@ -180,12 +180,15 @@ async def test_the_provider_may_refuse_a_token(provider: ProfileServer, status: 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("headers", [{"x-ratelimit-remaining": "0"}, {"retry-after": "60"}], ids=str)
-async def test_a_403_for_asking_too_often_is_no_verdict(provider: ProfileServer, headers: Mapping[str, str]) -> None:
-    verifier = verifier_for(provider)
+async def test_a_403_for_asking_too_often_is_no_verdict(
+    provider: ProfileServer, clock: FrozenClock, headers: Mapping[str, str]
+) -> None:
+    verifier = verifier_for(provider, clock=clock)
     provider.answer = (403, b"{}", headers)
     with pytest.raises(ServerUnavailable):
         await verifier.verify_token("gho_alice")
     provider.answer = (403, b"{}", {"x-ratelimit-remaining": "4999"})
+    clock.advance(1)
     assert await reason_of(verifier, "gho_alice") == "inactive"
 
 

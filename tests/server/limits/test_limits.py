@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from asgi_mcp_auth import OAuthProvider, PasswordLogin, ServerUnavailable
+from asgi_mcp_auth._places import network_of
 from asgi_mcp_auth.errors import TooManyRequests
 from asgi_mcp_auth.server import RateLimits, hash_password
-from asgi_mcp_auth.server.limits import Limits, network_of
+from asgi_mcp_auth.server.limits import Limits
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
