@@ -149,7 +149,7 @@ class JWTVerifier(ReasoningVerifier):
         digest = sha256(data).digest()
         facts = self._recall(digest)
         if facts is None:
-            entry = await self._verify(token, data)
+            entry = await self._verify(token, data, self._clock.time())
             self._tokens.put(digest, entry)
             facts = entry[0]
         return access_token(token, facts)
@@ -168,8 +168,7 @@ class JWTVerifier(ReasoningVerifier):
                 return facts
         return None
 
-    async def _verify(self, token: str, data: bytes) -> _CacheEntry:
-        now = self._clock.time()
+    async def _verify(self, token: str, data: bytes, now: float) -> _CacheEntry:
         try:
             signing_input, _, signature_segment = data.rpartition(b".")
             header_segment, _, payload_segment = signing_input.partition(b".")

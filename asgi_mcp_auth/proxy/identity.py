@@ -15,7 +15,7 @@ from ..claims import ClaimRules
 from ..errors import ConfigurationError, InvalidToken, SignInFailed
 from ..jwks import JWKSOptions
 from ..jwt import JWTVerifier
-from ..tokens import AccessToken
+from ..tokens import AccessToken, access_token
 from ..types import Clock, JSONObject
 from .client import TokenAnswer, UpstreamClient
 from .options import UpstreamIdentity, UpstreamRules
@@ -24,6 +24,14 @@ from .upstream import Endpoints
 logger = logging.getLogger(__name__)
 
 _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "EdDSA": "sha512"}
+
+
+# No key is known that has signed it: the key set may be older than the token, or the token older than the key set.
+_UNKNOWN_SIGNER = frozenset(("unknown_key", "signature"))
+
+
+class UnknownSigner(SignInFailed):
+    """The provider's token is signed with a key that its key set does not have at this moment."""
 
 
 class Identifier(Protocol):
@@ -37,15 +45,19 @@ class Identifier(Protocol):
         """Let go of what ``start`` took."""
         ...
 
-    async def identify(self, answer: TokenAnswer, nonce: str | None) -> UpstreamIdentity | None:
+    async def identify(
+        self, answer: TokenAnswer, nonce: str | None, answered_at: float | None = None
+    ) -> UpstreamIdentity | None:
         """Return who it is; ``None`` when refreshed tokens say nothing new.
 
         Args:
             answer: of the token endpoint.
             nonce: of the sign-in; ``None`` for refreshed tokens.
+            answered_at: epoch seconds when the answer came, if not just now. What has expired since then was good.
 
         Raises:
-            SignInFailed: the tokens are not what they have to be.
+            UnknownSigner: the tokens are signed with a key that is not known.
+            SignInFailed: they are not what they have to be.
             ServerUnavailable: that cannot be found out now.
         """
         ...
@@ -86,8 +98,10 @@ class AccessTokenIdentifier:
         """Close it."""
         await self.verifier.__aexit__(None, None, None)
 
-    async def identify(self, answer: TokenAnswer, nonce: str | None) -> UpstreamIdentity:
-        """Return who the access token belongs to."""
+    async def identify(
+        self, answer: TokenAnswer, nonce: str | None, answered_at: float | None = None
+    ) -> UpstreamIdentity:
+        """Return who the access token belongs to; what has expired is refreshed again before anybody asks."""
         access = await self._verify(answer.access_token)
         issuer = access.claims.get("iss", self._usual_issuer)
         if not isinstance(issuer, str) or not access.subject:
@@ -99,7 +113,7 @@ class AccessTokenIdentifier:
             try:
                 return await self.verifier.verify(token)
             except InvalidToken as error:
-                raise _unusable(f"the access token is not valid ({error.reason})") from None
+                raise _invalid("access", error) from None
         access = await self.verifier.verify_token(token)
         if access is None:
             raise _unusable("the access token is not valid")
@@ -108,6 +122,11 @@ class AccessTokenIdentifier:
 
 class _IDTokenVerifier(JWTVerifier):
     accepted_types = frozenset(("jwt",))  # an access token is no ID token (RFC 9068 §5)
+
+    async def verify_as_of(self, token: str, at: float) -> AccessToken:
+        """Return what ``verify`` would have said at that time with the keys of now."""
+        facts, *_ = await self._verify(token, token.encode("ascii"), at)
+        return access_token(token, facts)
 
 
 class IDTokenIdentifier:
@@ -132,17 +151,20 @@ class IDTokenIdentifier:
     async def stop(self) -> None:
         """Nothing is open."""
 
-    async def identify(self, answer: TokenAnswer, nonce: str | None) -> UpstreamIdentity | None:
+    async def identify(
+        self, answer: TokenAnswer, nonce: str | None, answered_at: float | None = None
+    ) -> UpstreamIdentity | None:
         """Return who the ID token is about."""
         if answer.id_token is None:
             if nonce is None:
                 return None  # OpenID Connect Core §12.2: a refresh need not bring one
             raise _unusable("there is no ID token: is openid among upstream_scopes?")
-        endpoints = await self._client.endpoints()
+        at = self._clock.time() if answered_at is None else answered_at
+        verifier = self._verifier_for(await self._client.endpoints())
         try:
-            claims = (await self._verifier_for(endpoints).verify(answer.id_token)).claims
+            claims = (await verifier.verify_as_of(answer.id_token, at)).claims
         except InvalidToken as error:
-            raise _unusable(f"the ID token is not valid ({error.reason})") from None
+            raise _invalid("ID", error) from None
         subject = claims.get("sub")
         if not isinstance(subject, str):
             raise _unusable("the ID token names nobody")
@@ -195,6 +217,11 @@ def _check_access_token(claims: JSONObject, answer: TokenAnswer) -> None:
     half = encode_base64url(digest[: len(digest) // 2])
     if not hmac.compare_digest(half.encode(), str(expected).encode("utf-8", "surrogatepass")):
         raise _unusable("the ID token does not belong to the access token (at_hash)")
+
+
+def _invalid(kind: str, error: InvalidToken) -> SignInFailed:
+    failed = _unusable(f"the {kind} token is not valid ({error.reason})")
+    return UnknownSigner() if error.reason in _UNKNOWN_SIGNER else failed
 
 
 def _unusable(why: str) -> SignInFailed:

@@ -1,6 +1,7 @@
 """The identity provider's tokens, kept for as long as a grant needs them: refreshed when due, by one worker at a time.
 
-An upstream refresh token is good once, as a rule. Whoever wants to use it takes the lease first, by one swap.
+An upstream refresh token is good once, as a rule. Whoever wants to use it takes the lease first: a record that one of
+them adds, and that ends by the store's own clock, whatever the clocks of the workers say.
 """
 
 from __future__ import annotations
@@ -16,17 +17,24 @@ from ..server.models import Stored, hash_of, new_secret
 from ..stores import Store
 from ..types import Clock
 from .client import TIMEOUT_SECONDS, TokenAnswer, UpstreamClient
-from .identity import Identifier
+from .identity import Identifier, UnknownSigner
 from .options import UpstreamIdentity
 
 logger = logging.getLogger(__name__)
 
 TOKENS = "upstream"
+LEASES = "upstream_lease"
 LEASE_SECONDS = 2 * TIMEOUT_SECONDS  # longer than one refresh takes
 COOLDOWN_SECONDS = 1.0
+KEY_COOLDOWN_SECONDS = 5.0  # a key set is not fetched again sooner
+KEY_SECONDS = 300.0  # a provider that signs with a key for so long and does not publish it, or not the right one
 MARGIN_SECONDS = 60.0  # a token that is given out shall still be good for a while
 POLL_SECONDS = 0.05
+ATTEMPTS = 5  # to write down what the provider will not say twice
+ATTEMPT_SECONDS = 0.5
 LOOKS = int(1.2 * LEASE_SECONDS / POLL_SECONDS)
+
+_REFRESHING, _FAILED = b"refreshing", b"failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,9 +50,11 @@ class KeptTokens(Stored):
         lifetime: seconds that it was given for.
         ends_at: epoch seconds until which this record is needed.
         id_token: came with refreshed tokens.
+        answered_at: epoch seconds when they came.
         is_checked: whether it is known that refreshed tokens are still this person's.
-        leased_until: epoch seconds until which somebody is refreshing them.
-        settled_until: epoch seconds before which nobody tries again, as long as the access token is good.
+        unknown_since: epoch seconds since when the provider signs with a key that it does not publish; ``None`` where
+            that is not known.
+        turn: how many attempts to refresh them have ended, in whatever way; each has a lease of its own.
     """
 
     issuer: str
@@ -55,9 +65,10 @@ class KeptTokens(Stored):
     lifetime: float
     ends_at: float
     id_token: str | None = None
+    answered_at: float | None = None
     is_checked: bool = True
-    leased_until: float = 0
-    settled_until: float = 0
+    unknown_since: float | None = None
+    turn: int = 0
 
     def is_due(self, now: float) -> bool:
         """Return whether the access token has expired, or will shortly."""
@@ -71,7 +82,7 @@ class KeptTokens(Stored):
         """Return whether the access token has not expired."""
         return self.expires_at is None or now < self.expires_at
 
-    def with_answer(self, answer: TokenAnswer, asked_at: float) -> KeptTokens:
+    def with_answer(self, answer: TokenAnswer, asked_at: float, answered_at: float) -> KeptTokens:
         """Return them as a refresh has left them; who keeps its refresh token does not send it again."""
         return replace(
             self,
@@ -80,9 +91,9 @@ class KeptTokens(Stored):
             expires_at=None if answer.expires_in is None else asked_at + answer.expires_in,
             lifetime=answer.expires_in or 0,
             id_token=answer.id_token,
+            answered_at=answered_at,
             is_checked=False,
-            leased_until=0,
-            settled_until=0,
+            turn=self.turn + 1,
         )
 
 
@@ -104,7 +115,7 @@ class UpstreamTokens:
         self._clock = clock
         self._client = client
         self._identifier = identifier
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[bool]] = set()
 
     async def keep(self, identity: UpstreamIdentity, answer: TokenAnswer, asked_at: float, seconds: float) -> str:
         """Keep the tokens of a new sign-in so long; return their reference."""
@@ -131,25 +142,20 @@ class UpstreamTokens:
         """Return an access token that is good for a while."""
         key, refreshed = hash_of(reference), False
         for _ in range(LOOKS):
-            record = await self._store.get(TOKENS, key)
-            if record is None:
-                raise InvalidGrant(reason="sign_in_ended")
-            tokens, now = KeptTokens.load(record.value), self._clock.time()
-            is_settled = now < tokens.settled_until or tokens.refresh_token is None
-            if refreshed or not tokens.is_due(now) or (is_settled and tokens.is_good(now)):
+            tokens, now = await self._read(key), self._clock.time()
+            if refreshed or not tokens.is_due(now) or (tokens.refresh_token is None and tokens.is_good(now)):
                 return await self._checked(key, tokens)
             if tokens.refresh_token is None:
                 raise await self._end(key)
-            if is_settled:
-                raise ServerUnavailable(COOLDOWN_SECONDS)  # do not make every caller wait for the same time-out
-            if now < tokens.leased_until:
+            lease = await self._store.get(LEASES, _lease_of(key, tokens.turn))
+            if lease is None:
+                refreshed = await self._try_refresh(key, tokens, tokens.refresh_token)
+            elif lease.value != _FAILED:
                 await asyncio.sleep(POLL_SECONDS)
-                continue
-            await self._client.endpoints()  # found before the lease begins, which shall outlast the refresh
-            leased = replace(tokens, leased_until=now + LEASE_SECONDS)
-            if await self._store.swap(TOKENS, key, record.etag, leased.dump(), ttl=tokens.seconds_left(now)):
-                await self._in_peace(self._refresh(key, tokens, tokens.refresh_token))
-                refreshed = True
+            elif tokens.is_good(now):
+                return await self._checked(key, tokens)
+            else:
+                raise ServerUnavailable(COOLDOWN_SECONDS)  # do not make every caller wait for the same time-out
         raise ServerUnavailable
 
     async def drop(self, reference: str) -> KeptTokens | None:
@@ -162,28 +168,81 @@ class UpstreamTokens:
         if self._under_way:
             await asyncio.wait(self._under_way)
 
-    async def _in_peace(self, refresh: Coroutine[Any, Any, None]) -> None:
+    async def _read(self, key: str) -> KeptTokens:
+        record = await self._store.get(TOKENS, key)
+        if record is None:
+            raise InvalidGrant(reason="sign_in_ended")
+        return KeptTokens.load(record.value)
+
+    async def _try_refresh(self, key: str, tokens: KeptTokens, refresh_token: str) -> bool:
+        """Refresh the tokens unless somebody else does; return whether there is nothing left to wait for."""
+        try:
+            await self._client.endpoints()  # found before the lease begins, which shall outlast the refresh
+        except ServerUnavailable:
+            if tokens.is_good(self._clock.time()):
+                return True
+            raise
+        return await self._in_peace(self._take_turn(key, tokens, refresh_token))
+
+    async def _in_peace(self, refresh: Coroutine[Any, Any, bool]) -> bool:
         # A task of its own: whoever waits may be cancelled, when the provider has already taken the old refresh token.
         task = asyncio.create_task(refresh)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
+
+    async def _take_turn(self, key: str, tokens: KeptTokens, refresh_token: str) -> bool:
+        if not await self._store.add(LEASES, _lease_of(key, tokens.turn), _REFRESHING, ttl=LEASE_SECONDS):
+            return False
+        if (await self._read(key)).turn != tokens.turn:
+            return False  # this turn had ended before the lease began: the refresh token has been used
+        await self._refresh(key, tokens, refresh_token)
+        return True
 
     async def _refresh(self, key: str, tokens: KeptTokens, refresh_token: str) -> None:
         asked_at = self._clock.time()
         try:
             answer = await self._client.refresh(refresh_token)
         except InvalidGrant:
+            if (await self._read(key)).access_token != tokens.access_token:
+                return  # this came late: somebody has taken over when the lease ended, and has got new ones
             raise await self._end(key) from None
         except (ServerUnavailable, SignInFailed) as error:  # of what was meant by nonsense, too, nothing is known
-            now = self._clock.time()
-            await self._change(key, lambda known: replace(known, leased_until=0, settled_until=now + COOLDOWN_SECONDS))
-            if tokens.is_good(now):
+            await self._rest(key, tokens, COOLDOWN_SECONDS, lambda known: known)
+            if tokens.is_good(self._clock.time()):
                 return
             raise (error if isinstance(error, ServerUnavailable) else ServerUnavailable(COOLDOWN_SECONDS)) from None
-        if await self._change(key, lambda known: known.with_answer(answer, asked_at)) is None:
+        if await self._write_down(key, tokens, answer, asked_at) is None:
             # Ended meanwhile: what nobody will use is given back.
             await self._client.revoke(answer.refresh_token or refresh_token, answer.access_token)
+
+    async def _write_down(
+        self, key: str, tokens: KeptTokens, answer: TokenAnswer, asked_at: float
+    ) -> KeptTokens | None:
+        """Keep an answer. The old refresh token is used up: a store that is away for a moment shall not lose it."""
+        answered_at = self._clock.time()
+
+        def change(known: KeptTokens) -> KeptTokens:
+            is_same = known.access_token == tokens.access_token  # not written down before
+            return known.with_answer(answer, asked_at, answered_at) if is_same else known
+
+        for _ in range(ATTEMPTS - 1):
+            try:
+                return await self._change(key, change)
+            except ServerUnavailable:
+                await asyncio.sleep(ATTEMPT_SECONDS)
+        return await self._change(key, change)
+
+    async def _rest(
+        self, key: str, tokens: KeptTokens, seconds: float, change: Callable[[KeptTokens], KeptTokens]
+    ) -> None:
+        """End this turn without a result, and let nobody begin the next one for some seconds."""
+        await self._store.put(LEASES, _lease_of(key, tokens.turn + 1), _FAILED, ttl=seconds)
+
+        def end_turn(known: KeptTokens) -> KeptTokens:
+            return replace(change(known), turn=known.turn + 1) if known.turn == tokens.turn else known
+
+        await self._change(key, end_turn)
 
     async def _checked(self, key: str, tokens: KeptTokens) -> str:
         """Return the access token, once it is known whose it is (OpenID Connect Core §12.2)."""
@@ -191,7 +250,9 @@ class UpstreamTokens:
             return tokens.access_token
         answer = TokenAnswer(tokens.access_token, id_token=tokens.id_token)
         try:
-            identity = await self._identifier.identify(answer, None)
+            identity = await self._identifier.identify(answer, None, tokens.answered_at)
+        except UnknownSigner:
+            raise await self._unknown(key, tokens) from None
         except SignInFailed:
             raise await self._end(key) from None
         if identity is not None and (identity.issuer, identity.subject) != (tokens.issuer, tokens.subject):
@@ -200,10 +261,24 @@ class UpstreamTokens:
 
         def change(known: KeptTokens) -> KeptTokens:
             is_same = known.access_token == tokens.access_token  # not refreshed again meanwhile
-            return replace(known, is_checked=True, id_token=None) if is_same else known
+            return replace(known, is_checked=True, id_token=None, unknown_since=None) if is_same else known
 
         await self._change(key, change)
         return tokens.access_token
+
+    async def _unknown(self, key: str, tokens: KeptTokens) -> InvalidGrant | ServerUnavailable:
+        """Put off what is signed with a key that is not known: it may be too new, or by now too old, to be published.
+
+        The next refresh brings tokens that the keys of that moment have signed.
+        """
+        now = self._clock.time()
+        since = now if tokens.unknown_since is None else tokens.unknown_since
+        if now >= since + KEY_SECONDS:
+            return await self._end(key)
+        await self._rest(
+            key, tokens, KEY_COOLDOWN_SECONDS, lambda known: replace(known, expires_at=now, unknown_since=since)
+        )
+        return ServerUnavailable(KEY_COOLDOWN_SECONDS)
 
     async def _end(self, key: str) -> InvalidGrant:
         await self._store.delete(TOKENS, key)
@@ -221,3 +296,7 @@ class UpstreamTokens:
             if changed == known or await self._store.swap(TOKENS, key, record.etag, changed.dump(), ttl=left):
                 return changed
         raise ServerUnavailable
+
+
+def _lease_of(key: str, turn: int) -> str:
+    return f"{key}.{turn}"

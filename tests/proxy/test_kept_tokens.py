@@ -10,7 +10,7 @@ import pytest
 
 from asgi_mcp_auth import ConfigurationError, InsufficientScope, InvalidToken, MissingToken, get_upstream_token
 from asgi_mcp_auth.proxy import UpstreamRules
-from asgi_mcp_auth.proxy.tokens import LEASE_SECONDS
+from asgi_mcp_auth.proxy.tokens import LEASE_SECONDS, LEASES
 from asgi_mcp_auth.server import Registration
 from tests.support.authorization_server import CONFIDENTIAL, ClientOf, Server
 from tests.support.engines import ENGINES, fresh
@@ -161,10 +161,9 @@ async def test_who_takes_the_lease_and_dies_is_followed(upstream: Upstream) -> N
     async with deploy_proxy(upstream) as server:
         client, tokens = await signed_in(server, upstream)
         store = server.provider.store
-        ((key, record),) = await store.scan(TOKENS)
+        ((key, _),) = await store.scan(TOKENS)
         server.clock.advance(3601)
-        leased = {**json.loads(record.value), "leased_until": server.clock.time() + LEASE_SECONDS}
-        await store.put(TOKENS, key, json.dumps(leased).encode(), ttl=600)
+        assert await store.add(LEASES, f"{key}.0", b"refreshing", ttl=LEASE_SECONDS)
         waiting = asyncio.create_task(client.refresh(tokens["refresh_token"]))
         await asyncio.sleep(0.2)
         assert not waiting.done()
@@ -177,10 +176,9 @@ async def test_nobody_waits_for_ever(upstream: Upstream, monkeypatch: pytest.Mon
     monkeypatch.setattr("asgi_mcp_auth.proxy.tokens.LOOKS", 3)
     async with deploy_proxy(upstream) as server:
         client, tokens = await signed_in(server, upstream)
-        ((key, record),) = await server.provider.store.scan(TOKENS)
+        ((key, _),) = await server.provider.store.scan(TOKENS)
         server.clock.advance(3601)
-        leased = {**json.loads(record.value), "leased_until": server.clock.time() + LEASE_SECONDS}
-        await server.provider.store.put(TOKENS, key, json.dumps(leased).encode(), ttl=600)
+        await server.provider.store.add(LEASES, f"{key}.0", b"refreshing", ttl=LEASE_SECONDS)
         assert (await client.refresh(tokens["refresh_token"])).status == 503
 
 

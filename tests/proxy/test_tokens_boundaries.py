@@ -11,7 +11,7 @@ import pytest
 from asgi_mcp_auth.errors import InvalidGrant, ServerUnavailable, SignInFailed
 from asgi_mcp_auth.proxy.client import TokenAnswer, UpstreamClient
 from asgi_mcp_auth.proxy.options import UpstreamIdentity, UpstreamRules
-from asgi_mcp_auth.proxy.tokens import LEASE_SECONDS, TOKENS, UpstreamTokens
+from asgi_mcp_auth.proxy.tokens import LEASE_SECONDS, LEASES, TOKENS, UpstreamTokens
 from asgi_mcp_auth.proxy.upstream import Endpoints
 from asgi_mcp_auth.server.models import hash_of
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
@@ -36,7 +36,9 @@ class Says:
 
     async def stop(self) -> None: ...
 
-    async def identify(self, answer: TokenAnswer, nonce: str | None) -> UpstreamIdentity:
+    async def identify(
+        self, answer: TokenAnswer, nonce: str | None, answered_at: float | None = None
+    ) -> UpstreamIdentity:
         assert nonce is None
         self.asked.append(answer)
         if isinstance(self.subject, Exception):
@@ -77,11 +79,14 @@ class Bench:
         return None if found is None else json.loads(found.value)
 
     async def lease(self, reference: str, seconds: float) -> None:
-        """Let somebody else be refreshing for so long."""
+        """Let somebody else be refreshing for so long, or no longer."""
         found = await self.record(reference)
         assert found is not None
-        found["leased_until"] = self.clock.time() + seconds
-        await self.store.put(TOKENS, hash_of(reference), json.dumps(found).encode(), ttl=DAY)
+        key = f"{hash_of(reference)}.{found['turn']}"
+        if seconds:
+            await self.store.put(LEASES, key, b"refreshing", ttl=seconds)
+        else:
+            await self.store.delete(LEASES, key)
 
     @property
     def refreshes(self) -> int:
@@ -123,7 +128,7 @@ async def test_refreshed_tokens_have_a_life_of_their_own(bench: Bench) -> None:
     last = await bench.tokens.live(reference)
     record = await bench.record(reference)
     assert record is not None
-    assert (record["expires_at"], record["lifetime"], record["leased_until"]) == (None, 0, 0)
+    assert (record["expires_at"], record["lifetime"], record["turn"]) == (None, 0, 3)
     bench.clock.advance(DAY / 2)
     assert await bench.tokens.live(reference) == last
 
@@ -133,7 +138,7 @@ async def test_a_lifetime_that_is_nothing_or_not_known(bench: Bench, expires_in:
     reference = await bench.keep(expires_in=expires_in)
     record = await bench.record(reference)
     assert record is not None
-    assert (record["lifetime"], record["is_checked"], record["leased_until"]) == (0, True, 0)
+    assert (record["lifetime"], record["is_checked"], record["turn"]) == (0, True, 0)
     await bench.tokens.live(reference)
     assert bench.refreshes == (expires_in == 0)
 
@@ -219,10 +224,12 @@ async def test_the_lease_outlasts_a_refresh(bench: Bench) -> None:
     bench.clock.advance(100)
     refreshing = asyncio.create_task(bench.tokens.live(reference))
     await asyncio.sleep(0.1)
-    record = await bench.record(reference)
-    assert record is not None
-    assert record["leased_until"] == bench.clock.time() + LEASE_SECONDS
     assert LEASE_SECONDS == 10
+    bench.clock.advance(9.9)
+    ((key, _),) = await bench.store.scan(LEASES)
+    assert key == f"{hash_of(reference)}.0"
+    bench.clock.advance(0.1)
+    assert await bench.store.scan(LEASES) == []
     await refreshing
 
 
@@ -258,7 +265,7 @@ async def test_after_a_failure_nobody_tries_for_a_second(bench: Bench, failure: 
         assert caught.value.retry_after_seconds == seconds
     record = await bench.record(reference)
     assert record is not None
-    assert (record["leased_until"], bench.refreshes) == (0, 1)
+    assert (record["turn"], bench.refreshes) == (1, 1)
     bench.clock.advance(0.9)
     with pytest.raises(ServerUnavailable):
         await bench.tokens.live(reference)
@@ -266,7 +273,7 @@ async def test_after_a_failure_nobody_tries_for_a_second(bench: Bench, failure: 
     assert await bench.tokens.live(reference) in bench.upstream.access
     record = await bench.record(reference)
     assert record is not None
-    assert (record["leased_until"], record["settled_until"], bench.refreshes) == (0, 0, 2)
+    assert (record["turn"], bench.refreshes) == (2, 2)
 
 
 async def test_after_a_failure_the_old_token_is_given_out_as_long_as_it_is_good(bench: Bench) -> None:
@@ -331,7 +338,9 @@ async def test_a_check_says_nothing_of_tokens_that_came_later(bench: Bench) -> N
     found: list[str] = []
 
     class Slow(Says):
-        async def identify(self, answer: TokenAnswer, nonce: str | None) -> UpstreamIdentity:
+        async def identify(
+            self, answer: TokenAnswer, nonce: str | None, answered_at: float | None = None
+        ) -> UpstreamIdentity:
             record = await bench.record(reference)
             assert record is not None
             record |= {"access_token": "third", "id_token": "d.e.f"}
