@@ -80,6 +80,7 @@ OAuthReason: TypeAlias = Literal[
     "login_required",
     "consent_required",
     "sign_in_failed",
+    "unknown_signer",
     "sign_in_unavailable",
     "not_allowed",
     "request_object",

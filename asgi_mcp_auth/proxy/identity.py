@@ -30,10 +30,6 @@ _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "EdDSA": "sha512"}
 _UNKNOWN_SIGNER = frozenset(("unknown_key", "signature"))
 
 
-class UnknownSigner(SignInFailed):
-    """The provider's token is signed with a key that its key set does not have at this moment."""
-
-
 class Identifier(Protocol):
     """Tells from the provider's tokens who signed in."""
 
@@ -56,8 +52,7 @@ class Identifier(Protocol):
             answered_at: epoch seconds when the answer came, if not just now. What has expired since then was good.
 
         Raises:
-            UnknownSigner: the tokens are signed with a key that is not known.
-            SignInFailed: they are not what they have to be.
+            SignInFailed: the tokens are not what they have to be; ``unknown_signer`` where that may change.
             ServerUnavailable: that cannot be found out now.
         """
         ...
@@ -221,7 +216,7 @@ def _check_access_token(claims: JSONObject, answer: TokenAnswer) -> None:
 
 def _invalid(kind: str, error: InvalidToken) -> SignInFailed:
     failed = _unusable(f"the {kind} token is not valid ({error.reason})")
-    return UnknownSigner() if error.reason in _UNKNOWN_SIGNER else failed
+    return SignInFailed(reason="unknown_signer") if error.reason in _UNKNOWN_SIGNER else failed
 
 
 def _unusable(why: str) -> SignInFailed:

@@ -17,7 +17,7 @@ from ..server.models import Stored, hash_of, new_secret
 from ..stores import Store
 from ..types import Clock
 from .client import TIMEOUT_SECONDS, TokenAnswer, UpstreamClient
-from .identity import Identifier, UnknownSigner
+from .identity import Identifier
 from .options import UpstreamIdentity
 
 logger = logging.getLogger(__name__)
@@ -251,10 +251,9 @@ class UpstreamTokens:
         answer = TokenAnswer(tokens.access_token, id_token=tokens.id_token)
         try:
             identity = await self._identifier.identify(answer, None, tokens.answered_at)
-        except UnknownSigner:
-            raise await self._unknown(key, tokens) from None
-        except SignInFailed:
-            raise await self._end(key) from None
+        except SignInFailed as error:
+            is_unknown = error.reason == "unknown_signer"
+            raise await (self._unknown(key, tokens) if is_unknown else self._end(key)) from None
         if identity is not None and (identity.issuer, identity.subject) != (tokens.issuer, tokens.subject):
             logger.warning("Refreshed tokens of the identity provider are somebody else's: the sign-in ends")
             raise await self._end(key)
