@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .._urls import is_loopback_redirect, redirect_host, redirect_uri_matches, with_parameters
+from .._urls import redirect_uri_matches, with_parameters
 from ..errors import (
     InvalidClient,
     MalformedRequest,
-    OAuthError,
     RequestNotSupported,
     RequestURINotSupported,
     UnauthorizedClient,
@@ -20,11 +19,9 @@ from ..errors import (
     UnregisteredRedirect,
     UnsupportedResponseType,
 )
-from .audit import AuditEvent
 from .context import Server
 from .models import AuthorizationRequest, Client
-from .page_values import ErrorPage
-from .requests import Answer, Parameters, Request, redirect
+from .requests import Parameters, Request
 
 MAX_AGE_DIGITS = 9
 
@@ -140,35 +137,6 @@ def parse_authorization_request(
         max_age=_parse_max_age(parameters.get("max_age")),
         login_hint=(parameters.get("login_hint") or "")[:256] or None,
     )
-
-
-def refuse(
-    server: Server, request: Request, destination: Destination, error: OAuthError, *, by_person: bool = False
-) -> Answer:
-    """Tell the client of an error at its redirect URI.
-
-    Nobody is sent on to an address that a stranger registered, by a link that a stranger made, without a say in it
-    (RFC 9700 §4.11.2): whoever has neither signed in here nor decided anything (``by_person``) gets a page with a link.
-
-    Raises:
-        OAuthError: this one, when it is none that a client is told.
-    """
-    if not error.redirectable:
-        raise error
-    client = destination.client
-    server.report(
-        request, AuditEvent(action="refused", client_id=client.client_id, error=error.error, reason=error.reason)
-    )
-    url = destination.url(server.issuer, error=error.error, error_description=str(error))
-    has_a_say = by_person or request.session is not None
-    if has_a_say or client.origin == "configured" or is_loopback_redirect(destination.redirect_uri):
-        return redirect(url)
-    page = ErrorPage(
-        heading="This cannot go on",
-        text=f"The application's request was refused: {error}.",
-        link=(url, f"Go back to {redirect_host(destination.redirect_uri)}"),
-    )
-    return server.pages.answer(page, 400)
 
 
 def _parse_prompt(prompt: str | None) -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..errors import BodyTooLarge, InvalidRequestURI, MalformedRequest, OAuthError, UnknownClient
-from .authorization import destination_of, find_destination, parse_authorization_request, refuse
+from .authorization import destination_of, find_destination, parse_authorization_request
 from .context import Server
-from .flow import proceed
-from .models import AuthorizationRequest, Client, hash_of
+from .flow import proceed, refuse
+from .models import AuthorizationRequest, hash_of
 from .par import PUSHED_REQUESTS, REQUEST_URI_PREFIX
 from .requests import MAX_QUERY_BYTES, Answer, Request, redirect
 
@@ -35,9 +35,9 @@ async def authorize(server: Server, request: Request) -> Answer:
         destination = await destination_of(server, pushed)
     try:
         authorization = pushed or parse_authorization_request(server, destination, request.parameters)
-        return await proceed(server, request, destination, _with_care(request, destination.client, authorization))
+        return await proceed(server, request, destination, _with_care(request, authorization))
     except OAuthError as error:
-        return refuse(server, request, destination, error)
+        return await refuse(server, request, destination, error)
 
 
 async def _take_pushed(server: Server, request: Request) -> AuthorizationRequest | None:
@@ -60,13 +60,14 @@ async def _take_pushed(server: Server, request: Request) -> AuthorizationRequest
     return AuthorizationRequest.load(data)
 
 
-def _with_care(request: Request, client: Client, authorization: AuthorizationRequest) -> AuthorizationRequest:
-    """Have the person asked, whatever they have approved before, when another site sent them on behalf of a client.
+def _with_care(request: Request, authorization: AuthorizationRequest) -> AuthorizationRequest:
+    """Have the person asked, whatever they have approved before, unless a page of ours began the navigation.
 
-    Anybody can name a public client. A malicious authorization server that a client talks to can send its users on to
-    here, and a client that does not look at ``iss`` would then hand it our code (RFC 9700 §4.4).
+    A malicious authorization server that a client talks to can send its users on to here, with a client id that
+    everybody knows and a PKCE challenge of its own choice (RFC 9700 §4.4). A client that does not look at ``iss`` then
+    hands it our code; a secret of the client is no help, because the attacker can have the client itself redeem it.
+    Browsers say ``none`` also behind another site's redirect, when the first address was typed or opened by a program.
     """
-    own = request.header(b"sec-fetch-site") in (b"none", b"same-origin")
-    if own or not client.is_public or "consent" in authorization.prompt:
+    if request.header(b"sec-fetch-site") == b"same-origin" or "consent" in authorization.prompt:
         return authorization
     return replace(authorization, prompt=[*authorization.prompt, "consent"])

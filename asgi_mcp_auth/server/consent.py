@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 from .._urls import redirect_host
 from ..errors import AccessDenied, ExpiredForm, ForbiddenForm, MalformedRequest, OAuthError
 from .audit import AuditEvent
-from .authorization import Destination, destination_of, refuse
+from .authorization import Destination, destination_of
 from .cimd import is_document_url
 from .context import Server
-from .flow import approve, decide, is_signed_in, may_sign_in, to_page
+from .flow import approve, decide, is_signed_in, may_sign_in, refuse, to_page
 from .models import AuthorizationRequest, Session, Transaction
 from .page_values import ConsentPage
 from .requests import Answer, Request
@@ -47,7 +47,7 @@ async def consent(server: Server, request: Request) -> Answer:
         server.sessions.check_form_token(request, request.transaction_id, _subject(session) or "", *scopes)
         return await _decide(server, request, session, destination, authorization, scopes)
     except OAuthError as error:
-        return refuse(server, request, destination, error, by_person=request.method == "POST")
+        return await refuse(server, request, destination, error, by_person=request.method == "POST")
 
 
 async def _decide(

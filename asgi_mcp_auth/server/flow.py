@@ -1,6 +1,7 @@
 """From one page to the next: who has to sign in, who has to consent, and who is done.
 
-AS-26: a consent is remembered only where the redirect URI itself says who the client is, that is, where it is https.
+AS-26: a consent is remembered only where the redirect URI itself says who the client is, that is, where it is https,
+and counts only for a navigation that a page of ours began. AS-16: nobody is sent to a stranger's address without a say.
 """
 
 from __future__ import annotations
@@ -9,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .._asgi import HeaderList
-from .._urls import with_parameters
-from ..errors import ConsentRequired, ExpiredForm, LoginRequired
+from .._urls import is_loopback_redirect, redirect_host, with_parameters
+from ..errors import ConsentRequired, ExpiredForm, LoginRequired, OAuthError
 from .audit import AuditEvent
 from .authorization import Destination
 from .context import Server
 from .models import AuthorizationRequest, Consent, Decision, Person, Session, Transaction, hash_of
+from .page_values import ErrorPage
 from .requests import Answer, Request, redirect
 
 CONSENTS = "consent"
@@ -123,6 +125,43 @@ async def approve(
     key = consent_key(subject, authorization.client_id)
     await server.store.put(CONSENTS, key, consent.dump(), ttl=ttl, group=subject)
     return answer
+
+
+async def refuse(
+    server: Server, request: Request, destination: Destination, error: OAuthError, *, by_person: bool = False
+) -> Answer:
+    """Tell the client of an error at its redirect URI.
+
+    Nobody is sent on to an address that a stranger registered, by a link that a stranger made, without a say in it
+    (RFC 9700 §4.11.2): whoever has neither done something about this request here (``by_person``) nor approved this
+    application before gets a page with a link, with ``prompt=none`` as well.
+
+    Raises:
+        OAuthError: this one, when it is none that a client is told.
+    """
+    if not error.redirectable:
+        raise error
+    client = destination.client
+    server.report(
+        request, AuditEvent(action="refused", client_id=client.client_id, error=error.error, reason=error.reason)
+    )
+    url = destination.url(server.issuer, error=error.error, error_description=str(error))
+    is_ours = client.origin == "configured" or is_loopback_redirect(destination.redirect_uri)
+    if by_person or is_ours or await _has_approved(server, request.session, destination):
+        return redirect(url)
+    page = ErrorPage(
+        heading="This cannot go on",
+        text=f"The application's request was refused: {error}.",
+        link=(url, f"Go back to {redirect_host(destination.redirect_uri)}"),
+    )
+    return server.pages.answer(page, 400)
+
+
+async def _has_approved(server: Server, session: Session | None, destination: Destination) -> bool:
+    if session is None:
+        return False
+    record = await server.store.get(CONSENTS, consent_key(session.person.subject, destination.client.client_id))
+    return record is not None and Consent.load(record.value).redirect_uri == destination.redirect_uri
 
 
 def consent_key(subject: str, client_id: str) -> str:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from .._urls import redirect_host
 from ..errors import AccessDenied, ExpiredForm, OAuthError
 from .audit import AuditEvent
-from .authorization import destination_of, refuse
+from .authorization import destination_of
 from .context import Server
-from .flow import ANEW, is_signed_in, may_sign_in, proceed, to_page
+from .flow import ANEW, is_signed_in, may_sign_in, proceed, refuse, to_page
 from .login import LoginAttempt, LoginForm, LoginRedirect, LoginRefusal
 from .models import AuthorizationRequest, Person, check_person
 from .page_values import ErrorPage, LoginPage
@@ -45,7 +45,7 @@ async def sign_in(server: Server, request: Request) -> Answer:
             raise
         destination = await destination_of(server, authorization)
         await server.sessions.end_transaction(request)
-        return refuse(server, request, destination, error, by_person=True)
+        return await refuse(server, request, destination, error, by_person=True)
     if isinstance(outcome, LoginRedirect):
         headers = [] if outcome.cookie is None else [server.sessions.login_cookie(request, outcome.cookie)]
         return redirect(outcome.url, headers)
@@ -147,4 +147,4 @@ async def _onward(server: Server, request: Request, *, newly: bool = False) -> A
             await server.sessions.change_transaction(request, lambda known: replace(known, signed_in=person))
         return await proceed(server, request, destination, authorization)
     except OAuthError as error:
-        return refuse(server, request, destination, error)
+        return await refuse(server, request, destination, error, by_person=newly)

@@ -89,10 +89,12 @@ class ClientApp:
 
     Attributes:
         visits: the URLs that browsers came with.
+        sends_on_to: where ``/elsewhere`` redirects to.
     """
 
     def __init__(self) -> None:
         self.visits: list[str] = []
+        self.sends_on_to = ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -104,6 +106,11 @@ class ClientApp:
         if scope["path"] == "/callback":
             self.visits.append(f"{scope['path']}?{scope['query_string'].decode()}")
             self.headers = dict(scope["headers"])
+        if scope["path"] == "/elsewhere":
+            moved = [(b"location", self.sends_on_to.encode()), (b"content-length", b"0")]
+            await send({"type": "http.response.start", "status": 302, "headers": moved})
+            await send({"type": "http.response.body", "body": b""})
+            return
         body = b"<!doctype html><title>The client</title><h1>Back at the client</h1>"
         headers = [(b"content-type", b"text/html"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 200, "headers": headers})

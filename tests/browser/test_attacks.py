@@ -132,3 +132,20 @@ async def test_neither_the_client_nor_anybody_else_learns_where_the_browser_came
         assert not any(code in url or "csrf" in url for url in ours), ours
         queries = {url.partition("?")[2].split("=")[0] for url in ours if "/authorize" not in url}
         assert queries == {"transaction", ""}
+
+
+@pytest.mark.parametrize("hops", ["typed", "typed, then another site's redirect"])
+async def test_a_typed_address_gets_no_code_without_a_question(chromium: Browser, hops: str) -> None:
+    """P03. The browser says ``none`` in both cases: nobody can tell them apart, so the person is asked in both."""
+    async with stage(chromium, https=True) as scene:
+        page = await signed_in(scene)
+        await page.get_by_role("button", name="Allow").click()
+        await expect(page.get_by_role("heading", name="Back at the client")).to_be_visible()
+        scene.answer()
+        again = await scene.page()
+        url = next(each.url for each in scene.sent if "/authorize" in each.url)
+        scene.client_app.sends_on_to = url
+        await again.goto(url if hops == "typed" else scene.web_redirect.replace("/callback", "/elsewhere"))
+        await expect(again.get_by_role("button", name="Allow")).to_be_visible()
+        assert (await scene.sent[-1].all_headers())["sec-fetch-site"] == "none"
+        assert scene.client_app.visits == []

@@ -133,8 +133,10 @@ async def test_a_form_of_the_clients_site_opens_the_same_sign_in(chromium: Brows
         await expect(first.get_by_role("button", name="Allow")).to_be_visible()
 
 
-async def test_a_consent_is_remembered_unless_another_site_sends_the_browser(chromium: Browser) -> None:
-    """AS-26, P03. The browser says who sent it, also after a redirect of somebody in between."""
+async def test_a_consent_is_remembered_for_a_navigation_that_a_page_of_the_same_origin_began(
+    chromium: Browser,
+) -> None:
+    """AS-26, P03. The browser says who began it, also after a redirect of somebody in between."""
     async with stage(chromium, https=True) as scene:
         client = await scene.client(redirect_uris=[scene.web_redirect])
         page = await scene.open(client)
@@ -142,9 +144,10 @@ async def test_a_consent_is_remembered_unless_another_site_sends_the_browser(chr
         await page.get_by_role("button", name="Allow").click()
         await expect(page.get_by_role("heading", name="Back at the client")).to_be_visible()
         first = scene.answer()["code"]
-        page = await scene.open(client)  # typed, or opened by a program
+        await page.goto(f"{scene.base_url}/applications")
+        await page.evaluate("url => { location.href = url; }", client.authorization_url())
         await expect(page.get_by_role("heading", name="Back at the client")).to_be_visible()
         assert scene.answer()["code"] != first
-        await page.evaluate("url => { location.href = url; }", client.authorization_url())
+        await page.evaluate("url => { location.href = url; }", client.authorization_url())  # from the client's site
         await expect(page.get_by_role("button", name="Allow")).to_be_visible()
         assert scene.client_app.visits == []

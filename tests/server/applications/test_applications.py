@@ -80,7 +80,7 @@ async def test_revoking_ends_every_grant_of_that_application_and_no_other() -> N
 async def test_revoking_takes_back_what_was_remembered() -> None:
     async with deploy() as server:
         client = await server.register(redirect_uris=[WEB_REDIRECT_URI])
-        browser = Browser(server, headers={"Sec-Fetch-Site": "none"})
+        browser = Browser(server, headers={"Sec-Fetch-Site": "same-origin"})
         await client.code(browser=browser)
         assert (await browser.open(client.authorization_url())).url.startswith(WEB_REDIRECT_URI)
         await browser.submit(await applications(browser))
@@ -101,7 +101,7 @@ async def test_an_application_is_shown_for_as_long_as_it_can_have_tokens() -> No
     lifetimes = Lifetimes(consent_seconds=1000, refresh_token_seconds=2000, refresh_idle_seconds=2000)
     async with deploy(lifetimes=lifetimes) as server:
         client = await server.register(redirect_uris=[WEB_REDIRECT_URI])
-        browser = Browser(server, headers={"Sec-Fetch-Site": "none"})
+        browser = Browser(server, headers={"Sec-Fetch-Site": "same-origin"})
         await client.code(browser=browser)
         server.clock.advance(999)
         tokens = (await client.redeem(await client.code(browser=browser))).json()

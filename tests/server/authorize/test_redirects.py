@@ -236,7 +236,7 @@ async def test_z116_the_issuer_in_every_answer_is_that_of_the_metadata() -> None
 
 
 async def test_strangers_are_not_sent_on_by_a_link_that_is_wrong() -> None:
-    """AS-16. RFC 9700 §4.11.2: they see a page with a link; whoever has signed in is sent."""
+    """AS-16. RFC 9700 §4.11.2: they see a page with a link; who has approved the application is sent."""
     async with deploy() as server:
         client, browser = await server.register(redirect_uris=[WEB_REDIRECT_URI]), server.browser()
         url = client.authorization_url(scope="unknown", state='"><script>')

@@ -201,7 +201,7 @@ async def test_an_error_upstream_is_told_to_the_client() -> None:
 async def test_each_request_goes_upstream_and_a_remembered_consent_only_saves_the_page() -> None:
     async with upstream() as server:
         client = await server.register(redirect_uris=[WEB_REDIRECT_URI])
-        browser = Browser(server, headers={"Sec-Fetch-Site": "none"})
+        browser = Browser(server, headers={"Sec-Fetch-Site": "same-origin"})
         await come_back(browser, await approve(browser, client))
         state = state_of(await browser.open(client.authorization_url()))
         assert "code" in answer_of((await come_back(browser, state)).header("location") or "")
@@ -213,7 +213,7 @@ async def test_what_alice_approved_before_bob_is_asked_about() -> None:
     """Somebody else signed in upstream this time: the page comes afterwards."""
     async with upstream() as server:
         client = await server.register(redirect_uris=[WEB_REDIRECT_URI])
-        browser = Browser(server, headers={"Sec-Fetch-Site": "none"})
+        browser = Browser(server, headers={"Sec-Fetch-Site": "same-origin"})
         await come_back(browser, await approve(browser, client))
         state = state_of(await browser.open(client.authorization_url()))
         page = await browser.open((await come_back(browser, state, "bob")).header("location") or "")
