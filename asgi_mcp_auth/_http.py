@@ -11,7 +11,7 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -19,6 +19,7 @@ from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 
+from ._places import Place, Places
 from ._urls import is_loopback_host, is_public_address
 from .errors import ConfigurationError
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     import httpx
 
 MAX_FETCHES = 32
+MAX_FETCHES_EACH = 4  # of one network
+OPERATOR_THREADS = 8  # which strangers cannot take
+USUAL_SECONDS = 1.0
 
 
 class FetchFailed(Exception):
@@ -137,9 +141,10 @@ class PublicFetcher:
     goes to an address that was checked. Proxy settings and certificate files of the environment do not count.
 
     Args:
-        timeout_seconds: for one whole fetch, name resolution included.
+        timeout_seconds: for one whole fetch, name resolution included; and for waiting until it may begin.
         allow_loopback: whether this machine may be asked as well; for development.
-        max_fetches: how many may be under way; strangers cause them.
+        max_fetches: how many may be under way that strangers cause.
+        max_fetches_each: how many of them one network may cause.
         ca_file: certificate authorities to trust instead of the public ones, a PEM file.
         resolve: the way from a name to addresses.
 
@@ -154,26 +159,33 @@ class PublicFetcher:
         allow_loopback: bool = False,
         ca_file: str | None = None,
         max_fetches: int = MAX_FETCHES,
+        max_fetches_each: int = MAX_FETCHES_EACH,
         resolve: Callable[[str, int], Sequence[str]] = resolve,
     ) -> None:
-        self._left = max_fetches
+        self._places = Places(
+            max_fetches, each=max_fetches_each, wait_seconds=timeout_seconds, usual_seconds=USUAL_SECONDS
+        )
         self._timeout_seconds = timeout_seconds
         self._allow_loopback = allow_loopback
         self._ca_file = ca_file
         self._resolve = resolve
         # Threads of its own: a name server that never answers holds one for half a minute, and nothing can be done
         # about it; the event loop's threads are for everybody.
-        self._resolvers = ThreadPoolExecutor(max_fetches, "resolver")
+        self._resolvers = ThreadPoolExecutor(max_fetches + OPERATOR_THREADS, "resolver")
         if ca_file is not None:
             try:
                 ssl.create_default_context(cafile=ca_file)
             except OSError as error:  # SSLError is one
                 raise ConfigurationError(f"the CA file {ca_file!r} cannot be read: {error}") from None
 
-    @property
-    def is_full(self) -> bool:
-        """Whether so many fetches are under way that another one would fail at once."""
-        return self._left <= 0
+    async def enter(self, network: str) -> Place:
+        """Return a place for a fetch that a stranger causes, after waiting for it if need be; ``fetch`` leaves it.
+
+        Raises:
+            TooManyRequests: the network has its share already.
+            ServerUnavailable: there is no place in time.
+        """
+        return await self._places.enter(network)
 
     async def open(self) -> None:
         """Nothing to pool: each fetch goes to an address that was just checked."""
@@ -181,22 +193,30 @@ class PublicFetcher:
     async def aclose(self) -> None:
         """Nothing to close."""
 
-    async def fetch(self, url: str, *, max_bytes: int, headers: Mapping[str, str] | None = None) -> Response:
+    async def fetch(self, url: str, *, max_bytes: int, place: Place | None = None) -> Response:
         """GET ``url``.
 
+        Args:
+            url: what to fetch.
+            max_bytes: how much of it.
+            place: is left when nothing of the fetch goes on any more, a thread that asks a name server included;
+                ``None`` where the operator is who asks.
+
         Raises:
-            Unreachable: no complete answer in time, or too many fetches are under way.
+            Unreachable: no complete answer in time.
             FetchFailed: the URL is not https, an address of its host is not public, or as for ``HTTPFetcher``.
         """
-        if self.is_full:
-            raise Unreachable("too many other documents are being fetched")
-        self._left -= 1
+        resolving: list[Future[Sequence[str]]] = []
         try:
-            return await self._fetch(url, max_bytes, headers or {})
+            return await self._fetch(url, max_bytes, resolving)
         finally:
-            self._left += 1
+            if place is not None:
+                for each in resolving:
+                    each.add_done_callback(place.leave)  # at once where it has ended
+                if not resolving:
+                    place.leave()
 
-    async def _fetch(self, url: str, max_bytes: int, headers: Mapping[str, str]) -> Response:
+    async def _fetch(self, url: str, max_bytes: int, resolving: list[Future[Sequence[str]]]) -> Response:
         context = await sync_to_async(_ssl_context, thread_sensitive=False)(self._ca_file, trust_env=False)
         import httpx
 
@@ -206,15 +226,17 @@ class PublicFetcher:
                 host, port = parts.hostname or "", parts.port or 443
                 if parts.scheme != "https" or not host:
                     raise FetchFailed("it is not an https URL")
-                sent = {**headers, "host": parts.netloc}
-                addresses = await self._addresses_of(host, port)
+                resolving.append(self._resolvers.submit(self._resolve, host, port))
+                addresses = self._checked(await asyncio.wrap_future(resolving[0]))
                 async with httpx.AsyncClient(verify=context, timeout=None, trust_env=False) as client:  # noqa: S113  # bounded above
                     while True:
                         address = addresses.pop(0)
                         place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
                         target = parts._replace(netloc=place).geturl()
                         try:
-                            return await _fetch(client, target, max_bytes, sent, None, sni_hostname=host)
+                            return await _fetch(
+                                client, target, max_bytes, {"host": parts.netloc}, None, sni_hostname=host
+                            )
                         except httpx.ConnectError:
                             if not addresses:
                                 raise
@@ -226,13 +248,11 @@ class PublicFetcher:
             # ValueError: a port out of range, a host name that IDNA refuses.
             raise FetchFailed(f"{type(error).__name__}: {error}") from error
 
-    async def _addresses_of(self, host: str, port: int) -> list[str]:
-        loop = asyncio.get_running_loop()
-        addresses = [*await loop.run_in_executor(self._resolvers, self._resolve, host, port)]
+    def _checked(self, addresses: Sequence[str]) -> list[str]:
         for address in addresses:
             if not is_public_address(address) and not (self._allow_loopback and is_loopback_host(address)):
                 raise FetchFailed("its host has an address that is not public")
-        return addresses
+        return [*addresses]
 
 
 async def _fetch(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from ._cache import SingleFlight
-from ._http import FetchFailed, HTTPFetcher, PublicFetcher, Unreachable, cache_seconds
+from ._http import FetchFailed, HTTPFetcher, cache_seconds
 from ._jose import UnusableKey, VerifyingKey, keys_from_jwk
 from ._json import is_array, parse_json_object
 from .claims import check_seconds
@@ -182,10 +182,6 @@ class RemoteJWKS:
         options: lifetimes and limits.
         clock: for lifetimes; wall-clock jumps do not matter.
         fetcher: the HTTP side.
-        log_level: of what goes wrong; INFO where strangers name the URL.
-
-    Attributes:
-        is_unreachable: whether nobody has answered the last fetch, rather than something that cannot be used.
     """
 
     def __init__(
@@ -195,12 +191,9 @@ class RemoteJWKS:
         algorithms: Iterable[str],
         options: JWKSOptions | None = None,
         clock: Clock = time,
-        fetcher: HTTPFetcher | PublicFetcher | None = None,
-        log_level: int = logging.WARNING,
+        fetcher: HTTPFetcher | None = None,
     ) -> None:
         self.serial = 0
-        self.is_unreachable = False
-        self._log_level = log_level
         self.settled_until = -math.inf
         self._keys: KeySet | None = None
         self._options = options or JWKSOptions()
@@ -289,10 +282,8 @@ class RemoteJWKS:
             async with asyncio.timeout(self._options.timeout_seconds):
                 await self._fetch()
         except TimeoutError:
-            self.is_unreachable = True
             self._failed(f"no complete answer within {self._options.timeout_seconds:g} s")
         except FetchFailed as error:
-            self.is_unreachable = isinstance(error, Unreachable)
             self._failed(str(error))
         self._attempted_at = self._clock.monotonic()
 
@@ -311,8 +302,7 @@ class RemoteJWKS:
             self.serial += 1
             self._etag = response.headers.get("etag")
         elif response.status != 304 or "if-none-match" not in headers:
-            is_busy = response.status == 429 or response.status >= 500
-            raise (Unreachable if is_busy else FetchFailed)(f"HTTP {response.status}")
+            raise FetchFailed(f"HTTP {response.status}")
         self._succeeded(response.headers)
 
     def _parse(self, body: bytes) -> KeySet:
@@ -324,7 +314,7 @@ class RemoteJWKS:
             raise FetchFailed(str(error)) from None
         if skipped != self._skipped:  # not at every refresh: strangers can trigger those
             for why in skipped:
-                logger.log(self._log_level, "Key set %s: %s", self._uri, why)
+                logger.warning("Key set %s: %s", self._uri, why)
         self._skipped = skipped
         if not len(keys):
             raise FetchFailed("it holds no key that can verify a token here")
@@ -344,8 +334,7 @@ class RemoteJWKS:
 
     def _failed(self, why: str) -> None:
         if self._error is None:  # one line for each change of state, not for each attempt
-            logger.log(
-                self._log_level,
+            logger.warning(
                 "Key set %s cannot be fetched: %s. %s",
                 self._uri or "of the issuer",
                 why,
@@ -354,19 +343,27 @@ class RemoteJWKS:
         self._error = why
 
 
-def key_set_from(document: Mapping[str, Any], algorithms: Iterable[str]) -> tuple[KeySet, list[str]]:
+def key_set_from(
+    document: Mapping[str, Any], algorithms: Iterable[str], *, max_keys: int = MAX_KEYS, named: bool = False
+) -> tuple[KeySet, list[str]]:
     """Return the usable keys of a parsed JWK set, and for each of the others why it is skipped.
 
+    Args:
+        document: the set.
+        algorithms: to make keys for.
+        max_keys: how many it may have, usable or not.
+        named: whether each needs a ``kid`` where several are usable.
+
     Raises:
-        UnusableKey: ``keys`` is missing, no list, or too long.
+        UnusableKey: ``keys`` is missing, no list, or too long, or a ``kid`` is missing.
     """
     entries = document.get("keys")
     if not is_array(entries):
         raise UnusableKey("it has no list named keys")
-    if len(entries) > MAX_KEYS:
-        raise UnusableKey(f"it has more than {MAX_KEYS} keys")
+    if len(entries) > max_keys:
+        raise UnusableKey(f"it has more than {max_keys} keys")
     names, keys, skipped = tuple(algorithms), list[VerifyingKey](), list[str]()
-    seen, ambiguous = dict[str, Any](), set[str]()
+    seen, ambiguous, found, unnamed = dict[str, Any](), set[str](), 0, 0
     for position, jwk in enumerate(entries):
         try:
             usable = keys_from_jwk(jwk, names)
@@ -374,6 +371,8 @@ def key_set_from(document: Mapping[str, Any], algorithms: Iterable[str]) -> tupl
             skipped.append(f"key number {position + 1} is skipped: {error}")
             continue
         key_id = jwk.get("kid")
+        found += bool(usable)
+        unnamed += bool(usable) and key_id is None
         if key_id in seen:
             # Equal twins are one key; different ones under one name cannot be told apart (V41).
             if seen[key_id] != jwk:
@@ -385,4 +384,6 @@ def key_set_from(document: Mapping[str, Any], algorithms: Iterable[str]) -> tupl
         if key_id is not None:
             seen[key_id] = jwk
         keys += usable
+    if named and unnamed and found > 1:
+        raise UnusableKey("it has several keys, and one of them has no kid")
     return KeySet(keys, ambiguous=ambiguous), skipped

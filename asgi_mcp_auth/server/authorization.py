@@ -69,14 +69,19 @@ async def find_destination(server: Server, request: Request, client: Client | No
     return Destination(client, uri, state)
 
 
-async def destination_of(server: Server, authorization: AuthorizationRequest) -> Destination:
+async def destination_of(server: Server, request: Request, authorization: AuthorizationRequest) -> Destination:
     """Return where the responses to an earlier request go, if its client and redirect URI are still registered.
+
+    Args:
+        server: knows the clients.
+        request: of the person who is on the way; finding the client may cost something.
+        authorization: the earlier request.
 
     Raises:
         UnknownClient: the client is gone.
         UnregisteredRedirect: the redirect URI is.
     """
-    client = await find_client(server, authorization.client_id)
+    client = await find_client(server, authorization.client_id, request.address)
     if not redirect_uri_matches(authorization.redirect_uri, client.redirect_uris):
         raise UnregisteredRedirect
     return Destination(client, authorization.redirect_uri, authorization.state)

@@ -32,7 +32,7 @@ async def authorize(server: Server, request: Request) -> Answer:
     if pushed is None:
         destination = await find_destination(server, request)
     else:
-        destination = await destination_of(server, pushed)
+        destination = await destination_of(server, request, pushed)
     try:
         authorization = pushed or parse_authorization_request(server, destination, request.parameters)
         return await proceed(server, request, destination, _with_care(request, authorization))

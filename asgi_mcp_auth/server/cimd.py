@@ -5,30 +5,27 @@ draft-ietf-oauth-client-id-metadata-document; MCP 2026-07-28, client registratio
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection
 from hashlib import sha256
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from .._cache import LRUCache, SingleFlight
-from .._http import FetchFailed, PublicFetcher, Unreachable, cache_seconds
+from .._cache import LRUCache
+from .._http import FetchFailed, PublicFetcher, Response
 from .._json import is_array, parse_json_object
 from .._urls import is_public_web_url, origin_of
 from ..errors import InvalidClient, InvalidClientMetadata, InvalidRedirectURI, ServerUnavailable
 from ..types import Clock, JSONObject
 from .client_metadata import MetadataPolicy, check_client_metadata
+from .fetched import Fetched
 from .limits import Limits
 from .models import Client
-from .options import TrustHook, call_hook
-
-logger = logging.getLogger(__name__)
+from .options import Registration, call_hook
 
 MAX_BYTES = 5 * 1024
 TIMEOUT_SECONDS = 5.0
-USUAL_SECONDS, MIN_SECONDS, MAX_SECONDS = 3600, 300, 86_400
-FAILURE_SECONDS = 30  # how long a document that cannot be had or used is not asked for again
-CACHE_SIZE = 1000
+TRUST_SECONDS = 60  # how long the operator's word counts
+MAX_ANSWERS = 1000  # of the operator's, that are remembered
 MAX_URL_CHARS = 2048
 
 _SECRET_MEMBERS = ("client_secret", "client_secret_expires_at", "registration_access_token")
@@ -39,12 +36,11 @@ def is_document_url(client_id: str) -> bool:
     return client_id.startswith("https://")
 
 
-class _Known(NamedTuple):
-    """What is known of a document, and until when (monotonic)."""
+class _Trust(NamedTuple):
+    """What the operator has said of a URL, and until when (monotonic) that counts."""
 
     until: float
-    client: Client | None
-    unreachable: bool
+    given: bool
 
 
 class Documents:
@@ -56,8 +52,7 @@ class Documents:
         clock: for lifetimes.
         limits: how many an address may make us fetch.
         own: our own URLs; no client lives there.
-        trust: the operator's say in which URLs to fetch.
-        development: whether hosts on this machine are fine.
+        registration: the operator's say in which documents are welcome, and whether they may lie on this machine.
     """
 
     def __init__(
@@ -67,19 +62,14 @@ class Documents:
         clock: Clock,
         limits: Limits,
         own: Collection[str],
-        *,
-        trust: TrustHook | None = None,
-        development: bool = False,
+        registration: Registration,
     ) -> None:
         self._policy = policy
-        self._fetcher = fetcher
         self._clock = clock
-        self._limits = limits
         self._own = frozenset(map(origin_of, own))
-        self._trust = trust
-        self._development = development
-        self._known: LRUCache[_Known] = LRUCache(CACHE_SIZE)
-        self._flights: dict[str, SingleFlight[_Known]] = {}
+        self._registration = registration
+        self._fetched = Fetched("Client metadata document", fetcher, clock, limits, self._read, max_bytes=MAX_BYTES)
+        self._answers: LRUCache[_Trust] = LRUCache(MAX_ANSWERS)
 
     async def client_for(self, client_id: str, address: str | None) -> Client:
         """Return the client that the document at ``client_id`` describes.
@@ -93,60 +83,40 @@ class Documents:
             ServerUnavailable: what is there is not known; whoever hears invalid_client throws good tokens away.
             TooManyRequests: the address has made us fetch enough.
         """
-        key = sha256(client_id.encode("utf-8", "surrogatepass")).digest()
-        known = self._known.get(key)
-        if known is None or self._clock.monotonic() >= known.until:
-            known = await self._fetch_once(client_id, key, address)
-        if known.unreachable:
+        if not self._is_acceptable(client_id):
+            raise InvalidClient("The client id cannot be the URL of a metadata document", reason="document")
+        known = await self._fetched.find(client_id, address) if await self._is_trusted(client_id) else None
+        if known is not None and known.unreachable:
             raise ServerUnavailable
-        if known.client is None:
+        if known is None or known.value is None:
             raise InvalidClient("The client metadata document cannot be used", reason="document")
-        return known.client
+        return known.value
 
-    async def _fetch_once(self, client_id: str, key: bytes, address: str | None) -> _Known:
-        flight = self._flights.get(client_id)
-        if flight is None:
-            if not self._is_acceptable(client_id):
-                raise InvalidClient("The client id cannot be the URL of a metadata document", reason="document")
-            if address is not None:
-                await self._limits.count("register", address)
-            if self._fetcher.is_full:
-                raise ServerUnavailable
+    async def _is_trusted(self, client_id: str) -> bool:
+        """Return what the operator says of the URL, asked again after a minute, however long the document is kept."""
+        trust = self._registration.trust_document
+        if trust is None:
+            return True
+        key = sha256(client_id.encode()).digest()
+        answer = self._answers.get(key)
+        if answer is None or self._clock.monotonic() >= answer.until:
+            given = bool(await call_hook(trust, client_id))
+            answer = _Trust(self._clock.monotonic() + TRUST_SECONDS, given)
+            self._answers.put(key, answer)
+        return answer.given
 
-            async def work() -> _Known:
-                try:
-                    known = await self._look(client_id)
-                    self._known.put(key, known)
-                finally:
-                    self._flights.pop(client_id, None)
-                return known
-
-            flight = self._flights.setdefault(client_id, SingleFlight(work))
-        return await flight()
-
-    async def _look(self, client_id: str) -> _Known:
-        client, seconds, unreachable = None, float(FAILURE_SECONDS), False
-        try:
-            if self._trust is not None and not await call_hook(self._trust, client_id):
-                raise FetchFailed("it is not trusted")
-            client, seconds = await self._fetch(client_id)
-        except (FetchFailed, InvalidClientMetadata, InvalidRedirectURI, ValueError) as error:
-            unreachable = isinstance(error, Unreachable)
-            # INFO: strangers cause it. Quoted, because they also wrote the URL.
-            logger.info("Client metadata document %r cannot be used: %s", client_id, error)
-        return _Known(self._clock.monotonic() + seconds, client, unreachable)
-
-    async def _fetch(self, client_id: str) -> tuple[Client, float]:
-        response = await self._fetcher.fetch(client_id, max_bytes=MAX_BYTES)
-        if response.status == 429 or response.status >= 500:
-            raise Unreachable(f"HTTP {response.status}")
+    async def _read(self, client_id: str, response: Response) -> Client:
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if response.status != 200 or not (kind == "application/json" or kind.endswith("+json")):
-            raise FetchFailed(f"HTTP {response.status} with content type {kind!r}")
-        document = parse_json_object(response.body, max_bytes=MAX_BYTES)
-        metadata = self._check(client_id, document)
-        seconds = cache_seconds(response.headers, usual=USUAL_SECONDS, minimum=MIN_SECONDS, maximum=MAX_SECONDS)
-        return Client(client_id=client_id, metadata=metadata, origin="document"), seconds
+        if not (kind == "application/json" or kind.endswith("+json")):
+            raise FetchFailed(f"its content type is {kind!r}")
+        try:
+            metadata = self._check(client_id, parse_json_object(response.body, max_bytes=MAX_BYTES))
+        except (InvalidClientMetadata, InvalidRedirectURI, ValueError) as error:
+            raise FetchFailed(str(error)) from None
+        approve = self._registration.approve
+        if approve is not None and not await call_hook(approve, {"client_id": client_id, **metadata}):
+            raise FetchFailed("this application is not welcome here")
+        return Client(client_id=client_id, metadata=metadata, origin="document")
 
     def _check(self, client_id: str, document: JSONObject) -> JSONObject:
         if document.get("client_id") != client_id:
@@ -168,7 +138,7 @@ class Documents:
     def _is_acceptable(self, client_id: str) -> bool:
         if not client_id.isascii() or not client_id.isprintable() or len(client_id) > MAX_URL_CHARS:
             return False
-        if not (self._development or is_public_web_url(client_id)):
+        if not (self._registration.development_documents or is_public_web_url(client_id)):
             return False
         try:
             parts = urlsplit(client_id)

@@ -8,21 +8,16 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-import json
-import logging
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
-from .._cache import LRUCache
-from .._http import PublicFetcher
 from ..claims import ClaimRules, peek_issuer
-from ..errors import InvalidClient, InvalidToken, MalformedRequest, ServerUnavailable
-from ..jwks import KeySource, RemoteJWKS, StaticKeys, key_set_from
+from ..errors import InvalidClient, InvalidToken, MalformedRequest
 from ..jwt import JWTVerifier
 from ..stores import Store
 from ..types import Clock
+from .client_keys import ClientKeys
 from .client_metadata import ASSERTION_ALGORITHMS, SECRET_METHODS
 from .clients import Clients, nobody
 from .models import Client, hash_of
@@ -32,8 +27,8 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_IDS = "jti"
 MAX_ASSERTION_SECONDS = 300
 MAX_JTI_CHARS = 256
-VERIFIERS = 256
 
+_ASSERTION_RULES = ClaimRules(max_lifetime_seconds=MAX_ASSERTION_SECONDS)
 _NO_SECRET = hash_of("")  # compared with where there is nothing to compare with, so that it takes as long
 
 
@@ -59,18 +54,17 @@ class ClientAuthenticator:
         store: remembers which assertions were used.
         clock: decides what has expired.
         audiences: what an assertion may be addressed to: the issuer, and for older clients an endpoint.
-        fetcher: the way to clients' key sets.
+        keys: what clients sign with.
     """
 
     def __init__(
-        self, clients: Clients, store: Store, clock: Clock, audiences: Sequence[str], fetcher: PublicFetcher
+        self, clients: Clients, store: Store, clock: Clock, audiences: Sequence[str], keys: ClientKeys
     ) -> None:
         self._clients = clients
         self._store = store
         self._clock = clock
         self._audiences = audiences
-        self._fetcher = fetcher
-        self._verifiers: LRUCache[AssertionVerifier] = LRUCache(VERIFIERS)
+        self._keys = keys
 
     async def authenticate(self, request: Request) -> None:
         """Set ``request.client``.
@@ -79,6 +73,7 @@ class ClientAuthenticator:
             MalformedRequest: it uses two methods at once, or contradicts itself.
             InvalidClient: it does not prove to be the client that it says.
             ServerUnavailable: that cannot be found out now.
+            TooManyRequests: the address has made us fetch enough to find that out.
         """
         shown = parse_client_credentials(request)
         client = await self._clients.find(shown.client_id, address=request.address)
@@ -95,19 +90,14 @@ class ClientAuthenticator:
         if shown.method not in client.auth_methods:
             raise InvalidClient(reason="auth_method")
         if shown.method == "private_key_jwt":
-            await self._check_assertion(client, shown.proof)
+            await self._check_assertion(client, shown.proof, request.address)
         request.client = client
 
-    async def _check_assertion(self, client: Client, assertion: str) -> None:
-        verifier = self._verifier_for(client)
+    async def _check_assertion(self, client: Client, assertion: str, address: str) -> None:
         try:
-            access = await verifier.verify(assertion)
+            access = await self._verifier_for(client, address).verify(assertion)
         except InvalidToken:
             raise InvalidClient(reason="assertion") from None
-        except ServerUnavailable:
-            if any(keys.is_unreachable for keys in verifier.jwks):
-                raise  # the client may try again; told that it is nobody, it would forget who it is
-            raise InvalidClient("The key set of the client cannot be used", reason="client_keys") from None
         jti, audience = access.claims.get("jti"), access.claims["aud"]
         if access.subject != client.client_id or not isinstance(jti, str) or not 0 < len(jti) <= MAX_JTI_CHARS:
             raise InvalidClient(reason="assertion")
@@ -117,36 +107,17 @@ class ClientAuthenticator:
         if not await self._store.add(ASSERTION_IDS, key, b"1", ttl=MAX_ASSERTION_SECONDS + 60):
             raise InvalidClient(reason="assertion_replayed")
 
-    def _verifier_for(self, client: Client) -> AssertionVerifier:
-        metadata = client.metadata
-        names = ("jwks", "jwks_uri", "token_endpoint_auth_signing_alg")
-        said = json.dumps([client.client_id, *(metadata.get(name) for name in names)])
-        key = sha256(said.encode()).digest()
-        verifier = self._verifiers.get(key)
-        if verifier is None:
-            only = metadata.get("token_endpoint_auth_signing_alg")
-            algorithms = ASSERTION_ALGORITHMS if only is None else (only,)
-            if "jwks" in metadata:
-                keys: KeySource = StaticKeys(key_set_from(metadata["jwks"], algorithms)[0])
-            else:
-                keys = RemoteJWKS(
-                    metadata["jwks_uri"],
-                    algorithms=algorithms,
-                    clock=self._clock,
-                    fetcher=self._fetcher,
-                    log_level=logging.INFO,  # strangers can cause it
-                )
-            verifier = AssertionVerifier(
-                public_key=keys,
-                issuer=client.client_id,
-                audience=self._audiences,
-                algorithm=algorithms,
-                claims=ClaimRules(max_lifetime_seconds=MAX_ASSERTION_SECONDS),
-                clock=self._clock,
-                token_cache_size=0,
-            )
-            self._verifiers.put(key, verifier)
-        return verifier
+    def _verifier_for(self, client: Client, address: str) -> AssertionVerifier:
+        only = client.metadata.get("token_endpoint_auth_signing_alg")
+        return AssertionVerifier(
+            public_key=self._keys.of(client, address),
+            issuer=client.client_id,
+            audience=self._audiences,
+            algorithm=ASSERTION_ALGORITHMS if only is None else only,
+            claims=_ASSERTION_RULES,
+            clock=self._clock,
+            token_cache_size=0,
+        )
 
 
 def parse_client_credentials(request: Request) -> Credentials:

@@ -14,7 +14,8 @@ from .._jose import ASYMMETRIC, UnusableKey
 from .._json import is_array, is_object
 from .._urls import check_redirect_uri, is_loopback_redirect, is_public_web_url
 from ..errors import InvalidClientMetadata, InvalidRedirectURI
-from ..jwks import key_set_from
+from ..jwks import MAX_KEYS as MAX_OPERATOR_KEYS
+from ..jwks import KeySet, key_set_from
 from ..types import JSONObject
 from .models import OFFLINE_ACCESS
 
@@ -22,6 +23,7 @@ MAX_REDIRECT_URIS = 32
 MAX_TEXT_CHARS = 512
 MAX_URL_CHARS = 2048
 MAX_LIST = 16
+MAX_KEYS = 8  # of a client that the operator has not written down
 MAX_VARIANTS = 32
 
 ASSERTION_ALGORITHMS: Final = ASYMMETRIC
@@ -121,10 +123,31 @@ def _check_authentication(metadata: JSONObject, policy: MetadataPolicy) -> None:
         raise InvalidClientMetadata("token_endpoint_auth_method is not supported here")
     if "jwks" in metadata and "jwks_uri" in metadata:
         raise InvalidClientMetadata("jwks and jwks_uri are both there: one of the two is enough")
+    _check_keys(metadata, MAX_OPERATOR_KEYS if policy.strict else MAX_KEYS)
     if method == "private_key_jwt" and "jwks" not in metadata and "jwks_uri" not in metadata:
         raise InvalidClientMetadata("private_key_jwt needs jwks or jwks_uri")
     if method == "none" and "client_credentials" in metadata["grant_types"]:
         raise InvalidClientMetadata("client_credentials needs a client that can authenticate")
+
+
+def _check_keys(metadata: JSONObject, max_keys: int) -> None:
+    if "jwks" not in metadata:
+        return
+    try:
+        usable = len(client_key_set(metadata["jwks"], max_keys))
+    except UnusableKey as error:
+        raise InvalidClientMetadata(f"jwks cannot be used: {error}") from None
+    if not usable:
+        raise InvalidClientMetadata("jwks must be a key set with at least one public key that can be used")
+
+
+def client_key_set(document: Mapping[str, Any], max_keys: int) -> KeySet:
+    """Return the keys of a client's set; in a set of several each has to have a ``kid``, so that none is guessed.
+
+    Raises:
+        UnusableKey: it has too many keys, or one without a ``kid`` among several.
+    """
+    return key_set_from(document, ASSERTION_ALGORITHMS, max_keys=max_keys, named=True)[0]
 
 
 def _check_scope(metadata: JSONObject, policy: MetadataPolicy) -> None:
@@ -168,12 +191,8 @@ def _jwks_uri(name: str, value: Any) -> str:
 
 
 def _jwks(name: str, value: Any) -> JSONObject:
-    try:
-        usable = len(key_set_from(value if is_object(value) else {}, ASSERTION_ALGORITHMS)[0])
-    except UnusableKey:
-        usable = 0
-    if not usable:
-        raise InvalidClientMetadata(f"{name} must be a key set with at least one public key that can be used")
+    if not is_object(value) or not is_array(value.get("keys")):
+        raise InvalidClientMetadata(f"{name} must be a key set: an object with a list named keys")
     return {"keys": value["keys"]}
 
 

@@ -34,7 +34,7 @@ async def consent(server: Server, request: Request) -> Answer:
     session = request.session if is_signed_in(server, request, authorization) else None
     if session is None and await may_sign_in(server, request, authorization):
         return to_page(server, "login", request.transaction_id)
-    destination = await destination_of(server, authorization)
+    destination = await destination_of(server, request, authorization)
     try:
         scopes = authorization.scopes
         if session is not None:

@@ -14,6 +14,7 @@ from ..stores.encrypted import EncryptedStore
 from .audit import Audit, AuditEvent
 from .cimd import TIMEOUT_SECONDS, Documents
 from .client_auth import ClientAuthenticator
+from .client_keys import ClientKeys
 from .client_metadata import INTERACTIVE_GRANTS, MetadataPolicy
 from .clients import Clients
 from .grants import Grants
@@ -58,6 +59,8 @@ class Settings:
             ("options", ServerOptions),
         ):
             check_kind(name, getattr(self, name), kind)
+        if not self.allow_dynamic_registration:
+            self.registration.check_documents_meant("allow_dynamic_registration=False")
 
 
 def check_login(login: object) -> Login:
@@ -124,7 +127,9 @@ class Server:
         # RFC 9126 §2 wants the endpoint's own URL accepted, too.
         endpoints = map(self.url, ("token", "par", "revoke", "introspect"))
         audiences = (self.issuer, f"{self.issuer}/", *endpoints)
-        self.authenticator = ClientAuthenticator(self.clients, store, self.clock, audiences, self._fetcher())
+        self.authenticator = ClientAuthenticator(
+            self.clients, store, self.clock, audiences, ClientKeys(self._fetcher(), self.clock, self.limits)
+        )
         host = urlsplit(self.issuer).netloc
         self.pages = replace(settings.pages, title=settings.pages.title or host)
         self.login = settings.login
@@ -159,8 +164,7 @@ class Server:
             self.clock,
             self.limits,
             (self.issuer, settings.options.resource_base_url or self.issuer),
-            trust=registration.trust_document,
-            development=registration.development_documents,
+            registration,
         )
         return Clients(
             self.store,
@@ -169,7 +173,7 @@ class Server:
             policy,
             self.grant_types,
             self.lifetimes,
-            documents if registration.metadata_documents else None,
+            documents if registration.has_documents else None,
         )
 
     def bind_resource(self, resource: str) -> None:

@@ -35,7 +35,7 @@ def metadata(server: Server) -> JSONObject:
         resource=server.resource,
         features={
             "authorization_response_iss_parameter_supported": True,
-            "client_id_metadata_document_supported": server.settings.registration.metadata_documents,
+            "client_id_metadata_document_supported": server.settings.registration.has_documents,
             "require_pushed_authorization_requests": server.settings.options.require_pushed_requests,
         },
     )

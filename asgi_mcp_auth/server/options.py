@@ -82,7 +82,7 @@ class RateLimits:
     """How much one address may ask for; ``scope["client"]`` tells the address.
 
     Args:
-        register: registrations a minute, and metadata documents that are not known yet.
+        register: registrations a minute, and metadata documents and clients' key sets that are not known yet.
         authorize: requests to ``/authorize`` and the pages, a minute.
         token: requests to ``/token``, ``/revoke``, ``/introspect`` and ``/par``, a minute.
         login_failures: wrong passwords in ten minutes, for one account from one address.
@@ -110,12 +110,14 @@ class Registration:
         clients: those that you know yourself: their metadata with the names of RFC 7591 §2, ``client_id``, and
             ``client_secret`` for a confidential one.
         initial_access_token: what a registration has to show (RFC 7591 §3); ``None`` lets everybody register.
-        approve: called with the metadata of a registration, returns whether it is welcome.
+        approve: called with the metadata of a registration, or of a metadata document (with its ``client_id``),
+            returns whether it is welcome.
         unused_seconds: how long a registration lasts without a sign-in.
         client_seconds: how long it lasts after the last one.
         management: whether clients may read, change and delete their registration (RFC 7592).
-        metadata_documents: whether a client id may be the URL of a client metadata document.
-        trust_document: called with such a URL, returns whether to fetch it.
+        metadata_documents: whether a client id may be the URL of a client metadata document. ``None`` is yes; where
+            registration is closed, or ``initial_access_token`` is set, it has to be said.
+        trust_document: called with such a URL whenever it is used, at most once a minute, returns whether to trust it.
         development_documents: whether documents may lie on this machine; for development, where ``base_url`` is
             loopback.
         development_ca_file: the certificate authorities of such documents, a PEM file.
@@ -130,7 +132,7 @@ class Registration:
     unused_seconds: float = DAY
     client_seconds: float = 90 * DAY
     management: bool = True
-    metadata_documents: bool = True
+    metadata_documents: bool | None = None
     trust_document: TrustHook | None = None
     development_documents: bool = False
     development_ca_file: str | None = None
@@ -147,11 +149,36 @@ class Registration:
         check_hook("trust_document", self.trust_document)
         check_seconds("unused_seconds", self.unused_seconds, minimum=60)
         check_seconds("client_seconds", self.client_seconds, minimum=60)
-        for name in ("management", "metadata_documents", "development_documents"):
+        for name in ("management", "development_documents"):
             check_switch(name, getattr(self, name))
+        if self.metadata_documents is not None:
+            check_switch("metadata_documents", self.metadata_documents)
         check_kind("development_ca_file", self.development_ca_file, str)
         if self.development_ca_file is not None and not self.development_documents:
             raise ConfigurationError("development_ca_file needs development_documents=True")
+        if token is not None:
+            self.check_documents_meant("initial_access_token")
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether a client id may be the URL of a client metadata document."""
+        return self.metadata_documents is not False
+
+    def check_documents_meant(self, closed_by: str) -> None:
+        """Check that whoever closes registration has said what that means for metadata documents.
+
+        Args:
+            closed_by: the setting that closes it.
+
+        Raises:
+            ConfigurationError: nothing says it.
+        """
+        if self.metadata_documents is None and self.trust_document is None:
+            raise ConfigurationError(
+                f"{closed_by} keeps strangers from registering, but not from bringing a metadata document: write "
+                "Registration(metadata_documents=False) to refuse documents too, or metadata_documents=True to let "
+                "them in (all, or those that trust_document approves of)"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,7 +43,7 @@ async def sign_in(server: Server, request: Request) -> Answer:
     except OAuthError as error:
         if not error.redirectable or authorization is None:
             raise
-        destination = await destination_of(server, authorization)
+        destination = await destination_of(server, request, authorization)
         await server.sessions.end_transaction(request)
         return await refuse(server, request, destination, error, by_person=True)
     if isinstance(outcome, LoginRedirect):
@@ -96,7 +96,7 @@ async def _show(server: Server, request: Request, form: LoginForm) -> Answer:
         server.report(request, event)
     client, transaction = None, request.transaction
     if transaction is not None and transaction.request is not None:
-        client = (await destination_of(server, transaction.request)).client.name
+        client = (await destination_of(server, request, transaction.request)).client.name
     page = LoginPage(
         action=server.url("login"),
         hidden={
@@ -116,7 +116,7 @@ async def _turn_away(
 ) -> Answer:
     link, error, client_id = None, AccessDenied(), None
     if authorization is not None:
-        destination = await destination_of(server, authorization)
+        destination = await destination_of(server, request, authorization)
         url = destination.url(server.issuer, error=error.error, error_description=str(error))
         link, client_id = (url, f"Go back to {redirect_host(destination.redirect_uri)}"), authorization.client_id
     await server.sessions.end_transaction(request)
@@ -140,7 +140,7 @@ async def _onward(server: Server, request: Request, *, newly: bool = False) -> A
     if authorization is None:
         await server.sessions.end_transaction(request)
         return redirect(server.url("applications"))
-    destination = await destination_of(server, authorization)
+    destination = await destination_of(server, request, authorization)
     try:
         if newly and request.session is not None and not is_signed_in(server, request, authorization):
             person = request.session.person

@@ -7,11 +7,13 @@ from typing import Any
 from urllib.parse import unquote
 
 from asgi_mcp_auth._http import PublicFetcher, Response
+from asgi_mcp_auth._places import Place
 from asgi_mcp_auth.errors import InvalidClient, ServerUnavailable
 from asgi_mcp_auth.server.cimd import Documents, is_document_url
 from asgi_mcp_auth.server.client_metadata import MetadataPolicy
 from asgi_mcp_auth.server.limits import Limits
 from asgi_mcp_auth.server.models import Client
+from asgi_mcp_auth.server.options import Registration
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
 from fuzz.issuer import LOOPBACK, WEB, run
@@ -50,7 +52,9 @@ class _Ready(PublicFetcher):
 
     answer = Response(200, {}, b"")
 
-    async def fetch(self, url: str, **_: Any) -> Response:
+    async def fetch(self, url: str, *, max_bytes: int, place: Place | None = None) -> Response:
+        if place is not None:
+            place.leave()
         return self.answer
 
 
@@ -146,7 +150,7 @@ def check(data: bytes) -> None:
 def client_of(url: str, body: bytes, content_type: str = "application/json") -> Client | None:
     """Return the client that a document makes."""
     _fetcher.answer = Response(200, {"content-type": content_type}, body)
-    documents = Documents(_policy, _fetcher, _clock, Limits(MemoryStore(), _clock, None), [ISSUER])
+    documents = Documents(_policy, _fetcher, _clock, Limits(MemoryStore(), _clock, None), [ISSUER], Registration())
     try:
         return run(documents.client_for(url, "192.0.2.1"))
     except InvalidClient as refusal:

@@ -141,7 +141,8 @@ async def test_a_client_that_the_operator_knows_gets_in_with_its_secret_from_any
         "client_name": "Our Inspector",
         "redirect_uris": ["http://127.0.0.1/oauth/callback"],
     }
-    settings = {"registration": Registration(clients=[known]), "allow_dynamic_registration": False}
+    registration = Registration(clients=[known], metadata_documents=False)
+    settings = {"registration": registration, "allow_dynamic_registration": False}
     with deployed(mcp_sdk_app(), **settings) as deployment:
         options = {name: known[name] for name in ("client_id", "client_secret")}
         async with inspector(deployment.url, "alice", **options) as connection:

@@ -54,9 +54,8 @@ MACHINES = [
 @pytest.fixture
 def deployment() -> Iterator[Deployment]:
     """A server that knows three machines, and lets nobody register."""
-    with deployed(
-        mcp_sdk_app(), registration=Registration(clients=MACHINES), allow_dynamic_registration=False
-    ) as server:
+    registration = Registration(clients=MACHINES, metadata_documents=False)
+    with deployed(mcp_sdk_app(), registration=registration, allow_dynamic_registration=False) as server:
         yield server
 
 

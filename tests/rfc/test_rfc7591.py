@@ -525,7 +525,7 @@ TOKEN = "the-initial-access-token-that-the-operator-hands-out"
 )
 async def test_z97_an_initial_access_token_opens_the_registration(authorization: str | None, status: int) -> None:
     """§3 (AS-57)."""
-    async with deploy(registration=Registration(initial_access_token=TOKEN)) as server:
+    async with deploy(registration=Registration(initial_access_token=TOKEN, metadata_documents=False)) as server:
         headers = {} if authorization is None else {"Authorization": authorization}
         response = await register(server, MINIMAL, **headers)
         assert response.status == status
@@ -539,7 +539,7 @@ async def test_z97_an_initial_access_token_opens_the_registration(authorization:
 
 
 async def test_two_authorization_headers_are_refused() -> None:
-    async with deploy(registration=Registration(initial_access_token=TOKEN)) as server:
+    async with deploy(registration=Registration(initial_access_token=TOKEN, metadata_documents=False)) as server:
         headers = [("Authorization", f"Bearer {TOKEN}")] * 2
         response = await server.call("POST", "/register", headers=headers, document=MINIMAL)
         assert (response.status, response.json()["error"]) == (400, "invalid_request")

@@ -242,7 +242,10 @@ async def test_z119_the_key_set_has_public_members_only() -> None:
 @pytest.mark.parametrize(
     ("settings", "gone"),
     [
-        ({"allow_dynamic_registration": False}, ["registration_endpoint"]),
+        (
+            {"allow_dynamic_registration": False, "registration": Registration(metadata_documents=True)},
+            ["registration_endpoint"],
+        ),
         ({"registration": Registration(metadata_documents=False)}, ["client_id_metadata_document_supported"]),
         (
             {"options": {"disabled": ["revoke"]}},

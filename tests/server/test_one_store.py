@@ -23,7 +23,7 @@ OURS, THEIRS = "http://localhost:8000", "http://localhost:8001"
 @asynccontextmanager
 async def two_servers() -> AsyncIterator[tuple[Server, Server]]:
     """Run two servers on one store; both know the client ``CONFIDENTIAL``, and at one of them nobody can register."""
-    clock, registration = FrozenClock(), Registration(clients=[CONFIDENTIAL])
+    clock, registration = FrozenClock(), Registration(clients=[CONFIDENTIAL], metadata_documents=False)
     settings: dict[str, Any] = {"store": memory_store(clock), "clock": clock, "registration": registration}
     closed = deploy(base_url=THEIRS, allow_dynamic_registration=False, **settings)
     async with deploy(base_url=OURS, **settings) as ours, closed as theirs:

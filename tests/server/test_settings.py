@@ -165,7 +165,7 @@ def test_redirect_schemes_are_names_of_an_applications_own(schemes: Any, advice:
 
 SWITCHES: list[tuple[Maker, str]] = [
     (provider, "allow_dynamic_registration"),
-    *((registration, name) for name in ("management", "metadata_documents", "development_documents")),
+    *((registration, name) for name in ("management", "development_documents")),
     *((options, name) for name in ("rotate_confidential", "require_pushed_requests")),
 ]
 

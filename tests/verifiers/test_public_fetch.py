@@ -441,13 +441,9 @@ async def test_name_servers_that_do_not_answer_hold_no_thread_of_the_event_loop(
     for _ in range(20):
         async with asyncio.timeout(PATIENCE):
             await asyncio.to_thread(time.monotonic)
-    assert fetcher.is_full
-    with pytest.raises(Unreachable, match="too many other documents"):
-        await fetcher.fetch("https://another.example/x", max_bytes=10)
     for each in fetches:
         each.cancel()
     await asyncio.wait(fetches)
-    assert not fetcher.is_full
     released.set()
 
 

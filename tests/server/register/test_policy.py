@@ -57,7 +57,9 @@ async def test_it_is_asked_about_nothing_that_cannot_be_registered() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"])
 async def test_where_nobody_may_register_there_is_no_such_endpoint(method: str) -> None:
-    async with deploy(allow_dynamic_registration=False) as server:
+    async with deploy(
+        allow_dynamic_registration=False, registration=Registration(metadata_documents=False)
+    ) as server:
         assert (await server.call(method, "/register", document=DOCUMENT)).status == 404
 
 
@@ -65,7 +67,12 @@ async def test_a_registration_that_was_made_before_lives_on_when_it_is_switched_
     async with deploy() as server:
         client = await server.register()
         tokens = await client.sign_in()
-        closed = deploy(store=server.provider.store, clock=server.clock, allow_dynamic_registration=False)
+        closed = deploy(
+            store=server.provider.store,
+            clock=server.clock,
+            allow_dynamic_registration=False,
+            registration=Registration(metadata_documents=False),
+        )
         async with closed as later:
             form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
             assert (await later.token(client_id=client.client_id, **form)).status == 200

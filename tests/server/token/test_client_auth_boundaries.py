@@ -18,6 +18,7 @@ from asgi_mcp_auth.server.client_auth import (
     ClientAuthenticator,
     parse_client_credentials,
 )
+from asgi_mcp_auth.server.client_keys import ClientKeys
 from asgi_mcp_auth.server.clients import nobody
 from asgi_mcp_auth.server.models import hash_of
 from asgi_mcp_auth.server.requests import Parameters, Request
@@ -169,7 +170,8 @@ async def test_an_assertion_without_an_issuer_is_nobody_s_whatever_clients_there
 
 def authenticator_of(server: Server, fetcher: PublicFetcher) -> ClientAuthenticator:
     inner = server.provider._server
-    return ClientAuthenticator(inner.clients, inner.store, inner.clock, [BASE_URL], fetcher)
+    keys = ClientKeys(fetcher, inner.clock, inner.limits)
+    return ClientAuthenticator(inner.clients, inner.store, inner.clock, [BASE_URL], keys)
 
 
 async def test_keys_are_looked_up_by_the_way_that_a_stranger_may_name() -> None:
@@ -194,25 +196,17 @@ async def test_keys_are_looked_up_by_the_way_that_a_stranger_may_name() -> None:
 
 async def test_what_is_known_of_one_set_of_keys_is_not_used_for_another() -> None:
     base = {"grant_types": [], "token_endpoint_auth_method": "private_key_jwt"}
-    keys, others = key_set(key_of("ES256")), key_set(key_of("ES256", "other"))
-    different = [
-        Client(client_id=client_id, metadata={**base, **metadata}, origin="registered")
-        for client_id, metadata in (
-            ("one", {"jwks": keys}),
-            ("two", {"jwks": keys}),
-            ("one", {"jwks": others}),
-            ("one", {"jwks": keys, "token_endpoint_auth_signing_alg": "ES256"}),
-            ("one", {"jwks": keys, "token_endpoint_auth_signing_alg": "RS256"}),
-            ("one", {"jwks_uri": "https://one.example/jwks"}),
-            ("one", {"jwks_uri": "https://two.example/jwks"}),
-        )
-    ]
+    one, other = (
+        Client(client_id="one", metadata={**base, "jwks": key_set(key_of("ES256", name))}, origin="registered")
+        for name in ("key", "other")
+    )
     async with deploy() as server:
-        authenticator = authenticator_of(server, PublicFetcher(timeout_seconds=5))
-        verifiers = [authenticator._verifier_for(client) for client in different]
-        assert len(set(map(id, verifiers))) == len(different)
-        renamed = replace(different[0], metadata={**different[0].metadata, "client_name": "Another name"})
-        assert authenticator._verifier_for(renamed) is verifiers[0]
+        inner = server.provider._server
+        keys = ClientKeys(PublicFetcher(timeout_seconds=5), inner.clock, inner.limits)
+        for client, name in ((one, "key"), (other, "other"), (one, "key")):
+            found = await keys.of(client, "192.0.2.1").keys_for(None, "ES256")
+            assert [each.key_id for each in found] == [key_of("ES256", name).key_id]
+        assert await keys.find(one, "192.0.2.1") is await keys.find(replace(one, client_id="two"), "192.0.2.1")
 
 
 async def test_a_secret_that_expired_in_the_first_second_has_expired() -> None:
