@@ -12,9 +12,9 @@ from weakref import WeakKeyDictionary
 
 from .._cache import LRUCache, SingleFlight
 from .._http import FetchFailed, PublicFetcher, Response, Unreachable, cache_seconds
-from .._places import Place
+from .._places import Place, network_of
 from ..types import Clock
-from .limits import Limits, network_of
+from .limits import Limits
 
 logger = logging.getLogger(__name__)
 

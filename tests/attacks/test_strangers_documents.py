@@ -1,4 +1,4 @@
-"""Documents of clients that strangers name: a share for each network, and the operator's word, not older than a minute."""
+"""Documents that strangers name: a share for each network, and the operator's word, not older than a minute."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def visit(server: Server, url: str, address: str) -> int:
     return (await server.call("GET", f"/authorize?{query}", client=(address, 1))).status
 
 
-# ------------------------------------------------------------------------------------------------------ shares of fetches
+# --------------------------------------------------------------------------------------------------- shares of fetches
 
 
 async def test_a_place_lasts_as_long_as_its_thread_and_a_dead_zone_costs_its_own_network_alone(
