@@ -47,6 +47,7 @@ MODULES = (
     "redirects",
     "codes",
     "grants",
+    "ledger",
     "refresh_tokens",
     "scopes",
     "client_auth",

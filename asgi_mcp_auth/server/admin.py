@@ -86,10 +86,13 @@ class Admin:
         For a person who leaves, or whose password changes. It does not keep them from signing in again.
         """
         server = self._server
+        # First, so that this counts at once, whatever becomes of the rest.
+        ended = await server.grants.revoke_all("by_operator", subject=subject)
         for kind in (SESSIONS, CONSENTS):
             async for key, _ in scan_all(server.store, kind, group=subject):
                 await server.store.delete(kind, key)
-        return await server.grants.revoke_all("by_operator", subject=subject)
+        # And what has begun while they were signed in.
+        return ended + await server.grants.revoke_all("by_operator", subject=subject)
 
     async def rotate_keys(self, *, retire: bool = False) -> None:
         """Sign with a new key from now on.

@@ -41,8 +41,11 @@ async def applications(server: Server, request: Request) -> Answer:
 
 async def revoke_application(server: Server, subject: str, client_id: str, *, reason: str) -> int:
     """End what a person has allowed an application, and forget that they did; return how many grants ended."""
+    # First, so that this counts at once, whatever becomes of the rest.
+    ended = await server.grants.revoke_all(reason, subject=subject, client_id=client_id)
     await server.store.delete(CONSENTS, consent_key(subject, client_id))
-    return await server.grants.revoke_all(reason, subject=subject, client_id=client_id)
+    # And what has begun while the consent was there, which lets an application in without a question.
+    return ended + await server.grants.revoke_all(reason, subject=subject, client_id=client_id)
 
 
 async def logout(server: Server, request: Request) -> Answer:

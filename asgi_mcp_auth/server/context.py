@@ -118,7 +118,7 @@ class Server:
         self.verifier = GrantVerifier(
             issuer=self.issuer,
             signer=self.signer,
-            grants=self.grants,
+            ledger=self.grants.ledger,
             required_scopes=settings.required_scopes,
             scope_hierarchy=options.scope_hierarchy,
             clock=self.clock,

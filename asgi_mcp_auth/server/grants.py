@@ -5,30 +5,24 @@ Every step is one swap or add of one record, so of any number of contenders, in 
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from .._cache import LRUCache
-from ..errors import InvalidGrant, InvalidToken, ServerUnavailable
+from ..errors import InvalidGrant, ServerUnavailable
 from ..stores import Record, Store, scan_all
-from ..types import Clock, OAuthReason
+from ..types import Clock
 from .audit import Audit, AuditEvent
 from .codes import find_mismatch, grant_of_code
+from .ledger import MARGIN_SECONDS, USED_CODE_SECONDS, Ledger
 from .login import Login
 from .models import AuthorizationRequest, Client, Code, Grant, Person, hash_of, new_secret
 from .options import Lifetimes
 from .refresh_tokens import RefreshTokens
 from .scopes import Scopes
 
-CODES, GRANTS = "code", "grant"
-USED_CODE_SECONDS = 600  # how long a replay of a code shows
-MARGIN_SECONDS = 60  # how much longer a grant stays in the store than its tokens count; more than any leeway
-KNOWN_GRANTS = 10_000
+CODES = "code"
 ATTEMPTS = 10  # one is enough when nobody else uses the same code or token, two when somebody does
-
-_DEAD = -math.inf
 
 
 class Granted(NamedTuple):
@@ -52,6 +46,9 @@ class Grants:
         keys: of the refresh tokens.
         login: knows whether a sign-in still counts.
         rotate_confidential: whether confidential clients' refresh tokens rotate too.
+
+    Attributes:
+        ledger: keeps the grants.
     """
 
     def __init__(
@@ -75,8 +72,7 @@ class Grants:
         self._login = login
         self._rotate_confidential = rotate_confidential
         self._resource = ""
-        # By grant id: until when (monotonic) it counts as alive without another look.
-        self._alive: LRUCache[float] = LRUCache(KNOWN_GRANTS)
+        self.ledger = Ledger(store, clock, lifetimes)
 
     def bind_resource(self, resource: str) -> None:
         """Grant access to this resource; a store may also hold the grants for others."""
@@ -142,7 +138,7 @@ class Grants:
             mismatch = find_mismatch(known, self._resource, client, redirect_uri, verifier)
             if known.used_at is not None:
                 honest = mismatch is None and _is_recent(known.used_at, began, self._lifetimes.code_leeway_seconds)
-                raise await self._replayed(grant_id, known, honest=honest)
+                raise await self._replayed(key, known, honest=honest)
             if mismatch is not None:
                 raise InvalidGrant(reason=mismatch)
             if now >= known.expires_at:
@@ -150,23 +146,25 @@ class Grants:
             scopes = self._scopes.narrowed(None, known.scopes, client)
             refreshable = "refresh_token" in client.grant_types
             grant = self._grant_of(known, refreshable=refreshable)
-            await self._login.renew(known.person, self._ttl(grant))
+            await self._login.renew(known.person, self.ledger.ttl(grant))
             used = replace(known, used_at=now)
             if await self._store.swap(CODES, key, record.etag, used.dump(), ttl=USED_CODE_SECONDS):
                 return await self._begin(grant_id, grant, scopes, refreshable=refreshable)
         raise ServerUnavailable
 
     async def _begin(self, grant_id: str, grant: Grant, scopes: list[str], *, refreshable: bool) -> Granted:
-        if not await self._add(grant_id, grant):
+        if not await self.ledger.add(grant_id, grant):
             raise InvalidGrant(reason="grant_revoked")  # by a replay, or by the person, between these two steps
         return Granted(
             grant_id, grant, scopes, self._refresh_tokens.make(grant_id, grant.generation) if refreshable else None
         )
 
-    async def _replayed(self, grant_id: str, code: Code, *, honest: bool) -> InvalidGrant:
+    async def _replayed(self, key: str, code: Code, *, honest: bool) -> InvalidGrant:
         if honest:  # two requests of one client at once, or its HTTP library tried again: it just loses
             return InvalidGrant(reason="code_used")
-        await self.revoke(grant_id, "code_replayed", unseen=self._grant_of(code, refreshable=False))
+        grant = await self._end(grant_of_code(key), "code_replayed", (key, code))
+        if grant is not None:
+            await self._login.ended(code.person)
         return InvalidGrant(reason="code_replayed")
 
     def _grant_of(self, code: Code, *, refreshable: bool) -> Grant:
@@ -196,7 +194,7 @@ class Grants:
             created_at=now,
             expires_at=now + seconds,
         )
-        await self._add(grant_id, grant)
+        await self.ledger.add(grant_id, grant)
         return Granted(grant_id, grant, scopes, None)
 
     async def refresh(self, token: str, client: Client, scope: str | None) -> Granted:
@@ -226,7 +224,7 @@ class Grants:
             rotates = client.is_public or self._rotate_confidential
             if is_current and (rotates or not recent):  # what does not rotate is written so that it does not idle
                 grant = replace(grant, generation=generation + rotates, rotated_at=self._clock.time())
-                if not await self._store.swap(GRANTS, grant_id, record.etag, grant.dump(), ttl=self._ttl(grant)):
+                if not await self.ledger.swap(grant_id, record, grant):
                     continue  # somebody else was faster: look again
             return Granted(grant_id, grant, scopes, self._refresh_tokens.make(grant_id, grant.generation))
         raise ServerUnavailable
@@ -234,16 +232,16 @@ class Grants:
     async def _renew(self, grant_id: str, grant: Grant) -> None:
         if grant.person is not None:
             try:
-                await self._login.renew(grant.person, self._ttl(grant))
+                await self._login.renew(grant.person, self.ledger.ttl(grant))
             except InvalidGrant as error:
                 await self.revoke(grant_id, error.reason)
                 raise
 
     async def find(self, grant_id: str) -> Grant | None:
         """Return a grant for our resource some token of which may be good."""
-        record = await self._store.get(GRANTS, grant_id)
-        grant = None if record is None else self._load(grant_id, record)
-        return None if grant is None or grant.resource != self._resource or self._is_over(grant) else grant
+        found = await self.ledger.get(grant_id)
+        grant = None if found is None or self.ledger.has_ended(grant_id, found[1]) else found[1]
+        return None if grant is None or grant.resource != self._resource or self.ledger.is_over(grant) else grant
 
     def grant_of_refresh_token(self, token: str) -> str | None:
         """Return the grant that a refresh token belongs to, whether or not it is still good; ``None`` for no such."""
@@ -260,130 +258,90 @@ class Grants:
         except InvalidGrant:
             return None
         good = generation == grant.generation and grant.resource == self._resource
-        return (grant, int(self._refresh_ends_at(grant))) if good else None
+        return (grant, int(self.ledger.refresh_ends_at(grant))) if good else None
 
     async def scan(
         self, *, subject: str | None = None, client_id: str | None = None
     ) -> AsyncIterator[tuple[str, Grant]]:
         """Yield the grants that have not ended, of one person or of all, of one client or of all."""
-        async for grant_id, record in scan_all(self._store, GRANTS, group=subject):
-            grant = Grant.load(record.value)
-            if not self._is_over(grant) and client_id in (None, grant.client_id):
+        async for grant_id, grant in self.ledger.scan(subject=subject):
+            if client_id in (None, grant.client_id):
                 yield grant_id, grant
 
-    async def revoke(self, grant_id: str, reason: str, *, unseen: Grant | None = None) -> bool:
+    async def revoke(self, grant_id: str, reason: str) -> bool:
         """End a grant and all its tokens; return whether it had not ended before.
 
         Args:
-            grant_id: which one.
+            grant_id: which one. In this process it counts as ended from now on, whatever the store says.
             reason: for the audit record.
-            unseen: what to write down as ended where there is none yet, so that it cannot begin later.
         """
-        record = await self._store.get(GRANTS, grant_id)
-        grant = unseen if record is None else self._load(grant_id, record)
-        if grant is None or grant.revoked is not None:
-            return False
-        # What a refresh has written meanwhile is replaced, and one that is under way fails.
-        ended = replace(grant, revoked=reason)
-        ttl = self._lifetimes.access_token_seconds + MARGIN_SECONDS + USED_CODE_SECONDS
-        await self._store.put(GRANTS, grant_id, ended.dump(), ttl=ttl)
-        self._alive.put(grant_id.encode(), _DEAD)
-        event = AuditEvent(
-            action="grant_revoked", client_id=grant.client_id, subject=grant.subject, grant_id=grant_id, reason=reason
-        )
-        self._audit.report(event)
-        if grant.person is not None:
+        grant = await self._end(grant_id, reason)
+        if grant is not None and grant.person is not None:
             await self._login.ended(grant.person)
-        return True
+        return grant is not None
 
     async def revoke_all(self, reason: str, *, subject: str | None = None, client_id: str | None = None) -> int:
         """End the grants of a person, of a client, or of a client to a person; return how many had not ended before.
 
         Codes that nobody has redeemed yet become worthless.
         """
-        ended = 0
-        async for grant_id, _ in self.scan(subject=subject, client_id=client_id):
-            ended += await self.revoke(grant_id, reason)
-        # Only now: the grant of a code that is being used may have been too young to be seen.
-        async for key, record in scan_all(self._store, CODES, group=subject):
-            code = Code.load(record.value)
-            if client_id in (None, code.client_id):
-                await self.revoke(grant_of_code(key), reason, unseen=self._grant_of(code, refreshable=False))
-        return ended
+        number, over = 0, list[Grant]()
+        try:
+            async for grant_id, _ in self.scan(subject=subject, client_id=client_id):
+                grant = await self._end(grant_id, reason)
+                if grant is not None:
+                    number += 1
+                    over.append(grant)
+            # Only now: the grant of a code that is being used may have been too young to be seen.
+            async for key, record in scan_all(self._store, CODES, group=subject):
+                code = Code.load(record.value)
+                if client_id in (None, code.client_id):
+                    grant = await self._end(grant_of_code(key), reason, (key, code))
+                    over += () if grant is None else (grant,)
+        finally:
+            # When all have ended: none waits for what follows the end of another.
+            for grant in over:
+                if grant.person is not None:
+                    await self._login.ended(grant.person)
+        return number
 
-    # -------------------------------------------------------------------------------------- tokens of grants that ended
+    async def _end(self, grant_id: str, reason: str, of: tuple[str, Code] | None = None) -> Grant | None:
+        """End a grant and return it, ``None`` when there is none that has not ended.
 
-    def is_known_alive(self, grant_id: str) -> bool:
-        """Return whether the grant was alive when it was looked at, no longer ago than the revocation lag."""
-        until = self._alive.get(grant_id.encode())
-        return until is not None and self._clock.monotonic() < until
-
-    async def check_alive(self, grant_id: str) -> None:
-        """Check that the grant of an access token has not ended.
-
-        Raises:
-            InvalidToken: it has.
-            ServerUnavailable: the store does not answer.
+        Args:
+            grant_id: which one.
+            reason: for the audit record.
+            of: the code that begins it, and its key. Where there is no grant yet, there will be none.
         """
-        if self.is_known_alive(grant_id):
-            return
-        key, asked_at = grant_id.encode(), self._clock.monotonic()
-        if self._alive.get(key) != _DEAD:
-            record = await self._store.get(GRANTS, grant_id)
-            # It may have been ended in this process while the store was asked: that counts at once.
-            if record is not None and not self._load(grant_id, record).revoked and self._alive.get(key) != _DEAD:
-                self._alive.put(key, asked_at + self._lifetimes.revocation_lag_seconds)
-                return
-        raise InvalidToken("revoked")
+        self.ledger.mark_dead(grant_id)
+        found = await self.ledger.get(grant_id)
+        grant = found[1] if found is not None else None if of is None else self._grant_of(of[1], refreshable=False)
+        if grant is None or grant.revoked is not None:
+            return None
+        try:
+            await self.ledger.end(grant_id, grant, reason)
+        except ServerUnavailable:
+            # What is full takes nothing more, and lets go all the same.
+            if of is not None:
+                await self._store.delete(CODES, of[0])
+            await self.ledger.forget(grant_id)
+        event = AuditEvent(
+            action="grant_revoked", client_id=grant.client_id, subject=grant.subject, grant_id=grant_id, reason=reason
+        )
+        self._audit.report(event)
+        return grant
 
     # ---------------------------------------------------------------------------------------------------------- records
 
-    async def _add(self, grant_id: str, grant: Grant) -> bool:
-        return await self._store.add(GRANTS, grant_id, grant.dump(), ttl=self._ttl(grant), group=_group(grant))
-
     async def _read(self, grant_id: str) -> tuple[Record, Grant]:
-        record = await self._store.get(GRANTS, grant_id)
-        if record is None:
+        found = await self.ledger.get(grant_id)
+        if found is None:
             raise InvalidGrant(reason="unknown_refresh_token")
-        grant = self._load(grant_id, record)
-        ended = self._has_ended(grant)
-        if ended is not None:
-            raise InvalidGrant(reason=ended)
-        return record, grant
-
-    def _load(self, grant_id: str, record: Record) -> Grant:
-        grant = Grant.load(record.value)
-        if grant.revoked is not None:
-            # Not only by whoever revokes: the store may have lost its answer to that.
-            self._alive.put(grant_id.encode(), _DEAD)
-        return grant
-
-    def _has_ended(self, grant: Grant) -> OAuthReason | None:
-        if grant.revoked is not None:
-            return "grant_revoked"
-        return "refresh_expired" if self._clock.time() >= self._refresh_ends_at(grant) else None
-
-    def _refresh_ends_at(self, grant: Grant) -> float:
-        return min(grant.expires_at, _used_at(grant) + self._lifetimes.refresh_idle_seconds)
-
-    def _is_over(self, grant: Grant) -> bool:
-        # An access token may outlive the refresh token that nobody uses.
-        lifetimes = self._lifetimes
-        longest = max(lifetimes.refresh_idle_seconds, lifetimes.access_token_seconds + MARGIN_SECONDS)
-        ends_at = min(grant.expires_at, _used_at(grant) + longest)
-        return grant.revoked is not None or self._clock.time() >= ends_at
-
-    def _ttl(self, grant: Grant) -> float:
-        left = min(grant.expires_at - self._clock.time(), self._lifetimes.refresh_idle_seconds)
-        return max(left, self._lifetimes.access_token_seconds) + MARGIN_SECONDS
-
-
-def _group(grant: Grant) -> str | None:
-    return None if grant.person is None else grant.person.subject
-
-
-def _used_at(grant: Grant) -> float:
-    return max(grant.created_at, grant.rotated_at)
+        if self.ledger.has_ended(grant_id, found[1]):
+            raise InvalidGrant(reason="grant_revoked")
+        if self._clock.time() >= self.ledger.refresh_ends_at(found[1]):
+            raise InvalidGrant(reason="refresh_expired")
+        return found
 
 
 def _is_recent(since: float, began: float, leeway: float) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 from .._asgi import HeaderList
 from .._json import encode_base64url
 from .._urls import is_loopback_host, origin_of
-from ..errors import ConfigurationError, ExpiredForm, ForbiddenForm
+from ..errors import ConfigurationError, ExpiredForm, ForbiddenForm, ServerUnavailable
 from ..stores import Store
 from ..types import Clock
 from .models import AuthorizationRequest, Person, Session, Transaction, hash_of, new_secret
@@ -101,8 +102,10 @@ class Sessions:
             return
         if now >= session.seen_at + SEEN_SECONDS:
             # Whether this write wins is all the same: another request has been seen too, or the person signs out.
-            seen = replace(session, seen_at=int(now))
-            await self._store.swap(SESSIONS, key, record.etag, seen.dump(), ttl=ends_at - now)
+            # Nor does it keep anybody from a page where the store is full: they may want to take something back.
+            with suppress(ServerUnavailable):
+                seen = replace(session, seen_at=int(now))
+                await self._store.swap(SESSIONS, key, record.etag, seen.dump(), ttl=ends_at - now)
         request.session, request.session_id = session, session_id
 
     async def end(self, request: Request) -> HeaderList:

@@ -12,8 +12,9 @@ from ..errors import InvalidToken
 from ..jwt import JWTVerifier
 from ..tokens import AccessToken, access_token
 from ..types import Clock, JSONObject
-from .grants import KNOWN_GRANTS, Granted, Grants
+from .grants import Granted
 from .keys import Signer
+from .ledger import KNOWN_GRANTS, Ledger
 
 GRANT_CLAIM = "grant_id"
 ALGORITHMS = ("ES256", "RS256", "EdDSA")
@@ -26,7 +27,7 @@ class GrantVerifier(JWTVerifier):
     Args:
         issuer: this server.
         signer: its keys.
-        grants: say what was revoked.
+        ledger: says which grants are alive.
         required_scopes: scopes that every request needs.
         scope_hierarchy: scopes that a scope includes.
         clock: for tests.
@@ -37,7 +38,7 @@ class GrantVerifier(JWTVerifier):
         *,
         issuer: str,
         signer: Signer,
-        grants: Grants,
+        ledger: Ledger,
         required_scopes: Sequence[str] | None,
         scope_hierarchy: Mapping[str, Sequence[str]] | None,
         clock: Clock,
@@ -50,7 +51,7 @@ class GrantVerifier(JWTVerifier):
             claims=ClaimRules(require_at_jwt=True, scope_hierarchy=scope_hierarchy),
             clock=clock,
         )
-        self._grants = grants
+        self._ledger = ledger
         # By the claims as bytes: to parse them for each request would take most of its time.
         self._grant_ids: LRUCache[str] = LRUCache(KNOWN_GRANTS)
 
@@ -63,7 +64,7 @@ class GrantVerifier(JWTVerifier):
             TypeError: not a ``str``.
         """
         access = await super().verify(token)
-        await self._grants.check_alive(grant_of(access))
+        await self._ledger.check_alive(grant_of(access))
         return access
 
     def remembered(self, token: bytes) -> AccessToken | None:
@@ -79,7 +80,7 @@ class GrantVerifier(JWTVerifier):
             except InvalidToken:
                 return None
             self._grant_ids.put(payload, grant_id)
-        return access if self._grants.is_known_alive(grant_id) else None
+        return access if self._ledger.is_known_alive(grant_id) else None
 
 
 def grant_of(access: AccessToken) -> str:

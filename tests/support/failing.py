@@ -91,6 +91,23 @@ class FailingStore:
         await asyncio.sleep(0)
 
 
+class FullStore(FailingStore):
+    """Passes every verb on to a store, as long as it is not full: then it reads, and lets go, and takes nothing.
+
+    Attributes:
+        full: whether it is.
+    """
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.full = False
+
+    async def _call(self, work: Callable[[], Awaitable[Any]], *call: str) -> Any:
+        if self.full and call[0] in ("put", "add", "swap"):
+            raise ServerUnavailable
+        return await super()._call(work, *call)
+
+
 class HeldStore(FailingStore):
     """Passes every verb on to a store, and makes one call wait.
 

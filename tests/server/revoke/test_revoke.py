@@ -203,15 +203,18 @@ async def test_z86_a_refresh_that_is_overtaken_by_a_revocation_writes_nothing_al
 async def test_z86_a_revocation_that_is_overtaken_by_refreshes_ends_them_all(held_call: tuple[str, str]) -> None:
     clock = FrozenClock()
     held = HeldStore(MemoryStore(clock=clock))
-    async with deploy(store=EncryptedStore(held, [KEY]), clock=clock) as server:
+    async with (
+        deploy(store=EncryptedStore(held, [KEY]), clock=clock) as server,
+        deploy(store=EncryptedStore(held.inner, [KEY]), clock=clock) as other_process,
+    ):
         client = await server.register()
         tokens = await client.sign_in()
         held.hold = held_call
         late = asyncio.create_task(revoke(client, tokens["refresh_token"]))
         await held.arrived.wait()
-        latest = tokens
+        latest, there = tokens, ClientOf(other_process, client.information, client.verifier)
         for _ in range(3):
-            latest = tokens_of(await client.refresh(latest["refresh_token"]))
+            latest = tokens_of(await there.refresh(latest["refresh_token"]))
         held.go.set()
         assert_done(await late)
         assert not await is_alive(server, latest["access_token"])

@@ -13,7 +13,8 @@ import pytest
 from asgi_mcp_auth.errors import InvalidGrant, InvalidToken, ServerUnavailable
 from asgi_mcp_auth.server import AuditEvent, Client, DevLogin, Lifetimes, Person
 from asgi_mcp_auth.server.audit import Audit
-from asgi_mcp_auth.server.grants import CODES, GRANTS, Granted, Grants
+from asgi_mcp_auth.server.grants import CODES, Granted, Grants
+from asgi_mcp_auth.server.ledger import GRANTS
 from asgi_mcp_auth.server.models import AuthorizationRequest, hash_of
 from asgi_mcp_auth.server.scopes import Scopes
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
@@ -422,7 +423,7 @@ async def test_a_grant_that_is_alive_is_looked_at_once_for_each_lag() -> None:
         clock.advance(advance)
         counting.calls.clear()
         for _ in range(3):
-            await bench.grants.check_alive(granted.grant_id)
+            await bench.grants.ledger.check_alive(granted.grant_id)
         assert len(counting.calls) == looks
 
 
@@ -431,14 +432,14 @@ async def test_a_grant_that_is_known_to_have_ended_is_not_looked_at_again() -> N
     counting = FailingStore(MemoryStore(clock=clock))
     bench = Bench(engine=counting, clock=clock)
     granted = await bench.redeem()
-    await bench.grants.check_alive(granted.grant_id)
+    await bench.grants.ledger.check_alive(granted.grant_id)
     await bench.grants.revoke(granted.grant_id, "by_user")
     counting.calls.clear()
     for _ in range(3):
         with pytest.raises(InvalidToken) as caught:
-            await bench.grants.check_alive(granted.grant_id)
+            await bench.grants.ledger.check_alive(granted.grant_id)
         assert caught.value.reason == "revoked"
     assert counting.calls == []
     with pytest.raises(InvalidToken):
-        await bench.grants.check_alive("unknown")
+        await bench.grants.ledger.check_alive("unknown")
     assert len(counting.calls) == 1
