@@ -18,6 +18,7 @@ from ..jwt import JWTVerifier
 from ..tokens import AccessToken, access_token
 from ..types import Clock, JSONObject
 from .client import TokenAnswer, UpstreamClient
+from .domains import ascii_domain
 from .options import UpstreamIdentity, UpstreamRules
 from .upstream import Endpoints
 
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "EdDSA": "sha512"}
 
 
+_EMAIL = ("email", "email_verified")
+_GOOGLE = frozenset(("https://accounts.google.com", "accounts.google.com"))
 # No key is known that has signed it: the key set may be older than the token, or the token older than the key set.
 _UNKNOWN_SIGNER = frozenset(("unknown_key", "signature"))
 
@@ -163,13 +166,14 @@ class IDTokenIdentifier:
         subject = claims.get("sub")
         if not isinstance(subject, str):
             raise _unusable("the ID token names nobody")
+        self._check_parties(claims)
+        _check_access_token(claims, answer)
         if nonce is not None:
             if not hmac.compare_digest(str(claims.get("nonce")).encode("utf-8", "surrogatepass"), nonce.encode()):
                 raise _unusable("the ID token is of another sign-in (nonce)")
             if self._rules.userinfo:
-                claims = {**await self._userinfo(answer.access_token, subject), **claims}
-        self._check_parties(claims)
-        _check_access_token(claims, answer)
+                more = await self._userinfo(answer.access_token, subject)
+                return UpstreamIdentity(issuer=claims["iss"], subject=subject, claims=_merged(claims, more))
         return UpstreamIdentity(issuer=claims["iss"], subject=subject, claims=claims)
 
     def _verifier_for(self, endpoints: Endpoints) -> _IDTokenVerifier:
@@ -224,24 +228,40 @@ def _unusable(why: str) -> SignInFailed:
     return SignInFailed()
 
 
+def _merged(claims: JSONObject, more: JSONObject) -> JSONObject:
+    """Return the claims of the ID token with those of the userinfo endpoint that it leaves out.
+
+    An e-mail address and the word that it is verified are one claim. They come from the source that has both, if any.
+    """
+    merged = {**more, **claims}
+    whole = (each for each in (claims, more) if all(each.get(name) is not None for name in _EMAIL))
+    source = next(whole, more if claims.get("email") is None else claims)
+    merged |= {name: source.get(name) for name in _EMAIL}
+    return {name: value for name, value in merged.items() if value is not None or name not in _EMAIL}
+
+
 def find_objection(identity: UpstreamIdentity, rules: UpstreamRules) -> str | None:
     """Return why this person may not come in, in words for them; ``None`` when they may."""
     claims = identity.claims
-    if rules.allowed_domains and not _domains_of(claims) & {each.casefold() for each in rules.allowed_domains}:
+    if rules.allowed_domains and not _domains_of(identity) & {ascii_domain(each) for each in rules.allowed_domains}:
         return "Only people with a verified e-mail address of certain organisations may use this service."
     for name, accepted in rules.allowed_claims.items():
-        if not _values(claims.get(name)) & set(accepted):
+        is_denied = name == "email" and claims.get("email_verified") in (False, "false")
+        if is_denied or not _values(claims.get(name)) & set(accepted):
             return "Your account does not belong to those who may use this service."
     return None
 
 
-def _domains_of(claims: JSONObject) -> set[str]:
-    # ``hd``: Google's own word for the organisation. An address that the provider has not checked is anybody's.
-    found = {claims["hd"]} if isinstance(claims.get("hd"), str) else set[str]()
+def _domains_of(identity: UpstreamIdentity) -> set[str]:
+    # ``hd``: Google's own word for the organisation, and no other provider's. An address that the provider has not
+    # checked is anybody's.
+    claims, found = identity.claims, set[str | None]()
+    if identity.issuer in _GOOGLE and isinstance(claims.get("hd"), str):
+        found.add(ascii_domain(claims["hd"]))
     address = claims.get("email")
     if isinstance(address, str) and claims.get("email_verified") in (True, "true") and address.count("@") == 1:
-        found.add(address.rpartition("@")[2])
-    return {each.casefold() for each in found}
+        found.add(ascii_domain(address.rpartition("@")[2]))
+    return {each for each in found if each is not None}
 
 
 def _values(value: Any) -> set[str]:

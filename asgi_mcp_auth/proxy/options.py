@@ -13,6 +13,7 @@ from ..server.options import Lifetimes, RateLimits, Registration, ServerOptions,
 from ..server.pages import Pages
 from ..stores.encrypted import EncryptedStore
 from ..types import JSONObject
+from .domains import ascii_domain
 
 if TYPE_CHECKING:
     import httpx
@@ -72,7 +73,7 @@ class UpstreamRules:
         claims: the provider's claims that our tokens repeat, ``email`` for example.
         person: called with the ``UpstreamIdentity``; returns the ``Person``, or ``None`` for who may not come in. By
             default the subject is issuer and subject together.
-        allowed_domains: of e-mail addresses that the provider has verified; empty for all.
+        allowed_domains: of e-mail addresses that the provider has verified, as the DNS has them; empty for all.
         allowed_claims: what claims have to say, ``{"groups": ["staff"], "tid": ["…"]}``: one of the values of each.
         contact: whom people may ask who may not come in; the page tells them.
         keep_tokens: whether the provider's tokens are kept, for ``get_upstream_token`` and so that a grant ends with
@@ -115,14 +116,21 @@ class UpstreamRules:
         check_hook("person", self.person)
         check_list("allowed_domains", self.allowed_domains, str, "['example.com']")
         for domain in self.allowed_domains:
-            if not domain or "@" in domain or domain != domain.strip(". "):
-                raise ConfigurationError(f"allowed_domains has {domain!r}: write the domain alone, like 'example.com'")
+            _check_domain(domain)
         check_kind("allowed_claims", self.allowed_claims, Mapping)
         for claim, values in self.allowed_claims.items():
             if isinstance(values, str):
                 raise ConfigurationError(f"allowed_claims[{claim!r}] must be a list, like [{values!r}]")
             check_names(f"allowed_claims[{claim!r}]", values)
         check_kind("contact", self.contact, str)
+
+
+def _check_domain(domain: str) -> None:
+    if not domain or "@" in domain or domain != domain.strip(". "):
+        raise ConfigurationError(f"allowed_domains has {domain!r}: write the domain alone, like 'example.com'")
+    if not domain.isascii() or ascii_domain(domain) is None:
+        known = ascii_domain(domain) or "xn--…"
+        raise ConfigurationError(f"allowed_domains has {domain!r}: write the name as the DNS has it, {known!r}")
 
 
 def _check_parameters(setting: str, value: Any) -> None:

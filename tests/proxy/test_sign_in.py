@@ -182,7 +182,6 @@ async def test_the_userinfo_endpoint_is_asked_if_wanted(upstream: Upstream) -> N
     [
         ({"allowed_domains": ["example.com"]}, {"email": "a@example.com", "email_verified": True}, True),
         ({"allowed_domains": ["Example.com"]}, {"email": "a@EXAMPLE.com", "email_verified": "true"}, True),
-        ({"allowed_domains": ["example.com"]}, {"hd": "example.com"}, True),
         ({"allowed_domains": ["example.com"]}, {"email": "a@example.com"}, False),
         ({"allowed_domains": ["example.com"]}, {"email": "a@example.com", "email_verified": False}, False),
         ({"allowed_domains": ["example.com"]}, {"email": "a@evil.example", "email_verified": True}, False),
