@@ -43,7 +43,7 @@ async def rates(store: Store, count: int) -> list[float]:
     async def get_and_swap(number: int) -> None:
         record = await store.get("code", f"{number}")
         assert record is not None
-        assert await store.swap("code", f"{number}", record.etag, VALUE, ttl=3600)
+        assert await store.swap("code", f"{number}", record, VALUE, ttl=3600)
 
     await store.open()
     measured = [

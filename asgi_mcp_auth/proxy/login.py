@@ -32,7 +32,7 @@ from ..types import JSONObject
 from .client import TokenAnswer, UpstreamClient
 from .identity import Identifier, find_objection
 from .options import UpstreamIdentity, UpstreamRules
-from .tokens import UpstreamTokens
+from .tokens import TOKENS, UpstreamTokens
 from .upstream import Endpoints
 
 # INFO at most: strangers can cause every one of these, by what they open the callback with.
@@ -62,6 +62,7 @@ class UpstreamLogin(Login):
 
     every_time = True
     consent_first = True
+    kinds = (TOKENS,)
 
     def __init__(
         self,

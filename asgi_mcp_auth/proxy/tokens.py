@@ -292,7 +292,7 @@ class UpstreamTokens:
             known = KeptTokens.load(record.value)
             changed = change(known)
             left = changed.seconds_left(self._clock.time())
-            if changed == known or await self._store.swap(TOKENS, key, record.etag, changed.dump(), ttl=left):
+            if changed == known or await self._store.swap(TOKENS, key, record, changed.dump(), ttl=left):
                 return changed
         raise ServerUnavailable
 

@@ -11,8 +11,10 @@ from ..types import JSONObject
 from .applications import revoke_application
 from .audit import AuditEvent
 from .client_metadata import check_client_metadata
+from .clients import CLIENTS
 from .context import Server
 from .flow import CONSENTS
+from .ledger import GRANTS
 from .models import Client, Grant
 from .register import delete_client, describe
 from .sessions import SESSIONS
@@ -112,6 +114,16 @@ class Admin:
         while found := await self._server.store.sweep():
             swept += found
         return swept
+
+    async def drop_unreadable(self) -> int:
+        """Forget what cannot be decrypted, for good; return how many records that were.
+
+        For when an encryption key is lost, or has leaked and is out of ``encryption_keys``: clients register again,
+        people sign in again. The keys that sign tokens are left to ``rotate_keys``.
+        """
+        server = self._server
+        kinds = (CLIENTS, CONSENTS, GRANTS, SESSIONS, *server.login.kinds)
+        return sum([await server.store.drop_unreadable(kind) for kind in kinds])
 
     async def is_healthy(self) -> bool:
         """Return whether the store answers, and there is a key to sign with."""

@@ -146,7 +146,7 @@ class Clients:
             if record is None:
                 return None
             changed = change(Client.load(record.value))
-            if await self._store.swap(CLIENTS, key, record.etag, changed.dump(), ttl=self._ttl(changed)):
+            if await self._store.swap(CLIENTS, key, record, changed.dump(), ttl=self._ttl(changed)):
                 return changed
 
     async def keep(self, client: Client) -> None:

@@ -148,7 +148,7 @@ class Grants:
             grant = self._grant_of(known, refreshable=refreshable)
             await self._login.renew(known.person, self.ledger.ttl(grant))
             used = replace(known, used_at=now)
-            if await self._store.swap(CODES, key, record.etag, used.dump(), ttl=USED_CODE_SECONDS):
+            if await self._store.swap(CODES, key, record, used.dump(), ttl=USED_CODE_SECONDS):
                 return await self._begin(grant_id, grant, scopes, refreshable=refreshable)
         raise ServerUnavailable
 

@@ -19,6 +19,7 @@ from .._jose import SigningKey, UnusableKey, VerifyingKey, sign_jwt
 from ..errors import ConfigurationError, InvalidToken, ServerUnavailable
 from ..jwks import KeySet, KeySource
 from ..stores import Store
+from ..stores.encrypted import UnreadableRecord
 from ..types import Clock, JSONObject
 from .audit import Audit, AuditEvent
 from .options import DAY, Lifetimes, ServerOptions
@@ -210,8 +211,11 @@ class KeptKeys:
         async def renewed(keys: tuple[_Key, ...]) -> tuple[_Key, ...]:
             return (new,) if retire else (*keys, new)
 
-        if retire and await self._store.get(KEYS, RECORD) is None:
-            await self._store.delete(KEYS, RECORD)
+        if retire:
+            try:
+                await self._store.get(KEYS, RECORD)
+            except UnreadableRecord:
+                await self._store.delete(KEYS, RECORD)
         await self._change(renewed)
         await self._load()
 
@@ -228,7 +232,7 @@ class KeptKeys:
                 now = self._clock.monotonic()
                 if self._keys and now >= self._loaded_at + STALE_SECONDS:
                     raise
-                if self._keys or self._unreadable:  # each attempt to read those costs a new key
+                if self._keys or self._unreadable:
                     self.settled_until = now + RETRY_SECONDS
         if not self._keys:
             raise ServerUnavailable
@@ -245,17 +249,18 @@ class KeptKeys:
     async def _change(self, change: Callable[[tuple[_Key, ...]], Awaitable[tuple[_Key, ...]]]) -> tuple[_Key, ...]:
         """Change the keys in the store, if there is something to change, and return them."""
         while True:
-            record = await self._store.get(KEYS, RECORD)
+            try:
+                record = await self._store.get(KEYS, RECORD)
+            except UnreadableRecord:
+                raise self._cannot_be_read() from None
             keys = () if record is None else _parse(record.value)
             changed = await change(keys)
             if changed == keys:
                 return keys
             if record is None:
                 written = await self._store.add(KEYS, RECORD, _dump(changed))
-                if not written and await self._store.get(KEYS, RECORD) is None:
-                    raise self._cannot_be_read()
             else:
-                written = await self._store.swap(KEYS, RECORD, record.etag, _dump(changed))
+                written = await self._store.swap(KEYS, RECORD, record, _dump(changed))
             if written:
                 for each in changed:
                     if each not in keys:

@@ -64,7 +64,7 @@ class Ledger:
 
     async def swap(self, grant_id: str, record: Record, grant: Grant) -> bool:
         """Write a grant down, unless somebody else has done so meanwhile."""
-        return await self._store.swap(GRANTS, grant_id, record.etag, grant.dump(), ttl=self.ttl(grant))
+        return await self._store.swap(GRANTS, grant_id, record, grant.dump(), ttl=self.ttl(grant))
 
     async def scan(self, *, subject: str | None = None) -> AsyncIterator[tuple[str, Grant]]:
         """Yield the grants that have not ended, of one person or of all."""

@@ -124,7 +124,7 @@ class Limits:
             if record is None:
                 changed = await self._store.add(COUNTERS, key, value, ttl=ttl)
             else:
-                changed = await self._store.swap(COUNTERS, key, record.etag, value, ttl=ttl)
+                changed = await self._store.swap(COUNTERS, key, record, value, ttl=ttl)
             if changed:
                 return count
         raise TooManyRequests(1)  # so many processes at once that they keep each other from counting

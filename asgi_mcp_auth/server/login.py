@@ -116,6 +116,7 @@ class Login(ABC):
             with them is an attempt like any other. ``find_transaction`` tells which.
         provider_host: where they sign in, if not here; the consent page says so.
         provider_scopes: what is asked for there; the page says that, too.
+        kinds: of records in the store that this step keeps for longer than a sign-in takes.
     """
 
     every_time: ClassVar[bool] = False
@@ -123,6 +124,7 @@ class Login(ABC):
     callback_path: str = ""
     provider_host: str | None = None
     provider_scopes: Sequence[str] = ()
+    kinds: ClassVar[Sequence[str]] = ()
 
     def bind(self, host: LoginHost) -> None:  # noqa: B027  # optional
         """Get to know the server.

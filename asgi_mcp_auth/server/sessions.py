@@ -105,7 +105,7 @@ class Sessions:
             # Nor does it keep anybody from a page where the store is full: they may want to take something back.
             with suppress(ServerUnavailable):
                 seen = replace(session, seen_at=int(now))
-                await self._store.swap(SESSIONS, key, record.etag, seen.dump(), ttl=ends_at - now)
+                await self._store.swap(SESSIONS, key, record, seen.dump(), ttl=ends_at - now)
         request.session, request.session_id = session, session_id
 
     async def end(self, request: Request) -> HeaderList:
@@ -168,7 +168,7 @@ class Sessions:
                         changed, expires_at=min(known.expires_at, int(now + self._lifetimes.code_seconds))
                     )
                 ttl = max(1.0, changed.expires_at - now)
-                if not await self._store.swap(TRANSACTIONS, key, record.etag, changed.dump(), ttl=ttl):
+                if not await self._store.swap(TRANSACTIONS, key, record, changed.dump(), ttl=ttl):
                     continue
             request.transaction = changed
             return

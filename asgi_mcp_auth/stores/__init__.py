@@ -27,10 +27,11 @@ _POSTGRESQL = ("postgresql", "postgres")
 
 
 class Record(NamedTuple):
-    """A value, and the tag that names this very version of it."""
+    """A value, the tag that names this very version of it, and the group that it was written with."""
 
     value: bytes
     etag: int
+    group: str | None = None
 
 
 @runtime_checkable
@@ -68,8 +69,8 @@ class Store(Protocol):
         """Write the record if there is none; return whether this call wrote it."""
         ...
 
-    async def swap(self, ns: str, key: str, etag: int, value: bytes, *, ttl: float | None = None) -> bool:
-        """Replace the version that ``etag`` names; return whether it was still that one. The group stays."""
+    async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
+        """Replace the version that was read; return whether it was still that one. The group stays."""
         ...
 
     async def take(self, ns: str, key: str) -> bytes | None:
@@ -103,6 +104,16 @@ def new_etag() -> int:
     return secrets.randbits(62)
 
 
+def group_of(name: bytes | None) -> str | None:
+    """Return a group as text. Whoever writes to the engine from outside may have left bytes that are none."""
+    if name is None:
+        return None
+    try:
+        return name.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return name.decode("utf-8", "surrogateescape")
+
+
 async def scan_all(store: Store, ns: str, *, group: str | None = None) -> AsyncIterator[tuple[str, Record]]:
     """Yield every record of a kind, or of one group of it, page by page."""
     after: str | None = None
@@ -121,7 +132,7 @@ def store_from_url(url: str, *, encryption_keys: Sequence[str] | None = None, cl
             in the query; docs/stores.md lists them.
         encryption_keys: what ``secrets.token_urlsafe(32)`` makes; the first encrypts, all of them decrypt. ``None``:
             SQLite keeps a key file beside the database, memory gets a random key, the others refuse.
-        clock: decides what has expired where the engine has no clock of its own: SQLite and memory.
+        clock: decides what has expired. Redis and PostgreSQL have clocks of their own, which decide first.
 
     Raises:
         ConfigurationError: the URL, a key or the key file is wrong, a driver is missing, or keys are and have to be
@@ -143,7 +154,7 @@ def store_from_url(url: str, *, encryption_keys: Sequence[str] | None = None, cl
             "store='memory:' forgets everybody's grants when the process ends, and several workers do not share it"
         )
         keys = [secrets.token_urlsafe(32)] if encryption_keys is None else encryption_keys
-        return EncryptedStore(MemoryStore(clock=clock), keys)
+        return EncryptedStore(MemoryStore(clock=clock), keys, clock=clock)
     if scheme == "sqlite":
         path = _sqlite_path(url)
         module = _engine("sqlite", "Python was built without it")
@@ -151,7 +162,7 @@ def store_from_url(url: str, *, encryption_keys: Sequence[str] | None = None, cl
             from ._keyfile import keys_beside
 
             encryption_keys = keys_beside(path)
-        return EncryptedStore(module.SQLiteStore(path, clock=clock), encryption_keys)
+        return EncryptedStore(module.SQLiteStore(path, clock=clock), encryption_keys, clock=clock)
     if scheme not in (*_REDIS, *_POSTGRESQL):
         raise ConfigurationError(
             f"store: {scheme}: is none of sqlite:///, redis://, rediss://, unix://, postgresql:// and memory:"
@@ -167,7 +178,7 @@ def store_from_url(url: str, *, encryption_keys: Sequence[str] | None = None, cl
             f"encryption_keys=[os.environ['AUTH_STORE_KEY']]). Make one: {KEY_COMMAND}"
         )
     store: Store = (module.RedisStore if scheme in _REDIS else module.PostgreSQLStore)(url)
-    return EncryptedStore(store, encryption_keys)
+    return EncryptedStore(store, encryption_keys, clock=clock)
 
 
 def _sqlite_path(url: str) -> str:

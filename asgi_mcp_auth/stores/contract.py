@@ -70,7 +70,7 @@ class StoreContract:
         _equal(await store.get(ns, "key"), None)
         _equal(await store.take(ns, "key"), None)
         _equal(await store.delete(ns, "key"), False)
-        _equal(await store.swap(ns, "key", 0, b"x"), False)
+        _equal(await store.swap(ns, "key", Record(b"x", 0), b"x"), False)
         _equal(await store.get(ns, "key"), None)
 
     async def test_put_replaces(self, store: Store) -> None:
@@ -102,12 +102,12 @@ class StoreContract:
         ns = _kind()
         await store.put(ns, "key", b"1", group="g")
         first = await _found(store, ns, "key")
-        _equal(await store.swap(ns, "key", first.etag + 1, b"x"), False)
-        _equal(await store.swap(ns, "key", first.etag, b"2"), True)
+        _equal(await store.swap(ns, "key", first._replace(etag=first.etag + 1), b"x"), False)
+        _equal(await store.swap(ns, "key", first, b"2"), True)
         second = await _found(store, ns, "key")
-        _equal(second.value, b"2")
+        _equal((second.value, second.group), (b"2", "g"))
         _true(second.etag != first.etag, "a write makes a new etag")
-        _equal(await store.swap(ns, "key", first.etag, b"x"), False)
+        _equal(await store.swap(ns, "key", first, b"x"), False)
         _equal(await store.get(ns, "key"), second)
         _equal(await _keys(store, ns, "g"), ["key"])
 
@@ -117,7 +117,7 @@ class StoreContract:
         old = await _found(store, ns, "key")
         await store.delete(ns, "key")
         await store.add(ns, "key", b"1")
-        _equal(await store.swap(ns, "key", old.etag, b"2"), False)
+        _equal(await store.swap(ns, "key", old, b"2"), False)
 
     async def test_take_and_delete_remove(self, store: Store) -> None:
         ns = _kind()
@@ -137,10 +137,10 @@ class StoreContract:
             await store.put(ns, key, b"v" + key.encode("utf-8", "surrogatepass"), group=key)
         for key in ODD_KEYS:
             record = await _found(store, ns, key)
-            _equal(record.value, b"v" + key.encode("utf-8", "surrogatepass"))
+            _equal((record.value, record.group), (b"v" + key.encode("utf-8", "surrogatepass"), key))
             _equal(await _keys(store, ns, key), [key])
             _equal(await store.add(ns, key, b""), False)
-            _equal(await store.swap(ns, key, record.etag, b"swapped"), True)
+            _equal(await store.swap(ns, key, record, b"swapped"), True)
         _equal(await _keys(store, ns), sorted(ODD_KEYS))
         for key in ODD_KEYS:
             _equal(await store.take(ns, key), b"swapped")
@@ -160,10 +160,10 @@ class StoreContract:
         for key in ("get", "add", "swap", "take", "delete", "scan"):
             await store.put(ns, key, b"1", ttl=TTL, group="g")
         await store.put(ns, "stays", b"1", ttl=1000, group="g")
-        etag = (await _found(store, ns, "swap")).etag
+        known = await _found(store, ns, "swap")
         await self.elapse(TTL * 1.2)
         _equal(await store.get(ns, "get"), None)
-        _equal(await store.swap(ns, "swap", etag, b"2"), False)
+        _equal(await store.swap(ns, "swap", known, b"2"), False)
         _equal(await store.take(ns, "take"), None)
         _equal(await store.delete(ns, "delete"), False)
         _equal(await _keys(store, ns), ["stays"])
@@ -175,7 +175,7 @@ class StoreContract:
         ns = _kind()
         for key, before, after in (("longer", TTL, 1000), ("shorter", 1000, TTL), ("for ever", TTL, None)):
             await store.put(ns, key, b"1", ttl=before, group="g")
-            _equal(await store.swap(ns, key, (await _found(store, ns, key)).etag, b"2", ttl=after), True)
+            _equal(await store.swap(ns, key, await _found(store, ns, key), b"2", ttl=after), True)
         await self.elapse(TTL * 1.2)
         await self._sweep_all(store)
         _equal(await _keys(store, ns, "g"), ["for ever", "longer"])
@@ -243,7 +243,7 @@ class StoreContract:
             _equal(added.count(True), 1)
             record = await _found(store, ns, key)
             _equal(record.value, b"%d" % added.index(True))
-            swapped = await _at_once(store.swap(ns, key, record.etag, b"%d" % each) for each in range(CONTENDERS))
+            swapped = await _at_once(store.swap(ns, key, record, b"%d" % each) for each in range(CONTENDERS))
             _equal(swapped.count(True), 1)
             value = b"%d" % swapped.index(True)
             taken = await _at_once(store.take(ns, key) for _ in range(CONTENDERS))
@@ -256,7 +256,7 @@ class StoreContract:
         async def increment() -> None:
             while True:
                 record = await _found(store, ns, "counter")
-                if await store.swap(ns, "counter", record.etag, b"%d" % (int(record.value) + 1)):
+                if await store.swap(ns, "counter", record, b"%d" % (int(record.value) + 1)):
                     return
 
         await _at_once(increment() for _ in range(CONTENDERS))
@@ -283,13 +283,13 @@ class StoreContract:
                 await asyncio.gather(task, return_exceptions=True)
                 record = await store.get(ns, "key")
                 _true(record is None or record.value in (b"old", b"new"), f"{record} is half a record")
-        etag = (await _put_and_get(store, ns, "key", b"old")).etag
-        task = asyncio.ensure_future(store.swap(ns, "key", etag, b"new"))
+        known = await _put_and_get(store, ns, "key", b"old")
+        task = asyncio.ensure_future(store.swap(ns, "key", known, b"new"))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         record = await _found(store, ns, "key")
-        _equal(record.value, b"old" if record.etag == etag else b"new")
+        _equal(record.value, b"old" if record.etag == known.etag else b"new")
 
     # -------------------------------------------------------------------------------------------------- lifetime
 

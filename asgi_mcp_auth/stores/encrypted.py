@@ -1,7 +1,8 @@
 """EncryptedStore: no engine sees a value in the clear. Kinds, keys, groups and lifetimes of records stay readable.
 
 A stored value is ``key id (8 bytes) · nonce (12) · AES-256-GCM ciphertext and tag``. Kind and key of the record are its
-associated data: a value that is moved to another record is as unreadable as one that was changed.
+associated data; until when it counts and its group are encrypted in front of the value. So a value that is moved to
+another record or group is as unreadable as one that was changed, and none counts longer than it was written for.
 """
 
 from __future__ import annotations
@@ -9,10 +10,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
+import math
 import secrets
+import struct
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias
+from contextlib import suppress
+from typing import Literal, NamedTuple, TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -20,7 +25,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from .._json import decode_base64url
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, ServerUnavailable
+from ..types import Clock
 from . import Record, Store
 
 logger = logging.getLogger(__name__)
@@ -30,6 +36,11 @@ KEY_COMMAND = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
 _KEY_ID_BYTES = 8
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
+_TERMS = struct.Struct(">dI")  # epoch seconds until when it counts, and how long the group is that follows
+_NO_GROUP = 0xFFFF_FFFF
+
+CLOCK_SECONDS = 300
+"""How far the clocks of hosts may be apart: a record counts so much longer than it was written for, at most."""
 
 Unreadable: TypeAlias = Literal["truncated", "unknown_key", "tampered"]
 _DAMAGED = "Somebody changed the store from outside, or it is damaged"
@@ -40,29 +51,51 @@ _REMEDIES: Mapping[Unreadable, str] = {
 }
 
 
+class UnreadableRecord(ServerUnavailable):
+    """A record is there and cannot be decrypted. Nobody knows what it says: an outage, not an answer."""
+
+
+class _Cipher(NamedTuple):
+    aes: AESGCM
+    has_terms: bool  # whether expiry and group stand in front of the value, as they do in all that is written today
+
+
+class _Opened(NamedTuple):
+    value: bytes
+    expires_at: float = math.inf
+    group: str | None = None
+
+
 class EncryptedStore:
     """Encrypts every value on its way into another store.
 
-    A value that cannot be decrypted (another key, changed, moved, cut off) counts as no value: ``get`` and ``take``
-    return ``None``, ``scan`` leaves it out. ``take`` removes it all the same: what is meant to be used once must not
-    become usable again when a key comes back. ``add`` finds the place taken, so a replay stays a replay.
+    A value that cannot be decrypted (another key, changed, moved, cut off) is no reason to say that there is none:
+    ``get`` and ``take`` raise ``UnreadableRecord``, which is a ``ServerUnavailable``; ``scan`` leaves it out. ``take``
+    removes it all the same: what is meant to be used once must not become usable again when a key comes back. ``add``
+    finds the place taken, so a replay stays a replay.
 
     Args:
         store: the engine.
         keys: what ``secrets.token_urlsafe(32)`` makes, one or several. The first encrypts, all of them decrypt: a new
             key goes in front, an old one leaves when nothing is encrypted with it any more.
+        clock: its wall clock writes down, and checks, until when a record counts.
 
     Raises:
         ConfigurationError: no key, or one of another form.
     """
 
-    def __init__(self, store: Store, keys: Sequence[str]) -> None:
+    def __init__(self, store: Store, keys: Sequence[str], *, clock: Clock = time) -> None:
         if isinstance(keys, str) or not keys:
             raise ConfigurationError(f"encryption_keys must be a list of at least one key. Make one: {KEY_COMMAND}")
         self._secrets = tuple(map(parse_key, keys))
-        self._ciphers: dict[bytes, AESGCM] = {}
+        self._clock = clock
+        self._ciphers: dict[bytes, _Cipher] = {}
         for secret in self._secrets:
-            self._ciphers.setdefault(_subkey(secret, "key id", _KEY_ID_BYTES), AESGCM(_subkey(secret, "values", 32)))
+            # The first versions wrote values without terms. A key of their own for each, so that nobody can pass one
+            # off as the other.
+            for has_terms, suffix in ((True, " with terms"), (False, "")):
+                cipher = _Cipher(AESGCM(_subkey(secret, f"values{suffix}", 32)), has_terms)
+                self._ciphers.setdefault(_subkey(secret, f"key id{suffix}", _KEY_ID_BYTES), cipher)
         self._key_id = next(iter(self._ciphers))
         self._unreadable: Counter[Unreadable] = Counter()
         self._realm = ""
@@ -99,34 +132,42 @@ class EncryptedStore:
         await self.inner.aclose()
 
     async def get(self, ns: str, key: str) -> Record | None:
-        """Return the record, ``None`` when there is none that can be read."""
+        """Return the record, ``None`` when there is none.
+
+        Raises:
+            UnreadableRecord: it cannot be decrypted.
+        """
         ns += self._realm
         record = await self.inner.get(ns, key)
-        if record is None:
-            return None
-        value = self._decrypt(ns, key, record.value)
-        return None if value is None else Record(value, record.etag)
+        return None if record is None else self._open_record(ns, key, record)
 
     async def put(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> None:
         """Write the record, whether or not there was one."""
         ns += self._realm
-        await self.inner.put(ns, key, self._encrypt(ns, key, value), ttl=ttl, group=group)
+        await self.inner.put(ns, key, self._seal(ns, key, value, ttl, group), ttl=ttl, group=group)
 
     async def add(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> bool:
         """Write the record if there is none, readable or not; return whether this call wrote it."""
         ns += self._realm
-        return await self.inner.add(ns, key, self._encrypt(ns, key, value), ttl=ttl, group=group)
+        return await self.inner.add(ns, key, self._seal(ns, key, value, ttl, group), ttl=ttl, group=group)
 
-    async def swap(self, ns: str, key: str, etag: int, value: bytes, *, ttl: float | None = None) -> bool:
-        """Replace the version that ``etag`` names; return whether it was still that one. The group stays."""
+    async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
+        """Replace the version that was read; return whether it was still that one. The group stays."""
         ns += self._realm
-        return await self.inner.swap(ns, key, etag, self._encrypt(ns, key, value), ttl=ttl)
+        return await self.inner.swap(ns, key, known, self._seal(ns, key, value, ttl, known.group), ttl=ttl)
 
     async def take(self, ns: str, key: str) -> bytes | None:
-        """Remove the record, readable or not, and return its value; of several callers one gets it."""
+        """Remove the record, readable or not, and return its value; of several callers one gets it.
+
+        Raises:
+            UnreadableRecord: it could not be decrypted.
+        """
         ns += self._realm
-        value = await self.inner.take(ns, key)
-        return None if value is None else self._decrypt(ns, key, value)
+        stored = await self.inner.take(ns, key)
+        if stored is None:
+            return None
+        opened = self._open(ns, key, stored)  # its group does not matter any more
+        return None if self._is_over(opened) else opened.value
 
     async def delete(self, ns: str, key: str) -> bool:
         """Remove the record, readable or not; return whether there was one."""
@@ -145,20 +186,58 @@ class EncryptedStore:
         while len(found) < limit:
             wanted = limit - len(found)
             page = await self.inner.scan(ns, group=group, after=after, limit=wanted)
-            for key, record in page:
-                value = self._decrypt(ns, key, record.value)
-                if value is not None:
-                    found.append((key, Record(value, record.etag)))
+            for key, stored in page:
+                with suppress(UnreadableRecord):
+                    record = self._open_record(ns, key, stored)
+                    if record is not None:
+                        found.append((key, record))
             if len(page) < wanted:
                 break
             after = page[-1][0]
         return found
 
-    def _encrypt(self, ns: str, key: str, value: bytes) -> bytes:
-        nonce = secrets.token_bytes(_NONCE_BYTES)
-        return self._key_id + nonce + self._ciphers[self._key_id].encrypt(nonce, value, _associated_data(ns, key))
+    async def drop_unreadable(self, ns: str) -> int:
+        """Remove the records of a kind that cannot be decrypted; return how many there were."""
+        dropped, after = 0, None
+        while page := await self.inner.scan(ns + self._realm, after=after):
+            for key, stored in page:
+                try:
+                    self._open_record(ns + self._realm, key, stored)
+                except UnreadableRecord:
+                    dropped += await self.delete(ns, key)
+            after = page[-1][0]
+        return dropped
 
-    def _decrypt(self, ns: str, key: str, stored: bytes) -> bytes | None:
+    def _seal(self, ns: str, key: str, value: bytes, ttl: float | None, group: str | None) -> bytes:
+        expires_at = math.inf if ttl is None else self._clock.time() + ttl
+        if group is None:
+            terms = _TERMS.pack(expires_at, _NO_GROUP)
+        else:
+            name = group.encode("utf-8", "surrogatepass")
+            terms = _TERMS.pack(expires_at, len(name)) + name
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        sealed = self._ciphers[self._key_id].aes.encrypt(nonce, terms + value, _associated_data(ns, key))
+        return self._key_id + nonce + sealed
+
+    def _open_record(self, ns: str, key: str, stored: Record) -> Record | None:
+        opened = self._open(ns, key, stored.value, stored)
+        return None if self._is_over(opened) else Record(opened.value, stored.etag, stored.group)
+
+    def _is_over(self, opened: _Opened) -> bool:
+        return self._clock.time() >= opened.expires_at + CLOCK_SECONDS
+
+    def _open(self, ns: str, key: str, stored: bytes, record: Record | None = None) -> _Opened:
+        """Return what a stored value says.
+
+        Args:
+            ns: kind of the record.
+            key: its key.
+            stored: the value.
+            record: where it was found; ``None`` where its group is all the same.
+
+        Raises:
+            UnreadableRecord: it cannot be decrypted, or belongs elsewhere.
+        """
         cipher = self._ciphers.get(stored[:_KEY_ID_BYTES])
         cause: Unreadable
         if len(stored) < _KEY_ID_BYTES + _NONCE_BYTES + _TAG_BYTES:
@@ -166,22 +245,35 @@ class EncryptedStore:
         elif cipher is None:
             cause = "unknown_key"
         else:
+            cause = "tampered"
             nonce, sealed = stored[_KEY_ID_BYTES:][:_NONCE_BYTES], stored[_KEY_ID_BYTES + _NONCE_BYTES :]
-            try:
-                return cipher.decrypt(nonce, sealed, _associated_data(ns, key))
-            except InvalidTag:
-                cause = "tampered"
+            with suppress(InvalidTag):
+                data = cipher.aes.decrypt(nonce, sealed, _associated_data(ns, key))
+                if not cipher.has_terms:
+                    return _Opened(data)
+                opened = _parse(data)
+                if record is None or record.group == opened.group:
+                    return opened
         self._unreadable[cause] += 1
         if self._unreadable[cause] == 1:
             logger.warning(
-                "A record of kind %s in %r cannot be decrypted (%s) and counts as absent. %s. This is said once",
+                "A record of kind %s in %r cannot be decrypted (%s): requests that need it get 503. %s. This is said "
+                "once",
                 ns,
                 self.inner,
                 cause,
                 _REMEDIES[cause],
                 extra={"reason": cause},
             )
-        return None
+        raise UnreadableRecord
+
+
+def _parse(data: bytes) -> _Opened:
+    expires_at, length = _TERMS.unpack_from(data)
+    begin = _TERMS.size
+    if length == _NO_GROUP:
+        return _Opened(data[begin:], expires_at)
+    return _Opened(data[begin + length :], expires_at, data[begin : begin + length].decode("utf-8", "surrogatepass"))
 
 
 def parse_key(key: object) -> bytes:

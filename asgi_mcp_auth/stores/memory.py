@@ -14,7 +14,6 @@ from . import Record, new_etag
 class _Entry(NamedTuple):
     record: Record
     expires_at: float
-    group: str | None
 
 
 class MemoryStore:
@@ -56,13 +55,13 @@ class MemoryStore:
             self._write(ns, key, value, ttl, group)
             return True
 
-    async def swap(self, ns: str, key: str, etag: int, value: bytes, *, ttl: float | None = None) -> bool:
-        """Replace the version that ``etag`` names; return whether it was still that one. The group stays."""
+    async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
+        """Replace the version that was read; return whether it was still that one. The group stays."""
         with self._lock:
             entry = self._live(ns, key)
-            if entry is None or entry.record.etag != etag:
+            if entry is None or entry.record.etag != known.etag:
                 return False
-            self._write(ns, key, value, ttl, entry.group)
+            self._write(ns, key, value, ttl, entry.record.group)
             return True
 
     async def take(self, ns: str, key: str) -> bytes | None:
@@ -99,7 +98,9 @@ class MemoryStore:
             found = [
                 (key, entry.record)
                 for key, entry in sorted(self._entries.get(ns, {}).items())
-                if entry.expires_at > now and (group is None or entry.group == group) and (after is None or key > after)
+                if entry.expires_at > now
+                and (group is None or entry.record.group == group)
+                and (after is None or key > after)
             ]
         return found[:limit]
 
@@ -109,4 +110,4 @@ class MemoryStore:
 
     def _write(self, ns: str, key: str, value: bytes, ttl: float | None, group: str | None) -> None:
         expires_at = math.inf if ttl is None else self._clock.time() + ttl
-        self._entries.setdefault(ns, {})[key] = _Entry(Record(value, new_etag()), expires_at, group)
+        self._entries.setdefault(ns, {})[key] = _Entry(Record(value, new_etag(), group), expires_at)

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, TypeVar
 import asyncpg
 
 from ..errors import ConfigurationError
-from . import Record, new_etag
+from . import Record, group_of, new_etag
 from ._options import place_of, split_options
 from ._outage import TIMEOUT_SECONDS, Outage, describe
 from ._pools import Pools
@@ -42,7 +42,7 @@ _STATEMENTS = {
     "version": "SELECT max(number) FROM {0}.version",
     "first version": "CREATE TABLE {0}.version (number integer NOT NULL); INSERT INTO {0}.version VALUES (0)",
     "new version": "UPDATE {0}.version SET number = $1",
-    "get": "SELECT value, etag FROM {0}.records WHERE ns = $1 AND key = $2 AND (exp IS NULL OR exp > now())",
+    "get": "SELECT value, etag, grp FROM {0}.records WHERE ns = $1 AND key = $2 AND (exp IS NULL OR exp > now())",
     "put": """
         INSERT INTO {0}.records VALUES ($1, $2, $3, $4, now() + $5::float8 * interval '1 second', $6)
         ON CONFLICT (ns, key) DO UPDATE
@@ -66,11 +66,11 @@ _STATEMENTS = {
         (SELECT ns, key FROM {0}.records WHERE exp <= now() ORDER BY exp LIMIT $1 FOR UPDATE SKIP LOCKED)
     """,
     "scan": """
-        SELECT key, value, etag FROM {0}.records
+        SELECT key, value, etag, grp FROM {0}.records
         WHERE ns = $1 AND key >= $2 AND (exp IS NULL OR exp > now()) ORDER BY key LIMIT $3
     """,
     "scan group": """
-        SELECT key, value, etag FROM {0}.records
+        SELECT key, value, etag, grp FROM {0}.records
         WHERE ns = $1 AND key >= $2 AND grp = $4 AND (exp IS NULL OR exp > now()) ORDER BY key LIMIT $3
     """,
 }
@@ -167,7 +167,7 @@ class PostgreSQLStore:
     async def get(self, ns: str, key: str) -> Record | None:
         """Return the record, ``None`` when there is none."""
         row = await self._call(lambda db: db.fetchrow(self._sql["get"], ns, _bytes(key)))
-        return None if row is None else Record(*row)
+        return None if row is None else Record(row[0], row[1], group_of(row[2]))
 
     async def put(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> None:
         """Write the record, whether or not there was one."""
@@ -178,9 +178,9 @@ class PostgreSQLStore:
         """Write the record if there is none; return whether this call wrote it."""
         return await self._write("add", ns, key, value, ttl, group, repeatable=True)
 
-    async def swap(self, ns: str, key: str, etag: int, value: bytes, *, ttl: float | None = None) -> bool:
-        """Replace the version that ``etag`` names; return whether it was still that one. The group stays."""
-        values = (ns, _bytes(key), etag, value, new_etag(), _seconds(ttl))
+    async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
+        """Replace the version that was read; return whether it was still that one. The group stays."""
+        values = (ns, _bytes(key), known.etag, value, new_etag(), _seconds(ttl))
         return _changed(await self._call(lambda db: db.execute(self._sql["swap"], *values)))
 
     async def take(self, ns: str, key: str) -> bytes | None:
@@ -207,7 +207,10 @@ class PostgreSQLStore:
         if group is not None:
             statement, values = "scan group", [*values, _bytes(group)]
         rows = await self._call(lambda db: db.fetch(self._sql[statement], *values))
-        return [(key.decode("utf-8", "surrogatepass"), Record(value, etag)) for key, value, etag in rows]
+        return [
+            (key.decode("utf-8", "surrogatepass"), Record(value, etag, group_of(group)))
+            for key, value, etag, group in rows
+        ]
 
     async def _write(
         self, statement: str, ns: str, key: str, value: bytes, ttl: float | None, group: str | None, *, repeatable: bool

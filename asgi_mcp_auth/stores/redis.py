@@ -24,7 +24,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
 
 from ..errors import ConfigurationError
-from . import Record, new_etag
+from . import Record, group_of, new_etag
 from ._options import place_of, split_options
 from ._outage import TIMEOUT_SECONDS, Outage
 from ._pools import Pools
@@ -125,12 +125,12 @@ class RedisStore:
         """Return the record, ``None`` when there is none."""
         async with self._connected() as client:
             try:
-                value, etag = await client.hmget(self._names(ns, key).record, ["v", "e"])
+                found = await client.hmget(self._names(ns, key).record, ["v", "e", "g"])
             except ResponseError as error:
                 if not str(error).startswith("WRONGTYPE"):
                     raise
                 return None
-            return _record(value, etag)
+            return _record(*found)
 
     async def put(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> None:
         """Write the record, whether or not there was one."""
@@ -140,10 +140,10 @@ class RedisStore:
         """Write the record if there is none; return whether this call wrote it."""
         return await self._write("add", ns, key, value, ttl, group)
 
-    async def swap(self, ns: str, key: str, etag: int, value: bytes, *, ttl: float | None = None) -> bool:
-        """Replace the version that ``etag`` names; return whether it was still that one. The group stays."""
+    async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
+        """Replace the version that was read; return whether it was still that one. The group stays."""
         names = self._names(ns, key)
-        arguments = [etag, new_etag(), value, _milliseconds(ttl), names.place]
+        arguments = [known.etag, new_etag(), value, _milliseconds(ttl), names.place]
         return bool(await self._change(SWAP, [names.record, self._prefix + b"due"], arguments))
 
     async def take(self, ns: str, key: str) -> bytes | None:
@@ -189,7 +189,7 @@ class RedisStore:
                     pipeline.hmget(self._names(ns, key).record, ["v", "e", "g"])
                 for key, answer in zip(keys, await pipeline.execute(raise_on_error=False), strict=True):
                     value, etag, name = (None, None, None) if isinstance(answer, RedisError) else answer
-                    record = _record(value, etag)
+                    record = _record(value, etag, name)
                     if record is not None and wanted in (None, name):
                         found.append((key.decode("utf-8", "surrogatepass"), record))
                 begin = b"(" + keys[-1]
@@ -274,10 +274,10 @@ async def _send(client: Any, command: Sequence[Any], replicas: int) -> Any:
     return answer
 
 
-def _record(value: bytes | None, etag: bytes | None) -> Record | None:
+def _record(value: bytes | None, etag: bytes | None, name: bytes | None) -> Record | None:
     if value is None or etag is None or not etag.isdigit() or len(etag) > 19:
         return None
-    return Record(value, int(etag))
+    return Record(value, int(etag), group_of(name[1:]) if name else None)
 
 
 def _milliseconds(ttl: float | None) -> str | int:

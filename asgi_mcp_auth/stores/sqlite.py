@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from ..errors import ConfigurationError
 from ..types import Clock
-from . import Record, new_etag
+from . import Record, group_of, new_etag
 from ._outage import TIMEOUT_SECONDS, Outage
 from ._sqlite_file import check, connect
 
@@ -83,12 +83,12 @@ class SQLiteStore:
         """Return the record, ``None`` when there is none."""
         row = await self._call(
             lambda db: db.execute(
-                "SELECT value, etag FROM records WHERE ns = ? AND key = ? AND (exp IS NULL OR exp > ?)",
+                "SELECT value, etag, grp FROM records WHERE ns = ? AND key = ? AND (exp IS NULL OR exp > ?)",
                 (ns, _blob(key), self._clock.time()),
             ).fetchone(),
             writes=False,
         )
-        return None if row is None else Record(*row)
+        return None if row is None else Record(row[0], row[1], group_of(row[2]))
 
     async def put(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> None:
         """Write the record, whether or not there was one."""
@@ -98,8 +98,8 @@ class SQLiteStore:
         """Write the record if there is none; return whether this call wrote it."""
         return await self._call(lambda db: self._write(db, ns, key, value, ttl, group, self._clock.time()))
 
-    async def swap(self, ns: str, key: str, etag: int, value: bytes, *, ttl: float | None = None) -> bool:
-        """Replace the version that ``etag`` names; return whether it was still that one. The group stays."""
+    async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
+        """Replace the version that was read; return whether it was still that one. The group stays."""
 
         def verb(db: sqlite3.Connection) -> bool:
             now = self._clock.time()
@@ -107,7 +107,7 @@ class SQLiteStore:
                 db,
                 "UPDATE records SET value = ?, etag = ?, exp = ? "
                 "WHERE ns = ? AND key = ? AND etag = ? AND (exp IS NULL OR exp > ?)",
-                (value, new_etag(), None if ttl is None else now + ttl, ns, _blob(key), etag, now),
+                (value, new_etag(), None if ttl is None else now + ttl, ns, _blob(key), known.etag, now),
             )
 
         return await self._call(verb)
@@ -152,12 +152,15 @@ class SQLiteStore:
             where, values = f"{where} AND key > ?", [*values, _blob(after)]
         rows = await self._call(
             lambda db: db.execute(
-                f"SELECT key, value, etag FROM records WHERE {where} ORDER BY key LIMIT ?",  # noqa: S608 (only constants)
+                f"SELECT key, value, etag, grp FROM records WHERE {where} ORDER BY key LIMIT ?",  # noqa: S608 (only constants)
                 (*values, limit),
             ).fetchall(),
             writes=False,
         )
-        return [(key.decode("utf-8", "surrogatepass"), Record(value, etag)) for key, value, etag in rows]
+        return [
+            (key.decode("utf-8", "surrogatepass"), Record(value, etag, group_of(group)))
+            for key, value, etag, group in rows
+        ]
 
     def _write(
         self,

@@ -130,7 +130,7 @@ async def test_s16_a_dump_has_keys_and_groups_but_no_value(place: Place) -> None
     for number, value in enumerate(values):
         await store.put("grant", f"key-{number}", value, group="alice")
         await store.put("grant", f"key-{number}", value, ttl=100, group="bob")
-        assert await store.swap("grant", f"key-{number}", (await found(store, "grant", f"key-{number}")).etag, value)
+        assert await store.swap("grant", f"key-{number}", await found(store, "grant", f"key-{number}"), value)
     await store.add("login", "taken", values[0])
     await store.take("login", "taken")
     dump = place.dump()
@@ -152,7 +152,7 @@ async def test_s19_a_clock_that_jumps_revives_nothing_that_was_used_or_removed(p
     store = place.store(clock=clock)
     for key in ("used", "taken", "deleted"):
         await store.put("code", key, b"pending", ttl=60)
-    assert await store.swap("code", "used", (await found(store, "code", "used")).etag, b"used", ttl=60)
+    assert await store.swap("code", "used", await found(store, "code", "used"), b"used", ttl=60)
     await store.take("code", "taken")
     await store.delete("code", "deleted")
     clock.jump(jump)
@@ -245,7 +245,7 @@ async def seconds_to_redeem(store: Store, times: int) -> list[float]:
         key = secrets.token_hex(16)
         await store.put("code", key, bytes(300), ttl=60)
         began = time.perf_counter()
-        assert await store.swap("code", key, (await found(store, "code", key)).etag, bytes(300), ttl=60)
+        assert await store.swap("code", key, await found(store, "code", key), bytes(300), ttl=60)
         measured.append(time.perf_counter() - began)
     return measured
 
@@ -325,19 +325,19 @@ async def test_s24_calls_cancelled_at_any_moment_leave_whole_records_and_no_conn
     store = Place(place.engine, place.url + limits.get(place.engine, "")).store().inner
     await store.open()
     generator = random.Random(24)
-    calls: tuple[Callable[[str, int], Awaitable[object]], ...] = (
-        lambda key, etag: store.get("ns", key),
-        lambda key, etag: store.put("ns", key, b"new", group="g"),
-        lambda key, etag: store.add("ns", f"{key} added", b"new", group="g"),
-        lambda key, etag: store.swap("ns", key, etag, b"new"),
-        lambda key, etag: store.take("ns", key),
-        lambda key, etag: store.scan("ns", group="g"),
+    calls: tuple[Callable[[str, Record], Awaitable[object]], ...] = (
+        lambda key, known: store.get("ns", key),
+        lambda key, known: store.put("ns", key, b"new", group="g"),
+        lambda key, known: store.add("ns", f"{key} added", b"new", group="g"),
+        lambda key, known: store.swap("ns", key, known, b"new"),
+        lambda key, known: store.take("ns", key),
+        lambda key, known: store.scan("ns", group="g"),
     )
     for number in range(150):
         key = f"{number}"
         await store.put("ns", key, b"old", group="g")
-        etag = (await found(store, "ns", key)).etag
-        task = asyncio.ensure_future(calls[number % len(calls)](key, etag))
+        known = await found(store, "ns", key)
+        task = asyncio.ensure_future(calls[number % len(calls)](key, known))
         await asyncio.sleep(generator.uniform(0, 0.002))
         task.cancel()
         (result,) = await asyncio.gather(task, return_exceptions=True)
@@ -347,8 +347,8 @@ async def test_s24_calls_cancelled_at_any_moment_leave_whole_records_and_no_conn
         if record is None or isinstance(result, bytes):
             assert number % len(calls) == 4
         if record is not None and record.value == b"new":
-            assert record.etag != etag
-            assert await store.swap("ns", key, etag, b"newer") is False
+            assert record.etag != known.etag
+            assert await store.swap("ns", key, known, b"newer") is False
     assert all(record.value in (b"old", b"new") for _, record in await store.scan("ns", limit=1000))
     await store.aclose()
 
@@ -370,7 +370,7 @@ async def test_s25_the_failing_store_fails_where_it_is_told_to(place: Place, whe
     for call in (
         store.get("ns", "x"),
         store.put("ns", "x", b""),
-        store.swap("ns", "x", 1, b""),
+        store.swap("ns", "x", Record(b"", 1), b""),
         store.delete("ns", "x"),
         store.sweep(),
         store.scan("ns"),

@@ -49,9 +49,9 @@ class AddsTwice(MemoryStore):
 
 
 class IgnoresEtags(MemoryStore):
-    async def swap(self, ns: str, key: str, etag: int, value: bytes, *, ttl: float | None = None) -> bool:
+    async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
         record = await self.get(ns, key)
-        return record is not None and await super().swap(ns, key, record.etag, value, ttl=ttl)
+        return record is not None and await super().swap(ns, key, record, value, ttl=ttl)
 
 
 class TakesInTwoSteps(MemoryStore):

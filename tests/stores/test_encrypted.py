@@ -1,4 +1,4 @@
-"""EncryptedStore: nothing readable reaches the engine; what cannot be decrypted counts as absent (S10, S17, S18)."""
+"""EncryptedStore: nothing readable reaches the engine; what cannot be decrypted is an outage (S10, S17, S18)."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import secrets
 
 import pytest
 
-from asgi_mcp_auth import ConfigurationError
+from asgi_mcp_auth import ConfigurationError, ServerUnavailable
 from asgi_mcp_auth.stores import Record, Store
-from asgi_mcp_auth.stores.encrypted import EncryptedStore
+from asgi_mcp_auth.stores.encrypted import EncryptedStore, UnreadableRecord
 from asgi_mcp_auth.stores.memory import MemoryStore
 
 KEY, OTHER_KEY = (secrets.token_urlsafe(32) for _ in range(2))
@@ -42,7 +42,7 @@ async def test_no_verb_lets_a_value_through_in_the_clear(engine: MemoryStore, st
     seen = [await stored(engine)]
     record = await store.get("grant", "k")
     assert record is not None
-    assert await store.swap("grant", "k", record.etag, SECRET)
+    assert await store.swap("grant", "k", record, SECRET)
     seen.append(await stored(engine))
     assert await store.add("grant", "l", SECRET, group="alice")
     seen.append(await stored(engine, key="l"))
@@ -60,21 +60,23 @@ async def test_s17_an_older_key_decrypts_and_the_first_encrypts(engine: MemorySt
     record = await rotated.get("grant", "k")
     assert record is not None
     assert record.value == SECRET
-    assert await rotated.swap("grant", "k", record.etag, b"anew")
-    assert await store.get("grant", "k") is None
+    assert await rotated.swap("grant", "k", record, b"anew")
+    with pytest.raises(UnreadableRecord):
+        await store.get("grant", "k")
     assert await EncryptedStore(engine, [OTHER_KEY]).take("grant", "k") == b"anew"
 
 
 @pytest.mark.asyncio
-async def test_s17_without_its_key_a_record_is_absent_said_once_and_counted(
+async def test_s17_without_its_key_a_record_is_an_outage_said_once_and_counted(
     engine: MemoryStore, store: EncryptedStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     await store.put("grant", "k", SECRET)
     stranger = EncryptedStore(engine, [OTHER_KEY])
     with caplog.at_level(logging.WARNING):
-        assert await stranger.get("grant", "k") is None
+        for _ in range(2):
+            with pytest.raises(ServerUnavailable):
+                await stranger.get("grant", "k")
         assert await stranger.scan("grant") == []
-        assert await stranger.get("grant", "k") is None
     assert stranger.unreadable == {"unknown_key": 3}
     (record,) = caplog.records
     assert record.__dict__["reason"] == "unknown_key"
@@ -84,36 +86,39 @@ async def test_s17_without_its_key_a_record_is_absent_said_once_and_counted(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("position", [0, 8, 19, 20, -1])
-async def test_s10_a_changed_byte_makes_a_record_absent(
+async def test_s10_a_changed_byte_makes_a_record_unreadable(
     engine: MemoryStore, store: EncryptedStore, position: int
 ) -> None:
     await store.put("grant", "k", SECRET)
     value = bytearray(await stored(engine))
     value[position] ^= 1
     await engine.put("grant", "k", bytes(value))
-    assert await store.get("grant", "k") is None
+    with pytest.raises(UnreadableRecord):
+        await store.get("grant", "k")
     assert store.unreadable == {"unknown_key" if position == 0 else "tampered": 1}
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("length", [0, 1, 8, 20, 35])
-async def test_s10_a_value_cut_off_makes_a_record_absent(
+async def test_s10_a_value_cut_off_makes_a_record_unreadable(
     engine: MemoryStore, store: EncryptedStore, length: int
 ) -> None:
     await store.put("grant", "k", SECRET)
     await engine.put("grant", "k", (await stored(engine))[:length])
-    assert await store.get("grant", "k") is None
+    with pytest.raises(UnreadableRecord):
+        await store.get("grant", "k")
     assert store.unreadable == {"truncated": 1}
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("ns", "key"), [("grant", "other"), ("client", "k"), ("gran", "tk"), ("grantk", "")])
-async def test_s18_a_value_moved_to_another_record_is_absent_there(
+async def test_s18_a_value_moved_to_another_record_is_unreadable_there(
     engine: MemoryStore, store: EncryptedStore, ns: str, key: str
 ) -> None:
     await store.put("grant", "k", SECRET)
     await engine.put(ns, key, await stored(engine))
-    assert await store.get(ns, key) is None
+    with pytest.raises(UnreadableRecord):
+        await store.get(ns, key)
     assert store.unreadable == {"tampered": 1}
 
 
@@ -121,7 +126,8 @@ async def test_s18_a_value_moved_to_another_record_is_absent_there(
 async def test_take_removes_what_it_cannot_read_and_add_respects_it(engine: MemoryStore, store: EncryptedStore) -> None:
     await engine.put("login", "k", b"somebody else wrote this, and it is long enough")
     assert await store.add("login", "k", b"x") is False
-    assert await store.take("login", "k") is None
+    with pytest.raises(UnreadableRecord):
+        await store.take("login", "k")
     assert await engine.get("login", "k") is None
     assert await store.add("login", "k", b"x") is True
 

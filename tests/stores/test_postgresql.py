@@ -67,7 +67,7 @@ async def test_s11_what_the_server_undid_is_tried_again_up_to_three_times(
     record = await store.get("ns", "key")
     assert record is not None
     fail_next(place, code, 3)
-    assert await store.swap("ns", "key", record.etag, b"2")
+    assert await store.swap("ns", "key", record, b"2")
     assert attempts(place) == 4
     fail_next(place, code, 3)
     assert await store.add("ns", "other", b"1")
@@ -76,7 +76,7 @@ async def test_s11_what_the_server_undid_is_tried_again_up_to_three_times(
     assert record.value == b"2"
     fail_next(place, code, 4)
     with pytest.raises(ServerUnavailable):
-        await store.swap("ns", "key", record.etag, b"3")
+        await store.swap("ns", "key", record, b"3")
     assert attempts(place) == 4
     assert await store.get("ns", "key") == record
 
@@ -119,8 +119,8 @@ async def test_s11_a_call_that_ran_and_lost_its_connection_answers_as_it_would_h
         assert await store.add("ns", "added", b"1") is True
         assert await store.add("ns", "added", b"2") is False
         proxy.cut_next("UPDATE")
-        assert await store.swap("ns", "swapped", record.etag, b"2") is True
-        assert await store.swap("ns", "swapped", record.etag, b"3") is False
+        assert await store.swap("ns", "swapped", record, b"2") is True
+        assert await store.swap("ns", "swapped", record, b"3") is False
         proxy.cut_next("INSERT")
         with pytest.raises(ServerUnavailable):
             await store.put("ns", "put", b"1")
@@ -191,7 +191,7 @@ async def test_s11_stricter_isolation_costs_attempts_and_loses_nothing(place: Pl
             record = await store.get("ns", "counter")
             assert record is not None
             try:
-                if await store.swap("ns", "counter", record.etag, b"%d" % (int(record.value) + 1)):
+                if await store.swap("ns", "counter", record, b"%d" % (int(record.value) + 1)):
                     return 1
             except ServerUnavailable:
                 continue
@@ -278,7 +278,7 @@ async def test_every_verb_works_without_prepared_statements(place: Place, cache:
     await store.open()
     await store.put("ns", "key", b"1", ttl=100, group="g")
     (found,) = await store.scan("ns", group="g")
-    assert await store.swap("ns", "key", found[1].etag, b"2")
+    assert await store.swap("ns", "key", found[1], b"2")
     assert await store.sweep() == 0
     assert await store.take("ns", "key") == b"2"
     await store.aclose()

@@ -15,6 +15,7 @@ import pytest_asyncio
 import redis
 
 from asgi_mcp_auth import ConfigurationError, ServerUnavailable
+from asgi_mcp_auth.stores import Record
 from asgi_mcp_auth.stores.redis import RedisStore
 from tests.support.engines import Place, RedisServer, free_port, fresh, shared_redis
 
@@ -87,7 +88,7 @@ async def test_s10_what_is_no_record_of_ours_counts_as_absent(
     assert await store.get("ns", "key") is None
     assert await store.scan("ns") == []
     assert await store.scan("ns", group="g") == []
-    assert await store.swap("ns", "key", 12, b"2") is False
+    assert await store.swap("ns", "key", Record(b"1", 12), b"2") is False
     if isinstance(content, dict) and {"v", "e"} <= content.keys():
         return  # it is a record for the scripts, which do not read etags
     assert await store.add("ns", "key", b"2") is True
@@ -110,7 +111,7 @@ async def test_s10_a_group_changed_from_outside_is_not_listed(
     assert len(await store.scan("ns")) == 1
     record = await store.get("ns", "key")
     assert record is not None
-    assert await store.swap("ns", "key", record.etag, b"2", ttl=100)
+    assert await store.swap("ns", "key", record, b"2", ttl=100)
     assert await store.take("ns", "key") == b"2"
 
 
@@ -159,7 +160,7 @@ async def test_indexes_keep_nothing_of_what_is_gone(store: RedisStore, place: Pl
     await store.put("ns", "swapped out", b"1", group="swapped")
     record = await store.get("ns", "swapped out")
     assert record is not None
-    assert await store.swap("ns", "swapped out", record.etag, b"2", ttl=0)
+    assert await store.swap("ns", "swapped out", record, b"2", ttl=0)
     await store.put("ns", "again", b"1", ttl=0.2, group="g")
     await store.put("ns", "again", b"1", group="g")
     await asyncio.sleep(0.4)
@@ -332,7 +333,7 @@ async def test_s08_with_wait_replicas_no_acknowledged_write_is_lost_by_a_failove
         for number in range(100):
             record = await store.get("code", f"{number}")
             assert record is not None
-            assert await store.swap("code", f"{number}", record.etag, b"used")
+            assert await store.swap("code", f"{number}", record, b"used")
         primary.kill()
         with replica.client() as client:
             client.replicaof("NO", "ONE")
@@ -365,7 +366,7 @@ async def test_s09_every_script_stays_in_one_hash_slot_of_a_cluster() -> None:
         assert await store.add("ns", "{e}", b"1", group="{f}")
         record = await store.get("ns", "{c}")
         assert record is not None
-        assert await store.swap("ns", "{c}", record.etag, b"2", ttl=200)
+        assert await store.swap("ns", "{c}", record, b"2", ttl=200)
         assert [key for key, _ in await store.scan("ns", group="{d}")] == ["{c}"]
         await asyncio.sleep(0.15)
         assert await store.sweep() == 1

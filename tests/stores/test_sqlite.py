@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from asgi_mcp_auth import ConfigurationError, ServerUnavailable
+from asgi_mcp_auth.stores import Record
 from asgi_mcp_auth.stores._sqlite_file import CHECKED_BYTES
 from asgi_mcp_auth.stores.sqlite import SQLiteStore
 
@@ -316,7 +317,7 @@ async def test_a_mistake_in_one_call_is_its_caller_s_alone(path: str) -> None:
     await store.open()
     results = await asyncio.gather(
         store.put("ns", "1", b"1"),
-        store.swap("ns", "1", 2**70, b"2"),
+        store.swap("ns", "1", Record(b"", 2**70), b"2"),
         store.put("ns", "2", b"2"),
         return_exceptions=True,
     )

@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -64,7 +65,8 @@ def answer_of(url: str) -> dict[str, str]:
 
 def memory_store(clock: FrozenClock | None = None) -> EncryptedStore:
     """Return a store in this process, with the key that every such store has here."""
-    return EncryptedStore(MemoryStore(clock=clock) if clock else MemoryStore(), [KEY])
+    given = clock or time
+    return EncryptedStore(MemoryStore(clock=given), [KEY], clock=given)
 
 
 @dataclass

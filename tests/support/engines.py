@@ -71,7 +71,7 @@ class Place:
             return store_from_url(self.url, encryption_keys=self.keys, clock=clock)
         if self._memory is None:
             self._memory = MemoryStore(clock=clock)
-        return EncryptedStore(self._memory, self.keys)
+        return EncryptedStore(self._memory, self.keys, clock=clock)
 
     def dump(self) -> bytes:
         """Return all that the engine holds, keys, values and groups, as raw bytes to search."""
@@ -357,7 +357,9 @@ def free_port() -> int:
 def _dump_memory(store: MemoryStore | None) -> bytes:
     entries = {} if store is None else store._entries
     return b"\n".join(
-        b"\n".join((ns.encode(), key.encode("utf-8", "surrogatepass"), entry.record.value, repr(entry.group).encode()))
+        b"\n".join(
+            (ns.encode(), key.encode("utf-8", "surrogatepass"), entry.record.value, repr(entry.record.group).encode())
+        )
         for ns, kind in entries.items()
         for key, entry in kind.items()
     )

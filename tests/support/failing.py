@@ -55,8 +55,8 @@ class FailingStore:
     async def add(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> bool:
         return await self._call(lambda: self.inner.add(ns, key, value, ttl=ttl, group=group), "add", ns, key)
 
-    async def swap(self, ns: str, key: str, etag: int, value: bytes, *, ttl: float | None = None) -> bool:
-        return await self._call(lambda: self.inner.swap(ns, key, etag, value, ttl=ttl), "swap", ns, key)
+    async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
+        return await self._call(lambda: self.inner.swap(ns, key, known, value, ttl=ttl), "swap", ns, key)
 
     async def take(self, ns: str, key: str) -> bytes | None:
         return await self._call(lambda: self.inner.take(ns, key), "take", ns, key)

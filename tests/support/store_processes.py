@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from asgi_mcp_auth import DevLogin, OAuthProvider, ServerUnavailable
-from asgi_mcp_auth.stores import Store, store_from_url
+from asgi_mcp_auth.stores import Record, Store, store_from_url
 from tests.support.engines import Place
 
 ROOT = Path(__file__).parents[2]
@@ -101,7 +101,7 @@ async def contend(store: Store) -> None:
     async for line in _lines():
         verb, key, *etag = line.split()
         if verb == "swap":
-            calls = [store.swap("race", key, int(etag[0]), b"%d" % number) for number in range(CONTENDERS)]
+            calls = [store.swap("race", key, Record(b"", int(etag[0])), b"%d" % number) for number in range(CONTENDERS)]
         else:
             calls = [verbs[verb](key) for _ in range(CONTENDERS)]
         say(sum(map(bool, await asyncio.gather(*calls))))
@@ -115,7 +115,7 @@ async def increment(store: Store, writers: int, times: int) -> None:
             while True:
                 record = await store.get("count", "er")
                 assert record is not None
-                if await store.swap("count", "er", record.etag, b"%d" % (int(record.value) + 1)):
+                if await store.swap("count", "er", record, b"%d" % (int(record.value) + 1)):
                     break
 
     say("ready")
@@ -137,7 +137,7 @@ async def work(store: Store, name: str) -> None:
                 say(key, 0)
                 record = await store.get("crash", key)
                 assert record is not None, f"{key} was acknowledged and is gone"
-                assert await store.swap("crash", key, record.etag, b"used", ttl=3600), f"{key} changed by itself"
+                assert await store.swap("crash", key, record, b"used", ttl=3600), f"{key} changed by itself"
                 say(key, 1)
                 if count % 3 == 0:
                     assert await store.take("crash", key) == b"used", f"{key} was used and is not"

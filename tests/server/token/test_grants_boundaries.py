@@ -17,6 +17,7 @@ from asgi_mcp_auth.server.grants import CODES, Granted, Grants
 from asgi_mcp_auth.server.ledger import GRANTS
 from asgi_mcp_auth.server.models import AuthorizationRequest, hash_of
 from asgi_mcp_auth.server.scopes import Scopes
+from asgi_mcp_auth.stores import Record
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
@@ -180,7 +181,8 @@ async def test_a_code_that_is_given_is_not_issued_for_anything_else(
 async def test_a_code_whose_place_is_taken_by_something_unreadable_is_not_issued() -> None:
     bench = Bench()
     await EncryptedStore(bench.engine, [KEY[::-1].replace("Q", "A")]).put(CODES, hash_of("c" * 43), b"{}")
-    assert await bench.grants.issue_code(REQUEST, ALICE, ["read"], 0, code="c" * 43) is None
+    with pytest.raises(ServerUnavailable):
+        await bench.grants.issue_code(REQUEST, ALICE, ["read"], 0, code="c" * 43)
 
 
 async def test_the_grant_of_a_code_has_an_id_that_whoever_has_the_code_can_compute() -> None:
@@ -393,7 +395,7 @@ async def test_what_belongs_to_another_resource_is_nothing_here() -> None:
 class Stubborn(FailingStore):
     """Lets no swap win, against the contract."""
 
-    async def swap(self, ns: str, key: str, etag: int, value: bytes, *, ttl: float | None = None) -> bool:
+    async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
         self.calls.append(("swap", ns, key))
         return False
 
