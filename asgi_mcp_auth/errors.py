@@ -9,6 +9,7 @@ AuthError
 │  ├─ InsufficientScope       403 insufficient_scope      .scopes
 │  ├─ ForbiddenOrigin         403 access_denied
 │  └─ ServerUnavailable       503 temporarily_unavailable .retry_after_seconds
+│     └─ UnreadableRecord     503 temporarily_unavailable
 └─ OAuthError                                 at the authorization server's endpoints; .redirectable: may /authorize
    │                                          send it to the client's redirect URI?
    ├─ MalformedRequest        400 invalid_request
@@ -137,6 +138,10 @@ class ServerUnavailable(RequestError):
         super().__init__("The server cannot answer at the moment")
         self.reason: Reason = "unavailable"
         self.retry_after_seconds = retry_after_seconds
+
+
+class UnreadableRecord(ServerUnavailable):
+    """A record in the store cannot be decrypted. Nobody knows what it says: an outage, not an answer."""
 
 
 class OAuthError(AuthError):

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from .._json import decode_base64url
-from ..errors import ConfigurationError, ServerUnavailable
+from ..errors import ConfigurationError, UnreadableRecord
 from ..types import Clock
 from . import Record, Store
 
@@ -49,10 +49,6 @@ _REMEDIES: Mapping[Unreadable, str] = {
     "unknown_key": "Its key is not in encryption_keys: put it back, behind the new one",
     "tampered": _DAMAGED,
 }
-
-
-class UnreadableRecord(ServerUnavailable):
-    """A record is there and cannot be decrypted. Nobody knows what it says: an outage, not an answer."""
 
 
 class _Cipher(NamedTuple):

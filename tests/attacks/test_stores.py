@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 
 from asgi_mcp_auth import ServerUnavailable
+from asgi_mcp_auth.errors import UnreadableRecord
 from asgi_mcp_auth.stores import Record, Store
-from asgi_mcp_auth.stores.encrypted import CLOCK_SECONDS, EncryptedStore, UnreadableRecord
+from asgi_mcp_auth.stores.encrypted import CLOCK_SECONDS, EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import KEY, deploy

@@ -8,8 +8,9 @@ import secrets
 import pytest
 
 from asgi_mcp_auth import ConfigurationError, ServerUnavailable
+from asgi_mcp_auth.errors import UnreadableRecord
 from asgi_mcp_auth.stores import Record, Store
-from asgi_mcp_auth.stores.encrypted import EncryptedStore, UnreadableRecord
+from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 
 KEY, OTHER_KEY = (secrets.token_urlsafe(32) for _ in range(2))
