@@ -388,6 +388,6 @@ class TooManyRequests(OAuthError):
     status = 429
     usual = ("Too many requests", "rate_limit")
 
-    def __init__(self, retry_after_seconds: float) -> None:
-        super().__init__()
+    def __init__(self, retry_after_seconds: float, description: str | None = None) -> None:
+        super().__init__(description)
         self.retry_after_seconds = retry_after_seconds

@@ -17,10 +17,11 @@ from . import documents, wiring
 from .admin import Admin
 from .audit import AuditEvent
 from .context import Server, Settings, check_login
-from .login import AppLogin, DevLogin, Login, PasswordLogin
+from .login import AppLogin, DevLogin, Login
 from .models import Client, Person
 from .options import Lifetimes, RateLimits, Registration, ServerOptions
 from .pages import Pages
+from .password_login import PasswordLogin
 from .passwords import hash_password
 
 __all__ = [

@@ -85,15 +85,15 @@ class Endpoint:
             return await self._work(self._server, request)
         except OAuthError as error:
             self._report(request, error)
-            return self._refusal(error, _headers(error, request))
+            return self._refusal(request, error, _headers(error, request))
         except ServerUnavailable as error:
-            return self._refusal(error, [(b"retry-after", b"%d" % max(1, ceil(error.retry_after_seconds)))])
+            return self._refusal(request, error, [(b"retry-after", b"%d" % max(1, ceil(error.retry_after_seconds)))])
 
-    def _refusal(self, error: OAuthError | ServerUnavailable, headers: HeaderList) -> Answer:
+    def _refusal(self, request: Request, error: OAuthError | ServerUnavailable, headers: HeaderList) -> Answer:
         if not self._kind.for_people:
             document = {"error": error.error, "error_description": str(error)}
             return json_answer(document, error.status, headers)
-        page = ErrorPage(heading="This cannot go on", text=f"{error}. {_advice(error)}")
+        page = ErrorPage(heading="This cannot go on", text=f"{error}. {_advice(request, error)}")
         return self._server.pages.answer(page, error.status, headers)
 
     def _report(self, request: Request, error: OAuthError) -> None:
@@ -119,9 +119,11 @@ def _headers(error: OAuthError, request: Request) -> HeaderList:
     return ()
 
 
-def _advice(error: OAuthError | ServerUnavailable) -> str:
+def _advice(request: Request, error: OAuthError | ServerUnavailable) -> str:
     if isinstance(error, ServerUnavailable | TooManyRequests):
-        return "Please try again in a moment."
+        # What they had filled in is still there behind them.
+        again = "go back and try again" if request.method == "POST" else "try again"
+        return f"Please {again} in {_duration(error.retry_after_seconds)}."
     if error.reason == "expired_form":
         return "If you are done, you can close it. Otherwise please go back to the application and start again."
     if error.reason in ("other_browser", "csrf", "cross_site", "host"):
@@ -129,3 +131,9 @@ def _advice(error: OAuthError | ServerUnavailable) -> str:
     if error.reason == "unknown_client":
         return "If it was before, remove this server from the application and add it again: then it registers anew."
     return "Please go back to the application. If it happens again, tell its developers."
+
+
+def _duration(seconds: float) -> str:
+    if seconds <= 10:
+        return "a moment"
+    return "a minute" if seconds <= 60 else f"{ceil(seconds / 60)} minutes"

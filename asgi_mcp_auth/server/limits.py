@@ -16,13 +16,18 @@ from .options import RateLimits
 
 logger = logging.getLogger(__name__)
 
-RateKind: TypeAlias = Literal["register", "authorize", "token", "login_failures"]
+RateKind: TypeAlias = Literal["register", "authorize", "token", "passwords", "login_failures"]
 
 COUNTERS = "limit"
-WINDOW_SECONDS: Final = {"register": 60, "authorize": 60, "token": 60, "login_failures": 600}
+WINDOW_SECONDS: Final = {"register": 60, "authorize": 60, "token": 60, "passwords": 60, "login_failures": 600}
 # While nothing can be counted, those who only go on with what they have may do so; nobody new comes in.
-_CLOSED_WITHOUT_COUNT = frozenset(("register", "login_failures"))
+_CLOSED_WITHOUT_COUNT = frozenset(("register", "passwords", "login_failures"))
 _ATTEMPTS = 50
+# What people read; the rest is for clients.
+_TOO_MANY = {
+    "passwords": "Too many passwords were sent from this network",
+    "login_failures": "Too many wrong passwords for this account",
+}
 
 
 class _Batch:
@@ -111,7 +116,7 @@ class Limits:
         if not isinstance(batch.outcome, int):
             raise batch.outcome
         if batch.outcome + place >= limit:
-            raise TooManyRequests((window + 1) * seconds - now)
+            raise TooManyRequests((window + 1) * seconds - now, _TOO_MANY.get(kind))
 
     async def _change(self, key: str, number: int, limit: int, ttl: float) -> int:
         """Add to a counter, up to the limit; return what it was before."""

@@ -1,37 +1,29 @@
-"""How people sign in: one method to implement, and three ways that are there already.
+"""How people sign in: one method to implement, and two ways that need no password.
 
 A login step knows nothing of OAuth. It is asked until it says who the person is.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import json
-import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
 from .._urls import check_url, host_root, is_loopback_host, url_path, with_parameters
-from ..errors import AccessDenied, ConfigurationError, ExpiredForm, ServerUnavailable
+from ..errors import AccessDenied, ConfigurationError, ExpiredForm
 from ..stores import Store
 from ..types import Clock
 from .limits import Limits
 from .models import Person, check_person, hash_of, is_subject, new_secret
-from .options import Lifetimes, call_hook, check_hook
+from .options import Lifetimes
 from .page_values import Field
-from .passwords import HASH, HASH_COMMAND, NOBODY, check_password, hash_password, parse_hash
 
 HANDOVERS = "login"
 HANDOVER_SECONDS = 60
-MAX_AT_ONCE = 2  # each check takes 32 MiB, and a core for a tenth of a second or more
-MAX_WAITING = 32  # more of them would take longer than people wait
-
-PasswordLookup: TypeAlias = Callable[[str], str | Awaitable[str | None] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,114 +163,6 @@ class Login(ABC):
             TooManyRequests: the person has failed too often.
             ServerUnavailable: it cannot be found out now.
         """
-
-
-class PasswordLogin(Login):
-    """Passwords, for small deployments. Who guesses one is slowed down; ``RateLimits`` says how much.
-
-    Args:
-        users: account name → what ``hash_password`` returned; or a function from the one to the other, which returns
-            ``None`` for unknown names and may be asynchronous. Plain passwords will do where ``base_url`` is loopback.
-        person: a function from the account name to the ``Person``; by default the name is the subject, as it was
-            typed. Give it where the look-up finds one account under several spellings.
-
-    Raises:
-        ConfigurationError: no users, or no hashes.
-    """
-
-    def __init__(
-        self,
-        users: Mapping[str, str] | PasswordLookup,
-        *,
-        person: Callable[[str], Person | Awaitable[Person]] | None = None,
-    ) -> None:
-        self._plain: list[str] = []
-        self._nobody = NOBODY
-        if callable(users):
-            self._lookup: PasswordLookup = users
-        else:
-            if not isinstance(users, Mapping) or not users or not all(map(_is_text, (*users, *users.values()))):
-                raise ConfigurationError("PasswordLogin needs users: {'alice': hash_password('…')}, or a function")
-            self._plain = sorted(name for name, stored in users.items() if not HASH.fullmatch(stored))
-            known = {name: hash_password(each) if name in self._plain else each for name, each in users.items()}
-            for each in known.values():
-                parse_hash(each)
-            # As much work as for somebody who is there.
-            self._nobody = "$".join((*next(iter(known.values())).split("$")[:2], *NOBODY.split("$")[2:]))
-            self._lookup = known.get
-        check_hook("person", person)
-        self._person = person
-        self._workers = ThreadPoolExecutor(MAX_AT_ONCE, "passwords")
-        self._waiting = 0
-        self._host: LoginHost | None = None
-
-    def bind(self, host: LoginHost) -> None:
-        """Get to know the server.
-
-        Raises:
-            ConfigurationError: plain passwords, and the server is not for this machine only.
-        """
-        if self._plain and not is_loopback_host(urlsplit(host.base_url).hostname):
-            raise ConfigurationError(
-                f"PasswordLogin has a plain password for {self._plain[0]!r}, and base_url is not loopback: write what "
-                f"hash_password() returns for it instead; {HASH_COMMAND} prints it"
-            )
-        self._host = host
-
-    async def sign_in(self, attempt: LoginAttempt) -> Person | LoginForm:
-        """Check the password that was sent, or ask for one.
-
-        Raises:
-            TooManyRequests: too many were wrong.
-            ServerUnavailable: too many others are being checked, or the store does not answer.
-        """
-        name, password = attempt.parameters.get("username", ""), attempt.parameters.get("password", "")
-        if attempt.method != "POST":
-            return self._form(attempt.login_hint or "")
-        # Counted before, taken back afterwards: many guesses at once shall not all find that there were few so far.
-        await self._count(name, attempt.address, 1)
-        stored = await call_hook(self._lookup, name) if is_subject(name) else None
-        # For unknown names too, so that the time does not tell which names there are.
-        try:
-            good = await self._check(password, stored or self._nobody)
-        except ServerUnavailable:
-            await self._count(name, attempt.address, -1)
-            raise
-        if stored is None or not good:
-            failed = None if stored is None else name
-            return self._form(name, "The user name or the password is wrong.", failed=failed)
-        await self._count(name, attempt.address, -1)
-        if self._person is None:
-            return Person(subject=name)
-        person: Person = await call_hook(self._person, name)
-        return person
-
-    async def _check(self, password: str, stored: str) -> bool:
-        if self._waiting >= MAX_WAITING:
-            raise ServerUnavailable
-        loop = asyncio.get_running_loop()
-        self._waiting += 1
-        try:
-            return await loop.run_in_executor(self._workers, check_password, password, stored)
-        finally:
-            self._waiting -= 1
-
-    async def _count(self, name: str, address: str, add: int) -> None:
-        if self._host is not None:
-            # However it is spelled: many a look-up knows Alice, alice and ALICE as the same account.
-            account = unicodedata.normalize("NFKC", name).casefold().strip()
-            await self._host.limits.count("login_failures", address, account, add=add)
-
-    def _form(self, name: str, error: str | None = None, failed: str | None = None) -> LoginForm:
-        fields = (
-            Field(name="username", label="User name", value=name, autocomplete="username"),
-            Field(name="password", label="Password", type="password", autocomplete="current-password"),
-        )
-        return LoginForm(fields, error=error, failed_account=failed)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value)
 
 
 class DevLogin(Login):

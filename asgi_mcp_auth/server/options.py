@@ -85,6 +85,7 @@ class RateLimits:
         register: registrations a minute, and metadata documents and clients' key sets that are not known yet.
         authorize: requests to ``/authorize`` and the pages, a minute.
         token: requests to ``/token``, ``/revoke``, ``/introspect`` and ``/par``, a minute.
+        passwords: passwords that are checked, a minute, whatever the account and whether they are right.
         login_failures: wrong passwords in ten minutes, for one account from one address.
 
     Raises:
@@ -94,6 +95,7 @@ class RateLimits:
     register: int = 60
     authorize: int = 300
     token: int = 600
+    passwords: int = 60
     login_failures: int = 10
 
     def __post_init__(self) -> None:

@@ -18,30 +18,64 @@ def _encoded(data: bytes) -> str:
 HASH = re.compile(r"scrypt\$ln=([0-9]{1,2}),r=([0-9]{1,2}),p=([0-9]{1,2})\$([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+)")
 _LOG_N, _R, _P = 15, 8, 3  # OWASP Password Storage Cheat Sheet: 32 MiB, three passes
 _SALT_BYTES, _KEY_BYTES = 16, 32
-_MAX_BYTES = 1 << 28
+_MAX_BYTES, _MAX_P = 1 << 28, 99
 # Nobody's password: to compare with where there is nobody.
 NOBODY = f"scrypt$ln={_LOG_N},r={_R},p={_P}${_encoded(bytes(_SALT_BYTES))}${_encoded(bytes(_KEY_BYTES))}"
 HASH_COMMAND = (
-    "python -c 'import getpass; from asgi_mcp_auth.server.login import hash_password; "
+    "python -c 'import getpass; from asgi_mcp_auth.server import hash_password; "
     "print(hash_password(getpass.getpass()))'"
 )
 
 
 def hash_password(password: str) -> str:
-    """Return what to keep instead of a password, ``scrypt$…``; it takes a tenth of a second of a whole core."""
+    """Return what to keep instead of a password, ``scrypt$…``; it takes a fifth of a second or more of a whole core."""
     salt = secrets.token_bytes(_SALT_BYTES)
     key = _scrypt(password, salt, _LOG_N, _R, _P)
     return f"scrypt$ln={_LOG_N},r={_R},p={_P}${_encoded(salt)}${_encoded(key)}"
 
 
-def check_password(password: str, stored: str) -> bool:
-    """Return whether ``stored`` was made of this password; it takes a tenth of a second of a whole core.
+def check_password(password: str, stored: str, *, work: int = 0) -> bool:
+    """Return whether ``stored`` was made of this password.
+
+    Args:
+        password: to be checked.
+        stored: what ``hash_password`` returned.
+        work: do at least so much, as ``work_of`` counts it, however cheap ``stored`` is.
 
     Raises:
         ConfigurationError: ``stored`` is not what ``hash_password`` returns.
     """
     salt, key, log_n, r, p = parse_hash(stored)
-    return hmac.compare_digest(_scrypt(password, salt, log_n, r, p), key)
+    good = hmac.compare_digest(_scrypt(password, salt, log_n, r, p), key)
+    for cost in padding(work - work_of(stored)):
+        _scrypt(password, salt, *cost)
+    return good
+
+
+def work_of(stored: str) -> int:
+    """Return how much work it is to check a password against ``stored``: scrypt's N · r · p.
+
+    Raises:
+        ConfigurationError: ``stored`` is not what ``hash_password`` returns.
+    """
+    _, _, log_n, r, p = parse_hash(stored)
+    return r * p << log_n
+
+
+def padding(work: int) -> list[tuple[int, int, int]]:
+    """Return costs (log N, r, p) that are so much work together, but for the last few microseconds."""
+    costs: list[tuple[int, int, int]] = []
+    for log_n in range(_LOG_N, 0, -1):
+        while work >= _R << log_n:
+            p = min(_MAX_P, work // (_R << log_n))
+            costs.append((log_n, _R, p))
+            work -= _R * p << log_n
+    return costs
+
+
+def nobody_like(stored: str) -> str:
+    """Return a hash that is nobody's password, and as much work to check as ``stored``."""
+    return "$".join((*stored.split("$")[:2], *NOBODY.split("$")[2:]))
 
 
 def parse_hash(stored: str) -> tuple[bytes, bytes, int, int, int]:

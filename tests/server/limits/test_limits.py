@@ -57,7 +57,8 @@ async def test_z122_every_endpoint_is_limited_whatever_it_would_have_answered(re
         response = await server.call(method, target, **body)
         assert (response.status, response.header("retry-after"), server.reasons()) == (429, "60", ["rate_limit"])
         if kind == "authorize":
-            assert b"Too many requests. Please try again in a moment." in response.body
+            again = "go back and try again" if method == "POST" else "try again"
+            assert f"Too many requests. Please {again} in a minute." in response.body.decode()
         else:
             assert response.json()["error"] == "temporarily_unavailable"
             assert response.header("cache-control") == "no-store"
@@ -327,6 +328,6 @@ async def test_a_counter_is_gone_when_its_window_is_over() -> None:
 
 
 async def test_the_defaults_are_those_of_the_documentation() -> None:
-    assert RateLimits() == RateLimits(register=60, authorize=300, token=600, login_failures=10)
+    assert RateLimits() == RateLimits(register=60, authorize=300, token=600, passwords=60, login_failures=10)
     provider = OAuthProvider(base_url="https://mcp.example.com", login=PasswordLogin(PASSWORDS), store=memory_store())
     assert provider._server.limits._rates == RateLimits()

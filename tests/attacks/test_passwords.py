@@ -1,0 +1,177 @@
+"""Floods of passwords, and what the time of a check tells about who there is."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from asgi_mcp_auth import PasswordLogin
+from asgi_mcp_auth.errors import TooManyRequests
+from asgi_mcp_auth.server import RateLimits, hash_password
+from asgi_mcp_auth.server.login import LoginAttempt
+from asgi_mcp_auth.server.passwords import NOBODY, padding, work_of
+from tests.support.asgi import Response
+from tests.support.authorization_server import Server, deploy
+
+pytestmark = pytest.mark.asyncio
+
+FLOOD, HONEST = "192.0.2.1", "198.51.100.7"
+
+
+def stored(log_n: int, password: str = "secret", p: int = 1) -> str:
+    """Return a hash of a cost that is chosen."""
+    key = hashlib.scrypt(password.encode(), salt=b"salt", n=1 << log_n, r=8, p=p, dklen=32, maxmem=1 << 28)
+    return f"scrypt$ln={log_n},r=8,p={p}${base64.b64encode(b'salt').decode()}${base64.b64encode(key).decode()}"
+
+
+async def send(server: Server, address: str, name: str, password: str) -> Response:
+    """Open the sign-in page and send its form."""
+    browser = server.browser()
+    page = await browser.open((await server.register()).authorization_url())
+    cookies = "; ".join(f"{key}={value}" for key, value in browser.cookies.items())
+    form = {**page.hidden, "username": name, "password": password}
+    return await server.call("POST", "/login", headers={"Cookie": cookies}, form=form, client=(address, 1))
+
+
+@pytest.mark.parametrize("limits", [None, RateLimits(authorize=10_000, register=10_000)], ids=["loopback", "limits"])
+async def test_a_flood_of_one_address_keeps_nobody_else_from_signing_in(limits: RateLimits | None) -> None:
+    """Forty guesses at once filled the line, and everybody was told to come back: now two of them are under way."""
+    login = PasswordLogin({"alice": stored(14)})
+    async with deploy(login=login, rate_limits=limits) as server:
+        flood = [asyncio.create_task(send(server, FLOOD, f"name-{number}", "x")) for number in range(40)]
+        honest = asyncio.create_task(send(server, HONEST, "alice", "secret"))
+        statuses = [(await each).status for each in flood]
+        assert (await honest).status == 303
+        assert set(statuses) == {401, 429}
+
+
+async def test_an_address_may_send_so_many_passwords_a_minute_whatever_the_account() -> None:
+    """Each name has a counter of its own, so that names cost nothing; the address has one for all of them."""
+    asked: list[str] = []
+
+    def lookup(name: str) -> str:
+        asked.append(name)
+        return stored(4)
+
+    limits = RateLimits(authorize=10_000, register=10_000, passwords=5)
+    async with deploy(login=PasswordLogin(lookup), rate_limits=limits) as server:
+        answers = [await send(server, FLOOD, f"name-{number}", "x") for number in range(20)]
+        assert [each.status for each in answers] == [401] * 5 + [429] * 15
+        assert {each.header("retry-after") for each in answers[5:]} == {"60"}
+        assert len(asked) == 5, "the rest was turned away before it cost a look-up or a check"
+        assert (await send(server, FLOOD, "alice", "secret")).status == 429
+        assert (await send(server, HONEST, "alice", "secret")).status == 303
+        server.clock.advance(60)
+        assert (await send(server, FLOOD, "alice", "secret")).status == 303
+
+
+async def test_an_office_behind_one_address_signs_in_within_a_minute() -> None:
+    people = {f"person-{number}": stored(4) for number in range(40)}
+    limits = RateLimits(authorize=10_000, register=10_000)
+    async with deploy(login=PasswordLogin(people), rate_limits=limits) as server:
+        answers = [(await send(server, HONEST, name, "secret")).status for name in people]
+        assert answers == [303] * 40
+
+
+async def test_a_check_that_nobody_waits_for_any_more_keeps_its_place_until_its_thread_has_ended() -> None:
+    """Whoever hangs up at once would have had any number of threads' work queued."""
+    slow, asked = stored(16, p=6), asyncio.Semaphore(0)
+
+    async def lookup(name: str) -> str:
+        asked.release()
+        return slow
+
+    login = PasswordLogin(lookup)
+
+    async def guess() -> Any:
+        parameters = {"username": "alice", "password": "x"}
+        return await login.sign_in(
+            LoginAttempt(method="POST", parameters=parameters, transaction="t", url="u", address=FLOOD)
+        )
+
+    begun = [asyncio.create_task(guess()) for _ in range(2)]
+    for _ in range(2):
+        await asked.acquire()
+    await asyncio.sleep(0)
+    for each in begun:
+        each.cancel()
+        with suppress(asyncio.CancelledError):
+            await each
+    with pytest.raises(TooManyRequests):
+        await guess()
+    await asyncio.wrap_future(login._workers.submit(int))  # one of the threads has ended
+    assert (await guess()).error is not None
+
+
+# ------------------------------------------------------------------------------------------------------ what time tells
+
+
+@contextmanager
+def counted_work() -> Iterator[list[int]]:
+    """Count the work (N r p) of every scrypt in new threads."""
+    work = [0]
+
+    def look(frame: FrameType, event: str, arg: Any) -> None:
+        if event == "c_call" and arg is hashlib.scrypt:
+            work[0] += frame.f_locals["r"] * frame.f_locals["p"] << frame.f_locals["log_n"]
+
+    threading.setprofile(look)
+    try:
+        yield work
+    finally:
+        threading.setprofile(None)
+
+
+async def work_for(login: PasswordLogin, name: str, password: str = "wrong") -> int:
+    """Return the work of one check; what is less than a thousandth of a millisecond is left out."""
+    with counted_work() as work:
+        attempt = LoginAttempt(
+            method="POST",
+            parameters={"username": name, "password": password},
+            transaction="t",
+            url="u",
+            address="127.0.0.1",
+        )
+        await login.sign_in(attempt)
+    return work[0] // 16
+
+
+@pytest.mark.parametrize("names", [("old", "new", "nobody"), ("nobody", "new", "old"), ("new", "old", "")])
+async def test_unknown_names_and_hashes_of_any_cost_take_the_same_work(names: tuple[str, ...]) -> None:
+    """Of a mapping, the cost of the first entry was taken for everybody who is not there."""
+    users = {"old": stored(5), "odd": stored(6, p=3), "new": stored(9, p=3)}
+    found = [await work_for(PasswordLogin(users), name) for name in (*names, "odd")]
+    assert found == [work_of(users["new"]) // 16] * 4
+    assert await work_for(PasswordLogin(users), "old", "secret") == found[0]
+
+
+async def test_with_a_look_up_the_work_is_that_of_the_most_expensive_hash_so_far() -> None:
+    users = {"old": stored(5), "dear": stored(16, p=3)}
+    for name in ("old", "nobody"):
+        assert await work_for(PasswordLogin(users.get), name) == work_of(NOBODY) // 16
+    assert await work_for(PasswordLogin(users.get), "dear") == work_of(users["dear"]) // 16
+    login = PasswordLogin(users.get)
+    await work_for(login, "dear")
+    assert work_of(login._hardest) == work_of(users["dear"]), "and from now on for everybody"
+
+
+@pytest.mark.parametrize("work", [-5, 0, 1, 16, 100, work_of(NOBODY), work_of(NOBODY) - 128, (1 << 26) + 12345])
+async def test_padding_is_as_much_work_as_was_asked_for(work: int) -> None:
+    found = padding(work)
+    done = sum(r * p << log_n for log_n, r, p in found)
+    assert done <= max(0, work) < done + 16
+    assert len(found) < 64
+    for log_n, r, p in found:
+        assert 128 * r * ((1 << log_n) + p) < 1 << 28, "more memory than a stored hash may take"
+
+
+async def test_what_hash_password_returns_today_is_not_padded() -> None:
+    assert work_of(hash_password("x")) == work_of(NOBODY)
