@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from ._http import FetchFailed, HTTPFetcher
 from ._json import parse_json_object
 from ._urls import (
@@ -60,14 +62,39 @@ async def fetch_metadata(issuer: str, fetcher: HTTPFetcher) -> JSONObject:
     raise FetchFailed("no metadata document; " + "; ".join(findings))
 
 
+def check_endpoint(name: str, value: object, *sources: str) -> str:
+    """Return a URL that belongs to an issuer; where one of ``sources`` is https, so is this.
+
+    Loopback is no exception then: what is meant for the issuer is not for whoever listens on this machine.
+
+    Args:
+        name: of the member, or of the setting.
+        value: what stands there.
+        sources: the issuer, where its metadata lies, and what else is known to be its own.
+
+    Raises:
+        ConfigurationError: it is not https, or no URL.
+
+    RFC 8414 §2; OpenID Connect Discovery 1.0 §3.
+    """
+    url = check_url(name, value, query=True)
+    encrypted = next((each for each in sources if urlsplit(each).scheme == "https"), None)
+    if encrypted is not None and urlsplit(url).scheme != "https":
+        raise ConfigurationError(
+            f"{name}={url!r} is not encrypted, and {encrypted!r} is: write https:// (http:// is for providers that are "
+            "on loopback altogether)"
+        )
+    return url
+
+
 async def discover_jwks_uri(issuer: str, fetcher: HTTPFetcher) -> str:
     """Return the ``jwks_uri`` that the metadata of ``issuer`` names.
 
     Raises:
-        FetchFailed: no metadata, or no jwks_uri that is https (http on loopback).
+        FetchFailed: no metadata, or no jwks_uri that is https (http where the issuer is on loopback, too).
     """
     document = await fetch_metadata(issuer, fetcher)
     try:
-        return check_url("jwks_uri", document.get("jwks_uri"), query=True)
+        return check_endpoint("jwks_uri", document.get("jwks_uri"), issuer)
     except ConfigurationError as error:
         raise FetchFailed(f"the metadata of {issuer!r} is wrong: {error}") from None

@@ -11,6 +11,7 @@ from .._http import HTTPFetcher
 from .._urls import check_path, check_url
 from ..auth import AuthProvider
 from ..claims import check_issuers, check_kind, check_scopes
+from ..discovery import check_endpoint
 from ..errors import ConfigurationError, InsufficientScope, InvalidGrant, InvalidToken, MissingToken
 from ..server import OAuthProvider, ServerOptions
 from ..server.models import Person
@@ -112,14 +113,15 @@ class OAuthProxy(_Proxy):
         **settings: Unpack[ServerSettings],
     ) -> None:
         rules = _check_rules(upstream)
+        authorization = check_url("upstream_authorization_endpoint", upstream_authorization_endpoint, query=True)
+        token = check_endpoint("upstream_token_endpoint", upstream_token_endpoint, authorization)
         revocation = upstream_revocation_endpoint
         if revocation is not None:
-            check_url("upstream_revocation_endpoint", revocation, query=True)
-        authorization = check_url("upstream_authorization_endpoint", upstream_authorization_endpoint, query=True)
+            check_endpoint("upstream_revocation_endpoint", revocation, authorization)
         identifier = AccessTokenIdentifier(token_verifier, authorization)
         endpoints = Endpoints(
             authorization=authorization,
-            token=check_url("upstream_token_endpoint", upstream_token_endpoint, query=True),
+            token=token,
             revocation=revocation,
             issuers=tuple(token_verifier.issuers),
         )

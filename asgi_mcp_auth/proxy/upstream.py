@@ -10,8 +10,7 @@ from typing import NamedTuple, TypeAlias
 from .._cache import SingleFlight
 from .._http import FetchFailed, HTTPFetcher
 from .._json import is_array, parse_json_object
-from .._urls import check_url
-from ..discovery import MAX_METADATA_BYTES, fetch_metadata, metadata_urls
+from ..discovery import MAX_METADATA_BYTES, check_endpoint, fetch_metadata, metadata_urls
 from ..errors import ConfigurationError, ServerUnavailable
 from ..types import Clock, JSONObject
 from .options import UpstreamAuthMethod
@@ -85,7 +84,8 @@ class Discovery:
 
     async def _look_now(self) -> None:
         try:
-            self._known, trouble, seconds = _read(await self._fetch(), self._issuers), None, TTL_SECONDS
+            document = await self._fetch()
+            self._known, trouble, seconds = _read(document, self._issuers, self._config_url), None, TTL_SECONDS
         except (FetchFailed, ConfigurationError, ValueError) as error:
             trouble, seconds = str(error), COOLDOWN_SECONDS
             if trouble != self._trouble:  # one line for each change of state
@@ -108,9 +108,12 @@ class Discovery:
         return document
 
 
-def _read(document: JSONObject, issuers: tuple[str, ...]) -> Endpoints:
+def _read(document: JSONObject, issuers: tuple[str, ...], config_url: str | None) -> Endpoints:
+    names = issuers or (document["issuer"],)
+    sources = names if config_url is None else (*names, config_url)
+
     def url(name: str) -> str:
-        return check_url(name, document.get(name), query=True)
+        return check_endpoint(name, document.get(name), *sources)
 
     def optional_url(name: str) -> str | None:
         return None if document.get(name) is None else url(name)
@@ -123,7 +126,7 @@ def _read(document: JSONObject, issuers: tuple[str, ...]) -> Endpoints:
         revocation=optional_url("revocation_endpoint"),
         userinfo=optional_url("userinfo_endpoint"),
         jwks_uri=url("jwks_uri"),
-        issuers=issuers or (document["issuer"],),
+        issuers=names,
         states_issuer=document.get("authorization_response_iss_parameter_supported") is True,
         auth_method=next((each for each in known if is_array(methods) and each in methods), None),
     )
