@@ -45,7 +45,8 @@ def _with_audience(preset: Preset) -> str:
         return "yes"
     if preset.tokens.audience.kind == "none":
         return "`ANY_AUDIENCE`"
-    return "yes" if preset.tokens.audience.value is not None else "with `audience=`"
+    is_known = preset.tokens.audience.kind == "named" and preset.tokens.audience.value is not None
+    return "yes" if is_known else "with `audience=`"
 
 
 def _section(name: str, preset: Preset) -> Iterator[str]:

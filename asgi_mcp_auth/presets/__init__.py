@@ -127,6 +127,12 @@ def _verifier(
 def _usual_audience(found: Resolved, audience: Audience) -> list[str] | None:
     if audience.kind == "none":
         raise _no_audience(found, audience.note)
+    if audience.kind == "shared":
+        raise ConfigurationError(
+            f"{found.preset.title}'s tokens name a project, not a server: {audience.note}. A token of any of its "
+            f"applications would open this server. Write presets.proxy({found.name!r}, …), whose tokens are for this "
+            f"server only; or audience={audience.value!r}, if all of them may"
+        )
     known = quirks.audiences_of(found, audience)
     if known is None and audience.kind == "named":
         optional = [f"{key}='…'" for key, each in found.preset.parameters.items() if not each.required]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 ParameterKind: TypeAlias = Literal["host", "label", "segment", "uuid", "url", "issuer", "choice"]
-AudienceKind: TypeAlias = Literal["resource", "named", "none"]
+AudienceKind: TypeAlias = Literal["resource", "named", "shared", "none"]
 Checked: TypeAlias = Literal["documentation", "memory", "run"]
 
 
@@ -40,7 +40,8 @@ class Audience:
 
     Args:
         kind: ``resource`` where it is, or can be made, the resource URL; ``named`` where the provider makes up a name;
-            ``none`` where nothing in it stands for one server.
+            ``shared`` where that name stands for a project, and the tokens of all its applications have it; ``none``
+            where nothing in it stands for one server.
         note: the same in a sentence.
         value: the name, where the parameters are enough to know it.
     """

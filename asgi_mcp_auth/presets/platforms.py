@@ -276,7 +276,7 @@ PRESETS: dict[str, Preset] = {
         },
         tokens=JWTs(
             issuers=("https://{domain}",),
-            audience=Audience("named", "aud is the project, whichever connected app it was made for", "{project_id}"),
+            audience=Audience("shared", "aud is the project, whichever connected app it was made for", "{project_id}"),
             client_id_claim="client_id",
         ),
         registration=Registration("Dynamic Client Registration, once it is switched on", "https://{domain}"),

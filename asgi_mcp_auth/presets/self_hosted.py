@@ -104,7 +104,9 @@ PRESETS: dict[str, Preset] = {
         tokens=Introspected(  # a JWT of ZITADEL would not name its scopes
             issuer="{server}",
             introspection_url="{server}/oauth/v2/introspect",
-            audience=Audience("named", "aud is the project's id, and the ids of its applications", "{project_id}"),
+            audience=Audience(
+                "shared", "aud is the id of the project, whichever of its applications it was made for", "{project_id}"
+            ),
         ),
         login=OIDC(issuers=("{server}",), scopes=_OFFLINE),
         steps=(

@@ -65,7 +65,7 @@ def audience_for(preset: Preset) -> str | None:
     audience = preset.tokens.audience
     if audience.kind == "none":
         return ANY_AUDIENCE
-    return "the-name" if audience.kind == "named" and audience.value is None else None
+    return "the-name" if audience.kind == "shared" or (audience.kind == "named" and audience.value is None) else None
 
 
 def more_for(preset: Preset) -> dict[str, str]:

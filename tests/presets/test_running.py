@@ -56,7 +56,7 @@ SHAPES: dict[str, tuple[dict[str, Any], str | None, list[str]]] = {
     "scalekit": ({"aud": [MCP, "res_1"], "client_id": "c", "scope": "a b"}, None, ["a", "b"]),
     "stytch": (
         {"aud": ["project-test-11111111-2222-4333-8444-5555"], "client_id": "c", "scope": "a b"},
-        None,
+        "project-test-11111111-2222-4333-8444-5555",
         ["a", "b"],
     ),
     "supabase": ({"aud": "authenticated", "role": "authenticated", "client_id": "c"}, "authenticated", []),
@@ -78,9 +78,10 @@ def examples(name: str) -> dict[str, Any]:
 
 def publish(idp: Issuer, issuers: tuple[str, ...], jwks_uri: str | None) -> None:
     """Let the issuer be found where these providers are found."""
+    metadata = {"jwks_uri": idp.jwks_uri.replace("http:", "https:")}
     for issuer in issuers:
         for url in metadata_urls(issuer):
-            idp.answer(urlsplit(url).path, json.dumps({"issuer": issuer, "jwks_uri": idp.jwks_uri}).encode())
+            idp.answer(urlsplit(url).path, json.dumps({"issuer": issuer, **metadata}).encode())
     if jwks_uri is not None:
         idp.answer(urlsplit(jwks_uri).path, json.dumps(idp.jwks).encode())
 
@@ -163,7 +164,7 @@ async def test_zitadel_is_asked_about_each_token() -> None:
         server = idp.issuer.removesuffix("/oauth/v2")
         client_id, secret = INTROSPECTION_CLIENT
         verifier: Any = presets.verifier(
-            "zitadel", server=server, project_id="69", client_id=client_id, client_secret=secret
+            "zitadel", server=server, project_id="69", audience="69", client_id=client_id, client_secret=secret
         )
         access = await verifier.verify(idp.mint_opaque(iss=server, aud=["69", "70"], scope="a b"))
         assert (access.scopes, access.resource) == (["a", "b"], "69")
@@ -218,6 +219,7 @@ async def test_a_proxy_before_google_asks_for_refresh_tokens_and_lets_one_domain
     with Upstream(clock=FrozenClock()) as upstream:
         port = urlsplit(upstream.jwks_uri).port or 0
         upstream.issuer = "https://accounts.google.com"
+        upstream.jwks_uri = f"{upstream.issuer}/jwks"
         upstream.people["alice"] = {"email": "alice@example.com", "email_verified": True}
         upstream.people["eve"] = {"email": "eve@evil.example", "email_verified": True}
         async with httpx.AsyncClient(transport=Detour(port)) as http_client:
@@ -243,6 +245,7 @@ async def test_a_proxy_before_several_tenants_of_entra_lets_no_other_in() -> Non
     with Upstream(path="/organizations", clock=FrozenClock()) as upstream:
         port = urlsplit(upstream.jwks_uri).port or 0
         upstream.issuer = "https://login.microsoftonline.com/organizations"
+        upstream.jwks_uri = f"{upstream.issuer}/jwks"
         metadata = {**upstream.metadata(), "issuer": "https://login.microsoftonline.com/{tenantid}/v2.0"}
         upstream.answer("/v2.0/.well-known/openid-configuration", json.dumps(metadata).encode())
 
