@@ -11,7 +11,7 @@ from urllib.parse import quote_plus
 from ._http import FetchFailed, Response
 from ._json import parse_json_object
 from ._urls import check_url
-from .claims import ClaimChecks, ClaimRules, check_issuers, check_kind
+from .claims import ClaimChecks, ClaimRules, check_kind
 from .errors import ConfigurationError, InvalidToken
 from .lookups import LookupVerifier
 from .tokens import Facts
@@ -33,7 +33,9 @@ class IntrospectionTokenVerifier(LookupVerifier):
         client_auth_method: how we authenticate there.
         audience: accepted ``aud``; ``None`` is bound to the resource URL by the provider or middleware,
             ``ANY_AUDIENCE`` switches the check off (many servers send no ``aud``).
-        issuer: accepted ``iss``; in a ``MultiAuth``, JWTs of these issuers come here as well.
+        issuer: accepted ``iss``, and what the claims say where the answer leaves it out (of several the answer has to
+            name one; without any, they say ``introspection_url``). In a ``MultiAuth``, JWTs of these issuers come here
+            as well.
         required_scopes: scopes that every request needs; the middleware checks them.
         base_url: public URL of this server, if used without a ``RemoteAuthProvider``.
         cache_ttl_seconds: how long a positive answer is used, at most until ``exp``; a revoked token works so much
@@ -68,13 +70,13 @@ class IntrospectionTokenVerifier(LookupVerifier):
     ) -> None:
         super().__init__(
             check_url("introspection_url", introspection_url, query=True),
+            issuer=issuer,
             required_scopes=required_scopes,
             base_url=base_url,
             cache_ttl_seconds=cache_ttl_seconds,
             http_client=http_client,
             clock=clock,
         )
-        self.issuers = check_issuers(issuer)
         check_kind("claims", claims, ClaimRules)
         self._headers, self._form = client_authentication(client_auth_method, client_id, client_secret)
         self._checks = ClaimChecks(
@@ -100,7 +102,8 @@ class IntrospectionTokenVerifier(LookupVerifier):
         kind = answer.get("token_type", "Bearer")
         if type(kind) is not str or kind.lower() not in ("bearer", "access_token"):
             raise InvalidToken("bound" if kind == "DPoP" else "type")
-        return self._checks.read(answer, response.body, now)
+        body = self.name_issuer(answer, response.body)
+        return self._checks.read(answer, body, now)
 
 
 def client_authentication(

@@ -6,6 +6,7 @@ Tokens that were good before never wait for those that were not, of which anybod
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import math
 from abc import abstractmethod
@@ -16,11 +17,11 @@ from ._cache import LRUCache, SingleFlight, token_digest
 from ._http import FetchFailed, HTTPFetcher, Response
 from ._places import Places, network_of
 from .auth import ReasoningVerifier
-from .claims import check_kind, check_seconds
+from .claims import check_issuers, check_kind, check_seconds
 from .errors import InvalidToken, ServerUnavailable, TooManyRequests
 from .headers import MAX_TOKEN_BYTES, is_b64token
 from .tokens import AccessToken, Attempt, Facts, access_token, current
-from .types import Clock, InvalidTokenReason
+from .types import Clock, InvalidTokenReason, JSONObject
 
 if TYPE_CHECKING:
     import httpx
@@ -48,6 +49,8 @@ class LookupVerifier(ReasoningVerifier):
 
     Args:
         url: where to ask.
+        issuer: accepted ``iss``, and what the claims say where the answer leaves it out. Of several the answer has to
+            name one; without any, the claims say ``url`` then.
         required_scopes: scopes that every request needs; the middleware checks them.
         base_url: public URL of this server, if used without a ``RemoteAuthProvider``.
         cache_ttl_seconds: how long a positive answer is used, at most until the token expires; 0 asks every time.
@@ -65,6 +68,7 @@ class LookupVerifier(ReasoningVerifier):
         self,
         url: str,
         *,
+        issuer: str | Sequence[str] | None,
         required_scopes: Sequence[str] | None,
         base_url: str | None,
         cache_ttl_seconds: float,
@@ -74,6 +78,9 @@ class LookupVerifier(ReasoningVerifier):
         super().__init__(base_url=base_url, required_scopes=required_scopes)
         check_kind("clock", clock, Clock)
         self.url = url
+        self.issuers = check_issuers(issuer)
+        #: The issuer of the tokens whose answers name none.
+        self.usual_issuer = None if len(self.issuers) > 1 else next(iter(self.issuers), url.partition("?")[0])
         self._ttl = check_seconds("cache_ttl_seconds", cache_ttl_seconds, maximum=3600)
         # Until when it counts (monotonic), and what it says; plain tuples, for the reason given at Facts. One that has
         # run out stays: it says that its token was good before.
@@ -106,6 +113,28 @@ class LookupVerifier(ReasoningVerifier):
             FetchFailed: nothing that can be used.
             ValueError: it is no JSON.
         """
+
+    def name_issuer(self, answer: JSONObject, body: bytes) -> bytes:
+        """Return the answer as JSON with an issuer in it, and put it into ``answer``: a subject alone is not somebody.
+
+        Args:
+            answer: the parsed body.
+            body: the same as bytes.
+
+        Raises:
+            InvalidToken: it names none, and there are several; or another one than those that are accepted.
+        """
+        named = answer.get("iss")
+        if self.issuers and "iss" in answer:
+            if named not in self.issuers:
+                raise InvalidToken("issuer")
+            return body
+        if isinstance(named, str) and named:
+            return body
+        if self.usual_issuer is None:
+            raise InvalidToken("missing_iss")
+        answer["iss"] = self.usual_issuer
+        return json.dumps(answer).encode()
 
     async def start(self) -> None:
         """Pool connections."""

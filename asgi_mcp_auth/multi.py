@@ -90,15 +90,24 @@ class MultiAuth(ReasoningVerifier):
                 except ServerUnavailable as error:
                     outage = error  # another source may know the token all the same
                     continue
-                if found is not None:
-                    if digest:
-                        self._accepted.put(digest, source)
-                    return found
+                if found is None:
+                    continue
+                if source is not responsible and self._speaks_for_another(source, found):
+                    attempt.reason = "issuer"
+                    continue
+                if digest:
+                    self._accepted.put(digest, source)
+                return found
         finally:
             current.reset(restore)
         if outage is not None:
             raise outage
         raise InvalidToken(attempt.reason or ("rejected" if asked else "issuer"))
+
+    def _speaks_for_another(self, source: AuthProvider, found: AccessToken) -> bool:
+        """Return whether a source says that somebody is a user of another source's issuer."""
+        named = found.claims.get("iss") if self._by_issuer else None
+        return isinstance(named, str) and self._by_issuer.get(named, source) is not source
 
     @property
     def scopes_supported(self) -> list[str]:

@@ -124,7 +124,9 @@ class Issuer:
     def mint_opaque(self, **claims: Any) -> str:
         """Return a token that only the introspection endpoint can read; claims as in ``mint``."""
         token = secrets.token_urlsafe(24)
-        self._opaque[token] = _without_none({**self._usual_claims(), "token_type": "Bearer", **claims})
+        self._opaque[token] = _without_none(
+            {"iss": self.issuer, **self._usual_claims(), "token_type": "Bearer", **claims}
+        )
         return token
 
     def revoke(self, token: str) -> None:
@@ -187,7 +189,7 @@ class Issuer:
                 return _json_answer({"error": "invalid_client"}, status=401)
             if known is None or known.get("exp", float("inf")) <= self.clock.time():
                 return _json_answer({"active": False})
-            return _json_answer({"active": True, "iss": self.issuer, **known})
+            return _json_answer({"active": True, **known})
         if path in (WELL_KNOWN_SERVER + self.path, WELL_KNOWN_OPENID + self.path, WELL_KNOWN_OPENID):
             return _json_answer(self.metadata())
         return _json_answer({"error": "not_found"}, status=404)

@@ -157,13 +157,18 @@ class User:
 
     @property
     def identity(self) -> str:
-        """The subject of the token; the client where there is no subject."""
-        return self.access_token.subject or self.access_token.client_id
+        """Issuer and subject, ``https://idp.example|alice``: two issuers may each have an Alice.
+
+        Without a subject the client stands in its place.
+        Where the token names no issuer, there is only this second part.
+        """
+        issuer = self.access_token.claims.get("iss")
+        return f"{issuer}|{self.display_name}" if isinstance(issuer, str) else self.display_name
 
     @property
     def display_name(self) -> str:
-        """The same as ``identity``: a token says no more for certain."""
-        return self.identity
+        """The subject of the token; the client where there is no subject."""
+        return self.access_token.subject or self.access_token.client_id
 
 
 class AnonymousUser:

@@ -34,6 +34,8 @@ class UserinfoTokenVerifier(LookupVerifier):
         userinfo_url: where the profile is.
         subject_claim: the member of the profile that names the person and never changes; a string or a whole number.
         audience: ``ANY_AUDIENCE``, or ``None`` within a proxy.
+        issuer: whose tokens these are: what the claims say as ``iss``, ``userinfo_url`` by default. In a
+            ``MultiAuth``, JWTs of this issuer come here as well.
         required_scopes: what a proxy asks the provider for.
         base_url: public URL of this server, if used without a ``RemoteAuthProvider``.
         cache_ttl_seconds: how long a profile is used; a revoked token works so much longer. 0 asks every time.
@@ -54,6 +56,7 @@ class UserinfoTokenVerifier(LookupVerifier):
         userinfo_url: str,
         subject_claim: str = "sub",
         audience: str | None = None,
+        issuer: str | None = None,
         required_scopes: Sequence[str] | None = None,
         base_url: str | None = None,
         cache_ttl_seconds: float = 60,
@@ -63,6 +66,7 @@ class UserinfoTokenVerifier(LookupVerifier):
     ) -> None:
         super().__init__(
             check_url("userinfo_url", userinfo_url, query=True),
+            issuer=issuer,
             required_scopes=required_scopes,
             base_url=base_url,
             cache_ttl_seconds=cache_ttl_seconds,
@@ -75,6 +79,8 @@ class UserinfoTokenVerifier(LookupVerifier):
                 f"audience={audience!r}: a profile does not say for whom a token was made, so only ANY_AUDIENCE is "
                 "possible, and any token of the provider is accepted then"
             )
+        if len(self.issuers) > 1:
+            raise ConfigurationError(f"issuer={issuer!r} must be one: a profile does not say of which of them it is")
         self._any_audience = audience is not None
         self._headers = _check_headers(headers)
 
@@ -105,12 +111,13 @@ class UserinfoTokenVerifier(LookupVerifier):
             raise InvalidToken("inactive")
         if response.status != 200:
             raise FetchFailed(f"HTTP {response.status}")
-        subject: Any = parse_json_object(response.body).get(self._subject_claim)
+        profile = parse_json_object(response.body)
+        subject: Any = profile.get(self._subject_claim)
         if type(subject) is int:
             subject = str(subject)
         if type(subject) is not str or not subject or not subject.isprintable():
             raise FetchFailed(f"it has no {self._subject_claim} that names somebody: check subject_claim")
-        return subject, (), None, None, subject, response.body
+        return subject, (), None, None, subject, self.name_issuer(profile, response.body)
 
 
 def _refuses_token(response: Response) -> bool:

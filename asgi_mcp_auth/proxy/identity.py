@@ -15,6 +15,8 @@ from ..claims import ClaimRules
 from ..errors import ConfigurationError, InvalidToken, SignInFailed
 from ..jwks import JWKSOptions
 from ..jwt import JWTVerifier
+from ..lookups import LookupVerifier
+from ..multi import MultiAuth
 from ..tokens import AccessToken, access_token
 from ..types import Clock, JSONObject
 from .client import TokenAnswer, UpstreamClient
@@ -87,6 +89,9 @@ class AccessTokenIdentifier:
             ) from None
         self.verifier = verifier
         self._usual_issuer = verifier.issuers[0] if len(verifier.issuers) == 1 else origin_of(authorization_endpoint)
+        for each in verifier.sources if isinstance(verifier, MultiAuth) else (verifier,):
+            if isinstance(each, LookupVerifier) and not each.issuers:
+                each.usual_issuer = self._usual_issuer
 
     async def start(self) -> None:
         """Open the verifier."""

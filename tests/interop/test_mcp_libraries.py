@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import fastmcp.server.auth
@@ -15,15 +15,19 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from asgi_mcp_auth import (
+    ANY_AUDIENCE,
     AuthEvent,
+    AuthProvider,
     InsufficientScope,
+    IntrospectionTokenVerifier,
     JWTVerifier,
     MCPAuthMiddleware,
     MultiAuth,
     RemoteAuthProvider,
     ServerUnavailable,
+    UserinfoTokenVerifier,
 )
-from asgi_mcp_auth.testing import Issuer
+from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, Issuer
 from tests.interop.protection import BASE_URL, CHALLENGE, METADATA_PATH, RESOURCE, as_user, provider_for
 from tests.interop.servers import (
     GREETING,
@@ -36,6 +40,7 @@ from tests.interop.servers import (
 )
 from tests.support.asgi import App, Receive, Scope, Send, call
 from tests.support.asgi import Response as Answer
+from tests.support.profiles import serving_profiles
 
 pytestmark = pytest.mark.asyncio
 
@@ -174,6 +179,55 @@ async def test_the_same_subject_of_another_issuer_is_another_user(issuer: Issuer
             assert (await post(app, as_user(second, "alice"), call_message("whoami"), session)).status == 404
 
 
+@pytest.mark.parametrize("server", ["sdk", "fastmcp"])
+@pytest.mark.parametrize("named", [True, False], ids=["issuer=", "no issuer="])
+async def test_the_same_subject_of_another_introspection_endpoint_is_another_user(server: str, named: bool) -> None:
+    """Neither of them says ``iss``, and both know an Alice who uses the same client."""
+    with Issuer(algorithms=("ES256",)) as first, Issuer(algorithms=("ES256",)) as second:
+        app = _behind(server, [_introspection(first, named=named), _introspection(second, named=named)])
+        alice, again, other = (
+            {"Authorization": f"Bearer {idp.mint_opaque(aud=RESOURCE, scope='mcp:read', iss=None)}"}
+            for idp in (first, first, second)
+        )
+        async with started(app):
+            session = await open_session(app, alice)
+            assert (await post(app, other, call_message("whoami"), session)).status == 404
+            assert '"alice"' in await ask(app, again, session, "whoami"), "the session still lives, and is hers"
+            assert '"alice"' in await ask(app, other, await open_session(app, other), "whoami")
+
+
+@pytest.mark.parametrize("server", ["sdk", "fastmcp"])
+async def test_the_same_subject_of_another_provider_of_profiles_is_another_user(server: str) -> None:
+    with serving_profiles() as first, serving_profiles() as second:
+        for provider, token in ((first, "first-1"), (first, "first-2"), (second, "second-1")):
+            provider.profiles[token] = {"sub": "alice"}
+        sources = [
+            UserinfoTokenVerifier(userinfo_url=each.userinfo_url, audience=ANY_AUDIENCE) for each in (first, second)
+        ]
+        app = _behind(server, sources)
+        async with started(app):
+            session = await open_session(app, {"Authorization": "Bearer first-1"})
+            intruder = {"Authorization": "Bearer second-1"}
+            assert (await post(app, intruder, call_message("whoami"), session)).status == 404
+            assert '"alice"' in await ask(app, {"Authorization": "Bearer first-2"}, session, "whoami")
+
+
+def _introspection(idp: Issuer, *, named: bool) -> IntrospectionTokenVerifier:
+    client_id, secret = INTROSPECTION_CLIENT
+    return IntrospectionTokenVerifier(
+        introspection_url=idp.introspection_url,
+        client_id=client_id,
+        client_secret=secret,
+        issuer=idp.issuer if named else None,
+    )
+
+
+def _behind(server: str, sources: Sequence[AuthProvider]) -> App:
+    provider = RemoteAuthProvider(MultiAuth(verifiers=sources), ["https://idp.example"], BASE_URL)
+    inner = mcp_sdk_server().streamable_http_app() if server == "sdk" else fastmcp_server().http_app()
+    return MCPAuthMiddleware(inner, provider, mcp_path="/mcp")
+
+
 # ----------------------------------------------------------------------------------------------------- FastMCP(auth=)
 
 
@@ -223,7 +277,7 @@ async def test_inside_fastmcp_custom_routes_are_protected_as_well(issuer: Issuer
 
     @server.custom_route("/health", methods=["GET"])
     async def health(request: Request) -> Response:
-        return PlainTextResponse(f"{request.user.identity} with {request.user.username}")
+        return PlainTextResponse(f"{request.user.display_name} with {request.user.username}")
 
     app = server.http_app()
     assert (await call(app, "GET", "/health")).status == 401

@@ -26,14 +26,14 @@ MOUNTED_METADATA_PATH = "/.well-known/oauth-protected-resource/api/mcp"
 
 
 async def hello(request: Request) -> Response:
-    return PlainTextResponse(f"hello {request.user.identity}")
+    return PlainTextResponse(f"hello {request.user.display_name}")
 
 
 async def without_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
     """Refuse everything but HTTP, as the ASGI specification allows."""
     if scope["type"] != "http":
         raise ValueError(f"no {scope['type']} here")
-    await PlainTextResponse(f"hello {scope['user'].identity}")(scope, receive, send)
+    await PlainTextResponse(f"hello {scope['user'].display_name}")(scope, receive, send)
 
 
 # -------------------------------------------------------------------------------------------------- below another app

@@ -41,7 +41,7 @@ def litestar_app() -> App:
 
     @litestar.get("/users-way")
     async def users_way(request: litestar.Request[Any, Any, Any]) -> dict[str, Any]:
-        return {"user": request.user.identity, "scopes": request.auth.scopes}
+        return {"user": request.user.display_name, "scopes": request.auth.scopes}
 
     @litestar.get("/thread", sync_to_thread=True)
     def thread() -> str | None:

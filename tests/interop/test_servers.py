@@ -39,14 +39,14 @@ async def greeter(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
-        await send({"type": "websocket.send", "text": f"hello {scope['user'].identity}"})
+        await send({"type": "websocket.send", "text": f"hello {scope['user'].display_name}"})
         await send({"type": "websocket.close", "code": 1000})
         return
     if scope["type"] == "lifespan":
         raise RuntimeError("no lifespan here")
     while (await receive()).get("more_body"):
         pass
-    body = f"{scope['method']} by {scope['user'].identity}".encode()
+    body = f"{scope['method']} by {scope['user'].display_name}".encode()
     length = (b"content-length", str(len(body)).encode())
     await send({"type": "http.response.start", "status": 200, "headers": [length]})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

@@ -61,7 +61,7 @@ async def step_up(request: Request) -> Response:
 
 async def websocket(connection: WebSocket) -> None:
     await connection.accept()
-    await connection.send_text(connection.user.identity)
+    await connection.send_text(connection.user.display_name)
     await connection.close()
 
 
@@ -98,7 +98,7 @@ async def test_the_handler_sees_the_caller_where_starlette_s_users_look(issuer: 
     response = await call(build(issuer), "GET", "/who", as_user(issuer, "bob", "mcp:read notes:write"))
     assert response.json() == {
         "authenticated": True,
-        "identity": "bob",
+        "identity": f"{issuer.issuer}|bob",
         "display_name": "bob",
         "scopes": ["mcp:read", "notes:write"],
         "from_request": "bob",
@@ -183,7 +183,7 @@ async def test_a_websocket_is_let_in_with_a_token_only(issuer: Issuer, build: An
 async def test_get_middleware_is_an_entry_of_the_list(issuer: Issuer) -> None:
     app = Starlette(routes=routes(), middleware=provider_for(issuer).get_middleware())
     headers = as_user(issuer, aud=BASE_URL)
-    assert (await call(app, "GET", "/who", headers)).json()["identity"] == "alice"
+    assert (await call(app, "GET", "/who", headers)).json()["display_name"] == "alice"
     assert (await call(app, "GET", "/who", as_user(issuer))).status == 401, "here the resource is the base URL"
 
 

@@ -39,7 +39,7 @@ def provider_at(base_url: str, clock: FrozenClock | None = None, **options: Any)
 
 
 async def tool(request: Request) -> PlainTextResponse:
-    return PlainTextResponse(f"hello {request.user.identity}")
+    return PlainTextResponse(f"hello {request.user.display_name}")
 
 
 def by_the_middleware(provider: OAuthProvider) -> App:

@@ -140,10 +140,27 @@ def test_what_is_no_access_token_is_none(value: Any) -> None:
 
 
 def test_a_user_is_the_subject_or_the_client_where_there_is_none() -> None:
-    user = User(verified())
+    user = User(AccessToken(token="t", client_id="robot", scopes=[], subject="alice"))
     assert (user.is_authenticated, user.identity, user.display_name) == (True, "alice", "alice")
     machine = User(AccessToken(token="t", client_id="robot", scopes=[]))
     assert (machine.identity, machine.display_name) == ("robot", "robot")
+
+
+@pytest.mark.parametrize("subject", ["alice", None])
+def test_a_user_of_one_issuer_is_not_the_user_of_another_one_with_the_same_name(subject: str | None) -> None:
+    users = [
+        User(AccessToken(token="t", client_id="robot", scopes=[], subject=subject, claims={"iss": issuer}))
+        for issuer in ("https://a.example", "https://b.example")
+    ]
+    name = subject or "robot"
+    assert [each.identity for each in users] == [f"https://a.example|{name}", f"https://b.example|{name}"]
+    assert [each.display_name for each in users] == [name, name]
+
+
+@pytest.mark.parametrize("issuer", [None, 5, ["https://a.example"]])
+def test_what_is_no_name_of_an_issuer_is_none(issuer: Any) -> None:
+    user = User(AccessToken(token="t", client_id="robot", scopes=[], subject="alice", claims={"iss": issuer}))
+    assert user.identity == "alice"
 
 
 def test_an_anonymous_user_is_nobody_and_may_nothing() -> None:

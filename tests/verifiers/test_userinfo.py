@@ -58,7 +58,11 @@ async def reason_of(verifier: UserinfoTokenVerifier, token: str) -> str | None:
 async def test_the_profile_says_whose_token_it_is(provider: ProfileServer) -> None:
     access = await verifier_for(provider).verify("gho_alice")
     assert access == AccessToken(
-        token="gho_alice", client_id="alice-at-idp", scopes=[], subject="alice-at-idp", claims=dict(ALICE)
+        token="gho_alice",
+        client_id="alice-at-idp",
+        scopes=[],
+        subject="alice-at-idp",
+        claims={**ALICE, "iss": provider.userinfo_url},
     )
 
 
