@@ -121,7 +121,7 @@ async def test_a_profile_does_not_speak_for_another_issuer_than_the_configured_o
 
 
 async def test_profiles_have_one_issuer(profiles: ProfileServer) -> None:
-    with pytest.raises(ConfigurationError, match="issuer=.* must be one"):
+    with pytest.raises(ConfigurationError, match=r"issuer=.* must be one"):
         userinfo(profiles, issuer=["https://a.example", "https://b.example"])
 
 
