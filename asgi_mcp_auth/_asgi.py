@@ -22,11 +22,25 @@ class Route(NamedTuple):
 
 def route_path(scope: Scope) -> str:
     """Return the decoded path below ``root_path``; servers differ in whether ``path`` includes it."""
+    return read_path(scope)[0]
+
+
+def read_path(scope: Scope) -> tuple[str, bool]:
+    """Return the decoded path below ``root_path``, and whether every framework reads the same one.
+
+    Some cut ``root_path`` off without a segment border, some wherever it stands first, some once more in a mounted
+    part. A path that does not begin with it is the whole path to one, and nobody's to the next.
+    """
     path: str = scope["path"]
-    root_path: str = scope.get("root_path", "").rstrip("/")
-    if root_path and (path == root_path or path.startswith(root_path + "/")):
-        return path[len(root_path) :] or "/"
-    return path
+    root_path: str | None = scope.get("root_path")
+    if not root_path:
+        return path, True
+    prefix = root_path.rstrip("/")
+    if not prefix:
+        return path, True
+    if path == prefix or path.startswith(prefix + "/"):
+        return path[len(prefix) :] or "/", prefix == root_path and prefix not in path[1:]
+    return path, False
 
 
 async def read_body(receive: Receive, *, max_bytes: int, timeout_seconds: float) -> bytes:

@@ -47,6 +47,21 @@ def register_with_fastmcp(cls: Any) -> None:
         module.AuthProvider.register(cls)
 
 
+def own_root_path(app: Any) -> str:
+    """Return the prefix that an app sets itself, whatever the server says: ``FastAPI(root_path=…)``, Django's setting.
+
+    It is found through other middlewares, which keep what they wrap in ``app``; not through a mount.
+    """
+    fastapi, django = sys.modules.get("fastapi"), sys.modules.get("django.core.handlers.asgi")
+    for _ in range(32):  # a chain that leads back to itself ends, too
+        if fastapi is not None and isinstance(app, fastapi.FastAPI):
+            return str(app.root_path or "")
+        if django is not None and isinstance(app, django.ASGIHandler):
+            return str(django.settings.FORCE_SCRIPT_NAME or "")
+        app = getattr(app, "app", None)
+    return ""
+
+
 class SDKBridge(NamedTuple):
     """How to make the MCP SDK's user from a token, and the context variable that its ``get_access_token`` reads."""
 

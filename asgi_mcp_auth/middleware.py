@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from urllib.parse import unquote
 
 from . import _interop
-from ._asgi import Lifespan, route_path, send_response
+from ._asgi import Lifespan, read_path, send_response
 from ._cors import AllowedOrigins, CORSSend, PublicDocument, is_preflight, preflight_headers
 from ._urls import (
     WELL_KNOWN_OPENID,
@@ -80,7 +80,7 @@ class MCPAuthMiddleware:
         mcp_path: where the protected resource lies below the provider's ``base_url``. It names the resource; every
             other path is protected just the same.
         required_scopes: needed in addition to the provider's.
-        public_paths: paths without protection: exact, or prefixes when they end in ``/``.
+        public_paths: paths without protection: exact, or prefixes when they end in ``/``. ``mcp_path`` cannot be one.
         rules: per-path scopes; see ``Rule``.
         allowed_origins: web origins whose pages may call; by default the origin of ``base_url`` and loopback; ``"*"``
             for all.
@@ -117,6 +117,8 @@ class MCPAuthMiddleware:
         self.provider = provider
         self._routes = _route_table(provider, mcp_path)
         self._rules = Rules(public_paths, rules)
+        self._own_root_path = _interop.own_root_path(app)
+        _check_not_public(self._rules, provider)
         needed = (*provider.required_scopes, *check_scopes("required_scopes", required_scopes or ()))
         self._challengers = {
             rule: Challenger(
@@ -142,13 +144,15 @@ class MCPAuthMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self._lifespan(scope, receive, send)
             return
-        path = route_path(scope)
+        path, sure = read_path(scope)
 
         # 1. The provider's own routes. A document that clients look for and that is not there is a 404, not a 401.
         if path in self._routes:
             await self._routes[path](scope, receive, send)
             return
-        rule = self._rules.match(path, scope.get("raw_path") or b"")
+        if self._own_root_path:
+            path, sure = read_path({**scope, "root_path": self._own_root_path})
+        rule = self._rules.match(path, scope.get("raw_path") or b"", sure)
         if path.startswith("/.") and not rule.public and (path + "/").startswith(_OUR_DOCUMENTS):
             await _MISSING_DOCUMENT(scope, receive, send)
             return
@@ -173,7 +177,7 @@ class MCPAuthMiddleware:
                 return
             send = CORSSend(send, allow_origin)
         if not self._mount_checked:
-            self._check_mount(scope)
+            self._check_mount(scope, sure)
 
         # 4. The token: one that the provider has verified before, byte for byte, or one to verify now.
         access = None
@@ -266,8 +270,16 @@ class MCPAuthMiddleware:
             if bridge is not None and sdk_restore is not None:
                 bridge.variable.reset(sdk_restore)
 
-    def _check_mount(self, scope: Scope) -> None:
+    def _check_mount(self, scope: Scope, sure: bool) -> None:
         self._mount_checked = True
+        if not sure and self._rules:
+            logger.warning(
+                "Frameworks differ in how they cut root_path=%r off the path %r: such a path is never public, and "
+                "needs the scopes of all rules. Let root_path stand in front of each path and nowhere else in it, "
+                "without a slash at its end, or leave it unset",
+                self._own_root_path or scope["root_path"],
+                scope["path"],
+            )
         if scope.get("root_path", "").strip("/"):
             logger.warning(
                 "This app is mounted at %s, so clients cannot reach %s through it: add "
@@ -322,6 +334,19 @@ async def insufficient_scope_response(request: HasScope, exc: Exception) -> Any:
         await challenger.refuse(exc, scope, receive, send, access=access)
 
     return response
+
+
+def _check_not_public(rules: Rules, provider: Provider) -> None:
+    """Check that the resource, which tokens are for, asks for one."""
+    mcp_path = (provider.mcp_path or "").rstrip("/")
+    for path in (mcp_path, unquote(url_path(provider.base_url or "")) + mcp_path) if mcp_path else ():
+        rule = rules.public_at(path)
+        if rule is not None:
+            raise ConfigurationError(
+                f"public_paths or rules make {rule.path!r} public, which covers mcp_path={mcp_path!r}: no token is "
+                f"asked for there, and none is read. Take {rule.path!r} out to protect it; if everybody may call it, leave "
+                "mcp_path out, which names what tokens are for"
+            )
 
 
 def _route_table(provider: Provider, mcp_path: str | None) -> dict[str, ASGIApp]:

@@ -5,8 +5,10 @@ No regular expressions: a path is matched whole, decoded, segment by segment.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ._urls import check_path, is_ambiguous_path
 from .claims import check_kind, check_scopes
@@ -18,7 +20,8 @@ class Rule:
     """What a path, and everything below it, asks of a caller. The longest matching rule decides.
 
     Args:
-        path: ``/admin`` covers ``/admin`` and ``/admin/…``, not ``/administrators``.
+        path: ``/admin`` covers ``/admin`` and ``/admin/…``, not ``/administrators``. Unless it is public, the rule
+            holds for ``/Admin`` and other spellings, too, which some routers take for the same page.
         scopes: needed in addition to the provider's and the middleware's.
         public: no token is asked for.
 
@@ -41,6 +44,29 @@ class Rule:
         object.__setattr__(self, "public", public)
 
 
+class _Entry(NamedTuple):
+    """How one rule is compared: what a path must equal, or what it may begin with.
+
+    Attributes:
+        exact: the path as it is written.
+        prefix: what stands before everything below it.
+        folded: both, as ``_fold`` makes them; ``None`` for a public rule, which covers what is spelled like it only.
+    """
+
+    rule: Rule
+    exact: str | None
+    prefix: str | None
+    folded: tuple[str, str] | None
+
+    def covers(self, path: str) -> bool:
+        """Return whether the path is spelled like the rule's, or lies below it."""
+        return path == self.exact or (self.prefix is not None and path.startswith(self.prefix))
+
+    def covers_folded(self, path: str) -> bool:
+        """Return whether a router that is lenient with spelling may see the path so."""
+        return self.folded is not None and (path == self.folded[0] or path.startswith(self.folded[1]))
+
+
 class Rules:
     """The rules of one middleware.
 
@@ -52,55 +78,116 @@ class Rules:
         ConfigurationError: a path that is not plain, that would open everything, or that is named twice.
     """
 
-    __slots__ = ("_default", "_rules", "_unsure")
+    __slots__ = ("_codes", "_default", "_entries", "_unsure")
 
     def __init__(self, public_paths: Iterable[str], rules: Iterable[Rule]) -> None:
         if isinstance(public_paths, str) or not hasattr(public_paths, "__iter__"):
             raise ConfigurationError(f"public_paths={public_paths!r} must be a list: write [{public_paths!r}]")
         if not hasattr(rules, "__iter__"):
             raise ConfigurationError(f"rules={rules!r} must be a list, like [Rule('/admin', scopes=['admin'])]")
-        # (what the path must equal, what it may begin with instead, the rule)
-        entries: list[tuple[str | None, str | None, Rule]] = []
+        entries: list[_Entry] = []
         for rule in rules:
             if not isinstance(rule, Rule):
                 raise ConfigurationError(f"rules has {rule!r}: write Rule('/path', scopes=[…])")
-            entries.append((rule.path, rule.path.rstrip("/") + "/", rule))
+            base = rule.path.rstrip("/")
+            if rule.public:
+                entries.append(_Entry(rule, rule.path, f"{base}/", None))
+            else:  # with the slash at the end and without: many routers take both for one page
+                entries.append(_Entry(rule, base, f"{base}/", (_fold(base), _fold(f"{base}/"))))
         for path in public_paths:
             is_prefix = isinstance(path, str) and len(path) > 1 and path.endswith("/")
             check_path("public_paths", path[:-1] if is_prefix else path)
             rule = Rule(path[:-1] if is_prefix else path, public=True)
-            entries.append((None, path, rule) if is_prefix else (path, None, rule))
-        named = [entry[2].path for entry in entries]
-        twice = next((path for path in named if named.count(path) > 1), None)
-        if twice is not None:
-            raise ConfigurationError(
-                f"public_paths and rules name {twice!r} twice: keep one (a Rule covers all below its path, too)"
-            )
-        self._rules = tuple(sorted(entries, key=lambda entry: len(entry[2].path), reverse=True))
+            entries.append(_Entry(rule, None, path, None) if is_prefix else _Entry(rule, path, None, None))
+        _check_named_once(entry.rule for entry in entries)
+        entries.sort(key=lambda entry: len(_key(entry.rule)), reverse=True)
+        self._entries = tuple(entries)
         self._default = Rule("/")
-        self._unsure = Rule("/", scopes=tuple(dict.fromkeys(scope for entry in entries for scope in entry[2].scopes)))
+        self._unsure = Rule("/", scopes=tuple(dict.fromkeys(scope for entry in entries for scope in entry.rule.scopes)))
+        # How the characters of the rules look when they are percent-encoded, which none of them has to be.
+        characters = {character for entry in entries for character in entry.rule.path if character.isascii()}
+        self._codes = tuple(b"%%%02x" % ord(character) for character in sorted(characters))
+
+    def __bool__(self) -> bool:
+        return bool(self._entries)
 
     @property
     def all(self) -> tuple[Rule, ...]:
         """Every rule that ``match`` can return."""
-        return (*(entry[2] for entry in self._rules), self._default, self._unsure)
+        return (*(entry.rule for entry in self._entries), self._default, self._unsure)
 
-    def match(self, path: str, raw_path: bytes) -> Rule:
+    def match(self, path: str, raw_path: bytes, sure: bool = True) -> Rule:
         """Return the rule for a request: the longest one, or the default, which is protected.
 
         Args:
             path: decoded, without root_path.
             raw_path: as it came, to see what decoding hid.
+            sure: whether every framework takes ``path`` for the same one.
         """
-        if not self._rules:
+        if not self._entries:
             return self._default
-        if is_ambiguous_path(path, raw_path):
+        if not sure or is_ambiguous_path(path, raw_path) or (b"%" in raw_path and self._is_hidden(raw_path)):
             # Two parties may read such a path differently: it is never public, and needs whatever any rule needs.
             return self._unsure
-        for exact, prefix, rule in self._rules:
-            if path == exact or (prefix is not None and path.startswith(prefix)):
-                return rule
+        folded = _fold(path)
+        for entry in self._entries:
+            if entry.covers(path):
+                return entry.rule
+            if entry.covers_folded(folded):
+                return self._strictest(path, folded)
         return self._default
+
+    def public_at(self, path: str) -> Rule | None:
+        """Return the public rule that decides for ``path`` in whatever spelling, if one does."""
+        spellings = (_fold(path.rstrip("/")), _fold(path.rstrip("/") + "/"))
+        for entry in self._entries:
+            exact, prefix = entry.folded or (_fold(entry.exact or ""), entry.prefix and _fold(entry.prefix))
+            if any(each == exact or (prefix and each.startswith(prefix)) for each in spellings):
+                return entry.rule if entry.rule.public else None
+        return None
+
+    def _strictest(self, path: str, folded: str) -> Rule:
+        """Return what a path needs that is spelled otherwise than the rule that may cover it.
+
+        Nobody here knows which spellings the router takes for one page, so all rules that it may mean have to be met.
+        """
+        closed = [entry.rule for entry in self._entries if entry.covers_folded(folded)]
+        exact = next((entry.rule for entry in self._entries if entry.covers(path)), self._default)
+        needed = frozenset(exact.scopes).union(*(rule.scopes for rule in closed))
+        return next((rule for rule in closed if needed.issubset(rule.scopes)), self._unsure)
+
+    def _is_hidden(self, raw_path: bytes) -> bool:
+        """Return whether a character of a rule came percent-encoded: some routers never decode."""
+        raw_path = raw_path.lower()
+        return any(code in raw_path for code in self._codes)
+
+
+def _fold(path: str) -> str:
+    """Return ``path`` such that what any router takes for one path comes out as one: case, and forms of a character."""
+    if path.isascii():
+        return path.lower()
+    return unicodedata.normalize("NFKD", path.upper()).casefold().replace("\u0307", "")  # the dot that İ leaves
+
+
+def _key(rule: Rule) -> str:
+    return _fold(rule.path.rstrip("/"))
+
+
+def _check_named_once(rules: Iterable[Rule]) -> None:
+    """Check that no rule is named twice, nor a closed one in the spelling that another has."""
+    seen: list[Rule] = []
+    for rule in rules:
+        for other in seen:
+            if rule.path == other.path:
+                raise ConfigurationError(
+                    f"public_paths and rules name {rule.path!r} twice: keep one (a Rule covers all below its path, too)"
+                )
+            if _key(rule) == _key(other) and not (rule.public and other.public):
+                raise ConfigurationError(
+                    f"public_paths and rules name {other.path!r} and {rule.path!r}, which many routers take for one "
+                    "path: keep one"
+                )
+        seen.append(rule)
 
 
 def _check_no_wildcard(path: str) -> str:

@@ -124,7 +124,7 @@ CASES = {
     "valid, elsewhere": Case("GET", "/elsewhere", ("$valid",), 200, None, b"GET by alice", None),
     "valid, HEAD": Case("HEAD", "/mcp", ("$valid",), 200, None, b"", None),
     "public": Case("GET", "/health", (), 200, None, b"GET by ", None),
-    "public by an encoded letter": Case("GET", "/he%61lth", (), 200, None, b"GET by ", None),
+    "not public by an encoded letter": Case("GET", "/he%61lth", (), 401, CHALLENGE, b"{}", "missing_token"),
     "not public by an encoded slash": Case("GET", "/health%2F", (), 401, CHALLENGE, b"{}", "missing_token"),
     "not public by dots": Case("GET", "/x/../health", (), 401, CHALLENGE, b"{}", "missing_token"),
     "unknown document": Case(
