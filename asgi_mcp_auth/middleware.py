@@ -344,8 +344,8 @@ def _check_not_public(rules: Rules, provider: Provider) -> None:
         if rule is not None:
             raise ConfigurationError(
                 f"public_paths or rules make {rule.path!r} public, which covers mcp_path={mcp_path!r}: no token is "
-                f"asked for there, and none is read. Take {rule.path!r} out to protect it; if everybody may call it, leave "
-                "mcp_path out, which names what tokens are for"
+                f"asked for there, and none is read. Take {rule.path!r} out to protect it. If everybody may call it, "
+                "leave mcp_path out: it names what tokens are for"
             )
 
 

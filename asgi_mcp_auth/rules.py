@@ -45,26 +45,34 @@ class Rule:
 
 
 class _Entry(NamedTuple):
-    """How one rule is compared: what a path must equal, or what it may begin with.
+    """How one rule is compared.
 
     Attributes:
-        exact: the path as it is written.
-        prefix: what stands before everything below it.
-        folded: both, as ``_fold`` makes them; ``None`` for a public rule, which covers what is spelled like it only.
+        exact: what a path may equal; ``_fold`` has made it unless the rule is public.
+        prefix: what it may begin with; the same.
+        spelled: both as they are written.
     """
 
     rule: Rule
     exact: str | None
     prefix: str | None
-    folded: tuple[str, str] | None
+    spelled: tuple[str | None, str | None]
+
+    @classmethod
+    def of(cls, rule: Rule, exact: str | None, prefix: str | None) -> _Entry:
+        if rule.public or exact is None or prefix is None:
+            return cls(rule, exact, prefix, (exact, prefix))
+        return cls(rule, _fold(exact), _fold(prefix), (exact, prefix))
 
     def covers(self, path: str) -> bool:
         """Return whether the path is spelled like the rule's, or lies below it."""
-        return path == self.exact or (self.prefix is not None and path.startswith(self.prefix))
+        exact, prefix = self.spelled
+        return path == exact or (prefix is not None and path.startswith(prefix))
 
     def covers_folded(self, path: str) -> bool:
-        """Return whether a router that is lenient with spelling may see the path so."""
-        return self.folded is not None and (path == self.folded[0] or path.startswith(self.folded[1]))
+        """Return whether a router that is lenient with spelling may take the path for one of the rule's."""
+        exact, prefix = map(_fold, (each or "" for each in self.spelled))
+        return path == exact or (prefix != "" and path.startswith(prefix))
 
 
 class Rules:
@@ -90,15 +98,13 @@ class Rules:
             if not isinstance(rule, Rule):
                 raise ConfigurationError(f"rules has {rule!r}: write Rule('/path', scopes=[…])")
             base = rule.path.rstrip("/")
-            if rule.public:
-                entries.append(_Entry(rule, rule.path, f"{base}/", None))
-            else:  # with the slash at the end and without: many routers take both for one page
-                entries.append(_Entry(rule, base, f"{base}/", (_fold(base), _fold(f"{base}/"))))
+            # With the slash at the end and without: many routers take both for one page.
+            entries.append(_Entry.of(rule, rule.path if rule.public else base, f"{base}/"))
         for path in public_paths:
             is_prefix = isinstance(path, str) and len(path) > 1 and path.endswith("/")
             check_path("public_paths", path[:-1] if is_prefix else path)
             rule = Rule(path[:-1] if is_prefix else path, public=True)
-            entries.append(_Entry(rule, None, path, None) if is_prefix else _Entry(rule, path, None, None))
+            entries.append(_Entry.of(rule, None, path) if is_prefix else _Entry.of(rule, path, None))
         _check_named_once(entry.rule for entry in entries)
         entries.sort(key=lambda entry: len(_key(entry.rule)), reverse=True)
         self._entries = tuple(entries)
@@ -126,23 +132,22 @@ class Rules:
         """
         if not self._entries:
             return self._default
-        if not sure or is_ambiguous_path(path, raw_path) or (b"%" in raw_path and self._is_hidden(raw_path)):
+        if not sure or is_ambiguous_path(path, raw_path) or (b"%" in raw_path and self._hides(raw_path)):
             # Two parties may read such a path differently: it is never public, and needs whatever any rule needs.
             return self._unsure
         folded = _fold(path)
         for entry in self._entries:
-            if entry.covers(path):
-                return entry.rule
-            if entry.covers_folded(folded):
-                return self._strictest(path, folded)
+            rule, exact, prefix, _ = entry
+            asked = path if rule.public else folded
+            if asked == exact or (prefix is not None and asked.startswith(prefix)):
+                return rule if asked is path or entry.covers(path) else self._strictest(path, folded)
         return self._default
 
     def public_at(self, path: str) -> Rule | None:
         """Return the public rule that decides for ``path`` in whatever spelling, if one does."""
-        spellings = (_fold(path.rstrip("/")), _fold(path.rstrip("/") + "/"))
+        folded = _fold(path.rstrip("/"))
         for entry in self._entries:
-            exact, prefix = entry.folded or (_fold(entry.exact or ""), entry.prefix and _fold(entry.prefix))
-            if any(each == exact or (prefix and each.startswith(prefix)) for each in spellings):
+            if entry.covers_folded(folded) or entry.covers_folded(f"{folded}/"):
                 return entry.rule if entry.rule.public else None
         return None
 
@@ -151,12 +156,12 @@ class Rules:
 
         Nobody here knows which spellings the router takes for one page, so all rules that it may mean have to be met.
         """
-        closed = [entry.rule for entry in self._entries if entry.covers_folded(folded)]
+        closed = [entry.rule for entry in self._entries if not entry.rule.public and entry.covers_folded(folded)]
         exact = next((entry.rule for entry in self._entries if entry.covers(path)), self._default)
         needed = frozenset(exact.scopes).union(*(rule.scopes for rule in closed))
         return next((rule for rule in closed if needed.issubset(rule.scopes)), self._unsure)
 
-    def _is_hidden(self, raw_path: bytes) -> bool:
+    def _hides(self, raw_path: bytes) -> bool:
         """Return whether a character of a rule came percent-encoded: some routers never decode."""
         raw_path = raw_path.lower()
         return any(code in raw_path for code in self._codes)
