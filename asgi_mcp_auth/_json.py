@@ -1,4 +1,4 @@
-"""Strict readers for what a stranger may have written: JSON and base64url. Pure.
+"""Strict readers for what a stranger may have written: JSON, base64url and percent-encoding. Pure.
 
 Stricter than the standard library: no duplicate members, no NaN or Infinity, no numbers beyond what a clock or a
 counter
@@ -144,3 +144,19 @@ def decode_base64url(text: bytes) -> bytes:
 def encode_base64url(data: bytes) -> str:
     """Return unpadded base64url (RFC 7515 §2)."""
     return binascii.b2a_base64(data, newline=False).rstrip(b"=").replace(b"+", b"-").replace(b"/", b"_").decode("ascii")
+
+
+def decode_form(text: bytes) -> str:
+    """Return what a name or a value in a form or a query spells.
+
+    Raises:
+        ValueError: characters that are not ASCII, a percent sign without two hexadecimal digits, or no UTF-8.
+
+    WHATWG URL §5.1.
+    """
+    plain = text.replace(b"+", b" ").decode("ascii")
+    if "%" not in plain:
+        return plain
+    # What %41 is here, \x41 is to a codec of Python's own, which is ten times as fast as a look at each of them.
+    escaped = plain.replace("\\", r"\x5c").replace("%", r"\x")
+    return escaped.encode("ascii").decode("unicode_escape").encode("latin-1").decode("utf-8")

@@ -251,7 +251,10 @@ def _authorization_cases() -> Iterator[Case]:
     header = json.dumps({"alg": "ES256", "kid": "one"}).encode()
     for what, text in _bad_json(room).items():
         yield Case(
-            MCP_PATH, f"several issuers, a payload of {what}", lambda text=text: bearer(_jwt(header, text)), two  # type: ignore[misc]
+            MCP_PATH,
+            f"several issuers, a payload of {what}",
+            lambda text=text: bearer(_jwt(header, text)),
+            two,  # type: ignore[misc]
         )
 
 
@@ -260,9 +263,7 @@ def _verifying(*keys: Mapping[str, str], issuers: list[str] | None = None) -> An
     from asgi_mcp_auth.jwks import KeySource, StaticKeys, key_set_from
 
     source: KeySource = StaticKeys(key_set_from({"keys": list(keys)}, [each["alg"] for each in keys])[0])
-    verifier = JWTVerifier(
-        public_key=source, issuer=issuers or ISSUER, algorithm=[each["alg"] for each in keys]
-    )
+    verifier = JWTVerifier(public_key=source, issuer=issuers or ISSUER, algorithm=[each["alg"] for each in keys])
     remote = RemoteAuthProvider(verifier, authorization_servers=[ISSUER], base_url=BASE_URL)
     return MCPAuthMiddleware(application, remote, mcp_path=MCP_PATH, public_paths=["/health", "/static/"])
 
@@ -322,7 +323,10 @@ def _registration_cases() -> Iterator[Case]:
     documents: dict[str, dict[str, Any]] = {
         "32 redirect URIs": {**base, "redirect_uris": [f"https://{n}.example/{'x' * 210}" for n in range(32)]},
         "32 redirect URIs on loopback": {**base, "redirect_uris": loopback},
-        "32 redirect URIs of IPv6": {**base, "redirect_uris": [f"https://[2001:db8::{n}]/{'%41' * 70}" for n in range(32)]},
+        "32 redirect URIs of IPv6": {
+            **base,
+            "redirect_uris": [f"https://[2001:db8::{n}]/{'%41' * 70}" for n in range(32)],
+        },
         "names in 32 languages, of letters with marks": {
             **base,
             **{f"client_name#l{n}": "e\u0301" * 40 for n in range(32)},
@@ -350,7 +354,7 @@ def _registration_cases() -> Iterator[Case]:
     yield Case("/register", "another's registration, the longest client_id", lambda: deleted)
 
 
-# ------------------------------------------------------------------------------------------------ authorization requests
+# ----------------------------------------------------------------------------------------------- authorization requests
 
 
 async def _query_cases(visitor: Visitor) -> list[Case]:
@@ -405,7 +409,7 @@ async def _query_cases(visitor: Visitor) -> list[Case]:
     ]
 
 
-# ------------------------------------------------------------------------------------------------------ for clients only
+# ----------------------------------------------------------------------------------------------------- for clients only
 
 
 async def _token_cases(app: Any) -> list[Case]:
@@ -432,23 +436,70 @@ async def _token_cases(app: Any) -> list[Case]:
     long = "x" * (BODY - 200)
     cases = [
         Case("/token", "the right code, the longest wrong verifier", wrong_verifier),
-        Case("/token", "the longest code", lambda: form("/token", grant_type="authorization_code", client_id=client_id, redirect_uri=REDIRECT_URI, code_verifier=VERIFIER, code=long)),
-        Case("/token", "the longest refresh token", lambda: form("/token", grant_type="refresh_token", client_id=client_id, refresh_token=long)),
-        Case("/token", "the longest refresh token, of dots", lambda: form("/token", grant_type="refresh_token", client_id=client_id, refresh_token="." * (BODY - 200))),
-        Case("/token", "the longest form, percent-encoded", lambda: Request("POST", "/token", (FORM,), b"a=" + b"%C3%A9" * ((BODY - 2) // 6))),
+        Case(
+            "/token",
+            "the longest code",
+            lambda: form(
+                "/token",
+                grant_type="authorization_code",
+                client_id=client_id,
+                redirect_uri=REDIRECT_URI,
+                code_verifier=VERIFIER,
+                code=long,
+            ),
+        ),
+        Case(
+            "/token",
+            "the longest refresh token",
+            lambda: form("/token", grant_type="refresh_token", client_id=client_id, refresh_token=long),
+        ),
+        Case(
+            "/token",
+            "the longest refresh token, of dots",
+            lambda: form("/token", grant_type="refresh_token", client_id=client_id, refresh_token="." * (BODY - 200)),
+        ),
+        Case(
+            "/token",
+            "the longest form, percent-encoded",
+            lambda: Request("POST", "/token", (FORM,), b"a=" + b"%C3%A9" * ((BODY - 2) // 6)),
+        ),
         Case("/token", "the longest form, of ampersands", lambda: Request("POST", "/token", (FORM,), b"&" * BODY)),
-        Case("/token", "as many parameters as may be", lambda: Request("POST", "/token", (FORM,), b"&".join(b"%d=" % n + b"%41" * 330 for n in range(64)))),
-        Case("/token", "the longest Basic header", lambda: form("/token", (b"authorization", b"Basic " + base64.b64encode(b"%41:" + b"%41" * (HEAD // 4))), grant_type="refresh_token")),
-        Case("/token", "a wrong secret of the longest size", lambda: form("/token", grant_type="client_credentials", client_id=client_id, client_secret=long)),
+        Case(
+            "/token",
+            "as many parameters as may be",
+            lambda: Request("POST", "/token", (FORM,), b"&".join(b"%d=" % n + b"%41" * 330 for n in range(64))),
+        ),
+        Case(
+            "/token",
+            "the longest Basic header",
+            lambda: form(
+                "/token",
+                (b"authorization", b"Basic " + base64.b64encode(b"%41:" + b"%41" * (HEAD // 4))),
+                grant_type="refresh_token",
+            ),
+        ),
+        Case(
+            "/token",
+            "a wrong secret of the longest size",
+            lambda: form("/token", grant_type="client_credentials", client_id=client_id, client_secret=long),
+        ),
     ]
     for endpoint in ("/revoke", "/introspect"):
         secret = {"client_id": "service", "client_secret": "a-secret-of-at-least-thirty-two-characters"}
         for what, token in {
             "the longest token": long,
             "the longest token, of dots": "." * (BODY - 200),
-            **{f"a token with a header of {what}": _jwt(text) for what, text in _bad_json(TOKEN * 3 // 4 - 100).items()},
+            **{
+                f"a token with a header of {what}": _jwt(text) for what, text in _bad_json(TOKEN * 3 // 4 - 100).items()
+            },
         }.items():
-            cases.append(Case(endpoint, what, lambda endpoint=endpoint, token=token, secret=secret: form(endpoint, token=token, **secret)))  # type: ignore[misc]
+            cases.append(
+                Case(
+                    endpoint,
+                    what,
+                    lambda endpoint=endpoint, token=token, secret=secret: form(endpoint, token=token, **secret),
+                )
+            )  # type: ignore[misc]
     return [*cases, *await _assertion_cases(app)]
 
 
@@ -479,7 +530,11 @@ async def _assertion_cases(app: Any) -> list[Case]:
                 )
     for what, text in _bad_json(TOKEN * 3 // 4 - 200).items():
         cases.append(
-            Case("/token", f"an assertion with a payload of {what}", lambda text=text: assertion("x", {"alg": "ES256"}, text, 64))  # type: ignore[misc]
+            Case(
+                "/token",
+                f"an assertion with a payload of {what}",
+                lambda text=text: assertion("x", {"alg": "ES256"}, text, 64),
+            )  # type: ignore[misc]
         )
     return cases
 
@@ -499,7 +554,7 @@ async def _register_keys(app: Any, keys: list[dict[str, str]]) -> tuple[str | No
     return None, 0
 
 
-# ------------------------------------------------------------------------------------------------------------- for people
+# --------------------------------------------------------------------------------------------------------- for people
 
 
 async def _page_cases(app: Any) -> list[Case]:
@@ -527,14 +582,36 @@ async def _page_cases(app: Any) -> list[Case]:
     passwords = await _password_page(app)
     cases = [
         Case("/login", "the page, for a name of letters with marks", lambda: Request("GET", target, (cookies,))),
-        Case("/login", "the longest form token", lambda: form("/login", cookies, {**hidden, "csrf": "é" * (PAGE // 6 - 100)})),
-        Case("/login", "as many fields as may be", lambda: form("/login", cookies, {**{f"p{n}": "é" * 35 for n in range(60)}, "transaction": hidden["transaction"]})),
-        Case("/login", "the longest transaction", lambda: form("/login", cookies, {"transaction": "é" * (PAGE // 6 - 100)})),
+        Case(
+            "/login",
+            "the longest form token",
+            lambda: form("/login", cookies, {**hidden, "csrf": "é" * (PAGE // 6 - 100)}),
+        ),
+        Case(
+            "/login",
+            "as many fields as may be",
+            lambda: form(
+                "/login", cookies, {**{f"p{n}": "é" * 35 for n in range(60)}, "transaction": hidden["transaction"]}
+            ),
+        ),
+        Case(
+            "/login",
+            "the longest transaction",
+            lambda: form("/login", cookies, {"transaction": "é" * (PAGE // 6 - 100)}),
+        ),
         *passwords,
-        Case("/consent", "the page, for a name of letters with marks", lambda: Request("GET", to_consent, (signed_in,))),
-        Case("/consent", "the longest form token", lambda: form("/consent", signed_in, {"transaction": transaction, "csrf": "é" * (PAGE // 6 - 100)})),
+        Case(
+            "/consent", "the page, for a name of letters with marks", lambda: Request("GET", to_consent, (signed_in,))
+        ),
+        Case(
+            "/consent",
+            "the longest form token",
+            lambda: form("/consent", signed_in, {"transaction": transaction, "csrf": "é" * (PAGE // 6 - 100)}),
+        ),
         Case("/applications", "the page", lambda: Request("GET", "/applications", (signed_in,))),
-        Case("/logout", "the longest form token", lambda: form("/logout", signed_in, {"csrf": "é" * (PAGE // 6 - 100)})),
+        Case(
+            "/logout", "the longest form token", lambda: form("/logout", signed_in, {"csrf": "é" * (PAGE // 6 - 100)})
+        ),
     ]
     for what, value in {
         "the longest Cookie header, of semicolons": b";" * HEAD,
@@ -542,9 +619,13 @@ async def _page_cases(app: Any) -> list[Case]:
         "the longest Cookie header, of one": b"a=" + b"b" * HEAD,
         "the longest Cookie header, of our own name": b"; ".join([signed_in[1]] * (HEAD // (len(signed_in[1]) + 2))),
     }.items():
-        cases.append(Case("/applications", what, lambda value=value: Request("GET", "/applications", ((b"cookie", value),))))  # type: ignore[misc]
+        cases.append(
+            Case("/applications", what, lambda value=value: Request("GET", "/applications", ((b"cookie", value),)))
+        )  # type: ignore[misc]
     many = ((b"cookie", b"a"),) * (HEAD // 11)
-    cases.append(Case("/applications", "as many Cookie headers as go in", lambda: Request("GET", "/applications", many)))
+    cases.append(
+        Case("/applications", "as many Cookie headers as go in", lambda: Request("GET", "/applications", many))
+    )
     return cases
 
 
@@ -574,10 +655,25 @@ async def _password_page(app: Any) -> list[Case]:
 
     short = PAGE // 6 - 100
     return [
-        Case("/login", "a password, the longest name that may be one", lambda: form(username="é" * 120, password="x"), guarded),
+        Case(
+            "/login",
+            "a password, the longest name that may be one",
+            lambda: form(username="é" * 120, password="x"),
+            guarded,
+        ),
         Case("/login", "a password, the longest name", lambda: form(username="é" * short, password="x"), guarded),
-        Case("/login", "a password, a name that is long when it is normalised", lambda: form(username="\ufdfa" * (PAGE // 9 - 100), password="x"), guarded),
-        Case("/login", "a password, a name of marks", lambda: form(username="a" + "\u0301\u0323" * (PAGE // 12 - 50), password="x"), guarded),
+        Case(
+            "/login",
+            "a password, a name that is long when it is normalised",
+            lambda: form(username="\ufdfa" * (PAGE // 9 - 100), password="x"),
+            guarded,
+        ),
+        Case(
+            "/login",
+            "a password, a name of marks",
+            lambda: form(username="a" + "\u0301\u0323" * (PAGE // 12 - 50), password="x"),
+            guarded,
+        ),
         Case("/login", "the longest password", lambda: form(username="alice", password="é" * short), guarded),
     ]
 

@@ -14,6 +14,7 @@ from urllib.parse import unquote_plus
 
 from ..claims import ClaimRules, peek_issuer
 from ..errors import InvalidClient, InvalidToken, MalformedRequest
+from ..headers import MAX_TOKEN_BYTES
 from ..jwt import JWTVerifier
 from ..stores import Store
 from ..types import Clock
@@ -153,6 +154,8 @@ def _parse_basic(value: bytes) -> Credentials:
     scheme, _, encoded = value.partition(b" ")
     if scheme.lower() != b"basic":
         raise InvalidClient("The client authenticates by an unknown scheme", reason="auth_method")
+    if len(encoded) > MAX_TOKEN_BYTES:
+        raise InvalidClient(reason="no_credentials")
     encoded = encoded.strip(b" ")
     try:
         data = base64.b64decode(encoded)

@@ -7,6 +7,7 @@ import logging
 from typing import Final, Literal, TypeAlias
 from weakref import WeakKeyDictionary
 
+from .._cache import LRUCache
 from .._places import network_of
 from ..errors import ServerUnavailable, TooManyRequests
 from ..stores import Store
@@ -28,6 +29,9 @@ _TOO_MANY = {
     "passwords": "Too many passwords were sent from this network",
     "login_failures": "Too many wrong passwords for this account",
 }
+# Of those some are taken back, by other processes, too: a full one may be so no longer.
+_TAKEN_BACK = frozenset(("login_failures",))
+_KNOWN_FULL = 10_000
 
 
 class _Batch:
@@ -55,7 +59,8 @@ class Limits:
     """Counts requests.
 
     While some are being counted, those that come meanwhile wait and are counted together: otherwise, of many at once,
-    most would find that another one has changed the counter, and would have to look again.
+    most would find that another one has changed the counter, and would have to look again. A counter that is full stays
+    so until its window ends, so the rest of a flood costs no look at the store.
 
     Args:
         store: keeps the counters.
@@ -68,6 +73,7 @@ class Limits:
         self._clock = clock
         self._rates = rates
         self._counters: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Counter]] = WeakKeyDictionary()
+        self._full: LRUCache[bool] = LRUCache(_KNOWN_FULL)  # each window has keys of its own
 
     async def count(self, kind: RateKind, address: str, *of: str, add: int = 1) -> None:
         """Count a request.
@@ -96,8 +102,11 @@ class Limits:
         window = int(now // seconds)
         key = hash_of("".join(map(hash_of, (kind, str(window), *who))))
         if add < 0:
+            self._full.discard(key.encode())
             await self._change(key, add, limit, 2 * seconds)
             return
+        if self._full.get(key.encode()):
+            raise TooManyRequests((window + 1) * seconds - now, _TOO_MANY.get(kind))
         counters = self._counters.setdefault(asyncio.get_running_loop(), {})
         counter = counters.setdefault(key, _Counter())
         batch = counter.next
@@ -116,6 +125,8 @@ class Limits:
         if not isinstance(batch.outcome, int):
             raise batch.outcome
         if batch.outcome + place >= limit:
+            if kind not in _TAKEN_BACK:
+                self._full.put(key.encode(), True)
             raise TooManyRequests((window + 1) * seconds - now, _TOO_MANY.get(kind))
 
     async def _change(self, key: str, number: int, limit: int, ttl: float) -> int:

@@ -21,7 +21,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -139,9 +138,7 @@ class HonestUser:
         answer = await fill_in("/consent", await open_page(answer), action="approve")
         (code,) = parse_qs(urlsplit(answer.headers["location"]).query)["code"]
         form = {"grant_type": "authorization_code", "code": code, "code_verifier": verifier, "client_id": client_id}
-        answer = expect(
-            200, "/token", await connection.send_form("/token", {**form, "redirect_uri": REDIRECT_URI})
-        )
+        answer = expect(200, "/token", await connection.send_form("/token", {**form, "redirect_uri": REDIRECT_URI}))
         token = json.loads(answer.body)["access_token"]
         expect(200, "/mcp", await connection.send("POST", "/mcp", {"Authorization": f"Bearer {token}"}))
         self._token = token
@@ -258,15 +255,19 @@ def report(
 ) -> None:
     """Print before and during side by side, for the threat model."""
 
+    def tell(text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+
     def row(what: str, *cells: str) -> None:
-        print(f"| {' | '.join((what, *cells))} |", flush=True)
+        tell(f"| {' | '.join((what, *cells))} |")
 
     three = (before, during, after)
     seconds = SECONDS + 3
-    print(f"\n{sum(answers.values()) / seconds:,.0f} requests a second from {addresses} address(es):", end=" ")
-    print(", ".join(f"{name}: {number}" for name, number in sorted(answers.items())))
+    tell(f"\n{sum(answers.values()) / seconds:,.0f} requests a second from {addresses} address(es):")
+    tell(", ".join(f"{name}: {number}" for name, number in sorted(answers.items())))
     cpu = (during.state["cpu"] - before.state["cpu"]) / seconds
-    print(f"{cpu:.2f} cores of the server, its loop {(during.state['loop_cpu'] - before.state['loop_cpu']) / seconds:.2f}")
+    loop_cpu = (during.state["loop_cpu"] - before.state["loop_cpu"]) / seconds
+    tell(f"{cpu:.2f} cores of the server, {loop_cpu:.2f} of them its event loop")
     row("", "before", "during", "after", "goal")
     row("---", "---", "---", "---", "---")
     ratio = during.call() / before.call()
@@ -275,7 +276,7 @@ def report(
     row("sign-in, p50", *(f"{each.sign_in() * 1000:.0f} ms" for each in three), f"{ratio:.1f}× of ≤ {SIGN_IN_GOAL}×")
     row("honest requests refused", *(str(len(each.refused)) for each in three), "0")
     for refusal in [refusal for each in three for refusal in each.refused][:5]:
-        print("   ", refusal)
+        tell(f"    {refusal}")
     row("longest stall", *(f"{each.state['stall'] * 1000:.0f} ms" for each in three), f"≤ {STALL_GOAL * 1000:.0f} ms")
     row("of it CPU time of the loop", *(f"{each.state['stall_cpu'] * 1000:.0f} ms" for each in three), "")
     row("memory", *(f"{each.state['resident'] / MEBIBYTE:.0f} MiB" for each in three), "back")

@@ -256,7 +256,7 @@ def main() -> None:
     mine = [f"127.{1 + number}.{each // 250}.{1 + each % 250}" for each in range(addresses)]
     flood = Flood(port, mine, seconds)
     asyncio.run(flood.run())
-    print(json.dumps(flood.answers))
+    sys.stdout.write(json.dumps(flood.answers))
 
 
 if __name__ == "__main__":

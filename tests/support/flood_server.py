@@ -1,6 +1,7 @@
 """The server of the mixed flood: an ``OAuthProvider`` as anybody deploys it, in a process that can say how it fares.
 
-``python flood_server.py PORT FOLDER``. Beside the protected app it answers ``/_state``, and ``/_later`` lets a day pass.
+``python flood_server.py PORT FOLDER``. Beside the protected app it answers ``/_state``, and ``/_later`` lets a day
+pass.
 """
 
 from __future__ import annotations
@@ -76,6 +77,11 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
 
 
+def stored_bytes(folder: Path) -> int:
+    """Return the size of the database, its journal included."""
+    return sum(each.stat().st_size for each in folder.glob("auth.db*"))
+
+
 async def protected(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Answer 200."""
     assert scope["type"] == "http"  # it knows no lifespan
@@ -110,7 +116,7 @@ def application(folder: Path) -> Any:
                 "stall": loop.stall,
                 "stall_cpu": loop.stall_cpu,
                 "resident": resident_bytes(),
-                "database": sum(each.stat().st_size for each in folder.glob("auth.db*")),
+                "database": stored_bytes(folder),
                 "threads": threading.active_count(),
                 "cpu": time.process_time(),
                 "loop_cpu": time.thread_time(),

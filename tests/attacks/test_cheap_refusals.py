@@ -1,0 +1,154 @@
+"""What a stranger can ask of the event loop costs little, however it is written: nothing is done piece by piece.
+
+Counted are calls, of Python and C functions; they do not depend on what else the machine does. The times are in
+docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import sys
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asgi_mcp_auth.errors import MalformedRequest
+from asgi_mcp_auth.server import RateLimits
+from asgi_mcp_auth.server.requests import Request
+from asgi_mcp_auth.stores import Record
+from asgi_mcp_auth.stores.encrypted import EncryptedStore
+from asgi_mcp_auth.stores.memory import MemoryStore
+from asgi_mcp_auth.testing import FrozenClock
+from tests.support.asgi import Response
+from tests.support.authorization_server import KEY, deploy
+
+FEW_CALLS = 3000
+HEAD_BYTES = 60 * 1024
+FORM = [("Content-Type", "application/x-www-form-urlencoded")]
+
+
+async def calls_of(work: Callable[[], Awaitable[Response]]) -> tuple[Response, int]:
+    """Return an answer, and how many functions were called on the way to it."""
+    calls = 0
+
+    def count(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        answer = await work()
+    finally:
+        sys.setprofile(None)
+    return answer, calls
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "cookies",
+    [b";" * HEAD_BYTES, b"a=b; " * (HEAD_BYTES // 5), b"mcp_session=a; " * (HEAD_BYTES // 15)],
+    ids=["semicolons", "many cookies", "cookies like ours"],
+)
+async def test_a_cookie_header_is_not_taken_apart_cookie_by_cookie(cookies: bytes) -> None:
+    async with deploy() as server:
+        headers = [("Cookie", cookies.decode())]
+        answer, calls = await calls_of(lambda: server.call("GET", "/applications", headers=headers))
+        assert answer.status == 303
+        assert calls < FEW_CALLS
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("piece", ["%C3%A9", "%41", "+", "a%41"])
+async def test_a_percent_encoded_form_is_not_read_escape_by_escape(piece: str) -> None:
+    async with deploy() as server:
+        body = ("client_id=" + piece * (15 * 1024 // len(piece))).encode()
+        for target in ("/token", "/par", "/revoke", "/login"):
+            answer, calls = await calls_of(lambda target=target: server.call("POST", target, headers=FORM, body=body))
+            assert answer.status in (400, 401)
+            assert calls < FEW_CALLS
+
+
+@pytest.mark.asyncio
+async def test_a_basic_header_that_is_longer_than_any_is_refused_unread() -> None:
+    async with deploy() as server:
+        credentials = base64.b64encode(b"%41" * 4 * 1024 + b":" + b"%41" * 1024).decode()
+        headers = [*FORM, ("Authorization", f"Basic {credentials}")]
+        answer, calls = await calls_of(lambda: server.call("POST", "/token", headers=headers, body=b"a=b"))
+        assert (answer.status, answer.json()["error"]) == (401, "invalid_client")
+        assert server.reasons() == ["no_credentials"]
+        assert calls < FEW_CALLS
+
+
+class CountingStore(MemoryStore):
+    """Counts how often it is asked."""
+
+    def __init__(self, clock: FrozenClock) -> None:
+        super().__init__(clock=clock)
+        self.asked = 0
+
+    async def get(self, ns: str, key: str) -> Record | None:
+        self.asked += 1
+        return await super().get(ns, key)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("target", "limits"),
+    [
+        ("/register", RateLimits(register=3)),
+        ("/token", RateLimits(token=3)),
+        ("/applications", RateLimits(authorize=3)),
+    ],
+)
+async def test_requests_over_a_limit_are_refused_without_a_look_at_the_store(target: str, limits: RateLimits) -> None:
+    clock = FrozenClock()
+    store = CountingStore(clock)
+    async with deploy(clock=clock, store=EncryptedStore(store, [KEY]), rate_limits=limits) as server:
+        for _ in range(4):
+            await server.call("POST", target, headers=FORM)
+        before = store.asked
+        for _ in range(100):
+            assert (await server.call("POST", target, headers=FORM)).status == 429
+        assert store.asked == before
+        clock.advance(60)
+        assert (await server.call("POST", target, headers=FORM)).status != 429
+
+
+def scope_with(**members: Any) -> dict[str, Any]:
+    return {"type": "http", "method": "GET", "headers": [], "query_string": b"", **members}
+
+
+async def nothing() -> Any:
+    raise AssertionError("there is no body")
+
+
+BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+PIECES = st.sampled_from(
+    [b"%41", b"%C3%A9", b"%", b"+", b"&", b"=", b"a", b"\\", b"u0041", b"%zz", b"%4", b"%ED%A0%80"]
+)
+
+
+@given(st.lists(PIECES | st.binary(max_size=2), max_size=12).map(b"".join))
+@pytest.mark.asyncio
+async def test_queries_say_what_they_say_to_the_standard_library(query: bytes) -> None:
+    request = Request("token", scope_with(query_string=query), nothing)
+    expected: dict[str, list[str]] | None = {}
+    try:
+        for name, value in parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict"):
+            expected.setdefault(name, []).extend([value] * bool(value))
+    except ValueError:
+        expected = None
+    if BROKEN_ESCAPE.search(query):  # which the standard library takes for text
+        expected = None
+    try:
+        await request.read_parameters()
+    except MalformedRequest:
+        assert expected is None
+    else:
+        assert {name: request.parameters.all(name) for name in request.parameters} == expected
