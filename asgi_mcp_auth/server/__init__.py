@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -10,7 +11,7 @@ from .._asgi import Route
 from .._urls import check_url, is_loopback_host, url_path
 from ..auth import RemoteAuthProvider
 from ..claims import check_scopes
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, ServerUnavailable
 from ..stores import Store, store_from_url
 from ..stores.encrypted import EncryptedStore
 from . import documents, wiring
@@ -137,6 +138,8 @@ class OAuthProvider(RemoteAuthProvider):
         """Close both."""
         await super().stop()
         await self._server.login.stop()
+        with suppress(ServerUnavailable):  # what is not written down counts for nobody, and ends with its day
+            await self._server.clients.unused.make_room(at_once=True)
         await self.store.aclose()
 
 

@@ -14,11 +14,11 @@ from .cimd import Documents, is_document_url
 from .client_metadata import SECRET_METHODS, MetadataPolicy, check_client_metadata
 from .models import Client, ClientOrigin, hash_of, new_secret
 from .options import DAY, Lifetimes, Registration
+from .unused import CLIENTS, UnusedRegistrations
 
-CLIENTS = "client"
 MAX_CLIENT_ID_CHARS = 2048
 MIN_SECRET_CHARS = 32
-
+MAX_SUBJECTS = 8
 
 # About as long as others, so that it takes as long to read.
 _NOBODY = Client(
@@ -55,6 +55,9 @@ class Clients:
         lifetimes: how long grants live, which registrations outlive.
         documents: client metadata documents, ``None`` where they are switched off.
 
+    Attributes:
+        unused: bounds how much of what nobody uses there may be.
+
     Raises:
         ConfigurationError: one of the operator's clients is not valid.
     """
@@ -72,6 +75,7 @@ class Clients:
         self._store = store
         self._clock = clock
         self._registration = registration
+        self.unused = UnusedRegistrations(store, clock, registration)
         self._documents = documents
         # Whose registration is gone is told invalid_client, and throws its tokens away.
         self._kept_seconds = max(registration.client_seconds, lifetimes.refresh_token_seconds)
@@ -110,7 +114,7 @@ class Clients:
         if record is None:
             return None
         client = Client.load(record.value)
-        return None if client.expires_at is not None and self._clock.time() >= client.expires_at else client
+        return None if self._has_ended(client) else client
 
     async def acts_for_itself(self, client_id: str) -> bool:
         """Return whether there is such a client, and it gets tokens with its own id as subject."""
@@ -120,9 +124,24 @@ class Clients:
         return client is not None and "client_credentials" in client.grant_types
 
     async def create(
-        self, metadata: JSONObject, *, origin: ClientOrigin = "registered", manageable: bool = False
+        self,
+        metadata: JSONObject,
+        *,
+        origin: ClientOrigin = "registered",
+        manageable: bool = False,
+        address: str | None = None,
     ) -> tuple[Client, str | None, str | None]:
-        """Make a client of checked metadata; return it, its secret and its registration token, if it has them."""
+        """Make a client of checked metadata; return it, its secret and its registration token, if it has them.
+
+        Args:
+            metadata: checked.
+            origin: who wants it.
+            manageable: whether it gets a registration token.
+            address: who registers, ``None`` for the operator.
+
+        Raises:
+            ServerUnavailable: the store.
+        """
         now = int(self._clock.time())
         secret = new_secret() if metadata["token_endpoint_auth_method"] in SECRET_METHODS else None
         token = new_secret() if manageable else None
@@ -134,45 +153,83 @@ class Clients:
             secret_hash=None if secret is None else hash_of(secret),
             registration_token_hash=None if token is None else hash_of(token),
             expires_at=now + int(self._registration.unused_seconds) if origin == "registered" else None,
+            subjects=[] if origin == "registered" else None,
         )
-        await self._store.put(CLIENTS, hash_of(client.client_id), client.dump(), ttl=self._ttl(client))
+        data = client.dump()
+        if address is not None:
+            self.unused.add(client.client_id, len(data), address)
+        await self._store.put(CLIENTS, hash_of(client.client_id), data, ttl=self._ttl(client))
+        await self.unused.make_room()
         return client, secret, token
 
-    async def update(self, client_id: str, change: Callable[[Client], Client]) -> Client | None:
-        """Change a client that lives in the store; return it, or ``None`` when it is not there any more."""
+    async def update(
+        self, client_id: str, change: Callable[[Client], Client], *, address: str | None = None
+    ) -> Client | None:
+        """Change a client that lives in the store; return it, or ``None`` when it is not there any more.
+
+        Args:
+            client_id: which client.
+            change: returns what becomes of it.
+            address: of the client itself, if it changes what it says.
+        """
         key = hash_of(client_id)
         while True:
             record = await self._store.get(CLIENTS, key)
-            if record is None:
+            known = None if record is None else Client.load(record.value)
+            if record is None or known is None or self._has_ended(known):
                 return None
-            changed = change(Client.load(record.value))
-            if await self._store.swap(CLIENTS, key, record, changed.dump(), ttl=self._ttl(changed)):
+            changed = change(known)
+            data = changed.dump()
+            if address is not None and not changed.used:
+                self.unused.add(client_id, len(data), address)
+            if await self._store.swap(CLIENTS, key, record, data, ttl=self._ttl(changed)):
+                if address is not None:
+                    await self.unused.make_room()
                 return changed
 
-    async def keep(self, client: Client) -> None:
+    async def keep(self, client: Client, subject: str) -> None:
         """Let a registration live on, because somebody has approved of it."""
         if client.expires_at is None:
             return
         ends_at = int(self._clock.time() + self._kept_seconds)
+        is_first = client.subjects is not None and subject not in client.subjects
         # Not each time: a write for every sign-in would be for nothing.
-        if not client.used or client.expires_at < ends_at:
-            kept_until = ends_at + DAY
-            await self.update(client.client_id, lambda known: replace(known, expires_at=kept_until, used=True))
+        if not client.used or is_first or client.expires_at < ends_at:
+            await self.update(client.client_id, lambda known: _kept(known, subject, ends_at + DAY))
+        if not client.used:
+            self.unused.forget(client.client_id)
 
     async def delete(self, client_id: str) -> Client | None:
         """Forget a registration and return it, ``None`` when there was none."""
         data = await self._store.take(CLIENTS, hash_of(client_id))
-        return None if data is None else Client.load(data)
+        client = None if data is None else Client.load(data)
+        if client is None or self._has_ended(client):
+            return None
+        if client.origin == "registered" and not client.used:
+            self.unused.forget(client_id)
+        return client
 
     async def all(self) -> AsyncIterator[Client]:
         """Yield the operator's clients, then those in the store."""
         for client in self._configured.values():
             yield client
         async for _, record in scan_all(self._store, CLIENTS):
-            yield Client.load(record.value)
+            client = Client.load(record.value)
+            if not self._has_ended(client):
+                yield client
+
+    def _has_ended(self, client: Client) -> bool:
+        return client.expires_at is not None and self._clock.time() >= client.expires_at
 
     def _ttl(self, client: Client) -> float | None:
         return None if client.expires_at is None else max(1.0, client.expires_at - self._clock.time())
+
+
+def _kept(client: Client, subject: str, expires_at: int) -> Client:
+    subjects = client.subjects
+    if subjects is not None and subject not in subjects:
+        subjects = [*subjects, subject] if len(subjects) < MAX_SUBJECTS else None
+    return replace(client, expires_at=expires_at, used=True, subjects=subjects)
 
 
 def _configured(clients: Sequence[Mapping[str, Any]], policy: MetadataPolicy) -> dict[str, Client]:

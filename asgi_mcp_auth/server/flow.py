@@ -203,7 +203,7 @@ async def _issue(
         await decide(server, request, "approve", session.person.subject, scopes)
         # The same for the second click of a double click: browsers drop the answer to the first.
         secret = server.sessions.secret_of(request.transaction_id)
-    await server.clients.keep(destination.client)
+    await server.clients.keep(destination.client, person.subject)
     code = await server.grants.issue_code(authorization, person, scopes, session.signed_in_at, code=secret)
     if code is None:
         raise ExpiredForm

@@ -153,6 +153,7 @@ class Client(Stored):
         registration_token_hash: of what it manages its registration with (RFC 7592).
         expires_at: epoch seconds at which an unused registration ends.
         used: whether somebody has approved of a registration.
+        subjects: who has, where it is a registration; ``None`` when they are too many to tell, or nobody has counted.
     """
 
     client_id: str
@@ -164,6 +165,7 @@ class Client(Stored):
     registration_token_hash: str | None = None
     expires_at: int | None = None
     used: bool = False
+    subjects: list[str] | None = None
 
     @property
     def name(self) -> str:

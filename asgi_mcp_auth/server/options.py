@@ -18,6 +18,7 @@ from .audit import EventHook
 from .models import Client, Person
 
 DAY: Final = 86_400
+MIN_UNUSED_BYTES: Final = 2**18
 
 SigningAlgorithm: TypeAlias = Literal["ES256", "RS256", "EdDSA"]
 Feature: TypeAlias = Literal["revoke", "introspect", "par", "applications", "client_credentials"]
@@ -115,6 +116,8 @@ class Registration:
         approve: called with the metadata of a registration, or of a metadata document (with its ``client_id``),
             returns whether it is welcome.
         unused_seconds: how long a registration lasts without a sign-in.
+        unused_bytes: how much registrations without a sign-in may take up together; each counts at least 1 KiB.
+        unused_bytes_each: how much those of one network may; the oldest of the busiest network go first.
         client_seconds: how long it lasts after the last one.
         management: whether clients may read, change and delete their registration (RFC 7592).
         metadata_documents: whether a client id may be the URL of a client metadata document. ``None`` is yes; where
@@ -132,6 +135,8 @@ class Registration:
     initial_access_token: str | None = None
     approve: RegistrationHook | None = None
     unused_seconds: float = DAY
+    unused_bytes: int = 8 * 2**20
+    unused_bytes_each: int = 2**20
     client_seconds: float = 90 * DAY
     management: bool = True
     metadata_documents: bool | None = None
@@ -151,6 +156,9 @@ class Registration:
         check_hook("trust_document", self.trust_document)
         check_seconds("unused_seconds", self.unused_seconds, minimum=60)
         check_seconds("client_seconds", self.client_seconds, minimum=60)
+        for name, minimum in (("unused_bytes_each", MIN_UNUSED_BYTES), ("unused_bytes", self.unused_bytes_each)):
+            if check_count(name, getattr(self, name)) < minimum:
+                raise ConfigurationError(f"{name}={getattr(self, name)!r} must be at least {minimum}")
         for name in ("management", "development_documents"):
             check_switch(name, getattr(self, name))
         if self.metadata_documents is not None:

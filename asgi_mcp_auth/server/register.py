@@ -18,11 +18,14 @@ from ..errors import (
     MethodNotAllowed,
 )
 from ..headers import parse_bearer
+from ..stores import scan_all
 from ..types import JSONObject
+from .applications import revoke_application
 from .audit import AuditEvent
 from .client_metadata import SECRET_METHODS, check_client_metadata
 from .context import Server
-from .models import Client, hash_of, new_secret
+from .flow import CONSENTS
+from .models import Client, Consent, hash_of, new_secret
 from .options import call_hook
 from .requests import NO_STORE, Answer, Request, json_answer
 
@@ -60,7 +63,9 @@ async def _create(server: Server, request: Request) -> Answer:
         raise InvalidRegistration
     await request.read_document()
     metadata = await _check(server, request.document)
-    client, secret, token = await server.clients.create(metadata, manageable=registration.management)
+    client, secret, token = await server.clients.create(
+        metadata, manageable=registration.management, address=request.address
+    )
     server.report(request, AuditEvent(action="client_registered", client_id=client.client_id))
     return json_answer(describe(server, client, secret=secret, token=token), 201)
 
@@ -81,7 +86,9 @@ async def _replace(server: Server, request: Request, client: Client, token: str)
         secret = new_secret()
         secret_hash = hash_of(secret)
     changed = await server.clients.update(
-        client.client_id, lambda known: replace(known, metadata=metadata, secret_hash=secret_hash)
+        client.client_id,
+        lambda known: replace(known, metadata=metadata, secret_hash=secret_hash),
+        address=request.address,
     )
     if changed is None:
         raise InvalidRegistration  # deleted meanwhile
@@ -90,7 +97,7 @@ async def _replace(server: Server, request: Request, client: Client, token: str)
 
 
 async def delete_client(server: Server, client_id: str, request: Request | None = None) -> bool:
-    """Forget a client and end its grants; return whether there was one.
+    """Forget a client, end its grants, and forget who has consented to it; return whether there was one.
 
     Args:
         server: the authorization server.
@@ -98,9 +105,17 @@ async def delete_client(server: Server, client_id: str, request: Request | None 
         request: of the client itself, if it is the client's wish.
     """
     deleted = await server.clients.delete(client_id)
-    # A registration that goes unused leaves no grants: not worth a look at everybody's, which a stranger could ask for.
-    if deleted is None or deleted.used or deleted.origin != "registered":
+    if deleted is None and request is not None:
+        return False  # somebody was faster
+    if deleted is not None and deleted.subjects is not None:
+        # Not a look at everybody's grants and consents, which a stranger could ask for.
+        for subject in deleted.subjects:
+            await revoke_application(server, subject, client_id, reason="client_deleted")
+    else:
         await server.grants.revoke_all("client_deleted", client_id=client_id)
+        async for key, record in scan_all(server.store, CONSENTS):
+            if Consent.load(record.value).client_id == client_id:
+                await server.store.delete(CONSENTS, key)
     if deleted is None:
         return False
     event = AuditEvent(action="client_deleted", client_id=client_id)
