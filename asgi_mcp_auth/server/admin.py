@@ -11,13 +11,13 @@ from ..types import JSONObject
 from .applications import revoke_application
 from .audit import AuditEvent
 from .client_metadata import check_client_metadata
-from .clients import CLIENTS
 from .context import Server
 from .flow import CONSENTS
 from .ledger import GRANTS
 from .models import Client, Grant
 from .register import delete_client, describe
 from .sessions import SESSIONS
+from .unused import CLIENTS, INDEX
 
 
 class Admin:
@@ -122,7 +122,7 @@ class Admin:
         people sign in again. The keys that sign tokens are left to ``rotate_keys``.
         """
         server = self._server
-        kinds = (CLIENTS, CONSENTS, GRANTS, SESSIONS, *server.login.kinds)
+        kinds = (CLIENTS, INDEX, CONSENTS, GRANTS, SESSIONS, *server.login.kinds)
         return sum([await server.store.drop_unreadable(kind) for kind in kinds])
 
     async def is_healthy(self) -> bool:

@@ -11,9 +11,8 @@ import pytest
 
 from asgi_mcp_auth import ConfigurationError
 from asgi_mcp_auth.server import Registration
-from asgi_mcp_auth.server.clients import CLIENTS
 from asgi_mcp_auth.server.models import hash_of
-from asgi_mcp_auth.server.unused import BATCH, INDEX, UnusedRegistrations
+from asgi_mcp_auth.server.unused import BATCH, CLIENTS, INDEX, UnusedRegistrations
 from asgi_mcp_auth.stores import Record, scan_all
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
@@ -136,12 +135,12 @@ async def test_of_an_eviction_and_a_sign_in_at_the_same_time_one_wins_and_nothin
     interlude: Callable[[str], Awaitable[None]] | None = None
 
     class Slow(MemoryStore):
-        async def swap(self, ns: str, key: str, etag: int, value: bytes, *, ttl: float | None = None) -> bool:
+        async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
             nonlocal interlude
             if ns.startswith(f"{CLIENTS}@") and interlude is not None:
                 between, interlude = interlude, None
                 await between(key)
-            return await super().swap(ns, key, etag, value, ttl=ttl)
+            return await super().swap(ns, key, known, value, ttl=ttl)
 
     store = EncryptedStore(Slow(clock=clock), [KEY])
     async with deploy(store=store, clock=clock, registration=SMALL) as server:
