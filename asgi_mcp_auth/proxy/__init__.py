@@ -65,13 +65,14 @@ class _Proxy(OAuthProvider):
             raise InvalidToken("revoked")
         if grant.person is None:
             raise InsufficientScope
-        if grant.person.reference is None:
-            raise ConfigurationError("get_upstream_token needs the tokens that keep_tokens=False throws away")
         try:
-            return await self._login.live_token(grant.person.reference)
+            token = await self._login.live_token(grant.person)
         except InvalidGrant as error:
             await self._server.grants.revoke(grant_id, error.reason)
             raise InvalidToken("revoked") from None
+        if token is None:
+            raise ConfigurationError("get_upstream_token needs the tokens that keep_tokens=False throws away")
+        return token
 
 
 class OAuthProxy(_Proxy):

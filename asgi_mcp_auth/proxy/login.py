@@ -27,7 +27,7 @@ from ..errors import (
 )
 from ..server.login import Login, LoginAttempt, LoginHost, LoginRedirect, LoginRefusal
 from ..server.models import MAX_SUBJECT_CHARS, Person, check_person, hash_of, new_secret
-from ..server.options import call_hook
+from ..server.options import ask_hook
 from ..types import JSONObject
 from .client import TokenAnswer, UpstreamClient
 from .identity import Identifier, find_objection
@@ -88,7 +88,9 @@ class UpstreamLogin(Login):
     def bind(self, host: LoginHost) -> None:
         """Get to know the server."""
         self._host = host
-        self._tokens = UpstreamTokens(host.store, host.clock, self._client, self._identifier)
+        # The userinfo endpoint is asked at the sign-in; afterwards only the ID token speaks.
+        adds_up = self._rules.userinfo
+        self._tokens = UpstreamTokens(host.store, host.clock, self._client, self._identifier, adds_up=adds_up)
 
     async def start(self) -> None:
         """Pool connections."""
@@ -181,36 +183,41 @@ class UpstreamLogin(Login):
         return code
 
     async def _arrive(self, code: str, sent: JSONObject) -> Person | LoginRefusal:
-        host, asked_at = self._bound(), self._bound().clock.time()
+        asked_at = self._bound().clock.time()
         try:
             answer = await self._client.exchange(code, sent["verifier"], self._redirect_uri())
-            identity = await self._identify(answer, sent["nonce"] or "")
         except ServerUnavailable:
             raise SignInUnavailable from None
         except InvalidGrant:
             logger.info("The identity provider does not know the code of a sign-in")
             raise SignInFailed from None
-        person = None if identity is None else await self._admit(identity)
+        is_in = False
+        try:
+            outcome = await self._welcome(answer, sent["nonce"] or "", asked_at)
+            is_in = isinstance(outcome, Person)
+        finally:
+            if not is_in:  # nobody will use them
+                await self._client.revoke(answer.refresh_token, answer.access_token)
+        return outcome
+
+    async def _welcome(self, answer: TokenAnswer, nonce: str, asked_at: float) -> Person | LoginRefusal:
+        """Find out who has come back, and whether they may come in; keep what they need."""
+        try:
+            identity = await self._identifier.identify(answer, nonce)
+            person = None if identity is None else await self._admit(identity)
+        except ServerUnavailable:
+            raise SignInUnavailable from None
         if identity is None or not isinstance(person, Person):
-            await self._client.revoke(answer.refresh_token, answer.access_token)
             return self._refusal(person)
         try:
             check_person(person)
         except ConfigurationError as error:  # of this one person: too many groups, for example
             logger.info("Somebody cannot sign in: %s", error)
-            await self._client.revoke(answer.refresh_token, answer.access_token)
             raise SignInFailed from None
-        if not self._rules.keep_tokens:
-            return person
-        seconds = host.lifetimes.transaction_seconds + host.lifetimes.code_seconds + MARGIN_SECONDS
-        return replace(person, reference=await self._kept().keep(identity, answer, asked_at, seconds))
-
-    async def _identify(self, answer: TokenAnswer, nonce: str) -> UpstreamIdentity | None:
-        try:
-            return await self._identifier.identify(answer, nonce)
-        except SignInFailed:
-            await self._client.revoke(answer.refresh_token, answer.access_token)  # nobody will use them
-            raise
+        lifetimes = self._bound().lifetimes
+        seconds = lifetimes.transaction_seconds + lifetimes.code_seconds + MARGIN_SECONDS
+        kept = answer if self._rules.keep_tokens else TokenAnswer("")
+        return replace(person, reference=await self._kept().keep(identity, kept, asked_at, seconds))
 
     async def _admit(self, identity: UpstreamIdentity) -> Person | str | None:
         objection = find_objection(identity, self._rules)
@@ -218,22 +225,39 @@ class UpstreamLogin(Login):
             return objection
         if self._rules.person is None:
             return _usual_person(identity, self._rules)
-        person: Person | None = await call_hook(self._rules.person, identity)
+        person: Person | None = await ask_hook("person", self._rules.person, identity)
         return person
+
+    async def _judge(self, identity: UpstreamIdentity, known: Person) -> Person:
+        """Decide anew about somebody who is in, by what the provider said last and the settings of today."""
+        person = await self._admit(identity)
+        if not isinstance(person, Person):
+            logger.info("Somebody may not come in any more: the sign-in ends")
+            raise InvalidGrant(reason="not_allowed")
+        try:
+            check_person(person)
+        except ConfigurationError as error:
+            logger.info("Somebody cannot stay signed in: %s", error)
+            raise InvalidGrant(reason="not_allowed") from None
+        if person.subject != known.subject:
+            logger.warning("Somebody who is signed in would be another person now: the sign-in ends")
+            raise InvalidGrant(reason="sign_in_ended")
+        return replace(person, reference=known.reference)
 
     def _refusal(self, objection: str | Person | None) -> LoginRefusal:
         text = objection if isinstance(objection, str) else "Your account may not use this service."
         return LoginRefusal(text if self._rules.contact is None else f"{text} {self._rules.contact}")
 
-    async def renew(self, person: Person, seconds: float) -> None:
-        """Check that the provider's tokens are still good, and keep them with the grant.
+    async def renew(self, person: Person, seconds: float) -> Person | None:
+        """Check that the provider's tokens are still good and the person may still come in, and keep both.
 
         Raises:
-            InvalidGrant: the provider has ended the sign-in.
-            ServerUnavailable: it does not answer.
+            InvalidGrant: the provider has ended the sign-in, or they may not.
+            ServerUnavailable: it does not answer, or nobody knows.
         """
-        if person.reference is not None:
-            await self._kept().extend(person.reference, seconds)
+        if person.reference is None:
+            return None
+        return await self._kept().extend(person.reference, seconds, lambda identity: self._judge(identity, person))
 
     async def ended(self, person: Person) -> None:
         """Forget the provider's tokens, and give them back to it."""
@@ -243,17 +267,19 @@ class UpstreamLogin(Login):
             tokens = await self._kept().drop(person.reference)
         except ServerUnavailable:
             return  # they go when their time is over
-        if tokens is not None:
+        if tokens is not None and tokens.access_token:
             await self._client.revoke(tokens.refresh_token, tokens.access_token)
 
-    async def live_token(self, reference: str) -> str:
-        """Return an access token of the provider for somebody who has signed in.
+    async def live_token(self, person: Person) -> str | None:
+        """Return an access token of the provider for somebody who has signed in, ``None`` where none is kept.
 
         Raises:
-            InvalidGrant: the provider has ended the sign-in.
-            ServerUnavailable: it does not answer.
+            InvalidGrant: the provider has ended the sign-in, or what it says now keeps them out.
+            ServerUnavailable: it does not answer, or nobody knows.
         """
-        return await self._kept().live(reference)
+        if person.reference is None:
+            return None
+        return await self._kept().live(person.reference, lambda identity: self._judge(identity, person)) or None
 
     def _redirect_uri(self) -> str:
         return self._bound().base_url + self.callback_path

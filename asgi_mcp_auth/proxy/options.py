@@ -71,13 +71,13 @@ class UpstreamRules:
         anew_prompt: the ``prompt`` that has people sign in again, or choose another account.
         userinfo: whether to ask the userinfo endpoint as well (OpenID Connect Core §5.3).
         claims: the provider's claims that our tokens repeat, ``email`` for example.
-        person: called with the ``UpstreamIdentity``; returns the ``Person``, or ``None`` for who may not come in. By
-            default the subject is issuer and subject together.
+        person: called with the ``UpstreamIdentity``, at the sign-in and at each renewal; returns the ``Person``, or
+            ``None`` for who may not come in. By default the subject is issuer and subject together.
         allowed_domains: of e-mail addresses that the provider has verified, as the DNS has them; empty for all.
         allowed_claims: what claims have to say, ``{"groups": ["staff"], "tid": ["…"]}``: one of the values of each.
         contact: whom people may ask who may not come in; the page tells them.
         keep_tokens: whether the provider's tokens are kept, for ``get_upstream_token`` and so that a grant ends with
-            the sign-in. Without them, a sign-in is asked for once and never again.
+            the sign-in. Without them the provider is asked once; what it said of the person is kept in any case.
         http_client: an ``httpx.AsyncClient`` to use; it is never closed.
 
     Raises:

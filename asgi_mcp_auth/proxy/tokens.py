@@ -7,15 +7,17 @@ them adds, and that ends by the store's own clock, whatever the clocks of the wo
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self, TypeAlias
 
 from ..errors import InvalidGrant, ServerUnavailable, SignInFailed
-from ..server.models import Stored, hash_of, new_secret
+from ..server.models import Person, Stored, hash_of, new_secret
 from ..stores import Store
-from ..types import Clock
+from ..types import Clock, JSONObject, OAuthReason
 from .client import TIMEOUT_SECONDS, TokenAnswer, UpstreamClient
 from .identity import Identifier
 from .options import UpstreamIdentity
@@ -36,15 +38,17 @@ LOOKS = int(1.2 * LEASE_SECONDS / POLL_SECONDS)
 
 _REFRESHING, _FAILED = b"refreshing", b"failed"
 
+# Whether somebody may still come in, and who they are here: raises InvalidGrant, or ServerUnavailable.
+Judge: TypeAlias = Callable[[UpstreamIdentity], Awaitable[Person]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptTokens(Stored):
     """What the provider has given for one sign-in.
 
     Attributes:
-        issuer: the provider.
-        subject: whose they are there.
-        access_token: for its APIs.
+        identity: whose they are there, and what the provider said of them last.
+        access_token: for its APIs; empty where it is not kept.
         refresh_token: for the next one.
         expires_at: epoch seconds of the access token, ``None`` for never.
         lifetime: seconds that it was given for.
@@ -57,8 +61,7 @@ class KeptTokens(Stored):
         turn: how many attempts to refresh them have ended, in whatever way; each has a lease of its own.
     """
 
-    issuer: str
-    subject: str
+    identity: UpstreamIdentity
     access_token: str
     refresh_token: str | None
     expires_at: float | None
@@ -69,6 +72,11 @@ class KeptTokens(Stored):
     is_checked: bool = True
     unknown_since: float | None = None
     turn: int = 0
+
+    @classmethod
+    def of(cls, members: JSONObject) -> Self:
+        """Return the record with these members."""
+        return super(KeptTokens, cls).of({**members, "identity": UpstreamIdentity(**members["identity"])})
 
     def is_due(self, now: float) -> bool:
         """Return whether the access token has expired, or will shortly."""
@@ -108,21 +116,24 @@ class UpstreamTokens:
         clock: decides what is due.
         client: refreshes them.
         identifier: tells whose refreshed tokens are.
+        adds_up: whether refreshed tokens say only a part of what is known of somebody.
     """
 
-    def __init__(self, store: Store, clock: Clock, client: UpstreamClient, identifier: Identifier) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, client: UpstreamClient, identifier: Identifier, *, adds_up: bool = False
+    ) -> None:
         self._store = store
         self._clock = clock
         self._client = client
         self._identifier = identifier
+        self._adds_up = adds_up
         self._under_way: set[asyncio.Task[bool]] = set()
 
     async def keep(self, identity: UpstreamIdentity, answer: TokenAnswer, asked_at: float, seconds: float) -> str:
-        """Keep the tokens of a new sign-in so long; return their reference."""
+        """Keep the tokens of a new sign-in, and what is known of the person, so long; return their reference."""
         reference, now = new_secret(), self._clock.time()
         tokens = KeptTokens(
-            issuer=identity.issuer,
-            subject=identity.subject,
+            identity=_plain(identity),
             access_token=answer.access_token,
             refresh_token=answer.refresh_token,
             expires_at=None if answer.expires_in is None else asked_at + answer.expires_in,
@@ -132,19 +143,24 @@ class UpstreamTokens:
         await self._store.put(TOKENS, hash_of(reference), tokens.dump(), ttl=seconds)
         return reference
 
-    async def extend(self, reference: str, seconds: float) -> None:
-        """Keep live tokens at least so much longer."""
-        await self.live(reference)
+    async def extend(self, reference: str, seconds: float, judge: Judge) -> Person | None:
+        """Decide anew about somebody, and keep their live tokens at least so much longer; return who they are."""
+        _, person = await self._find(reference, judge, anew=True)
         ends_at = self._clock.time() + seconds
         await self._change(hash_of(reference), lambda known: replace(known, ends_at=max(known.ends_at, ends_at)))
+        return person
 
-    async def live(self, reference: str) -> str:
-        """Return an access token that is good for a while."""
+    async def live(self, reference: str, judge: Judge) -> str:
+        """Return an access token that is good for a while; decide about the person where refreshed tokens say more."""
+        tokens, _ = await self._find(reference, judge, anew=False)
+        return tokens.access_token
+
+    async def _find(self, reference: str, judge: Judge, *, anew: bool) -> tuple[KeptTokens, Person | None]:
         key, refreshed = hash_of(reference), False
         for _ in range(LOOKS):
             tokens, now = await self._read(key), self._clock.time()
             if refreshed or not tokens.is_due(now) or (tokens.refresh_token is None and tokens.is_good(now)):
-                return await self._checked(key, tokens)
+                return await self._checked(key, tokens, judge, anew=anew)
             if tokens.refresh_token is None:
                 raise await self._end(key)
             lease = await self._store.get(LEASES, _lease_of(key, tokens.turn))
@@ -153,7 +169,7 @@ class UpstreamTokens:
             elif lease.value != _FAILED:
                 await asyncio.sleep(POLL_SECONDS)
             elif tokens.is_good(now):
-                return await self._checked(key, tokens)
+                return await self._checked(key, tokens, judge, anew=anew)
             else:
                 raise ServerUnavailable(COOLDOWN_SECONDS)  # do not make every caller wait for the same time-out
         raise ServerUnavailable
@@ -244,26 +260,41 @@ class UpstreamTokens:
 
         await self._change(key, end_turn)
 
-    async def _checked(self, key: str, tokens: KeptTokens) -> str:
-        """Return the access token, once it is known whose it is (OpenID Connect Core §12.2)."""
-        if tokens.is_checked:
-            return tokens.access_token
-        answer = TokenAnswer(tokens.access_token, id_token=tokens.id_token)
+    async def _checked(
+        self, key: str, tokens: KeptTokens, judge: Judge, *, anew: bool
+    ) -> tuple[KeptTokens, Person | None]:
+        """Return the tokens, once it is known whose they are, and the person, if there was something to decide."""
+        if tokens.is_checked and not anew:
+            return tokens, None
+        identity = tokens.identity if tokens.is_checked else _plain(await self._identity_of(key, tokens))
+        try:
+            person = await judge(identity)
+        except InvalidGrant as error:
+            raise await self._end(key, error.reason) from None
+
+        def change(known: KeptTokens) -> KeptTokens:
+            is_same = known.access_token == tokens.access_token  # not refreshed again meanwhile
+            checked = replace(known, is_checked=True, id_token=None, unknown_since=None, identity=identity)
+            return checked if is_same else known
+
+        if not tokens.is_checked:
+            await self._change(key, change)
+        return tokens, person
+
+    async def _identity_of(self, key: str, tokens: KeptTokens) -> UpstreamIdentity:
+        """Return what is known of the person, as refreshed tokens say it (OpenID Connect Core §12.2)."""
+        known, answer = tokens.identity, TokenAnswer(tokens.access_token, id_token=tokens.id_token)
         try:
             identity = await self._identifier.identify(answer, None, tokens.answered_at)
         except SignInFailed as error:
             is_unknown = error.reason == "unknown_signer"
             raise await (self._unknown(key, tokens) if is_unknown else self._end(key)) from None
-        if identity is not None and (identity.issuer, identity.subject) != (tokens.issuer, tokens.subject):
+        if identity is None:
+            return known
+        if (identity.issuer, identity.subject) != (known.issuer, known.subject):
             logger.warning("Refreshed tokens of the identity provider are somebody else's: the sign-in ends")
             raise await self._end(key)
-
-        def change(known: KeptTokens) -> KeptTokens:
-            is_same = known.access_token == tokens.access_token  # not refreshed again meanwhile
-            return replace(known, is_checked=True, id_token=None, unknown_since=None) if is_same else known
-
-        await self._change(key, change)
-        return tokens.access_token
+        return replace(identity, claims={**known.claims, **identity.claims}) if self._adds_up else identity
 
     async def _unknown(self, key: str, tokens: KeptTokens) -> InvalidGrant | ServerUnavailable:
         """Put off what is signed with a key that is not known: it may be too new, or by now too old, to be published.
@@ -279,9 +310,9 @@ class UpstreamTokens:
         )
         return ServerUnavailable(KEY_COOLDOWN_SECONDS)
 
-    async def _end(self, key: str) -> InvalidGrant:
+    async def _end(self, key: str, reason: OAuthReason = "sign_in_ended") -> InvalidGrant:
         await self._store.delete(TOKENS, key)
-        return InvalidGrant(reason="sign_in_ended")
+        return InvalidGrant(reason=reason)
 
     async def _change(self, key: str, change: Callable[[KeptTokens], KeptTokens]) -> KeptTokens | None:
         """Write a change down, whatever others write at the same time; ``None`` when there is nothing any more."""
@@ -295,6 +326,16 @@ class UpstreamTokens:
             if changed == known or await self._store.swap(TOKENS, key, record, changed.dump(), ttl=left):
                 return changed
         raise ServerUnavailable
+
+
+def _plain(identity: UpstreamIdentity) -> UpstreamIdentity:
+    """Return an identity with those claims that JSON can say: a verifier of one's own may find anything."""
+    claims: JSONObject = {}
+    for name, value in identity.claims.items():
+        with suppress(TypeError, ValueError, RecursionError):
+            json.dumps({name: value}, ensure_ascii=False).encode()
+            claims[name] = value
+    return replace(identity, claims=claims)
 
 
 def _lease_of(key: str, turn: int) -> str:

@@ -16,7 +16,7 @@ from .audit import Audit, AuditEvent
 from .codes import find_mismatch, grant_of_code
 from .ledger import MARGIN_SECONDS, USED_CODE_SECONDS, Ledger
 from .login import Login
-from .models import AuthorizationRequest, Client, Code, Grant, Person, hash_of, new_secret
+from .models import AuthorizationRequest, Client, Code, Grant, Person, check_person, hash_of, new_secret
 from .options import Lifetimes
 from .refresh_tokens import RefreshTokens
 from .scopes import Scopes
@@ -146,7 +146,7 @@ class Grants:
             scopes = self._scopes.narrowed(None, known.scopes, client)
             refreshable = "refresh_token" in client.grant_types
             grant = self._grant_of(known, refreshable=refreshable)
-            await self._login.renew(known.person, self.ledger.ttl(grant))
+            grant = await self._renewed(grant)
             used = replace(known, used_at=now)
             if await self._store.swap(CODES, key, record, used.dump(), ttl=USED_CODE_SECONDS):
                 return await self._begin(grant_id, grant, scopes, refreshable=refreshable)
@@ -219,23 +219,33 @@ class Grants:
             if not is_current and not (recent and generation == grant.generation - 1):
                 await self.revoke(grant_id, "refresh_replayed")
                 raise InvalidGrant(reason="refresh_replayed")
-            scopes = self._scopes.narrowed(scope, grant.scopes, client)
-            await self._renew(grant_id, grant)
+            scopes, known = self._scopes.narrowed(scope, grant.scopes, client), grant
+            try:
+                grant = await self._renewed(known)
+                if grant.person is not None:
+                    scopes = await self._scopes.still_grantable(grant.person, client, grant.scopes, scopes)
+            except InvalidGrant as error:
+                await self.revoke(grant_id, error.reason)
+                raise
             rotates = client.is_public or self._rotate_confidential
-            if is_current and (rotates or not recent):  # what does not rotate is written so that it does not idle
+            # What does not rotate is written so that it does not idle.
+            if is_current and (rotates or not recent or grant != known):
                 grant = replace(grant, generation=generation + rotates, rotated_at=self._clock.time())
                 if not await self.ledger.swap(grant_id, record, grant):
                     continue  # somebody else was faster: look again
             return Granted(grant_id, grant, scopes, self._refresh_tokens.make(grant_id, grant.generation))
         raise ServerUnavailable
 
-    async def _renew(self, grant_id: str, grant: Grant) -> None:
-        if grant.person is not None:
-            try:
-                await self._login.renew(grant.person, self.ledger.ttl(grant))
-            except InvalidGrant as error:
-                await self.revoke(grant_id, error.reason)
-                raise
+    async def _renewed(self, grant: Grant) -> Grant:
+        """Return a grant with what the login step says now of the person."""
+        if grant.person is None:
+            return grant
+        person = await self._login.renew(grant.person, self.ledger.ttl(grant))
+        if person is None:
+            return grant
+        if check_person(person).subject != grant.person.subject:  # whose the grant is never changes
+            raise InvalidGrant(reason="sign_in_ended")
+        return replace(grant, person=person)
 
     async def find(self, grant_id: str) -> Grant | None:
         """Return a grant for our resource some token of which may be good."""

@@ -139,17 +139,21 @@ class Login(ABC):
     async def stop(self) -> None:  # noqa: B027  # optional
         """Let go of what ``start`` took."""
 
-    async def renew(self, person: Person, seconds: float) -> None:  # noqa: B027  # optional
-        """Learn that a grant of this person begins, or is refreshed, before it is.
+    async def renew(self, person: Person, seconds: float) -> Person | None:
+        """Decide anew about somebody who is in, before a grant of theirs begins or is refreshed.
 
         Args:
-            person: as ``sign_in`` returned it.
+            person: as ``sign_in`` or the last ``renew`` returned it.
             seconds: how long the grant lasts if nothing more happens.
 
+        Returns:
+            What their tokens shall say from now on, with the same subject; ``None`` for what they said before.
+
         Raises:
-            InvalidGrant: their sign-in counts no longer; the grant ends.
+            InvalidGrant: they may not come in any more, or their sign-in has ended; the grant ends.
             ServerUnavailable: that cannot be found out now; the client may try again.
         """
+        return None
 
     async def ended(self, person: Person) -> None:  # noqa: B027  # optional
         """Learn that a grant of this person has been ended; it must not raise."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -12,10 +13,12 @@ from asgiref.sync import sync_to_async
 
 from .._urls import check_path, check_url
 from ..claims import check_count, check_kind, check_scopes, check_seconds
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, OAuthError, ServerUnavailable
 from ..types import Clock, JSONObject
 from .audit import EventHook
 from .models import Client, Person
+
+logger = logging.getLogger(__name__)
 
 DAY: Final = 86_400
 MIN_UNUSED_BYTES: Final = 2**18
@@ -204,8 +207,8 @@ class ServerOptions:
         key_rotation_seconds: age at which a kept key is followed by a new one.
         rotate_confidential: whether the refresh tokens of confidential clients rotate too.
         scope_hierarchy: scopes that a scope includes.
-        grant_scopes: called with the person, the client and the scopes that it asks for; returns those that this person
-            may grant.
+        grant_scopes: called with the person, the client and the scopes that it asks for, or at a refresh has been
+            granted; returns those that this person may grant.
         disabled: what to switch off, of ``revoke``, ``introspect``, ``par``, ``applications``, ``client_credentials``.
         require_pushed_requests: whether ``/authorize`` takes only requests that were pushed (RFC 9126 §5).
         on_event: called with each ``AuditEvent``; it must neither block nor raise.
@@ -256,6 +259,22 @@ class ServerOptions:
         check_hook("on_event", self.on_event)
         if not isinstance(self.clock, Clock):
             raise ConfigurationError(f"clock={self.clock!r} must have time() and monotonic(), as the module time has")
+
+
+async def ask_hook(setting: str, hook: Callable[..., Any], *arguments: object) -> Any:
+    """Return what a function of the operator's decides.
+
+    Raises:
+        ServerUnavailable: it has raised something, which decides nothing.
+        OAuthError: it has raised just that.
+    """
+    try:
+        return await call_hook(hook, *arguments)
+    except Exception as error:  # whatever it asks may fail in its own way
+        if isinstance(error, ServerUnavailable | OAuthError):
+            raise
+        logger.warning("%s has raised %s: nothing is decided", setting, type(error).__name__, exc_info=error)
+        raise ServerUnavailable from error
 
 
 async def call_hook(hook: Callable[..., Any], *arguments: object) -> Any:

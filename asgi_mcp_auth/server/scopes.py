@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..claims import check_scopes, expand_hierarchy
 from ..errors import AccessDenied, InvalidGrant, InvalidScope
 from .models import OFFLINE_ACCESS, Client, Person
-from .options import ScopeHook, call_hook
+from .options import ScopeHook, ask_hook
 
 
 class Scopes:
@@ -56,16 +56,39 @@ class Scopes:
 
         Raises:
             AccessDenied: none of them.
+            ServerUnavailable: nobody knows.
         """
         if self._hook is None:
             return list(scopes)
         answer = check_scopes(
-            "grant_scopes returned something that", await call_hook(self._hook, person, client, [*scopes])
+            "grant_scopes returned something that",
+            await ask_hook("grant_scopes", self._hook, person, client, [*scopes]),
         )
         granted = [each for each in scopes if each in answer]
         if not granted and scopes:
             raise AccessDenied("This account may not grant what the application asks for")
         return granted
+
+    async def still_grantable(
+        self, person: Person, client: Client, granted: Sequence[str], scopes: Sequence[str]
+    ) -> list[str]:
+        """Return those of ``scopes`` that the person, who has granted ``granted``, may still grant.
+
+        Raises:
+            InvalidScope: none of them.
+            InvalidGrant: nothing of all that they have granted.
+            ServerUnavailable: nobody knows.
+        """
+        if self._hook is None:
+            return list(scopes)
+        try:
+            still = self._with_implied(await self.grantable(person, client, granted))
+        except AccessDenied:
+            raise InvalidGrant(reason="nothing_left") from None
+        found = [each for each in scopes if each in still]
+        if scopes and not found:
+            raise InvalidScope
+        return found
 
     def narrowed(self, scope: str | None, granted: Sequence[str], client: Client) -> list[str]:
         """Return the scopes of a token of a grant: all that still hold, or some of them.

@@ -23,7 +23,7 @@ from asgi_mcp_auth.types import Clock
 from tests.support.authorization_server import KEY, ClientOf, Server
 from tests.support.engines import fresh
 from tests.support.failing import FailingStore, HeldStore
-from tests.support.proxy import KINDS, deploy_proxy, tokens_for, upstream_token
+from tests.support.proxy import KINDS, deploy_proxy, tokens_for, upstream_token, welcome
 from tests.support.upstream import CLIENT_ID, CLIENT_SECRET, Upstream
 
 pytestmark = pytest.mark.asyncio
@@ -261,9 +261,9 @@ async def test_hosts_whose_clocks_are_apart_use_a_refresh_token_once(
         here.advance(120)
         there.advance(120)
         upstream.delay("/token", 0.5)
-        refreshing = asyncio.create_task(first.live(reference))
+        refreshing = asyncio.create_task(first.live(reference, welcome))
         await leased(stores[0])
-        given = await asyncio.gather(refreshing, second.live(reference), second.live(reference))
+        given = await asyncio.gather(refreshing, second.live(reference, welcome), second.live(reference, welcome))
         assert len(set(given)) == 1
         assert (len(upstream.requests), upstream.reused) == (1, [])
         for each in stores:
@@ -277,7 +277,7 @@ async def test_a_worker_that_died_is_waited_for_by_the_stores_clock_alone(upstre
     reference = await sign_in(upstream, tokens, clock.time())
     clock.advance(101)
     await store.add(LEASES, f"{hash_of(reference)}.0", b"refreshing", ttl=LEASE_SECONDS)  # and no more of it is heard
-    waiting = asyncio.create_task(tokens.live(reference))
+    waiting = asyncio.create_task(tokens.live(reference, welcome))
     clock.jump(1000)
     await asyncio.sleep(0.2)
     assert (waiting.done(), upstream.requests) == (False, [])
@@ -295,9 +295,9 @@ async def test_a_worker_that_was_held_up_does_not_use_a_refresh_token_again(upst
     reference = await sign_in(upstream, slow, clock.time())
     clock.advance(101)
     held.hold = ("add", LEASES)
-    waiting = asyncio.create_task(slow.live(reference))
+    waiting = asyncio.create_task(slow.live(reference, welcome))
     await held.arrived.wait()
-    token = await quick.live(reference)
+    token = await quick.live(reference, welcome)
     clock.advance(LEASE_SECONDS + 1)
     held.go.set()
     assert await waiting == token
@@ -313,16 +313,16 @@ async def test_a_refusal_that_comes_late_does_not_end_what_somebody_else_has_ref
     clock.advance(101)
     upstream.answer("/token", b'{"error":"invalid_grant"}', status=400, times=1)
     upstream.delay("/token", 1)
-    waiting = asyncio.create_task(slow.live(reference))
+    waiting = asyncio.create_task(slow.live(reference, welcome))
     await leased(store)
     await asyncio.sleep(0.3)
     clock.advance(LEASE_SECONDS + 1)
     upstream.delays.clear()
     upstream._answers.clear()
-    token = await quick.live(reference)
+    token = await quick.live(reference, welcome)
     upstream.answer("/token", b'{"error":"invalid_grant"}', status=400, times=1)
     assert await waiting == token
-    assert await quick.live(reference) == token
+    assert await quick.live(reference, welcome) == token
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -334,14 +334,14 @@ async def test_an_answer_outlives_a_store_that_is_away_for_a_moment(upstream: Up
     reference = await sign_in(upstream, tokens, clock.time())
     clock.advance(101)
     upstream.delay("/token", 0.3)
-    waiting = asyncio.create_task(tokens.live(reference))
+    waiting = asyncio.create_task(tokens.live(reference, welcome))
     await leased(store.inner)
     await asyncio.sleep(0.1)
     store.fail_at = len(store.calls) + 2  # the first swap of the record; what reads it passes
     token = await waiting
     assert store.calls[store.fail_at - 1][:2] == ("swap", TOKENS)
     clock.advance(3600)
-    assert await tokens.live(reference) not in ("first", token)
+    assert await tokens.live(reference, welcome) not in ("first", token)
     assert (len(upstream.requests), upstream.reused) == (2, [])
 
 
@@ -356,13 +356,13 @@ async def test_a_provider_that_fails_is_left_alone_for_a_second_of_the_stores_cl
         clock.advance(120)
     upstream.fail("/token")
     with pytest.raises(ServerUnavailable):
-        await first.live(reference)
+        await first.live(reference, welcome)
     with pytest.raises(ServerUnavailable):
-        await second.live(reference)
+        await second.live(reference, welcome)
     assert len(upstream.requests) == 1
     upstream.reset()
     of_store.advance(1)
-    assert await second.live(reference) in upstream.access
+    assert await second.live(reference, welcome) in upstream.access
 
 
 async def test_a_sign_in_that_ends_while_somebody_takes_the_lease_has_ended(upstream: Upstream) -> None:
@@ -372,7 +372,7 @@ async def test_a_sign_in_that_ends_while_somebody_takes_the_lease_has_ended(upst
     reference = await sign_in(upstream, tokens, clock.time())
     clock.advance(101)
     held.hold = ("add", LEASES)
-    waiting = asyncio.create_task(tokens.live(reference))
+    waiting = asyncio.create_task(tokens.live(reference, welcome))
     await held.arrived.wait()
     assert await tokens.drop(reference) is not None
     held.go.set()
@@ -388,7 +388,7 @@ async def test_a_caller_that_goes_away_with_the_lease_keeps_nobody_waiting(upstr
     reference = await sign_in(upstream, tokens, clock.time())
     clock.advance(101)
     held.hold = ("add", LEASES)
-    leaving = asyncio.create_task(tokens.live(reference))
+    leaving = asyncio.create_task(tokens.live(reference, welcome))
     await held.arrived.wait()
     held.arrived.clear()
     held.hold = ("get", TOKENS)
@@ -398,5 +398,5 @@ async def test_a_caller_that_goes_away_with_the_lease_keeps_nobody_waiting(upstr
     leaving.cancel()
     await asyncio.wait([leaving])
     held.go.set()
-    assert await tokens.live(reference) in upstream.access
+    assert await tokens.live(reference, welcome) in upstream.access
     assert (len(upstream.requests), upstream.reused) == (1, [])

@@ -18,6 +18,7 @@ from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import KEY
+from tests.support.proxy import welcome
 from tests.support.upstream import CLIENT_ID, CLIENT_SECRET, Upstream
 
 pytestmark = pytest.mark.asyncio
@@ -109,28 +110,28 @@ async def test_a_token_is_due_a_fifth_of_its_life_and_at_most_a_minute_before_it
 ) -> None:
     reference = await bench.keep(expires_in=expires_in)
     bench.clock.advance(good_for - 0.01)
-    assert (await bench.tokens.live(reference), bench.refreshes) == ("first", 0)
+    assert (await bench.tokens.live(reference, welcome), bench.refreshes) == ("first", 0)
     bench.clock.advance(0.02)
-    assert (await bench.tokens.live(reference) != "first", bench.refreshes) == (True, 1)
+    assert (await bench.tokens.live(reference, welcome) != "first", bench.refreshes) == (True, 1)
 
 
 async def test_refreshed_tokens_have_a_life_of_their_own(bench: Bench) -> None:
     bench.upstream.expires_in = 10
     reference = await bench.keep()
     bench.clock.advance(81)
-    second = await bench.tokens.live(reference)
+    second = await bench.tokens.live(reference, welcome)
     bench.clock.advance(7.9)
-    assert await bench.tokens.live(reference) == second
+    assert await bench.tokens.live(reference, welcome) == second
     bench.clock.advance(0.2)
-    assert await bench.tokens.live(reference) != second
+    assert await bench.tokens.live(reference, welcome) != second
     bench.upstream.expires_in = None
     bench.clock.advance(9)
-    last = await bench.tokens.live(reference)
+    last = await bench.tokens.live(reference, welcome)
     record = await bench.record(reference)
     assert record is not None
     assert (record["expires_at"], record["lifetime"], record["turn"]) == (None, 0, 3)
     bench.clock.advance(DAY / 2)
-    assert await bench.tokens.live(reference) == last
+    assert await bench.tokens.live(reference, welcome) == last
 
 
 @pytest.mark.parametrize("expires_in", [0, None])
@@ -139,7 +140,7 @@ async def test_a_lifetime_that_is_nothing_or_not_known(bench: Bench, expires_in:
     record = await bench.record(reference)
     assert record is not None
     assert (record["lifetime"], record["is_checked"], record["turn"]) == (0, True, 0)
-    await bench.tokens.live(reference)
+    await bench.tokens.live(reference, welcome)
     assert bench.refreshes == (expires_in == 0)
 
 
@@ -147,22 +148,22 @@ async def test_a_record_stays_as_long_as_it_is_needed_whatever_is_written(bench:
     """The refresh and its check write; neither shortens nor lengthens what a grant needs."""
     reference = await bench.keep(seconds=1000)
     bench.clock.advance(90)
-    await bench.tokens.live(reference)
+    await bench.tokens.live(reference, welcome)
     bench.clock.advance(909)
     assert await bench.record(reference) is not None
     bench.clock.advance(2)
     assert await bench.record(reference) is None
     with pytest.raises(InvalidGrant) as caught:
-        await bench.tokens.live(reference)
+        await bench.tokens.live(reference, welcome)
     assert caught.value.reason == "sign_in_ended"
 
 
 async def test_extending_never_shortens(bench: Bench) -> None:
     reference = await bench.keep(seconds=1000)
-    await bench.tokens.extend(reference, 10)
+    await bench.tokens.extend(reference, 10, welcome)
     bench.clock.advance(999)
     assert await bench.record(reference) is not None
-    await bench.tokens.extend(reference, 1000)
+    await bench.tokens.extend(reference, 1000, welcome)
     bench.clock.advance(999)
     assert await bench.record(reference) is not None
     bench.clock.advance(2)
@@ -173,7 +174,7 @@ async def test_at_the_very_end_of_its_time_a_record_is_still_written(bench: Benc
     """A store takes no time to live of nothing."""
     reference = await bench.keep(seconds=90)
     bench.clock.advance(89.9)
-    await bench.tokens.live(reference)
+    await bench.tokens.live(reference, welcome)
     bench.clock.advance(0.8)
     assert await bench.record(reference) is not None
     bench.clock.advance(0.5)
@@ -185,7 +186,7 @@ async def test_while_somebody_refreshes_everybody_waits(bench: Bench) -> None:
     reference = await bench.keep()
     await bench.lease(reference, 1000)
     bench.clock.advance(99)
-    waiting = asyncio.create_task(bench.tokens.live(reference))
+    waiting = asyncio.create_task(bench.tokens.live(reference, welcome))
     await asyncio.sleep(0.1)
     assert not waiting.done()
     await bench.lease(reference, 0)
@@ -197,7 +198,7 @@ async def test_a_lifetime_counts_from_when_it_was_asked_for(bench: Bench) -> Non
     bench.upstream.delay("/token", 0.3)
     reference = await bench.keep()
     bench.clock.advance(100)
-    refreshing, asked_at = asyncio.create_task(bench.tokens.live(reference)), bench.clock.time()
+    refreshing, asked_at = asyncio.create_task(bench.tokens.live(reference, welcome)), bench.clock.time()
     await asyncio.sleep(0.1)
     bench.clock.advance(4)
     await refreshing
@@ -210,7 +211,7 @@ async def test_a_lease_ends_when_it_says(bench: Bench) -> None:
     reference = await bench.keep()
     await bench.lease(reference, 101)
     bench.clock.advance(100.9)
-    waiting = asyncio.create_task(bench.tokens.live(reference))
+    waiting = asyncio.create_task(bench.tokens.live(reference, welcome))
     await asyncio.sleep(0.1)
     assert (waiting.done(), bench.refreshes) == (False, 0)
     bench.clock.advance(0.1)
@@ -222,7 +223,7 @@ async def test_the_lease_outlasts_a_refresh(bench: Bench) -> None:
     bench.upstream.delay("/token", 0.3)
     reference = await bench.keep()
     bench.clock.advance(100)
-    refreshing = asyncio.create_task(bench.tokens.live(reference))
+    refreshing = asyncio.create_task(bench.tokens.live(reference, welcome))
     await asyncio.sleep(0.1)
     assert LEASE_SECONDS == 10
     bench.clock.advance(9.9)
@@ -246,7 +247,7 @@ async def test_whoever_waits_gives_up_after_about_the_time_of_a_lease(
     bench.clock.advance(101)
     monkeypatch.setattr("asgi_mcp_auth.proxy.tokens.asyncio.sleep", sleep)
     with pytest.raises(ServerUnavailable):
-        await bench.tokens.live(reference)
+        await bench.tokens.live(reference, welcome)
     assert sum(slept) == pytest.approx(12)
     assert max(slept) <= 0.1
 
@@ -261,16 +262,16 @@ async def test_after_a_failure_nobody_tries_for_a_second(bench: Bench, failure: 
         bench.upstream.answer("/token", b"<html>", times=1)
     for seconds in (7 if failure == "down" else 1, 1):
         with pytest.raises(ServerUnavailable) as caught:
-            await bench.tokens.live(reference)
+            await bench.tokens.live(reference, welcome)
         assert caught.value.retry_after_seconds == seconds
     record = await bench.record(reference)
     assert record is not None
     assert (record["turn"], bench.refreshes) == (1, 1)
     bench.clock.advance(0.9)
     with pytest.raises(ServerUnavailable):
-        await bench.tokens.live(reference)
+        await bench.tokens.live(reference, welcome)
     bench.clock.advance(0.1)
-    assert await bench.tokens.live(reference) in bench.upstream.access
+    assert await bench.tokens.live(reference, welcome) in bench.upstream.access
     record = await bench.record(reference)
     assert record is not None
     assert (record["turn"], bench.refreshes) == (2, 2)
@@ -281,14 +282,14 @@ async def test_after_a_failure_the_old_token_is_given_out_as_long_as_it_is_good(
     reference = await bench.keep()
     bench.clock.advance(98.5)
     for _ in range(3):
-        assert await bench.tokens.live(reference) == "first"
+        assert await bench.tokens.live(reference, welcome) == "first"
     assert bench.refreshes == 1
     bench.clock.advance(1.2)
-    assert await bench.tokens.live(reference) == "first"
+    assert await bench.tokens.live(reference, welcome) == "first"
     assert bench.refreshes == 2
     bench.clock.advance(0.3)
     with pytest.raises(ServerUnavailable):
-        await bench.tokens.live(reference)
+        await bench.tokens.live(reference, welcome)
 
 
 async def test_what_the_provider_has_ended_is_forgotten_at_once(bench: Bench) -> None:
@@ -297,7 +298,7 @@ async def test_what_the_provider_has_ended_is_forgotten_at_once(bench: Bench) ->
         bench.upstream.answer("/token", refused, status=400, times=1)
         bench.clock.advance(100)
         with pytest.raises(InvalidGrant) as caught:
-            await bench.tokens.live(reference)
+            await bench.tokens.live(reference, welcome)
         assert caught.value.reason == "sign_in_ended"
         assert await bench.record(reference) is None
 
@@ -309,13 +310,13 @@ async def test_without_a_refresh_token_the_end_of_the_access_token_is_the_end(
     reference = await bench.keep(refresh_token=refresh_token)
     bench.clock.advance(99.9)
     if refresh_token is None:
-        assert await bench.tokens.live(reference) == "first"
+        assert await bench.tokens.live(reference, welcome) == "first"
         bench.clock.advance(0.1)
         with pytest.raises(InvalidGrant):
-            await bench.tokens.live(reference)
+            await bench.tokens.live(reference, welcome)
         assert await bench.record(reference) is None
     else:
-        assert await bench.tokens.live(reference) != "first"
+        assert await bench.tokens.live(reference, welcome) != "first"
 
 
 async def test_refreshed_tokens_are_looked_at_once(bench: Bench) -> None:
@@ -324,7 +325,7 @@ async def test_refreshed_tokens_are_looked_at_once(bench: Bench) -> None:
     reference = await bench.keep()
     bench.clock.advance(100)
     for _ in range(3):
-        assert await bench.tokens.live(reference) == "second"
+        assert await bench.tokens.live(reference, welcome) == "second"
     assert bench.says.asked == [TokenAnswer("second", id_token="a.b.c")]
     record = await bench.record(reference)
     assert record is not None
@@ -349,7 +350,7 @@ async def test_a_check_says_nothing_of_tokens_that_came_later(bench: Bench) -> N
             return await super().identify(answer, nonce)
 
     bench.tokens._identifier = Slow()
-    assert [await bench.tokens.live(reference)] == found
+    assert [await bench.tokens.live(reference, welcome)] == found
     record = await bench.record(reference)
     assert record is not None
     assert (record["access_token"], record["is_checked"], record["id_token"]) == ("third", False, "d.e.f")
@@ -363,7 +364,7 @@ async def test_tokens_of_somebody_else_are_never_given_out(
     reference = await bench.keep()
     bench.clock.advance(100)
     with pytest.raises(InvalidGrant):
-        await bench.tokens.live(reference)
+        await bench.tokens.live(reference, welcome)
     assert await bench.record(reference) is None
     said = "Refreshed tokens of the identity provider are somebody else's: the sign-in ends"
     assert (said in caplog.messages) == (verdict == "mallory")
@@ -373,7 +374,7 @@ async def test_an_answer_for_a_sign_in_that_has_ended_meanwhile_is_given_back(be
     bench.upstream.delay("/token", 0.3)
     reference = await bench.keep()
     bench.clock.advance(100)
-    refreshing = asyncio.create_task(bench.tokens.live(reference))
+    refreshing = asyncio.create_task(bench.tokens.live(reference, welcome))
     await asyncio.sleep(0.1)
     dropped = await bench.tokens.drop(reference)
     assert dropped is not None
@@ -390,14 +391,14 @@ async def test_who_is_cancelled_loses_no_tokens(bench: Bench) -> None:
     bench.upstream.delay("/token", 0.3)
     reference = await bench.keep()
     bench.clock.advance(100)
-    refreshing = asyncio.create_task(bench.tokens.live(reference))
+    refreshing = asyncio.create_task(bench.tokens.live(reference, welcome))
     await asyncio.sleep(0.1)
     refreshing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await refreshing
     await bench.tokens.settle()
     await bench.tokens.settle()  # nothing is left to wait for
-    assert await bench.tokens.live(reference) in bench.upstream.access
+    assert await bench.tokens.live(reference, welcome) in bench.upstream.access
     assert (bench.refreshes, bench.upstream.reused) == (1, [])
 
 

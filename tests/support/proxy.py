@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from asgi_mcp_auth import IntrospectionTokenVerifier, OAuthProxy, OIDCProxy
 from asgi_mcp_auth.claims import ANY_AUDIENCE
 from asgi_mcp_auth.errors import AuthError
+from asgi_mcp_auth.proxy import UpstreamIdentity
+from asgi_mcp_auth.server import Person
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT
 from tests.support.asgi import Response, call
 from tests.support.authorization_server import BASE_URL, Browser, ClientOf, Server, answer_of, deploy
@@ -47,6 +49,11 @@ def deploy_proxy(upstream: Upstream, which: str = "oidc", /, **settings: Any) ->
             ),
         }
     return deploy(**{**usual, **settings})
+
+
+async def welcome(identity: UpstreamIdentity) -> Person:
+    """Let everybody in."""
+    return Person(subject=identity.subject)
 
 
 async def depart(browser: Browser, client: ClientOf, **parameters: str | None) -> str:
