@@ -178,7 +178,7 @@ class IDTokenIdentifier:
                 raise _unusable("the ID token is of another sign-in (nonce)")
             if self._rules.userinfo:
                 more = await self._userinfo(answer.access_token, subject)
-                return UpstreamIdentity(issuer=claims["iss"], subject=subject, claims=_merged(claims, more))
+                return UpstreamIdentity(issuer=claims["iss"], subject=subject, claims=merged(claims, more))
         return UpstreamIdentity(issuer=claims["iss"], subject=subject, claims=claims)
 
     def _verifier_for(self, endpoints: Endpoints) -> _IDTokenVerifier:
@@ -233,7 +233,7 @@ def _unusable(why: str) -> SignInFailed:
     return SignInFailed()
 
 
-def _merged(claims: JSONObject, more: JSONObject) -> JSONObject:
+def merged(claims: JSONObject, more: JSONObject) -> JSONObject:
     """Return the claims of the ID token with those of the userinfo endpoint that it leaves out.
 
     An e-mail address and the word that it is verified are one claim. They come from the source that has both, if any.

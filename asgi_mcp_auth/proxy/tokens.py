@@ -19,7 +19,7 @@ from ..server.models import Person, Stored, hash_of, new_secret
 from ..stores import Store
 from ..types import Clock, JSONObject, OAuthReason
 from .client import TIMEOUT_SECONDS, TokenAnswer, UpstreamClient
-from .identity import Identifier
+from .identity import Identifier, merged
 from .options import UpstreamIdentity
 
 logger = logging.getLogger(__name__)
@@ -294,7 +294,7 @@ class UpstreamTokens:
         if (identity.issuer, identity.subject) != (known.issuer, known.subject):
             logger.warning("Refreshed tokens of the identity provider are somebody else's: the sign-in ends")
             raise await self._end(key)
-        return replace(identity, claims={**known.claims, **identity.claims}) if self._adds_up else identity
+        return replace(identity, claims=merged(identity.claims, known.claims)) if self._adds_up else identity
 
     async def _unknown(self, key: str, tokens: KeptTokens) -> InvalidGrant | ServerUnavailable:
         """Put off what is signed with a key that is not known: it may be too new, or by now too old, to be published.

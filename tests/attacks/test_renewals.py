@@ -97,6 +97,23 @@ async def test_what_only_the_userinfo_endpoint_says_is_as_old_as_the_sign_in(sta
         await is_out(server, client, tokens)
 
 
+async def test_an_address_that_is_new_is_not_verified_by_what_the_userinfo_endpoint_said_of_another(
+    staffed: Upstream,
+) -> None:
+    rules = UpstreamRules(allowed_domains=["board.example"], userinfo=True)
+    staffed.people["alice"]["email"] = "alice@board.example"
+    staffed.id_token = {"email": None, "email_verified": None}
+    async with deploy_proxy(staffed, upstream=rules) as server:
+        client = await server.register()
+        tokens = await tokens_for(staffed, client)
+        staffed.id_token = {"email": "mallory@board.example", "email_verified": None}
+        server.clock.advance(UPSTREAM_SECONDS - 10)
+        await client.refresh(tokens["refresh_token"])
+        ((_, record),) = await server.provider.store.scan("upstream")
+        kept = json.loads(record.value)["identity"]["claims"]
+        assert (kept["email"], kept["email_verified"]) == ("alice@board.example", True)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_tool_s_token_is_not_refreshed_for_somebody_who_may_not_come_in_any_more(
     staffed: Upstream, kind: str
