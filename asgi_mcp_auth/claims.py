@@ -28,6 +28,8 @@ MAX_EXPIRY = 253_402_300_799  # the end of the year 9999: no date can be formatt
 
 _CLIENT_CLAIMS = ("client_id", "azp", "appid", "cid", "sub")
 _SCOPE_CLAIMS = ("scope", "scp")
+_HASH_CLAIMS = ("at_hash", "c_hash", "s_hash")
+_ID_TOKEN_CLAIMS = frozenset((*_HASH_CLAIMS, "nonce", "token_use", "typ"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,6 +212,23 @@ class ClaimChecks:
             )
         self._bound = resource
         self._audiences = dict.fromkeys(resource_spellings(resource), resource)
+
+    def is_id_token(self, claims: JSONObject) -> bool:
+        """Return whether a JWT whose ``typ`` leaves it open is an ID token: it says so, or has what only those have.
+
+        Keycloak before 25 and Azure AD B2C put ``nonce`` and ``azp`` into access tokens too. Those have scopes.
+
+        OpenID Connect Core §2 and §3.3.2.11; RFC 8725 §3.12; RFC 9068 §5.
+        """
+        if _ID_TOKEN_CLAIMS.isdisjoint(claims):
+            return False
+        if claims.get("typ") == "ID" or claims.get("token_use") == "id":  # Keycloak; Cognito
+            return True
+        return any(map(claims.get, _HASH_CLAIMS)) or bool(
+            claims.get("nonce")
+            and (claims.get("auth_time") or claims.get("azp"))
+            and not any(map(claims.get, self.scope_claims))
+        )
 
     def read_jwt(self, claims: JSONObject, payload: bytes, now: float) -> tuple[Facts, int]:
         """Return the facts of a JWT whose signature has been verified, and its ``exp``.

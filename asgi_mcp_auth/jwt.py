@@ -42,6 +42,7 @@ _REFUSED_MEMBERS = frozenset(("jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"))
 class _Header(NamedTuple):
     algorithm: str
     key_id: str | None
+    is_access_token: bool  # it says so; most issuers do not
 
 
 # The facts; until when they count (wall clock, leeway included); which key source verified them; the serial number that
@@ -79,6 +80,8 @@ class JWTVerifier(ReasoningVerifier):
     accepts_opaque = False
     #: What ``typ`` may say, in lower case, if it says anything (RFC 8725 §3.11).
     accepted_types: frozenset[str] = frozenset(("jwt", "at+jwt", "application/at+jwt"))
+    #: Whether tokens that tell a client who has signed in are refused: they open nothing.
+    refuses_id_tokens: bool = True
 
     def __init__(
         self,
@@ -188,6 +191,8 @@ class JWTVerifier(ReasoningVerifier):
             claims = parse_json_object(payload)
         except ValueError:
             raise InvalidToken("payload") from None
+        if self.refuses_id_tokens and not header.is_access_token and self._checks.is_id_token(claims):
+            raise InvalidToken("type")
         facts, expires_at = self._checks.read_jwt(claims, payload, now)
         return facts, expires_at + self._checks.leeway, position, source.serial
 
@@ -216,7 +221,7 @@ class JWTVerifier(ReasoningVerifier):
                 raise InvalidToken("type")
         if "kid" in members and (type(key_id) is not str or not 0 < len(key_id.encode()) <= MAX_KEY_ID_BYTES):
             raise InvalidToken("key_id")
-        return _Header(algorithm, key_id)
+        return _Header(algorithm, key_id, is_access_token=type(typ) is str and typ.lower() in _AT_JWT_TYPES)
 
     def _position_of_source(self, token: str) -> int:
         # Each issuer has its own keys, so which one claims the token has to be known first (RFC 8725 §3.8).

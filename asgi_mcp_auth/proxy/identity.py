@@ -125,6 +125,7 @@ class AccessTokenIdentifier:
 
 class _IDTokenVerifier(JWTVerifier):
     accepted_types = frozenset(("jwt",))  # an access token is no ID token (RFC 9068 §5)
+    refuses_id_tokens = False
 
     async def verify_as_of(self, token: str, at: float) -> AccessToken:
         """Return what ``verify`` would have said at that time with the keys of now."""

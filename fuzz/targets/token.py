@@ -30,6 +30,7 @@ DICTIONARY: tuple[bytes, ...] = (
         f'"{name}"'.encode()
         for name in ("iss", "aud", "exp", "nbf", "iat", "sub", "jti", "cnf", "scope", "scp", "client_id", "azp")
     ),
+    *(f'"{name}"'.encode() for name in ("at_hash", "c_hash", "s_hash", "nonce", "auth_time", "token_use", "ID", "id")),
     *(
         f'"{name}"'.encode()
         for name in ("at+jwt", "JWT", "application/at+jwt", "none", ISSUER, AUDIENCE, "HS256", *SIGNERS)
@@ -253,6 +254,12 @@ def _judge(name: str, signer: SigningKey, token: str, access: AccessToken) -> No
     types = ("at+jwt", "application/at+jwt") if name == "strict" else ("jwt", "at+jwt", "application/at+jwt")
     assert ("typ" not in header and name != "strict") or header["typ"].lower() in types
     assert name in ("one", "symmetric") or header.get("kid") in (None, signer.key_id)
+
+    if not str(header.get("typ")).lower().endswith("at+jwt"):
+        assert not any(claims.get(each) for each in ("at_hash", "c_hash", "s_hash")), "an ID token"
+        assert claims.get("typ") != "ID"
+        signed_in = claims.get("nonce") and (claims.get("auth_time") or claims.get("azp"))
+        assert not signed_in or claims.get("scope") or claims.get("scp")
 
     assert claims["iss"] == ISSUER
     assert claims["aud"] == AUDIENCE or (type(claims["aud"]) is list and AUDIENCE in claims["aud"])

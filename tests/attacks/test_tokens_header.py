@@ -111,10 +111,11 @@ async def test_v32_the_usual_types_are_accepted_and_only_at_jwt_when_it_is_requi
         await strict.refuses(strict.forge(header={"typ": typ}), "type")
 
 
-async def test_v33_an_id_token_is_refused_by_its_audience_and_at_hash_alone_harms_nobody() -> None:
+async def test_v33_an_id_token_is_refused_and_at_hash_harms_no_token_that_says_it_is_for_access() -> None:
     gate = Gate()
-    id_token = {"aud": "the-client", "nonce": "n", "at_hash": "abc", "azp": "the-client", "client_id": ABSENT}
-    await gate.refuses(gate.forge(header={"typ": "JWT"}, claims=id_token), "audience")
+    id_token = {"aud": "the-client", "nonce": "n", "azp": "the-client", "client_id": ABSENT, "scope": ABSENT}
+    await gate.refuses(gate.forge(header={"typ": "JWT"}, claims={**id_token, "at_hash": "abc"}), "type")
+    await gate.refuses(gate.forge(header={"typ": "JWT"}, claims={**id_token, "nonce": ABSENT}), "audience")
     access = await gate.accepts(gate.forge(claims={"at_hash": "abc", "nonce": "n"}))
     assert access.claims["at_hash"] == "abc"
 
