@@ -91,6 +91,7 @@ OAuthReason: TypeAlias = Literal[
     "registration_token",
     "cross_site",
     "host",
+    "peer",
     "csrf",
     "expired_form",
     "other_browser",

@@ -23,6 +23,7 @@ from .limits import Limits
 from .login import Login, LoginHost
 from .options import Lifetimes, RateLimits, Registration, ServerOptions, check_switch
 from .pages import Pages
+from .peers import check_peer
 from .requests import Parameters, Request
 from .scopes import Scopes
 from .sessions import Sessions
@@ -202,6 +203,18 @@ class Server:
     def grant_types(self) -> list[str]:
         """What the token endpoint knows."""
         return [*INTERACTIVE_GRANTS, *(["client_credentials"] if self.has("client_credentials") else [])]
+
+    def check_peer(self, request: Request) -> None:
+        """Check that it comes from this machine, where a setting is for development on this machine.
+
+        Raises:
+            ForbiddenForm: it comes from elsewhere.
+        """
+        hint = self.login.for_development
+        if self.settings.registration.development_documents:
+            hint = hint or "Registration(development_documents=False)"
+        if hint:
+            check_peer(request.address, self.login.networks, hint)
 
     def check_resources(self, parameters: Parameters) -> None:
         """Check that a request asks for nothing but our resource; asking for none means it.

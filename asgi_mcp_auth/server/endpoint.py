@@ -124,6 +124,8 @@ def _advice(request: Request, error: OAuthError | ServerUnavailable) -> str:
         # What they had filled in is still there behind them.
         again = "go back and try again" if request.method == "POST" else "try again"
         return f"Please {again} in {_duration(error.retry_after_seconds)}."
+    if error.reason == "peer":
+        return "Then start it again."
     if error.reason == "expired_form":
         return "If you are done, you can close it. Otherwise please go back to the application and start again."
     if error.reason in ("other_browser", "csrf", "cross_site", "host"):

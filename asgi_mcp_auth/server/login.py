@@ -21,6 +21,7 @@ from .limits import Limits
 from .models import Person, check_person, hash_of, is_subject, new_secret
 from .options import Lifetimes
 from .page_values import Field
+from .peers import Network, parse_networks
 
 HANDOVERS = "login"
 HANDOVER_SECONDS = 60
@@ -109,6 +110,9 @@ class Login(ABC):
         provider_host: where they sign in, if not here; the consent page says so.
         provider_scopes: what is asked for there; the page says that, too.
         kinds: of records in the store that this step keeps for longer than a sign-in takes.
+        for_development: empty, but where only this machine may use the server because this step lets in whoever comes:
+            then what to write so that ``{address}`` may as well.
+        networks: which may use it nevertheless.
     """
 
     every_time: ClassVar[bool] = False
@@ -117,6 +121,8 @@ class Login(ABC):
     provider_host: str | None = None
     provider_scopes: Sequence[str] = ()
     kinds: ClassVar[Sequence[str]] = ()
+    for_development: str = ""
+    networks: Sequence[Network] = ()
 
     def bind(self, host: LoginHost) -> None:  # noqa: B027  # optional
         """Get to know the server.
@@ -174,10 +180,18 @@ class DevLogin(Login):
 
     Args:
         subject: who signs in, unless something else is typed.
+        networks: from where else the server may be used, ``["172.17.0.0/16"]`` for example where it runs in a container
+            and the browser does not. Whoever is there can sign in as anybody.
+
+    Raises:
+        ConfigurationError: a network cannot be read.
     """
 
-    def __init__(self, subject: str = "developer") -> None:
+    for_development = "DevLogin(networks=['{address}'])"
+
+    def __init__(self, subject: str = "developer", *, networks: Sequence[str] = ()) -> None:
         self._subject = subject
+        self.networks = parse_networks("networks", networks)
 
     def bind(self, host: LoginHost) -> None:
         """Get to know the server.

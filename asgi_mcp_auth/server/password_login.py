@@ -70,6 +70,8 @@ class PasswordLogin(Login):
             known = {name: hash_password(each) if name in self._plain else each for name, each in users.items()}
             self._hardest = nobody_like(max(known.values(), key=work_of))
             self._lookup = known.get
+        if self._plain:
+            self.for_development = "what hash_password() returns instead of each plain password"
         check_hook("person", person)
         check_hook("rehash", rehash)
         self._person = person

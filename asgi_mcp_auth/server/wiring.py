@@ -22,6 +22,11 @@ from .signin import find_callback, sign_in
 from .token import token
 
 
+async def check_peer(server: Server, request: Request) -> None:
+    """Refuse other machines where settings are for development on this one."""
+    server.check_peer(request)
+
+
 async def limit_people(server: Server, request: Request) -> None:
     """Count a visit to a page."""
     await server.limits.count("authorize", request.address)
@@ -99,6 +104,7 @@ _ = False
 X = True
 CHECKS: Final[Mapping[Check, tuple[bool, ...]]] = {
     #                       authorize par token revoke introspect register login consent applications logout callback
+    check_peer:              (X,       X,  X,    X,     X,         X,       X,    X,      X,           X,     X),
     limit_people:            (X,       _,  _,    _,     _,         _,       X,    X,      X,           X,     X),
     limit_clients:           (_,       X,  X,    X,     X,         _,       _,    _,      _,           _,     _),
     limit_registrations:     (_,       _,  _,    _,     _,         X,       _,    _,      _,           _,     _),

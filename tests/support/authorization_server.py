@@ -36,6 +36,7 @@ RESOURCE = f"{BASE_URL}/mcp"
 REDIRECT_URI = "http://127.0.0.1:8123/callback"
 WEB_REDIRECT_URI = "https://app.example.com/callback"
 SCOPES = ("mcp:read", "mcp:write")
+EVERYWHERE = ("0.0.0.0/0", "::/0")  # of many tests' people, who are not on this machine
 KEY = base64.urlsafe_b64encode(bytes(range(32))).decode().rstrip("=")
 CONFIDENTIAL = {
     "client_id": "service",
@@ -334,7 +335,7 @@ async def deploy(
     clock, events = clock or FrozenClock(), list[AuditEvent]()
     usual: dict[str, Any] = {"required_scopes": ["mcp:read"], "scopes_supported": list(SCOPES)}
     if kind is OAuthProvider:
-        usual["login"] = login or (DevLogin() if "//localhost" in base_url else Trusting())
+        usual["login"] = login or (DevLogin(networks=EVERYWHERE) if "//localhost" in base_url else Trusting())
     provider = kind(
         base_url=base_url,
         store=store or memory_store(clock),

@@ -17,7 +17,7 @@ from asgi_mcp_auth.server.limits import Limits
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
-from tests.support.authorization_server import KEY, REDIRECT_URI, Server, deploy, memory_store
+from tests.support.authorization_server import KEY, REDIRECT_URI, Server, Trusting, deploy, memory_store
 from tests.support.engines import ENGINES, fresh
 from tests.support.failing import FailingStore, HeldStore
 
@@ -134,7 +134,7 @@ async def test_the_address_is_what_the_server_says_and_of_ipv6_the_network(
     clients: list[Any], statuses: list[int]
 ) -> None:
     """Headers are not believed. A customer with IPv6 has 2^64 addresses to choose from."""
-    async with deploy(rate_limits=RateLimits(register=1)) as server:
+    async with deploy(login=Trusting(), rate_limits=RateLimits(register=1)) as server:
         assert await registrations(server, *clients) == statuses
 
 
