@@ -62,15 +62,15 @@ async def fetch_metadata(issuer: str, fetcher: HTTPFetcher) -> JSONObject:
     raise FetchFailed("no metadata document; " + "; ".join(findings))
 
 
-def check_endpoint(name: str, value: object, *sources: str) -> str:
-    """Return a URL that belongs to an issuer; where one of ``sources`` is https, so is this.
+def check_endpoint(name: str, value: object, source: str) -> str:
+    """Return a URL that belongs to an issuer; where ``source`` is https, so is this.
 
     Loopback is no exception then: what is meant for the issuer is not for whoever listens on this machine.
 
     Args:
         name: of the member, or of the setting.
         value: what stands there.
-        sources: the issuer, where its metadata lies, and what else is known to be its own.
+        source: where its metadata come from, or what else is known to be its own.
 
     Raises:
         ConfigurationError: it is not https, or no URL.
@@ -78,10 +78,9 @@ def check_endpoint(name: str, value: object, *sources: str) -> str:
     RFC 8414 §2; OpenID Connect Discovery 1.0 §3.
     """
     url = check_url(name, value, query=True)
-    encrypted = next((each for each in sources if urlsplit(each).scheme == "https"), None)
-    if encrypted is not None and urlsplit(url).scheme != "https":
+    if urlsplit(source).scheme == "https" and urlsplit(url).scheme != "https":
         raise ConfigurationError(
-            f"{name}={url!r} is not encrypted, and {encrypted!r} is: write https:// (http:// is for providers that are "
+            f"{name}={url!r} is not encrypted, and {source!r} is: write https:// (http:// is for providers that are "
             "on loopback altogether)"
         )
     return url

@@ -165,6 +165,8 @@ class UpstreamClient:
         if response.status == 200 and code is None:
             self._tell(None)
             return document
+        if code == "temporarily_unavailable":  # no word of the standard for this endpoint, and ours as well
+            raise self._unavailable(f"HTTP {response.status}, {code}", response.headers.get("retry-after", ""))
         if isinstance(code, str) and code in _NO_GRANT:
             raise InvalidGrant(reason="sign_in_ended")
         told = code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else "no known error"

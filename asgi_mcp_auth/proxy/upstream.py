@@ -109,11 +109,10 @@ class Discovery:
 
 
 def _read(document: JSONObject, issuers: tuple[str, ...], config_url: str | None) -> Endpoints:
-    names = issuers or (document["issuer"],)
-    sources = names if config_url is None else (*names, config_url)
+    source = config_url or issuers[0]
 
     def url(name: str) -> str:
-        return check_endpoint(name, document.get(name), *sources)
+        return check_endpoint(name, document.get(name), source)
 
     def optional_url(name: str) -> str | None:
         return None if document.get(name) is None else url(name)
@@ -126,7 +125,7 @@ def _read(document: JSONObject, issuers: tuple[str, ...], config_url: str | None
         revocation=optional_url("revocation_endpoint"),
         userinfo=optional_url("userinfo_endpoint"),
         jwks_uri=url("jwks_uri"),
-        issuers=names,
+        issuers=issuers or (document["issuer"],),
         states_issuer=document.get("authorization_response_iss_parameter_supported") is True,
         auth_method=next((each for each in known if is_array(methods) and each in methods), None),
     )

@@ -20,10 +20,10 @@ from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
 from asgi_mcp_auth.types import Clock
-from tests.support.authorization_server import KEY, ClientOf, Server
+from tests.support.authorization_server import KEY, ClientOf, Server, answer_of
 from tests.support.engines import fresh
 from tests.support.failing import FailingStore, HeldStore
-from tests.support.proxy import KINDS, deploy_proxy, tokens_for, upstream_token, welcome
+from tests.support.proxy import KINDS, come_back, depart, deploy_proxy, tokens_for, upstream_token, welcome
 from tests.support.upstream import CLIENT_ID, CLIENT_SECRET, Upstream
 
 pytestmark = pytest.mark.asyncio
@@ -203,6 +203,31 @@ async def test_introspection_that_is_down_ends_nothing(upstream: Upstream, statu
         server.clock.advance(61)
         assert await refreshed(client, tokens) == (200, None)
         assert upstream.reused == []
+
+
+@pytest.mark.parametrize(("status", "body"), OUTAGES)
+@pytest.mark.parametrize("path", ["/token", "/jwks", "/userinfo"])
+async def test_who_signs_in_during_an_outage_is_told_so(
+    upstream: Upstream, path: str, status: int, body: bytes
+) -> None:
+    """Nothing was said of them, so they are not turned away: the client may try again."""
+    async with deploy_proxy(upstream, upstream=UpstreamRules(userinfo=True)) as server:
+        client, browser = await server.register(), server.browser()
+        callback = upstream.approve(await depart(browser, client))
+        upstream.answer(path, body, status=status)
+        answer = answer_of((await come_back(browser, callback)).header("location") or "")
+        assert answer["error"] == "temporarily_unavailable"
+        assert server.reasons() == ["sign_in_unavailable"]
+
+
+@pytest.mark.parametrize("status", [200, 400, 503])
+async def test_a_token_endpoint_that_says_that_it_is_not_there_is_believed(upstream: Upstream, status: int) -> None:
+    async with deploy_proxy(upstream) as server:
+        client, browser = await server.register(), server.browser()
+        callback = upstream.approve(await depart(browser, client))
+        upstream.answer("/token", b'{"error":"temporarily_unavailable"}', status=status)
+        answer = answer_of((await come_back(browser, callback)).header("location") or "")
+        assert answer["error"] == "temporarily_unavailable"
 
 
 # --------------------------------------------------------------------------------------- one refresh, whatever clocks
