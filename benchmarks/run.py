@@ -31,6 +31,9 @@ PARTS = {
         "sign_in": ("P12", "P13"),
         "stores": ("stores",),
     },
+    "worst": {
+        "worst_cases": ("worst",),
+    },
 }
 BEGIN, END = "<!-- results: {} -->", "<!-- end of results -->"
 PACKAGES = (

@@ -13,7 +13,7 @@ from .._places import Places, network_of
 from .._urls import is_loopback_host
 from ..errors import ConfigurationError, ServerUnavailable, TooManyRequests
 from .login import Login, LoginAttempt, LoginForm, LoginHost
-from .models import Person, is_subject
+from .models import MAX_SUBJECT_CHARS, Person, is_subject
 from .options import call_hook, check_hook
 from .page_values import Field
 from .passwords import HASH, HASH_COMMAND, NOBODY, check_password, hash_password, nobody_like, work_of
@@ -137,8 +137,9 @@ class PasswordLogin(Login):
 
     async def _count(self, name: str, address: str, add: int) -> None:
         if self._host is not None:
-            # However it is spelled: many a look-up knows Alice, alice and ALICE as the same account.
-            account = unicodedata.normalize("NFKC", name).casefold().strip()
+            # However it is spelled: many a look-up knows Alice, alice and ALICE as the same account. No account has a
+            # longer name, and what a long one costs to normalise all others would wait for.
+            account = unicodedata.normalize("NFKC", name[:MAX_SUBJECT_CHARS]).casefold().strip()
             await self._host.limits.count("login_failures", address, account, add=add)
 
     def _form(self, name: str, error: str | None = None, failed: str | None = None) -> LoginForm:

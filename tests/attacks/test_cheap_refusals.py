@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from asgi_mcp_auth import PasswordLogin
 from asgi_mcp_auth.errors import MalformedRequest
 from asgi_mcp_auth.server import RateLimits
 from asgi_mcp_auth.server.requests import Request
@@ -83,6 +84,20 @@ async def test_a_basic_header_that_is_longer_than_any_is_refused_unread() -> Non
         assert (answer.status, answer.json()["error"]) == (401, "invalid_client")
         assert server.reasons() == ["no_credentials"]
         assert calls < FEW_CALLS
+
+
+@pytest.mark.asyncio
+async def test_names_that_are_longer_than_any_account_are_counted_as_they_begin() -> None:
+    """Normalising a name of 16 KiB takes milliseconds, and it is nobody's."""
+    login = PasswordLogin({"alice": "secret"})
+    async with deploy(login=login, rate_limits=RateLimits(login_failures=2)) as server:
+        browser = server.browser()
+        page = await browser.open((await server.register()).authorization_url())
+        statuses = [
+            (await browser.submit(page, username="a" * 300 + str(number), password="wrong")).response.status
+            for number in range(3)
+        ]
+        assert statuses == [401, 401, 429]
 
 
 class CountingStore(MemoryStore):
