@@ -37,7 +37,7 @@ def read_path(scope: Scope) -> tuple[str, bool]:
         return path, True
     prefix = root_path.rstrip("/")
     if not prefix:
-        return path, True
+        return path, root_path == "/"
     if path == prefix or path.startswith(prefix + "/"):
         return path[len(prefix) :] or "/", prefix == root_path and prefix not in path[1:]
     return path, False

@@ -90,19 +90,31 @@ def seeds() -> list[bytes]:
             b"/api/docs/x",
             b"/api/admin",
         ),
+        *(
+            b"/apix/docs/x",
+            b"/docs/x/api/admin",
+            b"/api/docs/api/admin",
+            b"/docs/INTERNAL",
+            b"/open/closed/",
+            b"/open/Clo%c5%bfed",
+            b"/he%61lth",
+            b"/API/docs/x",
+        ),
     ]
-    return [bytes([kind]) + path for kind in (0, 1, 2) for path in paths]
+    return [bytes([kind]) + path for kind in range(4) for path in paths]
 
 
 def check(data: bytes) -> None:
     """Ask for the path without a token, then with one that has no scopes."""
-    kind, raw = (data[0] if data else 0) % 3, data[1:]
+    kind, raw = (data[0] if data else 0) % 4, data[1:]
     path = unquote_to_bytes(raw).decode("utf-8", "replace")
     members = {"path": path, "raw_path": raw, "root_path": ""}
     if kind == 1:
         members["raw_path"] = None  # optional in ASGI
-    if kind == 2:
+    if kind >= 2:
         members["root_path"] = "/api"
+    if kind == 3:  # as uvicorn and mounts have it
+        members |= {"path": f"/api{path}", "raw_path": b"/api" + raw}
     before = _app.calls
     anonymous = request(_protected, [], **members)
     entered = _app.calls > before
@@ -113,22 +125,34 @@ def check(data: bytes) -> None:
         assert was_let_in == (answer.status == 200 and not answer.all(b"content-type")), answer
         assert answer.status in (200, 401, 403, 404), answer
     assert entered_by_name >= entered
-    for normal in _readings(path, members["root_path"]):
-        if entered:
-            assert _is_public(normal), f"{raw!r} is public, but may be read as {normal!r}"
-        if entered_by_name:
-            closed = [each for each in CLOSED if normal == each or normal.startswith(each + "/")]
-            assert not closed, f"{raw!r} asks for no scope, but may be read as {normal!r}"
+    for below in _cut(members["path"], members["root_path"]):
+        for normal in _readings(below):
+            if entered:
+                assert _is_public(normal), f"{members} is public, but may be read as {normal!r}"
+            if entered_by_name:
+                closed = [each for each in CLOSED if re.match(f"{each}(/|$)", normal, re.IGNORECASE)]
+                assert not closed, f"{members} asks for no scope, but may be read as {normal!r}"
+    if entered and members["raw_path"] is not None:  # routers that never decode
+        written = members["raw_path"].decode("latin-1")
+        assert all(map(_is_public, _cut(written, members["root_path"]))), f"{members} is public, but not as it came"
 
 
 def _is_public(path: str) -> bool:
     return path in PUBLIC_EXACT or path.startswith(PUBLIC_PREFIXES) or path + "/" in PUBLIC_PREFIXES
 
 
-def _readings(path: str, root_path: str) -> set[str]:
+def _cut(path: str, root_path: str) -> set[str]:
+    """Return what frameworks leave of a path when they take root_path off, in one layer or in two."""
+    if not root_path:
+        return {path}
+    first = path.split(root_path, 1)[-1] or "/"
+    if path == root_path or path.startswith(root_path + "/"):
+        return {first, first.split(root_path, 1)[-1] or "/"}
+    return {path, first, path.removeprefix(root_path)}
+
+
+def _readings(path: str) -> set[str]:
     """Return the paths that a lenient app, server or proxy behind may take this one for."""
-    if root_path and (path == root_path or path.startswith(root_path + "/")):
-        path = path[len(root_path) :] or "/"
     readings = {path}
     for _ in range(3):  # decoded again by someone who does not know that it has been done
         path = unquote_to_bytes(path).decode("utf-8", "replace")

@@ -45,6 +45,7 @@ async def test_rs43_root_path_is_removed_on_segment_boundaries_only(path: str) -
         ("/a/a", "/a/a/a/open"),
         ("/api/", "/api/open"),
         ("/api/", "/open"),
+        ("//", "/open"),
     ],
 )
 async def test_a_path_that_frameworks_cut_differently_is_never_public_and_needs_all_scopes(
