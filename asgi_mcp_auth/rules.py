@@ -86,7 +86,7 @@ class Rules:
         ConfigurationError: a path that is not plain, that would open everything, or that is named twice.
     """
 
-    __slots__ = ("_codes", "_default", "_entries", "_unsure")
+    __slots__ = ("_codes", "_default", "_entries", "_length", "_unsure")
 
     def __init__(self, public_paths: Iterable[str], rules: Iterable[Rule]) -> None:
         if isinstance(public_paths, str) or not hasattr(public_paths, "__iter__"):
@@ -108,6 +108,8 @@ class Rules:
         _check_named_once(entry.rule for entry in entries)
         entries.sort(key=lambda entry: len(_key(entry.rule)), reverse=True)
         self._entries = tuple(entries)
+        # As much of a path as can decide: a stranger's may be long, and normalising takes the square of its length.
+        self._length = 2 * max((len(entry.prefix or entry.exact or "") for entry in entries), default=0)
         self._default = Rule("/")
         self._unsure = Rule("/", scopes=tuple(dict.fromkeys(scope for entry in entries for scope in entry.rule.scopes)))
         # How the characters of the rules look when they are percent-encoded, which none of them has to be.
@@ -135,12 +137,12 @@ class Rules:
         if not sure or is_ambiguous_path(path, raw_path) or (b"%" in raw_path and self._hides(raw_path)):
             # Two parties may read such a path differently: it is never public, and needs whatever any rule needs.
             return self._unsure
-        folded = _fold(path)
+        folded = _fold(path[: self._length])
         for entry in self._entries:
             rule, exact, prefix, _ = entry
             asked = path if rule.public else folded
             if asked == exact or (prefix is not None and asked.startswith(prefix)):
-                return rule if asked is path or entry.covers(path) else self._strictest(path, folded)
+                return rule if rule.public or entry.covers(path) else self._strictest(path, folded)
         return self._default
 
     def public_at(self, path: str) -> Rule | None:

@@ -191,6 +191,15 @@ async def test_two_thousand_spellings_find_no_mounted_page_without_a_guard(
     await compare_mounted(mount, inside, 2_000, root_path, in_front)
 
 
+async def test_a_long_path_of_combining_marks_is_not_normalised_whole() -> None:
+    """Normalising takes the square of their number; this many would take minutes."""
+    guard = protect(**settings_below())
+    marks = "\u0315\u0300\u031b" * 200_000
+    guard.assert_entered(await call(guard.app, "GET", "/", BOB, path=f"/{marks}", raw_path=None), "bob")
+    response = await call(guard.app, "GET", "/", BOB, path=f"/ADMIN/{marks}", raw_path=None)
+    guard.assert_refused(response, 403, "insufficient_scope")
+
+
 # ------------------------------------------------------------------------------------------ prefixes of the app's own
 
 
