@@ -37,7 +37,7 @@ COOLDOWN_SECONDS = 1.0
 WARNING_SECONDS = 60.0  # at least, between two warnings: one strange token may be enough to cause one
 # For tokens that were never good. A pool has 100 connections, so most are left for the others.
 STRANGERS_AT_ONCE = 16
-STRANGERS_OF_ONE_NETWORK = 256  # asked about and waiting; many people may be behind one address
+STRANGERS_OF_ONE_NETWORK = 1_000  # asked about and waiting; everybody may be behind one address
 STRANGERS_WAIT_SECONDS = 5.0
 
 # What a question brought; None: nobody could say.
@@ -91,7 +91,7 @@ class LookupVerifier(ReasoningVerifier):
             STRANGERS_AT_ONCE,
             each=STRANGERS_OF_ONE_NETWORK,
             wait_seconds=STRANGERS_WAIT_SECONDS,
-            usual_seconds=0.1,
+            usual_seconds=0.05,
             clock=clock,
         )
         self._fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=http_client)
