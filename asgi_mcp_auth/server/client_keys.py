@@ -18,10 +18,9 @@ from .._jose import UnusableKey, VerifyingKey
 from .._json import parse_json_object
 from ..errors import InvalidClient, InvalidToken, ServerUnavailable
 from ..jwks import MAX_BYTES as MAX_OPERATOR_BYTES
-from ..jwks import MAX_KEYS as MAX_OPERATOR_KEYS
 from ..jwks import StaticKeys
 from ..types import Clock
-from .client_metadata import MAX_KEYS, client_key_set
+from .client_metadata import client_key_set
 from .fetched import Fetched
 from .limits import Limits
 from .models import Client
@@ -77,20 +76,20 @@ class ClientKeys:
         """
         is_operators, uri = client.origin == "configured", client.metadata.get("jwks_uri")
         if uri is None:
-            return self._read_registered(client, MAX_OPERATOR_KEYS if is_operators else MAX_KEYS)
+            return self._read_registered(client, is_operators=is_operators)
         since = self._clock.monotonic() - COOLDOWN_SECONDS if anew else -math.inf
         known = await self._fetched[is_operators].find(uri, address, since=since)
         if known.value is not None:
             return known.value
         raise ServerUnavailable if known.unreachable else _unusable()
 
-    def _read_registered(self, client: Client, max_keys: int) -> StaticKeys:
+    def _read_registered(self, client: Client, *, is_operators: bool) -> StaticKeys:
         document = client.metadata["jwks"]
-        key = sha256(json.dumps(document).encode()).digest()
+        key = sha256(json.dumps([document, is_operators]).encode()).digest()
         keys = self._registered.get(key)
         if keys is None:
             try:
-                keys = StaticKeys(client_key_set(document, max_keys))
+                keys = StaticKeys(client_key_set(document, is_operators=is_operators))
             except UnusableKey:  # it was registered when more could be
                 raise _unusable() from None
             self._registered.put(key, keys)
@@ -131,18 +130,18 @@ class KeysOfClient:
 
 
 async def _read(_: str, response: Response) -> StaticKeys:
-    return _parse(response.body, MAX_KEYS)
+    return _parse(response.body, is_operators=False)
 
 
 async def _read_operators(_: str, response: Response) -> StaticKeys:
     if len(response.body) <= MAX_BYTES:
-        return _parse(response.body, MAX_OPERATOR_KEYS)
-    return await sync_to_async(_parse, thread_sensitive=False)(response.body, MAX_OPERATOR_KEYS)
+        return _parse(response.body, is_operators=True)
+    return await sync_to_async(_parse, thread_sensitive=False)(response.body, is_operators=True)
 
 
-def _parse(body: bytes, max_keys: int) -> StaticKeys:
+def _parse(body: bytes, *, is_operators: bool) -> StaticKeys:
     try:
-        keys = client_key_set(parse_json_object(body), max_keys)
+        keys = client_key_set(parse_json_object(body), is_operators=is_operators)
     except ValueError as error:
         raise FetchFailed(f"it is not JSON: {error}") from None
     except UnusableKey as error:

@@ -24,6 +24,7 @@ MAX_TEXT_CHARS = 512
 MAX_URL_CHARS = 2048
 MAX_LIST = 16
 MAX_KEYS = 8  # of a client that the operator has not written down
+MAX_UNNAMED_KEYS = 2
 MAX_VARIANTS = 32
 
 ASSERTION_ALGORITHMS: Final = ASYMMETRIC
@@ -123,31 +124,40 @@ def _check_authentication(metadata: JSONObject, policy: MetadataPolicy) -> None:
         raise InvalidClientMetadata("token_endpoint_auth_method is not supported here")
     if "jwks" in metadata and "jwks_uri" in metadata:
         raise InvalidClientMetadata("jwks and jwks_uri are both there: one of the two is enough")
-    _check_keys(metadata, MAX_OPERATOR_KEYS if policy.strict else MAX_KEYS)
+    _check_keys(metadata, is_operators=policy.strict)
     if method == "private_key_jwt" and "jwks" not in metadata and "jwks_uri" not in metadata:
         raise InvalidClientMetadata("private_key_jwt needs jwks or jwks_uri")
     if method == "none" and "client_credentials" in metadata["grant_types"]:
         raise InvalidClientMetadata("client_credentials needs a client that can authenticate")
 
 
-def _check_keys(metadata: JSONObject, max_keys: int) -> None:
+def _check_keys(metadata: JSONObject, *, is_operators: bool) -> None:
     if "jwks" not in metadata:
         return
     try:
-        usable = len(client_key_set(metadata["jwks"], max_keys))
+        usable = len(client_key_set(metadata["jwks"], is_operators=is_operators))
     except UnusableKey as error:
         raise InvalidClientMetadata(f"jwks cannot be used: {error}") from None
     if not usable:
         raise InvalidClientMetadata("jwks must be a key set with at least one public key that can be used")
 
 
-def client_key_set(document: Mapping[str, Any], max_keys: int) -> KeySet:
-    """Return the keys of a client's set; in a set of several each has to have a ``kid``, so that none is guessed.
+def client_key_set(document: Mapping[str, Any], *, is_operators: bool) -> KeySet:
+    """Return the keys of a client's set; few enough may be meant by one assertion.
+
+    Args:
+        document: the set.
+        is_operators: whether the client is one of the operator's, which may have more keys. In a stranger's set of
+            several each needs a ``kid``; in the operator's, two keys for one algorithm may be without.
 
     Raises:
-        UnusableKey: it has too many keys, or one without a ``kid`` among several.
+        UnusableKey: it has too many keys, or too many without a ``kid``.
     """
-    return key_set_from(document, ASSERTION_ALGORITHMS, max_keys=max_keys, named=True)[0]
+    max_keys = MAX_OPERATOR_KEYS if is_operators else MAX_KEYS
+    keys, _ = key_set_from(document, ASSERTION_ALGORITHMS, max_keys=max_keys, named=not is_operators)
+    if any(len(keys.unnamed(algorithm)) > MAX_UNNAMED_KEYS for algorithm in ASSERTION_ALGORITHMS):
+        raise UnusableKey(f"it has more than {MAX_UNNAMED_KEYS} keys without a kid for one algorithm")
+    return keys
 
 
 def _check_scope(metadata: JSONObject, policy: MetadataPolicy) -> None:

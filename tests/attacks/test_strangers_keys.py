@@ -140,12 +140,16 @@ async def test_a_client_of_the_operator_may_have_a_large_key_set_and_a_stranger_
         assert (await show(server, robot, OTHER)).status == 200
 
 
-async def test_the_operator_may_write_down_a_large_key_set_but_none_to_guess_from() -> None:
+async def test_the_operator_may_write_down_a_large_key_set_but_none_to_guess_much_from() -> None:
+    """Two keys of one algorithm without a kid are a rotation of a client that names none."""
     usual = Robot(BASE_URL, FrozenClock()).metadata
-    async with deploy(registration=Registration(clients=[{**usual, "jwks": {"keys": KEYS}}])):
-        pass
-    with pytest.raises(ConfigurationError, match="one of them has no kid"):
-        async with deploy(registration=Registration(clients=[{**usual, "jwks": {"keys": [KEYS[0], UNNAMED]}}])):
+    others = [key_of(name).public_jwk() for name in ("RS256", "EdDSA")]
+    nameless = [{name: value for name, value in jwk.items() if name != "kid"} for jwk in (*KEYS, *others)]
+    for keys in (KEYS, nameless[:2], [*KEYS, nameless[0]], [*nameless[7:9], *nameless[9:]]):
+        async with deploy(registration=Registration(clients=[{**usual, "jwks": {"keys": keys}}])):
+            pass
+    with pytest.raises(ConfigurationError, match="more than 2 keys without a kid for one algorithm"):
+        async with deploy(registration=Registration(clients=[{**usual, "jwks": {"keys": nameless[:3]}}])):
             pass
 
 
