@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from asgi_mcp_auth import ClaimRules
-from tests.support.gate import ABSENT, NOW, Gate
+from asgi_mcp_auth import ClaimRules, JWTVerifier
+from tests.support.gate import ABSENT, ISSUER, NOW, Gate, signing_key
 
 pytestmark = pytest.mark.asyncio
 
@@ -70,3 +70,13 @@ async def test_scopes_count_in_the_claim_that_is_configured_too() -> None:
     looks = plain({"azp": "c", "nonce": "n"})
     await gate.accepts(gate.forge(header={"typ": "JWT"}, claims={**looks, "permissions": ["notes:read"]}))
     await gate.refuses(gate.forge(header={"typ": "JWT"}, claims={**looks, "permissions": []}), "type")
+
+
+@pytest.mark.parametrize("kind", ID_TOKENS)
+async def test_a_verifier_that_is_made_for_id_tokens_takes_them(kind: str) -> None:
+    class IDTokenVerifier(JWTVerifier):
+        refuses_id_tokens = False
+
+    key = signing_key().public_jwk()
+    gate = Gate(IDTokenVerifier(public_key=key, issuer=ISSUER, clock=Gate().clock))
+    await gate.accepts(gate.forge(header={"typ": "JWT"}, claims=plain(ID_TOKENS[kind])))
