@@ -56,7 +56,7 @@ async def find_destination(server: Server, request: Request, client: Client | No
     """
     parameters = request.parameters
     try:
-        client = client or await find_client(server, parameters.get("client_id"), request.address)
+        client = client or await find_client(server, parameters.get("client_id"), request.source)
         uri, state = parameters.get("redirect_uri"), parameters.get("state")
     except MalformedRequest as error:
         if len(parameters.all("client_id")) != 1 or len(parameters.all("redirect_uri")) > 1 or client is None:
@@ -81,7 +81,7 @@ async def destination_of(server: Server, request: Request, authorization: Author
         UnknownClient: the client is gone.
         UnregisteredRedirect: the redirect URI is.
     """
-    client = await find_client(server, authorization.client_id, request.address)
+    client = await find_client(server, authorization.client_id, request.source)
     if not redirect_uri_matches(authorization.redirect_uri, client.redirect_uris):
         raise UnregisteredRedirect
     return Destination(client, authorization.redirect_uri, authorization.state)

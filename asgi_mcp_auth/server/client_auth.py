@@ -77,7 +77,7 @@ class ClientAuthenticator:
             TooManyRequests: the address has made us fetch enough to find that out.
         """
         shown = parse_client_credentials(request)
-        client = await self._clients.find(shown.client_id, address=request.address)
+        client = await self._clients.find(shown.client_id, address=request.source)
         if shown.method in SECRET_METHODS:
             # Before anything else, and for unknown clients too: timing shall not tell them apart.
             good = (client or nobody()).secret_hash or _NO_SECRET
@@ -91,7 +91,7 @@ class ClientAuthenticator:
         if shown.method not in client.auth_methods:
             raise InvalidClient(reason="auth_method")
         if shown.method == "private_key_jwt":
-            await self._check_assertion(client, shown.proof, request.address)
+            await self._check_assertion(client, shown.proof, request.source)
         request.client = client
 
     async def _check_assertion(self, client: Client, assertion: str, address: str) -> None:

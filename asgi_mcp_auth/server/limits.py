@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 RateKind: TypeAlias = Literal["register", "authorize", "token", "passwords", "login_failures"]
 
 COUNTERS = "limit"
+FAILED: Final = "failed"  # tells those apart who prove nothing
 WINDOW_SECONDS: Final = {"register": 60, "authorize": 60, "token": 60, "passwords": 60, "login_failures": 600}
 # While nothing can be counted, those who only go on with what they have may do so; nobody new comes in.
 _CLOSED_WITHOUT_COUNT = frozenset(("register", "passwords", "login_failures"))
@@ -80,7 +81,7 @@ class Limits:
 
         Args:
             kind: which limit.
-            address: where it comes from.
+            address: where it comes from, ``Request.source``.
             of: what else is told apart.
             add: -1 takes one back.
 
@@ -97,10 +98,20 @@ class Limits:
                 raise
             logger.info("A request was not counted: the store does not answer")
 
+    def check(self, kind: RateKind, address: str, *of: str) -> None:
+        """Check, without a look at the store, that this process does not know the counter to be full.
+
+        Raises:
+            TooManyRequests: it is.
+        """
+        now, seconds = self._clock.time(), WINDOW_SECONDS[kind]
+        if self._full.get(_key(kind, now // seconds, (network_of(address), *of)).encode()):
+            raise TooManyRequests(seconds - now % seconds, _TOO_MANY.get(kind))
+
     async def _count(self, kind: RateKind, limit: int, who: tuple[str, ...], add: int) -> None:
         now, seconds = self._clock.time(), WINDOW_SECONDS[kind]
         window = int(now // seconds)
-        key = hash_of("".join(map(hash_of, (kind, str(window), *who))))
+        key = _key(kind, window, who)
         if add < 0:
             self._full.discard(key.encode())
             await self._change(key, add, limit, 2 * seconds)
@@ -144,3 +155,7 @@ class Limits:
             if changed:
                 return count
         raise TooManyRequests(1)  # so many processes at once that they keep each other from counting
+
+
+def _key(kind: RateKind, window: float, who: tuple[str, ...]) -> str:
+    return hash_of("".join(map(hash_of, (kind, str(int(window)), *who))))

@@ -33,44 +33,56 @@ from .requests import NO_STORE, Answer, Request, json_answer
 _OURS = ("registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at")
 
 
+async def check_registration_token(server: Server, request: Request) -> None:
+    """Check the token of a registration, where one is needed, or of its client.
+
+    Raises:
+        InvalidRegistration: no token, or a wrong one.
+        MethodNotAllowed: registrations cannot be managed here.
+    """
+    registration = server.settings.registration
+    if request.method != "POST":
+        if not registration.management:
+            raise MethodNotAllowed(("POST",))
+        request.client = await _find(server, request)
+        return
+    wanted = registration.initial_access_token
+    if wanted is not None and not hmac.compare_digest(hash_of(_bearer(request) or ""), hash_of(wanted)):
+        raise InvalidRegistration
+
+
 async def register(server: Server, request: Request) -> Answer:
     """Make a client known, or show, replace or forget one that is.
 
     Raises:
-        InvalidRegistration: no token, or a wrong one, where one is needed.
+        InvalidRegistration: the registration is gone meanwhile.
         InvalidRedirectURI: a redirect URI cannot be registered.
         InvalidClientMetadata: something else cannot.
         AccessDenied: the operator does not want this client.
-        MethodNotAllowed: registrations cannot be managed here.
     """
     if request.method == "POST":
         return await _create(server, request)
-    if not server.settings.registration.management:
-        raise MethodNotAllowed(("POST",))
-    client, token = await _authorize(server, request)
+    client = request.client
     if request.method == "GET":
-        return json_answer(describe(server, client, token=token))
+        return json_answer(describe(server, client, token=_bearer(request)))
     if request.method == "PUT":
-        return await _replace(server, request, client, token)
+        return await _replace(server, request, client)
     await delete_client(server, client.client_id, request)
     return Answer(204, NO_STORE)
 
 
 async def _create(server: Server, request: Request) -> Answer:
     registration = server.settings.registration
-    wanted = registration.initial_access_token
-    if wanted is not None and not hmac.compare_digest(hash_of(_bearer(request) or ""), hash_of(wanted)):
-        raise InvalidRegistration
     await request.read_document()
     metadata = await _check(server, request.document)
     client, secret, token = await server.clients.create(
-        metadata, manageable=registration.management, address=request.address
+        metadata, manageable=registration.management, address=request.source
     )
     server.report(request, AuditEvent(action="client_registered", client_id=client.client_id))
     return json_answer(describe(server, client, secret=secret, token=token), 201)
 
 
-async def _replace(server: Server, request: Request, client: Client, token: str) -> Answer:
+async def _replace(server: Server, request: Request, client: Client) -> Answer:
     await request.read_document()
     document, secret = request.document, None
     if document.get("client_id") != client.client_id or any(name in document for name in _OURS):
@@ -88,12 +100,12 @@ async def _replace(server: Server, request: Request, client: Client, token: str)
     changed = await server.clients.update(
         client.client_id,
         lambda known: replace(known, metadata=metadata, secret_hash=secret_hash),
-        address=request.address,
+        address=request.source,
     )
     if changed is None:
         raise InvalidRegistration  # deleted meanwhile
     server.report(request, AuditEvent(action="client_changed", client_id=client.client_id))
-    return json_answer(describe(server, changed, secret=secret, token=token))
+    return json_answer(describe(server, changed, secret=secret, token=_bearer(request)))
 
 
 async def delete_client(server: Server, client_id: str, request: Request | None = None) -> bool:
@@ -145,13 +157,13 @@ async def _check(server: Server, document: JSONObject) -> JSONObject:
     return metadata
 
 
-async def _authorize(server: Server, request: Request) -> tuple[Client, str]:
+async def _find(server: Server, request: Request) -> Client:
     token, client_id = _bearer(request), request.query("client_id")
     client = None if client_id is None else await server.clients.find_registered(client_id)
     good = None if client is None else client.registration_token_hash
     if not hmac.compare_digest(hash_of(token or ""), good or hash_of("nobody")) or client is None or token is None:
         raise InvalidRegistration
-    return client, token
+    return client
 
 
 def _bearer(request: Request) -> str | None:

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from .._asgi import HeaderList, read_body
 from .._json import decode_form, parse_json_object
+from .._places import network_of
 from ..errors import BodyTooLarge, InvalidClientMetadata, MalformedRequest
 from ..metadata import format_document
 from ..types import JSONObject, Receive, Scope
@@ -113,6 +114,24 @@ class Request:
         """Where the request comes from, as the ASGI server says; proxies are its business."""
         client = self.scope.get("client")
         return str(client[0]) if client else ""
+
+    @property
+    def source(self) -> str:
+        """Whom limits count it for: the network it comes from; what pages of other sites have its browsers send, apart.
+
+        Any page can have its visitors' browsers send requests, by the thousand. What opens a page itself is none of
+        these, because that ends the page. Where a browser sends no Fetch Metadata, an ``Origin`` has to do.
+
+        Raises:
+            MalformedRequest: a header is repeated.
+        """
+        site = self.header(b"sec-fetch-site")
+        if site is None:
+            is_own = self.header(b"origin") is None
+        else:
+            opens = self.header(b"sec-fetch-mode") == b"navigate" and self.header(b"sec-fetch-dest") == b"document"
+            is_own = opens or site in (b"none", b"same-origin")
+        return self.address if is_own else f"{network_of(self.address)} by web pages"
 
     def header(self, name: bytes) -> bytes | None:
         """Return the value of a header, ``None`` when it is not there.

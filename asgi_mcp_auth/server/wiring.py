@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
 from .._asgi import Route, send_response
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, InvalidClient, InvalidRegistration, MalformedRequest
 from ..types import Receive, Scope, Send
 from .applications import applications, logout
 from .authorize import authorize
@@ -14,8 +15,9 @@ from .consent import consent
 from .context import Server
 from .endpoint import Check, Endpoint, Kind, Work
 from .introspect import introspect
+from .limits import FAILED, RateKind
 from .par import push
-from .register import register
+from .register import check_registration_token, register
 from .requests import NO_STORE, Request
 from .revoke import revoke
 from .signin import find_callback, sign_in
@@ -29,17 +31,17 @@ async def check_peer(server: Server, request: Request) -> None:
 
 async def limit_people(server: Server, request: Request) -> None:
     """Count a visit to a page."""
-    await server.limits.count("authorize", request.address)
+    await server.limits.count("authorize", request.source)
 
 
 async def limit_clients(server: Server, request: Request) -> None:
     """Count a request of a client."""
-    await server.limits.count("token", request.address)
+    await server.limits.count("token", request.source)
 
 
 async def limit_registrations(server: Server, request: Request) -> None:
     """Count a registration, or a change of one."""
-    await server.limits.count("register", request.address)
+    await server.limits.count("register", request.source)
 
 
 async def read_parameters(_: Server, request: Request) -> None:
@@ -54,7 +56,26 @@ async def check_single_parameters(_: Server, request: Request) -> None:
 
 async def authenticate_client(server: Server, request: Request) -> None:
     """Find out which client sends this, and have it prove that."""
-    await server.authenticator.authenticate(request)
+    if request.parameters.all("client_assertion"):  # the one proof that costs something to check
+        server.limits.check("token", request.source, FAILED)
+    async with _failures_apart(server, request, "token"):
+        await server.authenticator.authenticate(request)
+
+
+async def authenticate_registration(server: Server, request: Request) -> None:
+    """Check the token of a registration."""
+    async with _failures_apart(server, request, "register"):
+        await check_registration_token(server, request)
+
+
+@asynccontextmanager
+async def _failures_apart(server: Server, request: Request, kind: RateKind) -> AsyncGenerator[None]:
+    """Count those who prove nothing, and who they are not: nobody uses up the limit of others in their network."""
+    try:
+        yield
+    except (InvalidClient, InvalidRegistration, MalformedRequest):
+        await server.limits.count(kind, request.source, FAILED)
+        raise
 
 
 async def check_host(server: Server, request: Request) -> None:
@@ -106,11 +127,12 @@ CHECKS: Final[Mapping[Check, tuple[bool, ...]]] = {
     #                       authorize par token revoke introspect register login consent applications logout callback
     check_peer:              (X,       X,  X,    X,     X,         X,       X,    X,      X,           X,     X),
     limit_people:            (X,       _,  _,    _,     _,         _,       X,    X,      X,           X,     X),
-    limit_clients:           (_,       X,  X,    X,     X,         _,       _,    _,      _,           _,     _),
-    limit_registrations:     (_,       _,  _,    _,     _,         X,       _,    _,      _,           _,     _),
     read_parameters:         (X,       X,  X,    X,     X,         _,       X,    X,      X,           X,     X),
     check_single_parameters: (_,       X,  X,    X,     X,         _,       X,    X,      X,           X,     X),
     authenticate_client:     (_,       X,  X,    X,     X,         _,       _,    _,      _,           _,     _),
+    authenticate_registration: (_,     _,  _,    _,     _,         X,       _,    _,      _,           _,     _),
+    limit_clients:           (_,       X,  X,    X,     X,         _,       _,    _,      _,           _,     _),
+    limit_registrations:     (_,       _,  _,    _,     _,         X,       _,    _,      _,           _,     _),
     check_host:              (X,       _,  _,    _,     _,         _,       X,    X,      X,           X,     X),
     check_same_site:         (_,       _,  _,    _,     _,         _,       X,    X,      X,           X,     _),
     load_session:            (X,       _,  _,    _,     _,         _,       X,    X,      X,           X,     X),
@@ -118,6 +140,7 @@ CHECKS: Final[Mapping[Check, tuple[bool, ...]]] = {
     find_callback:           (_,       _,  _,    _,     _,         _,       _,    _,      _,           _,     X),
 }
 # /authorize reads repeated parameters itself: whether they can be told to the client depends on which they are.
+# Clients are counted when they have shown who they are: those who have not have a limit of their own.
 # /register reads its document itself: whoever may not register shall not make us read anything.
 # fmt: on
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from asgi_mcp_auth.server import DevLogin, Pages
+from asgi_mcp_auth.server import DevLogin, Pages, RateLimits
 from tests.browser.stage import Scene, stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -149,3 +149,38 @@ async def test_a_typed_address_gets_no_code_without_a_question(chromium: Browser
         await expect(again.get_by_role("button", name="Allow")).to_be_visible()
         assert (await scene.sent[-1].all_headers())["sec-fetch-site"] == "none"
         assert scene.client_app.visits == []
+
+
+async def test_a_page_cannot_use_up_the_limits_of_its_visitors(chromium: Browser) -> None:
+    """Blind requests, requests that ask first (CORS), images and frames: none counts for the visitor's network."""
+    async with stage(chromium, https=True, rate_limits=RateLimits(register=3, authorize=3, token=3)) as scene:
+        attacker = await scene.page()
+        await attacker.goto(scene.web_redirect.replace("/callback", "/attack"))
+        await attacker.evaluate(
+            """async base => {
+                const all = [];
+                for (let number = 0; number < 5; number++) {
+                    const body = JSON.stringify({redirect_uris: ["https://evil.example/"]});
+                    const json = {"content-type": "application/json"};
+                    all.push(fetch(base + "/register", {method: "POST", body, headers: json}));
+                    all.push(fetch(base + "/register", {method: "POST", body, mode: "no-cors"}));
+                    const form = new URLSearchParams({client_id: "x"});
+                    all.push(fetch(base + "/token", {method: "POST", body: form, mode: "no-cors"}));
+                    all.push(new Promise(resolve => {
+                        const image = new Image();
+                        image.onerror = resolve; image.src = base + "/authorize?" + number;
+                    }));
+                    all.push(new Promise(resolve => {
+                        const frame = document.createElement("iframe");
+                        frame.onload = resolve; frame.src = base + "/authorize?frame=" + number;
+                        document.body.append(frame);
+                    }));
+                }
+                await Promise.allSettled(all);
+            }""",
+            scene.base_url,
+        )
+        assert scene.server.reasons().count("rate_limit") >= 10
+        scene.problems.clear()
+        page = await scene.open(await scene.client())  # registers from the same address
+        await expect(page.get_by_label("User name")).to_be_visible()

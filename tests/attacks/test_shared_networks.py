@@ -1,0 +1,143 @@
+"""What a web page, or somebody else, can use up of the limits of a network: nothing that its honest clients need."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from asgi_mcp_auth.server import RateLimits, Registration
+from tests.support.assertions import ASSERTION_TYPE, Robot
+from tests.support.authorization_server import (
+    BASE_URL,
+    CONFIDENTIAL,
+    REDIRECT_URI,
+    WEB_REDIRECT_URI,
+    Server,
+    basic,
+    deploy,
+)
+
+pytestmark = pytest.mark.asyncio
+
+METADATA = {"redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none"}
+EVIL = "https://evil.example"
+OPENED = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+IMAGE = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+FRAME = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}
+BLIND = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "empty", "Origin": EVIL}
+SCRIPT = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Origin": EVIL}
+SIBLING = {**SCRIPT, "Sec-Fetch-Site": "same-site"}
+OLD = {"Origin": EVIL}
+
+BY_PAGES = {"image": IMAGE, "frame": FRAME, "no-cors": BLIND, "cors": SCRIPT, "same-site": SIBLING, "old browser": OLD}
+BY_OTHERS = {
+    "a program": {},
+    "Node's fetch": {"Sec-Fetch-Mode": "cors"},
+    "a link": OPENED,
+    "a typed address": {**OPENED, "Sec-Fetch-Site": "none"},
+    "our own page": {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+}
+KINDS = {
+    "register": ("POST", "/register", {"document": METADATA}),
+    "authorize": ("GET", "/authorize", {}),
+    "token": ("POST", "/token", {"form": {"client_id": "x"}}),
+}
+
+
+async def statuses(server: Server, kind: str, headers: dict[str, str], number: int) -> list[int]:
+    method, target, body = KINDS[kind]
+    return [(await server.call(method, target, headers=headers, **body)).status for _ in range(number)]
+
+
+@pytest.mark.parametrize("headers", BY_PAGES.values(), ids=list(BY_PAGES))
+@pytest.mark.parametrize("kind", ["register", "authorize", "token"])
+async def test_what_a_page_has_its_visitors_send_uses_up_nothing_of_their_network(
+    kind: str, headers: dict[str, str]
+) -> None:
+    async with deploy(rate_limits=RateLimits(**{kind: 3})) as server:
+        flood = await statuses(server, kind, headers, 10)
+        assert 429 not in flood[:3], "a client in a browser has a limit of the same size"
+        assert flood[3:] == [429] * 7
+        assert 429 not in await statuses(server, kind, {}, 3)
+
+
+@pytest.mark.parametrize("headers", BY_OTHERS.values(), ids=list(BY_OTHERS))
+async def test_everything_else_counts_for_the_network(headers: dict[str, str]) -> None:
+    async with deploy(rate_limits=RateLimits(authorize=3)) as server:
+        assert 429 not in await statuses(server, "authorize", headers, 3)
+        assert await statuses(server, "authorize", {}, 1) == [429]
+
+
+async def test_networks_are_apart_also_behind_a_page() -> None:
+    async with deploy(rate_limits=RateLimits(register=1)) as server:
+        found = [
+            (await server.call("POST", "/register", headers=SCRIPT, document=METADATA, client=(address, 1))).status
+            for address in ("2001:db8::1", "2001:db8::ffff:1:2:3", "2001:db8:0:1::1")
+        ]
+        assert found == [201, 429, 201]
+
+
+@pytest.mark.parametrize("target", ["/authorize", "/token"])
+async def test_documents_that_a_page_has_us_fetch_use_up_no_registrations_of_its_visitors(target: str) -> None:
+    async with deploy(rate_limits=RateLimits(register=1)) as server:
+        for number in range(3):
+            client_id = f"https://evil.invalid/{number}.json"
+            if target == "/token":
+                await server.call("POST", target, headers=BLIND, form={"client_id": client_id})
+            else:
+                await server.call("GET", f"{target}?client_id={client_id}", headers=IMAGE)
+        assert server.reasons() == ["rate_limit"] * 2
+        assert await statuses(server, "register", {}, 1) == [201]
+
+
+# ------------------------------------------------------------------------------------------------- who proves nothing
+
+
+@pytest.mark.parametrize("endpoint", ["token", "revoke", "introspect", "par"])
+async def test_wrong_secrets_of_somebody_use_up_nothing_of_a_clients_limit(endpoint: str) -> None:
+    registration = Registration(clients=[{**CONFIDENTIAL, "redirect_uris": [WEB_REDIRECT_URI]}])
+    async with deploy(registration=registration, rate_limits=RateLimits(token=3)) as server:
+
+        async def ask(client_id: str, secret: str) -> int:
+            form = {"token": "x", "grant_type": "client_credentials"}
+            return (await server.call("POST", f"/{endpoint}", headers=basic(client_id, secret), form=form)).status
+
+        found = [await ask("service", "wrong") for _ in range(5)] + [await ask("nobody", "x") for _ in range(5)]
+        assert found == [401] * 3 + [429] * 7
+        good = [await ask("service", CONFIDENTIAL["client_secret"]) for _ in range(4)]
+        assert not {401, 429} & set(good[:3])
+        assert good[3] == 429
+
+
+@pytest.mark.parametrize("method", ["POST", "GET", "PUT", "DELETE"])
+async def test_wrong_tokens_of_somebody_use_up_no_registrations(method: str) -> None:
+    token = "an-initial-access-token-of-32-characters-or-more"
+    limits, registration = RateLimits(register=3), Registration(initial_access_token=token, metadata_documents=False)
+    async with deploy(registration=registration, rate_limits=limits) as server:
+
+        async def ask(bearer: str, how: str = method) -> int:
+            return (await server.call(how, "/register?client_id=x", bearer=bearer, document=METADATA)).status
+
+        assert [await ask("wrong") for _ in range(5)] == [401] * 3 + [429] * 2
+        assert [await ask(token, "POST") for _ in range(4)] == [201] * 3 + [429]
+
+
+async def test_a_flood_of_bad_assertions_is_turned_away_before_a_signature_is_checked() -> None:
+    """Behind its limit, a secret costs a hash; a signature would cost half a millisecond."""
+    async with deploy() as plain:
+        robot = Robot(BASE_URL, plain.clock)
+    limits, registration = RateLimits(token=2), Registration(clients=[robot.metadata, CONFIDENTIAL])
+    async with deploy(registration=registration, rate_limits=limits, clock=plain.clock) as server:
+
+        async def ask(assertion: str) -> Any:
+            form = {"client_assertion_type": ASSERTION_TYPE, "client_assertion": assertion}
+            response = await server.call("POST", "/token", form={"grant_type": "client_credentials", **form})
+            return response.status
+
+        bad = robot.assertion(aud="https://elsewhere.example")
+        assert [await ask(bad) for _ in range(4)] == [401, 401, 429, 429]
+        assert await ask(robot.assertion()) == 429, "its signature would have to be checked to know that it is good"
+        headers = basic("service", CONFIDENTIAL["client_secret"])
+        response = await server.call("POST", "/token", headers=headers, form={"grant_type": "client_credentials"})
+        assert response.status == 200
