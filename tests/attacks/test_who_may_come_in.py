@@ -11,7 +11,7 @@ import pytest
 from asgi_mcp_auth import ConfigurationError
 from asgi_mcp_auth.proxy import UpstreamIdentity, UpstreamRules
 from asgi_mcp_auth.proxy.domains import ascii_domain
-from asgi_mcp_auth.proxy.identity import find_objection
+from asgi_mcp_auth.proxy.identity import find_objection, merged
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import answer_of
 from tests.support.proxy import come_back, depart, deploy_proxy
@@ -66,6 +66,7 @@ def test_a_domain_that_only_looks_like_an_allowed_one_is_another(allowed: str, d
     [
         ("example.com", "example.com"),
         ("Example.COM", "eXample.com"),
+        ("abcdefghijklmnopqrstuvwxyz.com", "ABCDEFGHIJKLMNOPQRSTUVWXYZ.com"),
         ("xn--mnchen-3ya.de", "xn--mnchen-3ya.de"),
         ("XN--Mnchen-3ya.de", "münchen.de"),
         ("xn--mnchen-3ya.de", "mail.münchen.de".removeprefix("mail.")),
@@ -154,6 +155,28 @@ async def test_an_address_and_the_word_that_it_is_verified_come_from_one_source(
         client, browser = await server.register(), server.browser()
         response = await come_back(browser, upstream.approve(await depart(browser, client)))
         assert (response.status == 303 and "code" in answer_of(response.header("location") or "")) == welcome
+
+
+@pytest.mark.parametrize(
+    ("id_token", "userinfo", "told"),
+    [
+        ({"email": OURS}, {"email": THEIRS}, {"email": OURS}),
+        ({"email": OURS}, {"email_verified": True}, {"email": OURS}),
+        ({}, {"email": THEIRS}, {"email": THEIRS}),
+        ({"email_verified": True}, {"email": THEIRS}, {"email": THEIRS}),
+        ({"email": None}, {"email": THEIRS, "email_verified": None}, {"email": THEIRS}),
+        ({"email_verified": True}, {}, {}),
+        (
+            {"name": None, "groups": ["a"]},
+            {"name": "b", "groups": ["b"], "x": 1},
+            {"name": None, "groups": ["a"], "x": 1},
+        ),
+    ],
+)
+def test_nothing_is_left_of_half_a_claim(
+    id_token: dict[str, Any], userinfo: dict[str, Any], told: dict[str, Any]
+) -> None:
+    assert merged(id_token, userinfo) == told
 
 
 @pytest.mark.asyncio
