@@ -138,6 +138,11 @@ class Places:
             else:
                 self._working -= 1
 
+    def forgive(self, network: str) -> None:
+        """Do not count the latest place of ``network``: it was for somebody who belongs here."""
+        with self._lock:
+            self._recent[network] = max(0, self._recent[network] - 1)
+
     def _give_up(self, waiter: _Waiter) -> None:
         with self._lock:
             if waiter.state == "waiting":

@@ -35,8 +35,8 @@ class _Outcome(NamedTuple):
 class PasswordLogin(Login):
     """Passwords, for small deployments. Who guesses one is slowed down; ``RateLimits`` says how much.
 
-    Two passwords are checked at a time, two of a network are under way, and networks that have not tried lately go
-    first. So a flood costs two cores, and keeps its own network waiting.
+    Two passwords are checked at a time, two of a network are under way, and networks that have not guessed wrong lately
+    go first. So a flood costs two cores, and keeps its own network waiting.
 
     Args:
         users: account name → what ``hash_password`` returned; or a function from the one to the other, which returns
@@ -119,6 +119,7 @@ class PasswordLogin(Login):
         if not outcome.good:
             failed = None if stored is None else name
             return self._form(name, "The user name or the password is wrong.", failed=failed)
+        self._places.forgive(network_of(attempt.address))  # an office signs in often, and guesses seldom
         await self._count(name, attempt.address, -1)
         if self._rehash is not None and outcome.fresh is not None:
             await call_hook(self._rehash, name, outcome.fresh)

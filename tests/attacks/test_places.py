@@ -52,6 +52,30 @@ async def test_a_network_that_came_first_and_often_waits_behind_one_that_comes_f
     assert order == ["honest", "flood", "flood", "flood"]
 
 
+async def test_places_that_are_forgiven_put_a_network_behind_nobody() -> None:
+    """Many people of one office sign in, one after the other; others guess passwords, no more often."""
+    places = make(at_once=1, each=9)
+    order: list[str] = []
+
+    async def work(network: str) -> None:
+        place = await places.enter(network)
+        order.append(network)
+        place.leave()
+
+    for _ in range(3):
+        await work("office")
+        places.forgive("office")
+        await work("guesser")
+    held = await places.enter("another")
+    guesser = asyncio.create_task(work("guesser"))
+    await settle()
+    office = asyncio.create_task(work("office"))
+    await settle()
+    held.leave()
+    await asyncio.gather(office, guesser)
+    assert order[-2:] == ["office", "guesser"]
+
+
 async def test_the_line_is_as_long_as_the_wait_and_the_last_in_it_is_turned_away() -> None:
     places = make(at_once=2, each=9, wait_seconds=3, usual_seconds=2)  # three of them wait three seconds at most
     held = [await places.enter("flood"), await places.enter("flood")]

@@ -1,7 +1,7 @@
 """A flood of everything at once, with default settings, and an honest user beside it: ``make soak``.
 
-The user calls with a token all the time and signs in again and again, from registering to the call. What that takes
-beside the flood is compared with what it takes before it. A quiet machine of two cores or more is needed for that.
+Somebody calls with a token all the time, and others sign in one after the other, from registering to the call. What
+that takes beside the flood is compared with what it takes before it. A quiet machine of two cores or more is needed.
 """
 
 from __future__ import annotations
@@ -64,19 +64,20 @@ class Refused(Exception):
     """Something honest was not let through."""
 
 
-class HonestUser:
-    """Somebody with an application and a browser, at an address of their own."""
+class HonestUsers:
+    """People with an application and a browser, each at an address of their own: one calls, others come to sign in."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._token = ""
         self._address = "127.200.0.1"
+        self._signed_in = 0
 
     async def stay(self, seconds: float) -> Measured:
         """Call and sign in for some time."""
         measured = Measured()
         if not self._token:
-            connection = Connection(self._port, self._address)
+            connection = self._newcomer()
             await self.sign_in(connection)
             connection.close()
         ends_at = time.monotonic() + seconds
@@ -97,7 +98,7 @@ class HonestUser:
     async def _sign_in_until(self, ends_at: float, measured: Measured) -> None:
         while time.monotonic() < ends_at:
             started = time.perf_counter()
-            connection = Connection(self._port, self._address)
+            connection = self._newcomer()
             try:
                 await self.sign_in(connection)
             except Refused as refusal:
@@ -105,7 +106,11 @@ class HonestUser:
             finally:
                 connection.close()
             measured.sign_ins.append(time.perf_counter() - started)
-            await asyncio.sleep(max(0.0, started + 1.5 - time.perf_counter()))  # 40 registrations a minute
+            await asyncio.sleep(max(0.0, started + 1 - time.perf_counter()))
+
+    def _newcomer(self) -> Connection:
+        self._signed_in += 1
+        return Connection(self._port, f"127.200.1.{1 + self._signed_in % 250}")
 
     async def sign_in(self, connection: Connection) -> None:
         """Register, authorize, sign in, consent, redeem, call."""
@@ -183,7 +188,7 @@ async def state_of(port: int) -> Mapping[str, float]:
     return state
 
 
-async def flood(port: int, addresses: int, user: HonestUser) -> tuple[Measured, dict[str, int]]:
+async def flood(port: int, addresses: int, user: HonestUsers) -> tuple[Measured, dict[str, int]]:
     """Let the flood come; return what the user saw and what the flood was answered."""
     command = [sys.executable, "-P", str(SUPPORT / "flood.py"), str(port), str(max(1, addresses // PROCESSES))]
     each = [[*command, str(number if addresses > 1 else 0), str(SECONDS + 3)] for number in range(PROCESSES)]
@@ -222,7 +227,7 @@ async def given_back(port: int, size: float) -> float:
 @pytest.mark.parametrize("addresses", [1, 400])
 async def test_an_honest_user_gets_on_beside_a_flood_of_everything(addresses: int, tmp_path: Path) -> None:
     with server(tmp_path) as port:
-        user = HonestUser(port)
+        user = HonestUsers(port)
         await user.stay(5)
         await state_of(port)
         before = await user.stay(QUIET_SECONDS)
