@@ -24,6 +24,7 @@ MAX_DIGITS = 11
 
 # What providers say of a code or refresh token that is no good; not all of them use the standard's word.
 _NO_GRANT = frozenset(("invalid_grant", "bad_verification_code", "bad_refresh_token", "invalid_refresh_token"))
+_AGAIN = frozenset((401, 403, 408, 429))  # may be another answer later; what else is below 500 is the last word
 _ERROR_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -79,6 +80,7 @@ class UpstreamClient:
         self.fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=rules.http_client)
         self._secret = client_secret
         self._rules = rules
+        self._trouble: str | None = None  # with the last token that was given back
         self._told: str | None = None  # what was wrong the last time, which is said once
 
     async def exchange(self, code: str, verifier: str, redirect_uri: str) -> TokenAnswer:
@@ -103,18 +105,25 @@ class UpstreamClient:
         """
         return await self._tokens({"grant_type": "refresh_token", "refresh_token": refresh_token})
 
-    async def revoke(self, refresh_token: str | None, access_token: str) -> None:
-        """Give the tokens back, if the provider takes them and answers (RFC 7009 §2.1); never raise."""
+    async def revoke(self, refresh_token: str | None, access_token: str) -> bool:
+        """Give the tokens back, if the provider takes any (RFC 7009 §2.1); return whether it has been told.
+
+        Never raises.
+        """
         try:
             endpoints = await self.endpoints()
             if endpoints.revocation is None:
-                return
+                return True
             hint, token = ("refresh_token", refresh_token) if refresh_token else ("access_token", access_token)
             response = await self._post(endpoints, endpoints.revocation, {"token": token, "token_type_hint": hint})
-            if response.status >= 400:
-                logger.warning("The identity provider did not revoke a token: HTTP %d", response.status)
+            trouble = f"HTTP {response.status}" if response.status >= 400 else None
+            is_told = response.status < 500 and response.status not in _AGAIN
         except (FetchFailed, ServerUnavailable) as error:
-            logger.warning("The identity provider did not revoke a token: %s", error)
+            trouble, is_told = str(error), False
+        if trouble is not None and trouble != self._trouble:  # one line for each change: it is told again and again
+            logger.warning("The identity provider did not revoke a token: %s", trouble)
+        self._trouble = trouble
+        return is_told
 
     async def userinfo(self, access_token: str) -> JSONObject:
         """Return what the userinfo endpoint says of the person (OpenID Connect Core §5.3)."""

@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from typing import NoReturn
@@ -32,6 +33,7 @@ from ..types import JSONObject
 from .client import TokenAnswer, UpstreamClient
 from .identity import Identifier, find_objection
 from .options import UpstreamIdentity, UpstreamRules
+from .returns import RETURNS, Returns
 from .tokens import TOKENS, UpstreamTokens
 from .upstream import Endpoints
 
@@ -62,7 +64,7 @@ class UpstreamLogin(Login):
 
     every_time = True
     consent_first = True
-    kinds = (TOKENS,)
+    kinds = (TOKENS, RETURNS)
 
     def __init__(
         self,
@@ -84,22 +86,29 @@ class UpstreamLogin(Login):
         self._with_nonce = with_nonce
         self._host: LoginHost | None = None
         self._tokens: UpstreamTokens | None = None
+        self._returns: Returns | None = None
 
     def bind(self, host: LoginHost) -> None:
         """Get to know the server."""
         self._host = host
         # The userinfo endpoint is asked at the sign-in; afterwards only the ID token speaks.
         adds_up = self._rules.userinfo
-        self._tokens = UpstreamTokens(host.store, host.clock, self._client, self._identifier, adds_up=adds_up)
+        self._returns = Returns(host.store, host.clock, self._client)
+        self._tokens = UpstreamTokens(
+            host.store, host.clock, self._client, self._identifier, self._returns, adds_up=adds_up
+        )
 
     async def start(self) -> None:
         """Pool connections."""
         await self._client.fetcher.open()
         await self._identifier.start()
+        with suppress(ServerUnavailable):
+            await self.sweep()
 
     async def stop(self) -> None:
         """Close the pool, once what is under way has ended."""
         await self._kept().settle()
+        await self._back().settle()
         await self._identifier.stop()
         await self._client.fetcher.aclose()
 
@@ -197,7 +206,8 @@ class UpstreamLogin(Login):
             is_in = isinstance(outcome, Person)
         finally:
             if not is_in:  # nobody will use them
-                await self._client.revoke(answer.refresh_token, answer.access_token)
+                key = hash_of(answer.access_token)
+                await self._back().give_back(key, answer.access_token, answer.refresh_token)
         return outcome
 
     async def _welcome(self, answer: TokenAnswer, nonce: str, asked_at: float) -> Person | LoginRefusal:
@@ -260,15 +270,15 @@ class UpstreamLogin(Login):
         return await self._kept().extend(person.reference, seconds, lambda identity: self._judge(identity, person))
 
     async def ended(self, person: Person) -> None:
-        """Forget the provider's tokens, and give them back to it."""
+        """Forget the provider's tokens, and have them given back to it; nobody waits for that."""
         if person.reference is None:
             return
-        try:
-            tokens = await self._kept().drop(person.reference)
-        except ServerUnavailable:
-            return  # they go when their time is over
-        if tokens is not None and tokens.access_token:
-            await self._client.revoke(tokens.refresh_token, tokens.access_token)
+        with suppress(ServerUnavailable):  # they go when their time is over
+            await self._kept().end(person.reference)
+
+    async def sweep(self) -> None:
+        """Give back to the provider what nobody uses, and what it could not be told before."""
+        await self._back().catch_up()
 
     async def live_token(self, person: Person) -> str | None:
         """Return an access token of the provider for somebody who has signed in, ``None`` where none is kept.
@@ -293,6 +303,11 @@ class UpstreamLogin(Login):
         if self._tokens is None:
             raise ConfigurationError("this login step belongs to no server yet")
         return self._tokens
+
+    def _back(self) -> Returns:
+        if self._returns is None:
+            raise ConfigurationError("this login step belongs to no server yet")
+        return self._returns
 
 
 def _raise_error(error: str) -> NoReturn:

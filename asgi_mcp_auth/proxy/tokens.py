@@ -21,6 +21,7 @@ from ..types import Clock, JSONObject, OAuthReason
 from .client import TIMEOUT_SECONDS, TokenAnswer, UpstreamClient
 from .identity import Identifier, merged
 from .options import UpstreamIdentity
+from .returns import Return, Returns
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ COOLDOWN_SECONDS = 1.0
 KEY_COOLDOWN_SECONDS = 5.0  # a key set is not fetched again sooner
 KEY_SECONDS = 300.0  # a provider that signs with a key for so long and does not publish it, or not the right one
 MARGIN_SECONDS = 60.0  # a token that is given out shall still be good for a while
+SLACK_SECONDS = 60.0  # for the clocks of several hosts
 POLL_SECONDS = 0.05
 ATTEMPTS = 5  # to write down what the provider will not say twice
 ATTEMPT_SECONDS = 0.5
@@ -55,6 +57,7 @@ class KeptTokens(Stored):
         ends_at: epoch seconds until which this record is needed.
         id_token: came with refreshed tokens.
         answered_at: epoch seconds when they came.
+        is_claimed: whether a grant has begun that needs them.
         is_checked: whether it is known that refreshed tokens are still this person's.
         unknown_since: epoch seconds since when the provider signs with a key that it does not publish; ``None`` where
             that is not known.
@@ -69,6 +72,7 @@ class KeptTokens(Stored):
     ends_at: float
     id_token: str | None = None
     answered_at: float | None = None
+    is_claimed: bool = False
     is_checked: bool = True
     unknown_since: float | None = None
     turn: int = 0
@@ -108,7 +112,7 @@ class KeptTokens(Stored):
 class UpstreamTokens:
     """Keeps the tokens of sign-ins, each under a reference that the person's grant carries.
 
-    Every method but ``drop`` raises ``InvalidGrant`` when the sign-in has ended, ``ServerUnavailable`` when provider or
+    Every method but ``end`` raises ``InvalidGrant`` when the sign-in has ended, ``ServerUnavailable`` when provider or
     store do not answer.
 
     Args:
@@ -116,22 +120,41 @@ class UpstreamTokens:
         clock: decides what is due.
         client: refreshes them.
         identifier: tells whose refreshed tokens are.
+        returns: takes what nobody uses any more.
         adds_up: whether refreshed tokens say only a part of what is known of somebody.
     """
 
     def __init__(
-        self, store: Store, clock: Clock, client: UpstreamClient, identifier: Identifier, *, adds_up: bool = False
+        self,
+        store: Store,
+        clock: Clock,
+        client: UpstreamClient,
+        identifier: Identifier,
+        returns: Returns,
+        *,
+        adds_up: bool = False,
     ) -> None:
         self._store = store
         self._clock = clock
         self._client = client
         self._identifier = identifier
+        self._returns = returns
         self._adds_up = adds_up
         self._under_way: set[asyncio.Task[bool]] = set()
 
     async def keep(self, identity: UpstreamIdentity, answer: TokenAnswer, asked_at: float, seconds: float) -> str:
-        """Keep the tokens of a new sign-in, and what is known of the person, so long; return their reference."""
+        """Keep the tokens of a new sign-in, and what is known of the person; return their reference.
+
+        Where no grant begins within so many seconds, they are given back.
+        """
         reference, now = new_secret(), self._clock.time()
+        if answer.access_token:
+            back = Return(
+                access_token=answer.access_token,
+                refresh_token=answer.refresh_token,
+                due_at=now + seconds + SLACK_SECONDS,
+            )
+            await self._returns.plan(hash_of(reference), back)
         tokens = KeptTokens(
             identity=_plain(identity),
             access_token=answer.access_token,
@@ -145,9 +168,12 @@ class UpstreamTokens:
 
     async def extend(self, reference: str, seconds: float, judge: Judge) -> Person | None:
         """Decide anew about somebody, and keep their live tokens at least so much longer; return who they are."""
-        _, person = await self._find(reference, judge, anew=True)
+        key = hash_of(reference)
+        tokens, person = await self._find(reference, judge, anew=True)
+        if not tokens.is_claimed:
+            await self._returns.withdraw(key)  # before it is written down that this has been done
         ends_at = self._clock.time() + seconds
-        await self._change(hash_of(reference), lambda known: replace(known, ends_at=max(known.ends_at, ends_at)))
+        await self._change(key, lambda known: replace(known, ends_at=max(known.ends_at, ends_at), is_claimed=True))
         return person
 
     async def live(self, reference: str, judge: Judge) -> str:
@@ -174,10 +200,12 @@ class UpstreamTokens:
                 raise ServerUnavailable(COOLDOWN_SECONDS)  # do not make every caller wait for the same time-out
         raise ServerUnavailable
 
-    async def drop(self, reference: str) -> KeptTokens | None:
-        """Forget the tokens; return them to whoever gives them back to the provider."""
-        data = await self._store.take(TOKENS, hash_of(reference))
-        return None if data is None else KeptTokens.load(data)
+    async def end(self, reference: str) -> None:
+        """Forget the tokens, and have them given back."""
+        key = hash_of(reference)
+        record = await self._store.get(TOKENS, key)
+        if record is not None:
+            await self._end(key, tokens=KeptTokens.load(record.value))
 
     async def settle(self) -> None:
         """Wait for refreshes under way: their answers must not be lost."""
@@ -230,7 +258,8 @@ class UpstreamTokens:
             raise (error if isinstance(error, ServerUnavailable) else ServerUnavailable(COOLDOWN_SECONDS)) from None
         if await self._write_down(key, tokens, answer, asked_at) is None:
             # Ended meanwhile: what nobody will use is given back.
-            await self._client.revoke(answer.refresh_token or refresh_token, answer.access_token)
+            key = hash_of(answer.access_token)
+            await self._returns.give_back(key, answer.access_token, answer.refresh_token or refresh_token)
 
     async def _write_down(
         self, key: str, tokens: KeptTokens, answer: TokenAnswer, asked_at: float
@@ -270,7 +299,7 @@ class UpstreamTokens:
         try:
             person = await judge(identity)
         except InvalidGrant as error:
-            raise await self._end(key, error.reason) from None
+            raise await self._end(key, error.reason, tokens=tokens) from None
 
         def change(known: KeptTokens) -> KeptTokens:
             is_same = known.access_token == tokens.access_token  # not refreshed again meanwhile
@@ -288,12 +317,12 @@ class UpstreamTokens:
             identity = await self._identifier.identify(answer, None, tokens.answered_at)
         except SignInFailed as error:
             is_unknown = error.reason == "unknown_signer"
-            raise await (self._unknown(key, tokens) if is_unknown else self._end(key)) from None
+            raise await (self._unknown(key, tokens) if is_unknown else self._end(key, tokens=tokens)) from None
         if identity is None:
             return known
         if (identity.issuer, identity.subject) != (known.issuer, known.subject):
             logger.warning("Refreshed tokens of the identity provider are somebody else's: the sign-in ends")
-            raise await self._end(key)
+            raise await self._end(key, tokens=tokens)
         return replace(identity, claims=merged(identity.claims, known.claims)) if self._adds_up else identity
 
     async def _unknown(self, key: str, tokens: KeptTokens) -> InvalidGrant | ServerUnavailable:
@@ -304,13 +333,18 @@ class UpstreamTokens:
         now = self._clock.time()
         since = now if tokens.unknown_since is None else tokens.unknown_since
         if now >= since + KEY_SECONDS:
-            return await self._end(key)
+            return await self._end(key, tokens=tokens)
         await self._rest(
             key, tokens, KEY_COOLDOWN_SECONDS, lambda known: replace(known, expires_at=now, unknown_since=since)
         )
         return ServerUnavailable(KEY_COOLDOWN_SECONDS)
 
-    async def _end(self, key: str, reason: OAuthReason = "sign_in_ended") -> InvalidGrant:
+    async def _end(
+        self, key: str, reason: OAuthReason = "sign_in_ended", *, tokens: KeptTokens | None = None
+    ) -> InvalidGrant:
+        """Forget tokens; those that are named here may still be good, and are given back."""
+        if tokens is not None:  # first, so that nothing is lost between the two
+            await self._returns.give_back(key, tokens.access_token, tokens.refresh_token)
         await self._store.delete(TOKENS, key)
         return InvalidGrant(reason=reason)
 

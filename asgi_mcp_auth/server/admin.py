@@ -113,6 +113,7 @@ class Admin:
         swept = 0
         while found := await self._server.store.sweep():
             swept += found
+        await self._server.login.sweep()
         return swept
 
     async def drop_unreadable(self) -> int:

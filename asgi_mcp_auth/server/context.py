@@ -236,3 +236,5 @@ class Server:
             self._sweep_at = now + SWEEP_SECONDS
             if await self.store.sweep(SWEEP_RECORDS) == SWEEP_RECORDS:
                 self._sweep_at = now  # there is more
+            else:
+                await self.login.sweep()

@@ -162,7 +162,17 @@ class Login(ABC):
         return None
 
     async def ended(self, person: Person) -> None:  # noqa: B027  # optional
-        """Learn that a grant of this person has been ended; it must not raise."""
+        """Learn that a grant of this person has been ended, or that none has come of their sign-in.
+
+        It must neither raise nor keep anybody waiting.
+        """
+
+    async def sweep(self) -> None:  # noqa: B027  # optional
+        """Do what is left to do, about once a minute; it must not keep anybody waiting.
+
+        Raises:
+            ServerUnavailable: later, then.
+        """
 
     @abstractmethod
     async def sign_in(self, attempt: LoginAttempt) -> Person | LoginForm | LoginRedirect | LoginRefusal:

@@ -126,11 +126,17 @@ async def _turn_away(
 
 
 async def _signed_in(server: Server, request: Request, person: Person) -> Answer:
-    if await server.clients.acts_for_itself(person.subject):
-        # A client that gets tokens for itself has its id as sub: nobody else may (RFC 9700 §4.15).
-        raise AccessDenied("This account cannot be used here")
-    await server.sessions.end(request)  # a new session, never one that somebody may have set before
-    request.session, request.session_id, headers = await server.sessions.begin(person)
+    is_in = False
+    try:
+        if await server.clients.acts_for_itself(person.subject):
+            # A client that gets tokens for itself has its id as sub: nobody else may (RFC 9700 §4.15).
+            raise AccessDenied("This account cannot be used here")
+        await server.sessions.end(request)  # a new session, never one that somebody may have set before
+        request.session, request.session_id, headers = await server.sessions.begin(person)
+        is_in = True
+    finally:
+        if not is_in:
+            await server.login.ended(person)
     server.report(request, AuditEvent(action="signed_in", subject=person.subject))
     return (await _onward(server, request, newly=True)).with_headers(*headers)
 

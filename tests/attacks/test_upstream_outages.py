@@ -13,6 +13,7 @@ from asgi_mcp_auth import ServerUnavailable
 from asgi_mcp_auth.errors import InvalidGrant
 from asgi_mcp_auth.proxy.client import TokenAnswer, UpstreamClient
 from asgi_mcp_auth.proxy.options import UpstreamIdentity, UpstreamRules
+from asgi_mcp_auth.proxy.returns import Returns
 from asgi_mcp_auth.proxy.tokens import LEASE_SECONDS, LEASES, TOKENS, UpstreamTokens
 from asgi_mcp_auth.proxy.upstream import Endpoints
 from asgi_mcp_auth.server.models import hash_of
@@ -253,7 +254,8 @@ def worker(upstream: Upstream, store: Any, clock: Clock) -> UpstreamTokens:
     async def find() -> Endpoints:
         return endpoints
 
-    return UpstreamTokens(store, clock, UpstreamClient(find, CLIENT_ID, CLIENT_SECRET, UpstreamRules(), ""), Anybody())
+    client = UpstreamClient(find, CLIENT_ID, CLIENT_SECRET, UpstreamRules(), "")
+    return UpstreamTokens(store, clock, client, Anybody(), Returns(store, clock, client))
 
 
 async def sign_in(upstream: Upstream, tokens: UpstreamTokens, now: float) -> str:
@@ -399,7 +401,7 @@ async def test_a_sign_in_that_ends_while_somebody_takes_the_lease_has_ended(upst
     held.hold = ("add", LEASES)
     waiting = asyncio.create_task(tokens.live(reference, welcome))
     await held.arrived.wait()
-    assert await tokens.drop(reference) is not None
+    await tokens.end(reference)
     held.go.set()
     with pytest.raises(InvalidGrant):
         await waiting

@@ -14,7 +14,7 @@ from asgi_mcp_auth.proxy.tokens import LEASE_SECONDS, LEASES
 from asgi_mcp_auth.server import Registration
 from tests.support.authorization_server import CONFIDENTIAL, ClientOf, Server
 from tests.support.engines import ENGINES, fresh
-from tests.support.proxy import KINDS, code_of, deploy_proxy, tokens_for, upstream_token
+from tests.support.proxy import KINDS, code_of, deploy_proxy, tokens_for, told, upstream_token
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.asyncio
@@ -267,9 +267,11 @@ async def test_what_is_revoked_here_is_given_back_there(upstream: Upstream, kind
         client, tokens = await signed_in(server, upstream)
         (refresh_token,) = upstream._sessions
         await revoke(server, client, tokens["refresh_token"])
+        await told(server)
         assert upstream.revoked == [refresh_token]
         assert await server.provider.store.scan(TOKENS) == []
         await revoke(server, client, tokens["refresh_token"])
+        await told(server)
         assert len(upstream.revoked) == 1
 
 
@@ -278,6 +280,7 @@ async def test_an_access_token_is_given_back_where_there_is_no_other(upstream: U
     async with deploy_proxy(upstream) as server:
         client, tokens = await signed_in(server, upstream)
         await revoke(server, client, tokens["access_token"])
+        await told(server)
         assert upstream.revoked == list(upstream.access)
 
 
@@ -296,6 +299,7 @@ async def test_a_provider_without_revocation_is_not_asked(upstream: Upstream) ->
     async with deploy_proxy(upstream, "oauth", upstream_revocation_endpoint=None) as server:
         client, tokens = await signed_in(server, upstream)
         await revoke(server, client, tokens["refresh_token"])
+        await told(server)
         assert upstream.revoked == []
 
 
@@ -306,6 +310,7 @@ async def test_a_replayed_code_gives_everything_back(upstream: Upstream) -> None
         assert (await client.redeem(code)).status == 200
         server.clock.advance(30)
         assert (await client.redeem(code)).status == 400
+        await told(server)
         assert len(upstream.revoked) == 1
 
 

@@ -17,7 +17,7 @@ from asgi_mcp_auth.proxy import UpstreamRules
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.asgi import Response
 from tests.support.authorization_server import BASE_URL, WEB_REDIRECT_URI, Browser, Server, answer_of
-from tests.support.proxy import KINDS, come_back, depart, deploy_proxy, tokens_for
+from tests.support.proxy import KINDS, come_back, depart, deploy_proxy, tokens_for, told
 from tests.support.sockets import HostileServer, read_head
 from tests.support.upstream import Upstream
 
@@ -179,6 +179,7 @@ async def test_an_id_token_that_is_not_right_signs_nobody_in(
     async with deploy_proxy(upstream) as server:
         assert error_of(await attempt(server, upstream)) == "server_error"
         await nobody_is_in(server, upstream)
+        await told(server)
         assert len(upstream.revoked) == 1
 
 
@@ -437,4 +438,5 @@ async def test_somebody_of_whom_too_much_is_said_cannot_sign_in(upstream: Upstre
     async with deploy_proxy(upstream, upstream=UpstreamRules(claims=["groups"])) as server:
         assert error_of(await attempt(server, upstream)) == "server_error"
         await nobody_is_in(server, upstream)
+        await told(server)
         assert len(upstream.revoked) == 1

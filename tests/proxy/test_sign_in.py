@@ -11,7 +11,7 @@ from asgi_mcp_auth.proxy import UpstreamIdentity, UpstreamRules
 from asgi_mcp_auth.server import Person
 from asgi_mcp_auth.tokens import SCOPE_KEY
 from tests.support.authorization_server import BASE_URL, WEB_REDIRECT_URI, Server, answer_of, challenge_of
-from tests.support.proxy import KINDS, come_back, depart, deploy_proxy, tokens_for
+from tests.support.proxy import KINDS, come_back, depart, deploy_proxy, tokens_for, told
 from tests.support.upstream import CLIENT_ID, Upstream
 
 pytestmark = pytest.mark.asyncio
@@ -123,6 +123,7 @@ async def test_two_tabs_do_not_share_the_tokens_of_the_identity_provider(upstrea
                 "POST", "/revoke", form={"client_id": clients[0].client_id, "token": tokens[0]["refresh_token"]}
             )
         ).status == 200
+        await told(server)
         assert len(upstream.revoked) == 1
         assert (await clients[1].refresh(tokens[1]["refresh_token"])).status == 200
 
@@ -216,6 +217,7 @@ async def test_who_may_come_in(
         assert "Ask &lt;it@example.com&gt;." in text
         assert f'href="{WEB_REDIRECT_URI}?error=access_denied' in text
         assert server.reasons() == ["not_allowed"]
+        await told(server)
         assert len(upstream.revoked) == 1
         assert await server.provider.store.scan(TOKENS) == []
         assert (await browser.send("GET", "/applications")).status == 303  # nobody is signed in

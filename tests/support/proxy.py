@@ -56,6 +56,12 @@ async def welcome(identity: UpstreamIdentity) -> Person:
     return Person(subject=identity.subject)
 
 
+async def told(server: Server) -> None:
+    """Wait until the identity provider has been told which tokens nobody uses any more, or has not answered."""
+    provider: Any = server.provider
+    await provider._login._returns.settle()
+
+
 async def depart(browser: Browser, client: ClientOf, **parameters: str | None) -> str:
     """Consent; return where the browser is sent upstream."""
     page = await browser.open(client.authorization_url(**parameters))
