@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "bearer"]
 
+# Some endpoints call every token of theirs active, and say in a member of their own which kind it is.
+_OTHER_USES = frozenset(("refresh", "refresh_token", "id", "id_token"))
+
 
 class IntrospectionTokenVerifier(LookupVerifier):
     """Verifies tokens by asking the issuer's introspection endpoint, and remembers the answer for a short time.
@@ -102,6 +105,9 @@ class IntrospectionTokenVerifier(LookupVerifier):
         kind = answer.get("token_type", "Bearer")
         if type(kind) is not str or kind.lower() not in ("bearer", "access_token"):
             raise InvalidToken("bound" if kind == "DPoP" else "type")
+        use = answer.get("token_use")
+        if type(use) is str and use.lower() in _OTHER_USES:
+            raise InvalidToken("type")
         body = self.name_issuer(answer, response.body)
         return self._checks.read(answer, body, now)
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from asgi_mcp_auth import ClaimRules, JWTVerifier
+from asgi_mcp_auth import ClaimRules, IntrospectionTokenVerifier, InvalidToken, JWTVerifier
+from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, Issuer
 from tests.support.gate import ABSENT, ISSUER, NOW, Gate, signing_key
 
 pytestmark = pytest.mark.asyncio
@@ -80,3 +81,20 @@ async def test_a_verifier_that_is_made_for_id_tokens_takes_them(kind: str) -> No
     key = signing_key().public_jwk()
     gate = Gate(IDTokenVerifier(public_key=key, issuer=ISSUER, clock=Gate().clock))
     await gate.accepts(gate.forge(header={"typ": "JWT"}, claims=plain(ID_TOKENS[kind])))
+
+
+@pytest.mark.parametrize("use", ["refresh_token", "refresh", "id_token", "id", "ID_TOKEN"])
+async def test_a_token_that_introspection_calls_active_and_something_else_is_refused(use: str) -> None:
+    client_id, secret = INTROSPECTION_CLIENT
+    with Issuer(algorithms=("ES256",)) as idp:
+        verifier = IntrospectionTokenVerifier(
+            introspection_url=idp.introspection_url,
+            client_id=client_id,
+            client_secret=secret,
+            audience="https://a.example",
+        )
+        for good in ({}, {"token_use": "access_token"}, {"token_use": "access"}, {"token_use": None}):
+            await verifier.verify(idp.mint_opaque(aud="https://a.example", **good))
+        with pytest.raises(InvalidToken) as refusal:
+            await verifier.verify(idp.mint_opaque(aud="https://a.example", token_use=use))
+    assert refusal.value.reason == "type"
