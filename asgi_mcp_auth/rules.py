@@ -44,35 +44,34 @@ class Rule:
         object.__setattr__(self, "public", public)
 
 
+_NOTHING = "\0"  # equals no path that is not ambiguous, and begins none
+
+
 class _Entry(NamedTuple):
     """How one rule is compared.
 
     Attributes:
-        exact: what a path may equal; ``_fold`` has made it unless the rule is public.
-        prefix: what it may begin with; the same.
-        spelled: both as they are written.
+        exact: what a path may equal.
+        prefix: what it may begin with.
+        folded: the same two, as ``_fold`` makes them.
     """
 
     rule: Rule
-    exact: str | None
-    prefix: str | None
-    spelled: tuple[str | None, str | None]
+    exact: str
+    prefix: str
+    folded: tuple[str, str]
 
     @classmethod
-    def of(cls, rule: Rule, exact: str | None, prefix: str | None) -> _Entry:
-        if rule.public or exact is None or prefix is None:
-            return cls(rule, exact, prefix, (exact, prefix))
-        return cls(rule, _fold(exact), _fold(prefix), (exact, prefix))
+    def of(cls, rule: Rule, exact: str, prefix: str) -> _Entry:
+        return cls(rule, exact, prefix, (_fold(exact), _fold(prefix)))
 
     def covers(self, path: str) -> bool:
         """Return whether the path is spelled like the rule's, or lies below it."""
-        exact, prefix = self.spelled
-        return path == exact or (prefix is not None and path.startswith(prefix))
+        return path == self.exact or path.startswith(self.prefix)
 
     def covers_folded(self, path: str) -> bool:
         """Return whether a router that is lenient with spelling may take the path for one of the rule's."""
-        exact, prefix = map(_fold, (each or "" for each in self.spelled))
-        return path == exact or (prefix != "" and path.startswith(prefix))
+        return path == self.folded[0] or path.startswith(self.folded[1])
 
 
 class Rules:
@@ -86,7 +85,7 @@ class Rules:
         ConfigurationError: a path that is not plain, that would open everything, or that is named twice.
     """
 
-    __slots__ = ("_codes", "_default", "_entries", "_length", "_unsure")
+    __slots__ = ("_codes", "_default", "_entries", "_length", "_table", "_unsure")
 
     def __init__(self, public_paths: Iterable[str], rules: Iterable[Rule]) -> None:
         if isinstance(public_paths, str) or not hasattr(public_paths, "__iter__"):
@@ -104,12 +103,17 @@ class Rules:
             is_prefix = isinstance(path, str) and len(path) > 1 and path.endswith("/")
             check_path("public_paths", path[:-1] if is_prefix else path)
             rule = Rule(path[:-1] if is_prefix else path, public=True)
-            entries.append(_Entry.of(rule, None, path) if is_prefix else _Entry.of(rule, path, None))
+            entries.append(_Entry.of(rule, _NOTHING, path) if is_prefix else _Entry.of(rule, path, _NOTHING))
         _check_named_once(entry.rule for entry in entries)
         entries.sort(key=lambda entry: len(_key(entry.rule)), reverse=True)
         self._entries = tuple(entries)
+        # A public rule holds in its own spelling, the others in all.
+        self._table = tuple(
+            (entry.rule.public, *((entry.exact, entry.prefix) if entry.rule.public else entry.folded), entry)
+            for entry in entries
+        )
         # As much of a path as can decide: a stranger's may be long, and normalising takes the square of its length.
-        self._length = 2 * max((len(entry.prefix or entry.exact or "") for entry in entries), default=0)
+        self._length = 2 * max((len(entry.folded[1]) for entry in entries), default=0)
         self._default = Rule("/")
         self._unsure = Rule("/", scopes=tuple(dict.fromkeys(scope for entry in entries for scope in entry.rule.scopes)))
         # How the characters of the rules look when they are percent-encoded, which none of them has to be.
@@ -138,11 +142,10 @@ class Rules:
             # Two parties may read such a path differently: it is never public, and needs whatever any rule needs.
             return self._unsure
         folded = _fold(path[: self._length])
-        for entry in self._entries:
-            rule, exact, prefix, _ = entry
-            asked = path if rule.public else folded
-            if asked == exact or (prefix is not None and asked.startswith(prefix)):
-                return rule if rule.public or entry.covers(path) else self._strictest(path, folded)
+        for is_public, exact, prefix, entry in self._table:
+            asked = path if is_public else folded
+            if asked == exact or asked.startswith(prefix):
+                return entry.rule if is_public or entry.covers(path) else self._strictest(path, folded)
         return self._default
 
     def public_at(self, path: str) -> Rule | None:
