@@ -52,11 +52,13 @@ def own_root_path(app: Any) -> str:
 
     It is found through other middlewares, which keep what they wrap in ``app``; not through a mount.
     """
-    fastapi, django = sys.modules.get("fastapi"), sys.modules.get("django.core.handlers.asgi")
+    fastapi_app: Any = getattr(sys.modules.get("fastapi"), "FastAPI", ())
+    django: Any = sys.modules.get("django.core.handlers.asgi")
+    django_app: Any = getattr(django, "ASGIHandler", ())
     for _ in range(32):  # a chain that leads back to itself ends, too
-        if fastapi is not None and isinstance(app, fastapi.FastAPI):
+        if isinstance(app, fastapi_app):
             return str(app.root_path or "")
-        if django is not None and isinstance(app, django.ASGIHandler):
+        if isinstance(app, django_app):
             return str(django.settings.FORCE_SCRIPT_NAME or "")
         app = getattr(app, "app", None)
     return ""

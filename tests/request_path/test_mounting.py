@@ -64,6 +64,13 @@ async def test_what_has_no_rule_of_its_own_is_served_beside_root_path_as_well() 
     assert (await call(guard.app, "GET", "/.well-known/oauth-protected-resource/mcp", root_path="/api")).status == 200
 
 
+async def test_an_app_that_keeps_itself_in_app_has_no_prefix_of_its_own() -> None:
+    spy: Any = Spy()
+    spy.app = spy
+    guard = protect(spy, public_paths=["/open"])
+    assert (await call(guard.app, "GET", "/open")).status == 200
+
+
 async def test_a_root_path_beside_the_path_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     guard = protect(public_paths=["/open"])
     with caplog.at_level(logging.WARNING):
