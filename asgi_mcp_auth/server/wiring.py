@@ -62,7 +62,7 @@ async def authenticate_client(server: Server, request: Request) -> None:
         await server.authenticator.authenticate(request)
 
 
-async def authenticate_registration(server: Server, request: Request) -> None:
+async def check_registration(server: Server, request: Request) -> None:
     """Check the token of a registration."""
     async with _failures_apart(server, request, "register"):
         await check_registration_token(server, request)
@@ -130,7 +130,7 @@ CHECKS: Final[Mapping[Check, tuple[bool, ...]]] = {
     read_parameters:         (X,       X,  X,    X,     X,         _,       X,    X,      X,           X,     X),
     check_single_parameters: (_,       X,  X,    X,     X,         _,       X,    X,      X,           X,     X),
     authenticate_client:     (_,       X,  X,    X,     X,         _,       _,    _,      _,           _,     _),
-    authenticate_registration: (_,     _,  _,    _,     _,         X,       _,    _,      _,           _,     _),
+    check_registration:      (_,       _,  _,    _,     _,         X,       _,    _,      _,           _,     _),
     limit_clients:           (_,       X,  X,    X,     X,         _,       _,    _,      _,           _,     _),
     limit_registrations:     (_,       _,  _,    _,     _,         X,       _,    _,      _,           _,     _),
     check_host:              (X,       _,  _,    _,     _,         _,       X,    X,      X,           X,     X),
