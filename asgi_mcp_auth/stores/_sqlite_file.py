@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 import stat
 import time
+from contextlib import suppress
 
 from ..errors import ConfigurationError
 from ._outage import TIMEOUT_SECONDS, describe
@@ -26,7 +27,12 @@ MIGRATIONS = (
     """,
 )
 CHECKED_BYTES = 64 * 1024 * 1024
+CONVERTED_BYTES = 16 * 1024 * 1024  # takes a fifth of a second
+SPARE_PAGES = 256  # that stay in the file, because they are needed again soon
+GIVEN_PAGES = 1024  # at a time, which takes some milliseconds
+LOG_BYTES = 4 * 1024 * 1024  # of the write-ahead log that stay when a flood is over
 APPLICATION_ID = 0x4D635361  # in the file's header: whose database it is
+_INCREMENTAL = 2
 _DAMAGE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
@@ -80,8 +86,11 @@ def _create(path: str) -> None:
 def _prepare(db: sqlite3.Connection, path: str) -> None:
     """Set the connection up and bring the tables to the newest version; of several processes one does it."""
     db.execute("PRAGMA synchronous = FULL")
+    db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
     if _version(db, path) == len(MIGRATIONS):
+        _make_shrinkable(db, path)
         return
+    db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a file without tables
     db.execute("PRAGMA journal_mode = WAL")  # stays in the file
     db.execute("BEGIN IMMEDIATE")
     for migration in MIGRATIONS[_version(db, path) :]:
@@ -90,6 +99,31 @@ def _prepare(db: sqlite3.Connection, path: str) -> None:
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
     db.execute("COMMIT")
+
+
+def _make_shrinkable(db: sqlite3.Connection, path: str) -> None:
+    """Write a file of an earlier version anew, unless that takes long; it could not give space back."""
+    if db.execute("PRAGMA auto_vacuum").fetchone() == (_INCREMENTAL,):
+        return
+    if os.path.getsize(path) > CONVERTED_BYTES:
+        logger.info(
+            "%s keeps the space of what was removed. To change that, stop all workers, and run: "
+            "sqlite3 %s 'PRAGMA auto_vacuum = INCREMENTAL; VACUUM'",
+            path,
+            path,
+        )
+        return
+    with suppress(sqlite3.OperationalError):  # busy, or a full disk: the next start tries again
+        db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        db.execute("VACUUM")
+
+
+def give_space_back(db: sqlite3.Connection) -> None:
+    """Let the file become smaller by some of the space that nothing is in any more."""
+    (free,) = db.execute("PRAGMA freelist_count").fetchone()
+    if free > SPARE_PAGES:
+        # Not execute(): it stops after the first page.
+        db.executescript(f"PRAGMA incremental_vacuum({min(free - SPARE_PAGES, GIVEN_PAGES)})")
 
 
 def _version(db: sqlite3.Connection, path: str) -> int:

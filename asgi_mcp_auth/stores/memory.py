@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import threading
 import time
+from itertools import islice
 from typing import NamedTuple
 
 from ..types import Clock
 from . import Record, new_etag
+from ._sweeping import Horizon
 
 
 class _Entry(NamedTuple):
@@ -25,6 +27,7 @@ class MemoryStore:
 
     def __init__(self, *, clock: Clock = time) -> None:
         self._clock = clock
+        self._horizon = Horizon(clock)
         self._entries: dict[str, dict[str, _Entry]] = {}
         self._lock = threading.Lock()
 
@@ -77,17 +80,18 @@ class MemoryStore:
 
     async def sweep(self, limit: int = 500) -> int:
         """Remove expired records, at most ``limit``, and return how many."""
-        now = self._clock.time()
+        horizon = self._horizon.now()
         with self._lock:
-            expired = [
+            expired = (
                 (ns, key)
                 for ns, entries in self._entries.items()
                 for key, entry in entries.items()
-                if entry.expires_at <= now
-            ][:limit]
-            for ns, key in expired:
+                if entry.expires_at <= horizon
+            )
+            removed = list(islice(expired, limit))
+            for ns, key in removed:
                 del self._entries[ns][key]
-        return len(expired)
+        return len(removed)
 
     async def scan(
         self, ns: str, *, group: str | None = None, after: str | None = None, limit: int = 100

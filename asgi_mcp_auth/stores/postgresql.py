@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar
@@ -18,6 +19,7 @@ from . import Record, group_of, new_etag
 from ._options import place_of, split_options
 from ._outage import TIMEOUT_SECONDS, Outage, describe
 from ._pools import Pools
+from ._sweeping import JUMP_SECONDS, Horizon
 
 T = TypeVar("T")
 Connection: TypeAlias = Any  # asyncpg's pools hand out proxies, which are connections in all but type
@@ -63,7 +65,8 @@ _STATEMENTS = {
     "take": "DELETE FROM {0}.records WHERE ns = $1 AND key = $2 RETURNING value, exp IS NULL OR exp > now() AS live",
     "sweep": """
         DELETE FROM {0}.records WHERE (ns, key) IN
-        (SELECT ns, key FROM {0}.records WHERE exp <= now() ORDER BY exp LIMIT $1 FOR UPDATE SKIP LOCKED)
+        (SELECT ns, key FROM {0}.records WHERE exp <= least(now() - $2::float8 * interval '1 second', to_timestamp($3))
+        ORDER BY exp LIMIT $1 FOR UPDATE SKIP LOCKED)
     """,
     "scan": """
         SELECT key, value, etag, grp FROM {0}.records
@@ -116,6 +119,7 @@ class PostgreSQLStore:
         self._cache_size = int(options.get("statement_cache_size", 100))
         self._sql = {name: text.format(f'"{self._schema}"') for name, text in _STATEMENTS.items()}
         self._pools: Pools[asyncpg.Pool] = Pools(int(options.get("pool_size", 10)))
+        self._horizon = Horizon(time)
         self._prepared = False
         self._outage = Outage(repr(self))
 
@@ -195,7 +199,9 @@ class PostgreSQLStore:
 
     async def sweep(self, limit: int = 500) -> int:
         """Remove expired records, at most ``limit``, and return how many."""
-        status: str = await self._call(lambda db: db.execute(self._sql["sweep"], limit))
+        # By the earlier of two clocks: neither a jump of the server's nor one of this host's removes what lives.
+        values = (limit, JUMP_SECONDS, self._horizon.now())
+        status: str = await self._call(lambda db: db.execute(self._sql["sweep"], *values))
         return int(status.rpartition(" ")[2])
 
     async def scan(

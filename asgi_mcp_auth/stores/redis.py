@@ -107,9 +107,12 @@ class RedisStore:
         except (RedisError, OSError) as error:
             self._outage.failed(error)
         else:
-            if policy.startswith("allkeys-"):
+            if policy not in (
+                "",
+                "noeviction",
+            ):  # grants, used codes and counters have an expiry: volatile-* takes them
                 logger.warning(
-                    "%r may throw away any record when its memory is full (maxmemory-policy %s), which signs people "
+                    "%r may throw away live records when its memory is full (maxmemory-policy %s), which signs people "
                     "out and lets used codes be used again: set maxmemory-policy to noeviction",
                     self,
                     policy,

@@ -23,7 +23,8 @@ from ..errors import ConfigurationError
 from ..types import Clock
 from . import Record, group_of, new_etag
 from ._outage import TIMEOUT_SECONDS, Outage
-from ._sqlite_file import check, connect
+from ._sqlite_file import check, connect, give_space_back
+from ._sweeping import Horizon
 
 T = TypeVar("T")
 
@@ -45,6 +46,7 @@ class SQLiteStore:
     def __init__(self, path: str, *, clock: Clock = time) -> None:
         self._path = os.path.abspath(path)  # daemons change their working directory
         self._clock = clock
+        self._horizon = Horizon(clock)
         self._outage = Outage(repr(self))
         self._opened = 0
         self._forget_worker()
@@ -131,15 +133,12 @@ class SQLiteStore:
         return await self.take(ns, key) is not None
 
     async def sweep(self, limit: int = 500) -> int:
-        """Remove expired records, at most ``limit``, and return how many."""
-        return await self._call(
-            lambda db: (
-                db.execute(
-                    "DELETE FROM records WHERE (ns, key) IN (SELECT ns, key FROM records WHERE exp <= ? LIMIT ?)",
-                    (self._clock.time(), limit),
-                ).rowcount
-            )
-        )
+        """Remove expired records, at most ``limit``, and return how many. Gives space back to the disk."""
+        statement = "DELETE FROM records WHERE (ns, key) IN (SELECT ns, key FROM records WHERE exp <= ? LIMIT ?)"
+        values = (self._horizon.now(), limit)
+        removed = await self._call(lambda db: db.execute(statement, values).rowcount)
+        await self._call(give_space_back, writes=False)  # in no transaction but its own
+        return removed
 
     async def scan(
         self, ns: str, *, group: str | None = None, after: str | None = None, limit: int = 100

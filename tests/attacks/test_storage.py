@@ -299,9 +299,10 @@ async def test_s22_a_key_of_a_mebibyte_is_a_key_or_503(place: Place) -> None:
 async def test_s23_deployments_that_share_a_server_see_nothing_of_each_other(place: Place) -> None:
     own = place.store().inner
     others = []
+    ttl = 0.01 if place.engine == "redis" else -100  # the others keep for a while what has only just expired
     for suffix in ("1", "_", "r"):
         other = Place(place.engine, place.url + suffix).store().inner
-        await other.put("ns", "key", suffix.encode(), ttl=0.01, group="g")
+        await other.put("ns", "key", suffix.encode(), ttl=ttl, group="g")
         await other.put("ns", "stays", suffix.encode(), group="g")
         others.append(other)
     assert await own.get("ns", "stays") is None

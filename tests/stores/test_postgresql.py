@@ -262,9 +262,9 @@ async def test_s13_a_statement_that_the_server_gives_up_is_503(place: Place, sto
 
 
 async def test_sweep_leaves_rows_alone_that_somebody_else_holds(store: PostgreSQLStore, place: Place) -> None:
-    await store.put("ns", "held", b"1", ttl=-1)
+    await store.put("ns", "held", b"1", ttl=-100)
     with shared_postgresql().lock_rows(place.name):
-        await store.put("ns", "free", b"1", ttl=-1)
+        await store.put("ns", "free", b"1", ttl=-100)
         assert await store.sweep() == 1
     assert await store.sweep() == 1
 

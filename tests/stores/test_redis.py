@@ -198,7 +198,17 @@ async def test_sweep_leaves_what_lives_longer_than_it_was_noted(
 # ------------------------------------------------------------------------------------------------------------- settings
 
 
-@pytest.mark.parametrize(("policy", "warned"), [("allkeys-lru", True), ("noeviction", False), ("volatile-ttl", False)])
+@pytest.mark.parametrize(
+    ("policy", "warned"),
+    [
+        ("noeviction", False),
+        ("allkeys-lru", True),
+        ("allkeys-random", True),
+        ("volatile-ttl", True),
+        ("volatile-lru", True),
+        ("volatile-random", True),
+    ],
+)
 async def test_s07_a_policy_that_throws_records_away_is_warned_about(
     policy: str, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -324,7 +324,9 @@ async def test_a_counter_is_gone_when_its_window_is_over() -> None:
     await Limits(store, clock, RateLimits()).count("token", "192.0.2.1")
     assert len(await store.scan("limit")) == 1
     clock.advance(120)
-    assert (await store.scan("limit"), await store.sweep()) == ([], 1)
+    assert await store.scan("limit") == []
+    clock.advance(30)
+    assert await store.sweep() == 1
 
 
 async def test_the_defaults_are_those_of_the_documentation() -> None:
