@@ -15,7 +15,7 @@ SETTLED_SECONDS = 3600.0
 
 
 class Horizon:
-    """Follows the clock. A record that only seems to have expired comes back when the clock does, unless it was removed.
+    """Follows the clock. A record that only seems to have expired is back when the clock is, if it was not removed.
 
     A clock that is wrong from the start cannot be told from a right one.
 

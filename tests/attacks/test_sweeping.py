@@ -117,7 +117,7 @@ async def test_sqlite_gives_the_space_of_a_flood_back(path: str) -> None:
     for _ in range(8):
         await store.sweep()  # nothing has expired any more, and space is still given back
     await store.aclose()  # which brings what is in the log to the file
-    assert os.path.getsize(path) <= (_sqlite_file.SPARE_PAGES + 64) * 4096
+    assert size_of(path) <= (_sqlite_file.SPARE_PAGES + 64) * 4096
     assert await store.get("grant", "stays") is not None
     await store.aclose()
 
@@ -142,11 +142,11 @@ async def test_the_log_of_a_flood_does_not_stay_on_the_disk(path: str) -> None:
     reader.execute("BEGIN")
     reader.execute("SELECT count(*) FROM records").fetchone()  # who reads keeps the log from being used again
     await flood(store, clock)
-    assert os.path.getsize(f"{path}-wal") > 2 * _sqlite_file.LOG_BYTES
+    assert size_of(f"{path}-wal") > 2 * _sqlite_file.LOG_BYTES
     reader.rollback()
     for number in range(3):
         await store.put("ns", f"{number}", b"1")
-    assert os.path.getsize(f"{path}-wal") <= _sqlite_file.LOG_BYTES
+    assert size_of(f"{path}-wal") <= _sqlite_file.LOG_BYTES
     reader.close()
     await store.aclose()
 
@@ -199,6 +199,10 @@ def write_as_before(path: str, records: int) -> None:
         ((f"{number}".encode(), bytes(10_000)) for number in range(records)),
     )
     database.close()
+
+
+def size_of(path: str) -> int:
+    return os.path.getsize(path)
 
 
 def pages_of(path: str) -> int:
