@@ -182,6 +182,9 @@ class Server:
         self.resource = resource
         self._spellings = resource_spellings(resource)
         self.grants.bind_resource(resource)
+        login = self.settings.login
+        prefix, kind, provider = self.settings.options.path_prefix, type(login).__qualname__, login.provider_host or ""
+        self.sessions.bind(prefix, resource, kind, provider)
 
     def path(self, endpoint: str) -> str:
         """Return the path of an endpoint below ``base_url``."""

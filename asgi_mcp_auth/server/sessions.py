@@ -6,6 +6,7 @@ A cookie is a random value; what it stands for is in the store, under its hash.
 from __future__ import annotations
 
 import hmac
+import json
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -33,16 +34,17 @@ _COOKIE_VALUE = re.compile(r"[A-Za-z0-9_-]{0,256}")
 class Cookies:
     """The cookies of this server, by the deployment's name.
 
-    On https they are ``__Host-`` cookies; clients drop Secure ones on an http loopback URL. The issuer is in the name,
+    On https they are ``__Host-`` cookies; clients drop Secure ones on an http loopback URL. The server is in the name,
     because cookies know neither ports nor, with that prefix, paths.
 
     Args:
         issuer: the server's URL.
+        tag: tells the server from others, with the same URL too.
     """
 
-    def __init__(self, issuer: str) -> None:
+    def __init__(self, issuer: str, tag: str) -> None:
         secure = issuer.startswith("https:")
-        prefix, tag = "__Host-" if secure else "", sha256(issuer.encode()).hexdigest()[:8]
+        prefix, tag = "__Host-" if secure else "", tag[:8]
         self.session = f"{prefix}mcp_session_{tag}"
         self.browser = f"{prefix}mcp_browser_{tag}"
         self._login = f"{prefix}mcp_login_{tag}_"
@@ -68,14 +70,27 @@ class Sessions:
         keys: the first one makes the tokens of forms, all of them are accepted.
     """
 
+    _tag: str
+    cookies: Cookies
+
     def __init__(self, store: Store, clock: Clock, lifetimes: Lifetimes, issuer: str, keys: Sequence[bytes]) -> None:
         self._store = store
+        self._issuer = issuer
         self._clock = clock
         self._lifetimes = lifetimes
         self._origin = origin_of(issuer).encode()
         self._is_local = is_loopback_host(urlsplit(issuer).hostname)
         self._keys = keys
-        self.cookies = Cookies(issuer)
+        self.bind()
+
+    def bind(self, *identity: str) -> None:
+        """Keep apart from other servers with the same URL and store: who is signed in there is not signed in here.
+
+        Args:
+            identity: what tells this server from those, the same for all its workers.
+        """
+        self._tag = sha256(json.dumps([self._issuer, *identity]).encode()).hexdigest()
+        self.cookies = Cookies(self._issuer, self._tag)
 
     # --------------------------------------------------------------------------------------------------------- sessions
 
@@ -84,7 +99,7 @@ class Sessions:
         now = int(self._clock.time())
         session, session_id = Session(person=person, signed_in_at=now, seen_at=now), new_secret()
         seconds = self._lifetimes.session_seconds
-        await self._store.put(SESSIONS, hash_of(session_id), session.dump(), ttl=seconds, group=person.subject)
+        await self._store.put(SESSIONS, self._key(session_id), session.dump(), ttl=seconds, group=person.subject)
         return session, session_id, [self.cookies.set(self.cookies.session, session_id, seconds)]
 
     async def load(self, request: Request) -> None:
@@ -92,7 +107,7 @@ class Sessions:
         session_id = _secret_in(request, self.cookies.session)
         if session_id is None:
             return
-        key = hash_of(session_id)
+        key = self._key(session_id)
         record = await self._store.get(SESSIONS, key)
         if record is None:
             return
@@ -111,7 +126,7 @@ class Sessions:
     async def end(self, request: Request) -> HeaderList:
         """Sign out in this browser; return the header that removes the cookie."""
         if request.session_id is not None:
-            await self._store.delete(SESSIONS, hash_of(request.session_id))
+            await self._store.delete(SESSIONS, self._key(request.session_id))
         return [self.cookies.set(self.cookies.session, "", 0)]
 
     # ----------------------------------------------------------------------------------------------------- transactions
@@ -123,7 +138,7 @@ class Sessions:
         browser = _secret_in(request, self.cookies.browser) or new_secret()
         now, seconds, transaction_id = int(self._clock.time()), self._lifetimes.transaction_seconds, new_secret()
         transaction = Transaction(browser=hash_of(browser), expires_at=now + int(seconds), request=authorization)
-        await self._store.put(TRANSACTIONS, hash_of(transaction_id), transaction.dump(), ttl=seconds)
+        await self._store.put(TRANSACTIONS, self._key(transaction_id), transaction.dump(), ttl=seconds)
         return transaction_id, [self.cookies.set(self.cookies.browser, browser, seconds)]
 
     async def load_transaction(self, request: Request, transaction_id: str) -> None:
@@ -133,7 +148,7 @@ class Sessions:
             ExpiredForm: to nothing, or to nothing any more.
             ForbiddenForm: to something that another browser began.
         """
-        record = await self._store.get(TRANSACTIONS, hash_of(transaction_id))
+        record = await self._store.get(TRANSACTIONS, self._key(transaction_id))
         if record is None:
             raise ExpiredForm
         transaction = Transaction.load(record.value)
@@ -155,7 +170,7 @@ class Sessions:
         Raises:
             ExpiredForm: it has ended.
         """
-        key, now = hash_of(request.transaction_id), self._clock.time()
+        key, now = self._key(request.transaction_id), self._clock.time()
         while True:
             record = await self._store.get(TRANSACTIONS, key)
             if record is None:
@@ -190,7 +205,7 @@ class Sessions:
 
     async def end_transaction(self, request: Request) -> None:
         """Let it be over."""
-        await self._store.delete(TRANSACTIONS, hash_of(request.transaction_id))
+        await self._store.delete(TRANSACTIONS, self._key(request.transaction_id))
 
     # ------------------------------------------------------------------------------------------------------------ forms
 
@@ -238,6 +253,9 @@ class Sessions:
             b"origin"
         ) not in (None, b"null", self._origin):
             raise ForbiddenForm(reason="cross_site")
+
+    def _key(self, secret: str) -> str:
+        return hash_of(self._tag + secret)
 
     @staticmethod
     def _token(key: bytes, endpoint: str, parts: Sequence[str]) -> str:
