@@ -145,7 +145,9 @@ class UpstreamLogin(Login):
             "nonce": new_secret() if self._with_nonce else None,
         }
         ttl = min(STATE_SECONDS, host.lifetimes.transaction_seconds)
-        await host.store.put(STATES, hash_of(state), json.dumps(sent).encode(), ttl=ttl)
+        value = json.dumps(sent).encode()
+        host.limits.keep(attempt.address, value, ttl)
+        await host.store.put(STATES, hash_of(state), value, ttl=ttl)
         parameters = {
             **self._rules.authorize_parameters,
             "response_type": "code",

@@ -24,6 +24,8 @@ from .models import AuthorizationRequest, Client
 from .requests import Parameters, Request
 
 MAX_AGE_DIGITS = 9
+MAX_STATE_BYTES = 4096
+"""Of ``state`` in UTF-8. It is kept while the person signs in; the clients that there are send less than 1 KiB."""
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -131,6 +133,8 @@ def parse_authorization_request(
     # A method that is left out means plain (RFC 7636 §4.3), which whoever sees the request can use.
     if challenge is None or parameters.get("code_challenge_method") != "S256" or not _CHALLENGE.fullmatch(challenge):
         raise MalformedRequest("PKCE is needed: a code_challenge, with the code_challenge_method S256")
+    if len((destination.state or "").encode()) > MAX_STATE_BYTES:
+        raise MalformedRequest(f"The state is longer than {MAX_STATE_BYTES} bytes")
     server.check_resources(parameters)
     return AuthorizationRequest(
         client_id=client.client_id,
@@ -148,7 +152,7 @@ def _parse_prompt(prompt: str | None) -> list[str]:
     values = (prompt or "").split()
     if "none" in values and len(values) > 1:
         raise MalformedRequest("prompt=none excludes every other prompt")  # OpenID Connect Core §3.1.2.1
-    return [value for value in values if value in ("none", "login", "consent", "select_account")]
+    return [value for value in dict.fromkeys(values) if value in ("none", "login", "consent", "select_account")]
 
 
 def _parse_max_age(text: str | None) -> int | None:

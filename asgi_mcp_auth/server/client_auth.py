@@ -21,12 +21,14 @@ from ..types import Clock
 from .client_keys import ClientKeys
 from .client_metadata import ASSERTION_ALGORITHMS, SECRET_METHODS
 from .clients import Clients, nobody
+from .limits import Limits
 from .models import Client, hash_of
 from .requests import Request
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_IDS = "jti"
 MAX_ASSERTION_SECONDS = 300
+ASSERTION_ID_SECONDS = MAX_ASSERTION_SECONDS + 60
 MAX_JTI_CHARS = 256
 
 _ASSERTION_RULES = ClaimRules(max_lifetime_seconds=MAX_ASSERTION_SECONDS)
@@ -56,16 +58,24 @@ class ClientAuthenticator:
         clock: decides what has expired.
         audiences: what an assertion may be addressed to: the issuer, and for older clients an endpoint.
         keys: what clients sign with.
+        limits: know how much may be kept for strangers.
     """
 
     def __init__(
-        self, clients: Clients, store: Store, clock: Clock, audiences: Sequence[str], keys: ClientKeys
+        self,
+        clients: Clients,
+        store: Store,
+        clock: Clock,
+        audiences: Sequence[str],
+        keys: ClientKeys,
+        limits: Limits,
     ) -> None:
         self._clients = clients
         self._store = store
         self._clock = clock
         self._audiences = audiences
         self._keys = keys
+        self._limits = limits
 
     async def authenticate(self, request: Request) -> None:
         """Set ``request.client``.
@@ -74,7 +84,7 @@ class ClientAuthenticator:
             MalformedRequest: it uses two methods at once, or contradicts itself.
             InvalidClient: it does not prove to be the client that it says.
             ServerUnavailable: that cannot be found out now.
-            TooManyRequests: the address has made us fetch enough to find that out.
+            TooManyRequests: the address has made us fetch, or keep, enough to find that out.
         """
         shown = parse_client_credentials(request)
         client = await self._clients.find(shown.client_id, address=request.source)
@@ -105,7 +115,9 @@ class ClientAuthenticator:
         if not isinstance(audience, str) and len(audience) != 1:
             raise InvalidClient(reason="assertion")  # it could be used elsewhere as well (RFC 7523 bis)
         key = hash_of(hash_of(client.client_id) + hash_of(jti))
-        if not await self._store.add(ASSERTION_IDS, key, b"1", ttl=MAX_ASSERTION_SECONDS + 60):
+        if client.origin != "configured":
+            self._limits.keep(address, b"1", ASSERTION_ID_SECONDS)
+        if not await self._store.add(ASSERTION_IDS, key, b"1", ttl=ASSERTION_ID_SECONDS):
             raise InvalidClient(reason="assertion_replayed")
 
     def _verifier_for(self, client: Client, address: str) -> AssertionVerifier:

@@ -124,12 +124,17 @@ class Server:
             scope_hierarchy=options.scope_hierarchy,
             clock=self.clock,
         )
-        self.sessions = Sessions(store, self.clock, lifetimes, self.issuer, store.derive("forms"))
+        self.sessions = Sessions(store, self.clock, lifetimes, self.issuer, store.derive("forms"), self.limits)
         # RFC 9126 §2 wants the endpoint's own URL accepted, too.
         endpoints = map(self.url, ("token", "par", "revoke", "introspect"))
         audiences = (self.issuer, f"{self.issuer}/", *endpoints)
         self.authenticator = ClientAuthenticator(
-            self.clients, store, self.clock, audiences, ClientKeys(self._fetcher(), self.clock, self.limits)
+            self.clients,
+            store,
+            self.clock,
+            audiences,
+            ClientKeys(self._fetcher(), self.clock, self.limits),
+            self.limits,
         )
         host = urlsplit(self.issuer).netloc
         self.pages = replace(settings.pages, title=settings.pages.title or host)

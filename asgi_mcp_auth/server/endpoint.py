@@ -22,7 +22,7 @@ from .audit import AuditEvent
 from .context import Server
 from .models import Client
 from .page_values import ErrorPage
-from .requests import Answer, Request, json_answer
+from .requests import MAX_FORM_BYTES, Answer, Request, json_answer
 
 Check: TypeAlias = Callable[[Server, Request], Awaitable[None]]
 Work: TypeAlias = Callable[[Server, Request], Awaitable[Answer]]
@@ -35,11 +35,13 @@ class Kind(NamedTuple):
         methods: that it knows.
         for_people: whether errors are pages; they are JSON otherwise.
         cross_origin: whether pages of any origin may call it (never with cookies).
+        max_form_bytes: how long a form may be.
     """
 
     methods: tuple[str, ...]
     for_people: bool = False
     cross_origin: bool = False
+    max_form_bytes: int = MAX_FORM_BYTES
 
 
 class Endpoint:
@@ -70,7 +72,7 @@ class Endpoint:
             methods = ", ".join(kind.methods).encode()
             await send_response(scope, receive, send, 204, preflight_headers(scope, b"*", methods), b"")
             return
-        answer = await self._answer(Request(self._name, scope, receive))
+        answer = await self._answer(Request(self._name, scope, receive, max_form_bytes=kind.max_form_bytes))
         shared = origin_headers(b"*") if kind.cross_origin else ()
         await send_response(scope, receive, send, answer.status, [*answer.headers, *shared], answer.body)
         with suppress(ServerUnavailable):  # nobody is waiting for this any more

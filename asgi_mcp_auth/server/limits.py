@@ -12,6 +12,7 @@ from .._places import network_of
 from ..errors import ServerUnavailable, TooManyRequests
 from ..stores import Store
 from ..types import Clock
+from .allowance import Allowance
 from .models import hash_of
 from .options import RateLimits
 
@@ -73,6 +74,7 @@ class Limits:
         self._store = store
         self._clock = clock
         self._rates = rates
+        self._allowance = None if rates is None else Allowance(rates.unfinished_bytes, clock)
         self._counters: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Counter]] = WeakKeyDictionary()
         self._full: LRUCache[bool] = LRUCache(_KNOWN_FULL)  # each window has keys of its own
 
@@ -108,13 +110,26 @@ class Limits:
         if self._full.get(_key(kind, now // seconds, (network_of(address), *of)).encode()):
             raise TooManyRequests(seconds - now % seconds, _TOO_MANY.get(kind))
 
+    def keep(self, address: str, value: bytes, seconds: float) -> None:
+        """Count what is about to be kept for somebody of whom nothing is known.
+
+        Raises:
+            TooManyRequests: there is enough of their network.
+            ServerUnavailable: there is enough of everybody.
+        """
+        self._keep(network_of(address), value, seconds)
+
+    def _keep(self, network: str, value: bytes, seconds: float) -> None:
+        if self._allowance is not None:
+            self._allowance.take(network, len(value), seconds)
+
     async def _count(self, kind: RateKind, limit: int, who: tuple[str, ...], add: int) -> None:
         now, seconds = self._clock.time(), WINDOW_SECONDS[kind]
         window = int(now // seconds)
         key = _key(kind, window, who)
         if add < 0:
             self._full.discard(key.encode())
-            await self._change(key, add, limit, 2 * seconds)
+            await self._change(who[0], key, add, limit, 2 * seconds)
             return
         if self._full.get(key.encode()):
             raise TooManyRequests((window + 1) * seconds - now, _TOO_MANY.get(kind))
@@ -127,7 +142,7 @@ class Limits:
             if batch.outcome is None:  # the first of the batch counts them all
                 counter.next = following = _Batch()  # for those who come while it does
                 try:
-                    batch.outcome = await self._change(key, batch.size, limit, 2 * seconds)
+                    batch.outcome = await self._change(who[0], key, batch.size, limit, 2 * seconds)
                 except (ServerUnavailable, TooManyRequests) as error:
                     batch.outcome = error
                 finally:
@@ -140,7 +155,7 @@ class Limits:
                 self._full.put(key.encode(), True)
             raise TooManyRequests((window + 1) * seconds - now, _TOO_MANY.get(kind))
 
-    async def _change(self, key: str, number: int, limit: int, ttl: float) -> int:
+    async def _change(self, network: str, key: str, number: int, limit: int, ttl: float) -> int:
         """Add to a counter, up to the limit; return what it was before."""
         for _ in range(_ATTEMPTS):
             record = await self._store.get(COUNTERS, key)
@@ -149,6 +164,7 @@ class Limits:
                 return count
             value = b"%d" % min(limit, max(0, count + number))
             if record is None:
+                self._keep(network, value, ttl)
                 changed = await self._store.add(COUNTERS, key, value, ttl=ttl)
             else:
                 changed = await self._store.swap(COUNTERS, key, record, value, ttl=ttl)

@@ -91,6 +91,8 @@ class RateLimits:
         token: requests to ``/token``, ``/revoke``, ``/introspect`` and ``/par``, a minute.
         passwords: passwords that are checked, a minute, whatever the account and whether they are right.
         login_failures: wrong passwords in ten minutes, for one account from one address.
+        unfinished_bytes: how much one worker keeps in the store for sign-ins that are not finished, of all addresses
+            together; one may have a quarter, and less once half is used.
 
     Raises:
         ConfigurationError: not whole numbers of at least 1.
@@ -101,6 +103,7 @@ class RateLimits:
     token: int = 600
     passwords: int = 60
     login_failures: int = 10
+    unfinished_bytes: int = 8 * 1024 * 1024
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -16,12 +16,15 @@ async def push(server: Server, request: Request) -> Answer:
     """Check an authorization request and keep it for its client.
 
     Raises:
-        OAuthError: it could not be answered at ``/authorize`` either.
+        OAuthError: it could not be answered at ``/authorize`` either, or too many have been pushed.
+        ServerUnavailable: too many have been pushed by all.
     """
     if request.parameters.get("request_uri") is not None:
         raise MalformedRequest("A pushed request cannot have a request_uri")
     destination = await find_destination(server, request, request.client)
     authorization = parse_authorization_request(server, destination, request.parameters, is_pushed=True)
     request_id, seconds = new_secret(), server.lifetimes.pushed_request_seconds
-    await server.store.put(PUSHED_REQUESTS, hash_of(request_id), authorization.dump(), ttl=seconds)
+    value = authorization.dump()
+    server.limits.keep(request.address, value, seconds)
+    await server.store.put(PUSHED_REQUESTS, hash_of(request_id), value, ttl=seconds)
     return json_answer({"request_uri": REQUEST_URI_PREFIX + request_id, "expires_in": int(seconds)}, 201)

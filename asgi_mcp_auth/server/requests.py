@@ -15,7 +15,7 @@ from ..metadata import format_document
 from ..types import JSONObject, Receive, Scope
 from .models import Client, Session, Transaction
 
-MAX_BODY_BYTES = 64 * 1024
+MAX_FORM_BYTES = 16 * 1024  # as much as a query
 MAX_DOCUMENT_BYTES = 8 * 1024  # a registration is kept for a day, whoever sent it
 MAX_QUERY_BYTES = 16 * 1024
 MAX_PARAMETERS = 64
@@ -98,7 +98,7 @@ class Request:
     document: JSONObject
     client: Client
 
-    def __init__(self, endpoint: str, scope: Scope, receive: Receive) -> None:
+    def __init__(self, endpoint: str, scope: Scope, receive: Receive, *, max_form_bytes: int = MAX_FORM_BYTES) -> None:
         self.endpoint = endpoint
         self.scope = scope
         self.method: str = scope["method"]
@@ -107,6 +107,7 @@ class Request:
         self.transaction: Transaction | None = None
         self.transaction_id = ""
         self._receive = receive
+        self._max_form_bytes = max_form_bytes
         self._cookies: str | None = None
 
     @property
@@ -164,7 +165,7 @@ class Request:
         """
         if self.method == "POST":
             self._check_type(_FORM)
-            data = await self._body(MAX_BODY_BYTES)
+            data = await self._body(self._max_form_bytes)
         else:
             data = self.scope.get("query_string", b"")
             if len(data) > MAX_QUERY_BYTES:

@@ -20,6 +20,7 @@ from .._urls import is_loopback_host, origin_of
 from ..errors import ConfigurationError, ExpiredForm, ForbiddenForm, ServerUnavailable
 from ..stores import Store
 from ..types import Clock
+from .limits import Limits
 from .models import AuthorizationRequest, Person, Session, Transaction, hash_of, new_secret
 from .options import Lifetimes
 from .requests import Request
@@ -68,12 +69,15 @@ class Sessions:
         lifetimes: how long.
         issuer: the server's URL.
         keys: the first one makes the tokens of forms, all of them are accepted.
+        limits: know how much may be kept for strangers.
     """
 
     _tag: str
     cookies: Cookies
 
-    def __init__(self, store: Store, clock: Clock, lifetimes: Lifetimes, issuer: str, keys: Sequence[bytes]) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, lifetimes: Lifetimes, issuer: str, keys: Sequence[bytes], limits: Limits
+    ) -> None:
         self._store = store
         self._issuer = issuer
         self._clock = clock
@@ -81,6 +85,7 @@ class Sessions:
         self._origin = origin_of(issuer).encode()
         self._is_local = is_loopback_host(urlsplit(issuer).hostname)
         self._keys = keys
+        self._limits = limits
         self.bind()
 
     def bind(self, *identity: str) -> None:
@@ -134,11 +139,18 @@ class Sessions:
     async def begin_transaction(
         self, request: Request, authorization: AuthorizationRequest | None
     ) -> tuple[str, HeaderList]:
-        """Remember what a person is on the way to; return its id and the cookie that ties it to this browser."""
+        """Remember what a person is on the way to; return its id and the cookie that ties it to this browser.
+
+        Raises:
+            TooManyRequests: too many have begun on their network, and not finished.
+            ServerUnavailable: too many have anywhere.
+        """
         browser = _secret_in(request, self.cookies.browser) or new_secret()
         now, seconds, transaction_id = int(self._clock.time()), self._lifetimes.transaction_seconds, new_secret()
         transaction = Transaction(browser=hash_of(browser), expires_at=now + int(seconds), request=authorization)
-        await self._store.put(TRANSACTIONS, self._key(transaction_id), transaction.dump(), ttl=seconds)
+        value = transaction.dump()
+        self._limits.keep(request.address, value, seconds)
+        await self._store.put(TRANSACTIONS, self._key(transaction_id), value, ttl=seconds)
         return transaction_id, [self.cookies.set(self.cookies.browser, browser, seconds)]
 
     async def load_transaction(self, request: Request, transaction_id: str) -> None:

@@ -105,13 +105,14 @@ class _Row(NamedTuple):
 
 
 _PAGE, _FORM = ("GET", "POST"), ("POST",)
+_TOKEN_BYTES = 64 * 1024  # tokens and signed assertions of other makers are in these forms, and nothing of it is kept
 
 ENDPOINTS: Final[Mapping[str, _Row]] = {
     "authorize": _Row(Kind(_PAGE, for_people=True), authorize),
     "par": _Row(Kind(_FORM), push),
-    "token": _Row(Kind(_FORM, cross_origin=True), token),
-    "revoke": _Row(Kind(_FORM, cross_origin=True), revoke),
-    "introspect": _Row(Kind(_FORM), introspect),
+    "token": _Row(Kind(_FORM, cross_origin=True, max_form_bytes=_TOKEN_BYTES), token),
+    "revoke": _Row(Kind(_FORM, cross_origin=True, max_form_bytes=_TOKEN_BYTES), revoke),
+    "introspect": _Row(Kind(_FORM, max_form_bytes=_TOKEN_BYTES), introspect),
     "register": _Row(Kind(("GET", "POST", "PUT", "DELETE"), cross_origin=True), register),
     "login": _Row(Kind(_PAGE, for_people=True), sign_in),
     "consent": _Row(Kind(_PAGE, for_people=True), consent),

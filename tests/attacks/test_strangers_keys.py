@@ -65,7 +65,9 @@ async def fetching(authority: Authority, **settings: Any) -> AsyncIterator[Serve
             resolve=lambda name, port: ["127.0.0.1"],
         )
         keys = ClientKeys(fetcher, inner.clock, inner.limits)
-        inner.authenticator = ClientAuthenticator(inner.clients, inner.store, inner.clock, [BASE_URL], keys)
+        inner.authenticator = ClientAuthenticator(
+            inner.clients, inner.store, inner.clock, [BASE_URL], keys, inner.limits
+        )
         yield server
 
 

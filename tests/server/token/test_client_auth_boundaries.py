@@ -171,7 +171,7 @@ async def test_an_assertion_without_an_issuer_is_nobody_s_whatever_clients_there
 def authenticator_of(server: Server, fetcher: PublicFetcher) -> ClientAuthenticator:
     inner = server.provider._server
     keys = ClientKeys(fetcher, inner.clock, inner.limits)
-    return ClientAuthenticator(inner.clients, inner.store, inner.clock, [BASE_URL], keys)
+    return ClientAuthenticator(inner.clients, inner.store, inner.clock, [BASE_URL], keys, inner.limits)
 
 
 async def test_keys_are_looked_up_by_the_way_that_a_stranger_may_name() -> None:

@@ -59,7 +59,7 @@ async def knowing(
         usual = {"timeout_seconds": 5, "allow_loopback": True, "ca_file": authority.ca_file}
         fetcher = PublicFetcher(resolve=lambda name, port: list(addresses), **{**usual, **settings})
         keys = ClientKeys(fetcher, clock, inner.limits)
-        inner.authenticator = ClientAuthenticator(inner.clients, inner.store, clock, [BASE_URL], keys)
+        inner.authenticator = ClientAuthenticator(inner.clients, inner.store, clock, [BASE_URL], keys, inner.limits)
         yield server, robot
 
 
