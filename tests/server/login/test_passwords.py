@@ -163,7 +163,7 @@ async def test_the_form_has_a_user_name_and_a_password_for_password_managers() -
         ("", "secret"),
         ("", ""),
         ("alice\x00", "secret"),
-        ("a" * 30_000, "b" * 30_000),
+        ("a" * 7_000, "b" * 7_000),
     ],
 )
 async def test_a_wrong_pair_is_wrong_and_nothing_says_which_half(name: str, password: str) -> None:
