@@ -47,6 +47,9 @@ class Response(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
 
+    def __repr__(self) -> str:
+        return f"Response({self.status})"
+
 
 def cache_seconds(headers: Mapping[str, str], *, usual: float, minimum: float, maximum: float) -> float:
     """Return how long an answer may be kept: its max-age within bounds, ``usual`` where it says nothing (RFC 9111)."""

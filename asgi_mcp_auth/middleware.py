@@ -282,7 +282,7 @@ class MCPAuthMiddleware:
             )
         if scope.get("root_path", "").strip("/"):
             logger.warning(
-                "This app is mounted at %s, so clients cannot reach %s through it: add "
+                "This app is mounted at %r, so clients cannot reach %s through it: add "
                 "provider.get_well_known_routes(%r) to the routes of the host's root app",
                 scope["root_path"],
                 self.provider.resource_metadata_url,

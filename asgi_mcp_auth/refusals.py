@@ -118,7 +118,7 @@ class Challenger:
             token_id=token_id(token) if token else None,
         )
         logger.info(
-            "%s %r refused with %d: %s",
+            "%r %r refused with %d: %s",
             event.method,
             event.path,
             event.status,

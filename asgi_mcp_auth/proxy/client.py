@@ -44,6 +44,9 @@ class TokenAnswer(NamedTuple):
     expires_in: int | None = None
     id_token: str | None = None
 
+    def __repr__(self) -> str:
+        return f"TokenAnswer(expires_in={self.expires_in!r})"
+
 
 class UpstreamClient:
     """Talks to the identity provider.

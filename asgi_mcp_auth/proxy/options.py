@@ -85,8 +85,8 @@ class UpstreamRules:
     """
 
     client_auth_method: UpstreamAuthMethod | None = None
-    authorize_parameters: Mapping[str, str] = field(default_factory=dict[str, str])
-    token_parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+    authorize_parameters: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    token_parameters: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     anew_prompt: str = "login"
     userinfo: bool = False
     claims: Sequence[str] = ()

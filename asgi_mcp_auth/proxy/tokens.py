@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeAlias
 
 from ..errors import InvalidGrant, ServerUnavailable, SignInFailed
@@ -65,12 +65,12 @@ class KeptTokens(Stored):
     """
 
     identity: UpstreamIdentity
-    access_token: str
-    refresh_token: str | None
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(repr=False)
     expires_at: float | None
     lifetime: float
     ends_at: float
-    id_token: str | None = None
+    id_token: str | None = field(default=None, repr=False)
     answered_at: float | None = None
     is_claimed: bool = False
     is_checked: bool = True

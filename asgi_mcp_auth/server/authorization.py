@@ -6,7 +6,7 @@ RFC 6749 §4.1, OAuth 2.1 §4.1, RFC 7636, RFC 8707, RFC 9207.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .._urls import redirect_uri_matches, with_parameters
 from ..errors import (
@@ -36,7 +36,7 @@ class Destination:
 
     client: Client
     redirect_uri: str
-    state: str | None
+    state: str | None = field(repr=False)
 
     def url(self, issuer: str, **parameters: str) -> str:
         """Return the URL of an authorization response (RFC 6749 §4.1.2, RFC 9207 §2)."""

@@ -42,6 +42,9 @@ class Credentials(NamedTuple):
     client_id: str
     proof: str
 
+    def __repr__(self) -> str:
+        return f"Credentials({self.method!r}, {self.client_id!r})"
+
 
 class AssertionVerifier(JWTVerifier):
     """Verifies client assertions; unlike access tokens they are never remembered."""

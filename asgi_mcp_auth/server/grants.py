@@ -33,6 +33,9 @@ class Granted(NamedTuple):
     scopes: list[str]
     refresh_token: str | None
 
+    def __repr__(self) -> str:
+        return f"Granted({self.grant_id!r}, {self.grant!r})"
+
 
 class Grants:
     """Makes, uses and ends grants.

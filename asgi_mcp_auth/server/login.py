@@ -9,7 +9,7 @@ import hmac
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
@@ -43,13 +43,13 @@ class LoginAttempt:
     """
 
     method: str
-    parameters: Mapping[str, str]
-    transaction: str
-    url: str
+    parameters: Mapping[str, str] = field(repr=False)
+    transaction: str = field(repr=False)
+    url: str = field(repr=False)
     address: str
     login_hint: str | None = None
     anew: bool = False
-    cookie: str | None = None
+    cookie: str | None = field(default=None, repr=False)
 
 
 class LoginForm(NamedTuple):
@@ -79,6 +79,9 @@ class LoginRedirect(NamedTuple):
 
     url: str
     cookie: str | None = None
+
+    def __repr__(self) -> str:
+        return "LoginRedirect()"
 
 
 class LoginRefusal(NamedTuple):

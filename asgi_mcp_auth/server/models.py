@@ -73,8 +73,8 @@ class Person(Stored):
 
     subject: str
     name: str | None = None
-    claims: JSONObject = field(default_factory=dict[str, Any])
-    reference: str | None = None
+    claims: JSONObject = field(default_factory=dict[str, Any], repr=False)
+    reference: str | None = field(default=None, repr=False)
 
     @property
     def display_name(self) -> str:
@@ -160,9 +160,9 @@ class Client(Stored):
     metadata: JSONObject
     origin: ClientOrigin
     issued_at: int = 0
-    secret_hash: str | None = None
+    secret_hash: str | None = field(default=None, repr=False)
     secret_expires_at: int = 0
-    registration_token_hash: str | None = None
+    registration_token_hash: str | None = field(default=None, repr=False)
     expires_at: int | None = None
     used: bool = False
     subjects: list[str] | None = None
@@ -214,8 +214,8 @@ class AuthorizationRequest(Stored):
     client_id: str
     redirect_uri: str
     scopes: list[str]
-    code_challenge: str
-    state: str | None = None
+    code_challenge: str = field(repr=False)
+    state: str | None = field(default=None, repr=False)
     prompt: list[str] = field(default_factory=list[str])
     max_age: int | None = None
     login_hint: str | None = None
@@ -233,7 +233,7 @@ class Transaction(Stored):
         decision: what was decided, by whom (``None`` as long as nobody has signed in), and for which scopes.
     """
 
-    browser: str
+    browser: str = field(repr=False)
     expires_at: int
     request: AuthorizationRequest | None = None
     signed_in: Person | None = None
@@ -289,7 +289,7 @@ class Code(Stored):
 
     client_id: str
     redirect_uri: str
-    code_challenge: str
+    code_challenge: str = field(repr=False)
     resource: str
     person: Person
     scopes: list[str]

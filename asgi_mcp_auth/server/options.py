@@ -6,7 +6,7 @@ import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, Literal, TypeAlias, get_args
 
 from asgiref.sync import sync_to_async
@@ -137,8 +137,8 @@ class Registration:
         ConfigurationError: a setting is wrong.
     """
 
-    clients: Sequence[Mapping[str, Any]] = ()
-    initial_access_token: str | None = None
+    clients: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
+    initial_access_token: str | None = field(default=None, repr=False)
     approve: RegistrationHook | None = None
     unused_seconds: float = DAY
     unused_bytes: int = 8 * 2**20
@@ -224,7 +224,7 @@ class ServerOptions:
     path_prefix: str = ""
     resource_base_url: str | None = None
     signing_algorithm: SigningAlgorithm = "ES256"
-    signing_keys: Sequence[str] = ()
+    signing_keys: Sequence[str] = field(default=(), repr=False)
     key_rotation_seconds: float = 90 * DAY
     rotate_confidential: bool = True
     scope_hierarchy: Mapping[str, Sequence[str]] | None = None

@@ -21,7 +21,7 @@ class Field:
     name: str
     label: str
     type: str = "text"
-    value: str = ""
+    value: str = field(default="", repr=False)
     autocomplete: str = "off"
 
 
@@ -37,9 +37,9 @@ class Page:
     """
 
     title: str = ""
-    nonce: str = ""
+    nonce: str = field(default="", repr=False)
     action: str = ""
-    hidden: Mapping[str, str] = field(default_factory=dict[str, str])
+    hidden: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +122,7 @@ class ApplicationsPage(Page):
     account: str
     applications: Sequence[Application]
     logout_action: str
-    logout_hidden: Mapping[str, str]
+    logout_hidden: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,4 +137,4 @@ class ErrorPage(Page):
 
     heading: str
     text: str
-    link: tuple[str, str] | None = None
+    link: tuple[str, str] | None = field(default=None, repr=False)

@@ -78,6 +78,9 @@ class Answer(NamedTuple):
     headers: HeaderList
     body: bytes = b""
 
+    def __repr__(self) -> str:
+        return f"Answer({self.status})"
+
     def with_headers(self, *headers: tuple[bytes, bytes]) -> Answer:
         """Return the same answer with more headers."""
         return self._replace(headers=[*self.headers, *headers])

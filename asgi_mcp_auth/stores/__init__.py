@@ -33,6 +33,9 @@ class Record(NamedTuple):
     etag: int
     group: str | None = None
 
+    def __repr__(self) -> str:
+        return f"Record({len(self.value)} bytes, etag={self.etag}, group={self.group!r})"
+
 
 @runtime_checkable
 class Store(Protocol):

@@ -40,4 +40,4 @@ class Outage:
 def describe(error: BaseException) -> str:
     """Return the first line of an error, with its type; what comes below may quote data."""
     text = str(error).partition("\n")[0][:200].rstrip(".") or f"no answer within {TIMEOUT_SECONDS:g} s"
-    return f"{type(error).__name__}: {text}"
+    return f"{type(error).__name__}: {''.join(each if each.isprintable() else '?' for each in text)}"

@@ -61,6 +61,9 @@ class _Opened(NamedTuple):
     expires_at: float = math.inf
     group: str | None = None
 
+    def __repr__(self) -> str:
+        return f"_Opened({len(self.value)} bytes, expires_at={self.expires_at}, group={self.group!r})"
+
 
 class EncryptedStore:
     """Encrypts every value on its way into another store.

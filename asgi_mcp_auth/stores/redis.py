@@ -112,7 +112,7 @@ class RedisStore:
                 "noeviction",
             ):  # grants, used codes and counters have an expiry: volatile-* takes them
                 logger.warning(
-                    "%r may throw away live records when its memory is full (maxmemory-policy %s), which signs people "
+                    "%r may throw away live records when its memory is full (maxmemory-policy %r), which signs people "
                     "out and lets used codes be used again: set maxmemory-policy to noeviction",
                     self,
                     policy,

@@ -16,7 +16,7 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ..errors import ConfigurationError
@@ -213,7 +213,7 @@ class _Job:
     verb: Callable[[sqlite3.Connection], Any]
     writes: bool
     future: asyncio.Future[Any]
-    result: Any = None
+    result: Any = field(default=None, repr=False)
     error: Exception | None = None
 
     def run(self, db: sqlite3.Connection) -> None:

@@ -71,7 +71,7 @@ async def test_a_refusal_is_one_event_and_one_info_record_with_the_same_facts(
     assert {each.name: record.__dict__[each.name] for each in fields(AuthEvent)} == {
         each.name: getattr(event, each.name) for each in fields(AuthEvent)
     }
-    assert record.getMessage() == f"POST {event.path!r} refused with {event.status}: {event.reason}"
+    assert record.getMessage() == f"'POST' {event.path!r} refused with {event.status}: {event.reason}"
 
 
 async def test_a_step_up_from_the_app_is_reported_like_any_other_refusal(caplog: pytest.LogCaptureFixture) -> None:
