@@ -28,6 +28,8 @@ OURS = frozenset(
         "where",
         "self.provider.resource_metadata_url",
         "type(provider).__name__",
+        "type(error).__name__",
+        "setting",
         "ns",
         # literals
         "self.asked",

@@ -30,6 +30,7 @@ SECRET = re.compile(
 
 HARMLESS = {
     "VerifyingKey.verify": "a function",
+    "_Header.is_access_token": "yes or no",
     "_Key.key": "a SigningKey, which has no representation of its own",
     "UpstreamRules.claims": "the names of claims",
     "UpstreamRules.allowed_claims": "what the operator wants claims to be",
