@@ -10,20 +10,22 @@ import pytest
 import pytest_asyncio
 
 from asgi_mcp_auth.errors import ServerUnavailable, TooManyRequests
-from asgi_mcp_auth.server import RateLimits
+from asgi_mcp_auth.server import RateLimits, Registration
 from asgi_mcp_auth.server.allowance import RECORD_BYTES, SHARE, SMALL_SHARE, Allowance
 from asgi_mcp_auth.server.authorization import MAX_STATE_BYTES
 from asgi_mcp_auth.server.limits import Limits
 from asgi_mcp_auth.server.requests import MAX_FORM_BYTES
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.testing import FrozenClock
-from tests.support.authorization_server import ClientOf, Server, answer_of, deploy, memory_store
+from tests.support.assertions import ASSERTION_TYPE, Robot
+from tests.support.authorization_server import BASE_URL, ClientOf, Server, answer_of, deploy, memory_store
 from tests.support.proxy import deploy_proxy
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.asyncio
 
 KIB = 1024
+SMALL = 16 * KIB
 
 
 @pytest.fixture
@@ -200,3 +202,21 @@ async def test_counters_of_many_networks_have_a_ceiling_and_nobody_is_turned_awa
     assert len(await store.scan("limit", limit=2_000)) <= 64 * KIB // RECORD_BYTES
     with pytest.raises(ServerUnavailable):
         await limits.count("register", "198.51.100.1")
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["a stranger's", "the operator's"])
+async def test_used_assertions_of_strangers_clients_are_bounded_and_those_of_the_operators_are_not(
+    store: EncryptedStore, clock: FrozenClock, known: bool
+) -> None:
+    robot = Robot(BASE_URL, clock)
+    registration, limits = Registration(clients=[robot.metadata]), RateLimits(unfinished_bytes=SMALL)
+    async with deploy(store=store, clock=clock, registration=registration, rate_limits=limits) as server:
+        if not known:
+            keys = {"token_endpoint_auth_method": "private_key_jwt", "jwks": robot.metadata["jwks"]}
+            robot.client_id = (await server.register(**keys)).client_id
+        statuses: list[int] = []
+        for _ in range(30):
+            form = {"client_assertion_type": ASSERTION_TYPE, "client_assertion": robot.assertion(), "token": "t"}
+            statuses.append((await server.call("POST", "/introspect", form=form)).status)
+        assert set(statuses) == ({200} if known else {200, 429})
+        assert len(await kept(server, "jti")) == (30 if known else statuses.count(200))
