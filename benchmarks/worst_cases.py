@@ -136,7 +136,9 @@ async def _server() -> AsyncIterator[tuple[Any, Visitor]]:
     from asgi_mcp_auth import MCPAuthMiddleware
     from asgi_mcp_auth.server import RateLimits
 
-    plenty = RateLimits(register=MANY, authorize=MANY, token=MANY, passwords=MANY, login_failures=MANY)
+    plenty = RateLimits(
+        register=MANY, authorize=MANY, token=MANY, passwords=MANY, login_failures=MANY, unfinished_bytes=10**12
+    )
     server = provider(rate_limits=plenty)
     async with server:
         app = MCPAuthMiddleware(application, server, mcp_path=MCP_PATH)
@@ -661,7 +663,9 @@ async def _password_page(app: Any) -> list[Case]:
     from asgi_mcp_auth import MCPAuthMiddleware, OAuthProvider, PasswordLogin
     from asgi_mcp_auth.server import RateLimits, hash_password
 
-    plenty = RateLimits(register=MANY, authorize=MANY, token=MANY, passwords=MANY, login_failures=MANY)
+    plenty = RateLimits(
+        register=MANY, authorize=MANY, token=MANY, passwords=MANY, login_failures=MANY, unfinished_bytes=10**12
+    )
     server = OAuthProvider(
         base_url=BASE_URL,
         login=PasswordLogin({"alice": hash_password("x")}),
@@ -709,7 +713,9 @@ def _callback_cases() -> Iterator[Case]:
     from asgi_mcp_auth import MCPAuthMiddleware, OAuthProxy, StaticTokenVerifier
     from asgi_mcp_auth.server import RateLimits
 
-    plenty = RateLimits(register=MANY, authorize=MANY, token=MANY, passwords=MANY, login_failures=MANY)
+    plenty = RateLimits(
+        register=MANY, authorize=MANY, token=MANY, passwords=MANY, login_failures=MANY, unfinished_bytes=10**12
+    )
     proxy = OAuthProxy(
         upstream_authorization_endpoint=f"{ISSUER}/authorize",
         upstream_token_endpoint=f"{ISSUER}/token",
