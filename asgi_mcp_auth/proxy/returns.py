@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from ..errors import ServerUnavailable
@@ -34,8 +34,8 @@ class Return(Stored):
         due_at: epoch seconds before which somebody may still want them.
     """
 
-    access_token: str
-    refresh_token: str | None
+    access_token: str = field(repr=False)
+    refresh_token: str | None = field(repr=False)
     due_at: float = 0
 
 
