@@ -10,6 +10,7 @@ from ._cache import LRUCache, token_digest
 from .auth import AuthProvider, ReasoningVerifier
 from .claims import peek_issuer
 from .errors import ConfigurationError, InvalidToken, ServerUnavailable
+from .lookups import LookupVerifier
 from .metadata import advertised_scopes
 from .tokens import AccessToken, Attempt, current
 
@@ -56,8 +57,13 @@ class MultiAuth(ReasoningVerifier):
         self._by_issuer: dict[str, AuthProvider] = {}
         for source in self.sources:
             for issuer in source.issuers:
-                if self._by_issuer.setdefault(issuer, source) is not source:
+                first = self._by_issuer.setdefault(issuer, source)
+                if first is source:
+                    continue
+                if first.accepts_opaque == source.accepts_opaque:
                     raise ConfigurationError(f"two sources of MultiAuth want the tokens of {issuer!r}: keep one")
+                if first.accepts_opaque:
+                    self._by_issuer[issuer] = source  # JWTs go to the one that checks signatures
         self.issuers = tuple(self._by_issuer)
         self._others = [each for each in self.sources if each.accepts_opaque or not each.issuers]
         self._accepted: LRUCache[AuthProvider] = LRUCache(MAX_ACCEPTED)
@@ -105,9 +111,11 @@ class MultiAuth(ReasoningVerifier):
         raise InvalidToken(attempt.reason or ("rejected" if asked else "issuer"))
 
     def _speaks_for_another(self, source: AuthProvider, found: AccessToken) -> bool:
-        """Return whether a source says that somebody is a user of another source's issuer."""
+        """Return whether a source names another source's issuer, and is not part of that issuer itself."""
         named = found.claims.get("iss") if self._by_issuer else None
-        return isinstance(named, str) and self._by_issuer.get(named, source) is not source
+        if not isinstance(named, str) or self._by_issuer.get(named, source) is source or named in source.issuers:
+            return False
+        return not (isinstance(source, LookupVerifier) and source.url.startswith(f"{named.removesuffix('/')}/"))
 
     @property
     def scopes_supported(self) -> list[str]:

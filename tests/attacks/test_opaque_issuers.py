@@ -149,6 +149,28 @@ async def test_no_source_speaks_in_the_name_of_another_ones_issuer(idp: Issuer, 
     assert (await multi.verify("gho_odd")).claims["iss"] == profiles.userinfo_url
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["by its address", "by its setting"])
+async def test_an_issuers_own_endpoint_speaks_for_it_beside_its_signed_tokens(idp: Issuer, named: bool) -> None:
+    """A provider that issues tokens of both kinds is one issuer, whichever source stands first."""
+    opaque = introspection(idp, **({"issuer": idp.issuer} if named else {}))
+    signed = JWTVerifier(issuer=idp.issuer, audience=AUDIENCE)
+    for sources in ([signed, opaque], [opaque, signed]):
+        multi = MultiAuth(verifiers=sources, base_url=BASE_URL)
+        for token in (idp.mint_opaque(aud=AUDIENCE, sub="bob"), idp.mint(aud=AUDIENCE, sub="bob")):
+            access = await multi.verify(token)
+            assert (access.claims["iss"], access.subject) == (idp.issuer, "bob")
+
+
+async def test_an_endpoint_beside_an_issuer_does_not_speak_for_it(idp: Issuer) -> None:
+    """Another realm of the same host is another issuer, also where one name begins with the other."""
+    realm = f"{idp.issuer}/introspec"
+    multi = MultiAuth(
+        verifiers=[JWTVerifier(issuer=realm, jwks_uri=idp.jwks_uri, audience=AUDIENCE), introspection(idp)]
+    )
+    assert idp.introspection_url.startswith(realm)
+    assert await reason_of(multi, idp.mint_opaque(aud=AUDIENCE, iss=realm)) == "issuer"
+
+
 async def test_a_verifier_of_ones_own_does_not_either(idp: Issuer) -> None:
     class Liar(TokenVerifier):
         async def verify_token(self, token: str) -> AccessToken:
