@@ -233,3 +233,43 @@ async def test_a_wrong_rule_says_what_to_write(arguments: dict[str, Any], told: 
 )
 async def test_what_can_be_meant_is_no_wrong_setting(settings: dict[str, Any]) -> None:
     protect(**settings)
+
+
+@pytest.mark.parametrize(
+    ("path", "scopes"),
+    [
+        ("/admin/audit", {"audit"}),
+        ("/ADMIN/audit", {"admin", "audit", "one", "more", "closed"}),  # no rule has all that it may mean: all of all
+        ("/admin/AUDIT", {"admin", "audit", "one", "more", "closed"}),
+        ("/ADMIN/users", {"admin"}),
+        ("/all/ONE", {"one", "more"}),
+        ("/open/Closed", {"closed"}),
+        ("/ad%6Din", {"admin", "audit", "one", "more", "closed"}),
+        ("/sk%C4%B1", {"closed"}),
+        ("/%C4%B0nside", {"closed"}),
+    ],
+)
+async def test_another_spelling_needs_the_scopes_of_every_rule_that_it_may_mean(path: str, scopes: set[str]) -> None:
+    guard = protect(
+        rules=[
+            Rule("/admin", scopes=["admin"]),
+            Rule("/admin/audit", scopes=["audit"]),
+            Rule("/all", scopes=["one"]),
+            Rule("/all/one", scopes=["one", "more"]),
+            Rule("/open", public=True),
+            Rule("/open/closed", scopes=["closed"]),
+            Rule("/ski", scopes=["closed"]),
+            Rule("/inside", scopes=["closed"]),
+        ]
+    )
+    response = await call(guard.app, "GET", path, BOB)
+    guard.assert_refused(response, 403, "insufficient_scope")
+    assert set(challenge_of(response)["scope"].split()) == scopes
+
+
+async def test_a_public_path_is_public_in_its_own_spelling_only() -> None:
+    guard = protect(public_paths=["/Health"], rules=[Rule("/Part/", public=True)])
+    for path in ("/Health", "/Part/", "/Part/x"):
+        guard.assert_entered(await call(guard.app, "GET", path), None)
+    for path in ("/health", "/Part", "/part/x"):
+        guard.assert_refused(await call(guard.app, "GET", path), 401, "missing_token")
