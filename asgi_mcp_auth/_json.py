@@ -154,9 +154,9 @@ def decode_form(text: bytes) -> str:
 
     WHATWG URL §5.1.
     """
+    if b"%" not in text and b"+" not in text:
+        return text.decode("ascii")
     plain = text.replace(b"+", b" ").decode("ascii")
-    if "%" not in plain:
-        return plain
     # What %41 is here, \x41 is to a codec of Python's own, which is ten times as fast as a look at each of them.
     escaped = plain.replace("\\", r"\x5c").replace("%", r"\x")
     return escaped.encode("ascii").decode("unicode_escape").encode("latin-1").decode("utf-8")
