@@ -17,6 +17,9 @@ SHARE = 4
 SMALL_SHARE = 128
 """… and this part of it afterwards, so that those who have little go first."""
 
+FIRST_BYTES = 4096
+"""The last quarter is for those who have next to nothing: one sign-in, and what is counted for it."""
+
 RETRY_SECONDS = 60.0
 
 
@@ -48,6 +51,8 @@ class Allowance:
         while self._ending and self._ending[0][0] <= now:
             self._give_back(*heapq.heappop(self._ending)[1:])
         share = self._ceiling // (SHARE if self._total < self._ceiling // 2 else SMALL_SHARE)
+        if self._total >= self._ceiling * 3 // 4:
+            share = min(share, FIRST_BYTES)
         if self._held[network] + size > share:
             raise TooManyRequests(RETRY_SECONDS)
         if self._total + size > self._ceiling:

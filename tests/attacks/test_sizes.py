@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from urllib.parse import parse_qsl, urlsplit
@@ -11,7 +12,7 @@ import pytest_asyncio
 
 from asgi_mcp_auth.errors import ServerUnavailable, TooManyRequests
 from asgi_mcp_auth.server import RateLimits, Registration
-from asgi_mcp_auth.server.allowance import RECORD_BYTES, SHARE, SMALL_SHARE, Allowance
+from asgi_mcp_auth.server.allowance import FIRST_BYTES, RECORD_BYTES, SHARE, SMALL_SHARE, Allowance
 from asgi_mcp_auth.server.authorization import MAX_STATE_BYTES
 from asgi_mcp_auth.server.limits import Limits
 from asgi_mcp_auth.server.requests import MAX_FORM_BYTES
@@ -113,6 +114,17 @@ async def test_forms_with_tokens_of_other_makers_may_be_longer(server: Server, p
 # ---------------------------------------------------------------------------------------------------- shares, ceilings
 
 
+async def test_400_networks_that_take_all_they_get_leave_room_for_somebody_new() -> None:
+    clock = FrozenClock()
+    allowance = Allowance(RateLimits().unfinished_bytes, clock)
+    for number in range(400):
+        with contextlib.suppress(TooManyRequests):
+            for _ in range(1000):
+                allowance.take(f"flood {number}", FIRST_BYTES - RECORD_BYTES, 600)
+    for number in range(50):
+        allowance.take(f"honest {number}", 2000, 600)
+
+
 async def test_one_network_has_a_quarter_and_what_expires_is_given_back(clock: FrozenClock) -> None:
     allowance = Allowance(100 * KIB, clock)
     for _ in range(100 // SHARE):
@@ -130,7 +142,7 @@ async def test_one_network_has_a_quarter_and_what_expires_is_given_back(clock: F
 async def test_when_half_is_used_those_who_have_little_go_first_until_there_is_nothing_left(
     clock: FrozenClock,
 ) -> None:
-    ceiling = 1024 * KIB
+    ceiling = SMALL_SHARE * FIRST_BYTES
     allowance = Allowance(ceiling, clock)
     for network in ("a", "b"):
         allowance.take(network, ceiling // SHARE - RECORD_BYTES, 600)
