@@ -60,8 +60,10 @@ async def test_who_is_signed_in_at_one_server_is_not_at_another_and_a_consent_co
     async with two_servers() as (ours, theirs):
         client, browser = ours.known(CONFIDENTIAL), ours.browser()
         await client.code(browser=browser)
+        browser.headers["Sec-Fetch-Site"] = "same-origin"  # a page of ours led there: a consent may be remembered
         assert "code" in answer_of((await browser.open(client.authorization_url())).url)  # not asked again
         stranger = theirs.browser()
+        stranger.headers |= browser.headers
         tags = [server._server.sessions.cookies.session for server in (ours.provider, theirs.provider)]
         stranger.cookies[tags[1]] = browser.cookies[tags[0]]
         page = await stranger.open(replace(client, server=theirs).authorization_url())

@@ -64,7 +64,7 @@ async def test_s25_a_store_that_fails_at_any_call_means_503_and_the_next_try_suc
             assert first.response.status in (303, 503)
             if first.response.status == 503:
                 assert first.response.header("retry-after") == "1"
-                assert "Please try again in a moment." in first.text
+                assert "Please go back and try again in a moment." in first.text
             second = await browser.submit(page, action="approve")
             assert (await client.redeem(answer_of(second.url)["code"])).status == 200
             assert len(await server.provider.store.scan("code")) == 1
