@@ -13,7 +13,9 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from asgi_mcp_auth import DevLogin, MCPAuthMiddleware, OAuthProvider
+from asgi_mcp_auth._cache import LRUCache
 from asgi_mcp_auth.server import Registration, ServerOptions
+from asgi_mcp_auth.server.ledger import KNOWN_GRANTS
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
@@ -99,6 +101,8 @@ class Issuer:
     def reset(self) -> None:
         """Forget everything that an input has left behind."""
         self._memory._entries = {kind: dict(entries) for kind, entries in self._kept.items()}
+        ledger = self.provider._server.grants.ledger  # which remembers what has ended, whatever the store says
+        ledger._alive = LRUCache(KNOWN_GRANTS)
 
     def send(
         self,
