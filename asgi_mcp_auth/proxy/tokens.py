@@ -122,6 +122,7 @@ class UpstreamTokens:
         identifier: tells whose refreshed tokens are.
         returns: takes what nobody uses any more.
         adds_up: whether refreshed tokens say only a part of what is known of somebody.
+        sleep: waits for so many seconds.
     """
 
     def __init__(
@@ -133,6 +134,7 @@ class UpstreamTokens:
         returns: Returns,
         *,
         adds_up: bool = False,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -140,6 +142,7 @@ class UpstreamTokens:
         self._identifier = identifier
         self._returns = returns
         self._adds_up = adds_up
+        self._sleep = sleep
         self._under_way: set[asyncio.Task[bool]] = set()
 
     async def keep(self, identity: UpstreamIdentity, answer: TokenAnswer, asked_at: float, seconds: float) -> str:
@@ -193,7 +196,7 @@ class UpstreamTokens:
             if lease is None:
                 refreshed = await self._try_refresh(key, tokens, tokens.refresh_token)
             elif lease.value != _FAILED:
-                await asyncio.sleep(POLL_SECONDS)
+                await self._sleep(POLL_SECONDS)
             elif tokens.is_good(now):
                 return await self._checked(key, tokens, judge, anew=anew)
             else:
@@ -275,7 +278,7 @@ class UpstreamTokens:
             try:
                 return await self._change(key, change)
             except ServerUnavailable:
-                await asyncio.sleep(ATTEMPT_SECONDS)
+                await self._sleep(ATTEMPT_SECONDS)
         return await self._change(key, change)
 
     async def _rest(
