@@ -26,6 +26,7 @@ from tests.support.token_endpoint import assert_refused, tokens_of
 pytestmark = pytest.mark.asyncio
 
 NAME = "app.example.com"
+SECONDS = 30  # longer than anything here takes
 
 
 @pytest.fixture(scope="module")
@@ -41,24 +42,28 @@ def host(authority: Authority) -> Iterator[DocumentHost]:
         yield listening
 
 
+def fetcher_for(authority: Authority, *, addresses: Sequence[str] = ("127.0.0.1",), **settings: Any) -> PublicFetcher:
+    """Return what fetches key sets; ``addresses`` stand for what the name server says."""
+    usual = {"timeout_seconds": 5, "allow_loopback": True, "ca_file": authority.ca_file}
+    return PublicFetcher(resolve=lambda name, port: list(addresses), **{**usual, **settings})
+
+
 @asynccontextmanager
 async def knowing(
     host: DocumentHost,
     authority: Authority,
     *,
-    addresses: Sequence[str] = ("127.0.0.1",),
     path: str = "/jwks",
+    fetcher: PublicFetcher | None = None,
     **settings: Any,
 ) -> AsyncIterator[tuple[Server, Robot]]:
-    """Run a server that knows a robot with keys on the host; ``addresses`` stand for what the name server says."""
+    """Run a server that knows a robot with keys on the host; ``settings`` are of the fetcher, if there is none yet."""
     robot = Robot(BASE_URL, clock := FrozenClock())
     del robot.metadata["jwks"]
     robot.metadata |= {"jwks_uri": host.url(path, host=NAME), "token_endpoint_auth_method": "private_key_jwt"}
     async with deploy(clock=clock, registration=Registration(clients=[robot.metadata])) as server:
         inner = server.provider._server
-        usual = {"timeout_seconds": 5, "allow_loopback": True, "ca_file": authority.ca_file}
-        fetcher = PublicFetcher(resolve=lambda name, port: list(addresses), **{**usual, **settings})
-        keys = ClientKeys(fetcher, clock, inner.limits)
+        keys = ClientKeys(fetcher or fetcher_for(authority, **settings), clock, inner.limits)
         inner.authenticator = ClientAuthenticator(inner.clients, inner.store, clock, [BASE_URL], keys, inner.limits)
         yield server, robot
 
@@ -199,27 +204,35 @@ async def test_strangers_cannot_have_more_than_so_many_fetches_under_way(
     host: DocumentHost, authority: Authority
 ) -> None:
     """Whoever registers many clients with slow hosts gets nothing but a 503 for it."""
-    asked = threading.Event()
+    asked, released = threading.Event(), threading.Event()
 
-    def slow(connection: ssl.SSLSocket) -> None:
+    def slow(_: ssl.SSLSocket) -> None:
         asked.set()
-        hang()(connection)
+        released.wait(SECONDS)
 
     host.behave("/slow", slow)
-    async with knowing(host, authority, path="/slow", max_fetches=1, timeout_seconds=0.5) as (server, robot):
+    fetcher = fetcher_for(authority, max_fetches=1, timeout_seconds=SECONDS)
+    async with knowing(host, authority, path="/slow", fetcher=fetcher) as (server, robot):
         first = asyncio.create_task(server.token(**robot.form()))
-        assert await asyncio.to_thread(asked.wait, 5)
-        key = key_of("ES256")
+        assert await asyncio.to_thread(asked.wait, SECONDS)
         url = host.url("/jwks", host=NAME)
         client = await server.register(token_endpoint_auth_method="private_key_jwt", jwks_uri=url)
         other = Robot(BASE_URL, server.clock, client_id=client.client_id)
-        form = {**other.form(other.assertion(key=key)), "token": "x"}
-        assert_unavailable(await server.call("POST", "/revoke", form={k: v for k, v in form.items() if v is not None}))
-        assert "/jwks" not in host.requests
+
+        async def revoke() -> Response:
+            form = {**other.form(), "token": "x"}
+            return await server.call("POST", "/revoke", form={k: v for k, v in form.items() if v is not None})
+
+        # As many as can wait, at a second each.
+        line = [asyncio.create_task(fetcher.enter(f"192.0.2.{n}")) for n in range(SECONDS)]
+        await asyncio.sleep(0)  # now all of them wait
+        assert_unavailable(await revoke())
+        assert host.requests == ["/slow"]
+        for waiting in line:
+            waiting.cancel()
+        released.set()
         assert_unavailable(await first)
-        form["client_assertion"] = other.assertion()
-        response = await server.call("POST", "/revoke", form={k: v for k, v in form.items() if v is not None})
-        assert response.status == 200
+        assert (await revoke()).status == 200
 
 
 async def test_an_assertion_that_cannot_be_one_causes_no_fetch(host: DocumentHost, authority: Authority) -> None:
