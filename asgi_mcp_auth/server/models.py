@@ -45,7 +45,7 @@ class Stored:
     @classmethod
     def load(cls, data: bytes) -> Self:
         """Return the record that ``dump`` wrote; members of another version are left out."""
-        return cls.of(json.loads(data))
+        return cls.of(_decode(data.decode()))
 
     @classmethod
     def of(cls, members: JSONObject) -> Self:
@@ -57,6 +57,7 @@ def _members(record: Stored) -> JSONObject:
     return {name: getattr(record, name) for name in record.__slots__}
 
 
+_decode = json.JSONDecoder().decode
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), default=_members).encode
 
 

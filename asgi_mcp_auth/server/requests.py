@@ -112,6 +112,8 @@ class Request:
         self._receive = receive
         self._max_form_bytes = max_form_bytes
         self._cookies: str | None = None
+        self._headers: dict[bytes, bytes | None] | None = None  # None: it is repeated
+        self._source: str | None = None
 
     @property
     def address(self) -> str:
@@ -129,13 +131,15 @@ class Request:
         Raises:
             MalformedRequest: a header is repeated.
         """
-        site = self.header(b"sec-fetch-site")
-        if site is None:
-            is_own = self.header(b"origin") is None
-        else:
-            opens = self.header(b"sec-fetch-mode") == b"navigate" and self.header(b"sec-fetch-dest") == b"document"
-            is_own = opens or site in (b"none", b"same-origin")
-        return self.address if is_own else f"{network_of(self.address)} by web pages"
+        if self._source is None:
+            site = self.header(b"sec-fetch-site")
+            if site is None:
+                is_own = self.header(b"origin") is None
+            else:
+                opens = self.header(b"sec-fetch-mode") == b"navigate" and self.header(b"sec-fetch-dest") == b"document"
+                is_own = opens or site in (b"none", b"same-origin")
+            self._source = self.address if is_own else f"{network_of(self.address)} by web pages"
+        return self._source
 
     def header(self, name: bytes) -> bytes | None:
         """Return the value of a header, ``None`` when it is not there.
@@ -143,10 +147,14 @@ class Request:
         Raises:
             MalformedRequest: it is there more than once.
         """
-        values = [value for key, value in self.scope["headers"] if key == name]
-        if len(values) > 1:
+        if self._headers is None:
+            self._headers = {}
+            for key, value in self.scope["headers"]:
+                self._headers[key] = None if key in self._headers else value
+        found = self._headers.get(name, b"")
+        if found is None:
             raise MalformedRequest("A header is repeated")
-        return values[0] if values else None
+        return found if found or name in self._headers else None
 
     def cookie(self, name: str) -> str | None:
         """Return the value of a cookie."""

@@ -116,6 +116,8 @@ class UnusedRegistrations:
         raise ServerUnavailable
 
     def _counted(self, entries: Iterable[_Entry]) -> list[_Entry]:
+        if not len(self._forgotten):
+            return list(entries)
         return [each for each in entries if not self._forgotten.get(each.client_id)]
 
     async def _delete(self, key: str) -> None:
@@ -134,10 +136,12 @@ class UnusedRegistrations:
 
 def _surplus(entries: list[_Entry], limit: int) -> set[_Entry]:
     """Return what has to go: again and again the oldest one of the network that takes up the most."""
-    queues, surplus, excess = dict[bytes, deque[int]](), set[_Entry](), -limit
+    surplus, excess = set[_Entry](), sum(entry.size for entry in entries) - limit
+    if excess <= 0:
+        return surplus
+    queues = dict[bytes, deque[int]]()
     for position, entry in enumerate(entries):
         queues.setdefault(entry.network, deque()).append(position)
-        excess += entry.size
     heap = [(-sum(entries[each].size for each in queue), queue[0], network) for network, queue in queues.items()]
     heapify(heap)
     while excess > 0 and heap:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from .._asgi import Route, send_response
@@ -15,7 +14,7 @@ from .consent import consent
 from .context import Server
 from .endpoint import Check, Endpoint, Kind, Work
 from .introspect import introspect
-from .limits import FAILED, RateKind
+from .limits import FAILED
 from .par import push
 from .register import check_registration_token, register
 from .requests import NO_STORE, Request
@@ -27,6 +26,10 @@ from .token import token
 async def check_peer(server: Server, request: Request) -> None:
     """Refuse other machines where settings are for development on this one."""
     server.check_peer(request)
+
+
+# Who proves nothing, and who they are not, is counted apart: nobody uses up the limit of others in their network.
+_UNPROVEN = (InvalidClient, InvalidRegistration, MalformedRequest)
 
 
 async def limit_people(server: Server, request: Request) -> None:
@@ -58,23 +61,19 @@ async def authenticate_client(server: Server, request: Request) -> None:
     """Find out which client sends this, and have it prove that."""
     if request.parameters.all("client_assertion"):  # the one proof that costs something to check
         server.limits.check("token", request.source, FAILED)
-    async with _failures_apart(server, request, "token"):
+    try:
         await server.authenticator.authenticate(request)
+    except _UNPROVEN:
+        await server.limits.count("token", request.source, FAILED)
+        raise
 
 
 async def check_registration(server: Server, request: Request) -> None:
     """Check the token of a registration."""
-    async with _failures_apart(server, request, "register"):
-        await check_registration_token(server, request)
-
-
-@asynccontextmanager
-async def _failures_apart(server: Server, request: Request, kind: RateKind) -> AsyncGenerator[None]:
-    """Count those who prove nothing, and who they are not: nobody uses up the limit of others in their network."""
     try:
-        yield
-    except (InvalidClient, InvalidRegistration, MalformedRequest):
-        await server.limits.count(kind, request.source, FAILED)
+        await check_registration_token(server, request)
+    except _UNPROVEN:
+        await server.limits.count("register", request.source, FAILED)
         raise
 
 

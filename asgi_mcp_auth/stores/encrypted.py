@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -38,6 +38,7 @@ _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _TERMS = struct.Struct(">dI")  # epoch seconds until when it counts, and how long the group is that follows
 _NO_GROUP = 0xFFFF_FFFF
+_ANY_GROUP: Final = object()
 
 CLOCK_SECONDS = 300
 """How far the clocks of hosts may be apart: a record counts so much longer than it was written for, at most."""
@@ -54,15 +55,6 @@ _REMEDIES: Mapping[Unreadable, str] = {
 class _Cipher(NamedTuple):
     aes: AESGCM
     has_terms: bool  # whether expiry and group stand in front of the value, as they do in all that is written today
-
-
-class _Opened(NamedTuple):
-    value: bytes
-    expires_at: float = math.inf
-    group: str | None = None
-
-    def __repr__(self) -> str:
-        return f"_Opened({len(self.value)} bytes, expires_at={self.expires_at}, group={self.group!r})"
 
 
 class EncryptedStore:
@@ -165,8 +157,7 @@ class EncryptedStore:
         stored = await self.inner.take(ns, key)
         if stored is None:
             return None
-        opened = self._open(ns, key, stored)  # its group does not matter any more
-        return None if self._is_over(opened) else opened.value
+        return self._open(ns, key, stored, group=_ANY_GROUP)
 
     async def delete(self, ns: str, key: str) -> bool:
         """Remove the record, readable or not; return whether there was one."""
@@ -219,40 +210,41 @@ class EncryptedStore:
         return self._key_id + nonce + sealed
 
     def _open_record(self, ns: str, key: str, stored: Record) -> Record | None:
-        opened = self._open(ns, key, stored.value, stored)
-        return None if self._is_over(opened) else Record(opened.value, stored.etag, stored.group)
+        group = None if stored.group is None else stored.group.encode("utf-8", "surrogatepass")
+        value = self._open(ns, key, stored.value, group)
+        return None if value is None else Record(value, stored.etag, stored.group)
 
-    def _is_over(self, opened: _Opened) -> bool:
-        return self._clock.time() >= opened.expires_at + CLOCK_SECONDS
-
-    def _open(self, ns: str, key: str, stored: bytes, record: Record | None = None) -> _Opened:
-        """Return what a stored value says.
+    def _open(self, ns: str, key: str, stored: bytes, group: bytes | object | None) -> bytes | None:
+        """Return what a stored value says, ``None`` when it counts no more.
 
         Args:
             ns: kind of the record.
             key: its key.
             stored: the value.
-            record: where it was found; ``None`` where its group is all the same.
+            group: where it was found, ``_ANY_GROUP`` where that is all the same.
 
         Raises:
             UnreadableRecord: it cannot be decrypted, or belongs elsewhere.
         """
         cipher = self._ciphers.get(stored[:_KEY_ID_BYTES])
-        cause: Unreadable
         if len(stored) < _KEY_ID_BYTES + _NONCE_BYTES + _TAG_BYTES:
-            cause = "truncated"
-        elif cipher is None:
-            cause = "unknown_key"
-        else:
-            cause = "tampered"
-            nonce, sealed = stored[_KEY_ID_BYTES:][:_NONCE_BYTES], stored[_KEY_ID_BYTES + _NONCE_BYTES :]
-            with suppress(InvalidTag):
-                data = cipher.aes.decrypt(nonce, sealed, _associated_data(ns, key))
-                if not cipher.has_terms:
-                    return _Opened(data)
-                opened = _parse(data)
-                if record is None or record.group == opened.group:
-                    return opened
+            raise self._unreadable_record(ns, "truncated")
+        if cipher is None:
+            raise self._unreadable_record(ns, "unknown_key")
+        nonce, sealed = stored[_KEY_ID_BYTES : _KEY_ID_BYTES + _NONCE_BYTES], stored[_KEY_ID_BYTES + _NONCE_BYTES :]
+        try:
+            data = cipher.aes.decrypt(nonce, sealed, _associated_data(ns, key))
+        except InvalidTag:
+            raise self._unreadable_record(ns, "tampered") from None
+        if not cipher.has_terms:
+            return data
+        expires_at, length = _TERMS.unpack_from(data)
+        begin = _TERMS.size if length == _NO_GROUP else _TERMS.size + length
+        if group is not _ANY_GROUP and group != (None if length == _NO_GROUP else data[_TERMS.size : begin]):
+            raise self._unreadable_record(ns, "tampered")
+        return None if self._clock.time() >= expires_at + CLOCK_SECONDS else data[begin:]
+
+    def _unreadable_record(self, ns: str, cause: Unreadable) -> UnreadableRecord:
         self._unreadable[cause] += 1
         if self._unreadable[cause] == 1:
             logger.warning(
@@ -264,15 +256,7 @@ class EncryptedStore:
                 _REMEDIES[cause],
                 extra={"reason": cause},
             )
-        raise UnreadableRecord
-
-
-def _parse(data: bytes) -> _Opened:
-    expires_at, length = _TERMS.unpack_from(data)
-    begin = _TERMS.size
-    if length == _NO_GROUP:
-        return _Opened(data[begin:], expires_at)
-    return _Opened(data[begin + length :], expires_at, data[begin : begin + length].decode("utf-8", "surrogatepass"))
+        return UnreadableRecord()
 
 
 def parse_key(key: object) -> bytes:
