@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import KEY
 from tests.support.proxy import welcome
-from tests.support.upstream import CLIENT_ID, CLIENT_SECRET, Upstream
+from tests.support.upstream import CLIENT_ID, CLIENT_SECRET, SECONDS, Upstream
 
 pytestmark = pytest.mark.asyncio
 
@@ -79,6 +81,14 @@ class Bench:
         self.upstream._sessions["r1"] = {"user": "alice"}
         identity = UpstreamIdentity(issuer="https://idp.example", subject="alice", claims={})
         return await self.tokens.keep(identity, TokenAnswer(**{**usual, **answer}), self.clock.time(), seconds)
+
+    @asynccontextmanager
+    async def refreshing(self, reference: str) -> AsyncIterator[asyncio.Task[str]]:
+        """Ask for a live token; the provider has the refresh token meanwhile, and has not answered."""
+        with self.upstream.holding() as arrived:
+            task = asyncio.create_task(self.tokens.live(reference, welcome))
+            assert await asyncio.to_thread(arrived.wait, SECONDS)
+            yield task
 
     async def record(self, reference: str) -> dict[str, Any] | None:
         """Return what is kept."""
@@ -201,12 +211,11 @@ async def test_while_somebody_refreshes_everybody_waits(bench: Bench) -> None:
 
 async def test_a_lifetime_counts_from_when_it_was_asked_for(bench: Bench) -> None:
     """However long the answer took."""
-    bench.upstream.delay("/token", 0.3)
     reference = await bench.keep()
     bench.clock.advance(100)
-    refreshing, asked_at = asyncio.create_task(bench.tokens.live(reference, welcome)), bench.clock.time()
-    await asyncio.sleep(0.1)
-    bench.clock.advance(4)
+    asked_at = bench.clock.time()
+    async with bench.refreshing(reference) as refreshing:
+        bench.clock.advance(4)
     await refreshing
     record = await bench.record(reference)
     assert record is not None
@@ -226,17 +235,15 @@ async def test_a_lease_ends_when_it_says(bench: Bench) -> None:
 
 async def test_the_lease_outlasts_a_refresh(bench: Bench) -> None:
     """The token endpoint has five seconds."""
-    bench.upstream.delay("/token", 0.3)
     reference = await bench.keep()
     bench.clock.advance(100)
-    refreshing = asyncio.create_task(bench.tokens.live(reference, welcome))
-    await asyncio.sleep(0.1)
-    assert LEASE_SECONDS == 10
-    bench.clock.advance(9.9)
-    ((key, _),) = await bench.store.scan(LEASES)
-    assert key == f"{hash_of(reference)}.0"
-    bench.clock.advance(0.1)
-    assert await bench.store.scan(LEASES) == []
+    async with bench.refreshing(reference) as refreshing:
+        assert LEASE_SECONDS == 10
+        bench.clock.advance(9.9)
+        ((key, _),) = await bench.store.scan(LEASES)
+        assert key == f"{hash_of(reference)}.0"
+        bench.clock.advance(0.1)
+        assert await bench.store.scan(LEASES) == []
     await refreshing
 
 
@@ -374,12 +381,10 @@ async def test_tokens_of_somebody_else_are_never_given_out(
 
 
 async def test_an_answer_for_a_sign_in_that_has_ended_meanwhile_is_given_back(bench: Bench) -> None:
-    bench.upstream.delay("/token", 0.3)
     reference = await bench.keep()
     bench.clock.advance(100)
-    refreshing = asyncio.create_task(bench.tokens.live(reference, welcome))
-    await asyncio.sleep(0.1)
-    await bench.store.delete(TOKENS, hash_of(reference))
+    async with bench.refreshing(reference) as refreshing:
+        await bench.store.delete(TOKENS, hash_of(reference))
     with pytest.raises(InvalidGrant):
         await refreshing
     await bench.tokens.end(reference)
@@ -390,14 +395,12 @@ async def test_an_answer_for_a_sign_in_that_has_ended_meanwhile_is_given_back(be
 
 async def test_who_is_cancelled_loses_no_tokens(bench: Bench) -> None:
     """An MCP client may cancel a call at any moment; the provider has taken the old refresh token by then."""
-    bench.upstream.delay("/token", 0.3)
     reference = await bench.keep()
     bench.clock.advance(100)
-    refreshing = asyncio.create_task(bench.tokens.live(reference, welcome))
-    await asyncio.sleep(0.1)
-    refreshing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await refreshing
+    async with bench.refreshing(reference) as refreshing:
+        refreshing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await refreshing
     await bench.tokens.settle()
     await bench.tokens.settle()  # nothing is left to wait for
     assert await bench.tokens.live(reference, welcome) in bench.upstream.access

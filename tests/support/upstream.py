@@ -10,13 +10,16 @@ import base64
 import hashlib
 import json
 import secrets
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from asgi_mcp_auth.testing import Answer, Issuer
 from tests.support.authorization_server import challenge_of
 
+SECONDS = 30  # longer than anything here takes
 _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "DSA": "sha512"}
 
 CLIENT_ID = "the-proxy"
@@ -54,6 +57,8 @@ class Upstream(Issuer):
         self._sessions: dict[str, dict[str, str]] = {}  # by refresh token
         self._used: set[str] = set()
         self.access: dict[str, str] = {}  # access token → subject
+        self._arrived, self._released = threading.Event(), threading.Event()
+        self._released.set()
 
     def metadata(self) -> dict[str, Any]:
         """Return the metadata document."""
@@ -97,10 +102,22 @@ class Upstream(Issuer):
             if session["user"] == user:
                 del self._sessions[token]
 
+    @contextmanager
+    def holding(self) -> Iterator[threading.Event]:
+        """Let the token endpoint answer nobody for a while; what is yielded is set when somebody has asked."""
+        self._arrived.clear()
+        self._released.clear()
+        try:
+            yield self._arrived
+        finally:
+            self._released.set()
+
     def respond(self, path: str, form: Mapping[str, str]) -> Answer:
         """Return the answer to one request."""
         if path == "/token":
             self.requests.append(dict(form))
+            self._arrived.set()
+            self._released.wait(SECONDS)
         answer = super().respond(path, form)
         if answer.status != 404:
             return answer
