@@ -129,9 +129,10 @@ def test_w11_to_w15_no_request_target_gets_in_without_a_token(served: Served, ta
 
 
 def test_w12_the_path_that_opens_the_gate_is_the_path_that_the_app_sees(served: Served) -> None:
-    for target, expected in ((b"/open/x", "/open/x"), (b"/o%70en/x", "/open/x"), (b"/open/caf%c3%a9", "/open/café")):
+    for target, expected in ((b"/open/x", "/open/x"), (b"/open/caf%c3%a9", "/open/café")):
         assert served.ask(b"GET " + target)[0] == 200
         assert served.guard.spy.scopes.pop()["path"] == expected
+    assert served.ask(b"GET /o%70en/x")[0] == 401  # another page for routers that do not decode
 
 
 @pytest.mark.parametrize("target", [b"CONNECT h:443", b"OPTIONS *", b"GET *"])

@@ -100,7 +100,7 @@ async def test_a_client_id_and_a_secret_of_any_characters_pass_through_a_basic_h
 
 @given(st.lists(st.binary(max_size=20), max_size=4), st.lists(st.binary(max_size=20), max_size=4))
 async def test_no_cookie_of_another_application_hides_or_changes_ours(before: list[bytes], after: list[bytes]) -> None:
-    name = Cookies("https://mcp.example.com").session
+    name = Cookies("https://mcp.example.com", "0123abcd").session
     ours = b"%b=the-session" % name.encode()
     foreign = [pair for pair in after if not b"".join(pair.split(b";")).strip().startswith(name.encode())]
     request = _request([(b"cookie", b"; ".join([*before, ours, *foreign]))])
