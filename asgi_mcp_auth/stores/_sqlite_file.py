@@ -87,13 +87,13 @@ def _prepare(db: sqlite3.Connection, path: str) -> None:
     """Set the connection up and bring the tables to the newest version; of several processes one does it."""
     db.execute("PRAGMA synchronous = FULL")
     db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
-    if _version(db, path) == len(MIGRATIONS):
+    if version_of(db, path) == len(MIGRATIONS):
         _make_shrinkable(db, path)
         return
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a file without tables
     db.execute("PRAGMA journal_mode = WAL")  # stays in the file
     db.execute("BEGIN IMMEDIATE")
-    for migration in MIGRATIONS[_version(db, path) :]:
+    for migration in MIGRATIONS[version_of(db, path) :]:
         for statement in filter(str.strip, migration.split(";")):
             db.execute(statement)
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -126,10 +126,17 @@ def give_space_back(db: sqlite3.Connection) -> None:
         db.executescript(f"PRAGMA incremental_vacuum({min(free - SPARE_PAGES, GIVEN_PAGES)})")
 
 
-def _version(db: sqlite3.Connection, path: str) -> int:
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
+def version_of(db: sqlite3.Connection, path: str) -> int:
+    """Return the version of the tables in the file, 0 where there are none.
+
+    Raises:
+        ConfigurationError: it is the database of another program, or of a newer version.
+        sqlite3.Error: it cannot be read.
+    """
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    # Last: another process may be making the tables just now, and whoever has seen them sees this, too.
+    (application,) = db.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID and (tables or application or version):
         raise ConfigurationError(f"{path} is the database of another program: give the store a file of its own")
     if version > len(MIGRATIONS):

@@ -17,7 +17,7 @@ import pytest
 
 from asgi_mcp_auth import ConfigurationError, ServerUnavailable
 from asgi_mcp_auth.stores import Record
-from asgi_mcp_auth.stores._sqlite_file import CHECKED_BYTES
+from asgi_mcp_auth.stores._sqlite_file import CHECKED_BYTES, MIGRATIONS, connect, version_of
 from asgi_mcp_auth.stores.sqlite import SQLiteStore
 
 pytestmark = pytest.mark.asyncio
@@ -106,6 +106,25 @@ async def test_the_database_of_another_program_is_left_alone(path: str) -> None:
             await store.open()
         with pytest.raises(ServerUnavailable):
             await store.put("ns", "key", b"1")
+
+
+@pytest.mark.parametrize("statement", [1, 2, 3])
+async def test_a_file_that_another_process_begins_while_it_is_looked_at_is_ours(path: str, statement: int) -> None:
+    """Twelve workers that start at once: each looks at the file in several statements."""
+    begun: list[str] = []
+
+    def begin(sql: str) -> None:
+        begun.append(sql)
+        if len(begun) == statement:
+            connect(path).close()
+
+    looking = sqlite3.connect(path, isolation_level=None)
+    looking.set_trace_callback(begin)
+    assert version_of(looking, path) in (0, len(MIGRATIONS))
+    looking.set_trace_callback(None)
+    assert version_of(looking, path) == len(MIGRATIONS)
+    looking.close()
+    assert len(begun) == 3
 
 
 async def filled(path: str, size: int = 500) -> SQLiteStore:
