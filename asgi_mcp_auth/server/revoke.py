@@ -5,7 +5,6 @@ from __future__ import annotations
 from ..errors import InvalidToken, MalformedRequest
 from .context import Server
 from .requests import NO_STORE, Answer, Request
-from .verifier import grant_of
 
 
 async def revoke(server: Server, request: Request) -> Answer:
@@ -18,8 +17,7 @@ async def revoke(server: Server, request: Request) -> Answer:
     if token is None:
         raise MalformedRequest("The token is missing")
     grant_id = await grant_id_of(server, token)
-    grant = None if grant_id is None else await server.grants.find(grant_id)
-    if grant_id is not None and grant is not None and grant.client_id == request.client.client_id:
+    if grant_id is not None and await server.grants.is_alive_in_store(grant_id, request.client):
         await server.grants.revoke(grant_id, "by_client")
     return Answer(200, NO_STORE)
 
@@ -34,6 +32,6 @@ async def grant_id_of(server: Server, token: str) -> str | None:
     if grant_id is not None:
         return grant_id
     try:
-        return grant_of(await server.verifier.verify(token))
+        return await server.verifier.grant_id_of(token)
     except InvalidToken:
         return None

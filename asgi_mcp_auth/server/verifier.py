@@ -67,6 +67,14 @@ class GrantVerifier(JWTVerifier):
         await self._ledger.check_alive(grant_of(access))
         return access
 
+    async def grant_id_of(self, token: str) -> str:
+        """Return the grant that an access token belongs to, whether or not it has ended.
+
+        Raises:
+            InvalidToken, ServerUnavailable, TypeError: as ``verify``.
+        """
+        return grant_of(await super().verify(token))
+
     def remembered(self, token: bytes) -> AccessToken | None:
         """Return what ``verify`` has said of this very token, if it would say the same now."""
         facts = self._recall(sha256(token).digest())

@@ -146,6 +146,37 @@ async def test_what_is_revoked_while_the_store_is_down_is_dead_here_at_once_and_
         assert await server.provider.admin.revoke_grant(grant_id)
 
 
+@pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
+async def test_a_client_whose_revocation_failed_is_not_told_that_it_worked_when_it_repeats_it(kind: str) -> None:
+    """In this process the grant is dead already; everywhere else it is alive until the store has been told."""
+
+    class Broken(FailingStore):
+        down = False
+
+        async def _call(self, work: Callable[[], Awaitable[Any]], *call: str) -> Any:
+            if self.down and call[0] != "get" and call[1].startswith(GRANTS):
+                raise ServerUnavailable
+            return await super()._call(work, *call)
+
+    clock = FrozenClock()
+    store = Broken(MemoryStore(clock=clock))
+    async with deploy(store=EncryptedStore(store, [KEY]), clock=clock) as server:
+        client = await server.register()
+        tokens = await client.sign_in()
+        form = {"client_id": client.client_id, "token": tokens[kind]}
+        store.down = True
+        for _ in range(2):
+            assert (await server.call("POST", "/revoke", form=form)).status == 503
+        store.down = False
+        assert (await server.call("POST", "/revoke", form=form)).status == 200
+        async with deploy(store=EncryptedStore(store.inner, [KEY]), clock=clock) as other:
+            assert not await is_alive(other, tokens["access_token"])
+        revoked = [each for each in server.events if each.action == "grant_revoked"]
+        assert len(revoked) == 1
+        assert (await server.call("POST", "/revoke", form=form)).status == 200
+        assert revoked == [each for each in server.events if each.action == "grant_revoked"]
+
+
 @pytest.mark.parametrize("verb", ["delete", "scan"])
 async def test_a_person_s_grants_end_before_anything_else_of_theirs_is_touched(verb: str) -> None:
     """Sessions and consents come afterwards: what goes wrong with them leaves no grant alive."""
