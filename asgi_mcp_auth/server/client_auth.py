@@ -119,7 +119,7 @@ class ClientAuthenticator:
             raise InvalidClient(reason="assertion")  # it could be used elsewhere as well (RFC 7523 bis)
         key = hash_of(hash_of(client.client_id) + hash_of(jti))
         if client.origin != "configured":
-            self._limits.keep(address, b"1", ASSERTION_ID_SECONDS)
+            self._limits.keep(address, b"1", ASSERTION_ID_SECONDS, is_sign_in=False)
         if not await self._store.add(ASSERTION_IDS, key, b"1", ttl=ASSERTION_ID_SECONDS):
             raise InvalidClient(reason="assertion_replayed")
 

@@ -74,7 +74,10 @@ class Limits:
         self._store = store
         self._clock = clock
         self._rates = rates
-        self._allowance = None if rates is None else Allowance(rates.unfinished_bytes, clock)
+        # Two, so that sign-ins that nobody finishes keep nobody out who has a token, or a password.
+        self._sign_ins, self._small = (
+            None if rates is None else Allowance(rates.unfinished_bytes, clock) for _ in range(2)
+        )
         self._counters: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Counter]] = WeakKeyDictionary()
         self._full: LRUCache[bool] = LRUCache(_KNOWN_FULL)  # each window has keys of its own
 
@@ -114,18 +117,22 @@ class Limits:
         # Nearly always nothing is full: a miss in the cache costs as much as all the rest.
         return len(self._full) > 0 and self._full.get(key.encode()) is not None
 
-    def keep(self, address: str, value: bytes, seconds: float) -> None:
+    def keep(self, address: str, value: bytes, seconds: float, *, is_sign_in: bool = True) -> None:
         """Count what is about to be kept for somebody of whom nothing is known.
+
+        Args:
+            address: where the request comes from, ``Request.source``.
+            value: of the record.
+            seconds: how long it is kept.
+            is_sign_in: whether it is for a sign-in that has begun.
 
         Raises:
             TooManyRequests: there is enough of their network.
             ServerUnavailable: there is enough of everybody.
         """
-        self._keep(network_of(address), value, seconds)
-
-    def _keep(self, network: str, value: bytes, seconds: float) -> None:
-        if self._allowance is not None:
-            self._allowance.take(network, len(value), seconds)
+        allowance = self._sign_ins if is_sign_in else self._small
+        if allowance is not None:
+            allowance.take(network_of(address), len(value), seconds)
 
     async def _count(self, kind: RateKind, limit: int, who: tuple[str, ...], add: int) -> None:
         now, seconds = self._clock.time(), WINDOW_SECONDS[kind]
@@ -168,7 +175,7 @@ class Limits:
                 return count
             value = b"%d" % min(limit, max(0, count + number))
             if record is None:
-                self._keep(network, value, ttl)
+                self.keep(network, value, ttl, is_sign_in=False)
                 changed = await self._store.add(COUNTERS, key, value, ttl=ttl)
             else:
                 changed = await self._store.swap(COUNTERS, key, record, value, ttl=ttl)

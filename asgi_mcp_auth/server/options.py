@@ -92,7 +92,7 @@ class RateLimits:
         passwords: passwords that are checked, a minute, whatever the account and whether they are right.
         login_failures: wrong passwords in ten minutes, for one account from one address.
         unfinished_bytes: how much one worker keeps in the store for sign-ins that are not finished, of all addresses
-            together; one may have a quarter, and less once half is used.
+            together; one may have a quarter, and less once half is used. As much again is for counters and assertions.
 
     Raises:
         ConfigurationError: not whole numbers of at least 1.

@@ -25,6 +25,6 @@ async def push(server: Server, request: Request) -> Answer:
     authorization = parse_authorization_request(server, destination, request.parameters, is_pushed=True)
     request_id, seconds = new_secret(), server.lifetimes.pushed_request_seconds
     value = authorization.dump()
-    server.limits.keep(request.address, value, seconds)
+    server.limits.keep(request.source, value, seconds)
     await server.store.put(PUSHED_REQUESTS, hash_of(request_id), value, ttl=seconds)
     return json_answer({"request_uri": REQUEST_URI_PREFIX + request_id, "expires_in": int(seconds)}, 201)

@@ -126,7 +126,8 @@ class Request:
         """Whom limits count it for: the network it comes from; what pages of other sites have its browsers send, apart.
 
         Any page can have its visitors' browsers send requests, by the thousand. What opens a page itself is none of
-        these, because that ends the page. Where a browser sends no Fetch Metadata, an ``Origin`` has to do.
+        these, because that ends the page; what a page has fetched in advance (``Sec-Purpose``) is. Where a browser
+        sends no Fetch Metadata, an ``Origin`` has to do.
 
         Raises:
             MalformedRequest: a header is repeated.
@@ -137,7 +138,7 @@ class Request:
                 is_own = self.header(b"origin") is None
             else:
                 opens = self.header(b"sec-fetch-mode") == b"navigate" and self.header(b"sec-fetch-dest") == b"document"
-                is_own = opens or site in (b"none", b"same-origin")
+                is_own = (opens and self.header(b"sec-purpose") is None) or site in (b"none", b"same-origin")
             self._source = self.address if is_own else f"{network_of(self.address)} by web pages"
         return self._source
 

@@ -149,7 +149,7 @@ class Sessions:
         now, seconds, transaction_id = int(self._clock.time()), self._lifetimes.transaction_seconds, new_secret()
         transaction = Transaction(browser=hash_of(browser), expires_at=now + int(seconds), request=authorization)
         value = transaction.dump()
-        self._limits.keep(request.address, value, seconds)
+        self._limits.keep(request.source, value, seconds)
         await self._store.put(TRANSACTIONS, self._key(transaction_id), value, ttl=seconds)
         return transaction_id, [self.cookies.set(self.cookies.browser, browser, seconds)]
 

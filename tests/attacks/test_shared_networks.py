@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
@@ -30,7 +31,9 @@ SCRIPT = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-D
 SIBLING = {**SCRIPT, "Sec-Fetch-Site": "same-site"}
 OLD = {"Origin": EVIL}
 
-BY_PAGES = {"image": IMAGE, "frame": FRAME, "no-cors": BLIND, "cors": SCRIPT, "same-site": SIBLING, "old browser": OLD}
+PREFETCH = {**OPENED, "Sec-Purpose": "prefetch"}
+
+BY_PAGES = {"image": IMAGE, "prefetch": PREFETCH, "frame": FRAME, "no-cors": BLIND, "cors": SCRIPT, "same-site": SIBLING, "old browser": OLD}
 BY_OTHERS = {
     "a program": {},
     "Node's fetch": {"Sec-Fetch-Mode": "cors"},
@@ -141,3 +144,53 @@ async def test_a_flood_of_bad_assertions_is_turned_away_before_a_signature_is_ch
         headers = basic("service", CONFIDENTIAL["client_secret"])
         response = await server.call("POST", "/token", headers=headers, form={"grant_type": "client_credentials"})
         assert response.status == 200
+
+
+# ------------------------------------------------------------------------------------------- what is kept for a network
+
+SMALL = RateLimits(unfinished_bytes=64 * 1024)
+
+
+@pytest.mark.parametrize("target", ["/authorize", "/par"])
+async def test_sign_ins_that_a_page_has_its_visitors_begin_keep_nobody_of_their_network_from_it(target: str) -> None:
+    async with deploy(rate_limits=SMALL) as server:
+        client = await server.register()
+        query = urlsplit(client.authorization_url(state="s" * 4000)).query
+        form = dict(parse_qsl(query))
+
+        async def begin(headers: dict[str, str]) -> int:
+            if target == "/par":
+                return (await server.call("POST", target, headers=headers, form=form)).status
+            return (await server.call("GET", f"{target}?{query}", headers=headers)).status
+
+        assert 429 in [await begin(BLIND if target == "/par" else IMAGE) for _ in range(20)]
+        assert await begin({}) in (201, 303)
+
+
+async def test_who_has_a_token_goes_on_when_their_network_has_begun_too_many_sign_ins() -> None:
+    async with deploy(rate_limits=SMALL) as server:
+        client = await server.register()
+        tokens = await client.sign_in()
+        query = urlsplit(client.authorization_url(state="s" * 4000)).query
+        assert 429 in [(await server.call("GET", f"/authorize?{query}")).status for _ in range(20)]
+        assert (await server.call("GET", f"/authorize?{query[:-3950]}")).status == 303
+        while (await server.call("GET", f"/authorize?{query[:-3950]}")).status != 429:
+            pass
+        server.clock.advance(60)  # the counters of a minute begin anew
+        assert (await client.refresh(tokens["refresh_token"])).status == 200
+        assert (await server.call("POST", "/register", document=METADATA)).status == 201
+
+
+async def test_clients_that_sign_go_on_when_sign_ins_have_used_up_everything() -> None:
+    async with deploy() as plain:
+        robot = Robot(BASE_URL, plain.clock)
+    async with deploy(rate_limits=RateLimits(unfinished_bytes=256 * 1024), clock=plain.clock) as server:
+        keys = {"token_endpoint_auth_method": "private_key_jwt", "jwks": robot.metadata["jwks"]}
+        client = await server.register(**keys)
+        robot.client_id = client.client_id
+        query = urlsplit(client.authorization_url(state="s" * 400)).query
+        for number in range(256):
+            await server.call("GET", f"/authorize?{query}", client=(f"198.51.100.{number}", 1))
+        assert (await server.call("GET", f"/authorize?{query}", client=("192.0.2.1", 1))).status == 503
+        form = {"client_assertion_type": ASSERTION_TYPE, "client_assertion": robot.assertion(), "token": "t"}
+        assert (await server.call("POST", "/introspect", form=form)).status == 200
