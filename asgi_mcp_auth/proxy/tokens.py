@@ -62,6 +62,7 @@ class KeptTokens(Stored):
         unknown_since: epoch seconds since when the provider signs with a key that it does not publish; ``None`` where
             that is not known.
         turn: how many attempts to refresh them have ended, in whatever way; each has a lease of its own.
+        is_told: whether the claims of ``identity`` are what the provider said. The first builds kept none.
     """
 
     identity: UpstreamIdentity
@@ -76,10 +77,14 @@ class KeptTokens(Stored):
     is_checked: bool = True
     unknown_since: float | None = None
     turn: int = 0
+    is_told: bool = True
 
     @classmethod
     def of(cls, members: JSONObject) -> Self:
-        """Return the record with these members."""
+        """Return the record with these members, also as the first builds wrote it."""
+        if "identity" not in members:
+            identity = {"issuer": members["issuer"], "subject": members["subject"], "claims": {}}
+            members = {**members, "identity": identity, "is_told": False}
         return super(KeptTokens, cls).of({**members, "identity": UpstreamIdentity(**members["identity"])})
 
     def is_due(self, now: float) -> bool:
@@ -298,16 +303,20 @@ class UpstreamTokens:
         """Return the tokens, once it is known whose they are, and the person, if there was something to decide."""
         if tokens.is_checked and not anew:
             return tokens, None
-        identity = tokens.identity if tokens.is_checked else _plain(await self._identity_of(key, tokens))
+        identity = tokens.identity if tokens.is_checked else await self._identity_of(key, tokens)
+        # Nothing is decided by claims that were not kept, or by the half of them that refreshed tokens say.
+        is_told = tokens.is_told or not (identity is tokens.identity or self._adds_up)
+        if identity is not tokens.identity:
+            identity = _plain(identity)
         try:
-            person = await judge(identity)
+            person = await judge(identity) if is_told else None
         except InvalidGrant as error:
             raise await self._end(key, error.reason, tokens=tokens) from None
 
         def change(known: KeptTokens) -> KeptTokens:
             is_same = known.access_token == tokens.access_token  # not refreshed again meanwhile
-            checked = replace(known, is_checked=True, id_token=None, unknown_since=None, identity=identity)
-            return checked if is_same else known
+            checked = replace(known, is_checked=True, id_token=None, unknown_since=None)
+            return replace(checked, identity=identity, is_told=is_told) if is_same else known
 
         if not tokens.is_checked:
             await self._change(key, change)

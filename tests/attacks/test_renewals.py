@@ -396,3 +396,70 @@ async def test_what_a_login_step_says_at_the_redemption_is_in_the_first_token() 
     async with deploy(login=login) as server:
         tokens = await (await server.register()).sign_in()
         assert await claims_of(server, tokens, "role") == "author"
+
+
+# ---------------------------------------------------------------------------------- sign-ins of the first builds
+
+
+async def as_the_first_builds_kept_it(server: Server) -> None:
+    """Write the tokens of the one sign-in down as the builds did that did not keep what the provider had said."""
+    ((key, record),) = await server.provider.store.scan("upstream")
+    members = json.loads(record.value)
+    identity = members.pop("identity")
+    for name in ("answered_at", "is_claimed", "unknown_since", "turn"):
+        del members[name]
+    before = {
+        "issuer": identity["issuer"],
+        "subject": identity["subject"],
+        **members,
+        "leased_until": 0,
+        "settled_until": 0,
+    }
+    await server.provider.store.put("upstream", key, json.dumps(before).encode())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_sign_ins_of_the_first_builds_go_on_until_the_provider_says_something_of_them(
+    staffed: Upstream, kind: str
+) -> None:
+    rules = UpstreamRules(**RULES, claims=["groups"])
+    async with deploy_proxy(staffed, kind, upstream=rules) as server:
+        client = await server.register()
+        tokens = await tokens_for(staffed, client)
+        await as_the_first_builds_kept_it(server)
+        tokens = (await client.refresh(tokens["refresh_token"])).json()
+        assert await claims_of(server, tokens, "groups") == ["staff"]
+        assert await upstream_token(server, tokens["access_token"])
+        staffed.people["alice"]["groups"] = ["staff", "board"]
+        server.clock.advance(UPSTREAM_SECONDS - 10)
+        tokens = (await client.refresh(tokens["refresh_token"])).json()
+        assert await claims_of(server, tokens, "groups") == ["staff", "board"]
+        staffed.people["alice"]["groups"] = ["visitors"]
+        server.clock.advance(UPSTREAM_SECONDS - 10)
+        await is_out(server, client, tokens)
+
+
+async def test_a_sign_in_of_the_first_builds_of_which_nothing_new_is_said_is_not_judged(staffed: Upstream) -> None:
+    """Nobody knows what the provider had said: to take it for nothing would keep everybody out."""
+    async with deploy_proxy(staffed, upstream=UpstreamRules(**RULES)) as server:
+        client = await server.register()
+        tokens = await tokens_for(staffed, client)
+        await as_the_first_builds_kept_it(server)
+        staffed.refreshes_id_tokens = False
+        for _ in range(2):
+            server.clock.advance(UPSTREAM_SECONDS - 10)
+            tokens = (await client.refresh(tokens["refresh_token"])).json()
+            assert "access_token" in tokens
+
+
+async def test_a_sign_in_of_the_first_builds_is_not_judged_by_half_of_what_was_said(staffed: Upstream) -> None:
+    """The other half was at the userinfo endpoint, which is not asked again."""
+    staffed.id_token = {"groups": None, "email": None, "email_verified": None}
+    async with deploy_proxy(staffed, upstream=UpstreamRules(**RULES, userinfo=True)) as server:
+        client = await server.register()
+        tokens = await tokens_for(staffed, client)
+        await as_the_first_builds_kept_it(server)
+        server.clock.advance(UPSTREAM_SECONDS - 10)
+        tokens = (await client.refresh(tokens["refresh_token"])).json()
+        server.clock.advance(UPSTREAM_SECONDS - 10)
+        assert (await client.refresh(tokens["refresh_token"])).status == 200

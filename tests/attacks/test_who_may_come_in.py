@@ -61,6 +61,17 @@ def test_a_domain_that_only_looks_like_an_allowed_one_is_another(allowed: str, d
     assert not may_come_in(allowed, issuer=GOOGLE, hd=domain)
 
 
+@pytest.mark.parametrize("verified", [False, "false"])
+def test_whether_an_address_is_verified_decides_about_the_address_and_about_no_other_claim(verified: object) -> None:
+    identity = UpstreamIdentity(
+        issuer="https://idp.example.com",
+        subject="s",
+        claims={"groups": ["staff"], "email": "a@example.com", "email_verified": verified},
+    )
+    assert find_objection(identity, UpstreamRules(allowed_claims={"groups": ["staff"]})) is None
+    assert find_objection(identity, UpstreamRules(allowed_claims={"email": ["a@example.com"]})) is not None
+
+
 @pytest.mark.parametrize(
     ("allowed", "domain"),
     [

@@ -34,6 +34,7 @@ class Upstream(Issuer):
         people: what is said of whom beside the subject.
         expires_in: of access tokens; ``None`` leaves it out.
         refreshes: whether there are refresh tokens.
+        refreshes_id_tokens: whether refreshed tokens come with a new ID token.
         id_token: members to put in place of the usual ones in ID tokens; ``None`` leaves one out.
         access_claims: of access tokens, which are JWTs then.
         revoked: what was given back.
@@ -46,6 +47,7 @@ class Upstream(Issuer):
         self.people: dict[str, dict[str, Any]] = {}
         self.expires_in: int | None = 3600
         self.refreshes = True
+        self.refreshes_id_tokens = True
         self.id_token: dict[str, Any] = {}
         self.id_token_header: dict[str, Any] = {}
         self.refreshed_subject: str | None = None
@@ -170,7 +172,7 @@ class Upstream(Issuer):
         if self.refreshes:
             self._sessions[refresh] = session
             document["refresh_token"] = refresh
-        if "openid" in session.get("scope", "").split():
+        if "openid" in session.get("scope", "").split() and (anew or self.refreshes_id_tokens):
             document["id_token"] = self.mint(
                 header={"typ": "JWT", **self.id_token_header}, **self._id_claims(session, user, access)
             )
