@@ -242,7 +242,10 @@ class UpstreamLogin(Login):
 
     async def _judge(self, identity: UpstreamIdentity, known: Person) -> Person:
         """Decide anew about somebody who is in, by what the provider said last and the settings of today."""
-        person = await self._admit(identity)
+        try:
+            person = await self._admit(identity)
+        except AccessDenied as error:
+            person = str(error)
         if not isinstance(person, Person):
             logger.info("Somebody may not come in any more: the sign-in ends")
             raise InvalidGrant(reason="not_allowed")

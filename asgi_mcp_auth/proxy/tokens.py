@@ -83,7 +83,7 @@ class KeptTokens(Stored):
     def of(cls, members: JSONObject) -> Self:
         """Return the record with these members, also as the first builds wrote it."""
         if "identity" not in members:
-            identity = {"issuer": members["issuer"], "subject": members["subject"], "claims": {}}
+            identity: JSONObject = {"issuer": members["issuer"], "subject": members["subject"], "claims": {}}
             members = {**members, "identity": identity, "is_told": False}
         return super(KeptTokens, cls).of({**members, "identity": UpstreamIdentity(**members["identity"])})
 

@@ -42,6 +42,11 @@ def staffed() -> Iterator[Upstream]:
         yield upstream
 
 
+def deny(identity: UpstreamIdentity) -> Person:
+    """Let nobody in, as a login step of one's own says it."""
+    raise AccessDenied
+
+
 async def is_out(server: Server, client: ClientOf, tokens: dict[str, Any], reason: str = "not_allowed") -> None:
     """Check that a refresh ends the grant, for this reason, with all its tokens."""
     server.events.clear()
@@ -137,6 +142,7 @@ async def test_a_tool_s_token_is_not_refreshed_for_somebody_who_may_not_come_in_
         {"allowed_claims": {"groups": ["board"]}},
         {"person": lambda identity: None},
         {"person": lambda identity: "no Person"},
+        {"person": deny},
         {"claims": ["much"]},
     ],
 )

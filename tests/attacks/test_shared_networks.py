@@ -33,7 +33,15 @@ OLD = {"Origin": EVIL}
 
 PREFETCH = {**OPENED, "Sec-Purpose": "prefetch"}
 
-BY_PAGES = {"image": IMAGE, "prefetch": PREFETCH, "frame": FRAME, "no-cors": BLIND, "cors": SCRIPT, "same-site": SIBLING, "old browser": OLD}
+BY_PAGES = {
+    "image": IMAGE,
+    "prefetch": PREFETCH,
+    "frame": FRAME,
+    "no-cors": BLIND,
+    "cors": SCRIPT,
+    "same-site": SIBLING,
+    "old browser": OLD,
+}
 BY_OTHERS = {
     "a program": {},
     "Node's fetch": {"Sec-Fetch-Mode": "cors"},
