@@ -49,7 +49,7 @@ class KeptTokens(Stored):
     """What the provider has given for one sign-in.
 
     Attributes:
-        identity: whose they are there, and what the provider said of them last.
+        identity: whose they are there, and what the provider said of them last; the first builds kept no claims.
         access_token: for its APIs; empty where it is not kept.
         refresh_token: for the next one.
         expires_at: epoch seconds of the access token, ``None`` for never.
@@ -62,7 +62,6 @@ class KeptTokens(Stored):
         unknown_since: epoch seconds since when the provider signs with a key that it does not publish; ``None`` where
             that is not known.
         turn: how many attempts to refresh them have ended, in whatever way; each has a lease of its own.
-        is_told: whether the claims of ``identity`` are what the provider said. The first builds kept none.
     """
 
     identity: UpstreamIdentity
@@ -77,14 +76,12 @@ class KeptTokens(Stored):
     is_checked: bool = True
     unknown_since: float | None = None
     turn: int = 0
-    is_told: bool = True
 
     @classmethod
     def of(cls, members: JSONObject) -> Self:
         """Return the record with these members, also as the first builds wrote it."""
         if "identity" not in members:
-            identity: JSONObject = {"issuer": members["issuer"], "subject": members["subject"], "claims": {}}
-            members = {**members, "identity": identity, "is_told": False}
+            members = {**members, "identity": {name: members[name] for name in ("issuer", "subject")} | {"claims": {}}}
         return super(KeptTokens, cls).of({**members, "identity": UpstreamIdentity(**members["identity"])})
 
     def is_due(self, now: float) -> bool:
@@ -305,9 +302,9 @@ class UpstreamTokens:
             return tokens, None
         identity = tokens.identity if tokens.is_checked else await self._identity_of(key, tokens)
         # Nothing is decided by claims that were not kept, or by the half of them that refreshed tokens say.
-        is_told = tokens.is_told or not (identity is tokens.identity or self._adds_up)
+        is_told = bool(tokens.identity.claims) or not (identity is tokens.identity or self._adds_up)
         if identity is not tokens.identity:
-            identity = _plain(identity)
+            identity = _plain(identity) if is_told else tokens.identity
         try:
             person = await judge(identity) if is_told else None
         except InvalidGrant as error:
@@ -315,8 +312,8 @@ class UpstreamTokens:
 
         def change(known: KeptTokens) -> KeptTokens:
             is_same = known.access_token == tokens.access_token  # not refreshed again meanwhile
-            checked = replace(known, is_checked=True, id_token=None, unknown_since=None)
-            return replace(checked, identity=identity, is_told=is_told) if is_same else known
+            checked = replace(known, is_checked=True, id_token=None, unknown_since=None, identity=identity)
+            return checked if is_same else known
 
         if not tokens.is_checked:
             await self._change(key, change)
@@ -381,7 +378,9 @@ def _plain(identity: UpstreamIdentity) -> UpstreamIdentity:
         with suppress(TypeError, ValueError, RecursionError):
             json.dumps({name: value}, ensure_ascii=False).encode()
             claims[name] = value
-    return replace(identity, claims=claims)
+    return replace(
+        identity, claims=claims or {"sub": identity.subject}
+    )  # without any it would be as of the first builds
 
 
 def _lease_of(key: str, turn: int) -> str:
