@@ -10,7 +10,6 @@ import threading
 import time
 from bisect import insort
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Literal
@@ -32,10 +31,13 @@ class _Waiter:
     woken: asyncio.Future[None] = field(compare=False)
     state: Literal["waiting", "admitted", "turned away"] = field(default="waiting", compare=False)
 
-    def wake(self) -> None:
-        """Have the waiting task look at ``state``; the caller may be in another thread."""
-        with suppress(RuntimeError):  # its event loop is closed
+    def wake(self) -> bool:
+        """Have the waiting task look at ``state``, and return whether it can; the caller may be in another thread."""
+        try:
             self.woken.get_loop().call_soon_threadsafe(self._set)
+        except RuntimeError:  # its event loop is closed
+            return False
+        return True
 
     def _set(self) -> None:
         if not self.woken.done():
@@ -131,12 +133,13 @@ class Places:
             if began is not None:
                 self._mean_seconds += NEW_WEIGHT * (self._clock.monotonic() - began - self._mean_seconds)
             self._release(network)
-            if self._line:
+            while self._line:
                 following = self._line.pop(0)
                 following.state = "admitted"
-                following.wake()
-            else:
-                self._working -= 1
+                if following.wake():
+                    return
+                self._release(following.network)
+            self._working -= 1
 
     def forgive(self, network: str) -> None:
         """Do not count the latest place of ``network``: it was for somebody who belongs here."""

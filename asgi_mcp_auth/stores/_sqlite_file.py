@@ -122,8 +122,9 @@ def give_space_back(db: sqlite3.Connection) -> None:
     """Let the file become smaller by some of the space that nothing is in any more."""
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     if free > SPARE_PAGES:
-        # Not execute(): it stops after the first page.
-        db.executescript(f"PRAGMA incremental_vacuum({min(free - SPARE_PAGES, GIVEN_PAGES)})")
+        with suppress(sqlite3.OperationalError):  # busy, or a disk so full that not even the log has room: next time
+            # Not execute(): it stops after the first page.
+            db.executescript(f"PRAGMA incremental_vacuum({min(free - SPARE_PAGES, GIVEN_PAGES)})")
 
 
 def version_of(db: sqlite3.Connection, path: str) -> int:

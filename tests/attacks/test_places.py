@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import pytest
 
@@ -133,3 +134,23 @@ async def test_a_place_lasts_until_its_thread_has_ended_and_is_left_once() -> No
     assert not third.done(), "leaving twice gave one place away twice"
     second.leave()
     (await third).leave()
+
+
+async def test_a_place_is_not_given_to_who_waited_on_an_event_loop_that_is_closed() -> None:
+    places = make(at_once=1)
+    held = await places.enter("a")
+    left = await asyncio.to_thread(waiting_on_a_loop_that_closes, places)
+    held.leave()
+    for _ in range(2):
+        (await places.enter("b")).leave()
+    del left
+
+
+def waiting_on_a_loop_that_closes(places: Places) -> object:
+    """Wait for a place, and close the event loop without telling the task; return what keeps it alive."""
+    loop = asyncio.new_event_loop()
+    waiting: Any = loop.create_task(places.enter("b"))
+    loop.run_until_complete(settle())
+    loop.close()
+    waiting._log_destroy_pending = False
+    return waiting

@@ -216,6 +216,29 @@ asyncio.run(main())
     assert run(code, path) == "fine\n"
 
 
+async def test_s04_a_sweep_on_a_full_disk_gives_nothing_back_and_is_no_outage(path: str) -> None:
+    code = """
+async def main():
+    await store.open()
+    await asyncio.gather(*(store.put("ns", f"{number}", bytes(20_000)) for number in range(300)))
+    await asyncio.gather(*(store.delete("ns", f"{number}") for number in range(300)))
+    await store.put("ns", "stays", b"1")
+    await store.aclose()
+    await store.open()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, resource.RLIM_INFINITY))  # for the log, too
+    for _ in range(3):
+        assert await store.sweep() == 0
+        assert (await store.get("ns", "stays")).value == b"1"
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    size = os.path.getsize(store._path)
+    await store.sweep()
+    await store.aclose()
+    print("smaller" if os.path.getsize(store._path) < size else "the same")
+asyncio.run(main())
+"""
+    assert run(code, path) == "smaller\n"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes the user")
 async def test_s04_a_file_that_may_only_be_read_is_503_for_writes(tmp_path: Path) -> None:
     folder = tmp_path / "readable"
