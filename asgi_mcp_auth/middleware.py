@@ -131,7 +131,7 @@ class MCPAuthMiddleware:
         }
         self._origins = AllowedOrigins(allowed_origins, provider.base_url)
         self._forward_authorization = forward_authorization
-        self._mount_checked = provider.resource_metadata_url is None
+        self._mount_checked = False
         if provider.resource_metadata_url is None:
             logger.warning(
                 "%s serves no metadata, so MCP clients cannot find out where to get a token: wrap it in "
@@ -280,11 +280,12 @@ class MCPAuthMiddleware:
                 self._own_root_path or scope["root_path"],
                 scope["path"],
             )
-        if scope.get("root_path", "").strip("/"):
+        root_path: str = scope.get("root_path") or ""
+        if root_path.strip("/") and self.provider.resource_metadata_url is not None:
             logger.warning(
                 "This app is mounted at %r, so clients cannot reach %s through it: add "
                 "provider.get_well_known_routes(%r) to the routes of the host's root app",
-                scope["root_path"],
+                root_path,
                 self.provider.resource_metadata_url,
                 self.provider.mcp_path,
             )

@@ -81,6 +81,25 @@ async def test_a_root_path_beside_the_path_is_told_once(caplog: pytest.LogCaptur
     assert "root_path='/api' off the path '/open'" in told[0]
 
 
+async def test_a_root_path_beside_the_path_is_told_of_without_metadata_as_well(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    guard = protect(provider=make_provider().token_verifier, public_paths=["/open"])
+    with caplog.at_level(logging.WARNING):
+        await call(guard.app, "GET", "/open", root_path="/api")
+    assert "Frameworks differ" in caplog.messages[-1]
+
+
+async def test_a_root_path_that_is_none_is_none() -> None:
+    guard = protect(public_paths=["/open"])
+
+    async def server(scope: Any, receive: Any, send: Any) -> None:
+        await guard.app({**scope, "root_path": None}, receive, send)
+
+    guard.assert_entered(await call(server, "GET", "/open"), None)
+    guard.assert_entered(await call(server, "POST", "/mcp", ALICE))
+
+
 async def test_the_root_of_a_mount_is_the_path_slash() -> None:
     guard = protect(rules=[Rule("/", scopes=["mcp:admin"])])
     for path in ("/api", "/api/"):
