@@ -65,6 +65,9 @@ class MultiAuth(ReasoningVerifier):
                 if first.accepts_opaque:
                     self._by_issuer[issuer] = source  # JWTs go to the one that checks signatures
         self.issuers = tuple(self._by_issuer)
+        # Whose names are whose: an endpoint without an issuer speaks for its own address.
+        addresses = {each.usual_issuer: each for each in self.sources if isinstance(each, LookupVerifier)}
+        self._owners: dict[str | None, AuthProvider] = {**addresses, **self._by_issuer}
         self._others = [each for each in self.sources if each.accepts_opaque or not each.issuers]
         self._accepted: LRUCache[AuthProvider] = LRUCache(MAX_ACCEPTED)
 
@@ -112,10 +115,12 @@ class MultiAuth(ReasoningVerifier):
 
     def _speaks_for_another(self, source: AuthProvider, found: AccessToken) -> bool:
         """Return whether a source names another source's issuer, and is not part of that issuer itself."""
-        named = found.claims.get("iss") if self._by_issuer else None
-        if not isinstance(named, str) or self._by_issuer.get(named, source) is source or named in source.issuers:
+        named = found.claims.get("iss") if self._owners else None
+        if not isinstance(named, str) or self._owners.get(named, source) is source or named in source.issuers:
             return False
-        return not (isinstance(source, LookupVerifier) and source.url.startswith(f"{named.removesuffix('/')}/"))
+        if not isinstance(source, LookupVerifier):
+            return True
+        return named != source.usual_issuer and not source.url.startswith(f"{named.removesuffix('/')}/")
 
     @property
     def scopes_supported(self) -> list[str]:

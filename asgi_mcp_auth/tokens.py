@@ -161,9 +161,12 @@ class User:
 
         Without a subject the client stands in its place.
         Where the token names no issuer, there is only this second part.
+        What stands before the first bar is the issuer: subjects have bars of their own (``auth0|alice``).
         """
-        issuer = self.access_token.claims.get("iss")
-        return f"{issuer}|{self.display_name}" if isinstance(issuer, str) else self.display_name
+        issuer, name = self.access_token.claims.get("iss"), self.display_name
+        if isinstance(issuer, str):
+            return f"{issuer.replace('|', '%7C')}|{name}"
+        return f"|{name}" if "|" in name else name
 
     @property
     def display_name(self) -> str:

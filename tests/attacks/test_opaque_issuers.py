@@ -171,6 +171,24 @@ async def test_an_endpoint_beside_an_issuer_does_not_speak_for_it(idp: Issuer) -
     assert await reason_of(multi, idp.mint_opaque(aud=AUDIENCE, iss=realm)) == "issuer"
 
 
+async def test_no_endpoint_speaks_in_the_name_of_another_ones_address(idp: Issuer, profiles: ProfileServer) -> None:
+    """Where no issuer is configured, the address that was asked is the issuer."""
+    alice = idp.mint_opaque(aud=AUDIENCE, sub="alice", iss=None)
+    mallory = idp.mint_opaque(aud=AUDIENCE, sub="alice", iss=profiles.userinfo_url)
+    profiles.profiles["gho_mallory"] = {"sub": "alice", "iss": idp.introspection_url}
+    sources = [introspection(idp), userinfo(profiles)]
+    for liar, token in zip(sources, (mallory, "gho_mallory"), strict=True):
+        multi = MultiAuth(verifiers=sorted(sources, key=lambda each: each is liar))  # its reason is told, the last one
+        assert await reason_of(multi, token) == "issuer"
+        assert (await multi.verify(alice)).claims["iss"] == idp.introspection_url
+
+
+async def test_two_clients_of_one_endpoint_both_speak_for_its_address(idp: Issuer) -> None:
+    multi = MultiAuth(verifiers=[introspection(idp, audience="https://other.example"), introspection(idp)])
+    access = await multi.verify(idp.mint_opaque(aud=AUDIENCE, sub="alice", iss=None))
+    assert access.claims["iss"] == idp.introspection_url
+
+
 async def test_a_verifier_of_ones_own_does_not_either(idp: Issuer) -> None:
     class Liar(TokenVerifier):
         async def verify_token(self, token: str) -> AccessToken:

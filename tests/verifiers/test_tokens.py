@@ -163,6 +163,24 @@ def test_what_is_no_name_of_an_issuer_is_none(issuer: Any) -> None:
     assert user.identity == "alice"
 
 
+def test_no_issuer_and_subject_look_like_another_issuers() -> None:
+    pairs = [
+        ("https://a.example/", "auth0|alice"),
+        ("https://a.example/|auth0", "alice"),
+        (None, "https://a.example/|auth0|alice"),
+        ("", "https://a.example/|auth0|alice"),
+        (None, "alice"),
+    ]
+    identities = [
+        User(AccessToken(token="t", client_id="robot", scopes=[], subject=subject, claims={"iss": issuer})).identity
+        for issuer, subject in pairs
+    ]
+    assert identities[0] == "https://a.example/|auth0|alice"
+    assert identities[1] == "https://a.example/%7Cauth0|alice"
+    assert identities[2] == identities[3] == "|https://a.example/|auth0|alice"  # no issuer, and one without a name
+    assert identities[4] == "alice"
+
+
 def test_an_anonymous_user_is_nobody_and_may_nothing() -> None:
     user, credentials = AnonymousUser(), AnonymousCredentials()
     assert (user.is_authenticated, user.identity, user.display_name) == (False, "", "")
