@@ -66,8 +66,10 @@ class MultiAuth(ReasoningVerifier):
                     self._by_issuer[issuer] = source  # JWTs go to the one that checks signatures
         self.issuers = tuple(self._by_issuer)
         # Whose names are whose: an endpoint without an issuer speaks for its own address.
-        addresses = {each.usual_issuer: each for each in self.sources if isinstance(each, LookupVerifier)}
-        self._owners: dict[str | None, AuthProvider] = {**addresses, **self._by_issuer}
+        self._owners: dict[str, AuthProvider] = {
+            each.usual_issuer: each for each in self.sources if isinstance(each, LookupVerifier) and each.usual_issuer
+        }
+        self._owners.update(self._by_issuer)
         self._others = [each for each in self.sources if each.accepts_opaque or not each.issuers]
         self._accepted: LRUCache[AuthProvider] = LRUCache(MAX_ACCEPTED)
 
