@@ -256,14 +256,14 @@ class Grants:
         grant = None if found is None or self.ledger.has_ended(grant_id, found[1]) else found[1]
         return None if grant is None or grant.resource != self._resource or self.ledger.is_over(grant) else grant
 
-    async def is_alive_in_store(self, grant_id: str, client: Client) -> bool:
-        """Return whether the store holds a grant of this client, for our resource, that has not ended there.
+    async def belongs_to(self, grant_id: str, client: Client) -> bool:
+        """Return whether the store holds such a grant of this client, for our resource.
 
-        This process may know better, because it could not write that down: then somebody has to try again.
+        This process may know that it has ended, and not have been able to write that down: then that has to be tried
+        again.
         """
         found = await self.ledger.get(grant_id)
-        grant = None if found is None or self.ledger.is_over(found[1]) else found[1]
-        return grant is not None and (grant.client_id, grant.resource) == (client.client_id, self._resource)
+        return found is not None and (found[1].client_id, found[1].resource) == (client.client_id, self._resource)
 
     def grant_of_refresh_token(self, token: str) -> str | None:
         """Return the grant that a refresh token belongs to, whether or not it is still good; ``None`` for no such."""

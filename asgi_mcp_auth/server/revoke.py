@@ -17,7 +17,7 @@ async def revoke(server: Server, request: Request) -> Answer:
     if token is None:
         raise MalformedRequest("The token is missing")
     grant_id = await grant_id_of(server, token)
-    if grant_id is not None and await server.grants.is_alive_in_store(grant_id, request.client):
+    if grant_id is not None and await server.grants.belongs_to(grant_id, request.client):
         await server.grants.revoke(grant_id, "by_client")
     return Answer(200, NO_STORE)
 

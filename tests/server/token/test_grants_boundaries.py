@@ -386,6 +386,10 @@ async def test_what_belongs_to_another_resource_is_nothing_here() -> None:
     await bench.refuses(other.redeem(code), "other_resource")
     await bench.refuses(other.grants.refresh(token, client(), None), "other_resource")
     assert await other.grants.find(granted.grant_id) is None
+    belongs_to = [await each.grants.belongs_to(granted.grant_id, client()) for each in (bench, other)]
+    assert belongs_to == [True, False]
+    assert not await bench.grants.belongs_to(granted.grant_id, client(client_id="d"))
+    assert not await bench.grants.belongs_to("x" * 22, client())
     assert await other.grants.find_by_refresh_token(token) is None
     assert await other.grants.issue_code(REQUEST, ALICE, ["read", "write"], 1_799_999_000, code=code) is None
     assert await bench.grants.find_by_refresh_token(token) == (granted.grant, granted.grant.created_at + 14 * DAY)
