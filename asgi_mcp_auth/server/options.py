@@ -141,8 +141,8 @@ class Registration:
     initial_access_token: str | None = field(default=None, repr=False)
     approve: RegistrationHook | None = None
     unused_seconds: float = DAY
-    unused_bytes: int = 8 * 2**20
-    unused_bytes_each: int = 2**20
+    unused_bytes: int = 4 * 2**20
+    unused_bytes_each: int = 2**19
     client_seconds: float = 90 * DAY
     management: bool = True
     metadata_documents: bool | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import unicodedata
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,8 @@ from .options import call_hook, check_hook
 from .page_values import Field
 from .passwords import HASH, HASH_COMMAND, NOBODY, check_password, hash_password, nobody_like, work_of
 
-MAX_AT_ONCE = 2  # each check takes 32 MiB, and a core for a fifth of a second or more
+# Each check takes 32 MiB, and a core for a fifth of a second or more; one core is left to the event loop.
+MAX_AT_ONCE = max(1, min(2, (os.cpu_count() or 1) - 1))
 MAX_OF_A_NETWORK = 2  # that are checked or wait at the same time
 MAX_WAIT_SECONDS = 10.0
 USUAL_SECONDS = 0.25
@@ -35,8 +37,9 @@ class _Outcome(NamedTuple):
 class PasswordLogin(Login):
     """Passwords, for small deployments. Who guesses one is slowed down; ``RateLimits`` says how much.
 
-    Two passwords are checked at a time, two of a network are under way, and networks that have not guessed wrong lately
-    go first. So a flood costs two cores, and keeps its own network waiting.
+    One password is checked at a time, or two on a machine with more than two cores. A network may have two under way,
+    and networks that have not guessed wrong lately go first. So a flood leaves the event loop a core, and keeps its
+    own network waiting.
 
     Args:
         users: account name → what ``hash_password`` returned; or a function from the one to the other, which returns

@@ -17,6 +17,7 @@ from asgi_mcp_auth import PasswordLogin
 from asgi_mcp_auth.errors import TooManyRequests
 from asgi_mcp_auth.server import RateLimits, hash_password
 from asgi_mcp_auth.server.login import LoginAttempt
+from asgi_mcp_auth.server.password_login import MAX_AT_ONCE, MAX_OF_A_NETWORK
 from asgi_mcp_auth.server.passwords import NOBODY, padding, work_of
 from tests.support.asgi import Response
 from tests.support.authorization_server import Server, deploy
@@ -97,17 +98,23 @@ async def test_a_check_that_nobody_waits_for_any_more_keeps_its_place_until_its_
             LoginAttempt(method="POST", parameters=parameters, transaction="t", url="u", address=FLOOD)
         )
 
-    begun = [asyncio.create_task(guess()) for _ in range(2)]
-    for _ in range(2):
+    begun = [asyncio.create_task(guess()) for _ in range(MAX_AT_ONCE)]
+    for _ in begun:
         await asked.acquire()
     await asyncio.sleep(0)
     for each in begun:
         each.cancel()
         with suppress(asyncio.CancelledError):
             await each
+    waiting = [asyncio.create_task(guess()) for _ in range(MAX_OF_A_NETWORK - MAX_AT_ONCE)]
+    for _ in waiting:
+        await asked.acquire()
+    await asyncio.sleep(0)
     with pytest.raises(TooManyRequests):
         await guess()
     await asyncio.wrap_future(login._workers.submit(int))  # one of the threads has ended
+    for each in waiting:
+        await each
     assert (await guess()).error is not None
 
 
