@@ -193,9 +193,14 @@ async def flood(port: int, addresses: int, user: HonestUsers) -> tuple[Measured,
     """Let the flood come; return what the user saw and what the flood was answered."""
     command = [sys.executable, "-P", str(SUPPORT / "flood.py"), str(port), str(max(1, addresses // PROCESSES))]
     each = [[*command, str(number if addresses > 1 else 0), str(SECONDS + 3)] for number in range(PROCESSES)]
-    started = [
-        await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, cwd=ROOT) for command in each
-    ]
+    pipe = asyncio.subprocess.PIPE
+    started = [await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, cwd=ROOT) for command in each]
+    for process in started:
+        assert process.stdout is not None
+        assert await asyncio.wait_for(process.stdout.readline(), 60) == b"ready\n"
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
     await asyncio.sleep(3)
     await state_of(port)
     measured = await user.stay(SECONDS)

@@ -1,7 +1,7 @@
 """A flood of everything that a stranger can send to an authorization server, from one address or from many.
 
-``python flood.py PORT ADDRESSES NUMBER SECONDS``: one of its processes. It prints what was answered, as JSON.
-It talks to 127.0.0.1 only, and stops by itself.
+``python flood.py PORT ADDRESSES NUMBER SECONDS``: one of its processes. It gets ready, says so, waits for a line,
+floods, and prints what was answered, as JSON. It talks to 127.0.0.1 only, and stops by itself.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import random
 import secrets
 import sys
@@ -134,13 +135,12 @@ class Flood:
     Args:
         port: of the server.
         addresses: where it comes from.
-        seconds: how long.
     """
 
-    def __init__(self, port: int, addresses: Sequence[str], seconds: float) -> None:
+    def __init__(self, port: int, addresses: Sequence[str]) -> None:
         self._port = port
         self._addresses = addresses
-        self._ends_at = time.monotonic() + seconds
+        self._ends_at = 0.0
         self._next = 0
         self.answers: Counter[str] = Counter()
         self._key_id = ""
@@ -158,9 +158,9 @@ class Flood:
             "document": self._document,
         }
 
-    async def run(self) -> None:
-        """Flood until the time is over."""
-        await self._prepare(self._connection())
+    async def run(self, seconds: float) -> None:
+        """Flood for some time."""
+        self._ends_at = time.monotonic() + seconds
         await asyncio.gather(*(self._send_all(name) for name in self._kinds for _ in range(IN_FLIGHT)))
 
     def _connection(self) -> Connection:
@@ -175,8 +175,9 @@ class Flood:
                 self.answers[f"{name} {answer.status}"] += 1
             connection.close()
 
-    async def _prepare(self, connection: Connection) -> None:
-        """Get what an attacker gets first: the id of a key, clients, a page to sign in."""
+    async def prepare(self, address: str) -> None:
+        """Get what an attacker gets first, from an address that has its share yet: a key's id, clients, a page."""
+        connection = Connection(self._port, address)
         keys = json.loads((await connection.send("GET", "/.well-known/jwks.json")).body)
         self._key_id = keys["keys"][0]["kid"]
         document = {"redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none"}
@@ -196,6 +197,7 @@ class Flood:
         page = await connection.send("GET", "/" + answer.headers["location"].split("/", 3)[3], {"Cookie": cookie})
         fields = {name: hidden_field(page.body, name) for name in ("transaction", "csrf")}
         self._login = {"Cookie": cookie}, fields
+        connection.close()
 
     async def _forged(self, connection: Connection) -> Answer:
         header = {"alg": "ES256", "kid": self._key_id, "typ": "at+jwt"}
@@ -254,8 +256,12 @@ def main() -> None:
     """Run one process."""
     port, addresses, number, seconds = (int(each) for each in sys.argv[1:])
     mine = [f"127.{1 + number}.{each // 250}.{1 + each % 250}" for each in range(addresses)]
-    flood = Flood(port, mine, seconds)
-    asyncio.run(flood.run())
+    flood = Flood(port, mine)
+    asyncio.run(flood.prepare(f"127.202.{os.getpid() // 250 % 250}.{1 + os.getpid() % 250}"))
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+    asyncio.run(flood.run(seconds))
     sys.stdout.write(json.dumps(flood.answers))
 
 
