@@ -35,8 +35,9 @@ TIMEOUT_SECONDS = 5.0
 NEGATIVE_TTL_SECONDS = 5.0  # short: who is asked may not know a token yet that it has just handed out
 COOLDOWN_SECONDS = 1.0
 WARNING_SECONDS = 60.0  # at least, between two warnings: one strange token may be enough to cause one
-# For tokens that were never good. A pool has 100 connections, so most are left for the others.
-STRANGERS_AT_ONCE = 16
+# For tokens that were never good, as all of them are after a restart. A pool has 100 connections, so most are left for
+# the others.
+STRANGERS_AT_ONCE = 32
 STRANGERS_OF_ONE_NETWORK = 1_000  # asked about and waiting; everybody may be behind one address
 STRANGERS_WAIT_SECONDS = 5.0
 

@@ -35,6 +35,7 @@ from asgi_mcp_auth.lookups import (
     LookupVerifier,
 )
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, FrozenClock, Issuer
+from asgi_mcp_auth.tokens import Attempt, current
 from tests.support.asgi import Spy, call
 from tests.support.gate import AUDIENCE, BASE_URL, ISSUER, NOW
 
@@ -285,6 +286,35 @@ async def test_a_flood_of_garbage_is_asked_about_a_few_at_a_time(endpoint: Endpo
     endpoint.gate.set()
     assert set(await asyncio.gather(*flood)) == {"inactive"}
     assert endpoint.most == STRANGERS_AT_ONCE
+
+
+async def test_a_thousand_people_who_come_at_once_after_a_restart_are_all_asked_about(
+    endpoint: Endpoint, clock: FrozenClock
+) -> None:
+    verifier = introspection(endpoint, clock)
+    for number in range(30):  # each takes the issuer 100 ms
+        endpoint.gate.clear()
+        before = asyncio.create_task(verdict(verifier, f"good-before-{number}"))
+        await until(lambda: endpoint.under_way == 1)
+        clock.advance(0.1)
+        endpoint.gate.set()
+        assert await before == "good"
+    endpoint.gate.clear()
+    people = [
+        asyncio.create_task(verdict_from(f"10.0.{number // 250}.{number % 250}", verifier, number))
+        for number in range(1_000)
+    ]
+    await until_asked(endpoint, STRANGERS_AT_ONCE)
+    endpoint.gate.set()
+    assert Counter(await asyncio.gather(*people)) == {"good": 1_000}
+
+
+async def verdict_from(address: str, verifier: LookupVerifier, number: int) -> str:
+    restore = current.set(Attempt(address))
+    try:
+        return await verdict(verifier, f"good-{number}")
+    finally:
+        current.reset(restore)
 
 
 async def test_one_network_waits_for_no_more_than_its_share(endpoint: Endpoint, verifier: LookupVerifier) -> None:
