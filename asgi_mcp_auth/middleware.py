@@ -132,6 +132,7 @@ class MCPAuthMiddleware:
         self._origins = AllowedOrigins(allowed_origins, provider.base_url)
         self._forward_authorization = forward_authorization
         self._mount_checked = False
+        self._unsure_told = False
         if provider.resource_metadata_url is None:
             logger.warning(
                 "%s serves no metadata, so MCP clients cannot find out where to get a token: wrap it in "
@@ -176,8 +177,10 @@ class MCPAuthMiddleware:
             if allow_origin is None:
                 return
             send = CORSSend(send, allow_origin)
+        if not (sure or self._unsure_told):
+            self._tell_unsure(scope)
         if not self._mount_checked:
-            self._check_mount(scope, sure)
+            self._check_mount(scope)
 
         # 4. The token: one that the provider has verified before, byte for byte, or one to verify now.
         access = None
@@ -270,16 +273,19 @@ class MCPAuthMiddleware:
             if bridge is not None and sdk_restore is not None:
                 bridge.variable.reset(sdk_restore)
 
-    def _check_mount(self, scope: Scope, sure: bool) -> None:
-        self._mount_checked = True
-        if not sure and self._rules:
+    def _tell_unsure(self, scope: Scope) -> None:
+        self._unsure_told = True
+        if self._rules:
             logger.warning(
-                "Frameworks differ in how they cut root_path=%r off the path %r: such a path is never public, and "
-                "needs the scopes of all rules. Let root_path stand in front of each path and nowhere else in it, "
-                "without a slash at its end, or leave it unset",
+                "Frameworks differ in how they cut root_path=%r off the path %r. Such a path is never public, and "
+                "needs the scopes of all rules. Either leave root_path unset, or make sure that every path begins "
+                "with it and holds it nowhere else, and that it has no slash at the end. This is said once",
                 self._own_root_path or scope["root_path"],
                 scope["path"],
             )
+
+    def _check_mount(self, scope: Scope) -> None:
+        self._mount_checked = True
         root_path: str = scope.get("root_path") or ""
         if root_path.strip("/") and self.provider.resource_metadata_url is not None:
             logger.warning(

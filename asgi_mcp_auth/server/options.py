@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 DAY: Final = 86_400
 MIN_UNUSED_BYTES: Final = 2**18
+MIN_UNFINISHED_BYTES: Final = 2**14
 
 SigningAlgorithm: TypeAlias = Literal["ES256", "RS256", "EdDSA"]
 Feature: TypeAlias = Literal["revoke", "introspect", "par", "applications", "client_credentials"]
@@ -95,7 +96,7 @@ class RateLimits:
             together; one may have a quarter, and less once half is used. As much again is for counters and assertions.
 
     Raises:
-        ConfigurationError: not whole numbers of at least 1.
+        ConfigurationError: not whole numbers of at least 1, of ``unfinished_bytes`` at least 16 KiB.
     """
 
     register: int = 60
@@ -109,6 +110,11 @@ class RateLimits:
         for each in fields(self):
             if check_count(each.name, getattr(self, each.name)) == 0:
                 raise ConfigurationError(f"{each.name}=0 would let nobody in: write rate_limits=None for no limits")
+        if self.unfinished_bytes < MIN_UNFINISHED_BYTES:
+            raise ConfigurationError(
+                f"unfinished_bytes={self.unfinished_bytes} has no room for one sign-in: write at least "
+                f"{MIN_UNFINISHED_BYTES}, or leave it out"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,9 +168,12 @@ class Registration:
         check_hook("trust_document", self.trust_document)
         check_seconds("unused_seconds", self.unused_seconds, minimum=60)
         check_seconds("client_seconds", self.client_seconds, minimum=60)
-        for name, minimum in (("unused_bytes_each", MIN_UNUSED_BYTES), ("unused_bytes", self.unused_bytes_each)):
-            if check_count(name, getattr(self, name)) < minimum:
-                raise ConfigurationError(f"{name}={getattr(self, name)!r} must be at least {minimum}")
+        if check_count("unused_bytes_each", self.unused_bytes_each) < MIN_UNUSED_BYTES:
+            raise ConfigurationError(f"unused_bytes_each={self.unused_bytes_each} must be at least {MIN_UNUSED_BYTES}")
+        if check_count("unused_bytes", self.unused_bytes) < self.unused_bytes_each:
+            raise ConfigurationError(
+                f"unused_bytes={self.unused_bytes} must be at least unused_bytes_each={self.unused_bytes_each}"
+            )
         for name in ("management", "development_documents"):
             check_switch(name, getattr(self, name))
         if self.metadata_documents is not None:

@@ -93,8 +93,8 @@ class PasswordLogin(Login):
         """
         if self._plain and not is_loopback_host(urlsplit(host.base_url).hostname):
             raise ConfigurationError(
-                f"PasswordLogin has a plain password for {self._plain[0]!r}, and base_url is not loopback: write what "
-                f"hash_password() returns for it instead; {HASH_COMMAND} prints it"
+                f"PasswordLogin has a plain password for {self._plain[0]!r}, or a hash that is not of hash_password(), "
+                f"and base_url is not loopback: write what hash_password() returns instead; {HASH_COMMAND} prints it"
             )
         self._host = host
 

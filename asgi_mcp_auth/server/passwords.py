@@ -93,7 +93,9 @@ def parse_hash(stored: str) -> tuple[bytes, bytes, int, int, int]:
             salt = key = b""
         if salt and key and min(log_n, r, p) > 0 and 128 * r * (2**log_n + p) < _MAX_BYTES:
             return salt, key, log_n, r, p
-    raise ConfigurationError("a stored password is not what hash_password() returns")
+    raise ConfigurationError(
+        f"a stored password of PasswordLogin is not what hash_password() returns: make it again with {HASH_COMMAND}"
+    )
 
 
 def _scrypt(password: str, salt: bytes, log_n: int, r: int, p: int) -> bytes:

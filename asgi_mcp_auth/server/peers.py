@@ -24,13 +24,20 @@ def parse_networks(setting: str, networks: object) -> tuple[Network, ...]:
     entries = networks if isinstance(networks, list | tuple) else (None,)  # pyright: ignore[reportUnknownVariableType]  # whatever they are
     found: list[Network] = []
     for entry in entries:  # pyright: ignore[reportUnknownVariableType]  # the same
+        text = entry if isinstance(entry, str) else ""
         try:
-            found.append(ip_network(entry if isinstance(entry, str) else ""))
+            found.append(ip_network(text))
         except ValueError:
-            raise ConfigurationError(
-                f"{setting}={networks!r} must be a list of networks, like ['172.17.0.0/16']"
-            ) from None
+            raise ConfigurationError(f"{setting}={networks!r} must be a list of networks, {_advice(text)}") from None
     return tuple(found)
+
+
+def _advice(text: str) -> str:
+    try:
+        meant = str(ip_network(text, strict=False))
+    except ValueError:
+        return "like ['172.17.0.0/16']"
+    return f"and {text!r} is an address in one: write {meant!r}"
 
 
 def check_peer(address: str, networks: Sequence[Network], hint: str) -> None:
@@ -50,14 +57,15 @@ def check_peer(address: str, networks: Sequence[Network], hint: str) -> None:
         parsed = ip_address(address)
     except ValueError:
         raise ForbiddenForm(
-            "This server is for development and answers this machine only, and its ASGI server does not say where this "
-            "request comes from: serve it on 127.0.0.1 instead of a Unix socket, or have the server tell the address",
+            "This server is for development and answers only this machine, and its ASGI server does not say where this "
+            "request comes from: listen on 127.0.0.1 instead of a Unix socket, or have the ASGI server set the address",
             reason="peer",
         ) from None
     parsed = (parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None) or parsed
     if not parsed.is_loopback and not any(parsed in network for network in networks):
         raise ForbiddenForm(
-            "This server is for development and answers this machine only, and this request comes from "
-            f"{parsed}: to allow it, a container for example, write {hint.format(address=parsed)}",
+            f"This server is for development and answers only this machine, and this request comes from {parsed}. "
+            f"To serve that address as well, if it is your container's gateway for example, write "
+            f"{hint.format(address=parsed)}",
             reason="peer",
         )

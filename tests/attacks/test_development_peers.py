@@ -80,12 +80,16 @@ async def test_a_network_may_be_let_in_and_no_other_is() -> None:
         assert await status(server, None) == 403
 
 
-@pytest.mark.parametrize(
-    "networks", ["172.17.0.0/16", None, 5, [5], ["172.17.0.1/16"], ["localhost"], [""], ["*"], [None]]
-)
+@pytest.mark.parametrize("networks", ["172.17.0.0/16", None, 5, [5], ["localhost"], [""], ["*"], [None]])
 async def test_networks_are_a_list_of_networks(networks: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^networks=.* must be a list of networks, like \['172.17.0.0/16'\]$"):
         DevLogin(networks=networks)
+
+
+async def test_an_address_with_the_length_of_its_network_is_told_which_network_that_is() -> None:
+    """That is how ``ip addr`` shows a container's gateway."""
+    with pytest.raises(ConfigurationError, match=r"'172.17.0.1/16' is an address in one: write '172.17.0.0/16'$"):
+        DevLogin(networks=["172.17.0.1/16"])
 
 
 @pytest.mark.parametrize(

@@ -253,7 +253,7 @@ async def test_the_busiest_network_is_the_one_that_takes_up_most() -> None:
     ("settings", "advice"),
     [
         ({"unused_bytes_each": 1000}, "unused_bytes_each=1000 must be at least 262144"),
-        ({"unused_bytes": 2**18}, "unused_bytes=262144 must be at least 524288"),
+        ({"unused_bytes": 2**18}, "unused_bytes=262144 must be at least unused_bytes_each=524288"),
         ({"unused_bytes": "8 MiB"}, "unused_bytes='8 MiB' must be a whole number"),
     ],
 )

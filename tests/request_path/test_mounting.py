@@ -90,6 +90,16 @@ async def test_a_root_path_beside_the_path_is_told_of_without_metadata_as_well(
     assert "Frameworks differ" in caplog.messages[-1]
 
 
+async def test_a_root_path_beside_the_path_is_told_of_after_requests_that_are_clear_as_well(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    guard = protect(provider=make_provider().token_verifier, public_paths=["/open"])
+    with caplog.at_level(logging.WARNING, "asgi_mcp_auth.middleware"):
+        for path in ("/api/notes", "/notes", "/notes"):
+            await call(guard.app, "GET", path, root_path="/api")
+    assert [record.args for record in caplog.records if "Frameworks differ" in record.message] == [("/api", "/notes")]
+
+
 async def test_a_root_path_that_is_none_is_none() -> None:
     guard = protect(public_paths=["/open"])
 

@@ -239,6 +239,14 @@ def test_a_rate_is_a_whole_number_of_at_least_one(setting: str) -> None:
         rates(**{setting: 0})
 
 
+def test_room_for_unfinished_sign_ins_holds_at_least_one() -> None:
+    rates(unfinished_bytes=16_384)
+    with pytest.raises(
+        ConfigurationError, match=r"^unfinished_bytes=1 has no room for one sign-in: write at least 16384"
+    ):
+        rates(unfinished_bytes=1)
+
+
 # -------------------------------------------------------------------------------------------------------- registration
 
 
