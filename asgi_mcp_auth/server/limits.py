@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 RateKind: TypeAlias = Literal["register", "authorize", "token", "passwords", "login_failures"]
 
 COUNTERS = "limit"
+# Stands behind the network in ``Request.source`` where pages of other sites have its browsers send requests.
+BY_PAGES: Final = " by web pages"
 FAILED: Final = "failed"  # tells those apart who prove nothing
 WINDOW_SECONDS: Final = {"register": 60, "authorize": 60, "token": 60, "passwords": 60, "login_failures": 600}
 # While nothing can be counted, those who only go on with what they have may do so; nobody new comes in.
@@ -130,9 +132,12 @@ class Limits:
             TooManyRequests: there is enough of their network.
             ServerUnavailable: there is enough of everybody.
         """
+        network = network_of(address)
+        if is_sign_in and network.endswith(BY_PAGES):
+            network = BY_PAGES  # all together: a page can have visitors everywhere, and nobody needs what it begins
         allowance = self._sign_ins if is_sign_in else self._small
         if allowance is not None:
-            allowance.take(network_of(address), len(value), seconds)
+            allowance.take(network, len(value), seconds)
 
     async def _count(self, kind: RateKind, limit: int, who: tuple[str, ...], add: int) -> None:
         now, seconds = self._clock.time(), WINDOW_SECONDS[kind]

@@ -13,6 +13,7 @@ from .._places import network_of
 from ..errors import BodyTooLarge, InvalidClientMetadata, MalformedRequest
 from ..metadata import format_document
 from ..types import JSONObject, Receive, Scope
+from .limits import BY_PAGES
 from .models import Client, Session, Transaction
 
 MAX_FORM_BYTES = 16 * 1024  # as much as a query
@@ -139,7 +140,7 @@ class Request:
             else:
                 opens = self.header(b"sec-fetch-mode") == b"navigate" and self.header(b"sec-fetch-dest") == b"document"
                 is_own = (opens and self.header(b"sec-purpose") is None) or site in (b"none", b"same-origin")
-            self._source = self.address if is_own else f"{network_of(self.address)} by web pages"
+            self._source = self.address if is_own else network_of(self.address) + BY_PAGES
         return self._source
 
     def header(self, name: bytes) -> bytes | None:

@@ -175,6 +175,17 @@ async def test_sign_ins_that_a_page_has_its_visitors_begin_keep_nobody_of_their_
         assert await begin({}) in (201, 303)
 
 
+async def test_a_page_with_visitors_in_many_networks_does_not_use_up_what_is_kept_for_all() -> None:
+    async with deploy(rate_limits=SMALL) as server:
+        client = await server.register()
+        query = urlsplit(client.authorization_url(state="s" * 400)).query
+        for number in range(100):
+            await server.call("GET", f"/authorize?{query}", headers=IMAGE, client=(f"198.51.100.{number}", 1))
+        for number in range(5):
+            opened = await server.call("GET", f"/authorize?{query}", headers=OPENED, client=(f"192.0.2.{number}", 1))
+            assert opened.status == 303
+
+
 async def test_who_has_a_token_goes_on_when_their_network_has_begun_too_many_sign_ins() -> None:
     async with deploy(rate_limits=SMALL) as server:
         client = await server.register()
