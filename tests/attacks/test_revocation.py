@@ -221,6 +221,22 @@ async def test_what_begins_while_a_person_is_thrown_out_ends_as_well() -> None:
         assert not await is_alive(server, tokens["access_token"])
 
 
+async def test_what_begins_while_a_person_takes_an_application_back_ends_as_well() -> None:
+    """Their consent is still there when the grants end, and lets the application in at that moment."""
+    clock = FrozenClock()
+    held = HeldStore(MemoryStore(clock=clock))
+    async with deploy(store=EncryptedStore(held, [KEY]), clock=clock) as server:
+        client, browser = await server.register(redirect_uris=[WEB_REDIRECT_URI]), server.browser()
+        await client.redeem(await client.code(browser=browser))
+        held.hold = ("delete", "consent")
+        leaving = asyncio.create_task(server.provider.admin.revoke_client("alice", client.client_id))
+        await held.arrived.wait()
+        tokens = (await client.redeem(await client.code(browser=browser))).json()
+        held.go.set()
+        assert await leaving == 2
+        assert not await is_alive(server, tokens["access_token"])
+
+
 async def test_a_database_that_may_not_grow_lets_grants_end(tmp_path: Path) -> None:
     """SQLite at its limit of pages, which is where a quota of its own would stop it."""
     clock = FrozenClock()
