@@ -29,7 +29,8 @@ def read_path(scope: Scope) -> tuple[str, bool]:
     """Return the decoded path below ``root_path``, and whether every framework reads the same one.
 
     Some cut ``root_path`` off without a segment border, some wherever it stands first, some once more in a mounted
-    part. A path that does not begin with it is the whole path to one, and nobody's to the next.
+    part. A path that does not begin with it is the whole path to one, and nobody's to the next. One looks for it in the
+    path as it came, where a character may be percent-encoded.
     """
     path: str = scope["path"]
     root_path: str | None = scope.get("root_path")
@@ -39,7 +40,9 @@ def read_path(scope: Scope) -> tuple[str, bool]:
     if not prefix:
         return path, root_path == "/"
     if path == prefix or path.startswith(prefix + "/"):
-        return path[len(prefix) :] or "/", prefix == root_path and prefix not in path[1:]
+        raw_path: bytes = scope.get("raw_path") or b""
+        hidden = b"%" in raw_path and not raw_path.startswith(prefix.encode("utf-8", "surrogatepass"))
+        return path[len(prefix) :] or "/", prefix == root_path and prefix not in path[1:] and not hidden
     return path, False
 
 

@@ -162,6 +162,16 @@ async def test_no_page_is_served_that_the_gate_did_not_guard(framework: str, roo
     await compare(Comparison(FRAMEWORKS[framework]()), framework, COUNT, root_path, in_front)
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize(("root_path", "start"), [("/zz", "/z%7a"), ("/\u00e9", "/%C3%A9")])
+async def test_a_root_path_that_is_percent_encoded_opens_nothing(framework: str, root_path: str, start: str) -> None:
+    comparison = Comparison(FRAMEWORKS[framework]())
+    for page in PAGES:
+        scope = make_scope("http", "GET", f"{start}{page}".replace("ß", "%C3%9F"), root_path=root_path)
+        await comparison.ask(comparison.app, scope)
+    assert comparison.looser == []
+
+
 @pytest.mark.parametrize(("root_path", "in_front"), SHAPES)
 @pytest.mark.parametrize(("mount", "inside"), PLACES)
 async def test_no_page_of_a_mounted_app_is_served_that_the_gate_did_not_guard(

@@ -42,6 +42,8 @@ async def test_rs43_root_path_is_removed_on_segment_boundaries_only(path: str) -
         ("/api", "/API/open"),
         ("/api", "/api/open/api/x"),
         ("/api", "/api/open/apiary"),
+        ("/zz", "/z%7A/open"),
+        ("/\u00e9", "/%C3%A9/open"),
         ("/a/a", "/a/a/a/open"),
         ("/api/", "/api/open"),
         ("/api/", "/open"),
