@@ -117,5 +117,5 @@ class Returns:
                 if is_told:
                     with suppress(ServerUnavailable):  # then it is told twice
                         await self._store.delete(RETURNS, key)
-            if not all(told):
+            if not any(told):
                 self._waiting.clear()  # a provider that is down is not asked for each of them

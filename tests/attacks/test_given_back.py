@@ -187,6 +187,18 @@ async def test_a_provider_that_is_down_is_not_asked_for_each_of_many(
         assert len(upstream.revoked) == len(every)
 
 
+async def test_one_token_that_the_provider_cannot_take_keeps_none_of_the_others_from_it(upstream: Upstream) -> None:
+    async with deploy_proxy(upstream) as server:
+        client = await server.register()
+        every = [await tokens_for(upstream, client) for _ in range(2 * AT_ONCE)]
+        upstream.fail("/revoke", times=1)
+        await server.provider.admin.revoke_person(await subject_of(server))
+        await told(server)
+        assert len(upstream.revoked) == len(every) - 1
+        await swept(server)
+        assert len(upstream.revoked) == len(every)
+
+
 async def test_a_server_that_stops_tells_the_provider_what_it_has_begun_to_tell(upstream: Upstream) -> None:
     async with deploy_proxy(upstream) as server:
         client = await server.register()
