@@ -272,7 +272,8 @@ class KeptKeys:
         if not self._unreadable:
             logger.error(
                 "The signing keys in the store cannot be read: have encryption_keys changed? Put the old one back, "
-                "behind the new one; or await provider.admin.rotate_keys(retire=True), and everybody signs in again"
+                "behind the new one. If it is lost for good, await provider.admin.drop_unreadable() and then "
+                "provider.admin.rotate_keys(retire=True): clients register again, and everybody signs in again"
             )
         self._unreadable = True
         return ServerUnavailable()
