@@ -5,7 +5,9 @@ from __future__ import annotations
 import binascii
 import json
 import math
+import re
 from typing import Any
+from urllib.parse import quote_plus, unquote_to_bytes
 
 import pytest
 from hypothesis import example, given
@@ -15,6 +17,7 @@ from asgi_mcp_auth._json import (
     MAX_BYTES,
     MAX_DEPTH,
     decode_base64url,
+    decode_form,
     encode_base64url,
     parse_json,
     parse_json_object,
@@ -180,3 +183,30 @@ def test_every_character_but_64_is_refused_wherever_it_stands() -> None:
                 decode_base64url(bytes(text))
     for byte in good:
         assert len(decode_base64url(bytes([byte]) * 4)) == 3
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_what_was_form_encoded_is_decoded_again(text: str) -> None:
+    assert decode_form(quote_plus(text).encode()) == text
+
+
+@given(st.text(alphabet="%\\+Nnux0129afAFgz{}&= \n\u00e9").map(lambda text: text.encode("latin-1")))
+@example(rb"\x41%5cx41\N{DIGIT ONE}")
+@example(b"%")
+@example(b"%4")
+@example(b"%4g")
+@example(b"%c3%28")
+@example(b"%00%0a")
+def test_a_form_is_read_as_the_standard_library_reads_it_or_refused(text: bytes) -> None:
+    """Refused is what the standard library takes for text: a percent sign that escapes nothing, and other bytes."""
+    try:
+        expected: str | None = unquote_to_bytes(text.replace(b"+", b" ")).decode("utf-8")
+    except UnicodeDecodeError:
+        expected = None
+    if not text.isascii() or re.search(rb"%(?![0-9A-Fa-f]{2})", text):
+        expected = None
+    try:
+        found: str | None = decode_form(text)
+    except ValueError:
+        found = None
+    assert found == expected
