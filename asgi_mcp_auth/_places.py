@@ -66,7 +66,8 @@ class Places:
     """Places for work, and a line for those who wait for one.
 
     The network that has had the fewest places within the last minute or two goes first, so that a flood waits behind
-    everybody else. A line that would take longer than ``wait_seconds`` turns away the one at its end.
+    everybody else. The last quarter of the places is for networks of which nothing is being worked on. A line that
+    would take longer than ``wait_seconds`` turns away the one at its end.
 
     Args:
         at_once: how many pieces of work are done at the same time.
@@ -85,7 +86,7 @@ class Places:
         self._mean_seconds = usual_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._working = 0
+        self._working: Counter[str] = Counter()
         self._line: list[_Waiter] = []
         self._number = 0
         self._held: Counter[str] = Counter()
@@ -105,8 +106,8 @@ class Places:
                 raise TooManyRequests(RETRY_SECONDS)
             self._held[network] += 1
             rank = self._count(network)
-            if self._working < self._at_once:
-                self._working += 1
+            if self._may_work(network):
+                self._working[network] += 1
                 return Place(self, network, self._clock.monotonic())
             self._number += 1
             waiter = _Waiter(rank, self._number, network, asyncio.get_running_loop().create_future())
@@ -132,19 +133,24 @@ class Places:
         with self._lock:
             if began is not None:
                 self._mean_seconds += NEW_WEIGHT * (self._clock.monotonic() - began - self._mean_seconds)
-            self._release(network)
-            while self._line:
-                following = self._line.pop(0)
+            _remove(self._working, network)
+            _remove(self._held, network)
+            for following in [each for each in self._line if self._may_work(each.network)]:
+                self._line.remove(following)
                 following.state = "admitted"
                 if following.wake():
+                    self._working[following.network] += 1
                     return
-                self._release(following.network)
-            self._working -= 1
+                _remove(self._held, following.network)
 
     def forgive(self, network: str) -> None:
         """Do not count the latest place of ``network``: it was for somebody who belongs here."""
         with self._lock:
             self._recent[network] = max(0, self._recent[network] - 1)
+
+    def _may_work(self, network: str) -> bool:
+        reserved = self._at_once // 4 if network in self._working else 0
+        return self._working.total() < self._at_once - reserved
 
     def _give_up(self, waiter: _Waiter) -> None:
         with self._lock:
@@ -156,14 +162,9 @@ class Places:
 
     def _turn_away(self, waiter: _Waiter) -> None:
         self._line.remove(waiter)
-        self._release(waiter.network)
+        _remove(self._held, waiter.network)
         waiter.state = "turned away"
         waiter.wake()
-
-    def _release(self, network: str) -> None:
-        self._held[network] -= 1
-        if not self._held[network]:
-            del self._held[network]
 
     def _count(self, network: str) -> int:
         """Count a place, and return how many the network had before in this minute and the one before."""
@@ -173,6 +174,12 @@ class Places:
         rank = self._recent[network] + self._earlier[network]
         self._recent[network] += 1
         return rank
+
+
+def _remove(counter: Counter[str], network: str) -> None:
+    counter[network] -= 1
+    if not counter[network]:
+        del counter[network]
 
 
 def network_of(address: str) -> str:

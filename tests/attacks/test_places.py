@@ -154,3 +154,30 @@ def waiting_on_a_loop_that_closes(places: Places) -> object:
     loop.close()
     waiting._log_destroy_pending = False
     return waiting
+
+
+async def test_the_last_quarter_of_the_places_is_for_networks_of_which_nothing_is_worked_on() -> None:
+    """One network's work may hang for as long as it likes: that of another one begins at once."""
+    places = make(at_once=8, each=99)
+    held = [await places.enter("flood") for _ in range(6)]
+    waiting = [asyncio.create_task(places.enter("flood")) for _ in range(3)]
+    await settle()
+    assert not any(each.done() for each in waiting)
+    first = await asyncio.wait_for(places.enter("honest"), 5)
+    second = asyncio.create_task(places.enter("honest"))
+    await settle()
+    assert not second.done(), "only the first piece of its work is entitled to a reserved place"
+    held.pop().leave()  # seven are left, which is more than six
+    await settle()
+    assert not second.done()
+    first.leave()
+    held.pop().leave()
+    held += [await asyncio.wait_for(second, 5)]
+    for each in waiting:
+        held.pop(0).leave()
+        held += [await asyncio.wait_for(each, 5)]
+    for place in held:
+        place.leave()
+    free = [await asyncio.wait_for(places.enter(str(number)), 5) for number in range(8)]
+    for place in free:
+        place.leave()
