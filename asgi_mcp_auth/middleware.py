@@ -278,10 +278,11 @@ class MCPAuthMiddleware:
         if self._rules:
             logger.warning(
                 "Frameworks differ in how they cut root_path=%r off the path %r. Such a path is never public, and "
-                "needs the scopes of all rules. Either leave root_path unset, or make sure that every path begins "
-                "with it and holds it nowhere else, and that it has no slash at the end. This is said once",
+                "needs the scopes of all rules. Either %s, or make sure that every path begins with it and holds it "
+                "nowhere else, and that it has no slash at the end. This is said once",
                 self._own_root_path or scope["root_path"],
                 scope["path"],
+                "give --root-path to uvicorn instead of the app" if self._own_root_path else "leave root_path unset",
             )
 
     def _check_mount(self, scope: Scope) -> None:

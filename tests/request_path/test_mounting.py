@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
@@ -99,7 +100,18 @@ async def test_a_root_path_beside_the_path_is_told_of_after_requests_that_are_cl
     with caplog.at_level(logging.WARNING, "asgi_mcp_auth.middleware"):
         for path in ("/api/notes", "/notes", "/notes"):
             await call(guard.app, "GET", path, root_path="/api")
-    assert [record.args for record in caplog.records if "Frameworks differ" in record.message] == [("/api", "/notes")]
+    assert [record.args for record in caplog.records if "Frameworks differ" in record.message] == [
+        ("/api", "/notes", "leave root_path unset")
+    ]
+
+
+async def test_a_root_path_that_the_app_has_itself_belongs_to_the_server(caplog: pytest.LogCaptureFixture) -> None:
+    api = FastAPI()
+    api.root_path = "/api"  # as a parameter it is deprecated
+    app = MCPAuthMiddleware(api, make_provider().token_verifier, public_paths=["/open"])
+    with caplog.at_level(logging.WARNING, "asgi_mcp_auth.middleware"):
+        assert (await call(app, "GET", "/open")).status == 401
+    assert "Either give --root-path to uvicorn instead of the app, or" in caplog.messages[-1]
 
 
 async def test_a_root_path_that_is_none_is_none() -> None:
