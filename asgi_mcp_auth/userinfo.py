@@ -80,7 +80,9 @@ class UserinfoTokenVerifier(LookupVerifier):
                 "possible, and any token of the provider is accepted then"
             )
         if len(self.issuers) > 1:
-            raise ConfigurationError(f"issuer={issuer!r} must be one: a profile does not say of which of them it is")
+            raise ConfigurationError(
+                f"issuer={issuer!r} must be one URL: a profile does not say which of them it is from"
+            )
         self._any_audience = audience is not None
         self._headers = _check_headers(headers)
 

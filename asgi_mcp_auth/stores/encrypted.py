@@ -47,7 +47,10 @@ Unreadable: TypeAlias = Literal["truncated", "unknown_key", "tampered"]
 _DAMAGED = "Somebody changed the store from outside, or it is damaged"
 _REMEDIES: Mapping[Unreadable, str] = {
     "truncated": _DAMAGED,
-    "unknown_key": "Its key is not in encryption_keys: put it back, behind the new one",
+    "unknown_key": (
+        "Its key is not in encryption_keys: put it back, behind the new one; or, if it is lost for good, await "
+        "provider.admin.drop_unreadable()"
+    ),
     "tampered": _DAMAGED,
 }
 
