@@ -90,7 +90,7 @@ class RateLimits:
         register: registrations a minute, and metadata documents and clients' key sets that are not known yet.
         authorize: requests to ``/authorize`` and the pages, a minute.
         token: requests to ``/token``, ``/revoke``, ``/introspect`` and ``/par``, a minute.
-        passwords: passwords that are checked, a minute, whatever the account and whether they are right.
+        passwords: passwords that are sent, a minute, whatever the account, right or wrong, checked or not.
         login_failures: wrong passwords in ten minutes, for one account from one address.
         unfinished_bytes: how much one worker keeps in the store for sign-ins that are not finished, of all addresses
             together; one may have a quarter, and less once half is used. As much again is for counters and assertions.
