@@ -11,11 +11,13 @@ import pytest
 
 from asgi_mcp_auth._http import PublicFetcher
 from asgi_mcp_auth.errors import InvalidClient, MalformedRequest
+from asgi_mcp_auth.headers import MAX_TOKEN_BYTES
 from asgi_mcp_auth.server import Client, RateLimits, Registration
 from asgi_mcp_auth.server.client_auth import (
     ASSERTION_IDS,
     ASSERTION_TYPE,
     ClientAuthenticator,
+    Credentials,
     parse_client_credentials,
 )
 from asgi_mcp_auth.server.client_keys import ClientKeys
@@ -94,6 +96,19 @@ async def test_what_a_request_shows(
     form: dict[str, str], authorization: str | None, shown: tuple[str, str, str]
 ) -> None:
     assert tuple(parse_client_credentials(request_of(form, authorization))) == shown
+
+
+async def test_a_basic_header_of_16_kib_is_read_and_a_longer_one_is_not() -> None:
+    text = b"a:" + b"b" * (MAX_TOKEN_BYTES // 4 * 3 - 2)
+    shown = parse_client_credentials(request_of({}, "Basic " + base64.b64encode(text).decode()))
+    assert shown == Credentials("client_secret_basic", "a", text[2:].decode())
+    with pytest.raises(InvalidClient) as caught:
+        parse_client_credentials(request_of({}, "Basic " + base64.b64encode(text + b"b").decode()))
+    assert caught.value.reason == "no_credentials"
+
+
+async def test_what_a_client_shows_is_not_shown_again() -> None:
+    assert repr(Credentials("client_secret_post", "a", "b")) == "Credentials('client_secret_post', 'a')"
 
 
 async def test_a_secret_with_a_colon_is_split_from_the_id_at_the_first_one() -> None:

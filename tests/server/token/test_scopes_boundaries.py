@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from asgi_mcp_auth import ConfigurationError
-from asgi_mcp_auth.errors import AccessDenied, InvalidGrant, InvalidScope
+from asgi_mcp_auth.errors import AccessDenied, InvalidGrant, InvalidScope, ServerUnavailable
 from asgi_mcp_auth.server import Client, Person
 from asgi_mcp_auth.server.scopes import Scopes
 
@@ -117,6 +117,17 @@ async def test_a_hook_that_leaves_nothing_denies_access(asked: list[str], answer
 
 async def test_a_hook_leaves_nothing_of_nothing() -> None:
     assert await policy([], [], hook=lambda *_: []).grantable(ALICE, client(), []) == []
+
+
+async def test_who_has_granted_nothing_may_still_grant_that() -> None:
+    scopes = policy([], [], hook=lambda *_: [])
+    assert await scopes.still_grantable(ALICE, client(), [], []) == []
+
+
+async def test_a_hook_that_raises_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ServerUnavailable):
+        await policy(hook=lambda *_: 1 / 0).grantable(ALICE, client(), ["read"])
+    assert caplog.messages == ["grant_scopes has raised ZeroDivisionError: nothing is decided"]
 
 
 @pytest.mark.parametrize("answer", [None, "read", [5], ["not one scope"], 5])

@@ -1,0 +1,62 @@
+"""The ledger of grants at its edges: what this process knows before the store does, and the name of its records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from asgi_mcp_auth.server import Lifetimes
+from asgi_mcp_auth.server.ledger import GRANTS, Ledger
+from asgi_mcp_auth.server.models import Grant
+from asgi_mcp_auth.testing import FrozenClock
+from tests.support.authorization_server import RESOURCE, memory_store
+
+pytestmark = pytest.mark.asyncio
+
+CLOCK = FrozenClock()
+NOW = int(CLOCK.time())
+GRANT = Grant(
+    client_id="c",
+    resource=RESOURCE,
+    person=None,
+    scopes=["read"],
+    created_at=NOW,
+    expires_at=NOW + 3600,
+    rotated_at=NOW,
+)
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger(memory_store(CLOCK), CLOCK, Lifetimes())
+
+
+async def test_the_kind_of_record_stays_what_it_is(ledger: Ledger) -> None:
+    """Another name, and everybody would have to sign in again after an upgrade."""
+    assert GRANTS == "grant"
+    assert await ledger.add("id", GRANT) is True
+    assert [key for key, _ in await ledger._store.scan("grant")] == ["id"]
+
+
+async def test_a_grant_that_has_ended_before_it_was_written_down_does_not_begin(ledger: Ledger) -> None:
+    ledger.mark_dead("id")
+    assert await ledger.add("id", GRANT) is False
+    assert await ledger.get("id") is None
+
+
+async def test_a_grant_that_is_written_down_as_ended_stays_so_and_does_not_begin(ledger: Ledger) -> None:
+    """Without its record it could begin in another process."""
+    ledger.mark_dead("id")
+    await ledger.end("id", GRANT, "code_replayed")
+    assert await ledger.add("id", GRANT) is False
+    found = await ledger.get("id")
+    assert found is not None
+    assert found[1].revoked == "code_replayed"
+
+
+async def test_a_grant_has_ended_when_its_record_says_so_or_this_process(ledger: Ledger) -> None:
+    assert not ledger.has_ended("id", GRANT)
+    assert ledger.has_ended("id", replace(GRANT, revoked="code_replayed"))
+    ledger.mark_dead("id")
+    assert ledger.has_ended("id", GRANT)
