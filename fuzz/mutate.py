@@ -324,7 +324,9 @@ def _spawn(mutant: Mutant, names: list[str], path: Path, note: Path) -> int:
     try:
         _silence()
         sys.meta_path.insert(0, _Hook(".".join(path.with_suffix("").parts), mutant.source))
-        code = _pytest(names, "-x", "--tb=no", plugin=_Chooser(names, note))
+        # Without a name pytest would collect everything.
+        nothing = int(pytest.ExitCode.NO_TESTS_COLLECTED)
+        code = _pytest(names, "-x", "--tb=no", plugin=_Chooser(names, note)) if names else nothing
     finally:
         os._exit(code)
 

@@ -22,7 +22,7 @@ from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import KEY, REDIRECT_URI, RESOURCE, challenge_of
-from tests.support.failing import FailingStore, HeldStore
+from tests.support.failing import FailingStore, FullStore, HeldStore
 
 pytestmark = pytest.mark.asyncio
 
@@ -51,11 +51,13 @@ class Remembering(DevLogin):
         super().__init__()
         self.told: list[tuple[str, str, float | None]] = []
         self.answer: Exception | None = None
+        self.person: Person | None = None
 
-    async def renew(self, person: Person, seconds: float) -> None:
+    async def renew(self, person: Person, seconds: float) -> Person | None:
         self.told.append(("renew", person.subject, seconds))
         if self.answer is not None:
             raise self.answer
+        return self.person
 
     async def ended(self, person: Person) -> None:
         self.told.append(("ended", person.subject, None))
@@ -65,7 +67,13 @@ class Bench:
     """Grants alone, on a store of their own."""
 
     def __init__(
-        self, *, engine: Any = None, resource: str = RESOURCE, clock: FrozenClock | None = None, **lifetimes: float
+        self,
+        *,
+        engine: Any = None,
+        resource: str = RESOURCE,
+        clock: FrozenClock | None = None,
+        rotates: bool = True,
+        **lifetimes: float,
     ) -> None:
         self.clock = clock or FrozenClock()
         self.engine = engine or MemoryStore(clock=self.clock)
@@ -76,7 +84,7 @@ class Bench:
         keys = self.store.derive("refresh tokens")
         self.login = Remembering()
         self.grants = Grants(
-            self.store, self.clock, self.lifetimes, scopes, audit, keys, self.login, rotate_confidential=True
+            self.store, self.clock, self.lifetimes, scopes, audit, keys, self.login, rotate_confidential=rotates
         )
         self.grants.bind_resource(resource)
 
@@ -157,6 +165,30 @@ async def test_a_code_that_is_given_is_issued_again_until_it_is_used() -> None:
     bench.clock.advance(54)
     await bench.redeem(code)
     assert await bench.grants.issue_code(REQUEST, ALICE, ["read", "write"], 1_799_999_000, code=code) is None
+
+
+async def test_a_code_that_goes_while_it_is_issued_again_is_not_issued() -> None:
+    engine = HeldStore(MemoryStore(clock=(clock := FrozenClock())))
+    bench = Bench(engine=engine, clock=clock)
+    code = await bench.code(code="c" * 43)
+    engine.hold = ("get", CODES)
+    again = asyncio.create_task(
+        bench.grants.issue_code(REQUEST, ALICE, ["read", "write"], 1_799_999_000, code="c" * 43)
+    )
+    await engine.arrived.wait()
+    await bench.store.delete(CODES, hash_of(code))
+    engine.go.set()
+    assert await again is None
+
+
+async def test_a_replay_of_what_was_replayed_before_ends_nothing_again() -> None:
+    bench = Bench()
+    code = await bench.code()
+    await bench.redeem(code)
+    bench.clock.advance(3)
+    for _ in range(2):
+        await bench.refuses(bench.redeem(code), "code_replayed")
+    assert [told for told in bench.login.told if told[0] == "ended"] == [("ended", "alice", None)]
 
 
 @pytest.mark.parametrize(
@@ -281,6 +313,59 @@ async def test_whoever_ends_a_grant_is_told_once_whose_it_was() -> None:
     assert bench.events == [event]
 
 
+async def test_a_grant_that_cannot_be_refreshed_is_found_no_longer_than_its_token_counts() -> None:
+    """The record stays for another minute."""
+    bench = Bench()
+    granted = await bench.redeem(client=client(refreshable=False))
+    bench.clock.advance(HOUR - 0.1)
+    assert await bench.grants.find(granted.grant_id) == granted.grant
+    bench.clock.advance(0.1)
+    assert await bench.grants.find(granted.grant_id) is None
+    assert await bench.store.get(GRANTS, granted.grant_id) is not None
+
+
+async def test_a_grant_that_has_ended_is_not_found_before_the_store_knows() -> None:
+    bench = Bench()
+    granted = await bench.redeem()
+    bench.grants.ledger.mark_dead(granted.grant_id)
+    assert await bench.grants.find(granted.grant_id) is None
+
+
+async def test_when_all_of_a_person_ends_the_login_step_is_told_of_codes_as_well() -> None:
+    bench = Bench()
+    await bench.code()
+    assert await bench.grants.revoke_all("by_user", subject="alice") == 0
+    assert bench.login.told == [("ended", "alice", None)]
+
+
+async def test_when_all_of_a_client_ends_the_login_step_is_told_nothing_of_what_was_nobody_s() -> None:
+    bench = Bench()
+    await bench.grants.for_client(client(), ["read"])
+    assert await bench.grants.revoke_all("by_client", client_id="c") == 1
+    assert bench.login.told == []
+
+
+async def test_what_ends_by_itself_while_all_of_a_person_ends_is_not_counted() -> None:
+    engine = HeldStore(MemoryStore(clock=(clock := FrozenClock())))
+    bench = Bench(engine=engine, clock=clock)
+    granted = await bench.grants.for_client(client(), ["read"])
+    engine.hold = ("get", GRANTS)
+    ending = asyncio.create_task(bench.grants.revoke_all("by_client", client_id="c"))
+    await engine.arrived.wait()
+    await bench.store.delete(GRANTS, granted.grant_id)
+    engine.go.set()
+    assert await ending == 0
+
+
+async def test_a_store_that_is_full_lets_go_of_codes_whose_grants_cannot_be_written_down_as_ended() -> None:
+    engine = FullStore(MemoryStore(clock=(clock := FrozenClock())))
+    bench = Bench(engine=engine, clock=clock)
+    code = await bench.code()
+    engine.full = True
+    await bench.grants.revoke_all("by_user", subject="alice")
+    assert await bench.store.get(CODES, hash_of(code)) is None
+
+
 async def test_an_operator_sees_a_grant_as_long_as_one_of_its_tokens_may_count() -> None:
     bench = Bench(refresh_idle_seconds=100, access_token_seconds=1000)
     await bench.redeem()
@@ -335,6 +420,18 @@ async def test_the_login_step_is_told_before_a_grant_begins_or_goes_on_and_when_
     assert await bench.grants.revoke(granted.grant_id, "by_user")
     assert not await bench.grants.revoke(granted.grant_id, "by_user")
     assert bench.login.told[2:] == [("ended", "alice", None)]
+
+
+async def test_what_the_login_step_says_now_is_written_down_also_where_nothing_else_changes() -> None:
+    bench, confidential = Bench(rotates=False), client(public=False)
+    granted = await bench.redeem(client=confidential)
+    assert repr(granted) == f"Granted({granted.grant_id!r}, {granted.grant!r})"
+    for role in ("editor", "reader"):
+        bench.login.person = Person(subject="alice", claims={"role": role})
+        again = await bench.grants.refresh(granted.refresh_token or "", confidential, None)
+        assert again.refresh_token == granted.refresh_token
+        assert await bench.grants.find(granted.grant_id) == again.grant
+        assert again.grant.person == bench.login.person
 
 
 async def test_a_login_step_is_told_nothing_of_clients_that_act_for_themselves() -> None:
