@@ -118,6 +118,38 @@ async def test_a_check_that_nobody_waits_for_any_more_keeps_its_place_until_its_
     assert (await guess()).error is not None
 
 
+async def test_a_network_whose_people_sign_in_does_not_wait_behind_one_that_guesses() -> None:
+    asked = asyncio.Semaphore(0)
+
+    async def lookup(name: str) -> str:
+        asked.release()
+        return stored(4)
+
+    login = PasswordLogin(lookup)
+
+    async def attempt(address: str, password: str) -> Any:
+        parameters = {"username": "alice", "password": password}
+        return await login.sign_in(
+            LoginAttempt(method="POST", parameters=parameters, transaction="t", url="u", address=address)
+        )
+
+    for _ in range(3):
+        assert (await attempt(HONEST, "secret")).subject == "alice"
+    assert (await attempt(FLOOD, "wrong")).error is not None
+    busy = [await login._places.enter(f"203.0.113.{number}") for number in range(MAX_AT_ONCE)]
+    line = []
+    for address in (FLOOD, HONEST):
+        line.append(asyncio.create_task(attempt(address, "secret")))
+        await asked.acquire()
+    for _ in range(4):
+        await asked.acquire()  # those of before
+    await asyncio.sleep(0)
+    assert [each.network for each in login._places._line] == [HONEST, FLOOD]
+    for place in busy:
+        place.leave()
+    await asyncio.gather(*line)
+
+
 # ------------------------------------------------------------------------------------------------------ what time tells
 
 
