@@ -6,6 +6,7 @@ It knows nothing of what the work is.
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
 from bisect import insort
@@ -182,6 +183,7 @@ def _remove(counter: Counter[str], network: str) -> None:
         del counter[network]
 
 
+@functools.lru_cache(1024)
 def network_of(address: str) -> str:
     """Return what counts as one address: of IPv6 the network that a single customer has, and can choose from."""
     try:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import struct
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from heapq import heapify, heappop, heappush
-from typing import NamedTuple
+from typing import TypeAlias
 
 from .._cache import LRUCache
 from .._places import network_of
@@ -37,11 +37,9 @@ _ENTRY = struct.Struct(">16s8sII")
 _GONE = Client(client_id="", metadata={}, origin="registered", expires_at=0).dump()
 
 
-class _Entry(NamedTuple):
-    client_id: bytes
-    network: bytes
-    size: int
-    issued_at: int
+# Client id, network, size, and epoch seconds of the registration: what is packed. A plain tuple, because there may be
+# hundreds of them, and as a rule none is looked at but for its age.
+_Entry: TypeAlias = tuple[bytes, bytes, int, int]
 
 
 class UnusedRegistrations:
@@ -65,8 +63,9 @@ class UnusedRegistrations:
     def add(self, client_id: str, size: int, address: str) -> None:
         """Count a registration that is about to be written, or changed; too early rather than never."""
         network = sha256(network_of(address).encode("utf-8", "surrogatepass")).digest()[:8]
-        entry = _Entry(bytes.fromhex(client_id), network, max(MIN_BYTES, size), int(self._clock.time()))
-        self._pending[network[0] % len(self._pending)][entry.client_id] = entry
+        key = bytes.fromhex(client_id)
+        pending = self._pending[network[0] % len(self._pending)]
+        pending[key] = key, network, max(MIN_BYTES, size), int(self._clock.time())
 
     def forget(self, client_id: str) -> None:
         """Count a registration no more: somebody has used it, or it is gone."""
@@ -99,14 +98,16 @@ class UnusedRegistrations:
             record = await self._store.get(INDEX, key)
             ended_at = self._clock.time() - self._seconds
             known = b"" if record is None else record.value
-            entries = map(_Entry._make, _ENTRY.iter_unpack(known))
-            old = [each for each in entries if each.issued_at > ended_at and each.client_id not in new]
+            unpacked: Iterator[_Entry] = _ENTRY.iter_unpack(known)
+            old = [each for each in unpacked if each[3] > ended_at and each[0] not in new]
             old, latest = self._counted(old), self._counted(new.values())
             # The latest stay for now: some of them have not been answered yet.
-            surplus = _surplus(old, self._limit - sum(each.size for each in latest))
+            surplus = _surplus(old, self._limit - sum(size for _, _, size, _ in latest))
             for each in surplus:
-                await self._delete(hash_of(each.client_id.hex()))
-            value = b"".join(_ENTRY.pack(*each) for each in (*old, *latest) if each not in surplus)
+                await self._delete(hash_of(each[0].hex()))
+            if surplus or len(old) * _ENTRY.size < len(known):
+                known = b"".join(_ENTRY.pack(*each) for each in old if each not in surplus)
+            value = known + b"".join(_ENTRY.pack(*each) for each in latest)
             if record is None:
                 written = await self._store.add(INDEX, key, value, ttl=self._seconds)
             else:
@@ -118,7 +119,7 @@ class UnusedRegistrations:
     def _counted(self, entries: Iterable[_Entry]) -> list[_Entry]:
         if not len(self._forgotten):
             return list(entries)
-        return [each for each in entries if not self._forgotten.get(each.client_id)]
+        return [each for each in entries if not self._forgotten.get(each[0])]
 
     async def _delete(self, key: str) -> None:
         """Delete a registration unless somebody has used it, or is just using it, or nobody can say."""
@@ -136,19 +137,20 @@ class UnusedRegistrations:
 
 def _surplus(entries: list[_Entry], limit: int) -> set[_Entry]:
     """Return what has to go: again and again the oldest one of the network that takes up the most."""
-    surplus, excess = set[_Entry](), sum(entry.size for entry in entries) - limit
+    surplus, sizes = set[_Entry](), [size for _, _, size, _ in entries]
+    excess = sum(sizes) - limit
     if excess <= 0:
         return surplus
     queues = dict[bytes, deque[int]]()
-    for position, entry in enumerate(entries):
-        queues.setdefault(entry.network, deque()).append(position)
-    heap = [(-sum(entries[each].size for each in queue), queue[0], network) for network, queue in queues.items()]
+    for position, (_, network, _, _) in enumerate(entries):
+        queues.setdefault(network, deque()).append(position)
+    heap = [(-sum(sizes[each] for each in queue), queue[0], network) for network, queue in queues.items()]
     heapify(heap)
     while excess > 0 and heap:
         size, position, network = heappop(heap)
         surplus.add(entries[position])
-        excess -= entries[position].size
+        excess -= sizes[position]
         queues[network].popleft()
         if queues[network]:
-            heappush(heap, (size + entries[position].size, queues[network][0], network))
+            heappush(heap, (size + sizes[position], queues[network][0], network))
     return surplus

@@ -8,6 +8,7 @@ another record or group is as unreadable as one that was changed, and none count
 from __future__ import annotations
 
 import copy
+import functools
 import hashlib
 import logging
 import math
@@ -282,6 +283,11 @@ def _subkey(secret: bytes, info: str, length: int) -> bytes:
 
 
 def _associated_data(ns: str, key: str) -> bytes:
+    return _kind(ns) + key.encode("utf-8", "surrogatepass")
+
+
+@functools.lru_cache(256)
+def _kind(ns: str) -> bytes:
     # The length in front makes it unambiguous: ("a", "bc") is not ("ab", "c").
     kind = ns.encode("utf-8", "surrogatepass")
-    return len(kind).to_bytes(4, "big") + kind + key.encode("utf-8", "surrogatepass")
+    return len(kind).to_bytes(4, "big") + kind
