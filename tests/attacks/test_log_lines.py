@@ -40,6 +40,7 @@ OURS = frozenset(
         "cause",
         "_REMEDIES[cause]",
         "'Tokens are answered with 503 until it can' if self._keys is None else 'The keys at hand stay in use'",
+        "'give --root-path to uvicorn instead of the app' if self._own_root_path else 'leave root_path unset'",
         # hexadecimal
         "extra['token_id']",
         # messages of ours, in which what a peer said is quoted
