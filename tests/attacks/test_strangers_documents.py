@@ -168,6 +168,23 @@ async def test_a_document_that_is_needed_again_in_the_middle_of_a_sign_in_counts
         assert [(await browser.open(page.url)).response.status for browser, page in pages] == [200, 200, 429]
 
 
+async def test_who_waited_for_a_place_and_finds_the_document_there_gives_the_place_back(
+    authority: Authority, host: DocumentHost
+) -> None:
+    good, later = host.serve_client(), host.serve_client("/later.json")
+    async with developing(authority, fetching={"max_fetches": 1, "max_fetches_each": 1}) as (server, _):
+        fetcher = server.provider._server.clients._documents._fetched._fetcher
+        held = await fetcher.enter("somebody else")
+        both = [asyncio.create_task(visit(server, good, address)) for address in (FLOODER, OTHER)]
+        for _ in range(500):
+            if len(fetcher._places._line) == len(both):
+                break
+            await asyncio.sleep(0.01)
+        held.leave()
+        assert await asyncio.gather(*both) == [303, 303]
+        assert await visit(server, later, FLOODER) == 303
+
+
 # ------------------------------------------------------------------------------------------------------- who is welcome
 
 
