@@ -232,6 +232,23 @@ async def test_somebody_who_would_be_another_person_now_is_out(staffed: Upstream
         await is_out(server, client, tokens, "sign_in_ended")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_tool_gets_no_token_of_somebody_who_would_be_another_person_now(staffed: Upstream, kind: str) -> None:
+    number = 17
+
+    async def person(identity: UpstreamIdentity) -> Person:
+        return Person(subject=f"employee-{number}")
+
+    async with deploy_proxy(staffed, kind, upstream=UpstreamRules(person=person)) as server:
+        client = await server.register()
+        tokens = await tokens_for(staffed, client)
+        number = 18
+        server.clock.advance(UPSTREAM_SECONDS - 10)
+        with pytest.raises(InvalidToken):
+            await upstream_token(server, tokens["access_token"])
+        assert [each.reason for each in server.events if each.action == "grant_revoked"] == ["sign_in_ended"]
+
+
 class DirectoryDown(Exception):
     """What somebody's own code raises."""
 
