@@ -74,7 +74,8 @@ __all__ = [
     "store_from_url",
 ]
 
-# The authorization server is loaded when it is first asked for, so that a resource server does not pay for it.
+# The authorization server is loaded when it is first asked for, so that a resource server does not
+# pay for it.
 _LAZY = {
     "AppLogin": ".server",
     "DevLogin": ".server",

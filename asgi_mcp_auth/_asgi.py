@@ -1,4 +1,6 @@
-"""ASGI plumbing: routes, bounded bodies, small responses, the lifespan wrapper, the refusal of a WebSocket."""
+"""ASGI plumbing: routes, bounded bodies, small responses, the lifespan wrapper, the refusal of a
+WebSocket.
+"""
 
 from __future__ import annotations
 
@@ -21,16 +23,19 @@ class Route(NamedTuple):
 
 
 def route_path(scope: Scope) -> str:
-    """Return the decoded path below ``root_path``; servers differ in whether ``path`` includes it."""
+    """Return the decoded path below ``root_path``; servers differ in whether ``path`` includes
+    it.
+    """
     return read_path(scope)[0]
 
 
 def read_path(scope: Scope) -> tuple[str, bool]:
     """Return the decoded path below ``root_path``, and whether every framework reads the same one.
 
-    Some cut ``root_path`` off without a segment border, some wherever it stands first, some once more in a mounted
-    part. A path that does not begin with it is the whole path to one, and nobody's to the next. One looks for it in the
-    path as it came, where a character may be percent-encoded.
+    Some cut ``root_path`` off without a segment border, some wherever it stands first, some once
+    more in a mounted part. A path that does not begin with it is the whole path to one, and
+    nobody's to the next. One looks for it in the path as it came, where a character may be
+    percent-encoded.
     """
     path: str = scope["path"]
     root_path: str | None = scope.get("root_path")
@@ -41,8 +46,12 @@ def read_path(scope: Scope) -> tuple[str, bool]:
         return path, root_path == "/"
     if path == prefix or path.startswith(prefix + "/"):
         raw_path: bytes = scope.get("raw_path") or b""
-        hidden = b"%" in raw_path and not raw_path.startswith(prefix.encode("utf-8", "surrogatepass"))
-        return path[len(prefix) :] or "/", prefix == root_path and prefix not in path[1:] and not hidden
+        hidden = b"%" in raw_path and not raw_path.startswith(
+            prefix.encode("utf-8", "surrogatepass")
+        )
+        return path[len(prefix) :] or "/", prefix == root_path and prefix not in path[
+            1:
+        ] and not hidden
     return path, False
 
 
@@ -74,8 +83,8 @@ async def send_response(
 ) -> None:
     """Send one whole response, to an HTTP request or to a WebSocket handshake.
 
-    A WebSocket gets it through the ``websocket.http.response`` extension; without that, close code 1008 before accept,
-    which servers turn into 403.
+    A WebSocket gets it through the ``websocket.http.response`` extension; without that, close code
+    1008 before accept, which servers turn into 403.
     """
     start, end = "http.response.start", "http.response.body"
     if scope["type"] == "websocket":
@@ -91,12 +100,13 @@ async def send_response(
 
 
 class Lifespan:
-    """Opens a resource before the app starts and closes it after the app has stopped, also for apps without lifespan.
+    """Opens a resource before the app starts and closes it after the app has stopped, also for apps
+    without lifespan.
 
     Args:
         app: the app behind.
-        resource: entered before ``lifespan.startup`` reaches the app, left before the server hears that shutdown is
-            complete.
+        resource: entered before ``lifespan.startup`` reaches the app, left before the server hears
+            that shutdown is complete.
     """
 
     def __init__(self, app: ASGIApp, resource: AbstractAsyncContextManager[Any]) -> None:
@@ -125,12 +135,14 @@ class Lifespan:
             async with self._resource:
                 try:
                     await self._app(scope, app_receive, app_send)
-                except Exception:  # apps without lifespan support refuse the scope with whatever they like
+                # apps without lifespan support refuse the scope with whatever they like
+                except Exception:
                     if heard:  # it listened, so it knows lifespan and has really failed
                         raise
                 if not answered:
                     await send({"type": "lifespan.startup.complete"})
-                if not closing and "lifespan.startup.failed" not in answered:  # the app has left early
+                # the app has left early
+                if not closing and "lifespan.startup.failed" not in answered:
                     if len(heard) < 2:
                         await receive()  # lifespan.shutdown
                     closing.append({"type": "lifespan.shutdown.complete"})

@@ -17,7 +17,8 @@ def token_digest(token: str) -> bytes:
     """Return the SHA-256 of a token: a cache key that is no secret."""
     try:
         data = token.encode()
-    except UnicodeEncodeError:  # a lone surrogate; no such token is valid, but it may be asked about
+    # a lone surrogate; no such token is valid, but it may be asked about
+    except UnicodeEncodeError:
         data = token.encode("utf-8", "surrogatepass")
     return hashlib.sha256(data).digest()
 
@@ -30,7 +31,8 @@ def token_id(token: str) -> str:
 class LRUCache(Generic[T]):
     """A bounded map that forgets what was used longest ago. Safe to use from several threads.
 
-    Expiry is the business of whoever reads the value: caches that expire by themselves stall when much expires at once.
+    Expiry is the business of whoever reads the value: caches that expire by themselves stall when
+        much expires at once.
     """
 
     __slots__ = ("_entries", "_lock", "_maxsize")
@@ -63,7 +65,8 @@ class LRUCache(Generic[T]):
 
 
 class SingleFlight(Generic[T]):
-    """Runs at most one piece of work per event loop; whoever comes meanwhile waits for the same one.
+    """Runs at most one piece of work per event loop; whoever comes meanwhile waits for the same
+    one.
 
     The work is a task of its own, so a caller that is cancelled takes nobody else down.
     """

@@ -1,4 +1,6 @@
-"""Cross-origin answers for browser clients: the Fetch standard's CORS protocol, never with credentials."""
+"""Cross-origin answers for browser clients: the Fetch standard's CORS protocol, never with
+credentials.
+"""
 
 from __future__ import annotations
 
@@ -29,45 +31,70 @@ def is_preflight(scope: Scope) -> bool:
 
 
 def preflight_headers(scope: Scope, allow_origin: bytes, methods: bytes = _METHODS) -> HeaderList:
-    """Return the headers of a positive answer to a preflight; the headers that were asked for are granted."""
-    asked = next((value for name, value in scope["headers"] if name == b"access-control-request-headers"), b"")
+    """Return the headers of a positive answer to a preflight; the headers that were asked for are
+    granted.
+    """
+    asked = next(
+        (value for name, value in scope["headers"] if name == b"access-control-request-headers"),
+        b"",
+    )
     return [
         *origin_headers(allow_origin),
         (b"access-control-allow-methods", methods),
-        (b"access-control-allow-headers", asked if _HEADER_NAMES.fullmatch(asked) else _USUAL_HEADERS),
+        (
+            b"access-control-allow-headers",
+            asked if _HEADER_NAMES.fullmatch(asked) else _USUAL_HEADERS,
+        ),
         (b"access-control-max-age", _MAX_AGE),
     ]
 
 
 def origin_headers(allow_origin: bytes) -> HeaderList:
     """Return what tells a browser that the page may read the response."""
-    headers = [(b"access-control-allow-origin", allow_origin), (b"access-control-expose-headers", EXPOSED)]
+    headers = [
+        (b"access-control-allow-origin", allow_origin),
+        (b"access-control-expose-headers", EXPOSED),
+    ]
     return headers if allow_origin == b"*" else [*headers, (b"vary", b"Origin")]
 
 
 class AllowedOrigins:
     """Which web pages may call (RS-34 of the MCP transport: against DNS rebinding)."""
 
-    def __init__(self, configured: Sequence[str] | Literal["*"] | None, base_url: str | None) -> None:
+    def __init__(
+        self, configured: Sequence[str] | Literal["*"] | None, base_url: str | None
+    ) -> None:
         self._all = configured == "*"
         self._loopback = configured is None
         if not isinstance(configured, list | tuple | None) and not self._all:
-            raise ConfigurationError(f"allowed_origins={configured!r} must be a list or '*': write [{configured!r}]")
+            raise ConfigurationError(
+                f"allowed_origins={configured!r} must be a list or '*': write [{configured!r}]"
+            )
         names = (
-            [] if configured is None or self._all else [check_origin("allowed_origins", each) for each in configured]
+            []
+            if configured is None or self._all
+            else [check_origin("allowed_origins", each) for each in configured]
         )
         self._origins = frozenset((*names, *(() if base_url is None else (origin_of(base_url),))))
 
     def allow(self, origin: bytes) -> bytes | None:
-        """Return the value of ``Access-Control-Allow-Origin``, ``None`` when the page may not call."""
+        """Return the value of ``Access-Control-Allow-Origin``, ``None`` when the page may not
+        call.
+        """
         if self._all:
             return b"*"
         name = origin.decode("latin-1")
-        return origin if name in self._origins or (self._loopback and is_loopback_origin(name)) else None
+        return (
+            origin
+            if name in self._origins or (self._loopback and is_loopback_origin(name))
+            else None
+        )
 
 
 class CORSSend:
-    """A ``send`` that adds the cross-origin headers an app's response lacks, and touches nothing else."""
+    """A ``send`` that adds the cross-origin headers an app's response lacks, and touches nothing
+    else.
+    """
 
     __slots__ = ("_allow_origin", "_send")
 
@@ -84,7 +111,8 @@ class CORSSend:
                 added = origin_headers(self._allow_origin)
                 message = {
                     **message,
-                    "headers": headers + [each for each in added if each[0] not in present or each[0] == b"vary"],
+                    "headers": headers
+                    + [each for each in added if each[0] not in present or each[0] == b"vary"],
                 }
         return self._send(message)
 
@@ -114,7 +142,9 @@ class PublicDocument:
         elif scope["method"] in ("GET", "HEAD"):
             await send_response(scope, receive, send, self._status, self._headers, self._body)
         elif is_preflight(scope):
-            await send_response(scope, receive, send, 204, preflight_headers(scope, b"*", b"GET, HEAD"), b"")
+            await send_response(
+                scope, receive, send, 204, preflight_headers(scope, b"*", b"GET, HEAD"), b""
+            )
         else:
             allow = [(b"allow", b"GET, HEAD, OPTIONS"), *origin_headers(b"*")]
             await send_response(scope, receive, send, 405, allow, b"")

@@ -1,4 +1,5 @@
-"""The only door to httpx: one bounded fetch. No redirects, no decompression, one deadline for everything.
+"""The only door to httpx: one bounded fetch. No redirects, no decompression, one deadline for
+everything.
 
 Two kinds: from URLs that the operator configured, and from URLs that a stranger named.
 """
@@ -51,8 +52,12 @@ class Response(NamedTuple):
         return f"Response({self.status})"
 
 
-def cache_seconds(headers: Mapping[str, str], *, usual: float, minimum: float, maximum: float) -> float:
-    """Return how long an answer may be kept: its max-age within bounds, ``usual`` where it says nothing (RFC 9111)."""
+def cache_seconds(
+    headers: Mapping[str, str], *, usual: float, minimum: float, maximum: float
+) -> float:
+    """Return how long an answer may be kept: its max-age within bounds, ``usual`` where it says
+    nothing (RFC 9111).
+    """
     cache_control = headers.get("cache-control", "")
     max_age = re.search(r"(?:^|[\s,])max-age\s*=\s*\"?(\d{1,10})\b", cache_control, re.IGNORECASE)
     if max_age is None and not re.search(r"\bno-(?:store|cache)\b", cache_control, re.IGNORECASE):
@@ -63,12 +68,12 @@ def cache_seconds(headers: Mapping[str, str], *, usual: float, minimum: float, m
 class HTTPFetcher:
     """Fetches small documents from URLs that the operator configured.
 
-    Between ``open`` and ``aclose`` connections are pooled, on each event loop that called ``open``; anywhere else
-    every fetch has a client of its own, because a pooled one dies with its loop.
+    Between ``open`` and ``aclose`` connections are pooled, on each event loop that called ``open``;
+    anywhere else every fetch has a client of its own, because a pooled one dies with its loop.
 
     Args:
-        timeout_seconds: for one whole fetch; httpx's own time limits are per operation and let a slow drip go on for
-            ever.
+        timeout_seconds: for one whole fetch; httpx's own time limits are per operation and let a
+            slow drip go on for ever.
         client: a client of the user's, used as it is and never closed.
 
     Raises:
@@ -80,7 +85,9 @@ class HTTPFetcher:
             raise ConfigurationError(f"http_client={client!r} must be an httpx.AsyncClient")
         self._timeout_seconds = timeout_seconds
         self._given = client
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
+            WeakKeyDictionary()
+        )
 
     async def open(self) -> None:
         """Begin to pool connections on the running event loop."""
@@ -122,8 +129,8 @@ class HTTPFetcher:
         except TimeoutError:
             raise FetchFailed(f"no complete answer within {self._timeout_seconds:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError, RuntimeError) as error:
-            # UnicodeError: a host name that IDNA refuses. RuntimeError: the user's client is closed, or bound to
-            # another event loop.
+            # UnicodeError: a host name that IDNA refuses. RuntimeError: the user's client is
+            # closed, or bound to another event loop.
             raise FetchFailed(f"{type(error).__name__}: {error}") from error
 
 
@@ -138,13 +145,16 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 class PublicFetcher:
-    """Fetches small documents from https URLs that a stranger named, and from the public internet only.
+    """Fetches small documents from https URLs that a stranger named, and from the public internet
+    only.
 
-    Against server-side request forgery: the host is resolved once, every address must be public, and the connection
-    goes to an address that was checked. Proxy settings and certificate files of the environment do not count.
+    Against server-side request forgery: the host is resolved once, every address must be public,
+    and the connection goes to an address that was checked. Proxy settings and certificate files of
+    the environment do not count.
 
     Args:
-        timeout_seconds: for one whole fetch, name resolution included; and for waiting until it may begin.
+        timeout_seconds: for one whole fetch, name resolution included; and for waiting until it may
+            begin.
         allow_loopback: whether this machine may be asked as well; for development.
         max_fetches: how many may be under way that strangers cause.
         max_fetches_each: how many of them one network may cause.
@@ -166,23 +176,29 @@ class PublicFetcher:
         resolve: Callable[[str, int], Sequence[str]] = resolve,
     ) -> None:
         self._places = Places(
-            max_fetches, each=max_fetches_each, wait_seconds=timeout_seconds, usual_seconds=USUAL_SECONDS
+            max_fetches,
+            each=max_fetches_each,
+            wait_seconds=timeout_seconds,
+            usual_seconds=USUAL_SECONDS,
         )
         self._timeout_seconds = timeout_seconds
         self._allow_loopback = allow_loopback
         self._ca_file = ca_file
         self._resolve = resolve
-        # Threads of its own: a name server that never answers holds one for half a minute, and nothing can be done
-        # about it; the event loop's threads are for everybody.
+        # Threads of its own: a name server that never answers holds one for half a minute, and
+        # nothing can be done about it; the event loop's threads are for everybody.
         self._resolvers = ThreadPoolExecutor(max_fetches + OPERATOR_THREADS, "resolver")
         if ca_file is not None:
             try:
                 ssl.create_default_context(cafile=ca_file)
             except OSError as error:  # SSLError is one
-                raise ConfigurationError(f"the CA file {ca_file!r} cannot be read: {error}") from None
+                raise ConfigurationError(
+                    f"the CA file {ca_file!r} cannot be read: {error}"
+                ) from None
 
     async def enter(self, network: str) -> Place:
-        """Return a place for a fetch that a stranger causes, after waiting for it if need be; ``fetch`` leaves it.
+        """Return a place for a fetch that a stranger causes, after waiting for it if need be;
+        ``fetch`` leaves it.
 
         Raises:
             TooManyRequests: the network has its share already.
@@ -202,12 +218,13 @@ class PublicFetcher:
         Args:
             url: what to fetch.
             max_bytes: how much of it.
-            place: is left when nothing of the fetch goes on any more, a thread that asks a name server included;
-                ``None`` where the operator is who asks.
+            place: is left when nothing of the fetch goes on any more, a thread that asks a name
+                server included; ``None`` where the operator is who asks.
 
         Raises:
             Unreachable: no complete answer in time.
-            FetchFailed: the URL is not https, an address of its host is not public, or as for ``HTTPFetcher``.
+            FetchFailed: the URL is not https, an address of its host is not public, or as for
+                ``HTTPFetcher``.
         """
         resolving: list[Future[Sequence[str]]] = []
         try:
@@ -219,8 +236,12 @@ class PublicFetcher:
                 if not resolving:
                     place.leave()
 
-    async def _fetch(self, url: str, max_bytes: int, resolving: list[Future[Sequence[str]]]) -> Response:
-        context = await sync_to_async(_ssl_context, thread_sensitive=False)(self._ca_file, trust_env=False)
+    async def _fetch(
+        self, url: str, max_bytes: int, resolving: list[Future[Sequence[str]]]
+    ) -> Response:
+        context = await sync_to_async(_ssl_context, thread_sensitive=False)(
+            self._ca_file, trust_env=False
+        )
         import httpx
 
         try:
@@ -231,14 +252,23 @@ class PublicFetcher:
                     raise FetchFailed("it is not an https URL")
                 resolving.append(self._resolvers.submit(self._resolve, host, port))
                 addresses = self._checked(await asyncio.wrap_future(resolving[0]))
-                async with httpx.AsyncClient(verify=context, timeout=None, trust_env=False) as client:  # noqa: S113  # bounded above
+                async with httpx.AsyncClient(
+                    verify=context,
+                    timeout=None,  # noqa: S113  # bounded above
+                    trust_env=False,
+                ) as client:  # bounded above
                     while True:
                         address = addresses.pop(0)
                         place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
                         target = parts._replace(netloc=place).geturl()
                         try:
                             return await _fetch(
-                                client, target, max_bytes, {"host": parts.netloc}, None, sni_hostname=host
+                                client,
+                                target,
+                                max_bytes,
+                                {"host": parts.netloc},
+                                None,
+                                sni_hostname=host,
                             )
                         except httpx.ConnectError:
                             if not addresses:
@@ -253,7 +283,9 @@ class PublicFetcher:
 
     def _checked(self, addresses: Sequence[str]) -> list[str]:
         for address in addresses:
-            if not is_public_address(address) and not (self._allow_loopback and is_loopback_host(address)):
+            if not is_public_address(address) and not (
+                self._allow_loopback and is_loopback_host(address)
+            ):
                 raise FetchFailed("its host has an address that is not public")
         return [*addresses]
 
@@ -279,19 +311,23 @@ async def _fetch(
     method = "GET" if form is None else "POST"
     extensions: dict[str, Any] = {"trace": trace}
     if sni_hostname is not None:
-        extensions["sni_hostname"] = sni_hostname  # what the certificate has to name, when the URL has an address
+        # what the certificate has to name, when the URL has an address
+        extensions["sni_hostname"] = sni_hostname
     request = client.build_request(method, url, headers=sent, data=form, extensions=extensions)
     try:
         response = await client.send(request, stream=True, follow_redirects=False)
     except asyncio.CancelledError:
-        # httpcore forgets a connection whose TLS handshake is cancelled, but the event loop does not: an issuer that
-        # stalls would use up our sockets, one for each attempt.
+        # httpcore forgets a connection whose TLS handshake is cancelled, but the event loop does
+        # not: an issuer that stalls would use up our sockets, one for each attempt.
         for stream in handshakes:
             await stream.aclose()
         raise
     try:
         if response.is_redirect and response.status_code != 304:
-            raise FetchFailed(f"HTTP {response.status_code} redirects, which is not followed: configure the final URL")
+            raise FetchFailed(
+                f"HTTP {response.status_code} redirects, which is not followed: configure the"
+                " final URL"
+            )
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise FetchFailed("the body is compressed although identity was asked for")
         body = bytearray()
@@ -312,7 +348,8 @@ async def _new_client() -> httpx.AsyncClient:
 
 
 async def _load() -> ssl.SSLContext:
-    # Importing httpx and loading the CA bundle take a third of a second, which must not stall the event loop.
+    # Importing httpx and loading the CA bundle take a third of a second, which must not stall the
+    # event loop.
     return await sync_to_async(_ssl_context, thread_sensitive=False)()
 
 
@@ -321,8 +358,8 @@ def _ssl_context(ca_file: str | None = None, *, trust_env: bool = True) -> ssl.S
     import anyio
     import httpx
 
-    # Loads anyio's asyncio half, which httpx would do in the middle of the first request. The context is a new one: the
-    # caller's may say that an event loop runs in this thread.
+    # Loads anyio's asyncio half, which httpx would do in the middle of the first request. The
+    # context is a new one: the caller's may say that an event loop runs in this thread.
     Context().run(anyio.run, anyio.sleep, 0)
     if ca_file is not None:
         return ssl.create_default_context(cafile=ca_file)

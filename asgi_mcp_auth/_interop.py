@@ -1,4 +1,6 @@
-"""Bridges to libraries that the application may use. They act only when the other library is already imported."""
+"""Bridges to libraries that the application may use. They act only when the other library is
+already imported.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def as_middleware(cls: Any, **kwargs: Any) -> Any:
 
 
 def as_routes(routes: Sequence[Route]) -> list[Any]:
-    """Return the routes as Starlette's where it is loaded: FastMCP advertises metadata only for such."""
+    """Return the routes as Starlette's where it is loaded: FastMCP advertises metadata only for
+    such.
+    """
     if "starlette.routing" in sys.modules:
         from starlette.routing import Route as StarletteRoute
 
@@ -41,16 +45,20 @@ def as_routes(routes: Sequence[Route]) -> list[Any]:
 
 
 def register_with_fastmcp(cls: Any) -> None:
-    """Make ``isinstance(provider, fastmcp's AuthProvider)`` true: an add-on of FastMCP lets everybody in otherwise."""
+    """Make ``isinstance(provider, fastmcp's AuthProvider)`` true: an add-on of FastMCP lets
+    everybody in otherwise.
+    """
     module = sys.modules.get("fastmcp.server.auth.auth")
     if module is not None:
         module.AuthProvider.register(cls)
 
 
 def own_root_path(app: Any) -> str:
-    """Return the prefix that an app sets itself, whatever the server says: ``FastAPI(root_path=…)``, Django's setting.
+    """Return the prefix that an app sets itself, whatever the server says:
+    ``FastAPI(root_path=…)``, Django's setting.
 
-    It is found through other middlewares, which keep what they wrap in ``app``; not through a mount.
+    It is found through other middlewares, which keep what they wrap in ``app``; not through a
+    mount.
     """
     fastapi_app: Any = getattr(sys.modules.get("fastapi"), "FastAPI", ())
     django: Any = sys.modules.get("django.core.handlers.asgi")
@@ -65,7 +73,9 @@ def own_root_path(app: Any) -> str:
 
 
 class SDKBridge(NamedTuple):
-    """How to make the MCP SDK's user from a token, and the context variable that its ``get_access_token`` reads."""
+    """How to make the MCP SDK's user from a token, and the context variable that its
+    ``get_access_token`` reads.
+    """
 
     user: Callable[[AccessToken], Any]
     variable: ContextVar[Any]
@@ -74,9 +84,8 @@ class SDKBridge(NamedTuple):
 def sdk_bridge() -> SDKBridge | None:
     """Return the bridge to the MCP SDK, ``None`` while the SDK is not loaded.
 
-    The SDK ties a session to its user only if ``scope["user"]`` is of its own class: with any other object, a second
-    user
-    was served on the first one's session.
+    The SDK ties a session to its user only if ``scope["user"]`` is of its own class: with any other
+    object, a second user was served on the first one's session.
     """
     if _SDK_USER_MODULE in sys.modules:
         return _sdk_bridge()
@@ -89,7 +98,9 @@ def _sdk_bridge() -> SDKBridge:
     from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 
     class SDKUser(User, AuthenticatedUser):  # type: ignore[misc]  # our AccessToken stands where the SDK's is declared
-        """Our user and the SDK's in one; what the SDK reads comes from the token when it reads it."""
+        """Our user and the SDK's in one; what the SDK reads comes from the token when it reads
+        it.
+        """
 
         def __init__(self, access_token: AccessToken) -> None:
             User.__init__(self, access_token)

@@ -15,7 +15,10 @@ from typing import Any, Final, NamedTuple
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -32,17 +35,23 @@ from jose.exceptions import JOSEError
 from ._json import decode_base64url, encode_base64url, is_array, is_object
 from .errors import ConfigurationError
 
-if RSAKey is None or not {"cryptography_backend"} >= {
-    each.__module__.rpartition(".")[2] for each in (ECKey, HMACKey, RSAKey)
-}:  # pragma: no cover  # needs an installation without cryptography: tests/verifiers/test_backends.py runs one
+if (
+    RSAKey is None
+    or not {"cryptography_backend"}
+    >= {each.__module__.rpartition(".")[2] for each in (ECKey, HMACKey, RSAKey)}
+):  # pragma: no cover  # needs an installation without cryptography: tests/verifiers/test_backends.py runs one
     # The pure-Python backends accept MD5 signatures under an RS256 header.
-    raise ConfigurationError("python-jose runs without cryptography: pip install 'python-jose[cryptography]'")
+    raise ConfigurationError(
+        "python-jose runs without cryptography: pip install 'python-jose[cryptography]'"
+    )
 
 MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
 MIN_SECRET_BYTES = 32
 _PRIVATE_MEMBERS = frozenset(("d", "p", "q", "dp", "dq", "qi", "oth", "k"))
 
-_PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
+_PublicKey = (
+    rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
+)
 
 
 class UnusableKey(Exception):
@@ -75,7 +84,9 @@ class _ExtraKey(Key, ABC):
 
     @abstractmethod
     def _verify(self, msg: bytes, sig: bytes) -> None:
-        """Return if ``sig`` is the signature of ``msg``, else raise ``InvalidSignature`` or ``ValueError``."""
+        """Return if ``sig`` is the signature of ``msg``, else raise ``InvalidSignature`` or
+        ``ValueError``.
+        """
 
 
 class _PSSKey(_ExtraKey):
@@ -104,7 +115,9 @@ class _EdKey(_ExtraKey):
 
 
 class _ECKey(_ExtraKey):
-    """ES256, ES384, ES512 (RFC 7518 §3.4), for which jose makes objects anew each time; ES256K (RFC 8812 §3.2)."""
+    """ES256, ES384, ES512 (RFC 7518 §3.4), for which jose makes objects anew each time; ES256K (RFC
+    8812 §3.2).
+    """
 
     def __init__(self, key: Any, algorithm: str) -> None:
         super().__init__(key, algorithm)
@@ -115,7 +128,9 @@ class _ECKey(_ExtraKey):
         half = self._half
         if len(sig) != 2 * half:
             raise InvalidSignature
-        der = encode_dss_signature(int.from_bytes(sig[:half], "big"), int.from_bytes(sig[half:], "big"))
+        der = encode_dss_signature(
+            int.from_bytes(sig[:half], "big"), int.from_bytes(sig[half:], "big")
+        )
         self.prepared_key.verify(der, msg, self._ecdsa)
 
     def sign(self, msg: bytes) -> bytes:
@@ -171,7 +186,8 @@ def keys_from_jwk(jwk: object, algorithms: Iterable[str]) -> list[VerifyingKey]:
     """Return one verifying key for each of ``algorithms`` that the JWK is fit for.
 
     Raises:
-        UnusableKey: a member is missing or wrong, the key is too weak, private, symmetric, or meant for something else.
+        UnusableKey: a member is missing or wrong, the key is too weak, private, symmetric, or meant
+            for something else.
 
     RFC 7517 §4; RFC 7518 §6; RFC 8037 §2.
     """
@@ -192,11 +208,16 @@ def keys_from_jwk(jwk: object, algorithms: Iterable[str]) -> list[VerifyingKey]:
     only = members.get("alg")
     if only is not None and str(only) not in _ALGORITHMS:
         raise UnusableKey("its alg is not known here")
-    return _bind(public, key_id, algorithms if only is None else [each for each in algorithms if each == only])
+    return _bind(
+        public,
+        key_id,
+        algorithms if only is None else [each for each in algorithms if each == only],
+    )
 
 
 def keys_from_pem(pem: bytes, algorithms: Iterable[str]) -> list[VerifyingKey]:
-    """Return one verifying key for each of ``algorithms`` that a PEM public key or certificate is fit for.
+    """Return one verifying key for each of ``algorithms`` that a PEM public key or certificate is
+    fit for.
 
     Raises:
         UnusableKey: it is not such a PEM, or the key is too weak.
@@ -227,7 +248,10 @@ def keys_from_secret(secret: bytes, algorithms: Iterable[str]) -> list[Verifying
     if len(secret) < MIN_SECRET_BYTES:
         raise UnusableKey(f"a shared secret needs at least {MIN_SECRET_BYTES} bytes")
     try:
-        return [VerifyingKey(None, name, _ALGORITHMS[name].key_class(secret, name).verify) for name in algorithms]
+        return [
+            VerifyingKey(None, name, _ALGORITHMS[name].key_class(secret, name).verify)
+            for name in algorithms
+        ]
     except JOSEError:
         raise UnusableKey("it is a public key or certificate, not a shared secret") from None
 
@@ -282,7 +306,11 @@ def _check_rsa(numbers: rsa.RSAPublicNumbers) -> None:
 
 def _octets(members: Mapping[str, Any], name: str) -> bytes:
     value = members.get(name)
-    if type(value) is not str or len(value) > 2 * MAX_RSA_BITS // 8 or not re.fullmatch(r"[\w-]+", value, re.ASCII):
+    if (
+        type(value) is not str
+        or len(value) > 2 * MAX_RSA_BITS // 8
+        or not re.fullmatch(r"[\w-]+", value, re.ASCII)
+    ):
         raise UnusableKey(f"its member {name} is missing or not base64url")
     return decode_base64url(value.encode("ascii"))
 
@@ -311,7 +339,8 @@ class SigningKey:
 
     @classmethod
     def from_pem(cls, pem: str, key_id: str | None = None) -> SigningKey:
-        """Return the key in an unencrypted PEM, bound to RS256, ES256 or EdDSA; its id is a hash of its public half.
+        """Return the key in an unencrypted PEM, bound to RS256, ES256 or EdDSA; its id is a hash of
+        its public half.
 
         Raises:
             UnusableKey: it is not such a PEM, or the key is too weak or of another kind.
@@ -333,7 +362,9 @@ class SigningKey:
 
     def pem(self) -> str:
         """Return the private key as an unencrypted PEM."""
-        return str(self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), "ascii")
+        return str(
+            self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), "ascii"
+        )
 
     def sign(self, signing_input: bytes) -> bytes:
         """Return the JWS signature of ``signing_input``."""
@@ -349,18 +380,28 @@ class SigningKey:
         public = self._private.public_key()
         if isinstance(public, rsa.RSAPublicKey):
             rsa_numbers = public.public_numbers()
-            return members | {"kty": "RSA", "n": _encode_integer(rsa_numbers.n), "e": _encode_integer(rsa_numbers.e)}
+            return members | {
+                "kty": "RSA",
+                "n": _encode_integer(rsa_numbers.n),
+                "e": _encode_integer(rsa_numbers.e),
+            }
         curve = _curve_name(public) or ""
         if isinstance(public, ec.EllipticCurvePublicKey):
             numbers, size = public.public_numbers(), (public.curve.key_size + 7) // 8
             x, y = _encode_integer(numbers.x, size), _encode_integer(numbers.y, size)
             return members | {"kty": "EC", "crv": curve, "x": x, "y": y}
-        return members | {"kty": "OKP", "crv": curve, "x": encode_base64url(public.public_bytes_raw())}
+        return members | {
+            "kty": "OKP",
+            "crv": curve,
+            "x": encode_base64url(public.public_bytes_raw()),
+        }
 
 
 def sign_jwt(key: SigningKey, header: Mapping[str, Any], claims: Mapping[str, Any] | bytes) -> str:
     """Return a JWS of any header and any payload, also of impossible ones (RFC 7515 §7.1)."""
-    payload = claims if isinstance(claims, bytes) else json.dumps(claims, separators=(",", ":")).encode()
+    payload = (
+        claims if isinstance(claims, bytes) else json.dumps(claims, separators=(",", ":")).encode()
+    )
     encoded_header = encode_base64url(json.dumps(header, separators=(",", ":")).encode())
     signing_input = f"{encoded_header}.{encode_base64url(payload)}"
     return f"{signing_input}.{encode_base64url(key.sign(signing_input.encode()))}"
@@ -372,7 +413,11 @@ def _generate(algorithm: _Algorithm) -> Any:
     curve = algorithm.curves[0]
     if curve in _CURVES:
         return ec.generate_private_key(_CURVES[curve])
-    return ed25519.Ed25519PrivateKey.generate() if curve == "Ed25519" else ed448.Ed448PrivateKey.generate()
+    return (
+        ed25519.Ed25519PrivateKey.generate()
+        if curve == "Ed25519"
+        else ed448.Ed448PrivateKey.generate()
+    )
 
 
 def _encode_integer(value: int, size: int | None = None) -> str:

@@ -1,8 +1,8 @@
 """Strict readers for what a stranger may have written: JSON, base64url and percent-encoding. Pure.
 
-Stricter than the standard library: no duplicate members, no NaN or Infinity, no numbers beyond what a clock or a
-counter
-needs, no lone surrogates, bounded size and depth; base64url in its one canonical spelling.
+Stricter than the standard library: no duplicate members, no NaN or Infinity, no numbers beyond what
+a clock or a counter needs, no lone surrogates, bounded size and depth; base64url in its one
+canonical spelling.
 """
 
 from __future__ import annotations
@@ -59,13 +59,15 @@ def parse_json(data: bytes, *, max_bytes: int = MAX_BYTES) -> Any:
     """Return the one JSON value in ``data``.
 
     Raises:
-        ValueError: it is not JSON as this module wants it (``json.JSONDecodeError`` and ``UnicodeDecodeError`` are).
+        ValueError: it is not JSON as this module wants it (``json.JSONDecodeError`` and
+            ``UnicodeDecodeError`` are).
 
     RFC 8259; RFC 7515 §4 (member names must be unique).
     """
     if len(data) > max_bytes:
         raise json.JSONDecodeError("too large", "", 0)
-    # Brackets inside strings are counted too, so only a suspicious text pays for a real measurement.
+    # Brackets inside strings are counted too, so only a suspicious text pays for a real
+    # measurement.
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
         raise json.JSONDecodeError("nested too deeply", "", 0)
     text = data.decode("utf-8").strip(" \t\n\r")
@@ -116,13 +118,15 @@ def _depth(data: bytes) -> int:
 
 _URLSAFE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
-# What the last character may be when it carries 4 or 2 bits that decoding throws away: they have to be zero.
+# What the last character may be when it carries 4 or 2 bits that decoding throws away: they have to
+# be zero.
 _LAST_CHARACTER = {0: _URLSAFE, 2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
 _PADDING = {0: b"", 2: b"==", 3: b"="}
 
 
 def decode_base64url(text: bytes) -> bytes:
-    """Return the bytes that unpadded base64url ``text`` spells; every value has exactly one spelling.
+    """Return the bytes that unpadded base64url ``text`` spells; every value has exactly one
+    spelling.
 
     Raises:
         ValueError: padding, other characters, an impossible length, or stray bits at the end.
@@ -143,20 +147,28 @@ def decode_base64url(text: bytes) -> bytes:
 
 def encode_base64url(data: bytes) -> str:
     """Return unpadded base64url (RFC 7515 §2)."""
-    return binascii.b2a_base64(data, newline=False).rstrip(b"=").replace(b"+", b"-").replace(b"/", b"_").decode("ascii")
+    return (
+        binascii.b2a_base64(data, newline=False)
+        .rstrip(b"=")
+        .replace(b"+", b"-")
+        .replace(b"/", b"_")
+        .decode("ascii")
+    )
 
 
 def decode_form(text: bytes) -> str:
     """Return what a name or a value in a form or a query spells.
 
     Raises:
-        ValueError: characters that are not ASCII, a percent sign without two hexadecimal digits, or no UTF-8.
+        ValueError: characters that are not ASCII, a percent sign without two hexadecimal digits, or
+            no UTF-8.
 
     WHATWG URL §5.1.
     """
     if b"%" not in text and b"+" not in text:
         return text.decode("ascii")
     plain = text.replace(b"+", b" ").decode("ascii")
-    # What %41 is here, \x41 is to a codec of Python's own, which is ten times as fast as a look at each of them.
+    # What %41 is here, \x41 is to a codec of Python's own, which is ten times as fast as a look at
+    # each of them.
     escaped = plain.replace("\\", r"\x5c").replace("%", r"\x")
     return escaped.encode("ascii").decode("unicode_escape").encode("latin-1").decode("utf-8")

@@ -1,4 +1,5 @@
-"""Room for work that strangers can ask for: a share for each network, a ceiling for all, a line measured in seconds.
+"""Room for work that strangers can ask for: a share for each network, a ceiling for all, a line
+measured in seconds.
 
 It knows nothing of what the work is.
 """
@@ -33,7 +34,9 @@ class _Waiter:
     state: Literal["waiting", "admitted", "turned away"] = field(default="waiting", compare=False)
 
     def wake(self) -> bool:
-        """Have the waiting task look at ``state``, and return whether it can; the caller may be in another thread."""
+        """Have the waiting task look at ``state``, and return whether it can; the caller may be in
+        another thread.
+        """
         try:
             self.woken.get_loop().call_soon_threadsafe(self._set)
         except RuntimeError:  # its event loop is closed
@@ -46,7 +49,9 @@ class _Waiter:
 
 
 class Place:
-    """A place that is held until ``leave``, which may be called from any thread, and more than once."""
+    """A place that is held until ``leave``, which may be called from any thread, and more than
+    once.
+    """
 
     __slots__ = ("_began", "_left", "_network", "_places")
 
@@ -57,7 +62,9 @@ class Place:
         self._left = False
 
     def leave(self, *_: object) -> None:
-        """Give the place to whoever is next; takes arguments so that it can be a future's callback."""
+        """Give the place to whoever is next; takes arguments so that it can be a future's
+        callback.
+        """
         if not self._left:
             self._left = True
             self._places.vacate(self._network, self._began)
@@ -66,9 +73,10 @@ class Place:
 class Places:
     """Places for work, and a line for those who wait for one.
 
-    The network that has had the fewest places within the last minute or two goes first, so that a flood waits behind
-    everybody else. The last quarter of the places is for networks of which nothing is being worked on. A line that
-    would take longer than ``wait_seconds`` turns away the one at its end.
+    The network that has had the fewest places within the last minute or two goes first, so that a
+    flood waits behind everybody else. The last quarter of the places is for networks of which
+    nothing is being worked on. A line that would take longer than ``wait_seconds`` turns away the
+    one at its end.
 
     Args:
         at_once: how many pieces of work are done at the same time.
@@ -79,7 +87,13 @@ class Places:
     """
 
     def __init__(
-        self, at_once: int, *, each: int, wait_seconds: float, usual_seconds: float, clock: Clock = time
+        self,
+        at_once: int,
+        *,
+        each: int,
+        wait_seconds: float,
+        usual_seconds: float,
+        clock: Clock = time,
     ) -> None:
         self._at_once = at_once
         self._each = each
@@ -111,7 +125,9 @@ class Places:
                 self._working[network] += 1
                 return Place(self, network, self._clock.monotonic())
             self._number += 1
-            waiter = _Waiter(rank, self._number, network, asyncio.get_running_loop().create_future())
+            waiter = _Waiter(
+                rank, self._number, network, asyncio.get_running_loop().create_future()
+            )
             insort(self._line, waiter)
             if len(self._line) * self._mean_seconds > self._wait_seconds * self._at_once:
                 self._turn_away(self._line[-1])
@@ -133,7 +149,9 @@ class Places:
         """Let the next one in; ``began`` is when (monotonic) the work of the place began."""
         with self._lock:
             if began is not None:
-                self._mean_seconds += NEW_WEIGHT * (self._clock.monotonic() - began - self._mean_seconds)
+                self._mean_seconds += NEW_WEIGHT * (
+                    self._clock.monotonic() - began - self._mean_seconds
+                )
             _remove(self._working, network)
             _remove(self._held, network)
             for following in [each for each in self._line if self._may_work(each.network)]:
@@ -168,7 +186,9 @@ class Places:
         waiter.wake()
 
     def _count(self, network: str) -> int:
-        """Count a place, and return how many the network had before in this minute and the one before."""
+        """Count a place, and return how many the network had before in this minute and the one
+        before.
+        """
         now = self._clock.monotonic()
         if now >= self._recent_since + RECENT_SECONDS or len(self._recent) >= MAX_NETWORKS:
             self._earlier, self._recent, self._recent_since = self._recent, Counter(), now
@@ -185,7 +205,9 @@ def _remove(counter: Counter[str], network: str) -> None:
 
 @functools.lru_cache(1024)
 def network_of(address: str) -> str:
-    """Return what counts as one address: of IPv6 the network that a single customer has, and can choose from."""
+    """Return what counts as one address: of IPv6 the network that a single customer has, and can
+    choose from.
+    """
     try:
         parsed = ip_address(address)
     except ValueError:  # a name, or nothing: a socket of the machine

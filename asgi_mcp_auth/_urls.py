@@ -21,10 +21,23 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 MAX_REDIRECT_URI_CHARS = 2048
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{1,31}")
-_LOOPBACK_REDIRECT = re.compile(r"http://(127\.0\.0\.1|\[::1\]|localhost)(?::[0-9]{1,5})?((?:[/?].*)?)")
+_LOOPBACK_REDIRECT = re.compile(
+    r"http://(127\.0\.0\.1|\[::1\]|localhost)(?::[0-9]{1,5})?((?:[/?].*)?)"
+)
 # Schemes that run or show something in the browser itself, or that belong to the web.
 _NEVER_PRIVATE = frozenset(
-    ("http", "https", "javascript", "data", "vbscript", "file", "filesystem", "blob", "about", "view-source")
+    (
+        "http",
+        "https",
+        "javascript",
+        "data",
+        "vbscript",
+        "file",
+        "filesystem",
+        "blob",
+        "about",
+        "view-source",
+    )
 ) | frozenset(("ws", "wss", "ftp", "mailto", "tel", "sms", "intent"))
 
 
@@ -59,22 +72,31 @@ _NOT_PUBLIC = tuple(
 
 
 def is_public_address(address: str) -> bool:
-    """Return whether an IP address is one of the public internet, and none that leads to another one in disguise.
+    """Return whether an IP address is one of the public internet, and none that leads to another
+    one in disguise.
 
-    Translated and tunnelled addresses (IPv4-mapped and -compatible, NAT64, 6to4, Teredo) are not: they can stand for a
-    private one.
+    Translated and tunnelled addresses (IPv4-mapped and -compatible, NAT64, 6to4, Teredo) are not:
+    they can stand for a private one.
     """
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    if not parsed.is_global or parsed.is_multicast or (parsed.version == 6 and parsed not in _GLOBAL_IPV6):
+    if (
+        not parsed.is_global
+        or parsed.is_multicast
+        or (parsed.version == 6 and parsed not in _GLOBAL_IPV6)
+    ):
         return False
-    return not any(parsed.version == network.version and parsed in network for network in _NOT_PUBLIC)
+    return not any(
+        parsed.version == network.version and parsed in network for network in _NOT_PUBLIC
+    )
 
 
 def is_public_web_url(value: object) -> TypeGuard[str]:
-    """Return whether ``value`` is an http(s) URL whose host is a name that may be public, or a public address."""
+    """Return whether ``value`` is an http(s) URL whose host is a name that may be public, or a
+    public address.
+    """
     if type(value) is not str or not _URL_CHARACTERS.fullmatch(value):
         return False
     try:
@@ -86,7 +108,8 @@ def is_public_web_url(value: object) -> TypeGuard[str]:
         return False
     if not set("@%").isdisjoint(parts.netloc):  # browsers decode a host
         return False
-    # What ends in a number is an address, however it is written: 127.1, 0x7f000001, 2130706433 (WHATWG URL §3.5).
+    # What ends in a number is an address, however it is written: 127.1, 0x7f000001, 2130706433
+    # (WHATWG URL §3.5).
     last = host.rstrip(".").rpartition(".")[2]
     is_number = last.isdigit() or re.fullmatch(r"0x[0-9a-f]*", last) is not None
     return is_public_address(host) if ":" in host or is_number else True
@@ -106,13 +129,20 @@ def check_url(setting: str, value: object, *, query: bool = False) -> str:
     RFC 9728 §2 and RFC 8414 §2: https, no fragment.
     """
     if value is None:
-        raise ConfigurationError(f"{setting} must be given: write it in full, like 'https://mcp.example.com'")
+        raise ConfigurationError(
+            f"{setting} must be given: write it in full, like 'https://mcp.example.com'"
+        )
     if not isinstance(value, str):
-        # pydantic's URL types rewrite what they hold (a slash added, a port dropped), and identifiers compare exactly.
-        raise ConfigurationError(f"{setting} must be a str, not {type(value).__name__}: write the URL in plain quotes")
+        # pydantic's URL types rewrite what they hold (a slash added, a port dropped), and
+        # identifiers compare exactly.
+        raise ConfigurationError(
+            f"{setting} must be a str, not {type(value).__name__}: write the URL in plain quotes"
+        )
     parts = _split(setting, value)
     if parts.scheme == "http" and not is_loopback_host(parts.hostname):
-        raise ConfigurationError(f"{setting}={value!r} is not encrypted: write https:// (http:// is for loopback only)")
+        raise ConfigurationError(
+            f"{setting}={value!r} is not encrypted: write https:// (http:// is for loopback only)"
+        )
     if parts.fragment or "#" in value:
         raise ConfigurationError(f"{setting}={value!r} has a fragment: remove everything from # on")
     if not query and "?" in value:
@@ -134,9 +164,13 @@ def _split(setting: str, value: str) -> SplitResult:
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise ConfigurationError(f"{setting}={value!r} is not an absolute http(s) URL: {example}")
     if not _URL_CHARACTERS.fullmatch(value):
-        raise ConfigurationError(f"{setting}={value!r} has characters that a URL cannot have: percent-encode them")
+        raise ConfigurationError(
+            f"{setting}={value!r} has characters that a URL cannot have: percent-encode them"
+        )
     if "@" in parts.netloc:
-        raise ConfigurationError(f"{setting}={value!r} has a user name in it: remove everything before the host")
+        raise ConfigurationError(
+            f"{setting}={value!r} has a user name in it: remove everything before the host"
+        )
     return parts
 
 
@@ -146,19 +180,26 @@ def check_path(setting: str, value: object, *, in_url: bool = False) -> str:
     Args:
         setting: the name that the error message shall carry.
         value: what the user wrote.
-        in_url: whether it becomes part of a URL, which cannot hold every character that a decoded path can.
+        in_url: whether it becomes part of a URL, which cannot hold every character that a decoded
+            path can.
 
     Raises:
-        ConfigurationError: no leading slash, a query or fragment, an empty or dot segment, an encoded character.
+        ConfigurationError: no leading slash, a query or fragment, an empty or dot segment, an
+            encoded character.
     """
     if not isinstance(value, str) or not value.startswith("/"):
-        raise ConfigurationError(f"{setting}={value!r} must be a path that begins with a slash, like '/mcp'")
+        raise ConfigurationError(
+            f"{setting}={value!r} must be a path that begins with a slash, like '/mcp'"
+        )
     if is_ambiguous_path(value, b"") or re.search(r"[\s\"]", value):
         raise ConfigurationError(
-            f"{setting}={value!r} must be a plain path like '/mcp': no //, no dot segments, no query, no % encoding"
+            f"{setting}={value!r} must be a plain path like '/mcp': no //, no dot segments, no"
+            " query, no % encoding"
         )
     if in_url and not _URL_CHARACTERS.fullmatch(value):
-        raise ConfigurationError(f"{setting}={value!r} has characters that a URL cannot have: ASCII only")
+        raise ConfigurationError(
+            f"{setting}={value!r} has characters that a URL cannot have: ASCII only"
+        )
     return value
 
 
@@ -166,7 +207,8 @@ def check_origin(setting: str, value: object) -> str:
     """Return ``value`` unchanged when it is a web origin as browsers send it.
 
     Raises:
-        ConfigurationError: it has a path, a wildcard or a trailing slash, is spelled otherwise, or is no origin at all.
+        ConfigurationError: it has a path, a wildcard or a trailing slash, is spelled otherwise, or
+            is no origin at all.
 
     RFC 6454 §6.2.
     """
@@ -178,14 +220,18 @@ def check_origin(setting: str, value: object) -> str:
         example = "write each one out like 'https://app.example.com', with no path and no wildcard"
         raise ConfigurationError(f"{setting} has {value!r}: {example}")
     if sent != value:
-        raise ConfigurationError(f"{setting} has {value!r}, which browsers write as {sent!r}: write that")
+        raise ConfigurationError(
+            f"{setting} has {value!r}, which browsers write as {sent!r}: write that"
+        )
     return sent
 
 
 def is_ambiguous_path(path: str, raw_path: bytes) -> bool:
-    r"""Return whether two parties may read the path differently: ``//``, ``/../``, ``\``, ``;``, encoded slashes.
+    r"""Return whether two parties may read the path differently: ``//``, ``/../``, ``\``, ``;``,
+    encoded slashes.
 
-    Some decode twice (``%``), some make a URL of it that ends at ``?`` or ``#``, and URL parsers drop line breaks.
+    Some decode twice (``%``), some make a URL of it that ends at ``?`` or ``#``, and URL parsers
+    drop line breaks.
     """
     if "//" in path or "\\" in path or ";" in path or "%" in path or "?" in path or "#" in path:
         return True
@@ -197,15 +243,17 @@ def is_ambiguous_path(path: str, raw_path: bytes) -> bool:
 
 
 def resource_url(base_url: str, mcp_path: str | None) -> str:
-    """Return the resource identifier: base URL and path joined, otherwise as they were written (RFC 8707 §2)."""
+    """Return the resource identifier: base URL and path joined, otherwise as they were written (RFC
+    8707 §2).
+    """
     return base_url + (mcp_path or "")
 
 
 def resource_spellings(resource: str) -> frozenset[str]:
     """Return the identifier as configured and as a WHATWG URL parser writes it.
 
-    The second form is what JavaScript clients send: lower-case scheme and host, no default port, a slash after a bare
-    host.
+    The second form is what JavaScript clients send: lower-case scheme and host, no default port, a
+    slash after a bare host.
     """
     parts = urlsplit(resource)
     query = f"?{parts.query}" if parts.query else ""
@@ -224,7 +272,8 @@ def origin_of(url: str) -> str:
 
 def is_loopback_origin(origin: str) -> bool:
     """Return whether an ``Origin`` header names a page of this machine, on any port."""
-    if not _ORIGIN.fullmatch(origin):  # urlsplit is lenient: it drops line breaks, and takes any port
+    # urlsplit is lenient: it drops line breaks, and takes any port
+    if not _ORIGIN.fullmatch(origin):
         return False
     try:
         parts = urlsplit(origin)
@@ -246,7 +295,9 @@ def host_root(url: str) -> str:
 
 
 def well_known_path(name: str, url: str) -> str:
-    """Return where the document ``name`` of ``url`` lies: inserted before the path (RFC 9728 §3.1, RFC 8414 §3.1)."""
+    """Return where the document ``name`` of ``url`` lies: inserted before the path (RFC 9728 §3.1,
+    RFC 8414 §3.1).
+    """
     return name + url_path(url)
 
 
@@ -270,12 +321,15 @@ def check_redirect_schemes(setting: str, value: Collection[str]) -> frozenset[st
             f"{setting}={value!r} must be a list of lower-case schemes without ://, like ['cursor']"
         )
     if not _NEVER_PRIVATE.isdisjoint(value):
-        raise ConfigurationError(f"{setting}={value!r} has a scheme that is no application's own: remove it")
+        raise ConfigurationError(
+            f"{setting}={value!r} has a scheme that is no application's own: remove it"
+        )
     return frozenset(value)
 
 
 def check_redirect_uri(uri: object, private_schemes: Collection[str] = ()) -> str:
-    """Return ``uri`` unchanged when a client may register it: https, http on loopback, or an allowed private scheme.
+    """Return ``uri`` unchanged when a client may register it: https, http on loopback, or an
+    allowed private scheme.
 
     Raises:
         InvalidRedirectURI: it is anything else; the message says what.
@@ -299,7 +353,8 @@ def check_redirect_uri(uri: object, private_schemes: Collection[str] = ()) -> st
         if scheme in _NEVER_PRIVATE:
             raise InvalidRedirectURI("A redirect URI has a scheme that is never allowed")
         raise InvalidRedirectURI(
-            f"The redirect URI scheme {scheme} is not allowed here; the operator can add it to allowed_redirect_schemes"
+            f"The redirect URI scheme {scheme} is not allowed here; the operator can add it to"
+            " allowed_redirect_schemes"
         )
     try:
         parts = urlsplit(uri)
@@ -312,19 +367,25 @@ def check_redirect_uri(uri: object, private_schemes: Collection[str] = ()) -> st
             "A redirect URI needs a plain host: no user name, wildcard or % encoding, a valid port"
         )
     if scheme == "http" and not is_loopback_redirect(uri):
-        raise InvalidRedirectURI("A redirect URI must be https; http is for 127.0.0.1, [::1] and localhost only")
+        raise InvalidRedirectURI(
+            "A redirect URI must be https; http is for 127.0.0.1, [::1] and localhost only"
+        )
     return uri
 
 
 def is_loopback_redirect(uri: str) -> bool:
-    """Return whether ``uri`` leads to a program on the user's own machine, listening on some port."""
+    """Return whether ``uri`` leads to a program on the user's own machine, listening on some
+    port.
+    """
     return _LOOPBACK_REDIRECT.fullmatch(uri) is not None
 
 
 def redirect_uri_matches(uri: str, registered: Collection[str]) -> bool:
-    """Return whether ``uri`` is one of the registered ones, to the last character; on loopback any port will do.
+    """Return whether ``uri`` is one of the registered ones, to the last character; on loopback any
+    port will do.
 
-    RFC 9700 §4.1.3; RFC 8252 §7.3. Departs from RFC 8252 §8.3 because clients register ``localhost`` without a port.
+    RFC 9700 §4.1.3; RFC 8252 §7.3. Departs from RFC 8252 §8.3 because clients register
+    ``localhost`` without a port.
     """
     if uri in registered:
         return True
@@ -336,14 +397,22 @@ def redirect_uri_matches(uri: str, registered: Collection[str]) -> bool:
 
 
 def redirect_host(uri: str) -> str:
-    """Return what a person has to know of a redirect URI: its host, or its scheme where there is none."""
+    """Return what a person has to know of a redirect URI: its host, or its scheme where there is
+    none.
+    """
     parts = urlsplit(uri)
     return parts.netloc if parts.scheme in _DEFAULT_PORTS else f"{parts.scheme}:"
 
 
 def with_parameters(uri: str, parameters: Mapping[str, str]) -> str:
-    """Return ``uri`` with the parameters in its query, in place of those of the same names; the rest stays as it is."""
+    """Return ``uri`` with the parameters in its query, in place of those of the same names; the
+    rest stays as it is.
+    """
     base, _, query = uri.partition("?")
-    kept = [pair for pair in query.split("&") if pair and unquote_plus(pair.partition("=")[0]) not in parameters]
+    kept = [
+        pair
+        for pair in query.split("&")
+        if pair and unquote_plus(pair.partition("=")[0]) not in parameters
+    ]
     added = [f"{name}={quote(value, safe='')}" for name, value in parameters.items()]
     return f"{base}?{'&'.join((*kept, *added))}"

@@ -1,4 +1,6 @@
-"""Providers: what stands behind the middleware and says who is calling, and where tokens come from."""
+"""Providers: what stands behind the middleware and says who is calling, and where tokens come
+from.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,14 @@ from . import _interop
 from ._asgi import Route
 from ._cache import token_id
 from ._cors import PublicDocument
-from ._urls import WELL_KNOWN_RESOURCE, check_path, check_url, resource_url, well_known_path, well_known_url
+from ._urls import (
+    WELL_KNOWN_RESOURCE,
+    check_path,
+    check_url,
+    resource_url,
+    well_known_path,
+    well_known_url,
+)
 from .claims import check_kind, check_scopes
 from .errors import ConfigurationError, InvalidToken
 from .metadata import advertised_scopes, format_document, protected_resource_metadata
@@ -31,11 +40,12 @@ def _first_to_define(cls: type, name: str) -> int:
 
 
 class AuthProvider(ABC):
-    """What ``MCPAuthMiddleware`` needs to know: whether a token is valid, and what to tell a caller without one.
+    """What ``MCPAuthMiddleware`` needs to know: whether a token is valid, and what to tell a caller
+    without one.
 
     Args:
-        base_url: public URL of this server, without the MCP path; URLs that clients see come from it, never from a
-            request.
+        base_url: public URL of this server, without the MCP path; URLs that clients see come from
+            it, never from a request.
         required_scopes: scopes that every request needs; the middleware checks them.
         resource_base_url: where the protected resource lives, if not at ``base_url``.
 
@@ -56,10 +66,14 @@ class AuthProvider(ABC):
         required_scopes: Sequence[str] | None = None,
         resource_base_url: str | None = None,
     ) -> None:
-        self.base_url = None if base_url is None else check_url("base_url", base_url).removesuffix("/")
+        self.base_url = (
+            None if base_url is None else check_url("base_url", base_url).removesuffix("/")
+        )
         self.required_scopes = list(check_scopes("required_scopes", required_scopes or ()))
         self.resource_base_url = (
-            None if resource_base_url is None else check_url("resource_base_url", resource_base_url).removesuffix("/")
+            None
+            if resource_base_url is None
+            else check_url("resource_base_url", resource_base_url).removesuffix("/")
         )
         self.mcp_path: str | None = None
         self._openings: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
@@ -73,15 +87,20 @@ class AuthProvider(ABC):
         """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        # Whoever verifies in a way of their own, by inheritance from anywhere, is asked every time, also about tokens
-        # that a base class remembers: what is remembered is only the verdict of the class that remembers it.
+        # Whoever verifies in a way of their own, by inheritance from anywhere, is asked every time,
+        # also about tokens that a base class remembers: what is remembered is only the verdict of
+        # the class that remembers it.
         super().__init_subclass__(**kwargs)
-        first = {name: _first_to_define(cls, name) for name in ("verify", "verify_token", "remembered")}
+        first = {
+            name: _first_to_define(cls, name) for name in ("verify", "verify_token", "remembered")
+        }
         if min(first["verify"], first["verify_token"]) < first["remembered"]:
             cls.remembered = AuthProvider.remembered  # type: ignore[method-assign]  # this very method, unless overridden
 
     def remembered(self, token: bytes) -> AccessToken | None:
-        """Return what ``verify_token`` has said of this very token, if it would say the same now, else ``None``."""
+        """Return what ``verify_token`` has said of this very token, if it would say the same now,
+        else ``None``.
+        """
         return None
 
     @property
@@ -95,8 +114,12 @@ class AuthProvider(ABC):
         return self.get_challenge_scopes()
 
     def get_challenge_scopes(self, required_scopes: Sequence[str] | None = None) -> list[str]:
-        """Return the scopes for a challenge where ``required_scopes`` are needed, the provider's own by default."""
-        return advertised_scopes(self.required_scopes if required_scopes is None else required_scopes)
+        """Return the scopes for a challenge where ``required_scopes`` are needed, the provider's
+        own by default.
+        """
+        return advertised_scopes(
+            self.required_scopes if required_scopes is None else required_scopes
+        )
 
     @property
     def resource(self) -> str | None:
@@ -105,15 +128,18 @@ class AuthProvider(ABC):
 
     @property
     def resource_metadata_url(self) -> str | None:
-        """Absolute URL of the metadata document, ``None`` when this provider serves none (RFC 9728 §3.1)."""
+        """Absolute URL of the metadata document, ``None`` when this provider serves none (RFC 9728
+        §3.1).
+        """
         return None
 
     def set_mcp_path(self, mcp_path: str | None) -> None:
-        """Tell the provider where the protected resource lies below ``base_url``; the audience follows from it.
+        """Tell the provider where the protected resource lies below ``base_url``; the audience
+        follows from it.
 
         Args:
-            mcp_path: ``None`` keeps what was set before; where nothing was, it means ``base_url`` itself, as ``/``
-                does.
+            mcp_path: ``None`` keeps what was set before; where nothing was, it means ``base_url``
+                itself, as ``/`` does.
 
         Raises:
             ConfigurationError: another path was set before, or the audience stays unknown.
@@ -125,24 +151,31 @@ class AuthProvider(ABC):
             self.mcp_path = path or ""
             if path and (self.base_url or "").endswith(path):
                 logger.warning(
-                    "base_url ends in %s, and so the resource is %s: mcp_path is added to it", path, self.resource
+                    "base_url ends in %s, and so the resource is %s: mcp_path is added to it",
+                    path,
+                    self.resource,
                 )
-            logger.debug("Tokens need the audience %s, unless audience= says otherwise", self.resource)
+            logger.debug(
+                "Tokens need the audience %s, unless audience= says otherwise", self.resource
+            )
         elif path not in (None, self.mcp_path):
             raise ConfigurationError(
-                f"mcp_path={mcp_path!r}, but this provider protects {self.mcp_path or '/'!r} already: make one for each"
+                f"mcp_path={mcp_path!r}, but this provider protects {self.mcp_path or '/'!r}"
+                " already: make one for each"
             )
         self.bind_audience(self.resource)
 
     def bind_audience(self, resource: str | None) -> None:  # noqa: B027  # optional, as start and stop are
-        """Accept tokens issued for ``resource``; a verifier whose tokens have no audience has nothing to do.
+        """Accept tokens issued for ``resource``; a verifier whose tokens have no audience has
+        nothing to do.
 
         Raises:
             ConfigurationError: no audience is known, or another one is bound.
         """
 
     def get_routes(self, mcp_path: str | None = None) -> list[Any]:
-        """Return the routes that this provider answers itself, for the root of the host application.
+        """Return the routes that this provider answers itself, for the root of the host
+        application.
 
         They are Starlette's own where Starlette is loaded, else objects with ``path`` and ``app``.
 
@@ -159,7 +192,9 @@ class AuthProvider(ABC):
 
     def get_well_known_routes(self, mcp_path: str | None = None) -> list[Any]:
         """Return those of ``get_routes`` that lie below ``/.well-known/``."""
-        return [route for route in self.get_routes(mcp_path) if route.path.startswith("/.well-known/")]
+        return [
+            route for route in self.get_routes(mcp_path) if route.path.startswith("/.well-known/")
+        ]
 
     def get_middleware(self) -> list[Any]:
         """Return this provider's middleware, as Starlette's ``middleware=`` takes it."""
@@ -170,12 +205,15 @@ class AuthProvider(ABC):
         return []
 
     def _get_resource_url(self, path: str | None = None) -> str | None:
-        # FastMCP's name; it calls this to find out whether there is a metadata document to advertise.
+        # FastMCP's name; it calls this to find out whether there is a metadata document to
+        # advertise.
         base = self.resource_base_url or self.base_url
         return None if base is None else resource_url(base, path)
 
     async def start(self) -> None:  # noqa: B027  # optional
-        """Get ready for requests. Called once per event loop, however many middlewares share the provider."""
+        """Get ready for requests. Called once per event loop, however many middlewares share the
+        provider.
+        """
 
     async def stop(self) -> None:  # noqa: B027  # optional
         """Let go of connections."""
@@ -188,7 +226,10 @@ class AuthProvider(ABC):
         return self
 
     async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self._openings[loop] = self._openings.get(loop, 0) - 1
@@ -197,7 +238,9 @@ class AuthProvider(ABC):
 
 
 class TokenVerifier(AuthProvider):
-    """A provider that only verifies tokens and serves no metadata. Subclass it and write ``verify_token``."""
+    """A provider that only verifies tokens and serves no metadata. Subclass it and write
+    ``verify_token``.
+    """
 
 
 class ReasoningVerifier(TokenVerifier):
@@ -215,7 +258,8 @@ class ReasoningVerifier(TokenVerifier):
     async def verify_token(self, token: str) -> AccessToken | None:
         """Return what ``token`` grants, ``None`` when it is not valid here. Scopes are not checked.
 
-        The reason of a refusal goes to the middleware's record, or to the log when no middleware is asking.
+        The reason of a refusal goes to the middleware's record, or to the log when no middleware is
+        asking.
 
         Raises:
             ServerUnavailable: it cannot be found out now.
@@ -234,7 +278,8 @@ class ReasoningVerifier(TokenVerifier):
 
 
 class RemoteAuthProvider(AuthProvider):
-    """Protects a resource whose tokens come from authorization servers elsewhere, and says so (RFC 9728).
+    """Protects a resource whose tokens come from authorization servers elsewhere, and says so (RFC
+    9728).
 
     Args:
         token_verifier: verifies their tokens.
@@ -244,7 +289,8 @@ class RemoteAuthProvider(AuthProvider):
         resource_base_url: where the protected resource lives, if not at ``base_url``.
         resource_name: for people.
         resource_documentation: URL, for people.
-        challenge_scopes: scopes that clients shall request even though not every operation needs them.
+        challenge_scopes: scopes that clients shall request even though not every operation needs
+            them.
 
     Raises:
         ConfigurationError: a setting is wrong, or the verifier cannot know its audience.
@@ -269,27 +315,35 @@ class RemoteAuthProvider(AuthProvider):
         super().__init__(base_url, token_verifier.required_scopes, resource_base_url)
         if not isinstance(authorization_servers, list | tuple) or not authorization_servers:
             raise ConfigurationError(
-                "authorization_servers must be a list of at least one issuer, like ['https://idp.example']"
+                "authorization_servers must be a list of at least one issuer, like"
+                " ['https://idp.example']"
             )
         check_kind("resource_name", resource_name, str)
         check_kind("resource_documentation", resource_documentation, str)
         self.token_verifier = token_verifier
-        self.authorization_servers = [check_url("authorization_servers", each) for each in authorization_servers]
+        self.authorization_servers = [
+            check_url("authorization_servers", each) for each in authorization_servers
+        ]
         if len(set(self.authorization_servers)) != len(self.authorization_servers):
-            raise ConfigurationError(f"authorization_servers={authorization_servers!r} names one twice: keep one")
+            raise ConfigurationError(
+                f"authorization_servers={authorization_servers!r} names one twice: keep one"
+            )
         near = {server.rstrip("/").lower(): server for server in self.authorization_servers}
         for issuer in token_verifier.issuers:
             server = near.get(issuer.rstrip("/").lower(), issuer)
             if server != issuer:
                 logger.warning(
-                    "authorization_servers has %r, the verifier %r: they must be equal to the last slash",
+                    "authorization_servers has %r, the verifier %r: they must be equal to the last"
+                    " slash",
                     server,
                     issuer,
                 )
         self.resource_name = resource_name
         self.resource_documentation = resource_documentation
         self.issuers, self.accepts_opaque = token_verifier.issuers, token_verifier.accepts_opaque
-        self._scopes_supported = list(check_scopes("scopes_supported", scopes_supported or self.required_scopes))
+        self._scopes_supported = list(
+            check_scopes("scopes_supported", scopes_supported or self.required_scopes)
+        )
         self._challenge_scopes = check_scopes("challenge_scopes", challenge_scopes or ())
 
     async def verify_token(self, token: str) -> AccessToken | None:
@@ -333,7 +387,8 @@ class RemoteAuthProvider(AuthProvider):
             )
         )
         path = well_known_path(WELL_KNOWN_RESOURCE, resource)
-        # Clients that add or drop a trailing slash find the same document (RFC 9728 §3.1 inserts the path as it is).
+        # Clients that add or drop a trailing slash find the same document (RFC 9728 §3.1 inserts
+        # the path as it is).
         other = path.removesuffix("/") if path.endswith("/") else path + "/"
         return [Route(path, document), Route(other, document)]
 

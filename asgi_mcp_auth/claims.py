@@ -38,14 +38,17 @@ class ClaimRules:
 
     Args:
         require_at_jwt: insist on RFC 9068: ``typ`` ``at+jwt`` and a ``sub``.
-        scope_claim: a claim that holds the scopes and wins over ``scope`` and ``scp``; a string or a list.
-        client_id_claim: a claim that names the client, instead of ``client_id``, ``azp``, ``appid``, ``cid`` and
-            ``sub``.
-        map_scopes: called with the claims of a verified token; returns scopes to add, from roles or groups for example.
-            It runs on the event loop, once per token, so it must neither block nor have effects.
-        scope_hierarchy: which scopes a scope implies, ``{"mcp:admin": ["mcp:read", "mcp:write"]}``; applied
-            transitively.
-        max_lifetime_seconds: refuse tokens that live longer, counted from ``iat`` (from now where there is none).
+        scope_claim: a claim that holds the scopes and wins over ``scope`` and ``scp``; a string or
+            a list.
+        client_id_claim: a claim that names the client, instead of ``client_id``, ``azp``,
+            ``appid``, ``cid`` and ``sub``.
+        map_scopes: called with the claims of a verified token; returns scopes to add, from roles or
+            groups for example. It runs on the event loop, once per token, so it must neither block
+            nor have effects.
+        scope_hierarchy: which scopes a scope implies, ``{"mcp:admin": ["mcp:read", "mcp:write"]}``;
+            applied transitively.
+        max_lifetime_seconds: refuse tokens that live longer, counted from ``iat`` (from now where
+            there is none).
 
     Raises:
         ConfigurationError: a value is of the wrong kind.
@@ -74,14 +77,20 @@ class ClaimRules:
             check_scopes("scope_hierarchy", implied)
 
 
-def check_seconds(setting: str, value: Any, *, minimum: float = 0, maximum: float = math.inf) -> float:
+def check_seconds(
+    setting: str, value: Any, *, minimum: float = 0, maximum: float = math.inf
+) -> float:
     """Return ``value`` when it is a plain number of seconds within the bounds.
 
     Raises:
         ConfigurationError: another type, NaN, infinite, or out of bounds.
     """
     if type(value) not in (int, float) or not minimum <= value <= min(maximum, sys.float_info.max):
-        bounds = f"between {minimum:g} and {maximum:g}" if maximum < math.inf else f"of at least {minimum:g}"
+        bounds = (
+            f"between {minimum:g} and {maximum:g}"
+            if maximum < math.inf
+            else f"of at least {minimum:g}"
+        )
         raise ConfigurationError(f"{setting}={value!r} must be a number of seconds {bounds}")
     return float(value)
 
@@ -111,11 +120,16 @@ def check_names(setting: str, value: Any) -> tuple[str, ...]:
     """Return one string, or several, as a tuple.
 
     Raises:
-        ConfigurationError: not strings, one of them empty or with control characters, none at all, or one named twice.
+        ConfigurationError: not strings, one of them empty or with control characters, none at all,
+            or one named twice.
     """
-    names: tuple[Any, ...] = (value,) if isinstance(value, str) or not hasattr(value, "__iter__") else tuple(value)
+    names: tuple[Any, ...] = (
+        (value,) if isinstance(value, str) or not hasattr(value, "__iter__") else tuple(value)
+    )
     if not all(isinstance(name, str) and name and name.isprintable() for name in names):
-        raise ConfigurationError(f"{setting}={value!r} must be a string, or a list of strings, none of them empty")
+        raise ConfigurationError(
+            f"{setting}={value!r} must be a string, or a list of strings, none of them empty"
+        )
     if not names or len(set(names)) != len(names):
         raise ConfigurationError(f"{setting}={value!r} must name at least one, and each only once")
     return names
@@ -133,7 +147,8 @@ def check_scopes(setting: str, value: Any) -> tuple[str, ...]:
     for scope in scopes:
         if not isinstance(scope, str) or not is_scope_token(scope):
             raise ConfigurationError(
-                f"{setting} has {scope!r}, which is not one scope: no spaces, quotes or backslashes, ASCII only"
+                f"{setting} has {scope!r}, which is not one scope: no spaces, quotes or"
+                " backslashes, ASCII only"
             )
     return scopes
 
@@ -180,7 +195,12 @@ class ClaimChecks:
     """
 
     def __init__(
-        self, *, issuers: Sequence[str], audience: str | Sequence[str] | None, leeway_seconds: float, rules: ClaimRules
+        self,
+        *,
+        issuers: Sequence[str],
+        audience: str | Sequence[str] | None,
+        leeway_seconds: float,
+        rules: ClaimRules,
     ) -> None:
         self.issuers = frozenset(issuers)
         self._audiences = _explicit_audiences(audience)
@@ -189,7 +209,9 @@ class ClaimChecks:
         self.tolerance = max(self.leeway, MIN_TOLERANCE_SECONDS)
         self.rules = rules
         self.client_claims = (rules.client_id_claim,) if rules.client_id_claim else _CLIENT_CLAIMS
-        self.scope_claims = (rules.scope_claim, *_SCOPE_CLAIMS) if rules.scope_claim else _SCOPE_CLAIMS
+        self.scope_claims = (
+            (rules.scope_claim, *_SCOPE_CLAIMS) if rules.scope_claim else _SCOPE_CLAIMS
+        )
         self.implied = expand_hierarchy(rules.scope_hierarchy)
 
     def bind_audience(self, resource: str | None) -> None:
@@ -214,9 +236,11 @@ class ClaimChecks:
         self._audiences = dict.fromkeys(resource_spellings(resource), resource)
 
     def is_id_token(self, claims: JSONObject) -> bool:
-        """Return whether a JWT whose ``typ`` leaves it open is an ID token: it says so, or has what only those have.
+        """Return whether a JWT whose ``typ`` leaves it open is an ID token: it says so, or has what
+        only those have.
 
-        Keycloak before 25 and Azure AD B2C put ``nonce`` and ``azp`` into access tokens too. Those have scopes.
+        Keycloak before 25 and Azure AD B2C put ``nonce`` and ``azp`` into access tokens too. Those
+        have scopes.
 
         OpenID Connect Core §2 and §3.3.2.11; RFC 8725 §3.12; RFC 9068 §5.
         """
@@ -262,21 +286,24 @@ class ClaimChecks:
             if type(issuer) is not str or issuer not in self.issuers:
                 raise InvalidToken("issuer")
         if "cnf" in claims:
-            # A bound token sent as Bearer is a stolen or a downgraded one (RFC 9449 §7.2, RFC 8705 §3).
+            # A bound token sent as Bearer is a stolen or a downgraded one (RFC 9449 §7.2, RFC 8705
+            # §3).
             raise InvalidToken("bound")
         if "jti" in claims and type(claims["jti"]) is not str:
             raise InvalidToken("jti")
         client_id = self._client_id(claims)
         resource = self._resource(claims)
         subject = _text(claims["sub"], "subject") if "sub" in claims else None
-        scopes = self._scopes(claims)  # last: map_scopes sees only the claims of tokens that are valid here
+        # last: map_scopes sees only the claims of tokens that are valid here
+        scopes = self._scopes(claims)
         return client_id, scopes, expires_at, resource, subject, payload
 
     def _check_times(self, claims: JSONObject, now: float) -> int | None:
         expires_at = None
         if "exp" in claims:
             exp = claims["exp"]
-            # type(), not isinstance(): True is an int, and a string of digits is no NumericDate (RFC 7519 §2).
+            # type(), not isinstance(): True is an int, and a string of digits is no NumericDate
+            # (RFC 7519 §2).
             if type(exp) not in _NUMERIC or exp > MAX_EXPIRY:
                 raise InvalidToken("invalid_exp")
             if now >= exp + self.leeway:
@@ -313,7 +340,11 @@ class ClaimChecks:
         if type(aud) is str:
             if aud in audiences:
                 return audiences[aud]
-        elif is_array(aud) and len(aud) <= MAX_AUDIENCES and all(type(member) is str for member in aud):
+        elif (
+            is_array(aud)
+            and len(aud) <= MAX_AUDIENCES
+            and all(type(member) is str for member in aud)
+        ):
             for member in aud:
                 if member in audiences:
                     return audiences[member]
@@ -332,7 +363,9 @@ class ClaimChecks:
                 found = tuple(_scope_list(claims[name]))
                 break
         if self.rules.map_scopes is not None:
-            found += check_scopes("map_scopes returned something that", self.rules.map_scopes(claims))
+            found += check_scopes(
+                "map_scopes returned something that", self.rules.map_scopes(claims)
+            )
         if self.implied:
             for name in found:
                 found += self.implied.get(name, ())
@@ -344,8 +377,9 @@ _NUMERIC = frozenset((int, float))
 
 def _unknown_audience() -> ConfigurationError:
     return ConfigurationError(
-        "the audience is not known: give the provider or verifier a base_url (the resource URL is the audience then), "
-        "or write audience='…' as the issuer puts it into aud, or switch the check off with audience=ANY_AUDIENCE"
+        "the audience is not known: give the provider or verifier a base_url (the resource URL is"
+        " the audience then), or write audience='…' as the issuer puts it into aud, or switch the"
+        " check off with audience=ANY_AUDIENCE"
     )
 
 
@@ -354,7 +388,9 @@ def _explicit_audiences(audience: str | Sequence[str] | None) -> Mapping[str, st
         return None
     names = check_names("audience", audience)
     if any("*" in name for name in names if name != ANY_AUDIENCE):
-        raise ConfigurationError(f"audience={audience!r} has a wildcard, and aud is compared exactly: name each one")
+        raise ConfigurationError(
+            f"audience={audience!r} has a wildcard, and aud is compared exactly: name each one"
+        )
     if ANY_AUDIENCE in names and len(names) > 1:
         raise ConfigurationError(
             f"audience={audience!r} names audiences and switches the check off: keep one of the two"
@@ -377,7 +413,9 @@ def _scope_list(value: Any) -> list[str]:
 
 
 def peek_issuer(token: str) -> str | None:
-    """Return the ``iss`` that a JWT claims, unverified; ``None`` when it is no JWT or claims none."""
+    """Return the ``iss`` that a JWT claims, unverified; ``None`` when it is no JWT or claims
+    none.
+    """
     if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2:
         return None
     try:

@@ -1,4 +1,6 @@
-"""An issuer → its metadata document, and the key set named there (RFC 8414, OpenID Connect Discovery 1.0)."""
+"""An issuer → its metadata document, and the key set named there (RFC 8414, OpenID Connect
+Discovery 1.0).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ MAX_METADATA_BYTES = 256 * 1024
 def metadata_urls(issuer: str) -> tuple[str, ...]:
     """Return where the metadata of ``issuer`` may lie, in the order in which to look.
 
-    RFC 8414 §3.1 with both suffixes, then OpenID Connect Discovery §4, which appends instead of inserting.
+    RFC 8414 §3.1 with both suffixes, then OpenID Connect Discovery §4, which appends instead of
+    inserting.
     """
     root, path = host_root(issuer), url_path(issuer).removesuffix("/")
     return tuple(
@@ -57,7 +60,8 @@ async def fetch_metadata(issuer: str, fetcher: HTTPFetcher) -> JSONObject:
         if document.get("issuer") == issuer:
             return document
         findings.append(
-            f"{url}: its issuer is {document.get('issuer')!r}, not {issuer!r}; they must be equal to the last slash"
+            f"{url}: its issuer is {document.get('issuer')!r}, not {issuer!r}; they must be equal"
+            " to the last slash"
         )
     raise FetchFailed("no metadata document; " + "; ".join(findings))
 
@@ -65,7 +69,8 @@ async def fetch_metadata(issuer: str, fetcher: HTTPFetcher) -> JSONObject:
 def check_endpoint(name: str, value: object, source: str) -> str:
     """Return a URL that belongs to an issuer; where ``source`` is https, so is this.
 
-    Loopback is no exception then: what is meant for the issuer is not for whoever listens on this machine.
+    Loopback is no exception then: what is meant for the issuer is not for whoever listens on this
+        machine.
 
     Args:
         name: of the member, or of the setting.
@@ -80,8 +85,8 @@ def check_endpoint(name: str, value: object, source: str) -> str:
     url = check_url(name, value, query=True)
     if urlsplit(source).scheme == "https" and urlsplit(url).scheme != "https":
         raise ConfigurationError(
-            f"{name}={url!r} is not encrypted, and {source!r} is: write https:// (http:// is for providers that are "
-            "on loopback altogether)"
+            f"{name}={url!r} is not encrypted, and {source!r} is: write https:// (http:// is for"
+            " providers that are on loopback altogether)"
         )
     return url
 
@@ -90,7 +95,8 @@ async def discover_jwks_uri(issuer: str, fetcher: HTTPFetcher) -> str:
     """Return the ``jwks_uri`` that the metadata of ``issuer`` names.
 
     Raises:
-        FetchFailed: no metadata, or no jwks_uri that is https (http where the issuer is on loopback, too).
+        FetchFailed: no metadata, or no jwks_uri that is https (http where the issuer is on
+            loopback, too).
     """
     document = await fetch_metadata(issuer, fetcher)
     try:

@@ -141,15 +141,18 @@ class ServerUnavailable(RequestError):
 
 
 class UnreadableRecord(ServerUnavailable):
-    """A record in the store cannot be decrypted. Nobody knows what it says: an outage, not an answer."""
+    """A record in the store cannot be decrypted. Nobody knows what it says: an outage, not an
+    answer.
+    """
 
 
 class OAuthError(AuthError):
-    """A request to an endpoint of the authorization server was refused. ``str()`` of it is safe to send.
+    """A request to an endpoint of the authorization server was refused. ``str()`` of it is safe to
+    send.
 
     Args:
-        description: for the client's developer; plain ASCII without quotes and backslashes (RFC 6749 §5.2), and
-            nothing of what the request said.
+        description: for the client's developer; plain ASCII without quotes and backslashes (RFC
+            6749 §5.2), and nothing of what the request said.
         reason: for the audit record.
     """
 
@@ -159,7 +162,9 @@ class OAuthError(AuthError):
     redirectable: ClassVar[bool] = False
     usual: ClassVar[tuple[str, OAuthReason]]
 
-    def __init__(self, description: str | None = None, *, reason: OAuthReason | None = None) -> None:
+    def __init__(
+        self, description: str | None = None, *, reason: OAuthReason | None = None
+    ) -> None:
         super().__init__(description or self.usual[0])
         self.reason = reason or self.usual[1]
 
@@ -186,7 +191,10 @@ class InvalidGrant(OAuthError):
 
     error = "invalid_grant"
     status = 400
-    usual = ("The code or refresh token is invalid, expired, used, or was issued to another client", "unknown_code")
+    usual = (
+        "The code or refresh token is invalid, expired, used, or was issued to another client",
+        "unknown_code",
+    )
 
 
 class UnauthorizedClient(OAuthError):
@@ -216,7 +224,9 @@ class UnsupportedResponseType(OAuthError):
 
 
 class InvalidScope(OAuthError):
-    """A scope is unknown, malformed, or more than the client may have (RFC 6749 §4.1.2.1 and §5.2)."""
+    """A scope is unknown, malformed, or more than the client may have (RFC 6749 §4.1.2.1 and
+    §5.2).
+    """
 
     error = "invalid_scope"
     status = 400
@@ -230,7 +240,10 @@ class InvalidTarget(OAuthError):
     error = "invalid_target"
     status = 400
     redirectable = True
-    usual = ("The resource is unknown here, or is not the one that was authorized", "invalid_target")
+    usual = (
+        "The resource is unknown here, or is not the one that was authorized",
+        "invalid_target",
+    )
 
 
 class AccessDenied(OAuthError):
@@ -261,7 +274,9 @@ class ConsentRequired(OAuthError):
 
 
 class SignInFailed(OAuthError):
-    """The identity provider at which people sign in answers what nobody can use (RFC 6749 §4.1.2.1)."""
+    """The identity provider at which people sign in answers what nobody can use (RFC 6749
+    §4.1.2.1).
+    """
 
     error = "server_error"
     status = 502
@@ -293,7 +308,10 @@ class RequestURINotSupported(OAuthError):
     error = "request_uri_not_supported"
     status = 400
     redirectable = True
-    usual = ("Only request URIs from the pushed authorization request endpoint are supported", "request_uri")
+    usual = (
+        "Only request URIs from the pushed authorization request endpoint are supported",
+        "request_uri",
+    )
 
 
 class InvalidRequestURI(OAuthError):
@@ -306,7 +324,9 @@ class InvalidRequestURI(OAuthError):
 
 
 class UnknownClient(OAuthError):
-    """The authorization request names no client, so there is nowhere to redirect to (RFC 6749 §4.1.2.1)."""
+    """The authorization request names no client, so there is nowhere to redirect to (RFC 6749
+    §4.1.2.1).
+    """
 
     error = "invalid_request"
     status = 400
@@ -338,7 +358,9 @@ class InvalidClientMetadata(OAuthError):
 
 
 class InvalidRegistration(OAuthError):
-    """The registration endpoint was asked without the token that it wants (RFC 7591 §3, RFC 7592 §2)."""
+    """The registration endpoint was asked without the token that it wants (RFC 7591 §3, RFC 7592
+    §2).
+    """
 
     error = "invalid_token"
     status = 401

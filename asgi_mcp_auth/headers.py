@@ -20,7 +20,8 @@ def parse_credentials(authorization: bytes, fields: int, query_string: bytes) ->
     """Return the one Bearer token that a request carries.
 
     Args:
-        authorization: the value of the Authorization header; another scheme (Basic, Digest) counts as none.
+        authorization: the value of the Authorization header; another scheme (Basic, Digest) counts
+            as none.
         fields: how many such headers there are, at least one.
         query_string: a token in there is not used, but beside the header it is one method too many.
 
@@ -49,14 +50,15 @@ def parse_bearer(value: bytes) -> str | None:
         InvalidToken: it is longer than any token, and so not looked at any closer.
     """
     if value[:7].lower() != b"bearer ":
-        # "Bearer" alone, or with anything but a space after it, tried to be ours; "BearerX" is another scheme.
+        # "Bearer" alone, or with anything but a space after it, tried to be ours; "BearerX" is
+        # another scheme.
         if value[:6].lower() == b"bearer" and not value[6:7].isalnum():
             raise InvalidRequest("authorization_syntax")
         return None
     if len(value) > MAX_BEARER_BYTES:
         raise InvalidToken("too_long")
-    # Of most tokens nothing but the space is left when the legal bytes are deleted. This is three times faster than a
-    # regular expression, and every request pays for it.
+    # Of most tokens nothing but the space is left when the legal bytes are deleted. This is three
+    # times faster than a regular expression, and every request pays for it.
     if value.translate(None, _B64TOKEN) == b" " and len(value) > 7:
         return value[7:].decode("ascii")
     token = value[7:].lstrip(b" ")  # 1*SP
@@ -72,14 +74,18 @@ def is_b64token(token: bytes) -> bool:
 
 
 def has_query_token(query_string: bytes) -> bool:
-    """Return whether the query carries ``access_token``, which RFC 6750 §2 forbids beside a header."""
+    """Return whether the query carries ``access_token``, which RFC 6750 §2 forbids beside a
+    header.
+    """
     return b"access_token=" in query_string and any(
         pair.startswith(b"access_token=") for pair in query_string.split(b"&")
     )
 
 
 def is_scope_token(text: str) -> bool:
-    """Return whether ``text`` is one ``scope-token`` (RFC 6749 §3.3), and so safe inside a quoted string."""
+    """Return whether ``text`` is one ``scope-token`` (RFC 6749 §3.3), and so safe inside a quoted
+    string.
+    """
     return bool(text) and all("!" <= char <= "~" and char not in '"\\' for char in text)
 
 
@@ -92,13 +98,15 @@ def format_challenge(
 ) -> bytes:
     """Return the value of ``WWW-Authenticate`` for one refusal.
 
-    Free text comes last and holds no ``=``: clients look for ``scope=`` and ``error=`` with unanchored expressions.
+    Free text comes last and holds no ``=``: clients look for ``scope=`` and ``error=`` with
+    unanchored expressions.
 
     Args:
         error: decides ``error`` and ``error_description``; without an OAuth code neither is sent.
         scopes: the scopes to ask for; the attribute is left out when there are none.
         resource_metadata: absolute URL of the metadata document (RFC 9728 §5.1).
-        realm: sent only where there is no metadata document, because the header needs at least one attribute.
+        realm: sent only where there is no metadata document, because the header needs at least one
+            attribute.
 
     RFC 6750 §3.
     """
@@ -110,4 +118,6 @@ def format_challenge(
         ("scope", scope or None),
         ("error_description", str(error) if error.error else None),
     )
-    return ("Bearer " + ", ".join(f'{name}="{value}"' for name, value in attributes if value)).encode("ascii")
+    return (
+        "Bearer " + ", ".join(f'{name}="{value}"' for name, value in attributes if value)
+    ).encode("ascii")

@@ -22,27 +22,29 @@ if TYPE_CHECKING:
 
 ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "bearer"]
 
-# Some endpoints call every token of theirs active, and say in a member of their own which kind it is.
+# Some endpoints call every token of theirs active, and say in a member of their own which kind it
+# is.
 _OTHER_USES = frozenset(("refresh", "refresh_token", "id", "id_token"))
 
 
 class IntrospectionTokenVerifier(LookupVerifier):
-    """Verifies tokens by asking the issuer's introspection endpoint, and remembers the answer for a short time.
+    """Verifies tokens by asking the issuer's introspection endpoint, and remembers the answer for a
+    short time.
 
     Args:
         introspection_url: the endpoint.
         client_id: who we are there; not used with ``bearer``.
         client_secret: our secret there, or with ``bearer`` the token that opens the endpoint.
         client_auth_method: how we authenticate there.
-        audience: accepted ``aud``; ``None`` is bound to the resource URL by the provider or middleware,
-            ``ANY_AUDIENCE`` switches the check off (many servers send no ``aud``).
-        issuer: accepted ``iss``, and what the claims say where the answer leaves it out (of several the answer has to
-            name one; without any, they say ``introspection_url``). In a ``MultiAuth``, JWTs of these issuers come here
-            as well.
+        audience: accepted ``aud``; ``None`` is bound to the resource URL by the provider or
+            middleware, ``ANY_AUDIENCE`` switches the check off (many servers send no ``aud``).
+        issuer: accepted ``iss``, and what the claims say where the answer leaves it out (of several
+            the answer has to name one; without any, they say ``introspection_url``). In a
+            ``MultiAuth``, JWTs of these issuers come here as well.
         required_scopes: scopes that every request needs; the middleware checks them.
         base_url: public URL of this server, if used without a ``RemoteAuthProvider``.
-        cache_ttl_seconds: how long a positive answer is used, at most until ``exp``; a revoked token works so much
-            longer. 0 asks every time.
+        cache_ttl_seconds: how long a positive answer is used, at most until ``exp``; a revoked
+            token works so much longer. 0 asks every time.
         claims: how to read scopes, client and the rest.
         http_client: an ``httpx.AsyncClient`` to use; it is never closed.
         clock: for tests.
@@ -81,7 +83,9 @@ class IntrospectionTokenVerifier(LookupVerifier):
             clock=clock,
         )
         check_kind("claims", claims, ClaimRules)
-        self._headers, self._form = client_authentication(client_auth_method, client_id, client_secret)
+        self._headers, self._form = client_authentication(
+            client_auth_method, client_id, client_secret
+        )
         self._checks = ClaimChecks(
             issuers=self.issuers, audience=audience, leeway_seconds=0, rules=claims or ClaimRules()
         )
@@ -97,7 +101,9 @@ class IntrospectionTokenVerifier(LookupVerifier):
     def judge(self, response: Response, now: float) -> Facts:
         """Check what the issuer says of the token (RFC 7662 §2.2)."""
         if response.status != 200:
-            hint = ": check client_id and client_secret" if response.status in (400, 401, 403) else ""
+            hint = (
+                ": check client_id and client_secret" if response.status in (400, 401, 403) else ""
+            )
             raise FetchFailed(f"HTTP {response.status}{hint}")
         answer = parse_json_object(response.body)
         if answer.get("active") is not True:  # a boolean, and nothing else counts
@@ -118,11 +124,14 @@ def client_authentication(
     """Return the headers and form fields that authenticate us (RFC 6749 §2.3.1, RFC 7662 §2.1)."""
     if not isinstance(client_secret, str) or not client_secret.isprintable() or not client_secret:
         raise ConfigurationError(
-            "client_secret must be a string that is not empty: the endpoint answers only to clients it knows"
+            "client_secret must be a string that is not empty: the endpoint answers only to clients"
+            " it knows"
         )
     if method == "bearer":
         if not client_secret.isascii() or " " in client_secret:
-            raise ConfigurationError("client_secret is sent as a Bearer token: ASCII only, no spaces")
+            raise ConfigurationError(
+                "client_secret is sent as a Bearer token: ASCII only, no spaces"
+            )
         return {"authorization": f"Bearer {client_secret}"}, {}
     if not isinstance(client_id, str) or not client_id:
         raise ConfigurationError("client_id must be given, unless client_auth_method='bearer'")
@@ -132,5 +141,6 @@ def client_authentication(
     if method == "client_secret_post":
         return {}, {"client_id": client_id, "client_secret": client_secret}
     raise ConfigurationError(
-        f"client_auth_method={method!r} must be 'client_secret_basic', 'client_secret_post' or 'bearer'"
+        f"client_auth_method={method!r} must be 'client_secret_basic', 'client_secret_post' or"
+        " 'bearer'"
     )

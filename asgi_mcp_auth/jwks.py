@@ -1,4 +1,5 @@
-"""Where verification keys come from: fixed ones, or a remote key set that survives its provider's bad days.
+"""Where verification keys come from: fixed ones, or a remote key set that survives its provider's
+bad days.
 
 RFC 7517 §5; caching as in RFC 9111, within bounds of our own.
 """
@@ -28,7 +29,8 @@ logger = logging.getLogger(__name__)
 
 MAX_BYTES = 256 * 1024
 MAX_KEYS = 64
-REFRESH_AHEAD = 0.8  # of the lifetime: from then on a request starts the refresh and goes on with the old keys
+# of the lifetime: from then on a request starts the refresh and goes on with the old keys
+REFRESH_AHEAD = 0.8
 COLD_COOLDOWN_SECONDS = 1.0  # without any keys every request fails, so attempts are worth more
 
 
@@ -41,7 +43,8 @@ class JWKSOptions:
         min_ttl_seconds: a shorter max-age is raised to this.
         max_ttl_seconds: a longer max-age is lowered to this.
         cooldown_seconds: at least so long between two attempts, failed ones included.
-        stale_seconds: how long after its lifetime a key set is used while the provider does not answer.
+        stale_seconds: how long after its lifetime a key set is used while the provider does not
+            answer.
         timeout_seconds: for one whole fetch, discovery included.
         http_client: an ``httpx.AsyncClient`` to use instead of our own; it is never closed.
 
@@ -60,7 +63,12 @@ class JWKSOptions:
     def __post_init__(self) -> None:
         check_seconds("min_ttl_seconds", self.min_ttl_seconds, minimum=1)
         check_seconds("max_ttl_seconds", self.max_ttl_seconds, minimum=self.min_ttl_seconds)
-        check_seconds("ttl_seconds", self.ttl_seconds, minimum=self.min_ttl_seconds, maximum=self.max_ttl_seconds)
+        check_seconds(
+            "ttl_seconds",
+            self.ttl_seconds,
+            minimum=self.min_ttl_seconds,
+            maximum=self.max_ttl_seconds,
+        )
         check_seconds("cooldown_seconds", self.cooldown_seconds, minimum=0.1, maximum=300)
         check_seconds("stale_seconds", self.stale_seconds)
         check_seconds("timeout_seconds", self.timeout_seconds, minimum=0.1, maximum=60)
@@ -89,7 +97,8 @@ class KeySet:
                 self._by_id[key.key_id, key.algorithm] = (key,)
 
     def find(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
-        """Return the key that a token's header names, or nothing; without a key id the only one that fits.
+        """Return the key that a token's header names, or nothing; without a key id the only one
+        that fits.
 
         Raises:
             InvalidToken: no key id, and several keys fit (RFC 7515 §4.1.4).
@@ -113,7 +122,8 @@ class KeySet:
 class KeySource(Protocol):
     """What a verifier needs to know of its keys."""
 
-    serial: int  # of the key set in use; a new one means that what the old one verified needs another look
+    # of the key set in use; a new one means that what the old one verified needs another look
+    serial: int
     settled_until: float  # monotonic seconds; from then on everything needs another look
 
     async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
@@ -135,7 +145,9 @@ class KeySource(Protocol):
 
 
 class StaticKeys:
-    """Keys from the configuration. A PEM has no key id, so whatever id a token names, it may be meant."""
+    """Keys from the configuration. A PEM has no key id, so whatever id a token names, it may be
+    meant.
+    """
 
     def __init__(self, keys: KeySet) -> None:
         self._keys = keys
@@ -174,10 +186,12 @@ class JWKSState:
 class RemoteJWKS:
     """A key set behind a URL, fetched when it is first needed and cached.
 
-    One fetch at a time, whoever asks; old keys while a new set is on its way; old keys while the provider is down.
+    One fetch at a time, whoever asks; old keys while a new set is on its way; old keys while the
+    provider is down.
 
     Args:
-        jwks_uri: the URL, or a function that finds it out (raising ``FetchFailed``) and is asked again after a failure.
+        jwks_uri: the URL, or a function that finds it out (raising ``FetchFailed``) and is asked
+            again after a failure.
         algorithms: the algorithms to make keys for.
         options: lifetimes and limits.
         clock: for lifetimes; wall-clock jumps do not matter.
@@ -225,7 +239,9 @@ class RemoteJWKS:
         )
 
     async def open(self) -> None:
-        """Pool connections and fetch the key set; a provider that is down stops nobody from starting."""
+        """Pool connections and fetch the key set; a provider that is down stops nobody from
+        starting.
+        """
         await self._fetcher.open()
         await self._refresh()
 
@@ -238,7 +254,8 @@ class RemoteJWKS:
         """Return the one key that the token names.
 
         Raises:
-            InvalidToken: the key set, which is no older than the cooldown or could just be fetched, has no such key.
+            InvalidToken: the key set, which is no older than the cooldown or could just be fetched,
+                has no such key.
             ServerUnavailable: the key set cannot be had, or is too old to be trusted.
         """
         now = self._clock.monotonic()
@@ -275,7 +292,9 @@ class RemoteJWKS:
         return now >= self._attempted_at + self._cooldown()
 
     def _unavailable(self) -> ServerUnavailable:
-        return ServerUnavailable(max(1.0, self._attempted_at + self._cooldown() - self._clock.monotonic()))
+        return ServerUnavailable(
+            max(1.0, self._attempted_at + self._cooldown() - self._clock.monotonic())
+        )
 
     async def _fetch_and_remember(self) -> None:
         try:
@@ -307,7 +326,9 @@ class RemoteJWKS:
 
     def _parse(self, body: bytes) -> KeySet:
         try:
-            keys, skipped = key_set_from(parse_json_object(body, max_bytes=MAX_BYTES), self._algorithms)
+            keys, skipped = key_set_from(
+                parse_json_object(body, max_bytes=MAX_BYTES), self._algorithms
+            )
         except ValueError as error:
             raise FetchFailed(f"it is not JSON: {error}") from None
         except UnusableKey as error:
@@ -323,7 +344,10 @@ class RemoteJWKS:
     def _succeeded(self, headers: Mapping[str, str]) -> None:
         options = self._options
         lifetime = cache_seconds(
-            headers, usual=options.ttl_seconds, minimum=options.min_ttl_seconds, maximum=options.max_ttl_seconds
+            headers,
+            usual=options.ttl_seconds,
+            minimum=options.min_ttl_seconds,
+            maximum=options.max_ttl_seconds,
         )
         self._fetched_at = self._clock.monotonic()
         self._expires_at = self._fetched_at + lifetime
@@ -338,13 +362,21 @@ class RemoteJWKS:
                 "Key set %s cannot be fetched: %s. %s",
                 self._uri or "of the issuer",
                 why,
-                "Tokens are answered with 503 until it can" if self._keys is None else "The keys at hand stay in use",
+                (
+                    "Tokens are answered with 503 until it can"
+                    if self._keys is None
+                    else "The keys at hand stay in use"
+                ),
             )
         self._error = why
 
 
 def key_set_from(
-    document: Mapping[str, Any], algorithms: Iterable[str], *, max_keys: int = MAX_KEYS, named: bool = False
+    document: Mapping[str, Any],
+    algorithms: Iterable[str],
+    *,
+    max_keys: int = MAX_KEYS,
+    named: bool = False,
 ) -> tuple[KeySet, list[str]]:
     """Return the usable keys of a parsed JWK set, and for each of the others why it is skipped.
 
@@ -378,7 +410,8 @@ def key_set_from(
             if seen[key_id] != jwk:
                 ambiguous.add(key_id)
                 skipped.append(
-                    f"key number {position + 1} is skipped: another key has the same kid, so neither is used"
+                    f"key number {position + 1} is skipped: another key has the same kid, so"
+                    " neither is used"
                 )
             continue
         if key_id is not None:

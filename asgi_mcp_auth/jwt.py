@@ -1,4 +1,6 @@
-"""JWTVerifier: header → key → signature → claims → AccessToken (RFC 7515, RFC 7519, RFC 8725, RFC 9068)."""
+"""JWTVerifier: header → key → signature → claims → AccessToken (RFC 7515, RFC 7519, RFC 8725, RFC
+9068).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,15 @@ from ._jose import (
 from ._json import decode_base64url, is_array, is_object, parse_json_object
 from ._urls import check_url
 from .auth import ReasoningVerifier
-from .claims import ClaimChecks, ClaimRules, check_count, check_issuers, check_kind, check_names, peek_issuer
+from .claims import (
+    ClaimChecks,
+    ClaimRules,
+    check_count,
+    check_issuers,
+    check_kind,
+    check_names,
+    peek_issuer,
+)
 from .discovery import discover_jwks_uri
 from .errors import ConfigurationError, InvalidToken
 from .headers import MAX_TOKEN_BYTES
@@ -35,7 +45,8 @@ MAX_KEY_ID_BYTES = 256
 HEADER_CACHE_SIZE = 256  # an issuer's tokens share a handful of headers
 
 _AT_JWT_TYPES = frozenset(("at+jwt", "application/at+jwt"))
-# Members that bring keys along, change what is signed, or say that this is not a plain JWS (RFC 8725 §3.10, RFC 7797).
+# Members that bring keys along, change what is signed, or say that this is not a plain JWS (RFC
+# 8725 §3.10, RFC 7797).
 _REFUSED_MEMBERS = frozenset(("jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"))
 
 
@@ -45,8 +56,8 @@ class _Header(NamedTuple):
     is_access_token: bool  # it says so; most issuers do not
 
 
-# The facts; until when they count (wall clock, leeway included); which key source verified them; the serial number that
-# its key set had then. A plain tuple, for the reason given at Facts.
+# The facts; until when they count (wall clock, leeway included); which key source verified them;
+# the serial number that its key set had then. A plain tuple, for the reason given at Facts.
 _CacheEntry: TypeAlias = tuple[Facts, float, int, int]
 
 
@@ -54,18 +65,21 @@ class JWTVerifier(ReasoningVerifier):
     """Verifies signed JWT access tokens, with keys from the configuration or from the issuer.
 
     Args:
-        public_key: a PEM, a JWK, a JWK set, or a list of PEMs and JWKs; with an HS algorithm the shared secret; or a
-            ``KeySource``.
-        jwks_uri: URL of the issuer's key set. With neither of the two, it is discovered from ``issuer`` (RFC 8414,
-            then OpenID).
-        issuer: accepted ``iss``, compared byte for byte; several share ``public_key`` or ``jwks_uri``, or are
-            discovered one by one.
-        audience: accepted ``aud``, one or several. ``None`` is bound to the resource URL by the provider or
-            middleware that knows it; ``ANY_AUDIENCE`` switches the check off.
-        algorithm: one name or several; ``None`` allows every asymmetric one, each bound to the type of its key.
+        public_key: a PEM, a JWK, a JWK set, or a list of PEMs and JWKs; with an HS algorithm the
+            shared secret; or a ``KeySource``.
+        jwks_uri: URL of the issuer's key set. With neither of the two, it is discovered from
+            ``issuer`` (RFC 8414, then OpenID).
+        issuer: accepted ``iss``, compared byte for byte; several share ``public_key`` or
+            ``jwks_uri``, or are discovered one by one.
+        audience: accepted ``aud``, one or several. ``None`` is bound to the resource URL by the
+            provider or middleware that knows it; ``ANY_AUDIENCE`` switches the check off.
+        algorithm: one name or several; ``None`` allows every asymmetric one, each bound to the type
+            of its key.
         required_scopes: scopes that every request needs; the middleware checks them.
-        base_url: public URL of this server, if the verifier is used without a ``RemoteAuthProvider``.
-        leeway_seconds: how long after ``exp`` a token still counts, 0 to 300. ``nbf`` and ``iat`` tolerate at least 60.
+        base_url: public URL of this server, if the verifier is used without a
+            ``RemoteAuthProvider``.
+        leeway_seconds: how long after ``exp`` a token still counts, 0 to 300. ``nbf`` and ``iat``
+            tolerate at least 60.
         clock: for tests.
         jwks: caching and fetching of key sets.
         claims: how to read scopes, client and the rest.
@@ -106,13 +120,18 @@ class JWTVerifier(ReasoningVerifier):
         check_kind("clock", clock, Clock)
         self._clock = clock
         self._checks = ClaimChecks(
-            issuers=self.issuers, audience=audience, leeway_seconds=leeway_seconds, rules=claims or ClaimRules()
+            issuers=self.issuers,
+            audience=audience,
+            leeway_seconds=leeway_seconds,
+            rules=claims or ClaimRules(),
         )
         self._algorithms = _check_algorithms(algorithm)
         self._sources = self._key_sources(public_key, jwks_uri, jwks or JWKSOptions())
         self._source_list = list(dict.fromkeys(self._sources.values()))
         self._headers: LRUCache[_Header] = LRUCache(HEADER_CACHE_SIZE)
-        self._tokens: LRUCache[_CacheEntry] = LRUCache(check_count("token_cache_size", token_cache_size))
+        self._tokens: LRUCache[_CacheEntry] = LRUCache(
+            check_count("token_cache_size", token_cache_size)
+        )
 
     @property
     def jwks(self) -> tuple[RemoteJWKS, ...]:
@@ -167,7 +186,11 @@ class JWTVerifier(ReasoningVerifier):
         if entry is not None:
             facts, valid_until, position, serial = entry
             source, clock = self._source_list[position], self._clock
-            if clock.time() < valid_until and serial == source.serial and clock.monotonic() < source.settled_until:
+            if (
+                clock.time() < valid_until
+                and serial == source.serial
+                and clock.monotonic() < source.settled_until
+            ):
                 return facts
         return None
 
@@ -191,7 +214,11 @@ class JWTVerifier(ReasoningVerifier):
             claims = parse_json_object(payload)
         except ValueError:
             raise InvalidToken("payload") from None
-        if self.refuses_id_tokens and not header.is_access_token and self._checks.is_id_token(claims):
+        if (
+            self.refuses_id_tokens
+            and not header.is_access_token
+            and self._checks.is_id_token(claims)
+        ):
             raise InvalidToken("type")
         facts, expires_at = self._checks.read_jwt(claims, payload, now)
         return facts, expires_at + self._checks.leeway, position, source.serial
@@ -219,12 +246,17 @@ class JWTVerifier(ReasoningVerifier):
             accepted = _AT_JWT_TYPES if self._checks.rules.require_at_jwt else self.accepted_types
             if type(typ) is not str or typ.lower() not in accepted:
                 raise InvalidToken("type")
-        if "kid" in members and (type(key_id) is not str or not 0 < len(key_id.encode()) <= MAX_KEY_ID_BYTES):
+        if "kid" in members and (
+            type(key_id) is not str or not 0 < len(key_id.encode()) <= MAX_KEY_ID_BYTES
+        ):
             raise InvalidToken("key_id")
-        return _Header(algorithm, key_id, is_access_token=type(typ) is str and typ.lower() in _AT_JWT_TYPES)
+        return _Header(
+            algorithm, key_id, is_access_token=type(typ) is str and typ.lower() in _AT_JWT_TYPES
+        )
 
     def _position_of_source(self, token: str) -> int:
-        # Each issuer has its own keys, so which one claims the token has to be known first (RFC 8725 §3.8).
+        # Each issuer has its own keys, so which one claims the token has to be known first (RFC
+        # 8725 §3.8).
         issuer = peek_issuer(token)
         if issuer is None:
             raise InvalidToken("missing_iss")
@@ -233,27 +265,41 @@ class JWTVerifier(ReasoningVerifier):
             raise InvalidToken("issuer")
         return self._source_list.index(source)
 
-    def _key_sources(self, public_key: object, jwks_uri: object, options: JWKSOptions) -> dict[str, KeySource]:
+    def _key_sources(
+        self, public_key: object, jwks_uri: object, options: JWKSOptions
+    ) -> dict[str, KeySource]:
         names = self.issuers or ("",)
         symmetric = not self._algorithms.isdisjoint(SYMMETRIC)
         if public_key is not None and jwks_uri is not None:
             raise ConfigurationError("public_key and jwks_uri are both given: keep one of the two")
         if symmetric and public_key is None:
-            raise ConfigurationError("algorithm names HS*, which needs the shared secret: write public_key='…'")
+            raise ConfigurationError(
+                "algorithm names HS*, which needs the shared secret: write public_key='…'"
+            )
         if isinstance(public_key, KeySource):
             return dict.fromkeys(names, public_key)
         if public_key is not None:
-            return dict.fromkeys(names, StaticKeys(_static_keys(public_key, sorted(self._algorithms))))
-        build = functools.partial(RemoteJWKS, algorithms=sorted(self._algorithms), options=options, clock=self._clock)
+            return dict.fromkeys(
+                names, StaticKeys(_static_keys(public_key, sorted(self._algorithms)))
+            )
+        build = functools.partial(
+            RemoteJWKS, algorithms=sorted(self._algorithms), options=options, clock=self._clock
+        )
         if jwks_uri is not None:
             return dict.fromkeys(names, build(check_url("jwks_uri", jwks_uri, query=True)))
         if not self.issuers:
-            raise ConfigurationError("JWTVerifier has no keys: write issuer='https://…', or jwks_uri, or public_key")
+            raise ConfigurationError(
+                "JWTVerifier has no keys: write issuer='https://…', or jwks_uri, or public_key"
+            )
         sources: dict[str, KeySource] = {}
         for issuer in self.issuers:
             check_url("issuer", issuer)
-            fetcher = HTTPFetcher(timeout_seconds=options.timeout_seconds, client=options.http_client)
-            sources[issuer] = build(functools.partial(discover_jwks_uri, issuer, fetcher), fetcher=fetcher)
+            fetcher = HTTPFetcher(
+                timeout_seconds=options.timeout_seconds, client=options.http_client
+            )
+            sources[issuer] = build(
+                functools.partial(discover_jwks_uri, issuer, fetcher), fetcher=fetcher
+            )
         return sources
 
 
@@ -264,12 +310,15 @@ def _check_algorithms(algorithm: Any) -> frozenset[str]:
     for name in names:
         if name not in ASYMMETRIC and name not in SYMMETRIC:
             raise ConfigurationError(
-                f"algorithm={algorithm!r}: {name!r} is not one of {', '.join(ASYMMETRIC + SYMMETRIC)}"
+                f"algorithm={algorithm!r}: {name!r} is not one of"
+                f" {', '.join(ASYMMETRIC + SYMMETRIC)}"
             )
     allowed = frozenset(names)
     if not allowed.isdisjoint(SYMMETRIC) and not allowed.isdisjoint(ASYMMETRIC):
         # With both, a public key could be taken for a shared secret (RFC 8725 §2.1).
-        raise ConfigurationError(f"algorithm={algorithm!r} mixes HS* with asymmetric ones: make two verifiers")
+        raise ConfigurationError(
+            f"algorithm={algorithm!r} mixes HS* with asymmetric ones: make two verifiers"
+        )
     return allowed
 
 
@@ -287,7 +336,9 @@ def _static_keys(public_key: Any, algorithms: Sequence[str]) -> KeySet:
         raise ConfigurationError(f"public_key fits none of the algorithms {', '.join(algorithms)}")
     names = [(key.key_id, key.algorithm) for key in keys if key.key_id is not None]
     if len(set(names)) != len(names):
-        raise ConfigurationError("public_key has two keys with the same kid: give each its own, or keep one")
+        raise ConfigurationError(
+            "public_key has two keys with the same kid: give each its own, or keep one"
+        )
     return KeySet(keys)
 
 
@@ -295,4 +346,8 @@ def _static_key(entry: Any, algorithms: Sequence[str]) -> list[VerifyingKey]:
     if not isinstance(entry, str | bytes):
         return keys_from_jwk(entry, algorithms)
     text = entry.encode() if isinstance(entry, str) else entry
-    return keys_from_secret(text, algorithms) if algorithms[0] in SYMMETRIC else keys_from_pem(text, algorithms)
+    return (
+        keys_from_secret(text, algorithms)
+        if algorithms[0] in SYMMETRIC
+        else keys_from_pem(text, algorithms)
+    )

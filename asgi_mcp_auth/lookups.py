@@ -1,6 +1,8 @@
-"""What verifiers share that ask somebody about each token: who may ask when, and for how long an answer counts.
+"""What verifiers share that ask somebody about each token: who may ask when, and for how long an
+answer counts.
 
-Tokens that were good before never wait for those that were not, of which anybody can make up any number.
+Tokens that were good before never wait for those that were not, of which anybody can make up any
+number.
 """
 
 from __future__ import annotations
@@ -32,11 +34,13 @@ MAX_RESPONSE_BYTES = 64 * 1024
 MAX_CACHE_SIZE = 10_000
 MAX_REFUSALS = 2_000  # in a cache of their own: garbage forgets garbage
 TIMEOUT_SECONDS = 5.0
-NEGATIVE_TTL_SECONDS = 5.0  # short: who is asked may not know a token yet that it has just handed out
+# short: who is asked may not know a token yet that it has just handed out
+NEGATIVE_TTL_SECONDS = 5.0
 COOLDOWN_SECONDS = 1.0
-WARNING_SECONDS = 60.0  # at least, between two warnings: one strange token may be enough to cause one
-# For tokens that were never good, as all of them are after a restart. A pool has 100 connections, so most are left for
-# the others.
+# at least, between two warnings: one strange token may be enough to cause one
+WARNING_SECONDS = 60.0
+# For tokens that were never good, as all of them are after a restart. A pool has 100 connections,
+# so most are left for the others.
 STRANGERS_AT_ONCE = 32
 STRANGERS_OF_ONE_NETWORK = 1_000  # asked about and waiting; everybody may be behind one address
 STRANGERS_WAIT_SECONDS = 5.0
@@ -50,11 +54,12 @@ class LookupVerifier(ReasoningVerifier):
 
     Args:
         url: where to ask.
-        issuer: accepted ``iss``, and what the claims say where the answer leaves it out. Of several the answer has to
-            name one; without any, the claims say ``url`` then.
+        issuer: accepted ``iss``, and what the claims say where the answer leaves it out. Of several
+            the answer has to name one; without any, the claims say ``url`` then.
         required_scopes: scopes that every request needs; the middleware checks them.
         base_url: public URL of this server, if used without a ``RemoteAuthProvider``.
-        cache_ttl_seconds: how long a positive answer is used, at most until the token expires; 0 asks every time.
+        cache_ttl_seconds: how long a positive answer is used, at most until the token expires; 0
+            asks every time.
         http_client: an ``httpx.AsyncClient`` to use; it is never closed.
         clock: for tests.
 
@@ -81,10 +86,12 @@ class LookupVerifier(ReasoningVerifier):
         self.url = url
         self.issuers = check_issuers(issuer)
         #: The issuer of the tokens whose answers name none.
-        self.usual_issuer = None if len(self.issuers) > 1 else next(iter(self.issuers), url.partition("?")[0])
+        self.usual_issuer = (
+            None if len(self.issuers) > 1 else next(iter(self.issuers), url.partition("?")[0])
+        )
         self._ttl = check_seconds("cache_ttl_seconds", cache_ttl_seconds, maximum=3600)
-        # Until when it counts (monotonic), and what it says; plain tuples, for the reason given at Facts. One that has
-        # run out stays: it says that its token was good before.
+        # Until when it counts (monotonic), and what it says; plain tuples, for the reason given at
+        # Facts. One that has run out stays: it says that its token was good before.
         self._answers: LRUCache[tuple[float, Facts]] = LRUCache(MAX_CACHE_SIZE)
         self._refusals: LRUCache[tuple[float, InvalidTokenReason | None]] = LRUCache(MAX_REFUSALS)
         self._flights: dict[bytes, SingleFlight[_Answer]] = {}
@@ -99,7 +106,8 @@ class LookupVerifier(ReasoningVerifier):
         self._clock = clock
         self._down = False
         self._warned_at = -math.inf
-        self._closed_until = -math.inf  # for tokens that were good before; strangers cannot close this door
+        # for tokens that were good before; strangers cannot close this door
+        self._closed_until = -math.inf
 
     @abstractmethod
     def question(self, token: str) -> tuple[Mapping[str, str], Mapping[str, str] | None]:
@@ -116,14 +124,16 @@ class LookupVerifier(ReasoningVerifier):
         """
 
     def name_issuer(self, answer: JSONObject, body: bytes) -> bytes:
-        """Return the answer as JSON with an issuer in it, and put it into ``answer``: a subject alone is not somebody.
+        """Return the answer as JSON with an issuer in it, and put it into ``answer``: a subject
+        alone is not somebody.
 
         Args:
             answer: the parsed body.
             body: the same as bytes.
 
         Raises:
-            InvalidToken: it names none, and there are several; or another one than those that are accepted.
+            InvalidToken: it names none, and there are several; or another one than those that are
+                accepted.
         """
         named = answer.get("iss")
         if self.issuers and "iss" in answer:
@@ -181,7 +191,9 @@ class LookupVerifier(ReasoningVerifier):
             if flight is None:
                 attempt = current.get()
                 address = attempt.address if isinstance(attempt, Attempt) else ""
-                work = functools.partial(self._ask, token, digest, None if was_good else network_of(address))
+                work = functools.partial(
+                    self._ask, token, digest, None if was_good else network_of(address)
+                )
                 flight = self._flights[digest] = SingleFlight(work)
             answer = await flight()
         if answer is None:
@@ -194,7 +206,9 @@ class LookupVerifier(ReasoningVerifier):
         """Ask when this token may; ``stranger_from`` is ``None`` for one that was good before."""
         try:
             if stranger_from is None:
-                return await self._question(token, digest, was_good=True) if self._may_ask() else None
+                return (
+                    await self._question(token, digest, was_good=True) if self._may_ask() else None
+                )
             place = await self._strangers.enter(stranger_from)
             try:
                 return await self._question(token, digest, was_good=False)
@@ -206,19 +220,24 @@ class LookupVerifier(ReasoningVerifier):
             self._flights.pop(digest, None)
 
     def _may_ask(self) -> bool:
-        """Return whether a token that was good may be asked about: while nobody answers, one tries for all."""
+        """Return whether a token that was good may be asked about: while nobody answers, one tries
+        for all.
+        """
         now = self._clock.monotonic()
         if now < self._closed_until:
             return False
         if self._closed_until > -math.inf:
-            self._closed_until = now + TIMEOUT_SECONDS + COOLDOWN_SECONDS  # until this one knows more
+            # until this one knows more
+            self._closed_until = now + TIMEOUT_SECONDS + COOLDOWN_SECONDS
         return True
 
     async def _question(self, token: str, digest: bytes, *, was_good: bool) -> _Answer:
         headers, form = self.question(token)
         status = 503  # what no answer at all amounts to
         try:
-            response = await self._fetcher.fetch(self.url, max_bytes=MAX_RESPONSE_BYTES, headers=headers, form=form)
+            response = await self._fetcher.fetch(
+                self.url, max_bytes=MAX_RESPONSE_BYTES, headers=headers, form=form
+            )
             status = response.status
             facts = self.judge(response, self._clock.time())
         except InvalidToken as refusal:
@@ -231,7 +250,8 @@ class LookupVerifier(ReasoningVerifier):
             self._failed(error)
             closed_until = self._clock.monotonic() + COOLDOWN_SECONDS
             self._refusals.put(digest, (closed_until, None))
-            if was_good:  # a status below 500 is about this one token, which must not lock the others out
+            # a status below 500 is about this one token, which must not lock the others out
+            if was_good:
                 self._closed_until = closed_until if status >= 500 else -math.inf
             return None
         self._answered()
@@ -246,6 +266,9 @@ class LookupVerifier(ReasoningVerifier):
 
     def _failed(self, error: Exception) -> None:
         now = self._clock.monotonic()
-        if not self._down and now >= self._warned_at + WARNING_SECONDS:  # one line for each change of state
-            logger.warning("%s at %s failed: %s. Tokens are answered with 503", self.asked, self.url, error)
+        # one line for each change of state
+        if not self._down and now >= self._warned_at + WARNING_SECONDS:
+            logger.warning(
+                "%s at %s failed: %s. Tokens are answered with 503", self.asked, self.url, error
+            )
             self._down, self._warned_at = True, now

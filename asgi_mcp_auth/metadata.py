@@ -10,14 +10,19 @@ from collections.abc import Mapping, Sequence
 
 from .types import JSONObject
 
-# Asking for it in a challenge or a metadata document would have every client demand a refresh token.
+# Asking for it in a challenge or a metadata document would have every client demand a refresh
+# token.
 _NOT_ADVERTISED = frozenset(("offline_access",))
 
 
 def advertised_scopes(*groups: Sequence[str]) -> list[str]:
-    """Return the scopes of all groups in order, each once, without those that nobody should be told to request."""
+    """Return the scopes of all groups in order, each once, without those that nobody should be told
+    to request.
+    """
     return [
-        scope for scope in dict.fromkeys(scope for group in groups for scope in group) if scope not in _NOT_ADVERTISED
+        scope
+        for scope in dict.fromkeys(scope for group in groups for scope in group)
+        if scope not in _NOT_ADVERTISED
     ]
 
 
@@ -29,7 +34,9 @@ def protected_resource_metadata(
     resource_name: str | None = None,
     resource_documentation: str | None = None,
 ) -> JSONObject:
-    """Return the document. Members without a value are left out: no ``null``, no ``[]`` (RFC 9728 §3.2)."""
+    """Return the document. Members without a value are left out: no ``null``, no ``[]`` (RFC 9728
+    §3.2).
+    """
     members: JSONObject = {
         "resource": resource,
         "authorization_servers": list(authorization_servers),
@@ -52,11 +59,13 @@ def authorization_server_metadata(
     resource: str,
     features: Mapping[str, bool],
 ) -> JSONObject:
-    """Return the document. What is not there is left out, defaults of RFC 8414 that are not ours are written out.
+    """Return the document. What is not there is left out, defaults of RFC 8414 that are not ours
+    are written out.
 
     Args:
         issuer: the server's identifier, byte for byte.
-        endpoints: URLs by their names in the document; those that are switched off are not among them.
+        endpoints: URLs by their names in the document; those that are switched off are not among
+            them.
         scopes_supported: all that a client may ask for.
         grant_types: of the token endpoint.
         auth_methods: of the token endpoint and, but for ``none``, of introspection.
@@ -76,12 +85,17 @@ def authorization_server_metadata(
         **features,
     }
     members = {name: value for name, value in members.items() if value}
-    members["request_uri_parameter_supported"] = False  # what is left out counts as true (OpenID Connect Discovery §3)
+    # what is left out counts as true (OpenID Connect Discovery §3)
+    members["request_uri_parameter_supported"] = False
     for endpoint in ("token", "revocation", "introspection"):
         if f"{endpoint}_endpoint" in endpoints:
-            methods = [method for method in auth_methods if endpoint != "introspection" or method != "none"]
+            methods = [
+                method for method in auth_methods if endpoint != "introspection" or method != "none"
+            ]
             members[f"{endpoint}_endpoint_auth_methods_supported"] = methods
-            members[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = list(signing_algorithms)
+            members[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = list(
+                signing_algorithms
+            )
     return members
 
 

@@ -1,4 +1,6 @@
-"""The whole request path, top to bottom: route → public? → origin → Authorization → token → scopes → app."""
+"""The whole request path, top to bottom: route → public? → origin → Authorization → token → scopes
+→ app.
+"""
 
 from __future__ import annotations
 
@@ -67,25 +69,32 @@ class Provider(Protocol):
     async def verify_token(self, token: str) -> AccessToken | None: ...
     async def __aenter__(self) -> Any: ...
     async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None: ...
 
 
 class MCPAuthMiddleware:
-    """Lets requests with a valid access token through to ``app``, and tells the others how to get one.
+    """Lets requests with a valid access token through to ``app``, and tells the others how to get
+    one.
 
     Args:
         app: any ASGI 3 app.
         provider: verifies tokens; serves its own routes at the paths it names.
-        mcp_path: where the protected resource lies below the provider's ``base_url``. It names the resource; every
-            other path is protected just the same.
+        mcp_path: where the protected resource lies below the provider's ``base_url``. It names the
+            resource; every other path is protected just the same.
         required_scopes: needed in addition to the provider's.
-        public_paths: paths without protection: exact, or prefixes when they end in ``/``. ``mcp_path`` cannot be one.
+        public_paths: paths without protection: exact, or prefixes when they end in ``/``.
+            ``mcp_path`` cannot be one.
         rules: per-path scopes; see ``Rule``.
-        allowed_origins: web origins whose pages may call; by default the origin of ``base_url`` and loopback; ``"*"``
-            for all.
-        on_event: called with each refusal; it must neither block nor raise (the request would end in a 500).
-        forward_authorization: ``False`` removes the Authorization header before the app sees the request.
+        allowed_origins: web origins whose pages may call; by default the origin of ``base_url`` and
+            loopback; ``"*"`` for all.
+        on_event: called with each refusal; it must neither block nor raise (the request would end
+            in a 500).
+        forward_authorization: ``False`` removes the Authorization header before the app sees the
+            request.
 
     Raises:
         ConfigurationError: a setting is wrong, or the audience of tokens stays unknown.
@@ -107,11 +116,17 @@ class MCPAuthMiddleware:
         forward_authorization: bool = True,
     ) -> None:
         if not callable(app):
-            raise ConfigurationError(f"app={app!r} must be an ASGI app: MCPAuthMiddleware(app, provider)")
+            raise ConfigurationError(
+                f"app={app!r} must be an ASGI app: MCPAuthMiddleware(app, provider)"
+            )
         if isinstance(provider, type) or not isinstance(provider, Provider):
-            raise ConfigurationError(f"provider={provider!r} must be an AuthProvider, such as RemoteAuthProvider(…)")
+            raise ConfigurationError(
+                f"provider={provider!r} must be an AuthProvider, such as RemoteAuthProvider(…)"
+            )
         if on_event is not None and not callable(on_event):
-            raise ConfigurationError(f"on_event={on_event!r} must be a function that takes an AuthEvent")
+            raise ConfigurationError(
+                f"on_event={on_event!r} must be a function that takes an AuthEvent"
+            )
         check_kind("forward_authorization", forward_authorization, bool)
         self.app = app
         self.provider = provider
@@ -119,7 +134,10 @@ class MCPAuthMiddleware:
         self._rules = Rules(public_paths, rules)
         self._own_root_path = _interop.own_root_path(app)
         _check_not_public(self._rules, provider)
-        needed = (*provider.required_scopes, *check_scopes("required_scopes", required_scopes or ()))
+        needed = (
+            *provider.required_scopes,
+            *check_scopes("required_scopes", required_scopes or ()),
+        )
         self._challengers = {
             rule: Challenger(
                 dict.fromkeys((*needed, *rule.scopes)),
@@ -135,8 +153,8 @@ class MCPAuthMiddleware:
         self._unsure_told = False
         if provider.resource_metadata_url is None:
             logger.warning(
-                "%s serves no metadata, so MCP clients cannot find out where to get a token: wrap it in "
-                "RemoteAuthProvider(verifier, authorization_servers=[…], base_url=…)",
+                "%s serves no metadata, so MCP clients cannot find out where to get a token: wrap"
+                " it in RemoteAuthProvider(verifier, authorization_servers=[…], base_url=…)",
                 type(provider).__name__,
             )
 
@@ -147,7 +165,8 @@ class MCPAuthMiddleware:
             return
         path, sure = read_path(scope)
 
-        # 1. The provider's own routes. A document that clients look for and that is not there is a 404, not a 401.
+        # 1. The provider's own routes. A document that clients look for and that is not there is a
+        # 404, not a 401.
         if path in self._routes:
             await self._routes[path](scope, receive, send)
             return
@@ -182,9 +201,14 @@ class MCPAuthMiddleware:
         if not self._mount_checked:
             self._check_mount(scope)
 
-        # 4. The token: one that the provider has verified before, byte for byte, or one to verify now.
+        # 4. The token: one that the provider has verified before, byte for byte, or one to verify
+        # now.
         access = None
-        usual = fields == 1 and authorization[:7] == b"Bearer " and len(authorization) <= MAX_BEARER_BYTES
+        usual = (
+            fields == 1
+            and authorization[:7] == b"Bearer "
+            and len(authorization) <= MAX_BEARER_BYTES
+        )
         if usual and not scope.get("query_string"):
             access = self.provider.remembered(authorization[7:])
         if access is None:
@@ -201,9 +225,17 @@ class MCPAuthMiddleware:
         await self._enter(access, challenger, scope, receive, send)
 
     async def _verify(
-        self, authorization: bytes, fields: int, challenger: Challenger, scope: Scope, receive: Receive, send: Send
+        self,
+        authorization: bytes,
+        fields: int,
+        challenger: Challenger,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> AccessToken | None:
-        """Return what the provider says of the token, ``None`` when the request has been answered already."""
+        """Return what the provider says of the token, ``None`` when the request has been answered
+        already.
+        """
         if not fields:
             await challenger.refuse(MissingToken(), scope, receive, send)
             return None
@@ -213,7 +245,9 @@ class MCPAuthMiddleware:
             token = parse_credentials(authorization, fields, scope.get("query_string", b""))
             access = await self.provider.verify_token(token)
             if access is None:
-                await challenger.refuse(InvalidToken(attempt.reason or "rejected"), scope, receive, send, token=token)
+                await challenger.refuse(
+                    InvalidToken(attempt.reason or "rejected"), scope, receive, send, token=token
+                )
             return access
         except RequestError as error:
             await challenger.refuse(error, scope, receive, send, token=token)
@@ -223,7 +257,10 @@ class MCPAuthMiddleware:
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
-            raise RuntimeError(f"MCPAuthMiddleware does not know how to protect the ASGI scope type {scope['type']!r}")
+            raise RuntimeError(
+                "MCPAuthMiddleware does not know how to protect the ASGI scope type"
+                f" {scope['type']!r}"
+            )
         await Lifespan(self.app, self.provider)(scope, receive, send)
 
     async def _admit(
@@ -234,16 +271,29 @@ class MCPAuthMiddleware:
         if allow_origin is None:
             await challenger.refuse(ForbiddenOrigin(), scope, receive, send)
         elif is_preflight(scope):
-            await send_response(scope, receive, send, 204, preflight_headers(scope, allow_origin), b"")
+            await send_response(
+                scope, receive, send, 204, preflight_headers(scope, allow_origin), b""
+            )
             return None
         return allow_origin
 
     async def _enter(
-        self, access: AccessToken | None, challenger: Challenger, scope: Scope, receive: Receive, send: Send
+        self,
+        access: AccessToken | None,
+        challenger: Challenger,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
     ) -> None:
         """Call the app with the caller's identity, on a copy of the scope."""
         bridge = _interop.sdk_bridge()
-        user = _ANONYMOUS_USER if access is None else User(access) if bridge is None else bridge.user(access)
+        user = (
+            _ANONYMOUS_USER
+            if access is None
+            else User(access)
+            if bridge is None
+            else bridge.user(access)
+        )
         inner = {
             **scope,
             SCOPE_KEY: access,
@@ -261,10 +311,13 @@ class MCPAuthMiddleware:
             return send(message)
 
         restore = current.set(access)
-        sdk_restore = None if bridge is None else bridge.variable.set(None if access is None else user)
+        sdk_restore = (
+            None if bridge is None else bridge.variable.set(None if access is None else user)
+        )
         try:
             await self.app(inner, receive, tracked)
-        except RequestError as error:  # InsufficientScope above all; a tool may also find that a token has ended
+        # InsufficientScope above all; a tool may also find that a token has ended
+        except RequestError as error:
             if started:
                 raise
             await challenger.refuse(error, scope, receive, send, access=access)
@@ -277,12 +330,17 @@ class MCPAuthMiddleware:
         self._unsure_told = True
         if self._rules:
             logger.warning(
-                "Frameworks differ in how they cut root_path=%r off the path %r. Such a path is never public, and "
-                "needs the scopes of all rules. Either %s, or make sure that every path begins with it and holds it "
-                "nowhere else, and that it has no slash at the end. This is said once",
+                "Frameworks differ in how they cut root_path=%r off the path %r. Such a path is"
+                " never public, and needs the scopes of all rules. Either %s, or make sure that"
+                " every path begins with it and holds it nowhere else, and that it has no slash at"
+                " the end. This is said once",
                 self._own_root_path or scope["root_path"],
                 scope["path"],
-                "give --root-path to uvicorn instead of the app" if self._own_root_path else "leave root_path unset",
+                (
+                    "give --root-path to uvicorn instead of the app"
+                    if self._own_root_path
+                    else "leave root_path unset"
+                ),
             )
 
     def _check_mount(self, scope: Scope) -> None:
@@ -299,7 +357,8 @@ class MCPAuthMiddleware:
 
 
 class RequireScopes:
-    """Asks more of the requests for one sub-app: ``Mount("/admin", RequireScopes(admin, ["admin"]))``.
+    """Asks more of the requests for one sub-app: ``Mount("/admin", RequireScopes(admin,
+    ["admin"]))``.
 
     Args:
         app: the sub-app.
@@ -319,16 +378,19 @@ class RequireScopes:
             challenger = challenger_of(scope)
             access = get_access_token(scope)
             if access is None or not access.has_scopes(*self.scopes):
-                await challenger.refuse(InsufficientScope(*self.scopes), scope, receive, send, access=access)
+                await challenger.refuse(
+                    InsufficientScope(*self.scopes), scope, receive, send, access=access
+                )
                 return
         await self.app(scope, receive, send)
 
 
 async def insufficient_scope_response(request: HasScope, exc: Exception) -> Any:
-    """Answer ``InsufficientScope``, or another ``RequestError``, from a framework's exception handler.
+    """Answer ``InsufficientScope``, or another ``RequestError``, from a framework's exception
+    handler.
 
-    ``app.add_exception_handler(RequestError, insufficient_scope_response)``: needed where the middleware wraps a
-    Starlette or FastAPI app from outside, because their error middleware answers
+    ``app.add_exception_handler(RequestError, insufficient_scope_response)``: needed where the
+    middleware wraps a Starlette or FastAPI app from outside, because their error middleware answers
     first.
 
     Raises:
@@ -347,24 +409,30 @@ async def insufficient_scope_response(request: HasScope, exc: Exception) -> Any:
 def _check_not_public(rules: Rules, provider: Provider) -> None:
     """Check that the resource, which tokens are for, asks for one."""
     mcp_path = (provider.mcp_path or "").rstrip("/")
-    for path in (mcp_path, unquote(url_path(provider.base_url or "")) + mcp_path) if mcp_path else ():
+    for path in (
+        (mcp_path, unquote(url_path(provider.base_url or "")) + mcp_path) if mcp_path else ()
+    ):
         rule = rules.public_at(path)
         if rule is not None:
             raise ConfigurationError(
-                f"public_paths or rules make {rule.path!r} public, which covers mcp_path={mcp_path!r}: no token is "
-                f"asked for there, and none is read. Take {rule.path!r} out to protect it. If everybody may call it, "
-                "leave mcp_path out: it names what tokens are for"
+                f"public_paths or rules make {rule.path!r} public, which covers"
+                f" mcp_path={mcp_path!r}: no token is asked for there, and none is read. Take"
+                f" {rule.path!r} out to protect it. If everybody may call it, leave mcp_path out:"
+                " it names what tokens are for"
             )
 
 
 def _route_table(provider: Provider, mcp_path: str | None) -> dict[str, ASGIApp]:
-    """Return the provider's routes by path, also below the path of ``base_url``, for proxies that do not strip it."""
+    """Return the provider's routes by path, also below the path of ``base_url``, for proxies that
+    do not strip it.
+    """
     table: dict[str, ASGIApp] = {route.path: route.app for route in provider.get_routes(mcp_path)}
     for name in (WELL_KNOWN_RESOURCE, WELL_KNOWN_SERVER, WELL_KNOWN_OPENID):
         documents = {app for path, app in table.items() if path.startswith(name)}
         if len(documents) == 1:
-            # Clients fall back from the path-inserted document to this one; those of MCP 2025-03-26 look only here. And
-            # below a mount, or a proxy that strips the path, it is what OpenID Connect Discovery §4 puts there.
+            # Clients fall back from the path-inserted document to this one; those of MCP 2025-03-26
+            # look only here. And below a mount, or a proxy that strips the path, it is what OpenID
+            # Connect Discovery §4 puts there.
             table.setdefault(name, documents.pop())
     prefix = unquote(url_path(provider.base_url or ""))
     return {**{prefix + path: app for path, app in table.items()}, **table}

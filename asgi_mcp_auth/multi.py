@@ -18,9 +18,11 @@ MAX_ACCEPTED = 10_000  # tokens of which it is remembered who accepted them
 
 
 class MultiAuth(ReasoningVerifier):
-    """Accepts the tokens of several issuers; a JWT goes to the one that its ``iss`` names, before any signature work.
+    """Accepts the tokens of several issuers; a JWT goes to the one that its ``iss`` names, before
+    any signature work.
 
-    Tokens without a known issuer, opaque ones above all, go to the sources that take such tokens, one after the other.
+    Tokens without a known issuer, opaque ones above all, go to the sources that take such tokens,
+    one after the other.
 
     Args:
         server: the provider whose routes and metadata are served.
@@ -42,17 +44,25 @@ class MultiAuth(ReasoningVerifier):
         required_scopes: Sequence[str] | None = None,
         resource_base_url: str | None = None,
     ) -> None:
-        others: tuple[Any, ...] = tuple(verifiers) if isinstance(verifiers, list | tuple) else (verifiers,)
+        others: tuple[Any, ...] = (
+            tuple(verifiers) if isinstance(verifiers, list | tuple) else (verifiers,)
+        )
         self.server = server
         self.sources = others if server is None else (server, *others)
         if not self.sources or not all(isinstance(each, AuthProvider) for each in self.sources):
             raise ConfigurationError(
-                "MultiAuth needs a server or verifiers, like verifiers=[JWTVerifier(…), JWTVerifier(…)]"
+                "MultiAuth needs a server or verifiers, like verifiers=[JWTVerifier(…),"
+                " JWTVerifier(…)]"
             )
         if required_scopes is None:
-            required_scopes = list(dict.fromkeys(scope for each in self.sources for scope in each.required_scopes))
+            required_scopes = list(
+                dict.fromkeys(scope for each in self.sources for scope in each.required_scopes)
+            )
         if server is not None:
-            base_url, resource_base_url = base_url or server.base_url, resource_base_url or server.resource_base_url
+            base_url, resource_base_url = (
+                base_url or server.base_url,
+                resource_base_url or server.resource_base_url,
+            )
         super().__init__(base_url, required_scopes, resource_base_url)
         self._by_issuer: dict[str, AuthProvider] = {}
         for source in self.sources:
@@ -61,13 +71,17 @@ class MultiAuth(ReasoningVerifier):
                 if first is source:
                     continue
                 if first.accepts_opaque == source.accepts_opaque:
-                    raise ConfigurationError(f"two sources of MultiAuth want the tokens of {issuer!r}: keep one")
+                    raise ConfigurationError(
+                        f"two sources of MultiAuth want the tokens of {issuer!r}: keep one"
+                    )
                 if first.accepts_opaque:
                     self._by_issuer[issuer] = source  # JWTs go to the one that checks signatures
         self.issuers = tuple(self._by_issuer)
         # Whose names are whose: an endpoint without an issuer speaks for its own address.
         self._owners: dict[str, AuthProvider] = {
-            each.usual_issuer: each for each in self.sources if isinstance(each, LookupVerifier) and each.usual_issuer
+            each.usual_issuer: each
+            for each in self.sources
+            if isinstance(each, LookupVerifier) and each.usual_issuer
         }
         self._owners.update(self._by_issuer)
         self._others = [each for each in self.sources if each.accepts_opaque or not each.issuers]
@@ -82,11 +96,13 @@ class MultiAuth(ReasoningVerifier):
         """
         issuer = peek_issuer(token)
         responsible = self._by_issuer.get(issuer) if issuer is not None else None
-        # A token that names an issuer is nobody else's business: one who knows its own issuers is not shown it.
+        # A token that names an issuer is nobody else's business: one who knows its own issuers is
+        # not shown it.
         others = [each for each in self._others if issuer is None or not each.issuers]
         asked = others if responsible is None else [responsible]
         digest = b""
-        if len(asked) > 1:  # first who has accepted it before: another one may be down, or busy with strangers
+        # first who has accepted it before: another one may be down, or busy with strangers
+        if len(asked) > 1:
             digest = token_digest(token)
             before = self._accepted.get(digest)
             asked = sorted(asked, key=lambda each: each is not before)
@@ -116,13 +132,21 @@ class MultiAuth(ReasoningVerifier):
         raise InvalidToken(attempt.reason or ("rejected" if asked else "issuer"))
 
     def _speaks_for_another(self, source: AuthProvider, found: AccessToken) -> bool:
-        """Return whether a source names another source's issuer, and is not part of that issuer itself."""
+        """Return whether a source names another source's issuer, and is not part of that issuer
+        itself.
+        """
         named = found.claims.get("iss") if self._owners else None
-        if not isinstance(named, str) or self._owners.get(named, source) is source or named in source.issuers:
+        if (
+            not isinstance(named, str)
+            or self._owners.get(named, source) is source
+            or named in source.issuers
+        ):
             return False
         if not isinstance(source, LookupVerifier):
             return True
-        return named != source.usual_issuer and not source.url.startswith(f"{named.removesuffix('/')}/")
+        return named != source.usual_issuer and not source.url.startswith(
+            f"{named.removesuffix('/')}/"
+        )
 
     @property
     def scopes_supported(self) -> list[str]:
@@ -132,7 +156,11 @@ class MultiAuth(ReasoningVerifier):
     def get_challenge_scopes(self, required_scopes: Sequence[str] | None = None) -> list[str]:
         """Return the scopes for a challenge, as the server sees it."""
         required = self.required_scopes if required_scopes is None else required_scopes
-        return advertised_scopes(required) if self.server is None else self.server.get_challenge_scopes(required)
+        return (
+            advertised_scopes(required)
+            if self.server is None
+            else self.server.get_challenge_scopes(required)
+        )
 
     @property
     def resource_metadata_url(self) -> str | None:

@@ -1,4 +1,6 @@
-"""What a refused caller is told, and what the operator is: answers, challenges, log records, events."""
+"""What a refused caller is told, and what the operator is: answers, challenges, log records,
+events.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,12 @@ class Challenger:
         self._on_event = on_event
         self._scopes = tuple(needed)
         self.needed = frozenset(self._scopes)
-        usual = (MissingToken(), InvalidToken("rejected"), InvalidRequest("authorization_syntax"), InsufficientScope())
+        usual = (
+            MissingToken(),
+            InvalidToken("rejected"),
+            InvalidRequest("authorization_syntax"),
+            InsufficientScope(),
+        )
         self._answers: dict[type[RequestError], tuple[HeaderList, bytes]] = {
             type(error): self._answer(error) for error in usual
         }
@@ -96,9 +103,11 @@ class Challenger:
         """Send the answer that ``error`` asks for, log it and tell the hook."""
         extra: tuple[str, ...] = ()
         if isinstance(error, InsufficientScope):
-            extra = tuple(filter(is_scope_token, error.scopes))  # an app may have built one from a request
+            # an app may have built one from a request
+            extra = tuple(filter(is_scope_token, error.scopes))
             if access is None:
-                error = MissingToken()  # a public path that wants a login now: 403 is for those who have one
+                # a public path that wants a login now: 403 is for those who have one
+                error = MissingToken()
             else:
                 token = access.token
         if self._on_event is not None or logger.isEnabledFor(logging.INFO):
@@ -107,7 +116,9 @@ class Challenger:
         headers, body = answer or self._answer(error, extra)
         await send_response(scope, receive, send, error.status, headers, body)
 
-    def _report(self, error: RequestError, scope: Scope, token: str | None, access: AccessToken | None) -> None:
+    def _report(
+        self, error: RequestError, scope: Scope, token: str | None, access: AccessToken | None
+    ) -> None:
         event = AuthEvent(
             status=error.status,
             reason=error.reason,
@@ -129,7 +140,9 @@ class Challenger:
             self._on_event(event)
 
     def _answer(self, error: RequestError, extra: Sequence[str] = ()) -> tuple[HeaderList, bytes]:
-        description = "" if error.error is None else f'"error":"{error.error}","error_description":"{error}"'
+        description = (
+            "" if error.error is None else f'"error":"{error.error}","error_description":"{error}"'
+        )
         return [*_JSON, *self._headers(error, extra)], f"{{{description}}}".encode()
 
     def _headers(self, error: RequestError, extra: Sequence[str]) -> HeaderList:
@@ -154,5 +167,7 @@ def challenger_of(scope: Scope) -> Challenger:
     """
     challenger = scope.get(CHALLENGER_KEY)
     if not isinstance(challenger, Challenger):
-        raise ConfigurationError("no MCPAuthMiddleware in front: wrap the app, or add it to the middleware list")
+        raise ConfigurationError(
+            "no MCPAuthMiddleware in front: wrap the app, or add it to the middleware list"
+        )
     return challenger

@@ -18,11 +18,12 @@ from .types import Clock
 
 
 class StaticTokenVerifier(ReasoningVerifier):
-    """Accepts a fixed list of tokens. For development and tests only: the tokens stand in the source and never change.
+    """Accepts a fixed list of tokens. For development and tests only: the tokens stand in the
+    source and never change.
 
     Args:
-        tokens: token → its facts: ``client_id`` (required), ``scopes``, ``expires_at``, ``subject`` or ``sub``, any
-            claims.
+        tokens: token → its facts: ``client_id`` (required), ``scopes``, ``expires_at``, ``subject``
+            or ``sub``, any claims.
         required_scopes: scopes that every request needs.
         base_url: public URL of this server.
         clock: for tests.
@@ -41,7 +42,9 @@ class StaticTokenVerifier(ReasoningVerifier):
         super().__init__(base_url, required_scopes)
         check_kind("clock", clock, Clock)
         if not isinstance(tokens, Mapping) or not tokens:
-            raise ConfigurationError("tokens must be a dict, like {'dev-token': {'client_id': 'me', 'scopes': ['a']}}")
+            raise ConfigurationError(
+                "tokens must be a dict, like {'dev-token': {'client_id': 'me', 'scopes': ['a']}}"
+            )
         self._clock = clock
         self._bound = self.base_url
         self._tokens = [_static_token(token, facts) for token, facts in tokens.items()]
@@ -69,19 +72,31 @@ class StaticTokenVerifier(ReasoningVerifier):
 
 
 def _static_token(token: object, members: Any) -> tuple[bytes, Facts]:
-    if not isinstance(token, str) or not is_b64token(token.encode("utf-8", "replace")) or len(token) > MAX_TOKEN_BYTES:
-        raise ConfigurationError("tokens: only letters, digits and -._~+/ can be sent as a token, = at its end")
+    if (
+        not isinstance(token, str)
+        or not is_b64token(token.encode("utf-8", "replace"))
+        or len(token) > MAX_TOKEN_BYTES
+    ):
+        raise ConfigurationError(
+            "tokens: only letters, digits and -._~+/ can be sent as a token, = at its end"
+        )
     if not hasattr(members, "keys"):
-        raise ConfigurationError(f"tokens: {members!r} must be a dict, like {{'client_id': 'me', 'scopes': ['a']}}")
+        raise ConfigurationError(
+            f"tokens: {members!r} must be a dict, like {{'client_id': 'me', 'scopes': ['a']}}"
+        )
     facts: dict[str, Any] = dict(members)
     client_id, subject = facts.get("client_id"), facts.get("subject", facts.get("sub"))
     if not isinstance(client_id, str) or not client_id:
-        raise ConfigurationError("tokens: every token needs a client_id, like {'dev-token': {'client_id': 'me'}}")
+        raise ConfigurationError(
+            "tokens: every token needs a client_id, like {'dev-token': {'client_id': 'me'}}"
+        )
     if subject is not None and not isinstance(subject, str):
         raise ConfigurationError(f"tokens: subject={subject!r} must be a string")
     expires_at = facts.get("expires_at")
     if expires_at is not None and type(expires_at) is not int:
-        raise ConfigurationError(f"tokens: expires_at={expires_at!r} must be epoch seconds, a whole number")
+        raise ConfigurationError(
+            f"tokens: expires_at={expires_at!r} must be epoch seconds, a whole number"
+        )
     scopes = check_scopes("tokens: scopes", facts.get("scopes", ()))
     try:
         claims = format_document(facts)

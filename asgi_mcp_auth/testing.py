@@ -1,6 +1,7 @@
 """For users' own tests: a real token issuer on a loopback socket, and a clock that stands still.
 
-No mocks: verifiers fetch its keys, discover its metadata and ask its introspection endpoint over HTTP.
+No mocks: verifiers fetch its keys, discover its metadata and ask its introspection endpoint over
+    HTTP.
 """
 
 from __future__ import annotations
@@ -66,11 +67,11 @@ class Answer(NamedTuple):
 
 
 class Issuer:
-    """A token issuer: key set, discovery, introspection, and the means to mint tokens and to misbehave.
+    """A token issuer: key set, discovery, introspection, and the means to mint tokens and to
+    misbehave.
 
-    Use it as a context manager. Paths are those below ``issuer``: ``/jwks``, ``/introspect``; metadata lies where RFC
-    8414
-    and OpenID put it.
+    Use it as a context manager. Paths are those below ``issuer``: ``/jwks``, ``/introspect``;
+    metadata lies where RFC 8414 and OpenID put it.
 
     Args:
         algorithms: one key is made for each; the first one signs by default.
@@ -78,7 +79,9 @@ class Issuer:
         clock: where ``iat`` and ``exp`` are counted from.
     """
 
-    def __init__(self, *, algorithms: Sequence[str] = ("RS256",), path: str = "", clock: Clock = time) -> None:
+    def __init__(
+        self, *, algorithms: Sequence[str] = ("RS256",), path: str = "", clock: Clock = time
+    ) -> None:
         self.algorithms = tuple(algorithms)
         self.clock = clock
         self.hits: Counter[str] = Counter()
@@ -86,9 +89,12 @@ class Issuer:
         self._lock = threading.Lock()
         self._server = _Server(self)
         self.issuer = f"http://127.0.0.1:{self._server.server_port}{path}"
-        self.path = path.removesuffix("/")  # below it, as RFC 8414 §3.1 has it: an issuer may end in a slash
+        # below it, as RFC 8414 §3.1 has it: an issuer may end in a slash
+        self.path = path.removesuffix("/")
         self.jwks_uri = f"http://127.0.0.1:{self._server.server_port}{self.path}/jwks"
-        self.introspection_url = f"http://127.0.0.1:{self._server.server_port}{self.path}/introspect"
+        self.introspection_url = (
+            f"http://127.0.0.1:{self._server.server_port}{self.path}/introspect"
+        )
         self.keys: dict[str, SigningKey] = {}
         self.jwks: dict[str, Any] = {"keys": []}
         self.jwks_headers: dict[str, str] = {}
@@ -97,28 +103,45 @@ class Issuer:
         self.rotate()
 
     def __enter__(self) -> Issuer:
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
         return self
 
     def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
 
-    def mint(self, *, algorithm: str | None = None, header: Mapping[str, Any] | None = None, **claims: Any) -> str:
+    def mint(
+        self,
+        *,
+        algorithm: str | None = None,
+        header: Mapping[str, Any] | None = None,
+        **claims: Any,
+    ) -> str:
         """Return a signed JWT.
 
         Args:
             algorithm: which key signs; the first one by default.
-            header: members to put in place of the usual ``alg``, ``kid`` and ``typ``; ``None`` leaves one out.
-            claims: members to put in place of the usual ``iss``, ``sub``, ``client_id``, ``iat``, ``exp`` (in 300 s)
-                and
-                ``jti``; ``None`` leaves one out. There is no ``aud`` and no ``scope`` unless you give one.
+            header: members to put in place of the usual ``alg``, ``kid`` and ``typ``; ``None``
+                leaves one out.
+            claims: members to put in place of the usual ``iss``, ``sub``, ``client_id``, ``iat``,
+                ``exp`` (in 300 s) and ``jti``; ``None`` leaves one out. There is no ``aud`` and no
+                ``scope`` unless you give one.
         """
         key = self.keys[algorithm or self.algorithms[0]]
         members = {"alg": key.algorithm, "kid": key.key_id, "typ": "at+jwt", **(header or {})}
-        payload = {**self._usual_claims(), "iss": self.issuer, "jti": secrets.token_urlsafe(12), **claims}
+        payload = {
+            **self._usual_claims(),
+            "iss": self.issuer,
+            "jti": secrets.token_urlsafe(12),
+            **claims,
+        }
         return sign_jwt(key, _without_none(members), _without_none(payload))
 
     def mint_opaque(self, **claims: Any) -> str:
@@ -153,7 +176,9 @@ class Issuer:
         times: float = float("inf"),
     ) -> None:
         """Answer requests for ``path`` with just this, ``times`` times."""
-        self._answers[path] = Answer(status, body, headers or {"content-type": "application/json"}, times)
+        self._answers[path] = Answer(
+            status, body, headers or {"content-type": "application/json"}, times
+        )
 
     def fail(self, path: str = "/jwks", *, status: int = 503, times: float = float("inf")) -> None:
         """Answer requests for ``path`` with an error."""
@@ -190,7 +215,11 @@ class Issuer:
             if known is None or known.get("exp", float("inf")) <= self.clock.time():
                 return _json_answer({"active": False})
             return _json_answer({"active": True, **known})
-        if path in (WELL_KNOWN_SERVER + self.path, WELL_KNOWN_OPENID + self.path, WELL_KNOWN_OPENID):
+        if path in (
+            WELL_KNOWN_SERVER + self.path,
+            WELL_KNOWN_OPENID + self.path,
+            WELL_KNOWN_OPENID,
+        ):
             return _json_answer(self.metadata())
         return _json_answer({"error": "not_found"}, status=404)
 
@@ -227,7 +256,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
-        self._answer({name: values[0] for name, values in parse_qs(body).items()} | self._credentials())
+        self._answer(
+            {name: values[0] for name, values in parse_qs(body).items()} | self._credentials()
+        )
 
     def _credentials(self) -> dict[str, str]:
         scheme, _, value = self.headers.get("authorization", "").partition(" ")
@@ -260,8 +291,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def _json_answer(document: Mapping[str, Any], headers: Mapping[str, str] | None = None, *, status: int = 200) -> Answer:
-    return Answer(status, json.dumps(document).encode(), {"content-type": "application/json", **(headers or {})}, 1)
+def _json_answer(
+    document: Mapping[str, Any], headers: Mapping[str, str] | None = None, *, status: int = 200
+) -> Answer:
+    return Answer(
+        status,
+        json.dumps(document).encode(),
+        {"content-type": "application/json", **(headers or {})},
+        1,
+    )
 
 
 def _without_none(members: Mapping[str, Any]) -> dict[str, Any]:

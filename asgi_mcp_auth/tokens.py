@@ -1,4 +1,6 @@
-"""What a request knows about its caller: the access token, the user, and their anonymous counterparts."""
+"""What a request knows about its caller: the access token, the user, and their anonymous
+counterparts.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,14 @@ Caches share it between requests, so nothing in it can be changed. It is a plain
 collector stops visiting those. The claims are bytes because parsed ones cost four times the memory.
 """
 
-_POSITIONS = {"client_id": 0, "scopes": 1, "expires_at": 2, "resource": 3, "subject": 4, "claims": 5}
+_POSITIONS = {
+    "client_id": 0,
+    "scopes": 1,
+    "expires_at": 2,
+    "resource": 3,
+    "subject": 4,
+    "claims": 5,
+}
 
 
 class _Lazy:
@@ -31,7 +40,8 @@ class _Lazy:
     else:
 
         def __getattr__(self, name: str) -> Any:
-            # Reached once for each field that is read: a slot still empty is filled from the shared facts.
+            # Reached once for each field that is read: a slot still empty is filled from the shared
+            # facts.
             if name not in _FIELD_NAMES:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             token, facts, _ = self._source
@@ -40,7 +50,8 @@ class _Lazy:
                 value = json.loads(value)
             elif name == "scopes":
                 value = list(value)
-                _set_source(self, (token, facts, value))  # whoever verifies may take scopes away from the list
+                # whoever verifies may take scopes away from the list
+                _set_source(self, (token, facts, value))
             object.__setattr__(self, name, value)
             return value
 
@@ -75,10 +86,14 @@ class AccessToken(_Lazy):
         """Return the fields as a dict, as FastMCP asks of a token."""
         return {name: getattr(self, name) for name in _FIELD_NAMES}
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> AccessToken:
+    def model_copy(
+        self, *, update: Mapping[str, Any] | None = None, deep: bool = False
+    ) -> AccessToken:
         """Return a copy with some fields replaced, as FastMCP asks of a token."""
         copy = replace(
-            self, scopes=list(self.scopes), claims=json.loads(json.dumps(self.claims)) if deep else self.claims
+            self,
+            scopes=list(self.scopes),
+            claims=json.loads(json.dumps(self.claims)) if deep else self.claims,
         )
         return replace(copy, **update) if update else copy
 
@@ -97,7 +112,9 @@ def access_token(token: str, facts: Facts) -> AccessToken:
 
 
 def grants(access: AccessToken, needed: frozenset[str]) -> bool:
-    """Return whether a token has all of ``needed``, without giving it a list of its scopes just for that."""
+    """Return whether a token has all of ``needed``, without giving it a list of its scopes just for
+    that.
+    """
     try:
         return needed.issubset(access._source[2])  # pyright: ignore[reportPrivateUsage]  # same module
     except AttributeError:  # made by hand, in somebody's own verifier
@@ -105,7 +122,8 @@ def grants(access: AccessToken, needed: frozenset[str]) -> bool:
 
 
 class Attempt:
-    """A verification under way: where a verifier leaves the reason of its refusal for the middleware.
+    """A verification under way: where a verifier leaves the reason of its refusal for the
+    middleware.
 
     Args:
         address: where the request comes from; empty where that is not known.
@@ -134,8 +152,8 @@ def get_access_token(source: Scope | HasScope | None = None) -> AccessToken | No
     """Return the access token of a request, ``None`` for an anonymous one.
 
     Args:
-        source: an ASGI scope, or a request object with a ``scope``; without it, the request that the running task
-            serves.
+        source: an ASGI scope, or a request object with a ``scope``; without it, the request that
+            the running task serves.
     """
     if source is None:
         token: object = current.get()
@@ -159,9 +177,9 @@ class User:
     def identity(self) -> str:
         """Issuer and subject, ``https://idp.example|alice``: two issuers may each have an Alice.
 
-        Without a subject the client stands in its place.
-        Where the token names no issuer, there is only this second part.
-        What stands before the first bar is the issuer: subjects have bars of their own (``auth0|alice``).
+        Without a subject the client stands in its place. Where the token names no issuer, there is
+        only this second part. What stands before the first bar is the issuer: subjects have bars of
+        their own (``auth0|alice``).
         """
         issuer, name = self.access_token.claims.get("iss"), self.display_name
         if isinstance(issuer, str):

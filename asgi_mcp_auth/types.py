@@ -1,4 +1,6 @@
-"""Names for the shapes that cross module borders: ASGI, JSON, the clock, and why something is refused. No behaviour."""
+"""Names for the shapes that cross module borders: ASGI, JSON, the clock, and why something is
+refused. No behaviour.
+"""
 
 from __future__ import annotations
 
@@ -64,9 +66,13 @@ InvalidTokenReason: TypeAlias = Literal[
     "revoked",
     "rejected",
 ]
-InvalidRequestReason: TypeAlias = Literal["authorization_syntax", "several_authorizations", "several_token_methods"]
+InvalidRequestReason: TypeAlias = Literal[
+    "authorization_syntax", "several_authorizations", "several_token_methods"
+]
 Reason: TypeAlias = (
-    InvalidTokenReason | InvalidRequestReason | Literal["missing_token", "insufficient_scope", "origin", "unavailable"]
+    InvalidTokenReason
+    | InvalidRequestReason
+    | Literal["missing_token", "insufficient_scope", "origin", "unavailable"]
 )
 
 OAuthReason: TypeAlias = Literal[

@@ -1,4 +1,5 @@
-"""The contestants that issue tokens themselves: an authorization server and the application that it protects.
+"""The contestants that issue tokens themselves: an authorization server and the application that it
+protects.
 
 As in stacks.py, nothing of a contestant is imported before it is built.
 """
@@ -16,7 +17,9 @@ SERVICE = {"client_id": "service", "client_secret": "a-secret-of-at-least-thirty
 
 
 def provider(store: str = "memory:", **settings: Any) -> Any:
-    """Return our authorization server, where people sign in by saying their name: no password is hashed."""
+    """Return our authorization server, where people sign in by saying their name: no password is
+    hashed.
+    """
     from asgi_mcp_auth import OAuthProvider
     from asgi_mcp_auth.server import Login, Person, Registration
     from asgi_mcp_auth.server.login import LoginAttempt, LoginForm
@@ -28,7 +31,11 @@ def provider(store: str = "memory:", **settings: Any) -> Any:
                 return Person(subject=attempt.parameters["username"])
             return LoginForm((Field(name="username", label="Your name"),))
 
-    service = {**SERVICE, "token_endpoint_auth_method": "client_secret_post", "grant_types": ["client_credentials"]}
+    service = {
+        **SERVICE,
+        "token_endpoint_auth_method": "client_secret_post",
+        "grant_types": ["client_credentials"],
+    }
     return OAuthProvider(
         base_url=BASE_URL,
         login=SayYourName(),
@@ -59,7 +66,9 @@ async def ours_without_limits() -> AsyncIterator[Any]:
 
 @asynccontextmanager
 async def fastmcp() -> AsyncIterator[Any]:
-    """Run FastMCP's in-memory provider with the routes and layers of ``create_streamable_http_app``."""
+    """Run FastMCP's in-memory provider with the routes and layers of
+    ``create_streamable_http_app``.
+    """
     from fastmcp.server.auth.auth import ClientRegistrationOptions
     from fastmcp.server.auth.middleware import RequireAuthMiddleware
     from fastmcp.server.auth.providers.in_memory import InMemoryOAuthProvider
@@ -74,9 +83,14 @@ async def fastmcp() -> AsyncIterator[Any]:
     )
     routes: list[Any] = server.get_routes(MCP_PATH)
     metadata_url = AnyHttpUrl(f"{BASE_URL}/.well-known/oauth-protected-resource{MCP_PATH}")
-    protected = RequireAuthMiddleware(application, server.required_scopes, metadata_url, server.challenge_scopes)
+    protected = RequireAuthMiddleware(
+        application, server.required_scopes, metadata_url, server.challenge_scopes
+    )
     routes.append(Route(MCP_PATH, endpoint=protected, methods=["GET", "POST", "DELETE"]))
     yield Starlette(routes=routes, middleware=server.get_middleware())
 
 
-ISSUERS: dict[str, Callable[[], AbstractAsyncContextManager[Any]]] = {"ours": ours_without_limits, "FastMCP": fastmcp}
+ISSUERS: dict[str, Callable[[], AbstractAsyncContextManager[Any]]] = {
+    "ours": ours_without_limits,
+    "FastMCP": fastmcp,
+}

@@ -32,7 +32,9 @@ BYTES_AN_ENTRY = 1800
 
 
 def minted(start: int, count: int) -> list[str]:
-    """Return distinct valid tokens. HS256, because a million signatures of another kind take minutes to make."""
+    """Return distinct valid tokens. HS256, because a million signatures of another kind take
+    minutes to make.
+    """
     header = _encode(json.dumps({"alg": "HS256", "typ": "JWT"}).encode())
     now, tokens = int(time.time()), []
     for number in range(start, start + count):
@@ -49,7 +51,9 @@ def minted(start: int, count: int) -> list[str]:
             "email": "somebody@example.com",
         }
         message = header + b"." + _encode(json.dumps(claims).encode())
-        tokens.append((message + b"." + _encode(hmac.digest(SECRET, message, hashlib.sha256))).decode())
+        tokens.append(
+            (message + b"." + _encode(hmac.digest(SECRET, message, hashlib.sha256))).decode()
+        )
     return tokens
 
 
@@ -62,10 +66,16 @@ def protected(**settings: Any) -> Callable[..., Awaitable[None]]:
     from asgi_mcp_auth import JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider
 
     verifier = JWTVerifier(
-        public_key=SECRET, algorithm="HS256", issuer=ISSUER, required_scopes=REQUIRED_SCOPES, **settings
+        public_key=SECRET,
+        algorithm="HS256",
+        issuer=ISSUER,
+        required_scopes=REQUIRED_SCOPES,
+        **settings,
     )
     provider = RemoteAuthProvider(verifier, authorization_servers=[ISSUER], base_url=BASE_URL)
-    app: Callable[..., Awaitable[None]] = MCPAuthMiddleware(application, provider, mcp_path=MCP_PATH)
+    app: Callable[..., Awaitable[None]] = MCPAuthMiddleware(
+        application, provider, mcp_path=MCP_PATH
+    )
     return app
 
 
@@ -90,11 +100,15 @@ def resident() -> int:
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+            1 if sys.platform == "darwin" else 1024
+        )
 
 
 async def flood(count: int) -> dict[str, float]:
-    """Send many distinct valid tokens, then as many garbage ones, to a middleware with default settings."""
+    """Send many distinct valid tokens, then as many garbage ones, to a middleware with default
+    settings.
+    """
     app = protected()
     await send_all(app, minted(0, 500), 200)
     await send_all(app, opaque(500), 401)
@@ -111,7 +125,9 @@ async def flood(count: int) -> dict[str, float]:
 
 
 async def fill(entries: int) -> dict[str, float]:
-    """Fill a cache of some size and return what an entry costs, and what the collector needs to look at all of them."""
+    """Fill a cache of some size and return what an entry costs, and what the collector needs to
+    look at all of them.
+    """
     app = protected(token_cache_size=entries)
     await send_all(app, minted(0, 500), 200)
     gc.collect()
@@ -136,7 +152,8 @@ def measure(quick: bool) -> Iterator[Row]:
     limit = DEFAULT_ENTRIES * BYTES_AN_ENTRY
     yield Row(
         "P10",
-        f"memory after {count:,} distinct valid tokens, token_cache_size as it is by default ({DEFAULT_ENTRIES:,})",
+        f"memory after {count:,} distinct valid tokens, token_cache_size as it is by default"
+        f" ({DEFAULT_ENTRIES:,})",
         f"+{grown['valid'] / MEBIBYTE:.1f} MiB",
         "none has a token cache",
         "–",
@@ -176,13 +193,17 @@ def measure(quick: bool) -> Iterator[Row]:
 
 def _run(task: str, count: int) -> dict[str, float]:
     command = [sys.executable, __file__, "--task", task, str(count)]
-    result: dict[str, float] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    result: dict[str, float] = json.loads(
+        subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+    )
     return result
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--task"]:
         logging.disable(logging.CRITICAL)
-        print(json.dumps(asyncio.run({"flood": flood, "fill": fill}[sys.argv[2]](int(sys.argv[3])))))
+        print(
+            json.dumps(asyncio.run({"flood": flood, "fill": fill}[sys.argv[2]](int(sys.argv[3]))))
+        )
     else:
         main(measure)

@@ -1,7 +1,8 @@
-"""P6 to P9: what callers notice while the identity provider is slow, down, attacked through us, or changing its keys.
+"""P6 to P9: what callers notice while the identity provider is slow, down, attacked through us, or
+changing its keys.
 
-Each contestant runs in a process of its own, and so does the identity provider that it talks to over a loopback socket:
-its threads would hold up the event loop that is watched.
+Each contestant runs in a process of its own, and so does the identity provider that it talks to
+over a loopback socket: its threads would hold up the event loop that is watched.
 """
 
 from __future__ import annotations
@@ -89,8 +90,11 @@ async def stampede(contestant: str, build: Build, make_provider: Callable[[], An
         await asyncio.sleep(0.05)
         longest = 0.0
         # A task for each caller, as servers do.
-        statuses = Counter(await asyncio.gather(*(asyncio.create_task(status_of(app, token)) for token in tokens)))
-        await asyncio.sleep(0.05)  # so that a stall that everything else fitted into is seen as well
+        statuses = Counter(
+            await asyncio.gather(*(asyncio.create_task(status_of(app, token)) for token in tokens))
+        )
+        # so that a stall that everything else fitted into is seen as well
+        await asyncio.sleep(0.05)
     return {"fetches": idp.fetches(), "accepted": statuses[200], "stall": longest}
 
 
@@ -99,7 +103,9 @@ async def outage(contestant: str, build: Build, make_provider: Callable[[], Any]
     idp = make_provider()
     first, *tokens = mint(idp, 201)
     clock = FrozenClock(at=time.time())
-    settings: dict[str, Any] = {"ours": {"clock": clock}, "FastMCP": {}}.get(contestant, {"lifespan": 0.5})
+    settings: dict[str, Any] = {"ours": {"clock": clock}, "FastMCP": {}}.get(
+        contestant, {"lifespan": 0.5}
+    )
     stack = build(application, *idp.open(), "RS256", **settings)
     if contestant == "FastMCP":
         stack.verify.__self__._cache_ttl = 0.5  # an hour, and no setting for it
@@ -107,27 +113,32 @@ async def outage(contestant: str, build: Build, make_provider: Callable[[], Any]
     idp.fail("/jwks")
     known = idp.fetches()
     if contestant == "ours":
-        clock.advance(23 * 3600)  # beyond the lifetime that the provider gave its keys, within the stale window
+        # beyond the lifetime that the provider gave its keys, within the stale window
+        clock.advance(23 * 3600)
     else:
         await asyncio.sleep(0.6)
     accepted = [await status_of(stack.app, token) for token in tokens[:100]].count(200)
     await asyncio.sleep(0.1)
     asked = idp.fetches() - known
-    clock.advance(26 * 3600)  # beyond the longest lifetime (24 h) and the stale window (24 h) together
+    # beyond the longest lifetime (24 h) and the stale window (24 h) together
+    clock.advance(26 * 3600)
     later = [await status_of(stack.app, token) for token in tokens[100:]].count(200)
     return {"accepted": accepted, "asked": asked, "later": later}
 
 
 async def strangers(contestant: str, build: Build, make_provider: Callable[[], Any]) -> Result:
-    """P8: 1,000 tokens with key ids that nobody published, valid ones between them; then again while fetches fail."""
+    """P8: 1,000 tokens with key ids that nobody published, valid ones between them; then again
+    while fetches fail.
+    """
     idp = make_provider()
     first, *valid = mint(idp, 201)
     unknown = [mint(idp, 1, header={"kid": f"unknown-{number}"})[0] for number in range(2000)]
     clock = FrozenClock(at=time.time())
     cooldown = 3.0
-    settings: dict[str, Any] = {"ours": {"clock": clock}, "FastMCP": {"jwks_refresh_interval": cooldown}}.get(
-        contestant, {"cooldown_duration": cooldown}
-    )
+    settings: dict[str, Any] = {
+        "ours": {"clock": clock},
+        "FastMCP": {"jwks_refresh_interval": cooldown},
+    }.get(contestant, {"cooldown_duration": cooldown})
     app = build(application, *idp.open(), "RS256", **settings).app
     assert await status_of(app, first) == 200
     fetches, latencies = [], []
@@ -162,7 +173,9 @@ async def _latency(app: Callable[..., Awaitable[None]], token: str, due: float) 
 
 
 async def rotation(contestant: str, build: Build, make_provider: Callable[[], Any]) -> Result:
-    """P9: how long until a token signed with a new key is accepted, with default settings and in real time."""
+    """P9: how long until a token signed with a new key is accepted, with default settings and in
+    real time.
+    """
 
     async def after_the_cooldown(idp: Any) -> float:
         app = await primed(idp)
@@ -196,13 +209,16 @@ async def rotation(contestant: str, build: Build, make_provider: Callable[[], An
         return time.perf_counter() - start
 
     passed, inside, start = await asyncio.gather(
-        after_the_cooldown(make_provider()), during_the_cooldown(make_provider()), failed_start(make_provider())
+        after_the_cooldown(make_provider()),
+        during_the_cooldown(make_provider()),
+        failed_start(make_provider()),
     )
     return {"passed": passed, "inside": inside, "start": start}
 
 
 def _forget_the_past() -> None:
-    # A full garbage collection looks at every imported module and takes 15 ms wherever it happens to fall.
+    # A full garbage collection looks at every imported module and takes 15 ms wherever it happens
+    # to fall.
     gc.collect()
     gc.freeze()
 
@@ -219,9 +235,13 @@ async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 def measure(quick: bool) -> Iterator[Row]:
     """Run each scenario for each contestant."""
     everybody = ("ours", *PEERS)
-    yield _first_requests([{name: _run(name, "stampede") for name in everybody} for _ in range(1 if quick else 5)])
+    yield _first_requests(
+        [{name: _run(name, "stampede") for name in everybody} for _ in range(1 if quick else 5)]
+    )
     yield _down({name: _run(name, "outage") for name in everybody})
-    yield from _unknown_keys([{name: _run(name, "strangers") for name in everybody} for _ in range(1 if quick else 3)])
+    yield from _unknown_keys(
+        [{name: _run(name, "strangers") for name in everybody} for _ in range(1 if quick else 3)]
+    )
     started = {name: _start(name, "rotation") for name in everybody}
     yield from _new_keys({name: _result(process) for name, process in started.items()})
 
@@ -248,7 +268,10 @@ def _first_requests(runs: Sequence[dict[str, Result]]) -> Row:
     def text(name: str) -> str:
         fetches = sorted({run[name]["fetches"] for run in runs})
         accepted = min(run[name]["accepted"] for run in runs)
-        return f"{'/'.join(map(str, fetches))} fetch, {accepted:,} accepted, stall {millis(stall(name))}"
+        return (
+            f"{'/'.join(map(str, fetches))} fetch, {accepted:,} accepted, stall"
+            f" {millis(stall(name))}"
+        )
 
     def stall(name: str) -> float:
         return statistics.median(run[name]["stall"] for run in runs)
@@ -260,7 +283,8 @@ def _first_requests(runs: Sequence[dict[str, Result]]) -> Row:
         "; ".join(f"{name} {text(name)}" for name in PEERS),
         f"{stall('ours') / stall('FastMCP'):.2f}× FastMCP's stall",
         "1 fetch, nobody refused, longest stall of the loop ≤ 50 ms",
-        all(run["ours"]["fetches"] == 1 and run["ours"]["accepted"] == 1000 for run in runs) and stall("ours") <= 0.05,
+        all(run["ours"]["fetches"] == 1 and run["ours"]["accepted"] == 1000 for run in runs)
+        and stall("ours") <= 0.05,
     )
 
 
@@ -307,8 +331,18 @@ def _unknown_keys(runs: Sequence[dict[str, Result]]) -> Iterator[Row]:
 
 def _new_keys(results: dict[str, Result]) -> Iterator[Row]:
     for case, what, goal, limit in (
-        ("passed", "a rotated key is accepted, last fetch longer ago than the cooldown", "at once", 0.25),
-        ("inside", "a rotated key is accepted, last fetch a moment ago", "≤ 1 s after a cooldown of ≤ 5 s", 6.0),
+        (
+            "passed",
+            "a rotated key is accepted, last fetch longer ago than the cooldown",
+            "at once",
+            0.25,
+        ),
+        (
+            "inside",
+            "a rotated key is accepted, last fetch a moment ago",
+            "≤ 1 s after a cooldown of ≤ 5 s",
+            6.0,
+        ),
         ("start", "first token accepted after a failed start", "≤ 1.5 s", 1.5),
     ):
         yield Row(
@@ -330,9 +364,18 @@ def _play(scenario: str, contestant: str) -> None:
     from stacks import STACKS
 
     logging.disable(logging.CRITICAL)
-    scenarios = {"stampede": stampede, "outage": outage, "strangers": strangers, "rotation": rotation}
+    scenarios = {
+        "stampede": stampede,
+        "outage": outage,
+        "strangers": strangers,
+        "rotation": rotation,
+    }
     with Providers(ctx=get_context("spawn")) as providers:
-        print(json.dumps(asyncio.run(scenarios[scenario](contestant, STACKS[contestant], providers.Provider))))
+        print(
+            json.dumps(
+                asyncio.run(scenarios[scenario](contestant, STACKS[contestant], providers.Provider))
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ COLUMNS = ("#", "what", "ours", "peers", "ratio", "goal", "holds")
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; ``holds`` is None where nothing is promised or nothing could be measured."""
+    """One line of the table; ``holds`` is None where nothing is promised or nothing could be
+    measured.
+    """
 
     number: str
     what: str
@@ -36,14 +38,18 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """Return the median of the ratios of each round: what disturbs a round disturbs both of its halves."""
+    """Return the median of the ratios of each round: what disturbs a round disturbs both of its
+    halves.
+    """
     return statistics.median(one / other for one, other in zip(above, below, strict=True))
 
 
 def spread(above: Sequence[float], below: Sequence[float]) -> str:
     """Return the median ratio and, in brackets, the middle half of the rounds."""
     ratios = [one / other for one, other in zip(above, below, strict=True)]
-    low, middle, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    low, middle, high = (
+        statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    )
     return f"{_figure(middle)} ({_figure(low)}–{_figure(high)})"
 
 
@@ -58,7 +64,13 @@ def millis(seconds: float) -> str:
 
 
 def _figure(value: float) -> str:
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:,.0f}"
+    return (
+        f"{value:.2f}"
+        if abs(value) < 10
+        else f"{value:.1f}"
+        if abs(value) < 100
+        else f"{value:,.0f}"
+    )
 
 
 def note(text: str) -> None:
@@ -69,7 +81,9 @@ def note(text: str) -> None:
 def main(measure: Callable[[bool], Iterable[Row]]) -> None:
     """Run one group as a program: ``--quick`` for a short run, ``--json`` for the runner."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: the order of magnitude only")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer rounds: the order of magnitude only"
+    )
     parser.add_argument("--json", action="store_true", help="rows as JSON lines instead of a table")
     options = parser.parse_args()
     rows: list[Row] = []

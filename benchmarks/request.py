@@ -65,7 +65,9 @@ def _rounds(workers: Mapping[str, Worker], task: str, rounds: int, *, log: bool 
 
 
 def _peers(costs: Costs) -> str:
-    return ", ".join(f"{name} {micros(each)}" for name, each in costs.items() if name not in ("ours", WITH_SDK))
+    return ", ".join(
+        f"{name} {micros(each)}" for name, each in costs.items() if name not in ("ours", WITH_SDK)
+    )
 
 
 def _warm(costs: Costs) -> Iterator[Row]:

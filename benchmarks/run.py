@@ -1,7 +1,7 @@
 """Measure every goal side by side with the peers and print Markdown tables: ``make bench``.
 
-Progress goes to standard error, the tables to standard output. ``--quick`` is a short run, ``--only P1`` a group,
-``--part issuer`` a whole table.
+Progress goes to standard error, the tables to standard output. ``--quick`` is a short run, ``--only
+P1`` a group, ``--part issuer`` a whole table.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from pathlib import Path
 
 from report import Row, table
 
-# Each part is one table, measured in one run; each group is one program, with the numbers of its rows.
+# Each part is one table, measured in one run; each group is one program, with the numbers of its
+# rows.
 PARTS = {
     "requests": {
         "verify": ("P1",),
@@ -55,7 +56,9 @@ def machine() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         names = [
-            line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+            line.partition(":")[2].strip()
+            for line in cpuinfo.read_text().splitlines()
+            if line.startswith("model name")
         ]
         model = f"{model} ({names[0]})" if names and names[0] not in model else model
     python = f"{platform.python_implementation()} {platform.python_version()}"
@@ -66,34 +69,56 @@ def machine() -> str:
 def main() -> None:
     """Run the groups one after the other."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a short run: the order of magnitude only")
-    parser.add_argument("--only", action="append", metavar="P5", help="this goal's group alone; may be repeated")
+    parser.add_argument(
+        "--quick", action="store_true", help="a short run: the order of magnitude only"
+    )
+    parser.add_argument(
+        "--only", action="append", metavar="P5", help="this goal's group alone; may be repeated"
+    )
     parser.add_argument("--part", choices=PARTS, help="this table alone")
     parser.add_argument(
-        "--write", type=Path, metavar="FILE", help="put each table between its two markers of a document"
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="put each table between its two markers of a document",
     )
     options = parser.parse_args()
     if options.write and options.only:
         parser.error(
-            "--write takes whole tables, so that each has one machine and one run behind it: --part, not --only"
+            "--write takes whole tables, so that each has one machine and one run behind it:"
+            " --part, not --only"
         )
     for part, groups in PARTS.items():
-        chosen = [name for name, goals in groups.items() if not options.only or not set(options.only).isdisjoint(goals)]
+        chosen = [
+            name
+            for name, goals in groups.items()
+            if not options.only or not set(options.only).isdisjoint(goals)
+        ]
         if not chosen or options.part not in (None, part):
             continue
         rows = [row for group in chosen for row in measured(group, quick=options.quick)]
         held, missed = (sum(row.holds is verdict for row in rows) for verdict in (True, False))
-        summary = f"{machine()}{', a quick run' if options.quick else ''}. {held} of {held + missed} goals hold."
+        summary = (
+            f"{machine()}{', a quick run' if options.quick else ''}. {held} of {held + missed}"
+            " goals hold."
+        )
         print(f"{table(rows)}\n\n{summary}\n", flush=True)
         if options.write:
             before, rest = options.write.read_text().split(BEGIN.format(part))
             after = rest.partition(END)[2]
-            options.write.write_text(f"{before}{BEGIN.format(part)}\n{table(rows)}\n\n{summary}\n{END}{after}")
+            options.write.write_text(
+                f"{before}{BEGIN.format(part)}\n{table(rows)}\n\n{summary}\n{END}{after}"
+            )
 
 
 def measured(group: str, *, quick: bool) -> list[Row]:
     """Run one group and return its rows."""
-    command = [sys.executable, str(Path(__file__).with_name(f"{group}.py")), "--json", *["--quick"] * quick]
+    command = [
+        sys.executable,
+        str(Path(__file__).with_name(f"{group}.py")),
+        "--json",
+        *["--quick"] * quick,
+    ]
     output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     return [Row(**json.loads(line)) for line in output.splitlines()]
 

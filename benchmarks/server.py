@@ -23,7 +23,9 @@ from asgi_mcp_auth.testing import Issuer
 
 CONTESTANTS = ("bare", "ours", "FastMCP", "SDK + PyJWT", "mcpauth")
 CONNECTIONS = 32
-DISTINCT = 25_000  # more than the token cache holds, in a fixed order: none is there any more when its turn comes again
+# more than the token cache holds, in a fixed order: none is there any more when its turn comes
+# again
+DISTINCT = 25_000
 UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 # One request for each token, made before the clock starts.
@@ -51,7 +53,9 @@ class Server:
 
     def __init__(self, contestant: str, fixture: Path) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--serve", contestant, str(fixture)], stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, "--serve", contestant, str(fixture)],
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self._process.stdout is not None
         self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}{MCP_PATH}"
@@ -88,9 +92,19 @@ class Server:
 
 
 def measure(quick: bool) -> Iterator[Row]:
-    """Put the same load on one server after the other, round after round; the others are idle meanwhile."""
+    """Put the same load on one server after the other, round after round; the others are idle
+    meanwhile.
+    """
     if shutil.which("wrk") is None:
-        yield Row("P5", "requests/s under wrk", "", "", "skipped: wrk is not installed (apt install wrk)", "", None)
+        yield Row(
+            "P5",
+            "requests/s under wrk",
+            "",
+            "",
+            "skipped: wrk is not installed (apt install wrk)",
+            "",
+            None,
+        )
         return
     rounds, seconds = (2, 2) if quick else (7, 4)
     with Issuer() as idp, ExitStack() as stack:
@@ -117,7 +131,9 @@ def measure(quick: bool) -> Iterator[Row]:
 
 
 def _rates(rates: dict[str, list[float]]) -> str:
-    return ", ".join(f"{name} {statistics.median(each):,.0f}/s" for name, each in rates.items() if name != "ours")
+    return ", ".join(
+        f"{name} {statistics.median(each):,.0f}/s" for name, each in rates.items() if name != "ours"
+    )
 
 
 def _warm(rates: dict[str, list[float]]) -> Iterator[Row]:
@@ -147,7 +163,11 @@ def _distinct(rates: dict[str, list[float]], slowest: dict[str, list[float]]) ->
         "P5",
         f"the same, 99th percentile of the latency with {CONNECTIONS} connections",
         millis(statistics.median(slowest["ours"])),
-        ", ".join(f"{name} {millis(statistics.median(each))}" for name, each in slowest.items() if name != "ours"),
+        ", ".join(
+            f"{name} {millis(statistics.median(each))}"
+            for name, each in slowest.items()
+            if name != "ours"
+        ),
         f"{spread(slowest['ours'], slowest['FastMCP'])}× FastMCP's",
         "≤ 0.4×",
         median_ratio(slowest["ours"], slowest["FastMCP"]) <= 0.4,
@@ -165,8 +185,11 @@ def _serve(contestant: str, fixture: dict[str, Any]) -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)  # from here on a client that comes too early waits
         print(listener.getsockname()[1], flush=True)
-        # Without lifespan: the SDK's middleware would answer it with 401, and the bare app has none.
-        uvicorn.Server(uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning")).run([listener])
+        # Without lifespan: the SDK's middleware would answer it with 401, and the bare app has
+        # none.
+        uvicorn.Server(
+            uvicorn.Config(app, lifespan="off", access_log=False, log_level="warning")
+        ).run([listener])
 
 
 if __name__ == "__main__":

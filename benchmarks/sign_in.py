@@ -1,4 +1,6 @@
-"""P12 and P13: what a sign-in costs, in memory and on disk; what requests cost with our own server's tokens."""
+"""P12 and P13: what a sign-in costs, in memory and on disk; what requests cost with our own
+server's tokens.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ def measure(quick: bool) -> Iterator[Row]:
     RESULTS.mkdir(exist_ok=True)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=RESULTS)))
-        workers = {name: stack.enter_context(Worker(name, folder, __file__)) for name in ("ours", "FastMCP")}
+        workers = {
+            name: stack.enter_context(Worker(name, folder, __file__))
+            for name in ("ours", "FastMCP")
+        }
         yield from _in_memory(workers, rounds, count)
         yield from _own_tokens(workers["ours"], rounds, count)
         yield from _on_disk(workers["ours"], max(3, rounds // 3), sign_ins)
@@ -49,11 +54,14 @@ def _in_memory(workers: Mapping[str, Worker], rounds: int, count: int) -> Iterat
         costs[PAGES].append(cost)
         (cost,) = workers["ours"].ask(task="signature", count=count)
         costs["signature"].append(cost)
-    peer = f"FastMCP {micros(costs['FastMCP'])}: never any page, random tokens, nothing signed or encrypted"
+    peer = (
+        f"FastMCP {micros(costs['FastMCP'])}: never any page, random tokens, nothing signed or"
+        " encrypted"
+    )
     yield Row(
         "P12",
-        "server time of register → authorize → token → call, memory store, encrypted; the person is signed in and has "
-        "allowed the client, so there is no page",
+        "server time of register → authorize → token → call, memory store, encrypted; the person is"
+        " signed in and has allowed the client, so there is no page",
         micros(costs["ours"]),
         peer,
         f"{spread(costs['FastMCP'], costs['ours'])}× as fast as FastMCP",
@@ -62,8 +70,8 @@ def _in_memory(workers: Mapping[str, Worker], rounds: int, count: int) -> Iterat
     )
     yield Row(
         "P12",
-        "the same for a new client in a new browser: with the pages to sign in (no password to hash) and to consent, 8 "
-        "requests in all",
+        "the same for a new client in a new browser: with the pages to sign in (no password to"
+        " hash) and to consent, 8 requests in all",
         micros(costs[PAGES]),
         peer,
         f"{spread(costs['FastMCP'], costs[PAGES])}× as fast as FastMCP",
@@ -86,7 +94,11 @@ def _own_tokens(worker: Worker, rounds: int, count: int) -> Iterator[Row]:
         note(f"own tokens, {task}")
         answers = [worker.ask(task=task, count=count) for _ in range(rounds)]
         plain, ours = ([each[place] - each[0] for each in answers] for place in (1, 2))
-        look = "; its grant was looked at less than 5 s ago" if task == "warm" else "; its grant is looked up"
+        look = (
+            "; its grant was looked at less than 5 s ago"
+            if task == "warm"
+            else "; its grant is looked up"
+        )
         yield Row(
             "P2" if task == "warm" else "P3",
             f"cost added to a request by OAuthProvider, {what}{look}",
@@ -108,8 +120,9 @@ def _on_disk(worker: Worker, rounds: int, count: int) -> Iterator[Row]:
     rate = statistics.median(rates[PAGES])
     yield Row(
         "P13",
-        "complete sign-ins a second (register, authorize, sign in, consent, token, call: 8 requests), sqlite store "
-        f"with synchronous=FULL, rate limits as they are by default; one process with {CLIENTS} clients in it, no HTTP",
+        "complete sign-ins a second (register, authorize, sign in, consent, token, call: 8"
+        " requests), sqlite store with synchronous=FULL, rate limits as they are by default; one"
+        f" process with {CLIENTS} clients in it, no HTTP",
         f"{rate:,.0f}/s",
         f"writing 4 KiB to this disk, fdatasync: {millis(_seconds_of_a_write())}",
         "–",
@@ -136,7 +149,7 @@ def _seconds_of_a_write(count: int = 200) -> float:
         return (time.perf_counter() - started) / count
 
 
-# ------------------------------------------------------------------------------------------------ the worker's process
+# ----------------------------------------------------------------------------- the worker's process
 
 
 async def _sign_in(contestant: str, task: str, count: int) -> float:
@@ -160,7 +173,9 @@ async def _sign_in(contestant: str, task: str, count: int) -> float:
 
 
 def _signature(count: int) -> float:
-    """Return the nanoseconds of CPU time that a signature of ``cryptography`` and its check take."""
+    """Return the nanoseconds of CPU time that a signature of ``cryptography`` and its check
+    take.
+    """
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.hashes import SHA256
 
@@ -173,7 +188,9 @@ def _signature(count: int) -> float:
 
 
 async def _requests(task: str, count: int) -> list[float]:
-    """Return the nanoseconds that a request takes: bare, with ``JWTVerifier``, with ``OAuthProvider``."""
+    """Return the nanoseconds that a request takes: bare, with ``JWTVerifier``, with
+    ``OAuthProvider``.
+    """
     from issuers import SERVICE, provider
     from visitor import Visitor
 
@@ -183,7 +200,10 @@ async def _requests(task: str, count: int) -> list[float]:
     ours = MCPAuthMiddleware(application, server, mcp_path=MCP_PATH)
     async with server:
         client = Visitor(ours)
-        tokens = [await client.token_for_client(SERVICE["client_id"], SERVICE["client_secret"]) for _ in range(count)]
+        tokens = [
+            await client.token_for_client(SERVICE["client_id"], SERVICE["client_secret"])
+            for _ in range(count)
+        ]
         if task == "warm":
             tokens = tokens[:1] * count
         keys = await server._server.signer.document()
@@ -206,7 +226,9 @@ async def _requests(task: str, count: int) -> list[float]:
 
 
 async def _on_this_disk(folder: Path, task: str, count: int) -> float:
-    """Return how many sign-ins a second are done, each from an address of its own, because of the rate limits."""
+    """Return how many sign-ins a second are done, each from an address of its own, because of the
+    rate limits.
+    """
     from issuers import ours
     from visitor import Visitor
 

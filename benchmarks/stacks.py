@@ -1,6 +1,7 @@
 """The contestants: each one's way to protect the same application with the same settings.
 
-Nothing of a contestant is imported before it is built, so that a process holds only the one that it measures.
+Nothing of a contestant is imported before it is built, so that a process holds only the one that it
+measures.
 """
 
 from __future__ import annotations
@@ -26,20 +27,28 @@ def ours(app: Application, issuer: str, jwks_uri: str, algorithm: str, **setting
     """Build asgi_mcp_auth as its documentation shows it; the settings go to the verifier."""
     from asgi_mcp_auth import JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider
 
-    verifier = JWTVerifier(jwks_uri=jwks_uri, issuer=issuer, required_scopes=REQUIRED_SCOPES, **settings)
+    verifier = JWTVerifier(
+        jwks_uri=jwks_uri, issuer=issuer, required_scopes=REQUIRED_SCOPES, **settings
+    )
     provider = RemoteAuthProvider(verifier, authorization_servers=[issuer], base_url=BASE_URL)
     return Stack(MCPAuthMiddleware(app, provider, mcp_path=MCP_PATH), verifier.verify)
 
 
-def ours_with_sdk(app: Application, issuer: str, jwks_uri: str, algorithm: str, **settings: Any) -> Stack:
-    """Build the same where the MCP SDK is loaded, so that its context and its user have to be served too."""
+def ours_with_sdk(
+    app: Application, issuer: str, jwks_uri: str, algorithm: str, **settings: Any
+) -> Stack:
+    """Build the same where the MCP SDK is loaded, so that its context and its user have to be
+    served too.
+    """
     import mcp.server.auth.middleware.bearer_auth  # noqa: F401  # being loaded is the point
 
     return ours(app, issuer, jwks_uri, algorithm, **settings)
 
 
 def fastmcp(app: Application, issuer: str, jwks_uri: str, algorithm: str, **settings: Any) -> Stack:
-    """Build FastMCP's authentication as ``create_streamable_http_app`` assembles it, around the same application."""
+    """Build FastMCP's authentication as ``create_streamable_http_app`` assembles it, around the
+    same application.
+    """
     from fastmcp.server.auth import RemoteAuthProvider
     from fastmcp.server.auth.middleware import RequireAuthMiddleware
     from fastmcp.server.auth.providers.jwt import JWTVerifier
@@ -53,14 +62,20 @@ def fastmcp(app: Application, issuer: str, jwks_uri: str, algorithm: str, **sett
         required_scopes=REQUIRED_SCOPES,
         **settings,
     )
-    provider = RemoteAuthProvider(verifier, authorization_servers=[AnyHttpUrl(issuer)], base_url=BASE_URL)
+    provider = RemoteAuthProvider(
+        verifier, authorization_servers=[AnyHttpUrl(issuer)], base_url=BASE_URL
+    )
     metadata_url = AnyHttpUrl(f"{BASE_URL}/.well-known/oauth-protected-resource{MCP_PATH}")
-    protected = RequireAuthMiddleware(app, provider.required_scopes, metadata_url, provider.challenge_scopes)
+    protected = RequireAuthMiddleware(
+        app, provider.required_scopes, metadata_url, provider.challenge_scopes
+    )
     return Stack(_wrap(protected, provider.get_middleware()), verifier.verify_token)
 
 
 def sdk(app: Application, issuer: str, jwks_uri: str, algorithm: str, **settings: Any) -> Stack:
-    """Build the MCP SDK's middleware around a verifier written with PyJWT; the settings go to PyJWKClient."""
+    """Build the MCP SDK's middleware around a verifier written with PyJWT; the settings go to
+    PyJWKClient.
+    """
     import jwt
     from mcp.server.auth.middleware.auth_context import AuthContextMiddleware
     from mcp.server.auth.middleware.bearer_auth import BearerAuthBackend, RequireAuthMiddleware
@@ -105,7 +120,9 @@ def sdk(app: Application, issuer: str, jwks_uri: str, algorithm: str, **settings
 
 
 def mcpauth(app: Application, issuer: str, jwks_uri: str, algorithm: str, **settings: Any) -> Stack:
-    """Build mcpauth's bearer middleware; the settings go to the PyJWKClient that it would make itself."""
+    """Build mcpauth's bearer middleware; the settings go to the PyJWKClient that it would make
+    itself.
+    """
     from contextvars import ContextVar
 
     import jwt
@@ -125,11 +142,14 @@ def mcpauth(app: Application, issuer: str, jwks_uri: str, algorithm: str, **sett
     )
     auth = MCPAuth(
         server=AuthServerConfig(metadata=metadata, type=AuthServerType.OAUTH),
-        # Its default is one variable for the whole process, which would remember earlier stacks of a benchmark.
+        # Its default is one variable for the whole process, which would remember earlier stacks of
+        # a benchmark.
         context_var=ContextVar("mcpauth", default=None),
     )
     verify = create_verify_jwt(jwt.PyJWKClient(jwks_uri, **settings))
-    middleware = auth.bearer_auth_middleware(verify, audience=RESOURCE, required_scopes=REQUIRED_SCOPES)
+    middleware = auth.bearer_auth_middleware(
+        verify, audience=RESOURCE, required_scopes=REQUIRED_SCOPES
+    )
 
     async def verify_token(token: str) -> Any:
         return verify(token)

@@ -1,6 +1,8 @@
-"""What each store does in a second, encrypted, as the authorization server uses it. P13 needs about 3,000 writes.
+"""What each store does in a second, encrypted, as the authorization server uses it. P13 needs about
+3,000 writes.
 
-The servers are started for it, as the tests do; an engine that is not installed is left out with a note.
+The servers are started for it, as the tests do; an engine that is not installed is left out with a
+note.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ async def rates(store: Store, count: int) -> list[float]:
 
     await store.open()
     measured = [
-        await operations_a_second(lambda number: store.put("code", f"{number}", VALUE, ttl=3600), count),
+        await operations_a_second(
+            lambda number: store.put("code", f"{number}", VALUE, ttl=3600), count
+        ),
         await operations_a_second(lambda number: store.get("code", f"{number}"), count),
         await operations_a_second(get_and_swap, count),
         await operations_a_second(lambda number: store.take("code", f"{number}"), count),
@@ -68,7 +72,8 @@ def measure(quick: bool) -> Iterator[Row]:
             continue
         yield Row(
             "stores",
-            f"{engine}: put / get / get and swap / take in a second, {COROUTINES} coroutines, values encrypted",
+            f"{engine}: put / get / get and swap / take in a second, {COROUTINES} coroutines,"
+            " values encrypted",
             " / ".join(f"{round(rate, -2):,.0f}" for rate in measured),
             "",
             "–",

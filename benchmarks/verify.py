@@ -34,13 +34,19 @@ def measure(quick: bool) -> Iterator[Row]:
                     if (name, algorithm) != ("mcpauth", "EdDSA"):  # it has no EdDSA
                         times[name].append(worker.measure("verify", algorithm=algorithm))
             raw, verified = zip(*times["ours"], strict=True)
-            peers = {name: tuple(zip(*each, strict=True)) for name, each in times.items() if name != "ours"}
+            peers = {
+                name: tuple(zip(*each, strict=True))
+                for name, each in times.items()
+                if name != "ours"
+            }
             yield Row(
                 "P1",
-                f"verify a new {algorithm} token, as a multiple of the bare signature check ({micros(raw)})",
+                f"verify a new {algorithm} token, as a multiple of the bare signature check"
+                f" ({micros(raw)})",
                 micros(verified),
                 ", ".join(
-                    f"{name} {micros(each[1])} = {median_ratio(each[1], each[0]):.2f}×" for name, each in peers.items()
+                    f"{name} {micros(each[1])} = {median_ratio(each[1], each[0]):.2f}×"
+                    for name, each in peers.items()
                 ),
                 spread(verified, raw) + "×",
                 f"≤ {goal}×",

@@ -66,12 +66,16 @@ class Visitor:
         return client_id
 
     async def authorize(self, client_id: str) -> Response:
-        """Open the authorization URL; where it asks for nothing, the answer leads back to the client."""
+        """Open the authorization URL; where it asks for nothing, the answer leads back to the
+        client.
+        """
         parameters = {
             "client_id": client_id,
             "redirect_uri": REDIRECT_URI,
             "response_type": "code",
-            "code_challenge": base64.urlsafe_b64encode(hashlib.sha256(self._verifier.encode()).digest()).decode()[:43],
+            "code_challenge": base64.urlsafe_b64encode(
+                hashlib.sha256(self._verifier.encode()).digest()
+            ).decode()[:43],
             "code_challenge_method": "S256",
             "state": "0123456789abcdef",
             "scope": SCOPE,
@@ -105,7 +109,12 @@ class Visitor:
     async def token_for_client(self, client_id: str, secret: str) -> str:
         """Return an access token of a grant of its own (RFC 6749 §4.4)."""
         return await self._token(
-            {"grant_type": "client_credentials", "client_id": client_id, "client_secret": secret, "scope": SCOPE}
+            {
+                "grant_type": "client_credentials",
+                "client_id": client_id,
+                "client_secret": secret,
+                "scope": SCOPE,
+            }
         )
 
     async def call(self, token: str) -> None:
@@ -114,7 +123,9 @@ class Visitor:
         assert response.status == 200, response
 
     async def sign_in(self) -> str:
-        """Register, authorize with every page on the way, redeem and call; return the client's id."""
+        """Register, authorize with every page on the way, redeem and call; return the client's
+        id.
+        """
         client_id = await self.register()
         back = await self.answer_pages(await self.authorize(client_id))
         await self.call(await self.redeem(client_id, back))
@@ -124,8 +135,8 @@ class Visitor:
         """Register, authorize, redeem and call.
 
         Args:
-            client_id: which client authorizes, because one that has just registered would need a page; by default the
-                new one.
+            client_id: which client authorizes, because one that has just registered would need a
+                page; by default the new one.
         """
         new = await self.register()
         back = await self.authorize(client_id or new)
@@ -148,7 +159,12 @@ class Visitor:
     ) -> Response:
         scope, body = request(token), b""
         path, _, query = target.partition("?")
-        scope |= {"method": method, "path": path, "raw_path": path.encode(), "query_string": query.encode()}
+        scope |= {
+            "method": method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+        }
         scope["client"] = (self._address, 50_000)
         headers = [each for each in scope["headers"] if not each[0].startswith(b"content-")]
         if form is not None:
@@ -161,7 +177,9 @@ class Visitor:
             # What browsers say where a page of the same origin began it all: the shortest way.
             headers.append((b"sec-fetch-site", b"same-origin"))
         if self._cookies:
-            headers.append((b"cookie", b"; ".join(b"%b=%b" % pair for pair in self._cookies.items())))
+            headers.append(
+                (b"cookie", b"; ".join(b"%b=%b" % pair for pair in self._cookies.items()))
+            )
         scope["headers"] = [*headers, (b"content-length", b"%d" % len(body))]
         sent: list[Any] = []
 
@@ -181,4 +199,6 @@ class Visitor:
             elif name == b"set-cookie":
                 cookie, _, kept = value.partition(b";")[0].partition(b"=")
                 self._cookies[cookie] = kept
-        return Response(sent[0]["status"], location.decode(), b"".join(each["body"] for each in sent[1:]))
+        return Response(
+            sent[0]["status"], location.decode(), b"".join(each["body"] for each in sent[1:])
+        )

@@ -1,7 +1,7 @@
 """A process that holds one contestant and nothing else, and is idle unless it is asked to measure.
 
-``Worker`` is the asking side. The groups keep one worker for each contestant and ask them in turn, round by round, so
-that whatever slows the machine down meets all of them alike.
+``Worker`` is the asking side. The groups keep one worker for each contestant and ask them in turn,
+round by round, so that whatever slows the machine down meets all of them alike.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Worker:
             [sys.executable, program, contestant, str(fixture)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # where a refusal's log lines go; writing them is part of the cost
+            # where a refusal's log lines go; writing them is part of the cost
+            stderr=subprocess.DEVNULL,
             text=True,
         )
 
@@ -45,8 +46,12 @@ class Worker:
     def __exit__(self, *exc: object) -> None:
         self._process.communicate()
 
-    def measure(self, task: str, *, algorithm: str = "RS256", log: bool = False) -> tuple[float, float]:
-        """Return the nanoseconds of CPU time that one piece of the baseline and one of the task take."""
+    def measure(
+        self, task: str, *, algorithm: str = "RS256", log: bool = False
+    ) -> tuple[float, float]:
+        """Return the nanoseconds of CPU time that one piece of the baseline and one of the task
+        take.
+        """
         baseline, measured = self.ask(task=task, algorithm=algorithm, log=log)
         return baseline, measured
 
@@ -64,8 +69,12 @@ async def _receive() -> dict[str, Any]:
     return {"type": "http.request", "body": b"", "more_body": False}
 
 
-async def time_requests(app: Callable[..., Awaitable[None]], scopes: Sequence[dict[str, Any]], status: int) -> int:
-    """Return the nanoseconds of CPU time that the app takes to answer all of them, each with ``status``."""
+async def time_requests(
+    app: Callable[..., Awaitable[None]], scopes: Sequence[dict[str, Any]], status: int
+) -> int:
+    """Return the nanoseconds of CPU time that the app takes to answer all of them, each with
+    ``status``.
+    """
     wrong = 0
 
     # Nothing is kept, because what is kept is what the garbage collector looks at again and again.
@@ -89,7 +98,9 @@ async def _time_verification(verify: Callable[[str], Awaitable[Any]], tokens: Se
     return time.thread_time_ns() - started
 
 
-def _time_signatures(check: Callable[[bytes, bytes], None], pairs: Sequence[tuple[bytes, bytes]]) -> int:
+def _time_signatures(
+    check: Callable[[bytes, bytes], None], pairs: Sequence[tuple[bytes, bytes]]
+) -> int:
     started = time.thread_time_ns()
     for signature, message in pairs:
         check(signature, message)
@@ -113,7 +124,9 @@ def _raw_check(jwks: Mapping[str, Any], algorithm: str) -> Callable[[bytes, byte
         pkcs1, sha256 = padding.PKCS1v15(), SHA256()
         return lambda signature, message: rsa_key.verify(signature, message, pkcs1, sha256)
     if algorithm == "ES256":
-        ec_key = ec.EllipticCurvePublicNumbers(number("x"), number("y"), ec.SECP256R1()).public_key()
+        ec_key = ec.EllipticCurvePublicNumbers(
+            number("x"), number("y"), ec.SECP256R1()
+        ).public_key()
         ecdsa = ec.ECDSA(SHA256())
         return lambda signature, message: ec_key.verify(signature, message, ecdsa)
     return ed25519.Ed25519PublicKey.from_public_bytes(member("x")).verify
@@ -125,11 +138,15 @@ def _split(token: str, algorithm: str) -> tuple[bytes, bytes]:
     message, _, encoded = token.rpartition(".")
     signature = base64.urlsafe_b64decode(encoded + "==")
     if algorithm == "ES256":
-        signature = encode_dss_signature(*(int.from_bytes(half, "big") for half in (signature[:32], signature[32:])))
+        signature = encode_dss_signature(
+            *(int.from_bytes(half, "big") for half in (signature[:32], signature[32:]))
+        )
     return signature, message.encode()
 
 
-async def _measure_verification(build: Callable[..., Any], fixture: Mapping[str, Any], algorithm: str) -> list[float]:
+async def _measure_verification(
+    build: Callable[..., Any], fixture: Mapping[str, Any], algorithm: str
+) -> list[float]:
     from workload import application
 
     first, *tokens = fixture["tokens"][algorithm]
@@ -144,7 +161,9 @@ async def _measure_verification(build: Callable[..., Any], fixture: Mapping[str,
     return [baseline / len(tokens), measured / len(tokens)]
 
 
-async def _measure_requests(build: Callable[..., Any], fixture: Mapping[str, Any], task: str) -> list[float]:
+async def _measure_requests(
+    build: Callable[..., Any], fixture: Mapping[str, Any], task: str
+) -> list[float]:
     from workload import application, request
 
     first, *tokens = fixture["tokens"]["RS256"]
@@ -153,7 +172,8 @@ async def _measure_requests(build: Callable[..., Any], fixture: Mapping[str, Any
         tokens = [first] * len(tokens)
     elif task != "fresh":
         tokens = [None] * len(tokens) if task == "missing" else fixture[task]
-    await time_requests(app, [request(first)], 200)  # brings the key set and makes the token a known one
+    # brings the key set and makes the token a known one
+    await time_requests(app, [request(first)], 200)
     baseline = measured = 0
     for start in range(0, len(tokens), CHUNK):
         scopes = [request(token) for token in tokens[start : start + CHUNK]]
@@ -169,7 +189,9 @@ def _serve(contestant: str, fixture: Mapping[str, Any]) -> None:
         command = json.loads(line)
         logging.disable(logging.NOTSET if command["log"] else logging.CRITICAL)
         if command["task"] == "verify":
-            answer = asyncio.run(_measure_verification(STACKS[contestant], fixture, command["algorithm"]))
+            answer = asyncio.run(
+                _measure_verification(STACKS[contestant], fixture, command["algorithm"])
+            )
         else:
             answer = asyncio.run(_measure_requests(STACKS[contestant], fixture, command["task"]))
         print(json.dumps(answer), flush=True)

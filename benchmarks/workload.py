@@ -1,4 +1,6 @@
-"""The workload that every contestant gets: tokens, requests and the application behind the middleware."""
+"""The workload that every contestant gets: tokens, requests and the application behind the
+middleware.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send(_BODY)
 
 
-def mint(idp: Issuer, count: int, algorithm: str = "RS256", header: Mapping[str, Any] | None = None) -> list[str]:
+def mint(
+    idp: Issuer, count: int, algorithm: str = "RS256", header: Mapping[str, Any] | None = None
+) -> list[str]:
     """Return distinct valid tokens with the claims that a usual identity provider puts in."""
     now = int(time.time())
     claims: dict[str, Any] = {
@@ -43,7 +47,11 @@ def mint(idp: Issuer, count: int, algorithm: str = "RS256", header: Mapping[str,
     }
     return [
         idp.mint(
-            algorithm=algorithm, header=header, **claims, sub=f"user-{number}", jti=f"{random.getrandbits(96):024x}"
+            algorithm=algorithm,
+            header=header,
+            **claims,
+            sub=f"user-{number}",
+            jti=f"{random.getrandbits(96):024x}",
         )
         for number in range(count)
     ]
@@ -52,7 +60,10 @@ def mint(idp: Issuer, count: int, algorithm: str = "RS256", header: Mapping[str,
 def forge(tokens: Sequence[str]) -> list[str]:
     """Return the tokens, each with a signature of the right length that is not its own."""
     return [
-        token.rpartition(".")[0] + "." + "".join(random.choices(_BASE64URL, k=len(token.rpartition(".")[2]) - 1)) + "A"
+        token.rpartition(".")[0]
+        + "."
+        + "".join(random.choices(_BASE64URL, k=len(token.rpartition(".")[2]) - 1))
+        + "A"
         for token in tokens
     ]
 
@@ -64,7 +75,10 @@ def opaque(count: int) -> list[str]:
 
 def scrambled(tokens: Sequence[str]) -> list[str]:
     """Return random strings with the shape of a JWT: three parts, as long as those of real ones."""
-    return [".".join("".join(random.choices(_BASE64URL, k=len(part))) for part in token.split(".")) for token in tokens]
+    return [
+        ".".join("".join(random.choices(_BASE64URL, k=len(part))) for part in token.split("."))
+        for token in tokens
+    ]
 
 
 def request(token: str | None) -> dict[str, Any]:

@@ -1,7 +1,9 @@
-"""The most CPU time that one request of a stranger can take, endpoint by endpoint: what all others wait for.
+"""The most CPU time that one request of a stranger can take, endpoint by endpoint: what all others
+wait for.
 
-Each request is the worst of its size that is known: parsers get what they are slowest at, in the largest size that
-is read. Measured is the thread of the event loop, inside the ASGI callable; password checks have threads of their own.
+Each request is the worst of its size that is known: parsers get what they are slowest at, in the
+largest size that is read. Measured is the thread of the event loop, inside the ASGI callable;
+password checks have threads of their own.
 """
 
 from __future__ import annotations
@@ -49,7 +51,11 @@ class Request(NamedTuple):
     @property
     def size(self) -> int:
         """Its bytes, more or less as they go over the wire."""
-        return len(self.target) + sum(len(name) + len(value) for name, value in self.headers) + len(self.body)
+        return (
+            len(self.target)
+            + sum(len(name) + len(value) for name, value in self.headers)
+            + len(self.body)
+        )
 
 
 class Case(NamedTuple):
@@ -137,7 +143,12 @@ async def _server() -> AsyncIterator[tuple[Any, Visitor]]:
     from asgi_mcp_auth.server import RateLimits
 
     plenty = RateLimits(
-        register=MANY, authorize=MANY, token=MANY, passwords=MANY, login_failures=MANY, unfinished_bytes=10**12
+        register=MANY,
+        authorize=MANY,
+        token=MANY,
+        passwords=MANY,
+        login_failures=MANY,
+        unfinished_bytes=10**12,
     )
     server = provider(rate_limits=plenty)
     async with server:
@@ -157,7 +168,7 @@ async def _cases(app: Any, visitor: Visitor) -> list[Case]:
     ]
 
 
-# ----------------------------------------------------------------------------------------------------- bad ingredients
+# ---------------------------------------------------------------------------------- bad ingredients
 
 
 def _encoded(data: bytes) -> str:
@@ -185,7 +196,9 @@ def _bad_json(size: int) -> Mapping[str, bytes]:
         "JSON of many small lists": _fill(size, b'{"a":[', b"[],", b"0]}"),
         "JSON of many brackets in strings": _fill(size, b'{"a":["', b"[{", b'"]}'),
         "JSON of many escapes": _fill(size, b'{"a":"', b"\\u00e9", b'"}'),
-        "JSON of many escaped quotes": _fill(size, b'{"a":"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[', b'\\"', b'"}'),
+        "JSON of many escaped quotes": _fill(
+            size, b'{"a":"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[', b'\\"', b'"}'
+        ),
         "JSON of many repeated members": _fill(size, b"{", b'"a":0,', b'"a":0}'),
         "JSON of many numbers": _fill(size, b'{"a":[', b"12345678901234567.1,", b"0]}"),
     }
@@ -205,7 +218,8 @@ _CURVES: Mapping[str, Any] = {
 
 def _jwk(kind: str) -> dict[str, str]:
     if kind.startswith("RSA"):
-        # Nobody has to know its factors: a signature that is checked against it is wrong in any case.
+        # Nobody has to know its factors: a signature that is checked against it is wrong in any
+        # case.
         bits = int(kind[3:])
         modulus = secrets.randbits(bits) | 1 | 1 << bits - 1
         exponent = (1 << 33) - 1  # as large as one may be
@@ -248,7 +262,7 @@ def _signatures(kind: str) -> Callable[[], bytes]:
     return sign
 
 
-# --------------------------------------------------------------------------------------------------- the protected app
+# -------------------------------------------------------------------------------- the protected app
 
 
 def _authorization_cases() -> Iterator[Case]:
@@ -274,10 +288,14 @@ def _authorization_cases() -> Iterator[Case]:
             yield Case(
                 MCP_PATH,
                 f"a forged signature, the issuer's key {what}{length}",
-                lambda header=header, payload=payload, sign=sign: bearer(_jwt(header, payload, sign())),
+                lambda header=header, payload=payload, sign=sign: bearer(
+                    _jwt(header, payload, sign())
+                ),
                 app,
             )
-    two = _verifying({**_jwk("P-256"), "kid": "one", "alg": "ES256"}, issuers=[ISSUER, f"{ISSUER}/other"])
+    two = _verifying(
+        {**_jwk("P-256"), "kid": "one", "alg": "ES256"}, issuers=[ISSUER, f"{ISSUER}/other"]
+    )
     header = json.dumps({"alg": "ES256", "kid": "one"}).encode()
     for what, text in _bad_json(room).items():
         yield Case(
@@ -292,17 +310,27 @@ def _verifying(*keys: Mapping[str, str], issuers: list[str] | None = None) -> An
     from asgi_mcp_auth import JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider
     from asgi_mcp_auth.jwks import KeySource, StaticKeys, key_set_from
 
-    source: KeySource = StaticKeys(key_set_from({"keys": list(keys)}, [each["alg"] for each in keys])[0])
-    verifier = JWTVerifier(public_key=source, issuer=issuers or ISSUER, algorithm=[each["alg"] for each in keys])
+    source: KeySource = StaticKeys(
+        key_set_from({"keys": list(keys)}, [each["alg"] for each in keys])[0]
+    )
+    verifier = JWTVerifier(
+        public_key=source, issuer=issuers or ISSUER, algorithm=[each["alg"] for each in keys]
+    )
     remote = RemoteAuthProvider(verifier, authorization_servers=[ISSUER], base_url=BASE_URL)
-    return MCPAuthMiddleware(application, remote, mcp_path=MCP_PATH, public_paths=["/health", "/static/"])
+    return MCPAuthMiddleware(
+        application, remote, mcp_path=MCP_PATH, public_paths=["/health", "/static/"]
+    )
 
 
 def _head_cases() -> Iterator[Case]:
     token = (b"authorization", b"Bearer x")
     heads: dict[str, Request] = {
-        "the longest query beside a token": Request("POST", f"{MCP_PATH}?{'access_token=&' * (HEAD // 14)}", (token,)),
-        "the longest query of empty parameters": Request("POST", f"{MCP_PATH}?access_token={'&' * HEAD}", (token,)),
+        "the longest query beside a token": Request(
+            "POST", f"{MCP_PATH}?{'access_token=&' * (HEAD // 14)}", (token,)
+        ),
+        "the longest query of empty parameters": Request(
+            "POST", f"{MCP_PATH}?access_token={'&' * HEAD}", (token,)
+        ),
         "the longest Authorization header, of another scheme": Request(
             "POST", MCP_PATH, ((b"authorization", b"Basic " + b"a" * HEAD),)
         ),
@@ -310,10 +338,18 @@ def _head_cases() -> Iterator[Case]:
             "POST", MCP_PATH, ((b"authorization", b"Bearer " + b" " * (TOKEN - 1) + b"x"),)
         ),
         "as many headers as go in": Request("POST", MCP_PATH, ((b"a", b""),) * (HEAD // 5)),
-        "as many Authorization headers as go in": Request("POST", MCP_PATH, ((b"authorization", b""),) * (HEAD // 17)),
-        "the longest Origin": Request("POST", MCP_PATH, ((b"origin", b"http://" + b"a." * (HEAD // 2)),)),
-        "the longest Origin, of digits": Request("POST", MCP_PATH, ((b"origin", b"http://" + b"1" * HEAD),)),
-        "the longest Origin, of colons": Request("POST", MCP_PATH, ((b"origin", b"http://[" + b":" * HEAD + b"]:1"),)),
+        "as many Authorization headers as go in": Request(
+            "POST", MCP_PATH, ((b"authorization", b""),) * (HEAD // 17)
+        ),
+        "the longest Origin": Request(
+            "POST", MCP_PATH, ((b"origin", b"http://" + b"a." * (HEAD // 2)),)
+        ),
+        "the longest Origin, of digits": Request(
+            "POST", MCP_PATH, ((b"origin", b"http://" + b"1" * HEAD),)
+        ),
+        "the longest Origin, of colons": Request(
+            "POST", MCP_PATH, ((b"origin", b"http://[" + b":" * HEAD + b"]:1"),)
+        ),
         "a preflight that asks for as much as goes in": Request(
             "OPTIONS",
             MCP_PATH,
@@ -330,17 +366,33 @@ def _head_cases() -> Iterator[Case]:
         "the longest path": "/" + "a" * HEAD,
         "the longest path of segments": "/a" * (HEAD // 2),
         "the longest path of dots": "/." * (HEAD // 2),
-        "the longest path below /.well-known/": "/.well-known/oauth-protected-resource/" + "a/" * (HEAD // 2),
+        "the longest path below /.well-known/": (
+            "/.well-known/oauth-protected-resource/" + "a/" * (HEAD // 2)
+        ),
     }.items():
         yield Case("any path", what, lambda path=path: Request("GET", path))
-    for path in ("oauth-protected-resource/mcp", "oauth-authorization-server", "openid-configuration", "jwks.json"):
-        yield Case(f"/.well-known/{path}", "the document", lambda path=path: Request("GET", f"/.well-known/{path}"))
-        asked = ((b"access-control-request-method", b"GET"), (b"access-control-request-headers", b"a," * (HEAD // 2)))
-        request = Request("OPTIONS", f"/.well-known/{path}", ((b"origin", b"https://x.example"), *asked))
+    for path in (
+        "oauth-protected-resource/mcp",
+        "oauth-authorization-server",
+        "openid-configuration",
+        "jwks.json",
+    ):
+        yield Case(
+            f"/.well-known/{path}",
+            "the document",
+            lambda path=path: Request("GET", f"/.well-known/{path}"),
+        )
+        asked = (
+            (b"access-control-request-method", b"GET"),
+            (b"access-control-request-headers", b"a," * (HEAD // 2)),
+        )
+        request = Request(
+            "OPTIONS", f"/.well-known/{path}", ((b"origin", b"https://x.example"), *asked)
+        )
         yield Case(f"/.well-known/{path}", "a preflight", lambda request=request: request)
 
 
-# --------------------------------------------------------------------------------------------------------- registration
+# ------------------------------------------------------------------------------------- registration
 
 
 def _registration_cases() -> Iterator[Case]:
@@ -351,7 +403,10 @@ def _registration_cases() -> Iterator[Case]:
         for kind in ("P-384", "P-521", "secp256k1", "Ed448", "RSA8192", "RSA2048")
     }
     documents: dict[str, dict[str, Any]] = {
-        "32 redirect URIs": {**base, "redirect_uris": [f"https://{n}.example/{'x' * 210}" for n in range(32)]},
+        "32 redirect URIs": {
+            **base,
+            "redirect_uris": [f"https://{n}.example/{'x' * 210}" for n in range(32)],
+        },
         "32 redirect URIs on loopback": {**base, "redirect_uris": loopback},
         "32 redirect URIs of IPv6": {
             **base,
@@ -361,7 +416,10 @@ def _registration_cases() -> Iterator[Case]:
             **base,
             **{f"client_name#l{n}": "e\u0301" * 40 for n in range(32)},
         },
-        "URLs in 32 languages": {**base, **{f"client_uri#l{n}": f"https://{n}.example/{'x' * 190}" for n in range(32)}},
+        "URLs in 32 languages": {
+            **base,
+            **{f"client_uri#l{n}": f"https://{n}.example/{'x' * 190}" for n in range(32)},
+        },
         "a scope of many words": {**base, "scope": "a " * 1000},
         "many grant types": {**base, "grant_types": ["authorization_code", *["x" * 400] * 15]},
         "many unknown members": {**base, **{f"{n:x}": 0 for n in range(700)}},
@@ -378,13 +436,17 @@ def _registration_cases() -> Iterator[Case]:
         yield Case("/register", what, lambda body=body: Request("POST", "/register", (JSON,), body))
     for what, body in _bad_json(DOCUMENT).items():
         yield Case("/register", what, lambda body=body: Request("POST", "/register", (JSON,), body))
-    long = Request("GET", f"/register?{'client_id=%41&' * (PAGE // 14)}", ((b"authorization", b"Bearer x"),))
+    long = Request(
+        "GET", f"/register?{'client_id=%41&' * (PAGE // 14)}", ((b"authorization", b"Bearer x"),)
+    )
     yield Case("/register", "another's registration, the longest query", lambda: long)
-    deleted = Request("DELETE", f"/register?client_id={'%41' * (PAGE // 3)}", ((b"authorization", b"Bearer x"),))
+    deleted = Request(
+        "DELETE", f"/register?client_id={'%41' * (PAGE // 3)}", ((b"authorization", b"Bearer x"),)
+    )
     yield Case("/register", "another's registration, the longest client_id", lambda: deleted)
 
 
-# ----------------------------------------------------------------------------------------------- authorization requests
+# --------------------------------------------------------------------------- authorization requests
 
 
 async def _query_cases(visitor: Visitor) -> list[Case]:
@@ -429,7 +491,11 @@ async def _query_cases(visitor: Visitor) -> list[Case]:
         for what, query in queries.items()
     ]
     cases += [
-        Case("/authorize", f"POST, {what}", lambda query=query: Request("POST", "/authorize", (FORM,), query.encode()))
+        Case(
+            "/authorize",
+            f"POST, {what}",
+            lambda query=query: Request("POST", "/authorize", (FORM,), query.encode()),
+        )
         for what, query in queries.items()
         if "longest state" in what or "may be" in what
     ]
@@ -439,7 +505,7 @@ async def _query_cases(visitor: Visitor) -> list[Case]:
     ]
 
 
-# ----------------------------------------------------------------------------------------------------- for clients only
+# --------------------------------------------------------------------------------- for clients only
 
 
 async def _token_cases(app: Any) -> list[Case]:
@@ -481,23 +547,36 @@ async def _token_cases(app: Any) -> list[Case]:
         Case(
             "/token",
             "the longest refresh token",
-            lambda: form("/token", grant_type="refresh_token", client_id=client_id, refresh_token=long),
+            lambda: form(
+                "/token", grant_type="refresh_token", client_id=client_id, refresh_token=long
+            ),
         ),
         Case(
             "/token",
             "the longest refresh token, of dots",
-            lambda: form("/token", grant_type="refresh_token", client_id=client_id, refresh_token="." * (BODY - 200)),
+            lambda: form(
+                "/token",
+                grant_type="refresh_token",
+                client_id=client_id,
+                refresh_token="." * (BODY - 200),
+            ),
         ),
         Case(
             "/token",
             "the longest form, percent-encoded",
             lambda: Request("POST", "/token", (FORM,), b"a=" + b"%C3%A9" * ((BODY - 2) // 6)),
         ),
-        Case("/token", "the longest form, of ampersands", lambda: Request("POST", "/token", (FORM,), b"&" * BODY)),
+        Case(
+            "/token",
+            "the longest form, of ampersands",
+            lambda: Request("POST", "/token", (FORM,), b"&" * BODY),
+        ),
         Case(
             "/token",
             "as many parameters as may be",
-            lambda: Request("POST", "/token", (FORM,), b"&".join(b"%d=" % n + b"%41" * 330 for n in range(64))),
+            lambda: Request(
+                "POST", "/token", (FORM,), b"&".join(b"%d=" % n + b"%41" * 330 for n in range(64))
+            ),
         ),
         Case(
             "/token",
@@ -511,23 +590,31 @@ async def _token_cases(app: Any) -> list[Case]:
         Case(
             "/token",
             "a wrong secret of the longest size",
-            lambda: form("/token", grant_type="client_credentials", client_id=client_id, client_secret=long),
+            lambda: form(
+                "/token", grant_type="client_credentials", client_id=client_id, client_secret=long
+            ),
         ),
     ]
     for endpoint in ("/revoke", "/introspect"):
-        secret = {"client_id": "service", "client_secret": "a-secret-of-at-least-thirty-two-characters"}
+        secret = {
+            "client_id": "service",
+            "client_secret": "a-secret-of-at-least-thirty-two-characters",
+        }
         for what, token in {
             "the longest token": long,
             "the longest token, of dots": "." * (BODY - 200),
             **{
-                f"a token with a header of {what}": _jwt(text) for what, text in _bad_json(TOKEN * 3 // 4 - 100).items()
+                f"a token with a header of {what}": _jwt(text)
+                for what, text in _bad_json(TOKEN * 3 // 4 - 100).items()
             },
         }.items():
             cases.append(
                 Case(
                     endpoint,
                     what,
-                    lambda endpoint=endpoint, token=token, secret=secret: form(endpoint, token=token, **secret),
+                    lambda endpoint=endpoint, token=token, secret=secret: form(
+                        endpoint, token=token, **secret
+                    ),
                 )
             )
     return [*cases, *await _assertion_cases(app)]
@@ -536,23 +623,35 @@ async def _token_cases(app: Any) -> list[Case]:
 async def _assertion_cases(app: Any) -> list[Case]:
     def assertion(header: Mapping[str, str], payload: bytes, signature: bytes) -> Request:
         text = _jwt(json.dumps(header).encode(), payload, signature)
-        parameters = {"grant_type": "refresh_token", "client_assertion_type": ASSERTION_TYPE, "client_assertion": text}
+        parameters = {
+            "grant_type": "refresh_token",
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": text,
+        }
         return Request("POST", "/token", (FORM,), urlencode(parameters).encode())
 
     cases: list[Case] = []
     for what, (algorithm, kind) in _SIGNATURES.items():
         sign = _signatures(kind)
-        # As many keys to try as somebody may register: without names, or where that is refused, with them.
+        # As many keys to try as somebody may register: without names, or where that is refused,
+        # with them.
         nameless = [_jwk(kind) for _ in range(60)]
         named = [{**key, "kid": str(number)} for number, key in enumerate(nameless)]
-        for keys, key_id in ((nameless, None), (nameless[:1], None), (named, "0"), (named[:8], "0"), (named[:1], "0")):
+        for keys, key_id in (
+            (nameless, None),
+            (nameless[:1], None),
+            (named, "0"),
+            (named[:8], "0"),
+            (named[:1], "0"),
+        ):
             client_id, several = await _register_keys(app, keys)
             if client_id is not None:
                 header = {"alg": algorithm, **({"kid": key_id} if key_id else {})}
                 cases.append(
                     Case(
                         "/token",
-                        f"a forged assertion, {several} key(s) of {what}{'' if key_id else ' without names'}",
+                        f"a forged assertion, {several} key(s) of"
+                        f" {what}{'' if key_id else ' without names'}",
                         lambda client_id=client_id, header=header, sign=sign: assertion(
                             header, json.dumps({"iss": client_id}).encode(), sign()
                         ),
@@ -573,7 +672,11 @@ async def _register_keys(app: Any, keys: list[dict[str, str]]) -> tuple[str | No
     """Register as many of the keys as are taken."""
     keys = list(keys)
     while keys:
-        document = {**METADATA, "token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": keys}}
+        document = {
+            **METADATA,
+            "token_endpoint_auth_method": "private_key_jwt",
+            "jwks": {"keys": keys},
+        }
         if len(json.dumps(document)) <= DOCUMENT:
             answer = await Visitor(app)._send("POST", "/register", document=document)
             if answer.status == 201:
@@ -583,20 +686,24 @@ async def _register_keys(app: Any, keys: list[dict[str, str]]) -> tuple[str | No
     return None, 0
 
 
-# --------------------------------------------------------------------------------------------------------- for people
+# --------------------------------------------------------------------------------------- for people
 
 
 async def _page_cases(app: Any) -> list[Case]:
     visitor = Visitor(app)
     marked = {**METADATA, "client_name": "Z\u0351\u036b\u0343" * 128}
-    client_id = json.loads((await visitor._send("POST", "/register", document=marked)).body)["client_id"]
+    client_id = json.loads((await visitor._send("POST", "/register", document=marked)).body)[
+        "client_id"
+    ]
     opened = await visitor.authorize(client_id)
     target = opened.location.removeprefix(BASE_URL)
     page = await visitor._send("GET", target)
     hidden = {name.decode(): value.decode() for name, value in HIDDEN.findall(page.body)}
     cookies = (b"cookie", b"; ".join(b"%b=%b" % pair for pair in visitor._cookies.items()))
     person = Visitor(app)
-    client_of_person = json.loads((await person._send("POST", "/register", document=marked)).body)["client_id"]
+    client_of_person = json.loads((await person._send("POST", "/register", document=marked)).body)[
+        "client_id"
+    ]
     after = await person.authorize(client_of_person)
     login = await person._send("GET", after.location.removeprefix(BASE_URL))
     fields = {name.decode(): value.decode() for name, value in HIDDEN.findall(login.body)}
@@ -610,7 +717,11 @@ async def _page_cases(app: Any) -> list[Case]:
 
     passwords = await _password_page(app)
     cases = [
-        Case("/login", "the page, for a name of letters with marks", lambda: Request("GET", target, (cookies,))),
+        Case(
+            "/login",
+            "the page, for a name of letters with marks",
+            lambda: Request("GET", target, (cookies,)),
+        ),
         Case(
             "/login",
             "the longest form token",
@@ -620,7 +731,9 @@ async def _page_cases(app: Any) -> list[Case]:
             "/login",
             "as many fields as may be",
             lambda: form(
-                "/login", cookies, {**{f"p{n}": "é" * 35 for n in range(60)}, "transaction": hidden["transaction"]}
+                "/login",
+                cookies,
+                {**{f"p{n}": "é" * 35 for n in range(60)}, "transaction": hidden["transaction"]},
             ),
         ),
         Case(
@@ -630,30 +743,46 @@ async def _page_cases(app: Any) -> list[Case]:
         ),
         *passwords,
         Case(
-            "/consent", "the page, for a name of letters with marks", lambda: Request("GET", to_consent, (signed_in,))
+            "/consent",
+            "the page, for a name of letters with marks",
+            lambda: Request("GET", to_consent, (signed_in,)),
         ),
         Case(
             "/consent",
             "the longest form token",
-            lambda: form("/consent", signed_in, {"transaction": transaction, "csrf": "é" * (PAGE // 6 - 100)}),
+            lambda: form(
+                "/consent", signed_in, {"transaction": transaction, "csrf": "é" * (PAGE // 6 - 100)}
+            ),
         ),
         Case("/applications", "the page", lambda: Request("GET", "/applications", (signed_in,))),
         Case(
-            "/logout", "the longest form token", lambda: form("/logout", signed_in, {"csrf": "é" * (PAGE // 6 - 100)})
+            "/logout",
+            "the longest form token",
+            lambda: form("/logout", signed_in, {"csrf": "é" * (PAGE // 6 - 100)}),
         ),
     ]
     for what, value in {
         "the longest Cookie header, of semicolons": b";" * HEAD,
         "the longest Cookie header, of small cookies": b"a=b; " * (HEAD // 5),
         "the longest Cookie header, of one": b"a=" + b"b" * HEAD,
-        "the longest Cookie header, of our own name": b"; ".join([signed_in[1]] * (HEAD // (len(signed_in[1]) + 2))),
+        "the longest Cookie header, of our own name": b"; ".join(
+            [signed_in[1]] * (HEAD // (len(signed_in[1]) + 2))
+        ),
     }.items():
         cases.append(
-            Case("/applications", what, lambda value=value: Request("GET", "/applications", ((b"cookie", value),)))
+            Case(
+                "/applications",
+                what,
+                lambda value=value: Request("GET", "/applications", ((b"cookie", value),)),
+            )
         )
     many = ((b"cookie", b"a"),) * (HEAD // 11)
     cases.append(
-        Case("/applications", "as many Cookie headers as go in", lambda: Request("GET", "/applications", many))
+        Case(
+            "/applications",
+            "as many Cookie headers as go in",
+            lambda: Request("GET", "/applications", many),
+        )
     )
     return cases
 
@@ -664,7 +793,12 @@ async def _password_page(app: Any) -> list[Case]:
     from asgi_mcp_auth.server import RateLimits, hash_password
 
     plenty = RateLimits(
-        register=MANY, authorize=MANY, token=MANY, passwords=MANY, login_failures=MANY, unfinished_bytes=10**12
+        register=MANY,
+        authorize=MANY,
+        token=MANY,
+        passwords=MANY,
+        login_failures=MANY,
+        unfinished_bytes=10**12,
     )
     server = OAuthProvider(
         base_url=BASE_URL,
@@ -682,7 +816,9 @@ async def _password_page(app: Any) -> list[Case]:
     cookies = (b"cookie", b"; ".join(b"%b=%b" % pair for pair in visitor._cookies.items()))
 
     def form(**parameters: str) -> Request:
-        return Request("POST", "/login", (FORM, cookies), urlencode({**hidden, **parameters}).encode())
+        return Request(
+            "POST", "/login", (FORM, cookies), urlencode({**hidden, **parameters}).encode()
+        )
 
     short = PAGE // 6 - 100
     return [
@@ -692,7 +828,12 @@ async def _password_page(app: Any) -> list[Case]:
             lambda: form(username="é" * 120, password="x"),
             guarded,
         ),
-        Case("/login", "a password, the longest name", lambda: form(username="é" * short, password="x"), guarded),
+        Case(
+            "/login",
+            "a password, the longest name",
+            lambda: form(username="é" * short, password="x"),
+            guarded,
+        ),
         Case(
             "/login",
             "a password, a name that is long when it is normalised",
@@ -705,7 +846,12 @@ async def _password_page(app: Any) -> list[Case]:
             lambda: form(username="a" + "\u0301\u0323" * (PAGE // 12 - 50), password="x"),
             guarded,
         ),
-        Case("/login", "the longest password", lambda: form(username="alice", password="é" * short), guarded),
+        Case(
+            "/login",
+            "the longest password",
+            lambda: form(username="alice", password="é" * short),
+            guarded,
+        ),
     ]
 
 
@@ -714,7 +860,12 @@ def _callback_cases() -> Iterator[Case]:
     from asgi_mcp_auth.server import RateLimits
 
     plenty = RateLimits(
-        register=MANY, authorize=MANY, token=MANY, passwords=MANY, login_failures=MANY, unfinished_bytes=10**12
+        register=MANY,
+        authorize=MANY,
+        token=MANY,
+        passwords=MANY,
+        login_failures=MANY,
+        unfinished_bytes=10**12,
     )
     proxy = OAuthProxy(
         upstream_authorization_endpoint=f"{ISSUER}/authorize",
@@ -732,9 +883,16 @@ def _callback_cases() -> Iterator[Case]:
         "the longest state": "code=x&state=" + "s" * (PAGE - 20),
         "the longest code": "state=x&code=" + "%C3%A9" * (PAGE // 6 - 10),
         "the longest error": "state=x&error=x&error_description=" + "%C3%A9" * (PAGE // 6 - 10),
-        "as many parameters as may be": "state=x" + "".join(f"&p{n}={'%41' * 85}" for n in range(63)),
+        "as many parameters as may be": (
+            "state=x" + "".join(f"&p{n}={'%41' * 85}" for n in range(63))
+        ),
     }.items():
-        yield Case("/auth/callback", what, lambda query=query: Request("GET", f"/auth/callback?{query}"), guarded)
+        yield Case(
+            "/auth/callback",
+            what,
+            lambda query=query: Request("GET", f"/auth/callback?{query}"),
+            guarded,
+        )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,10 @@ from asgi_mcp_auth.presets.model import OIDC, Introspected, JWTs, Preset, Profil
 
 PAGE = Path(__file__).with_name("identity-providers.md")
 
-MARK = "<!-- From here on written by docs/generate_identity_providers.py: change asgi_mcp_auth/presets instead. -->"
+MARK = (
+    "<!-- From here on written by docs/generate_identity_providers.py: change asgi_mcp_auth/presets"
+    " instead. -->"
+)
 HEAD = """
 | provider | name | `remote` | `proxy` | `verifier` | checked |
 | --- | --- | --- | --- | --- | --- |
@@ -24,7 +27,13 @@ HEAD = """
 def page() -> str:
     """Return the page: what is above the mark as it is, what is below it from the catalog."""
     written_by_hand = PAGE.read_text(encoding="utf-8").partition(MARK)[0]
-    parts = [written_by_hand, MARK, "\n", HEAD, *(_row(name, preset) for name, preset in CATALOG.items())]
+    parts = [
+        written_by_hand,
+        MARK,
+        "\n",
+        HEAD,
+        *(_row(name, preset) for name, preset in CATALOG.items()),
+    ]
     for name, preset in CATALOG.items():
         parts += ["\n", *(f"{line}\n" for line in _section(name, preset))]
     return "".join(parts)
@@ -60,11 +69,22 @@ def _section(name: str, preset: Preset) -> Iterator[str]:
         yield "| parameter | default | meaning |"
         yield "| --- | --- | --- |"
         for key, each in preset.parameters.items():
-            default = f'`"{each.default}"`' if each.default is not None else "required" if each.required else "`None`"
-            choices = f": {', '.join(f'`{choice}`' for choice in each.choices)}" if each.choices else ""
+            default = (
+                f'`"{each.default}"`'
+                if each.default is not None
+                else "required"
+                if each.required
+                else "`None`"
+            )
+            choices = (
+                f": {', '.join(f'`{choice}`' for choice in each.choices)}" if each.choices else ""
+            )
             yield f"| `{key}` | {default} | {each.meaning}{choices} |"
         yield ""
-    yield f"- Clients: {preset.registration.how if preset.registration else 'cannot register by themselves'}."
+    yield (
+        "- Clients:"
+        f" {preset.registration.how if preset.registration else 'cannot register by themselves'}."
+    )
     yield f"- Tokens: {_tokens(preset)}."
     yield f"- Checked: {preset.checked} ([begin here]({preset.source})){_unchecked(preset)}."
     yield ""
@@ -91,14 +111,22 @@ def _tokens(preset: Preset) -> str:
         return "opaque, and nobody else can verify them"
     if isinstance(preset.tokens, Profiles):
         return f"opaque; the profile's `{preset.tokens.subject_claim}` says whose they are"
-    kind = "JWTs" if isinstance(preset.tokens, JWTs) else "opaque, the provider is asked about each (introspection)"
+    kind = (
+        "JWTs"
+        if isinstance(preset.tokens, JWTs)
+        else "opaque, the provider is asked about each (introspection)"
+    )
     note = re.sub(r"\baud\b", "`aud`", preset.tokens.audience.note)
     return f"{kind}; {note}"
 
 
 def _unchecked(preset: Preset) -> str:
     login = preset.login
-    more = "" if isinstance(login, OIDC) or login is None else "; people sign in with OAuth, not OpenID Connect"
+    more = (
+        ""
+        if isinstance(login, OIDC) or login is None
+        else "; people sign in with OAuth, not OpenID Connect"
+    )
     return (f"; not: {preset.unchecked}" if preset.unchecked else "") + more
 
 

@@ -21,7 +21,9 @@ PORT = int(os.environ.get("PORT", "8000"))
 BASE_URL = os.environ.get("BASE_URL", f"http://127.0.0.1:{PORT}")
 STORE = os.environ.get("STORE", "sqlite:///auth.db")
 PEOPLE = {"alice": 17, "bob": 4}
-FORM = '<form method="post"><input name="username" aria-label="Name"><button>Sign in</button></form>'
+FORM = (
+    '<form method="post"><input name="username" aria-label="Name"><button>Sign in</button></form>'
+)
 
 login = AppLogin(f"{BASE_URL}/login")
 server: MCPServer[Any] = MCPServer("notes")
@@ -35,20 +37,26 @@ def whoami() -> str:
 
 
 async def sign_in(request: Request) -> Response:
-    """Find out who it is, in whatever way your app does it, and send the browser on to where it has to go."""
+    """Find out who it is, in whatever way your app does it, and send the browser on to where it has
+    to go.
+    """
     if request.method == "GET":
         return HTMLResponse(FORM)
     name = str((await request.form())["username"])
     if name not in PEOPLE:  # and here goes the check of what proves it
         return HTMLResponse(FORM, status_code=401)
     person = Person(subject=f"user-{PEOPLE[name]}", name=name)
-    return RedirectResponse(await login.complete(request.query_params["transaction"], person), status_code=303)
+    return RedirectResponse(
+        await login.complete(request.query_params["transaction"], person), status_code=303
+    )
 
 
 inner = server.streamable_http_app()
 routes = [Route("/login", sign_in, methods=["GET", "POST"]), Mount("/", inner)]
 options = ServerOptions(path_prefix="/oauth")  # because /login is taken
-provider = OAuthProvider(base_url=BASE_URL, login=login, store=STORE, required_scopes=["notes:read"], options=options)
+provider = OAuthProvider(
+    base_url=BASE_URL, login=login, store=STORE, required_scopes=["notes:read"], options=options
+)
 host = Starlette(routes=routes, lifespan=inner.router.lifespan_context)
 app = MCPAuthMiddleware(host, provider, mcp_path="/mcp", public_paths=["/login"])
 

@@ -1,4 +1,5 @@
-"""An MCP server that signs people in itself: no identity provider, no configuration, one click and no password.
+"""An MCP server that signs people in itself: no identity provider, no configuration, one click and
+no password.
 
 python -m examples.authorization_server        then give http://127.0.0.1:8000/mcp to any MCP client
 """
@@ -14,7 +15,8 @@ from asgi_mcp_auth import DevLogin, MCPAuthMiddleware, OAuthProvider, get_access
 
 PORT = int(os.environ.get("PORT", "8000"))
 BASE_URL = os.environ.get("BASE_URL", f"http://127.0.0.1:{PORT}")
-STORE = os.environ.get("STORE", "sqlite:///auth.db")  # so that nobody has to sign in again after a restart
+# so that nobody has to sign in again after a restart
+STORE = os.environ.get("STORE", "sqlite:///auth.db")
 
 server: MCPServer[Any] = MCPServer("notes")
 
@@ -28,7 +30,8 @@ def whoami() -> str:
 
 provider = OAuthProvider(
     base_url=BASE_URL,
-    login=DevLogin(),  # on this machine only; password_login.py and app_login.py show what comes next
+    # on this machine only; password_login.py and app_login.py show what comes next
+    login=DevLogin(),
     store=STORE,
     required_scopes=["notes:read"],
 )

@@ -1,8 +1,10 @@
-"""`make demo`: a real MCP client meets a protected MCP server that signs people in itself, on this machine only.
+"""`make demo`: a real MCP client meets a protected MCP server that signs people in itself, on this
+machine only.
 
-The server is the MCP SDK's behind MCPAuthMiddleware and OAuthProvider, on uvicorn, with a SQLite file in a temporary
-folder. The client is the MCP SDK's; what it does is told as it does it. Alice is a script that fills in the real HTML
-forms. A step that does not turn out as expected makes the exit code 1.
+The server is the MCP SDK's behind MCPAuthMiddleware and OAuthProvider, on uvicorn, with a SQLite
+file in a temporary folder. The client is the MCP SDK's; what it does is told as it does it. Alice
+is a script that fills in the real HTML forms. A step that does not turn out as expected makes the
+exit code 1.
 """
 
 from __future__ import annotations
@@ -29,9 +31,20 @@ from mcp import Client
 from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
 from mcp.server.mcpserver import MCPServer
-from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+from mcp.shared.auth import (
+    AuthorizationCodeResult,
+    OAuthClientInformationFull,
+    OAuthClientMetadata,
+    OAuthToken,
+)
 
-from asgi_mcp_auth import AuthEvent, MCPAuthMiddleware, OAuthProvider, PasswordLogin, get_access_token
+from asgi_mcp_auth import (
+    AuthEvent,
+    MCPAuthMiddleware,
+    OAuthProvider,
+    PasswordLogin,
+    get_access_token,
+)
 from asgi_mcp_auth.server import AuditEvent, Lifetimes, Pages, ServerOptions
 from asgi_mcp_auth.testing import FrozenClock
 
@@ -84,7 +97,7 @@ class Screen:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour else text
 
 
-# --------------------------------------------------------------------------------------------------------- the server
+# --------------------------------------------------------------------------------------- the server
 
 
 class Deployment:
@@ -108,7 +121,9 @@ class Deployment:
             options=ServerOptions(clock=self.clock, on_event=self.events.append),
         )
         inner = server.streamable_http_app()
-        self.app = MCPAuthMiddleware(inner, provider, mcp_path="/mcp", on_event=self.refusals.append)
+        self.app = MCPAuthMiddleware(
+            inner, provider, mcp_path="/mcp", on_event=self.refusals.append
+        )
 
     def new_provider(self, **settings: Any) -> OAuthProvider:
         """Return what signs people in."""
@@ -132,7 +147,9 @@ def serving(deploy: Callable[[str], AnyDeployment]) -> Iterator[AnyDeployment]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         deployment = deploy(f"http://127.0.0.1:{listener.getsockname()[1]}")
-        server = uvicorn.Server(uvicorn.Config(deployment.app, log_config=None, timeout_graceful_shutdown=1))
+        server = uvicorn.Server(
+            uvicorn.Config(deployment.app, log_config=None, timeout_graceful_shutdown=1)
+        )
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         try:
@@ -146,7 +163,7 @@ def serving(deploy: Callable[[str], AnyDeployment]) -> Iterator[AnyDeployment]:
             thread.join(10)
 
 
-# -------------------------------------------------------------------------------------------------------------- Alice
+# -------------------------------------------------------------------------------------------- Alice
 
 
 class Page(HTMLParser):
@@ -159,7 +176,9 @@ class Page(HTMLParser):
         self.fields: dict[str, str] = {}
         self._forms = 0
         self._into: list[str] | None = None
-        self.texts: dict[str, list[str]] = {tag: [] for tag in ("h1", "dt", "dd", "li", "p", "article")}
+        self.texts: dict[str, list[str]] = {
+            tag: [] for tag in ("h1", "dt", "dd", "li", "p", "article")
+        }
         self.alert: list[str] = []
         self.feed(response.text)
 
@@ -211,13 +230,19 @@ class Alice:
         return self._seen(await self.send(page, **typed), heading)
 
     async def send(self, page: Page, **typed: str) -> httpx2.Response:
-        """Fill in the page's form and send it; return what comes up, or the redirect that leads to the client."""
+        """Fill in the page's form and send it; return what comes up, or the redirect that leads to
+        the client.
+        """
         return await self._follow(await self.browser.post(page.action, data=page.fields | typed))
 
     async def _follow(self, response: httpx2.Response) -> httpx2.Response:
         self.visited.append(response)
-        while response.has_redirect_location and not response.headers["location"].startswith(REDIRECT_URI):
-            response = await self.browser.get(urljoin(str(response.url), response.headers["location"]))
+        while response.has_redirect_location and not response.headers["location"].startswith(
+            REDIRECT_URI
+        ):
+            response = await self.browser.get(
+                urljoin(str(response.url), response.headers["location"])
+            )
             self.visited.append(response)
         return response
 
@@ -229,11 +254,12 @@ class Alice:
         return page
 
 
-# --------------------------------------------------------------------------------------------------------- the client
+# --------------------------------------------------------------------------------------- the client
 
 
 class Conversation:
-    """What passes between the client, the server and the browser, one thing at a time; it is also the client's memory.
+    """What passes between the client, the server and the browser, one thing at a time; it is also
+    the client's memory.
 
     Attributes:
         opened: URLs that the client opens in a browser.
@@ -280,7 +306,11 @@ class Conversation:
     async def answer(self, path: str, status: int) -> httpx2.Response:
         """Return the answer that the client gets next, which must be this one."""
         response = await in_time(self._answers.get())
-        must_equal("the next answer", f"{response.request.url.path} {response.status_code}", f"{path} {status}")
+        must_equal(
+            "the next answer",
+            f"{response.request.url.path} {response.status_code}",
+            f"{path} {status}",
+        )
         return response
 
 
@@ -298,7 +328,7 @@ def must_equal(what: str, found: object, expected: object) -> None:
         raise NotAsExpected(f"{what} should be {expected!r}, but is {found!r}")
 
 
-# ----------------------------------------------------------------------------------------------------------- the tour
+# ----------------------------------------------------------------------------------------- the tour
 
 
 async def tell_sign_in(screen: Screen, talk: Conversation, alice: Alice, base_url: str) -> None:
@@ -307,7 +337,9 @@ async def tell_sign_in(screen: Screen, talk: Conversation, alice: Alice, base_ur
     response = await talk.answer("/mcp", 401)
     screen.status(response)
     screen.challenge(response)
-    screen.say("Not an error yet: the answer says where to read how to get in, and which scope to ask for.")
+    screen.say(
+        "Not an error yet: the answer says where to read how to get in, and which scope to ask for."
+    )
 
     screen.step("The client reads that document, and what it points to")
     response = await talk.answer("/.well-known/oauth-protected-resource/mcp", 200)
@@ -318,18 +350,29 @@ async def tell_sign_in(screen: Screen, talk: Conversation, alice: Alice, base_ur
     response = await talk.answer("/.well-known/oauth-authorization-server", 200)
     screen.status(response)
     must_equal("issuer", response.json()["issuer"], base_url)
-    screen.facts({name: response.json()[f"{name}_endpoint"] for name in ("registration", "authorization", "token")})
+    screen.facts(
+        {
+            name: response.json()[f"{name}_endpoint"]
+            for name in ("registration", "authorization", "token")
+        }
+    )
 
     screen.step("The client registers: nobody has told the server about it before")
     response = await talk.answer("/register", 201)
     screen.status(response)
-    screen.facts({name: response.json()[name] for name in ("client_id", "client_name", "redirect_uris")})
+    screen.facts(
+        {name: response.json()[name] for name in ("client_id", "client_name", "redirect_uris")}
+    )
 
     screen.step("The client opens a browser, and Alice signs in")
     page = await alice.open(await in_time(talk.opened.get()), "Sign in")
     screen.status(page.response)
-    screen.say("She types her name and her password into the server's own page. The client sees neither.")
-    page = await alice.submit(page, "Allow “Demo client” to act for you?", username="alice", password=alice.password)
+    screen.say(
+        "She types her name and her password into the server's own page. The client sees neither."
+    )
+    page = await alice.submit(
+        page, "Allow “Demo client” to act for you?", username="alice", password=alice.password
+    )
 
     screen.step("Alice is asked whether the client may act for her")
     screen.status(page.response)
@@ -346,15 +389,24 @@ async def tell_sign_in(screen: Screen, talk: Conversation, alice: Alice, base_ur
     screen.status(response)
     screen.facts(
         {
-            "access_token": f"{response.json()['access_token'][:16]}…, good for {TOKEN_SECONDS // 60} minutes",
+            "access_token": (
+                f"{response.json()['access_token'][:16]}…, good for {TOKEN_SECONDS // 60} minutes"
+            ),
             "scope": f"{response.json()['scope']}, what it allows",
-            "refresh_token": f"{response.json()['refresh_token'][:16]}…, good for the next pair, once",
+            "refresh_token": (
+                f"{response.json()['refresh_token'][:16]}…, good for the next pair, once"
+            ),
         }
     )
 
 
 async def tell_the_rest(
-    screen: Screen, talk: Conversation, alice: Alice, deployment: Deployment, client: Client, oauth: OAuthClientProvider
+    screen: Screen,
+    talk: Conversation,
+    alice: Alice,
+    deployment: Deployment,
+    client: Client,
+    oauth: OAuthClientProvider,
 ) -> None:
     """Tell what the token is good for, and for how long."""
     url = f"{deployment.base_url}/mcp"
@@ -376,14 +428,22 @@ async def tell_the_rest(
     screen.challenge(refused)
     screen.facts({"on the server, on_event got": f"reason={deployment.refusals[-1].reason!r}"})
     must_equal("the reason", deployment.refusals[-1].reason, "expired")
-    screen.say("Clients are told only to get a new token. Why, the operator reads in the log or in on_event.")
+    screen.say(
+        "Clients are told only to get a new token. Why, the operator reads in the log or in"
+        " on_event."
+    )
 
     screen.step("The client gets a new token by itself, and the tool answers again")
     oauth.context.token_expiry_time = time.time()  # its watch goes forward, too
     must_equal("the answer", await in_time(ask()), "You are alice.")
     screen.status(await talk.answer("/token", 200))
-    must_equal("whether the refresh token is new", talk.tokens.refresh_token != old.refresh_token, True)
-    screen.say("Alice has not noticed. The old refresh token is used up: a thief who shows it ends the whole grant.")
+    must_equal(
+        "whether the refresh token is new", talk.tokens.refresh_token != old.refresh_token, True
+    )
+    screen.say(
+        "Alice has not noticed. The old refresh token is used up: a thief who shows it ends the"
+        " whole grant."
+    )
 
     screen.step("Alice looks at what she has allowed, and takes it back")
     page = await alice.open(f"{deployment.base_url}/applications", "Your applications")
@@ -393,7 +453,9 @@ async def tell_the_rest(
     page = await alice.submit(page, "Your applications")
     must_equal("applications on the page", page.texts["article"], [])
     event = deployment.events[-1]
-    screen.facts({"on the server, on_event got": f"action={event.action!r}, reason={event.reason!r}"})
+    screen.facts(
+        {"on the server, on_event got": f"action={event.action!r}, reason={event.reason!r}"}
+    )
     must_equal("the event", (event.action, event.reason), ("grant_revoked", "by_user"))
 
     screen.step("The next call is refused, although the token has not expired")
@@ -415,7 +477,9 @@ async def tour(screen: Screen, deployment: Deployment, alice: Alice) -> None:
         alice.browser = browser
         signed_in = tasks.create_task(tell_sign_in(screen, talk, alice, deployment.base_url))
         async with (
-            httpx2.AsyncClient(auth=oauth, event_hooks={"response": [talk.heard]}, timeout=10) as http,
+            httpx2.AsyncClient(
+                auth=oauth, event_hooks={"response": [talk.heard]}, timeout=10
+            ) as http,
             Client(streamable_http_client(url, http_client=http)) as client,
         ):
             await signed_in
@@ -431,7 +495,8 @@ def problem_in(error: BaseException) -> NotAsExpected | None:
 
 def run(title: str, show: Callable[[Screen], None]) -> int:
     """Show everything; return the exit code."""
-    logging.getLogger().addHandler(logging.NullHandler())  # the screen says what happens, so the libraries need not
+    # the screen says what happens, so the libraries need not
+    logging.getLogger().addHandler(logging.NullHandler())
     screen, began = Screen(), time.monotonic()
     screen.title(title)
     try:
@@ -442,7 +507,10 @@ def run(title: str, show: Callable[[Screen], None]) -> int:
             raise
         screen.end("1;31", f"✗ Step {screen.steps} did not turn out as expected: {problem}")
         return 1
-    screen.end("1;32", f"✓ All {screen.steps} steps turned out as expected, in {time.monotonic() - began:.1f} s.")
+    screen.end(
+        "1;32",
+        f"✓ All {screen.steps} steps turned out as expected, in {time.monotonic() - began:.1f} s.",
+    )
     return 0
 
 
@@ -456,7 +524,10 @@ def main(password: str = PASSWORD, button: str = "Allow") -> int:
         ):
             screen.facts(
                 {
-                    "MCP server": f"{deployment.base_url}/mcp  (MCP SDK, MCPAuthMiddleware, OAuthProvider, on uvicorn)",
+                    "MCP server": (
+                        f"{deployment.base_url}/mcp  (MCP SDK, MCPAuthMiddleware, OAuthProvider, on"
+                        " uvicorn)"
+                    ),
                     "MCP client": "MCP SDK; it knows this URL, and nothing else",
                     "store": f"SQLite, {folder}/auth.db",
                     "person": "Alice, a script that fills in the server's HTML forms",
@@ -466,7 +537,10 @@ def main(password: str = PASSWORD, button: str = "Allow") -> int:
 
     code = run("asgi-mcp-auth: a real MCP client meets a server that signs people in itself", show)
     if code == 0:
-        print("  Next: the five-minute start in README.md, the small servers in examples/, and make demo PROXY=1.\n")
+        print(
+            "  Next: the five-minute start in README.md, the small servers in examples/, and make"
+            " demo PROXY=1.\n"
+        )
     return code
 
 

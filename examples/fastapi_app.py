@@ -1,4 +1,5 @@
-"""FastAPI: a dependency gives handlers the token, checks scopes, and shows in the OpenAPI document at /docs.
+"""FastAPI: a dependency gives handlers the token, checks scopes, and shows in the OpenAPI document
+at /docs.
 
 ISSUER=https://your-issuer.example.com python -m examples.fastapi_app
 """
@@ -24,15 +25,21 @@ ISSUER = os.environ.get("ISSUER", "https://idp.example.com")
 PORT = int(os.environ.get("PORT", "8000"))
 BASE_URL = os.environ.get("BASE_URL", f"http://127.0.0.1:{PORT}")
 
-provider = RemoteAuthProvider(JWTVerifier(issuer=ISSUER), authorization_servers=[ISSUER], base_url=BASE_URL)
-bearer = HTTPBearer(bearerFormat="JWT", auto_error=False)  # for the document only: the middleware reads the header
+provider = RemoteAuthProvider(
+    JWTVerifier(issuer=ISSUER), authorization_servers=[ISSUER], base_url=BASE_URL
+)
+# for the document only: the middleware reads the header
+bearer = HTTPBearer(bearerFormat="JWT", auto_error=False)
 open_paths = ["/docs", "/openapi.json"]
 
 
-def caller(request: Request, needed: SecurityScopes, _: Annotated[object, Security(bearer)]) -> AccessToken:
+def caller(
+    request: Request, needed: SecurityScopes, _: Annotated[object, Security(bearer)]
+) -> AccessToken:
     token = get_access_token(request)
     if token is None or not token.has_scopes(*needed.scopes):
-        raise InsufficientScope(*needed.scopes)  # 403; 401 where nobody is logged in, on a public path
+        # 403; 401 where nobody is logged in, on a public path
+        raise InsufficientScope(*needed.scopes)
     return token
 
 
@@ -41,12 +48,16 @@ app.add_middleware(MCPAuthMiddleware, provider=provider, mcp_path="/notes", publ
 
 
 @app.get("/notes")
-async def read_notes(token: Annotated[AccessToken, Security(caller, scopes=["notes:read"])]) -> dict[str, str]:
+async def read_notes(
+    token: Annotated[AccessToken, Security(caller, scopes=["notes:read"])],
+) -> dict[str, str]:
     return {"reader": token.subject or token.client_id}
 
 
 @app.delete("/notes")
-async def delete_notes(token: Annotated[AccessToken, Security(caller, scopes=["notes:write"])]) -> dict[str, str]:
+async def delete_notes(
+    token: Annotated[AccessToken, Security(caller, scopes=["notes:write"])],
+) -> dict[str, str]:
     return {"writer": token.subject or token.client_id}
 
 

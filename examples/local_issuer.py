@@ -1,4 +1,5 @@
-"""An identity provider on this machine, to try the other examples with: prints what to set, and a token.
+"""An identity provider on this machine, to try the other examples with: prints what to set, and a
+token.
 
 python -m examples.local_issuer
 """
@@ -20,8 +21,15 @@ RESOURCES = [BASE_URL, f"{BASE_URL}/mcp", f"{BASE_URL}/notes"]  # what the examp
 if __name__ == "__main__":
     with Issuer() as idp, suppress(KeyboardInterrupt):
         token = idp.mint(aud=RESOURCES, scope=SCOPE, sub="alice", exp=int(time.time()) + 3600)
-        print(f"# A token of Alice's for the examples at {BASE_URL}, good for an hour. In another terminal:")
+        print(
+            f"# A token of Alice's for the examples at {BASE_URL}, good for an hour. In another"
+            " terminal:"
+        )
         print(f"export ISSUER={idp.issuer}")
         print(f"export TOKEN={token}")
-        print("# Ctrl-C ends this issuer; its keys, and with them the token, live no longer than it does.", flush=True)
+        print(
+            "# Ctrl-C ends this issuer; its keys, and with them the token, live no longer than it"
+            " does.",
+            flush=True,
+        )
         Event().wait()

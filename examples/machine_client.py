@@ -1,4 +1,5 @@
-"""The machine that pre_registered_client.py knows: the MCP SDK gets it a token, and it calls the tool once.
+"""The machine that pre_registered_client.py knows: the MCP SDK gets it a token, and it calls the
+tool once.
 
 python -m examples.machine_client
 """
@@ -37,7 +38,9 @@ class Nowhere:
 
 async def main() -> None:
     url = f"{BASE_URL}/mcp"
-    oauth = ClientCredentialsOAuthProvider(url, Nowhere(), "nightly-report", SECRET, issuer=BASE_URL)
+    oauth = ClientCredentialsOAuthProvider(
+        url, Nowhere(), "nightly-report", SECRET, issuer=BASE_URL
+    )
     async with (
         httpx2.AsyncClient(auth=oauth) as http,
         Client(streamable_http_client(url, http_client=http)) as client,

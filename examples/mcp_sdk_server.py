@@ -34,7 +34,8 @@ def delete_note(number: int) -> str:
     """Delete a note, if the token allows it."""
     token = get_access_token()
     if token is None or not token.has_scopes("notes:write"):
-        # The SDK answers for its tools, so InsufficientScope would not become a 403 in here. Say it in words.
+        # The SDK answers for its tools, so InsufficientScope would not become a 403 in here. Say it
+        # in words.
         raise ToolError("This needs the scope notes:write.")
     return f"Note {number} is gone."
 
@@ -45,8 +46,12 @@ provider = RemoteAuthProvider(
     base_url=BASE_URL,
 )
 # The SDK answers only to host names that it knows (by default to those of this machine).
-hosts = TransportSecuritySettings(allowed_hosts=[urlsplit(BASE_URL).netloc], allowed_origins=[BASE_URL])
-app = MCPAuthMiddleware(server.streamable_http_app(transport_security=hosts), provider, mcp_path="/mcp")
+hosts = TransportSecuritySettings(
+    allowed_hosts=[urlsplit(BASE_URL).netloc], allowed_origins=[BASE_URL]
+)
+app = MCPAuthMiddleware(
+    server.streamable_http_app(transport_security=hosts), provider, mcp_path="/mcp"
+)
 
 if __name__ == "__main__":
     import uvicorn

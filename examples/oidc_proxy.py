@@ -1,8 +1,11 @@
-"""An MCP server whose people sign in at an identity provider that lets no MCP client register: Keycloak, for example.
+"""An MCP server whose people sign in at an identity provider that lets no MCP client register:
+Keycloak, for example.
 
-Register one confidential client there, with the redirect URI http://127.0.0.1:8000/auth/callback, and say who it is:
+Register one confidential client there, with the redirect URI http://127.0.0.1:8000/auth/callback,
+and say who it is:
 
-ISSUER=https://keycloak.example.com/realms/notes CLIENT_ID=… CLIENT_SECRET=… python -m examples.oidc_proxy
+ISSUER=https://keycloak.example.com/realms/notes CLIENT_ID=… CLIENT_SECRET=… python -m
+examples.oidc_proxy
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ PORT = int(os.environ.get("PORT", "8000"))
 BASE_URL = os.environ.get("BASE_URL", f"http://127.0.0.1:{PORT}")
 STORE = os.environ.get("STORE", "sqlite:///auth.db")
 ISSUER = os.environ.get("ISSUER", "http://127.0.0.1:8080/realms/notes")  # as its metadata spells it
-USERINFO = os.environ.get("USERINFO", f"{ISSUER}/protocol/openid-connect/userinfo")  # where Keycloak has it
+# where Keycloak has it
+USERINFO = os.environ.get("USERINFO", f"{ISSUER}/protocol/openid-connect/userinfo")
 
 server: MCPServer[Any] = MCPServer("notes")
 
@@ -29,7 +33,9 @@ server: MCPServer[Any] = MCPServer("notes")
 def whoami() -> str:
     """Say who is calling."""
     token = get_access_token()
-    return f"{token.claims.get('email')}, who allowed {' '.join(token.scopes)}" if token else "nobody"
+    return (
+        f"{token.claims.get('email')}, who allowed {' '.join(token.scopes)}" if token else "nobody"
+    )
 
 
 @server.tool()

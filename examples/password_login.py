@@ -23,10 +23,14 @@ BOB = os.environ.get("BOB", "swordfish")
 
 provider = OAuthProvider(
     base_url=BASE_URL,
-    login=PasswordLogin({"alice": ALICE, "bob": BOB}, person=lambda name: Person(subject=name, name=name.title())),
+    login=PasswordLogin(
+        {"alice": ALICE, "bob": BOB}, person=lambda name: Person(subject=name, name=name.title())
+    ),
     store=STORE,
     required_scopes=["notes:read"],
-    pages=Pages(title="Our notes", colour="#0f766e", scope_descriptions={"notes:read": "Read your notes"}),
+    pages=Pages(
+        title="Our notes", colour="#0f766e", scope_descriptions={"notes:read": "Read your notes"}
+    ),
 )
 server: FastMCP[Any] = FastMCP("notes", auth=provider)  # type: ignore[arg-type]  # FastMCP names its own class
 

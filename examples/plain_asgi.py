@@ -1,4 +1,5 @@
-"""A plain ASGI app, no framework: /health is open, everything else needs a token, DELETE needs one scope more.
+"""A plain ASGI app, no framework: /health is open, everything else needs a token, DELETE needs one
+scope more.
 
 ISSUER=https://your-issuer.example.com python -m examples.plain_asgi
 """
@@ -9,7 +10,13 @@ import json
 import os
 from typing import Any
 
-from asgi_mcp_auth import InsufficientScope, JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider, get_access_token
+from asgi_mcp_auth import (
+    InsufficientScope,
+    JWTVerifier,
+    MCPAuthMiddleware,
+    RemoteAuthProvider,
+    get_access_token,
+)
 
 ISSUER = os.environ.get("ISSUER", "https://idp.example.com")
 PORT = int(os.environ.get("PORT", "8000"))
@@ -19,7 +26,9 @@ BASE_URL = os.environ.get("BASE_URL", f"http://127.0.0.1:{PORT}")
 async def notes(scope: Any, receive: Any, send: Any) -> None:
     """Answer with who is calling."""
     if scope["type"] == "lifespan":
-        raise RuntimeError("this app needs no lifespan; the middleware does its own part all the same")
+        raise RuntimeError(
+            "this app needs no lifespan; the middleware does its own part all the same"
+        )
     token = get_access_token(scope)
     if token is None:
         answer: dict[str, Any] = {"health": "good"}  # only /health gets here without a token
@@ -27,7 +36,13 @@ async def notes(scope: Any, receive: Any, send: Any) -> None:
         raise InsufficientScope("notes:read", "notes:write")
     else:
         answer = {"subject": token.subject, "client_id": token.client_id, "scopes": token.scopes}
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"content-type", b"application/json")],
+        }
+    )
     await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
 
 

@@ -18,7 +18,11 @@ PORT = int(os.environ.get("PORT", "8000"))
 BASE_URL = os.environ.get("BASE_URL", f"http://127.0.0.1:{PORT}")
 STORE = os.environ.get("STORE", "sqlite:///auth.db")
 SECRET = os.environ.get("SECRET", "replace-me-with-32-random-characters-or-more")
-MACHINE = {"client_id": "nightly-report", "client_secret": SECRET, "grant_types": ["client_credentials"]}
+MACHINE = {
+    "client_id": "nightly-report",
+    "client_secret": SECRET,
+    "grant_types": ["client_credentials"],
+}
 
 
 class ClientCredentials(Extension):  # tells clients that this server takes machines

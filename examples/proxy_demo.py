@@ -1,7 +1,9 @@
-"""`make demo PROXY=1`: a real MCP client meets a server that is a proxy to an identity provider, on this machine only.
+"""`make demo PROXY=1`: a real MCP client meets a server that is a proxy to an identity provider, on
+this machine only.
 
-The identity provider is node-oidc-provider, which knows one client, our server, and lets nobody register. Its pages and
-settings are those of the project's tests: tests/interop/idp/upstream.mjs. The rest is as in demo.py.
+The identity provider is node-oidc-provider, which knows one client, our server, and lets nobody
+register. Its pages and settings are those of the project's tests: tests/interop/idp/upstream.mjs.
+The rest is as in demo.py.
 """
 
 from __future__ import annotations
@@ -26,19 +28,30 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.server.mcpserver import MCPServer
 
 from asgi_mcp_auth import OAuthProvider, OIDCProxy, get_access_token, get_upstream_token
-from examples.demo import Alice, Conversation, Deployment, NotAsExpected, Screen, in_time, must_equal, run, serving
+from examples.demo import (
+    Alice,
+    Conversation,
+    Deployment,
+    NotAsExpected,
+    Screen,
+    in_time,
+    must_equal,
+    run,
+    serving,
+)
 
 FOLDER = Path(__file__).parents[1] / "tests" / "interop" / "idp"
 NODE = (20, 0)
 SECRET = "upstream-secret-of-the-demo-0123456789"
-TOKEN_SECONDS = 240  # ours; the provider's are good for a minute longer, and refreshed a minute before their end
+# ours; the provider's are good for a minute longer, and refreshed a minute before their end
+TOKEN_SECONDS = 240
 NEEDS_NODE = (
-    f"This demo needs Node.js {NODE[0]} or newer with npm, for its identity provider: install it from your system's "
-    "packages or from https://nodejs.org, and run make demo PROXY=1 again."
+    f"This demo needs Node.js {NODE[0]} or newer with npm, for its identity provider: install it"
+    " from your system's packages or from https://nodejs.org, and run make demo PROXY=1 again."
 )
 
 
-# ---------------------------------------------------------------------------------------------- the identity provider
+# ---------------------------------------------------------------------------- the identity provider
 
 
 class IdentityProvider:
@@ -53,7 +66,9 @@ class IdentityProvider:
         self._control = control
 
     async def grants(self) -> list[str]:
-        """Return what our server has shown at the token endpoint so far: the grant types, in order."""
+        """Return what our server has shown at the token endpoint so far: the grant types, in
+        order.
+        """
         return [each["grant_type"] for each in (await self._seen())["tokenRequests"]]
 
     async def revocations(self) -> int:
@@ -72,8 +87,13 @@ def find_node(folder: Path) -> str:
     if node is None or npm is None or _version(node) < NODE:
         raise NotAsExpected(NEEDS_NODE)
     if not (folder / "node_modules").is_dir():
-        print(f"\n  Installing node-oidc-provider with npm into {folder}/node_modules, once ...", flush=True)
-        installed = subprocess.run([npm, "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True)
+        print(
+            f"\n  Installing node-oidc-provider with npm into {folder}/node_modules, once ...",
+            flush=True,
+        )
+        installed = subprocess.run(
+            [npm, "ci", "--no-audit", "--no-fund"], cwd=folder, capture_output=True, text=True
+        )
         if installed.returncode != 0:
             raise NotAsExpected(f"npm ci in {folder} failed:\n{installed.stderr}")
     return node
@@ -87,7 +107,9 @@ def _version(node: str) -> tuple[int, ...]:
 @contextmanager
 def identity_provider(node: str, folder: Path, callback: str) -> Iterator[IdentityProvider]:
     """Run the identity provider; it knows our server by this callback URL."""
-    options = json.dumps({"callback": callback, "secret": SECRET, "accessSeconds": TOKEN_SECONDS + 60})
+    options = json.dumps(
+        {"callback": callback, "secret": SECRET, "accessSeconds": TOKEN_SECONDS + 60}
+    )
     process = subprocess.Popen(
         [node, "upstream.mjs", options],
         cwd=folder,
@@ -108,7 +130,7 @@ def identity_provider(node: str, folder: Path, callback: str) -> Iterator[Identi
             process.stdin.close()  # it stops by itself then
 
 
-# --------------------------------------------------------------------------------------------------------- the server
+# --------------------------------------------------------------------------------------- the server
 
 
 class Proxy(Deployment):
@@ -124,7 +146,11 @@ class Proxy(Deployment):
         """Return what signs people in."""
         scopes = ["openid", "email"]
         return OIDCProxy(
-            issuer=self.behind.issuer, client_id="proxy-basic", client_secret=SECRET, upstream_scopes=scopes, **settings
+            issuer=self.behind.issuer,
+            client_id="proxy-basic",
+            client_secret=SECRET,
+            upstream_scopes=scopes,
+            **settings,
         )
 
     def add_tool(self, server: MCPServer[Any]) -> None:
@@ -134,16 +160,22 @@ class Proxy(Deployment):
         async def whoami() -> str:
             headers = {"Authorization": f"Bearer {await get_upstream_token()}"}
             async with httpx2.AsyncClient(timeout=10) as http:
-                profile = (await http.get(f"{self.behind.issuer}/me", headers=headers)).raise_for_status().json()
+                profile = (
+                    (await http.get(f"{self.behind.issuer}/me", headers=headers))
+                    .raise_for_status()
+                    .json()
+                )
             token = get_access_token()
             return f"{profile['email']}, who is {token.subject if token else 'nobody'} here"
 
 
-# ----------------------------------------------------------------------------------------------------------- the tour
+# ----------------------------------------------------------------------------------------- the tour
 
 
 async def tell_departure(screen: Screen, talk: Conversation, alice: Alice, proxy: Proxy) -> None:
-    """Tell how the client finds the server, and what Alice sees before anything goes to the provider."""
+    """Tell how the client finds the server, and what Alice sees before anything goes to the
+    provider.
+    """
     screen.step("The client greets the server, and reads where to get a token")
     screen.status(await talk.answer("/mcp", 401))
     response = await talk.answer("/.well-known/oauth-protected-resource/mcp", 200)
@@ -156,14 +188,19 @@ async def tell_departure(screen: Screen, talk: Conversation, alice: Alice, proxy
     screen.step("The client registers with the server; the identity provider would not let it")
     response = await talk.answer("/register", 201)
     screen.status(response)
-    screen.facts({name: response.json()[name] for name in ("client_id", "client_name", "redirect_uris")})
+    screen.facts(
+        {name: response.json()[name] for name in ("client_id", "client_name", "redirect_uris")}
+    )
 
     screen.step("The client opens a browser, and Alice is asked whether it may act for her")
     page = await alice.open(await in_time(talk.opened.get()), "Allow “Demo client” to act for you?")
     screen.status(page.response)
     seen = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
     screen.facts({**seen, "It will be able to": ", ".join(page.texts["li"])})
-    screen.say("Nothing has gone to the identity provider so far: it could not tell this client from any other.")
+    screen.say(
+        "Nothing has gone to the identity provider so far: it could not tell this client from any"
+        " other."
+    )
     screen.say(f"She presses “{alice.button}”.")
     action = {"Allow": "approve", "Deny": "deny"}[alice.button]
     alice.visited.clear()
@@ -173,14 +210,21 @@ async def tell_departure(screen: Screen, talk: Conversation, alice: Alice, proxy
     (asked,) = [each.request.url for each in alice.visited if each.request.url.path == "/auth"]
     sent = dict(parse_qsl(urlsplit(str(asked)).query))
     must_equal("redirect_uri", sent["redirect_uri"], f"{proxy.base_url}/auth/callback")
-    facts = {name: sent[name] for name in ("client_id", "redirect_uri", "scope", "code_challenge_method")}
+    facts = {
+        name: sent[name] for name in ("client_id", "redirect_uri", "scope", "code_challenge_method")
+    }
     random = {name: f"{sent[name][:16]}…" for name in ("state", "nonce")}
     screen.facts({"asked at": f"{proxy.behind.issuer}/auth", **facts, **random})
-    screen.say("The one client that it knows is the server; state and nonce are for this sign-in in this browser only.")
+    screen.say(
+        "The one client that it knows is the server; state and nonce are for this sign-in in this"
+        " browser only."
+    )
 
     screen.step("Alice signs in there, and says there what our server may know of her")
     screen.status(page.response)
-    page = await alice.submit(page, "Upstream: share your data?", username="alice", action="approve")
+    page = await alice.submit(
+        page, "Upstream: share your data?", username="alice", action="approve"
+    )
     (asks,) = page.texts["p"]
     screen.say(f"The provider asks: “{asks}” She presses “Authorize”.")
     alice.visited.clear()
@@ -192,7 +236,9 @@ async def tell_departure(screen: Screen, talk: Conversation, alice: Alice, proxy
 
 async def tell_arrival(screen: Screen, talk: Conversation, alice: Alice, proxy: Proxy) -> None:
     """Tell what becomes of the provider's code, and of ours."""
-    screen.step("Her browser comes back to the server with the provider's code, and leaves with one of ours")
+    screen.step(
+        "Her browser comes back to the server with the provider's code, and leaves with one of ours"
+    )
     (came,) = [each for each in alice.visited if each.request.url.path == "/auth/callback"]
     screen.status(came)
     must_equal("what the server showed there", await proxy.behind.grants(), ["authorization_code"])
@@ -200,7 +246,9 @@ async def tell_arrival(screen: Screen, talk: Conversation, alice: Alice, proxy: 
         {
             "at the provider": "the server has exchanged the code; it keeps the tokens, encrypted",
             "on the server, on_event got": ", ".join(
-                f"action={each.action!r}" for each in proxy.events if each.action in ("signed_in", "approved")
+                f"action={each.action!r}"
+                for each in proxy.events
+                if each.action in ("signed_in", "approved")
             ),
         }
     )
@@ -211,7 +259,9 @@ async def tell_arrival(screen: Screen, talk: Conversation, alice: Alice, proxy: 
     tokens = response.json()
     screen.facts(
         {
-            "access_token": f"{tokens['access_token'][:16]}…, good for {TOKEN_SECONDS // 60} minutes, here only",
+            "access_token": (
+                f"{tokens['access_token'][:16]}…, good for {TOKEN_SECONDS // 60} minutes, here only"
+            ),
             "scope": f"{tokens['scope']}, what it allows here",
             "refresh_token": f"{tokens['refresh_token'][:16]}…, good for the next pair, once",
         }
@@ -219,7 +269,12 @@ async def tell_arrival(screen: Screen, talk: Conversation, alice: Alice, proxy: 
 
 
 async def tell_the_rest(
-    screen: Screen, talk: Conversation, alice: Alice, proxy: Proxy, client: Client, oauth: OAuthClientProvider
+    screen: Screen,
+    talk: Conversation,
+    alice: Alice,
+    proxy: Proxy,
+    client: Client,
+    oauth: OAuthClientProvider,
 ) -> None:
     """Tell what the tokens are good for, and for how long."""
     expected = f"alice@example.com, who is {proxy.behind.issuer}|id-of-alice here"
@@ -227,19 +282,35 @@ async def tell_the_rest(
     async def ask() -> str:
         return str(getattr((await client.call_tool("whoami")).content[0], "text", None))
 
-    screen.step("The client calls a tool, which asks the provider who Alice is, with get_upstream_token()")
+    screen.step(
+        "The client calls a tool, which asks the provider who Alice is, with get_upstream_token()"
+    )
     must_equal("the answer", await in_time(ask()), expected)
     screen.say(f"The tool answers: “{expected}”.")
-    screen.say("The e-mail address is from the provider's userinfo endpoint, which knows its own access tokens only.")
+    screen.say(
+        "The e-mail address is from the provider's userinfo endpoint, which knows its own access"
+        " tokens only."
+    )
 
-    screen.step("Four minutes later both tokens are due: the client refreshes ours, the server the provider's")
+    screen.step(
+        "Four minutes later both tokens are due: the client refreshes ours, the server the"
+        " provider's"
+    )
     proxy.clock.advance(TOKEN_SECONDS + 1)
     oauth.context.token_expiry_time = time.time()  # the client's watch goes forward, too
     must_equal("the answer", await in_time(ask()), expected)
     screen.status(await talk.answer("/token", 200))
-    must_equal("what the server showed", await proxy.behind.grants(), ["authorization_code", "refresh_token"])
-    screen.facts({"at the provider": "POST /token with its refresh token, once; the next one is kept"})
-    screen.say("The tool answers again. Had the provider refused, the client would have to sign in again.")
+    must_equal(
+        "what the server showed",
+        await proxy.behind.grants(),
+        ["authorization_code", "refresh_token"],
+    )
+    screen.facts(
+        {"at the provider": "POST /token with its refresh token, once; the next one is kept"}
+    )
+    screen.say(
+        "The tool answers again. Had the provider refused, the client would have to sign in again."
+    )
 
     screen.step("Alice looks at what she has allowed, and takes it back")
     page = await alice.open(f"{proxy.base_url}/applications", "Your applications")
@@ -253,7 +324,9 @@ async def tell_the_rest(
     screen.facts(
         {
             "on the server, on_event got": f"action={event.action!r}, reason={event.reason!r}",
-            "at the provider": "POST /token/revocation: its tokens are worth nothing any more either",
+            "at the provider": (
+                "POST /token/revocation: its tokens are worth nothing any more either"
+            ),
         }
     )
 
@@ -281,7 +354,9 @@ async def tour(screen: Screen, proxy: Proxy, alice: Alice) -> None:
         alice.browser = browser
         signed_in = tasks.create_task(tell_sign_in())
         async with (
-            httpx2.AsyncClient(auth=oauth, event_hooks={"response": [talk.heard]}, timeout=10) as http,
+            httpx2.AsyncClient(
+                auth=oauth, event_hooks={"response": [talk.heard]}, timeout=10
+            ) as http,
             Client(streamable_http_client(url, http_client=http)) as client,
         ):
             await signed_in
@@ -301,14 +376,21 @@ def main(button: str = "Allow", folder: Path = FOLDER) -> int:
             home = Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
             def deploy(base_url: str) -> Proxy:
-                behind = stack.enter_context(identity_provider(node, folder, f"{base_url}/auth/callback"))
+                behind = stack.enter_context(
+                    identity_provider(node, folder, f"{base_url}/auth/callback")
+                )
                 return Proxy(base_url, home, behind)
 
             with serving(deploy) as proxy:
                 screen.facts(
                     {
-                        "MCP server": f"{proxy.base_url}/mcp  (MCP SDK, MCPAuthMiddleware, OIDCProxy, on uvicorn)",
-                        "identity provider": f"{proxy.behind.issuer}  (node-oidc-provider; nobody can register)",
+                        "MCP server": (
+                            f"{proxy.base_url}/mcp  (MCP SDK, MCPAuthMiddleware, OIDCProxy, on"
+                            " uvicorn)"
+                        ),
+                        "identity provider": (
+                            f"{proxy.behind.issuer}  (node-oidc-provider; nobody can register)"
+                        ),
                         "MCP client": "MCP SDK; it knows the server's URL, and nothing else",
                         "store": f"SQLite, {home}/auth.db",
                         "person": "Alice, a script that fills in the HTML forms of both",
@@ -316,9 +398,15 @@ def main(button: str = "Allow", folder: Path = FOLDER) -> int:
                 )
                 asyncio.run(tour(screen, proxy, Alice("", button)))
 
-    code = run("asgi-mcp-auth: a real MCP client meets a server that is a proxy to an identity provider", show)
+    code = run(
+        "asgi-mcp-auth: a real MCP client meets a server that is a proxy to an identity provider",
+        show,
+    )
     if code == 0:
-        print("  Next: docs/identity-provider-proxy.md, and examples/oidc_proxy.py with a provider of your own.\n")
+        print(
+            "  Next: docs/identity-provider-proxy.md, and examples/oidc_proxy.py with a provider of"
+            " your own.\n"
+        )
     return code
 
 

@@ -1,6 +1,7 @@
 """Two identity providers for one server: JWTs of your staff's, opaque tokens of your partners'.
 
-ISSUER=https://staff.example.com PARTNERS=https://partners.example.com PARTNERS_INTROSPECTION=… PARTNERS_SECRET=… \
+ISSUER=https://staff.example.com PARTNERS=https://partners.example.com PARTNERS_INTROSPECTION=…
+PARTNERS_SECRET=… \
     python -m examples.several_issuers
 """
 
@@ -13,7 +14,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from asgi_mcp_auth import IntrospectionTokenVerifier, JWTVerifier, MCPAuthMiddleware, MultiAuth, RemoteAuthProvider
+from asgi_mcp_auth import (
+    IntrospectionTokenVerifier,
+    JWTVerifier,
+    MCPAuthMiddleware,
+    MultiAuth,
+    RemoteAuthProvider,
+)
 
 ISSUER = os.environ.get("ISSUER", "https://staff.example.com")
 PARTNERS = os.environ.get("PARTNERS", "https://partners.example.com")

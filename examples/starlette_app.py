@@ -1,4 +1,5 @@
-"""Starlette: an open path, scopes for a path and for a mounted app, and one that a handler asks for.
+"""Starlette: an open path, scopes for a path and for a mounted app, and one that a handler asks
+for.
 
 ISSUER=https://your-issuer.example.com python -m examples.starlette_app
 """
@@ -13,13 +14,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
-from asgi_mcp_auth import InsufficientScope, JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider, RequireScopes, Rule
+from asgi_mcp_auth import (
+    InsufficientScope,
+    JWTVerifier,
+    MCPAuthMiddleware,
+    RemoteAuthProvider,
+    RequireScopes,
+    Rule,
+)
 
 ISSUER = os.environ.get("ISSUER", "https://idp.example.com")
 PORT = int(os.environ.get("PORT", "8000"))
 BASE_URL = os.environ.get("BASE_URL", f"http://127.0.0.1:{PORT}")
 
-provider = RemoteAuthProvider(JWTVerifier(issuer=ISSUER), authorization_servers=[ISSUER], base_url=BASE_URL)
+provider = RemoteAuthProvider(
+    JWTVerifier(issuer=ISSUER), authorization_servers=[ISSUER], base_url=BASE_URL
+)
 
 
 async def health(request: Request) -> JSONResponse:

@@ -19,7 +19,9 @@ BASE_URL = os.environ.get("BASE_URL", f"http://127.0.0.1:{PORT}")
 
 
 async def live(websocket: WebSocket) -> None:
-    """Greet, then echo until the other side hangs up. Whoever gets here has a token with the scope."""
+    """Greet, then echo until the other side hangs up. Whoever gets here has a token with the
+    scope.
+    """
     token = get_access_token(websocket)
     await websocket.accept()
     await websocket.send_text(f"hello {token.subject if token else 'nobody'}")
@@ -27,9 +29,13 @@ async def live(websocket: WebSocket) -> None:
         await websocket.send_text(text)
 
 
-provider = RemoteAuthProvider(JWTVerifier(issuer=ISSUER), authorization_servers=[ISSUER], base_url=BASE_URL)
+provider = RemoteAuthProvider(
+    JWTVerifier(issuer=ISSUER), authorization_servers=[ISSUER], base_url=BASE_URL
+)
 app = MCPAuthMiddleware(
-    Starlette(routes=[WebSocketRoute("/live", live)]), provider, rules=[Rule("/live", scopes=["notes:live"])]
+    Starlette(routes=[WebSocketRoute("/live", live)]),
+    provider,
+    rules=[Rule("/live", scopes=["notes:live"])],
 )
 
 if __name__ == "__main__":

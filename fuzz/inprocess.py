@@ -12,7 +12,9 @@ RESPONSE_START = ("http.response.start", "websocket.http.response.start")
 
 
 def finish(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Return the result of a coroutine that waits for nothing: an event loop would cost more than what is fuzzed."""
+    """Return the result of a coroutine that waits for nothing: an event loop would cost more than
+    what is fuzzed.
+    """
     try:
         coroutine.send(None)
     except StopIteration as end:

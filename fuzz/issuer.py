@@ -1,4 +1,6 @@
-"""An authorization server for fuzz targets: the same at every start and before every input, so that findings replay."""
+"""An authorization server for fuzz targets: the same at every start and before every input, so that
+findings replay.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def challenge_of(verifier: str) -> str:
     """Return the S256 challenge of a PKCE verifier."""
-    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    return (
+        base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    )
 
 
 class Issuer:
@@ -88,7 +92,9 @@ class Issuer:
             required_scopes=["mcp:read"],
             scopes_supported=["mcp:read", "mcp:write"],
             allowed_redirect_schemes=["cursor"],
-            registration=Registration(clients=[PUBLIC, SERVICE, POSTING, SIGNING], metadata_documents=False),
+            registration=Registration(
+                clients=[PUBLIC, SERVICE, POSTING, SIGNING], metadata_documents=False
+            ),
             options=ServerOptions(clock=self.clock, signing_keys=[SIGNERS["ES256"].pem()]),
         )
         self._protected = MCPAuthMiddleware(self.app, self.provider, mcp_path="/mcp")
@@ -101,7 +107,8 @@ class Issuer:
     def reset(self) -> None:
         """Forget everything that an input has left behind."""
         self._memory._entries = {kind: dict(entries) for kind, entries in self._kept.items()}
-        ledger = self.provider._server.grants.ledger  # which remembers what has ended, whatever the store says
+        # which remembers what has ended, whatever the store says
+        ledger = self.provider._server.grants.ledger
         ledger._alive = LRUCache(KNOWN_GRANTS)
 
     def send(
@@ -145,15 +152,25 @@ class Issuer:
         assert first["status"] < 500, f"{method} {path}: {first['status']}"
         return Answer(first["status"], first["headers"], second["body"])
 
-    def form(self, path: str, pairs: Mapping[str, str] | bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> Answer:
+    def form(
+        self,
+        path: str,
+        pairs: Mapping[str, str] | bytes,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+    ) -> Answer:
         """Send a form."""
         body = pairs if isinstance(pairs, bytes) else urlencode(pairs).encode()
         return self.send(
-            "POST", path, body=body, headers=[(b"content-type", b"application/x-www-form-urlencoded"), *headers]
+            "POST",
+            path,
+            body=body,
+            headers=[(b"content-type", b"application/x-www-form-urlencoded"), *headers],
         )
 
     def document(self, answer: Answer, statuses: Iterable[int]) -> dict[str, Any]:
-        """Return the document of an answer to a client, after a look at its form (RFC 6749 §5.1 and §5.2)."""
+        """Return the document of an answer to a client, after a look at its form (RFC 6749 §5.1 and
+        §5.2).
+        """
         assert answer.status in statuses, answer
         assert answer.all(b"content-type") == [b"application/json"], answer
         assert answer.all(b"cache-control") == [b"no-store"], answer
@@ -163,15 +180,18 @@ class Issuer:
             assert _DESCRIPTION.fullmatch(document["error_description"]), document
         return document
 
-    def open(self, target: str, form: Mapping[str, str] | None = None, *, anonymous: bool = False) -> Answer:
+    def open(
+        self, target: str, form: Mapping[str, str] | None = None, *, anonymous: bool = False
+    ) -> Answer:
         """Open a page in the browser, or send a form of one."""
         path, _, query = target.partition("?")
         cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items()).encode()
         headers = [(b"cookie", cookies)] if cookies and not anonymous else []
-        if form is None:
-            answer = self.send("GET", path, query=query.encode(), headers=headers)
-        else:
-            answer = self.form(path, form, headers)
+        answer = (
+            self.send("GET", path, query=query.encode(), headers=headers)
+            if form is None
+            else self.form(path, form, headers)
+        )
         for line in answer.all(b"set-cookie"):
             name, _, value = line.decode().partition(";")[0].partition("=")
             if not anonymous:
@@ -207,5 +227,10 @@ class Issuer:
 
     def redeem(self, code: str) -> dict[str, Any]:
         """Return the token response for a code of ``PUBLIC``."""
-        form = {"grant_type": "authorization_code", "code": code, "code_verifier": VERIFIER, "client_id": "public"}
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "code_verifier": VERIFIER,
+            "client_id": "public",
+        }
         return self.document(self.form("/token", form), {200})

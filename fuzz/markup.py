@@ -10,7 +10,8 @@ _VOID = frozenset(("meta", "input", "img", "link", "br", "hr"))
 
 
 class Markup(HTMLParser):
-    """A page: its elements with the names of their attributes, its texts, the values of its attributes.
+    """A page: its elements with the names of their attributes, its texts, the values of its
+    attributes.
 
     Args:
         html: the page.
@@ -63,6 +64,11 @@ class Markup(HTMLParser):
         """Hold it to a page that says the same with harmless words."""
         assert self.elements == other.elements, "text became markup"
         for text in self.texts:
-            # In the order of the Unicode categories: controls, text directions, surrogates, private, line separators.
-            odd = [char for char in text if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")]
+            # In the order of the Unicode categories: controls, text directions, surrogates,
+            # private, line separators.
+            odd = [
+                char
+                for char in text
+                if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+            ]
             assert not set(odd) - {"\n"}, f"{text!r} hides something"

@@ -1,11 +1,13 @@
-"""Mutation testing: ``python -m fuzz.mutate [module…]`` changes a module, one small change at a time, and runs tests.
+"""Mutation testing: ``python -m fuzz.mutate [module…]`` changes a module, one small change at a
+time, and runs tests.
 
-A mutant that no test notices survives. It is either a hole in the tests or a change that changes nothing; the latter
-stand in docs/how-it-is-tested.md with a reason each, and any other survivor makes the command fail. MODULES and JOBS do
-what the options do.
+A mutant that no test notices survives. It is either a hole in the tests or a change that changes
+nothing; the latter stand in docs/how-it-is-tested.md with a reason each, and any other survivor
+makes the command fail. MODULES and JOBS do what the options do.
 
-How: the tree is copied, the tests run once with coverage for each test, then each mutant in a forked process of its own
-with an import hook in place of the mutated module: first some tests that reach the line, then those of the function.
+How: the tree is copied, the tests run once with coverage for each test, then each mutant in a
+forked process of its own with an import hook in place of the mutated module: first some tests that
+reach the line, then those of the function.
 """
 
 from __future__ import annotations
@@ -73,7 +75,10 @@ SERVER_TESTS = (
     "tests/rfc",
     "tests/attacks",
     "tests/verifiers",
-    *(f"tests/proxy/test_{name}.py" for name in ("sign_in", "refusals", "kept_tokens", "tokens_boundaries")),
+    *(
+        f"tests/proxy/test_{name}.py"
+        for name in ("sign_in", "refusals", "kept_tokens", "tokens_boundaries")
+    ),
 )
 # Tests that start processes: a mutant is in its own process only, which ends without ending others.
 LEFT_OUT = (
@@ -93,10 +98,12 @@ PRELOADED = (
     "joserfc.jwt",
     "hypothesis.strategies",
 )
-PLUGINS = ("pytest_asyncio.plugin", "pytest_timeout", "_hypothesis_pytestplugin")  # others cost half a second a mutant
+# others cost half a second a mutant
+PLUGINS = ("pytest_asyncio.plugin", "pytest_timeout", "_hypothesis_pytestplugin")
 SECONDS_PER_TEST = 30
 SECONDS_PER_MUTANT = 300
-SECONDS_OF_TESTS = 5.0  # for one mutant; the tests left out are the slow ones, which start servers and clients
+# for one mutant; the tests left out are the slow ones, which start servers and clients
+SECONDS_OF_TESTS = 5.0
 SURVIVED = ("survived", "uncovered")
 FIRST_TESTS = 60  # most mutants die in the first few tests: no need to collect all of them
 
@@ -133,7 +140,9 @@ class Test(NamedTuple):
     lines: dict[str, frozenset[int]]  # module → lines
 
     def reaches(self, mutant: Mutant) -> bool:
-        """Return whether it runs the line; lines that run at import count for everyone who needs the module."""
+        """Return whether it runs the line; lines that run at import count for everyone who needs
+        the module.
+        """
         lines = self.lines.get(mutant.module, frozenset())
         return mutant.line in lines or (bool(lines) and not mutant.around.start)
 
@@ -154,11 +163,17 @@ def main() -> int:
     """Run the modules that were asked for."""
     parser = argparse.ArgumentParser(description="Mutation testing of the modules that decide.")
     parser.add_argument(
-        "modules", nargs="*", default=os.environ.get("MODULES", "").replace(",", " ").split() or MODULES
+        "modules",
+        nargs="*",
+        default=os.environ.get("MODULES", "").replace(",", " ").split() or MODULES,
     )
     parser.add_argument("--jobs", type=int, default=int(os.environ.get("JOBS", 2)))
-    parser.add_argument("--only", default="", help="a regular expression that the mutant's name has to contain")
-    parser.add_argument("--again", action="store_true", help="only the mutants that survived the last time")
+    parser.add_argument(
+        "--only", default="", help="a regular expression that the mutant's name has to contain"
+    )
+    parser.add_argument(
+        "--again", action="store_true", help="only the mutants that survived the last time"
+    )
     parser.add_argument("--list", action="store_true", help="show the mutants and stop")
     options = parser.parse_args()
     targets = {name: Target.named(name) for name in options.modules}
@@ -176,7 +191,8 @@ def main() -> int:
             mutant
             for target in found
             for mutant in target.mutants()
-            if re.search(options.only, mutant.key) and (not options.again or mutant.key in _last_survivors())
+            if re.search(options.only, mutant.key)
+            and (not options.again or mutant.key in _last_survivors())
         ]
         if options.list:
             print("\n".join(f"{mutant.line:4} {mutant.key}" for mutant in mutants))
@@ -220,19 +236,35 @@ def _run(mutants: list[Mutant], targets: Sequence[Target], jobs: int) -> int:
     )
     print(f"{len(mutants)} mutants. Running the tests as they are ...", flush=True)
     tests = _baseline(targets)
-    print(f"{len(tests)} tests reach these modules, {sum(each.seconds for each in tests.values()):.0f} s", flush=True)
+    print(
+        f"{len(tests)} tests reach these modules,"
+        f" {sum(each.seconds for each in tests.values()):.0f} s",
+        flush=True,
+    )
 
     paths = {target.module: target.path for target in targets}
     first = [(mutant, _cheapest(mutant, tests)) for mutant in mutants]
-    verdicts = {verdict.mutant: verdict for verdict in _try_all(first, paths, jobs, "tests of the line")}
+    verdicts = {
+        verdict.mutant: verdict for verdict in _try_all(first, paths, jobs, "tests of the line")
+    }
     _remember(verdicts.values())
-    # What a fixture or a cached helper runs is booked on the first test that needs it: boundary tests all run again.
+    # What a fixture or a cached helper runs is booked on the first test that needs it: boundary
+    # tests all run again.
     second = [
-        (mutant, _affordable([name for name in tests if tests[name].comes_near(mutant) or _own(mutant) in name], tests))
+        (
+            mutant,
+            _affordable(
+                [name for name in tests if tests[name].comes_near(mutant) or _own(mutant) in name],
+                tests,
+            ),
+        )
         for mutant, verdict in verdicts.items()
         if verdict.outcome in SURVIVED
     ]
-    verdicts |= {verdict.mutant: verdict for verdict in _try_all(second, paths, jobs, "tests of the function")}
+    verdicts |= {
+        verdict.mutant: verdict
+        for verdict in _try_all(second, paths, jobs, "tests of the function")
+    }
     return _report([verdicts[mutant] for mutant in mutants], [*paths], time.monotonic() - started)
 
 
@@ -242,7 +274,8 @@ def _own(mutant: Mutant) -> str:
 
 
 def _cheapest(mutant: Mutant, tests: dict[str, Test]) -> list[str]:
-    """Return the fastest tests that reach the line, out of few files: collecting a file costs more than most tests.
+    """Return the fastest tests that reach the line, out of few files: collecting a file costs more
+    than most tests.
 
     The file that is named for the module comes first; it was written to know its edges.
     """
@@ -253,7 +286,9 @@ def _cheapest(mutant: Mutant, tests: dict[str, Test]) -> list[str]:
         if tests[name].reaches(mutant) or (own in name and not mutant.around.start):
             by_file.setdefault(name.partition("::")[0], []).append(name)
     chosen: list[str] = []
-    for file in sorted(by_file, key=lambda file: (file.endswith(own), len(by_file[file])), reverse=True):
+    for file in sorted(
+        by_file, key=lambda file: (file.endswith(own), len(by_file[file])), reverse=True
+    ):
         chosen += by_file[file] if file.endswith(own) else by_file[file][:FIRST_TESTS]
         if len(chosen) >= FIRST_TESTS:
             break
@@ -284,7 +319,11 @@ def _try_all(
         while True:
             while len(running) < jobs and (task := next(queue, None)) is not None:
                 note = directory / f"{task[0].module}-{task[0].number}"
-                running[_spawn(*task, paths[task[0].module], note)] = (task[0], time.monotonic(), note)
+                running[_spawn(*task, paths[task[0].module], note)] = (
+                    task[0],
+                    time.monotonic(),
+                    note,
+                )
             if not running:
                 return
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -317,7 +356,9 @@ def _outcome(status: int, by: str) -> str:
 
 
 def _spawn(mutant: Mutant, names: list[str], path: Path, note: Path) -> int:
-    """Start the process that runs ``names`` with the mutant; it leaves the name of the test that failed in ``note``."""
+    """Start the process that runs ``names`` with the mutant; it leaves the name of the test that
+    failed in ``note``.
+    """
     if pid := os.fork():
         return pid
     code = 70
@@ -341,7 +382,8 @@ def _pytest(paths: Iterable[str], *arguments: str, plugin: object) -> int:
     files = sorted({path.partition("::")[0] for path in paths})
     quiet = ["-q", "-p", "no:cacheprovider", f"--timeout={SECONDS_PER_TEST}", *LEFT_OUT]
     quiet += [word for name in PLUGINS for word in ("-p", name)]
-    quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # they are imported already, once for all mutants
+    # they are imported already, once for all mutants
+    quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     return int(pytest.main([*quiet, *arguments, *files], plugins=[plugin]))
 
 
@@ -355,7 +397,8 @@ class _Chooser:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         items[:] = sorted(
-            (each for each in items if each.nodeid in self._order), key=lambda each: self._order[each.nodeid]
+            (each for each in items if each.nodeid in self._order),
+            key=lambda each: self._order[each.nodeid],
         )
 
     def pytest_runtest_logreport(self, report: Any) -> None:
@@ -373,11 +416,15 @@ class _Hook(importlib.abc.MetaPathFinder):
     def __init__(self, name: str, source: str) -> None:
         self._name, self._source = name, source
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> Any:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> Any:
         if fullname != self._name:
             return None
         file = Path.cwd() / (self._name.replace(".", "/") + ".py")
-        return importlib.util.spec_from_file_location(fullname, file, loader=_Loader(fullname, str(file), self._source))
+        return importlib.util.spec_from_file_location(
+            fullname, file, loader=_Loader(fullname, str(file), self._source)
+        )
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -418,7 +465,10 @@ def _record(targets: Sequence[Target], note: Path) -> int:
     import coverage
 
     files = {target.module: str(Path.cwd() / target.path) for target in targets}
-    at_server = [target.path.parent.name in ("server", "proxy") or bool(target.functions) for target in targets]
+    at_server = [
+        target.path.parent.name in ("server", "proxy") or bool(target.functions)
+        for target in targets
+    ]
     folders = (*(SERVER_TESTS if any(at_server) else ()), *(() if all(at_server) else TESTS))
     measuring = coverage.Coverage(data_file=None, config_file=False, include=list(files.values()))
     seconds: dict[str, float] = {}
@@ -448,7 +498,9 @@ def _record(targets: Sequence[Target], note: Path) -> int:
             for context in contexts:
                 if context in reached:
                     reached[context].setdefault(module, []).append(line)
-    note.write_text(json.dumps({name: (seconds[name], reached[name]) for name in seconds.keys() - failed}))
+    note.write_text(
+        json.dumps({name: (seconds[name], reached[name]) for name in seconds.keys() - failed})
+    )
     return code
 
 
@@ -466,7 +518,8 @@ def _report(verdicts: list[Verdict], modules: Sequence[str], seconds: float) -> 
     _remember(verdicts)
 
     print(
-        "\n| module | mutants | killed | timed out | explained | unexplained | score |\n|---|---|---|---|---|---|---|"
+        "\n| module | mutants | killed | timed out | explained | unexplained | score"
+        " |\n|---|---|---|---|---|---|---|"
     )
     for module in [*modules, "all"]:
         count = Counter(each.outcome for each in verdicts if module in (each.mutant.module, "all"))

@@ -1,6 +1,8 @@
-"""Small changes that a good test suite notices: each one turns the source of a module into a mutant.
+"""Small changes that a good test suite notices: each one turns the source of a module into a
+mutant.
 
-Not mutated: annotations, docstrings, and the wording of messages for people, which says nothing about safety.
+Not mutated: annotations, docstrings, and the wording of messages for people, which says nothing
+    about safety.
 """
 
 from __future__ import annotations
@@ -38,8 +40,18 @@ _SWAPPED_METHODS = {
     "partition": "rpartition",
     "rpartition": "partition",
 }
-_DROPPED_METHODS = {"lower", "upper", "strip", "lstrip", "rstrip", "removeprefix", "removesuffix", "translate"}
-# Their text is for people; everything else about them (whether they are raised, where, which) is mutated.
+_DROPPED_METHODS = {
+    "lower",
+    "upper",
+    "strip",
+    "lstrip",
+    "rstrip",
+    "removeprefix",
+    "removesuffix",
+    "translate",
+}
+# Their text is for people; everything else about them (whether they are raised, where, which) is
+# mutated.
 _MESSAGES = {
     "ConfigurationError",
     "UnusableKey",
@@ -86,7 +98,9 @@ def mutants_of(module: str, source: str) -> list[Mutant]:
     unmutated = ast.dump(ast.parse(source))
     mutants: list[Mutant] = []
     seen: dict[str, int] = {}
-    changes = sorted(_Walker().walk(ast.parse(source)), key=lambda each: (each.node.lineno, each.node.col_offset))  # type: ignore[attr-defined]
+    changes = sorted(
+        _Walker().walk(ast.parse(source)), key=lambda each: (each.node.lineno, each.node.col_offset)
+    )  # type: ignore[attr-defined]
     for node, replacement, place, around in changes:
         begin = starts[node.lineno - 1] + node.col_offset  # type: ignore[attr-defined]
         end = starts[node.end_lineno - 1] + node.end_col_offset  # type: ignore[attr-defined]
@@ -148,15 +162,29 @@ class _Walker:
             if name in ("annotation", "returns", "bases", "decorator_list", "format_spec"):
                 continue
             for child in value if isinstance(value, list) else [value]:
-                if not isinstance(child, ast.AST) or _is_docstring(child) or isinstance(child, ast.expr_context):
+                if (
+                    not isinstance(child, ast.AST)
+                    or _is_docstring(child)
+                    or isinstance(child, ast.expr_context)
+                ):
                     continue
-                if isinstance(node, ast.Call) and name in ("args", "keywords") and _name(node.func) in _MESSAGES:
+                if (
+                    isinstance(node, ast.Call)
+                    and name in ("args", "keywords")
+                    and _name(node.func) in _MESSAGES
+                ):
                     continue
                 if isinstance(node, ast.Call) and _name(node.func) in _NOT_CALLED_FOR_EFFECT:
                     continue
                 if isinstance(node, ast.JoinedStr) and isinstance(child, ast.Constant):
-                    continue  # without a place of its own in Python 3.11; _replacements changes it as part of the whole
-                if isinstance(node, ast.If) and _name(node.test) == "TYPE_CHECKING" and name == "body":
+                    # without a place of its own in Python 3.11; _replacements changes it as part of
+                    # the whole
+                    continue
+                if (
+                    isinstance(node, ast.If)
+                    and _name(node.test) == "TYPE_CHECKING"
+                    and name == "body"
+                ):
                     continue
                 if isinstance(child, ast.Assign) and _name(child.targets[0]) == "__slots__":
                     continue
@@ -211,7 +239,9 @@ class _Walker:
                 yield "return None"
             case ast.Raise() | ast.Expr(value=ast.Call() | ast.Await()):
                 yield "pass"
-            case ast.Assign() | ast.AnnAssign(value=ast.expr()) if not _is_none(node.value) and self._place:
+            case ast.Assign() | ast.AnnAssign(value=ast.expr()) if (
+                not _is_none(node.value) and self._place
+            ):
                 yield node.value, "None"
             case ast.AugAssign():
                 yield "pass"
@@ -221,7 +251,12 @@ class _Walker:
                         node.type,
                         _text(
                             ast.Tuple(
-                                [each for number, each in enumerate(node.type.elts) if number != position], ast.Load()
+                                [
+                                    each
+                                    for number, each in enumerate(node.type.elts)
+                                    if number != position
+                                ],
+                                ast.Load(),
                             )
                         ),
                     )
@@ -235,7 +270,9 @@ class _Walker:
     def _calls(self, node: ast.Call) -> Iterator[str]:
         name = _name(node.func)
         if isinstance(node.func, ast.Name) and name in _SWAPPED_FUNCTIONS:
-            yield _text(ast.Call(ast.Name(_SWAPPED_FUNCTIONS[name], ast.Load()), node.args, node.keywords))
+            yield _text(
+                ast.Call(ast.Name(_SWAPPED_FUNCTIONS[name], ast.Load()), node.args, node.keywords)
+            )
         if isinstance(node.func, ast.Attribute):
             if name in _SWAPPED_METHODS:
                 swapped = ast.Attribute(node.func.value, _SWAPPED_METHODS[name], ast.Load())
@@ -257,17 +294,28 @@ def _other_constants(value: object) -> Iterator[object]:
         yield value + 1
         yield value - 1
     elif isinstance(value, str | bytes):
-        # Shorter, not longer: in a set of characters one more that is there already would change nothing.
+        # Shorter, not longer: in a set of characters one more that is there already would change
+        # nothing.
         yield value[:-1] if value else b"X" if isinstance(value, bytes) else "X"
 
 
 def _text(node: ast.AST) -> str:
     text = " ".join(ast.unparse(node).splitlines())
-    return text if isinstance(node, ast.Name | ast.Constant | ast.Attribute | ast.Call) else f"({text})"
+    return (
+        text
+        if isinstance(node, ast.Name | ast.Constant | ast.Attribute | ast.Call)
+        else f"({text})"
+    )
 
 
 def _name(node: ast.AST) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+    return (
+        node.attr
+        if isinstance(node, ast.Attribute)
+        else node.id
+        if isinstance(node, ast.Name)
+        else ""
+    )
 
 
 def _is_none(node: ast.AST | None) -> bool:
@@ -275,7 +323,11 @@ def _is_none(node: ast.AST | None) -> bool:
 
 
 def _is_type_alias(node: ast.AST) -> bool:
-    return isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp) and isinstance(node.value.op, ast.BitOr)
+    return (
+        isinstance(node, ast.Assign)
+        and isinstance(node.value, ast.BinOp)
+        and isinstance(node.value.op, ast.BitOr)
+    )
 
 
 def _is_docstring(node: ast.AST) -> bool:

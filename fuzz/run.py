@@ -1,8 +1,8 @@
 """Fuzz every parser with atheris: ``python -m fuzz.run [target…] [--seconds N]``.
 
-FUZZ_SECONDS says the same as --seconds. Each target runs in a process of its own. The corpus grows in
-fuzz/corpus/<target>/, findings land in fuzz/findings/<target>/; ``python -m fuzz.run <target> --replay FILE`` runs one
-again.
+FUZZ_SECONDS says the same as --seconds. Each target runs in a process of its own. The corpus grows
+in fuzz/corpus/<target>/, findings land in fuzz/findings/<target>/; ``python -m fuzz.run <target>
+--replay FILE`` runs one again.
 """
 
 from __future__ import annotations
@@ -51,15 +51,21 @@ class Result(NamedTuple):
 def main() -> int:
     """Run the targets that were asked for, one after the other."""
     parser = argparse.ArgumentParser(description="Fuzz the parsers.")
-    parser.add_argument("targets", nargs="*", metavar="target", help=f"some of {', '.join(NAMES)}; all by default")
-    parser.add_argument("--seconds", type=int, default=int(os.environ.get("FUZZ_SECONDS", DEFAULT_SECONDS)))
+    parser.add_argument(
+        "targets", nargs="*", metavar="target", help=f"some of {', '.join(NAMES)}; all by default"
+    )
+    parser.add_argument(
+        "--seconds", type=int, default=int(os.environ.get("FUZZ_SECONDS", DEFAULT_SECONDS))
+    )
     parser.add_argument("--replay", type=Path, help="run one input through one target")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if unknown := set(options.targets) - set(NAMES):
         parser.error(f"no target named {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     if options.replay:
-        importlib.import_module(f"fuzz.targets.{options.targets[0]}").check(options.replay.read_bytes())
+        importlib.import_module(f"fuzz.targets.{options.targets[0]}").check(
+            options.replay.read_bytes()
+        )
         print("No finding.")
         return 0
     if options.inside:
@@ -67,10 +73,16 @@ def main() -> int:
     results = [fuzz(name, options.seconds) for name in options.targets or NAMES]
     print("\n| target | executions | seconds | corpus | findings |\n|---|---|---|---|---|")
     for each in results:
-        print(f"| {each.name} | {each.executions:,} | {each.seconds:.0f} | {each.corpus} | {len(each.findings)} |")
+        print(
+            f"| {each.name} | {each.executions:,} | {each.seconds:.0f} | {each.corpus} |"
+            f" {len(each.findings)} |"
+        )
     for each in results:
         for path in each.findings:
-            print(f"\nFinding: python -m fuzz.run {each.name} --replay {path.relative_to(HERE.parent)}")
+            print(
+                f"\nFinding: python -m fuzz.run {each.name} --replay"
+                f" {path.relative_to(HERE.parent)}"
+            )
     return int(any(each.failed for each in results))
 
 
@@ -81,7 +93,16 @@ def fuzz(name: str, seconds: int) -> Result:
         directory.mkdir(parents=True, exist_ok=True)
     before = set(findings.iterdir())
     print(f"{name}: {seconds} s ...", flush=True)
-    command = [sys.executable, "-m", "fuzz.run", name, "--seconds", str(seconds), "--inside", str(corpus)]
+    command = [
+        sys.executable,
+        "-m",
+        "fuzz.run",
+        name,
+        "--seconds",
+        str(seconds),
+        "--inside",
+        str(corpus),
+    ]
     started = time.monotonic()
     run = subprocess.run(
         command,
@@ -94,12 +115,16 @@ def fuzz(name: str, seconds: int) -> Result:
     )
     elapsed = time.monotonic() - started
     (findings.parent / f"{name}.log").write_text(run.stdout)
-    counted = re.findall(r"^stat::number_of_executed_units:\s*(\d+)|^#(\d+)\s", run.stdout, re.MULTILINE)
+    counted = re.findall(
+        r"^stat::number_of_executed_units:\s*(\d+)|^#(\d+)\s", run.stdout, re.MULTILINE
+    )
     executions = max((int(final or running) for final, running in counted), default=0)
     new = sorted(set(findings.iterdir()) - before)
     if run.returncode:
         print(_shorten(run.stdout))
-    return Result(name, executions, elapsed, sum(1 for _ in corpus.iterdir()), new, run.returncode != 0)
+    return Result(
+        name, executions, elapsed, sum(1 for _ in corpus.iterdir()), new, run.returncode != 0
+    )
 
 
 def fuzz_here(name: str, corpus: Path, seconds: int) -> None:

@@ -1,4 +1,6 @@
-"""How every test runs: hypothesis's profiles, logging as it was, one browser. Helpers come from ``tests.support``."""
+"""How every test runs: hypothesis's profiles, logging as it was, one browser. Helpers come from
+``tests.support``.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +14,24 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
-# No deadline: two shared cores make single examples slow now and then, which says nothing about the code.
+# No deadline: two shared cores make single examples slow now and then, which says nothing about the
+# code.
 settings.register_profile("default", deadline=None, print_blob=True)
 settings.register_profile(
-    "soak", deadline=None, print_blob=True, max_examples=20_000, suppress_health_check=[HealthCheck.too_slow]
+    "soak",
+    deadline=None,
+    print_blob=True,
+    max_examples=20_000,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """Undo what a server under test does to the root logger: the MCP SDK turns it to INFO for the whole process."""
+    """Undo what a server under test does to the root logger: the MCP SDK turns it to INFO for the
+    whole process.
+    """
     root = logging.getLogger()
     level, handlers = root.level, set(root.handlers)
     yield
@@ -44,6 +53,8 @@ async def chromium() -> AsyncIterator[Any]:
     program = need("chromium")
     with client_servers():
         async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=program, args=chromium_arguments())
+            browser = await playwright.chromium.launch(
+                executable_path=program, args=chromium_arguments()
+            )
             yield browser
             await browser.close()

@@ -84,7 +84,9 @@ def test_a_public_name_is_documented(name: str) -> None:
 
 def test_importing_the_package_loads_no_client_and_no_framework() -> None:
     probe = f"import sys, asgi_mcp_auth; print(*(m for m in {HEAVY!r} if m in sys.modules))"
-    result = subprocess.run([sys.executable, "-W", "error", "-c", probe], capture_output=True, text=True, cwd=ROOT)
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", probe], capture_output=True, text=True, cwd=ROOT
+    )
     assert (result.returncode, result.stdout.strip(), result.stderr) == (0, "", "")
 
 

@@ -32,9 +32,15 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 @pytest.mark.asyncio
 async def test_call_gives_the_app_what_a_server_gives_it_and_reads_its_answer() -> None:
     app = Spy(headers=[(b"x-one", b"1"), (b"x-one", b"2")])
-    response = await call(app, "POST", "/a%2Fb?q=1", {"X-Up": "Down"}, body=[b"x", b"y"], root_path="/r")
+    response = await call(
+        app, "POST", "/a%2Fb?q=1", {"X-Up": "Down"}, body=[b"x", b"y"], root_path="/r"
+    )
     assert (response.status, response.body, response.all("X-One")) == (200, b"hello", ["1", "2"])
-    assert (app.scope["path"], app.scope["raw_path"], app.scope["query_string"]) == ("/a/b", b"/a%2Fb", b"q=1")
+    assert (app.scope["path"], app.scope["raw_path"], app.scope["query_string"]) == (
+        "/a/b",
+        b"/a%2Fb",
+        b"q=1",
+    )
     assert app.scope["headers"] == [(b"host", b"testserver"), (b"x-up", b"Down")]
     assert app.scope["root_path"] == "/r"
 
@@ -81,7 +87,12 @@ def test_every_server_serves_an_app_below_a_prefix(server: str) -> None:
     with serve(echo, server, prefix="/deep") as base_url:
         request = urllib.request.Request(f"{base_url}/x", data=b"body", method="POST")
         with urllib.request.urlopen(request) as response:
-            assert json.load(response) == {"method": "POST", "path": "/deep/x", "root_path": "/deep", "body": "body"}
+            assert json.load(response) == {
+                "method": "POST",
+                "path": "/deep/x",
+                "root_path": "/deep",
+                "body": "body",
+            }
         with pytest.raises(urllib.error.HTTPError, match="404") as refused:
             urllib.request.urlopen(base_url.removesuffix("/deep"))
         refused.value.close()
@@ -95,7 +106,9 @@ def test_every_server_runs_the_lifespan(server: str) -> None:
     assert app.lifespan == ["lifespan.startup", "lifespan.shutdown"]
 
 
-def test_a_missing_service_skips_the_test_on_a_users_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_missing_service_skips_the_test_on_a_users_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("REQUIRE_SERVICES", raising=False)
     with pytest.raises(pytest.skip.Exception, match="needs node"):

@@ -1,4 +1,5 @@
-"""Presets: providers that people have, by name. ``remote``, ``proxy`` and ``verifier`` make the objects for each.
+"""Presets: providers that people have, by name. ``remote``, ``proxy`` and ``verifier`` make the
+objects for each.
 
 presets.proxy("google", client_id=…, client_secret=…, base_url="https://mcp.example.com")
 presets.remote("auth0", domain="example.eu.auth0.com", base_url="https://mcp.example.com")
@@ -40,19 +41,24 @@ def __getattr__(name: str) -> Any:
 
 
 def verifier(
-    name: str, *, audience: _Audience = None, required_scopes: Sequence[str] | None = None, **parameters: Any
+    name: str,
+    *,
+    audience: _Audience = None,
+    required_scopes: Sequence[str] | None = None,
+    **parameters: Any,
 ) -> TokenVerifier:
     """Return a verifier for the access tokens of a provider.
 
     Args:
         name: which one; the names are in ``CATALOG``.
-        audience: accepted ``aud``; by default what the provider puts there, where that can be known.
+        audience: accepted ``aud``; by default what the provider puts there, where that can be
+            known.
         required_scopes: scopes that every request needs.
         parameters: those of the preset, and settings of the verifier that is made.
 
     Raises:
-        ConfigurationError: no such preset, a parameter is missing or wrong, or no verifier can know enough of these
-            tokens without ``audience``.
+        ConfigurationError: no such preset, a parameter is missing or wrong, or no verifier can know
+            enough of these tokens without ``audience``.
     """
     found, rest = quirks.find(name, parameters)
     return _verifier(found, audience, required_scopes, rest)
@@ -66,7 +72,8 @@ def remote(
     audience: _Audience = None,
     **parameters: Any,
 ) -> RemoteAuthProvider:
-    """Return a provider for a server whose clients register and sign people in at the provider itself.
+    """Return a provider for a server whose clients register and sign people in at the provider
+    itself.
 
     Args:
         name: which one; the names are in ``CATALOG``.
@@ -81,8 +88,9 @@ def remote(
     found, rest = quirks.find(name, parameters)
     if found.registration is None:
         raise ConfigurationError(
-            f"MCP clients cannot register at {found.preset.title} by themselves: write presets.proxy({name!r}, …). If "
-            f"all your clients are registered by hand, put presets.verifier({name!r}, …) into a RemoteAuthProvider"
+            f"MCP clients cannot register at {found.preset.title} by themselves: write"
+            f" presets.proxy({name!r}, …). If all your clients are registered by hand, put"
+            f" presets.verifier({name!r}, …) into a RemoteAuthProvider"
         )
     own = {setting: rest.pop(setting) for setting in settings_of(RemoteAuthProvider) & rest.keys()}
     checked = _verifier(found, audience, required_scopes, rest)
@@ -102,7 +110,9 @@ def _verifier(
     if isinstance(tokens, Profiles):
         check_known(found, rest, UserinfoTokenVerifier, settings_of(UserinfoTokenVerifier))
         if audience != ANY_AUDIENCE:
-            raise _no_audience(found, "they are opaque, and the profile that they open does not say it either")
+            raise _no_audience(
+                found, "they are opaque, and the profile that they open does not say it either"
+            )
         return UserinfoTokenVerifier(
             userinfo_url=tokens.userinfo_url,
             subject_claim=tokens.subject_claim,
@@ -118,10 +128,12 @@ def _verifier(
     check_known(found, rest, IntrospectionTokenVerifier, settings_of(IntrospectionTokenVerifier))
     if not {"client_id", "client_secret"} <= rest.keys():
         raise ConfigurationError(
-            f"preset {found.name!r} asks {found.preset.title} about each token, which needs client_id='…' and "
-            "client_secret='…': those of your server, not of an MCP client"
+            f"preset {found.name!r} asks {found.preset.title} about each token, which needs"
+            " client_id='…' and client_secret='…': those of your server, not of an MCP client"
         )
-    return IntrospectionTokenVerifier(introspection_url=tokens.introspection_url, issuer=tokens.issuer, **common)
+    return IntrospectionTokenVerifier(
+        introspection_url=tokens.introspection_url, issuer=tokens.issuer, **common
+    )
 
 
 def _usual_audience(found: Resolved, audience: Audience) -> list[str] | None:
@@ -129,13 +141,16 @@ def _usual_audience(found: Resolved, audience: Audience) -> list[str] | None:
         raise _no_audience(found, audience.note)
     if audience.kind == "shared":
         raise ConfigurationError(
-            f"{found.preset.title}'s tokens name a project, not a server: {audience.note}. A token of any of its "
-            f"applications would open this server. Write presets.proxy({found.name!r}, …), whose tokens are for this "
-            f"server only; or audience={audience.value!r}, if all of them may"
+            f"{found.preset.title}'s tokens name a project, not a server: {audience.note}. A token"
+            " of any of its applications would open this server. Write"
+            f" presets.proxy({found.name!r}, …), whose tokens are for this server only; or"
+            f" audience={audience.value!r}, if all of them may"
         )
     known = quirks.audiences_of(found, audience)
     if known is None and audience.kind == "named":
-        optional = [f"{key}='…'" for key, each in found.preset.parameters.items() if not each.required]
+        optional = [
+            f"{key}='…'" for key, each in found.preset.parameters.items() if not each.required
+        ]
         raise ConfigurationError(
             f"preset {found.name!r} needs {' or '.join([*optional, 'audience=…'])}: {audience.note}"
         )
@@ -144,9 +159,10 @@ def _usual_audience(found: Resolved, audience: Audience) -> list[str] | None:
 
 def _no_audience(found: Resolved, why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{found.preset.title}'s tokens do not say which server they were made for: {why}. Any of them would open this "
-        f"server, also one that was made for another application. Write presets.proxy({found.name!r}, …), whose tokens "
-        "are for this server only; or audience=ANY_AUDIENCE, if this is what you want"
+        f"{found.preset.title}'s tokens do not say which server they were made for: {why}. Any of"
+        " them would open this server, also one that was made for another application. Write"
+        f" presets.proxy({found.name!r}, …), whose tokens are for this server only; or"
+        " audience=ANY_AUDIENCE, if this is what you want"
     )
 
 

@@ -1,8 +1,8 @@
 """Every provider, as data. No class for any of them.
 
-``source`` is where to look when a provider has changed; ``unchecked`` is what nobody read there. Most things need no
-line: discovery finds endpoints and keys, and ``ClaimRules`` knows the usual names of scopes and clients. ``{name}``
-stands for a parameter.
+``source`` is where to look when a provider has changed; ``unchecked`` is what nobody read there.
+Most things need no line: discovery finds endpoints and keys, and ``ClaimRules`` knows the usual
+names of scopes and clients. ``{name}`` stands for a parameter.
 """
 
 from __future__ import annotations

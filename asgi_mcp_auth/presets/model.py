@@ -39,9 +39,10 @@ class Audience:
     """What ``aud`` of an access token holds.
 
     Args:
-        kind: ``resource`` where it is, or can be made, the resource URL; ``named`` where the provider makes up a name;
-            ``shared`` where that name stands for a project, and the tokens of all its applications have it; ``none``
-            where nothing in it stands for one server.
+        kind: ``resource`` where it is, or can be made, the resource URL; ``named`` where the
+            provider makes up a name; ``shared`` where that name stands for a project, and the
+            tokens of all its applications have it; ``none`` where nothing in it stands for one
+            server.
         note: the same in a sentence.
         value: the name, where the parameters are enough to know it.
     """
@@ -59,7 +60,8 @@ class JWTs:
         issuers: accepted ``iss``.
         audience: what ``aud`` holds.
         jwks_uri: the key set, where the issuer's metadata does not lead to it.
-        client_id_claim: the claim that names the client, where it also tells an access token from an ID token.
+        client_id_claim: the claim that names the client, where it also tells an access token from
+            an ID token.
     """
 
     issuers: tuple[str, ...]
@@ -150,10 +152,12 @@ class Preset:
     Args:
         title: as people know it.
         source: the page of its documentation to begin with.
-        checked: how far this was checked: read in that documentation, known from elsewhere, or run against it.
+        checked: how far this was checked: read in that documentation, known from elsewhere, or run
+            against it.
         unchecked: the facts that were not, in words.
         parameters: what the addresses depend on.
-        tokens: its access tokens; ``None`` where nobody but the provider can tell what they are worth.
+        tokens: its access tokens; ``None`` where nobody but the provider can tell what they are
+            worth.
         registration: how MCP clients register there by themselves; ``None`` where they cannot.
         login: how a proxy signs people in; ``None`` where there is no use for one.
         steps: what to do at the provider's console.

@@ -1,4 +1,6 @@
-"""What data cannot say. Keep it small: a second provider that needs the same gets a field in the model instead."""
+"""What data cannot say. Keep it small: a second provider that needs the same gets a field in the
+model instead.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ _ANY = ("common", "organizations", "consumers")
 
 
 def find(name: str, parameters: Mapping[str, Any]) -> tuple[Resolved, JSONObject]:
-    """Return the preset, filled in, as its provider really is, and what of ``parameters`` is none of its own.
+    """Return the preset, filled in, as its provider really is, and what of ``parameters`` is none
+    of its own.
 
     Raises:
         ConfigurationError: no such preset, or parameters that are wrong or do not go together.
@@ -29,16 +32,22 @@ def find(name: str, parameters: Mapping[str, Any]) -> tuple[Resolved, JSONObject
 
 def _check_tenant(name: str, parameters: Mapping[str, Any]) -> None:
     tenant = parameters.get("tenant")
-    named = [each for each in _ANY if tenant == each or (isinstance(tenant, list | tuple) and each in tenant)]
+    named = [
+        each
+        for each in _ANY
+        if tenant == each or (isinstance(tenant, list | tuple) and each in tenant)
+    ]
     if name == "entra" and named:
         raise ConfigurationError(
-            f"preset 'entra': tenant={tenant!r} would let anybody with a Microsoft account in. Write the "
-            "ids of the tenants that may come in: tenant=['…', '…']"
+            f"preset 'entra': tenant={tenant!r} would let anybody with a Microsoft account in."
+            " Write the ids of the tenants that may come in: tenant=['…', '…']"
         )
 
 
 def audiences_of(found: Resolved, audience: Audience) -> list[str] | None:
-    """Return the accepted ``aud`` values that follow from the parameters, ``None`` where none do."""
+    """Return the accepted ``aud`` values that follow from the parameters, ``None`` where none
+    do.
+    """
     if audience.value is None:
         return None
     # In version 1.0 it is the id or the URI of the API, as the client happened to ask for it.
@@ -65,7 +74,8 @@ def map_scopes_of(found: Resolved) -> Callable[[JSONObject], Iterable[str]] | No
 def upstream_scopes_of(found: Resolved, required_scopes: Sequence[str] | None) -> list[str]:
     """Return what a proxy asks the provider for when nobody says otherwise.
 
-    What a client of ours needs (``mcp.read``) means nothing to most providers. Entra ID knows it, if ``api`` is given.
+    What a client of ours needs (``mcp.read``) means nothing to most providers. Entra ID knows it,
+    if ``api`` is given.
     """
     scopes = list(found.login.scopes if found.login is not None else ())
     for api in found.values.get("api", ()) if found.name == "entra" else ():
@@ -81,14 +91,18 @@ def _entra(found: Resolved) -> Resolved:
     tenant, *others = found.values["tenant"]
     tokens, login = found.tokens, found.login
     if isinstance(login, OIDC) and others:
-        login = replace(login, config_url=f"{_ENTRA}/organizations/v2.0/.well-known/openid-configuration")
+        login = replace(
+            login, config_url=f"{_ENTRA}/organizations/v2.0/.well-known/openid-configuration"
+        )
     if isinstance(tokens, JWTs) and found.values["version"] == ("1.0",):
         if others:
             raise ConfigurationError(
-                "preset 'entra': version='1.0' takes one tenant. Let the API issue version 2.0 "
-                "(requestedAccessTokenVersion in its manifest), or put a MultiAuth around one verifier for each"
+                "preset 'entra': version='1.0' takes one tenant. Let the API issue version 2.0"
+                " (requestedAccessTokenVersion in its manifest), or put a MultiAuth around one"
+                " verifier for each"
             )
-        # The metadata of version 1.0 lies at another host than its issuer, where no rule would look for it.
+        # The metadata of version 1.0 lies at another host than its issuer, where no rule would look
+        # for it.
         tokens = replace(
             tokens,
             issuers=(f"https://sts.windows.net/{tenant}/",),

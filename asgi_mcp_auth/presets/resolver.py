@@ -1,4 +1,6 @@
-"""A name and parameters → a preset with its blanks filled in. One resolver for all providers. Pure."""
+"""A name and parameters → a preset with its blanks filled in. One resolver for all providers.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,10 @@ _SET_HERE = frozenset(
 )
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _PATTERNS = {
-    "host": (rf"(?=.{{1,253}}$)(?:{_LABEL}\.)+[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?", "a host name in lower case"),
+    "host": (
+        rf"(?=.{{1,253}}$)(?:{_LABEL}\.)+[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?",
+        "a host name in lower case",
+    ),
     "label": (_LABEL, "one part of a host name: lower-case letters, digits and hyphens"),
     "segment": (r"(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}", "letters, digits and ._~- only"),
     "uuid": (r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", "a UUID in lower case"),
@@ -72,7 +77,9 @@ def preset_named(name: object) -> Preset:
     if preset is None:
         near = difflib.get_close_matches(str(name).lower(), CATALOG, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigurationError(f"there is no preset {name!r}: {hint}There are {', '.join(CATALOG)}")
+        raise ConfigurationError(
+            f"there is no preset {name!r}: {hint}There are {', '.join(CATALOG)}"
+        )
     return preset
 
 
@@ -93,7 +100,8 @@ def resolve(name: str, parameters: Mapping[str, Any]) -> tuple[Resolved, JSONObj
             values[key] = _check(name, key, parameter, given)
         elif parameter.required:
             raise ConfigurationError(
-                f"preset {name!r} needs {key}: {parameter.meaning}. Write {key}={parameter.example!r}"
+                f"preset {name!r} needs {key}: {parameter.meaning}. Write"
+                f" {key}={parameter.example!r}"
             )
     found = Resolved(
         name=name,
@@ -111,7 +119,9 @@ def settings_of(taker: type, *more: str) -> frozenset[str]:
     return frozenset((*inspect.signature(taker).parameters, *more)) - _SET_HERE
 
 
-def check_known(found: Resolved, rest: Mapping[str, object], taker: type, known: Collection[str]) -> None:
+def check_known(
+    found: Resolved, rest: Mapping[str, object], taker: type, known: Collection[str]
+) -> None:
     """Check that ``taker`` knows the settings that are not the preset's own.
 
     Raises:
@@ -121,8 +131,8 @@ def check_known(found: Resolved, rest: Mapping[str, object], taker: type, known:
         if setting not in known:
             own = ", ".join(found.preset.parameters) or "none"
             raise ConfigurationError(
-                f"preset {found.name!r} has no parameter {setting!r}: its own are {own}; the settings of "
-                f"{taker.__name__} that do not follow from the preset are possible too"
+                f"preset {found.name!r} has no parameter {setting!r}: its own are {own}; the"
+                f" settings of {taker.__name__} that do not follow from the preset are possible too"
             )
 
 
@@ -132,7 +142,9 @@ def _check(name: str, key: str, parameter: Parameter, given: Any) -> tuple[str, 
         several = list(cast("list[Any]", given))
     checked = tuple(_check_one(name, key, parameter, each) for each in several)
     if not checked or len(set(checked)) != len(checked):
-        raise ConfigurationError(f"preset {name!r}: {key}={given!r} must name at least one, and each only once")
+        raise ConfigurationError(
+            f"preset {name!r}: {key}={given!r} must name at least one, and each only once"
+        )
     return checked
 
 
@@ -146,18 +158,22 @@ def _check_one(name: str, key: str, parameter: Parameter, value: object) -> str:
         return check_url(what, value).removesuffix("/")
     if parameter.kind == "choice":
         if value not in parameter.choices:
-            raise ConfigurationError(f"{what}={value!r} must be one of {', '.join(map(repr, parameter.choices))}")
+            raise ConfigurationError(
+                f"{what}={value!r} must be one of {', '.join(map(repr, parameter.choices))}"
+            )
         return value
     pattern, words = _PATTERNS[parameter.kind]
     if not re.fullmatch(pattern, value):
         raise ConfigurationError(
-            f"{what}={value!r} must be {words}, like {parameter.example!r}. It is: {parameter.meaning}"
+            f"{what}={value!r} must be {words}, like {parameter.example!r}. It is:"
+            f" {parameter.meaning}"
         )
     return value
 
 
 def _filled(part: Any, values: Mapping[str, tuple[str, ...]]) -> Any:
-    """Return ``part`` with every template in it filled in; a tuple of templates has one entry for each value.
+    """Return ``part`` with every template in it filled in; a tuple of templates has one entry for
+    each value.
 
     A template whose optional parameter was left out becomes ``None``.
     """
@@ -168,7 +184,9 @@ def _filled(part: Any, values: Mapping[str, tuple[str, ...]]) -> Any:
     if isinstance(part, tuple):
         return tuple(text for each in cast("tuple[str, ...]", part) for text in _each(each, values))
     if is_dataclass(part) and not isinstance(part, type):
-        return replace(part, **{each.name: _filled(getattr(part, each.name), values) for each in fields(part)})
+        return replace(
+            part, **{each.name: _filled(getattr(part, each.name), values) for each in fields(part)}
+        )
     return part
 
 

@@ -14,7 +14,9 @@ PRESETS: dict[str, Preset] = {
         checked="documentation",
         unchecked="the slash at the end of the issuer, that aud is the client id",
         parameters={
-            "server": Parameter("url", "the URL of your Authentik", "https://authentik.example.com"),
+            "server": Parameter(
+                "url", "the URL of your Authentik", "https://authentik.example.com"
+            ),
             "application": Parameter("segment", "the slug of the application", "mcp"),
         },
         tokens=JWTs(
@@ -23,8 +25,14 @@ PRESETS: dict[str, Preset] = {
         ),
         login=OIDC(issuers=("{server}/application/o/{application}/",), scopes=_OFFLINE),
         steps=(
-            "Applications > Create with provider: an OAuth2/OpenID provider, confidential, with the callback URL.",
-            "Select a signing key (without one the tokens are signed with the client secret), and no encryption key.",
+            (
+                "Applications > Create with provider: an OAuth2/OpenID provider, confidential, with"
+                " the callback URL."
+            ),
+            (
+                "Select a signing key (without one the tokens are signed with the client secret),"
+                " and no encryption key."
+            ),
             "Under advanced settings, add the scope mapping offline_access.",
         ),
     ),
@@ -39,15 +47,23 @@ PRESETS: dict[str, Preset] = {
         },
         tokens=JWTs(
             issuers=("{server}/realms/{realm}",),
-            audience=Audience("resource", "aud is what an audience mapper of the client scopes says"),
+            audience=Audience(
+                "resource", "aud is what an audience mapper of the client scopes says"
+            ),
         ),
         registration=Registration(
             "Dynamic Client Registration, within the realm's policies", "{server}/realms/{realm}"
         ),
         login=OIDC(issuers=("{server}/realms/{realm}",), scopes=_OFFLINE),
         steps=(
-            "Client scopes: one for each scope, with an Audience mapper whose custom audience is the resource URL.",
-            "Clients > Client registration: anonymous access policies have to allow these scopes and hosts.",
+            (
+                "Client scopes: one for each scope, with an Audience mapper whose custom audience"
+                " is the resource URL."
+            ),
+            (
+                "Clients > Client registration: anonymous access policies have to allow these"
+                " scopes and hosts."
+            ),
             "For a proxy: Clients > Create, with client authentication and the callback URL.",
         ),
     ),
@@ -56,7 +72,9 @@ PRESETS: dict[str, Preset] = {
         source="https://docs.logto.io/authorization/validate-access-tokens",
         checked="documentation",
         unchecked="that clients cannot register, that refresh tokens need prompt=consent",
-        parameters={"server": Parameter("url", "your tenant's endpoint", "https://example.logto.app")},
+        parameters={
+            "server": Parameter("url", "your tenant's endpoint", "https://example.logto.app")
+        },
         tokens=JWTs(issuers=("{server}/oidc",), audience=Audience("resource", _SAME)),
         login=OIDC(
             issuers=("{server}/oidc",),
@@ -66,7 +84,10 @@ PRESETS: dict[str, Preset] = {
         ),
         steps=(
             "Applications > Create: Traditional web, with the callback URL.",
-            "For tokens of your own API: API resources > Create, the indicator is the resource URL.",
+            (
+                "For tokens of your own API: API resources > Create, the indicator is the resource"
+                " URL."
+            ),
         ),
     ),
     "ory": Preset(
@@ -75,19 +96,30 @@ PRESETS: dict[str, Preset] = {
         checked="documentation",
         unchecked="the claim client_id",
         parameters={
-            "issuer": Parameter("issuer", "the issuer as its metadata spells it", "https://slug.projects.oryapis.com")
+            "issuer": Parameter(
+                "issuer",
+                "the issuer as its metadata spells it",
+                "https://slug.projects.oryapis.com",
+            )
         },
         tokens=JWTs(
             issuers=("{issuer}",),
             audience=Audience(
-                "none", "aud holds what a client may ask for and asks for with audience=, which MCP clients do not send"
+                "none",
+                "aud holds what a client may ask for and asks for with audience=, which MCP clients"
+                " do not send",
             ),
             client_id_claim="client_id",
         ),
-        registration=Registration("Dynamic Client Registration, once it is switched on", "{issuer}"),
+        registration=Registration(
+            "Dynamic Client Registration, once it is switched on", "{issuer}"
+        ),
         login=OIDC(issuers=("{issuer}",), scopes=_OFFLINE),
         steps=(
-            "OAuth2 > Clients > Create: a server-side client with the callback URL and the scope offline_access.",
+            (
+                "OAuth2 > Clients > Create: a server-side client with the callback URL and the"
+                " scope offline_access."
+            ),
             "For a verifier: set /strategies/access_token to jwt; the tokens are opaque otherwise.",
             "For clients that register: set /oidc/dynamic_client_registration/enabled to true.",
         ),
@@ -105,13 +137,18 @@ PRESETS: dict[str, Preset] = {
             issuer="{server}",
             introspection_url="{server}/oauth/v2/introspect",
             audience=Audience(
-                "shared", "aud is the id of the project, whichever of its applications it was made for", "{project_id}"
+                "shared",
+                "aud is the id of the project, whichever of its applications it was made for",
+                "{project_id}",
             ),
         ),
         login=OIDC(issuers=("{server}",), scopes=_OFFLINE),
         steps=(
             "Project > Applications > New: Web, Code, with the callback URL and refresh tokens.",
-            "For a verifier: New > API, Basic; its id and secret are client_id and client_secret here.",
+            (
+                "For a verifier: New > API, Basic; its id and secret are client_id and"
+                " client_secret here."
+            ),
         ),
     ),
 }

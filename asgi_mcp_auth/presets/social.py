@@ -1,4 +1,6 @@
-"""Providers where people have accounts anyway. They know nothing of your API: a proxy asks them who somebody is."""
+"""Providers where people have accounts anyway. They know nothing of your API: a proxy asks them who
+somebody is.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +31,20 @@ PRESETS: dict[str, Preset] = {
         checked="documentation",
         unchecked="that id never changes",
         parameters={
-            "server": Parameter("url", "the URL of GitHub", "https://github.example.com", "https://github.com"),
+            "server": Parameter(
+                "url", "the URL of GitHub", "https://github.example.com", "https://github.com"
+            ),
             "api": Parameter(
-                "url", "the URL of its API", "https://github.example.com/api/v3", "https://api.github.com"
+                "url",
+                "the URL of its API",
+                "https://github.example.com/api/v3",
+                "https://api.github.com",
             ),
         },
         tokens=Profiles(
-            userinfo_url="{api}/user", subject_claim="id", headers={"accept": "application/vnd.github+json"}
+            userinfo_url="{api}/user",
+            subject_claim="id",
+            headers={"accept": "application/vnd.github+json"},
         ),
         login=OAuth(
             authorization_endpoint="{server}/login/oauth/authorize",
@@ -45,7 +54,10 @@ PRESETS: dict[str, Preset] = {
             client_auth_method="client_secret_post",
         ),
         steps=(
-            "Settings > Developer settings > OAuth Apps > New: the callback URL is the authorization callback URL.",
+            (
+                "Settings > Developer settings > OAuth Apps > New: the callback URL is the"
+                " authorization callback URL."
+            ),
             "Generate a client secret.",
         ),
     ),
@@ -55,12 +67,17 @@ PRESETS: dict[str, Preset] = {
         checked="documentation",
         unchecked="the issuer",
         parameters={
-            "server": Parameter("url", "the URL of GitLab", "https://gitlab.example.com", "https://gitlab.com")
+            "server": Parameter(
+                "url", "the URL of GitLab", "https://gitlab.example.com", "https://gitlab.com"
+            )
         },
         tokens=Profiles(userinfo_url="{server}/oauth/userinfo"),
         login=OIDC(issuers=("{server}",)),
         steps=(
-            "User settings > Applications (or those of a group or the instance): confidential, with the callback URL.",
+            (
+                "User settings > Applications (or those of a group or the instance): confidential,"
+                " with the callback URL."
+            ),
             "Select the scopes openid, profile and email.",
         ),
     ),
@@ -71,7 +88,8 @@ PRESETS: dict[str, Preset] = {
         tokens=Profiles(userinfo_url="https://openidconnect.googleapis.com/v1/userinfo"),
         login=OIDC(
             issuers=("https://accounts.google.com",),
-            authorize_parameters={"access_type": "offline", "prompt": "consent"},  # else there is no refresh token
+            # else there is no refresh token
+            authorize_parameters={"access_type": "offline", "prompt": "consent"},
             anew_prompt="select_account consent",
         ),
         steps=(
@@ -87,7 +105,12 @@ PRESETS: dict[str, Preset] = {
         tokens=Profiles(userinfo_url="https://huggingface.co/oauth/userinfo"),
         registration=Registration("Client ID Metadata Documents", "https://huggingface.co"),
         login=OIDC(issuers=("https://huggingface.co",), client_auth_method="client_secret_basic"),
-        steps=("Settings > Connected Applications > Create App: the callback URL; scopes openid, profile, email.",),
+        steps=(
+            (
+                "Settings > Connected Applications > Create App: the callback URL; scopes openid,"
+                " profile, email."
+            ),
+        ),
     ),
     "linkedin": Preset(
         title="LinkedIn",
@@ -102,7 +125,10 @@ PRESETS: dict[str, Preset] = {
             client_auth_method="client_secret_post",
         ),
         steps=(
-            "Developer portal > Create app; under Products, request Sign In with LinkedIn using OpenID Connect.",
+            (
+                "Developer portal > Create app; under Products, request Sign In with LinkedIn using"
+                " OpenID Connect."
+            ),
             "Auth: add the callback URL, and copy the client id and secret.",
         ),
     ),
@@ -115,7 +141,10 @@ PRESETS: dict[str, Preset] = {
         login=OIDC(issuers=("https://slack.com",), client_auth_method="client_secret_post"),
         steps=(
             "Your apps > Create New App, from scratch.",
-            "OAuth & Permissions: add the callback URL, and the user scopes openid, profile and email.",
+            (
+                "OAuth & Permissions: add the callback URL, and the user scopes openid, profile and"
+                " email."
+            ),
         ),
     ),
 }

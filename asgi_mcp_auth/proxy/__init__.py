@@ -1,4 +1,6 @@
-"""The authorization server with an identity provider behind it, at which people sign in: OAuthProxy and OIDCProxy."""
+"""The authorization server with an identity provider behind it, at which people sign in: OAuthProxy
+and OIDCProxy.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,14 @@ from .login import UpstreamLogin
 from .options import ServerSettings, UpstreamIdentity, UpstreamRules
 from .upstream import Discovery, Endpoints
 
-__all__ = ["OAuthProxy", "OIDCProxy", "Person", "UpstreamIdentity", "UpstreamRules", "get_upstream_token"]
+__all__ = [
+    "OAuthProxy",
+    "OIDCProxy",
+    "Person",
+    "UpstreamIdentity",
+    "UpstreamRules",
+    "get_upstream_token",
+]
 
 CALLBACK_PATH = "/auth/callback"
 
@@ -39,17 +48,19 @@ class _Proxy(OAuthProvider):
         _proxies[self._server.issuer] = self
 
     async def get_upstream_token(self, request: Scope | HasScope | None = None) -> str:
-        """Return an access token of the identity provider for the person on whose behalf a request is made.
+        """Return an access token of the identity provider for the person on whose behalf a request
+        is made.
 
         It is refreshed when it is due, by one worker at a time.
 
         Args:
-            request: an ASGI scope, or a request object with a ``scope``; without it, the request that the running task
-                serves.
+            request: an ASGI scope, or a request object with a ``scope``; without it, the request
+                that the running task serves.
 
         Raises:
             MissingToken: the request has no access token.
-            InvalidToken: the sign-in has ended; so does the grant, and the client has to sign in again.
+            InvalidToken: the sign-in has ended; so does the grant, and the client has to sign in
+                again.
             InsufficientScope: the client acts for itself, so there is nobody who has signed in.
             ServerUnavailable: provider or store do not answer.
             ConfigurationError: the access token is of another issuer, or ``keep_tokens`` is off.
@@ -58,7 +69,9 @@ class _Proxy(OAuthProvider):
         if access is None:
             raise MissingToken
         if access.claims.get("iss") != self._server.issuer:
-            raise ConfigurationError("this access token is not of this proxy, so it knows no token for it")
+            raise ConfigurationError(
+                "this access token is not of this proxy, so it knows no token for it"
+            )
         grant_id = access.claims[GRANT_CLAIM]
         grant = await self._server.grants.find(grant_id)
         if grant is None:
@@ -71,7 +84,9 @@ class _Proxy(OAuthProvider):
             await self._server.grants.revoke(grant_id, error.reason)
             raise InvalidToken("revoked") from None
         if token is None:
-            raise ConfigurationError("get_upstream_token needs the tokens that keep_tokens=False throws away")
+            raise ConfigurationError(
+                "get_upstream_token needs the tokens that keep_tokens=False throws away"
+            )
         return token
 
 
@@ -84,13 +99,15 @@ class OAuthProxy(_Proxy):
         upstream_client_id: who this server is at the identity provider.
         upstream_client_secret: its secret there; ``None`` for a public client.
         upstream_revocation_endpoint: where tokens are given back (RFC 7009).
-        token_verifier: tells from the provider's access token who signed in; it has the audience of those tokens.
+        token_verifier: tells from the provider's access token who signed in; it has the audience of
+            those tokens.
         base_url: public URL of this server, without the MCP path; it is the issuer.
-        redirect_path: where the provider sends people back to, below ``base_url``; register that URL there.
+        redirect_path: where the provider sends people back to, below ``base_url``; register that
+            URL there.
         upstream_scopes: scopes to ask the provider for; by default the required ones.
         upstream: what else is asked of the provider, and who may come in.
-        settings: those of ``OAuthProvider``, but for ``login``; ``required_scopes`` are by default those of the
-            verifier.
+        settings: those of ``OAuthProvider``, but for ``login``; ``required_scopes`` are by default
+            those of the verifier.
 
     Raises:
         ConfigurationError: a setting is missing, wrong, or contradicts another.
@@ -114,7 +131,9 @@ class OAuthProxy(_Proxy):
         **settings: Unpack[ServerSettings],
     ) -> None:
         rules = _check_rules(upstream)
-        authorization = check_url("upstream_authorization_endpoint", upstream_authorization_endpoint, query=True)
+        authorization = check_url(
+            "upstream_authorization_endpoint", upstream_authorization_endpoint, query=True
+        )
         token = check_endpoint("upstream_token_endpoint", upstream_token_endpoint, authorization)
         revocation = upstream_revocation_endpoint
         if revocation is not None:
@@ -145,19 +164,22 @@ class OAuthProxy(_Proxy):
 
 
 class OIDCProxy(_Proxy):
-    """An authorization server at which people sign in at an identity provider that knows OpenID Connect.
+    """An authorization server at which people sign in at an identity provider that knows OpenID
+    Connect.
 
     Its metadata is fetched when the first person signs in.
 
     Args:
         config_url: URL of the provider's metadata, where it does not follow from ``issuer``.
-        issuer: the provider, to the last slash. With ``config_url`` besides, every issuer that ID tokens may name: the
-            tenants, where several share the metadata.
+        issuer: the provider, to the last slash. With ``config_url`` besides, every issuer that ID
+            tokens may name: the tenants, where several share the metadata.
         client_id: who this server is at the provider.
         client_secret: its secret there; ``None`` for a public client.
         base_url: public URL of this server, without the MCP path; it is the issuer.
-        redirect_path: where the provider sends people back to, below ``base_url``; register that URL there.
-        upstream_scopes: scopes to ask the provider for; by default ``openid`` and the required ones.
+        redirect_path: where the provider sends people back to, below ``base_url``; register that
+            URL there.
+        upstream_scopes: scopes to ask the provider for; by default ``openid`` and the required
+            ones.
         upstream: what else is asked of the provider, and who may come in.
         settings: those of ``OAuthProvider``, but for ``login``.
 
@@ -188,7 +210,9 @@ class OIDCProxy(_Proxy):
         client = UpstreamClient(discovery, client_id, client_secret, rules, "")
         scopes = _scopes(upstream_scopes, settings)
         if upstream_scopes is not None and "openid" not in scopes:
-            raise ConfigurationError("upstream_scopes needs 'openid', or the provider says nothing of who signs in")
+            raise ConfigurationError(
+                "upstream_scopes needs 'openid', or the provider says nothing of who signs in"
+            )
         login = UpstreamLogin(
             client,
             IDTokenIdentifier(client, rules, clock),
@@ -202,21 +226,25 @@ class OIDCProxy(_Proxy):
 
 
 async def get_upstream_token(request: Scope | HasScope | None = None) -> str:
-    """Return an access token of the identity provider, as the method of the proxy that issued the request's token does.
+    """Return an access token of the identity provider, as the method of the proxy that issued the
+    request's token does.
 
     Args:
-        request: an ASGI scope, or a request object with a ``scope``; without it, the request that the running task
-            serves.
+        request: an ASGI scope, or a request object with a ``scope``; without it, the request that
+            the running task serves.
 
     Raises:
-        ConfigurationError: no proxy of this process has issued the token; and what the method raises.
+        ConfigurationError: no proxy of this process has issued the token; and what the method
+            raises.
     """
     access = get_access_token(request)
     if access is None:
         raise MissingToken
     proxy = _proxies.get(str(access.claims.get("iss")))
     if proxy is None:
-        raise ConfigurationError("no OAuthProxy or OIDCProxy of this process has issued this access token")
+        raise ConfigurationError(
+            "no OAuthProxy or OIDCProxy of this process has issued this access token"
+        )
     return await proxy.get_upstream_token(request)
 
 
@@ -233,8 +261,8 @@ def _check_provider(issuer: str | Sequence[str] | None, config_url: str | None) 
         check_url("issuer", each)
     if config_url is None and len(issuers) != 1:
         raise ConfigurationError(
-            "OIDCProxy needs issuer='https://…', the identity provider to the last slash, or the config_url of its "
-            "metadata; several issuers need both"
+            "OIDCProxy needs issuer='https://…', the identity provider to the last slash, or the"
+            " config_url of its metadata; several issuers need both"
         )
     return issuers
 

@@ -1,4 +1,6 @@
-"""The proxy as a client of the identity provider: codes and refresh tokens for tokens (RFC 6749 §4.1.3 and §6)."""
+"""The proxy as a client of the identity provider: codes and refresh tokens for tokens (RFC 6749
+§4.1.3 and §6).
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,13 @@ MAX_ANSWER_BYTES = 64 * 1024
 MAX_RETRY_AFTER_SECONDS = 60
 MAX_DIGITS = 11
 
-# What providers say of a code or refresh token that is no good; not all of them use the standard's word.
-_NO_GRANT = frozenset(("invalid_grant", "bad_verification_code", "bad_refresh_token", "invalid_refresh_token"))
-_AGAIN = frozenset((401, 403, 408, 429))  # may be another answer later; what else is below 500 is the last word
+# What providers say of a code or refresh token that is no good; not all of them use the standard's
+# word.
+_NO_GRANT = frozenset(
+    ("invalid_grant", "bad_verification_code", "bad_refresh_token", "invalid_refresh_token")
+)
+# may be another answer later; what else is below 500 is the last word
+_AGAIN = frozenset((401, 403, 408, 429))
 _ERROR_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
@@ -51,8 +57,8 @@ class TokenAnswer(NamedTuple):
 class UpstreamClient:
     """Talks to the identity provider.
 
-    Every method raises ``ServerUnavailable`` when the provider does not answer, and ``SignInFailed`` when it answers
-    what nobody can use.
+    Every method raises ``ServerUnavailable`` when the provider does not answer, and
+    ``SignInFailed`` when it answers what nobody can use.
 
     Args:
         endpoints: finds out where it is.
@@ -66,18 +72,33 @@ class UpstreamClient:
     """
 
     def __init__(
-        self, endpoints: FindEndpoints, client_id: str, client_secret: str | None, rules: UpstreamRules, setting: str
+        self,
+        endpoints: FindEndpoints,
+        client_id: str,
+        client_secret: str | None,
+        rules: UpstreamRules,
+        setting: str,
     ) -> None:
         if not isinstance(client_id, str) or not client_id.isprintable() or not client_id:
-            raise ConfigurationError(f"{setting}client_id must be the client id that the identity provider gave you")
+            raise ConfigurationError(
+                f"{setting}client_id must be the client id that the identity provider gave you"
+            )
         if client_secret is None and rules.client_auth_method not in (None, "none"):
-            raise ConfigurationError(f"{setting}client_secret is missing: {rules.client_auth_method} needs it")
+            raise ConfigurationError(
+                f"{setting}client_secret is missing: {rules.client_auth_method} needs it"
+            )
         if client_secret is not None and rules.client_auth_method == "none":
-            raise ConfigurationError(f"client_auth_method='none' sends no secret: leave {setting}client_secret out")
+            raise ConfigurationError(
+                f"client_auth_method='none' sends no secret: leave {setting}client_secret out"
+            )
         if client_secret is not None and (
-            not isinstance(client_secret, str) or not client_secret.isprintable() or not client_secret
+            not isinstance(client_secret, str)
+            or not client_secret.isprintable()
+            or not client_secret
         ):
-            raise ConfigurationError(f"{setting}client_secret must be the secret that the identity provider gave you")
+            raise ConfigurationError(
+                f"{setting}client_secret must be the secret that the identity provider gave you"
+            )
         self.client_id = client_id
         self.endpoints = endpoints
         self.fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=rules.http_client)
@@ -109,7 +130,8 @@ class UpstreamClient:
         return await self._tokens({"grant_type": "refresh_token", "refresh_token": refresh_token})
 
     async def revoke(self, refresh_token: str | None, access_token: str) -> bool:
-        """Give the tokens back, if the provider takes any (RFC 7009 §2.1); return whether it has been told.
+        """Give the tokens back, if the provider takes any (RFC 7009 §2.1); return whether it has
+        been told.
 
         Never raises.
         """
@@ -117,13 +139,20 @@ class UpstreamClient:
             endpoints = await self.endpoints()
             if endpoints.revocation is None:
                 return True
-            hint, token = ("refresh_token", refresh_token) if refresh_token else ("access_token", access_token)
-            response = await self._post(endpoints, endpoints.revocation, {"token": token, "token_type_hint": hint})
+            hint, token = (
+                ("refresh_token", refresh_token)
+                if refresh_token
+                else ("access_token", access_token)
+            )
+            response = await self._post(
+                endpoints, endpoints.revocation, {"token": token, "token_type_hint": hint}
+            )
             trouble = f"HTTP {response.status}" if response.status >= 400 else None
             is_told = response.status < 500 and response.status not in _AGAIN
         except (FetchFailed, ServerUnavailable) as error:
             trouble, is_told = str(error), False
-        if trouble is not None and trouble != self._trouble:  # one line for each change: it is told again and again
+        # one line for each change: it is told again and again
+        if trouble is not None and trouble != self._trouble:
             logger.warning("The identity provider did not revoke a token: %s", trouble)
         self._trouble = trouble
         return is_told
@@ -136,7 +165,9 @@ class UpstreamClient:
             raise SignInFailed
         headers = {"authorization": f"Bearer {access_token}"}
         try:
-            response = await self.fetcher.fetch(endpoints.userinfo, max_bytes=MAX_ANSWER_BYTES, headers=headers)
+            response = await self.fetcher.fetch(
+                endpoints.userinfo, max_bytes=MAX_ANSWER_BYTES, headers=headers
+            )
         except FetchFailed as error:
             raise self._unavailable(str(error)) from None
         return self._read(response)
@@ -144,7 +175,9 @@ class UpstreamClient:
     async def _tokens(self, form: dict[str, str]) -> TokenAnswer:
         endpoints = await self.endpoints()
         try:
-            response = await self._post(endpoints, endpoints.token, {**self._rules.token_parameters, **form})
+            response = await self._post(
+                endpoints, endpoints.token, {**self._rules.token_parameters, **form}
+            )
         except FetchFailed as error:
             raise self._unavailable(str(error)) from None
         document = self._read(response)
@@ -156,18 +189,26 @@ class UpstreamClient:
 
     async def _post(self, endpoints: Endpoints, url: str, form: dict[str, str]) -> Response:
         headers, fields = self._authentication(endpoints)
-        return await self.fetcher.fetch(url, max_bytes=MAX_ANSWER_BYTES, headers=headers, form={**form, **fields})
+        return await self.fetcher.fetch(
+            url, max_bytes=MAX_ANSWER_BYTES, headers=headers, form={**form, **fields}
+        )
 
     def _authentication(self, endpoints: Endpoints) -> tuple[dict[str, str], dict[str, str]]:
         usual: UpstreamAuthMethod = endpoints.auth_method or "client_secret_basic"
         if self._secret is None:
             return {}, {"client_id": self.client_id}
-        return client_authentication(self._rules.client_auth_method or usual, self.client_id, self._secret)
+        return client_authentication(
+            self._rules.client_auth_method or usual, self.client_id, self._secret
+        )
 
     def _read(self, response: Response) -> JSONObject:
-        """Return the document of an answer, whatever its status: some providers say what is wrong with a 200."""
+        """Return the document of an answer, whatever its status: some providers say what is wrong
+        with a 200.
+        """
         if response.status >= 500 or response.status == 429:
-            raise self._unavailable(f"HTTP {response.status}", response.headers.get("retry-after", ""))
+            raise self._unavailable(
+                f"HTTP {response.status}", response.headers.get("retry-after", "")
+            )
         try:
             document = parse_json_object(response.body)
         except ValueError as error:
@@ -177,8 +218,11 @@ class UpstreamClient:
         if response.status == 200 and code is None:
             self._tell(None)
             return document
-        if code == "temporarily_unavailable":  # no word of the standard for this endpoint, and ours as well
-            raise self._unavailable(f"HTTP {response.status}, {code}", response.headers.get("retry-after", ""))
+        # no word of the standard for this endpoint, and ours as well
+        if code == "temporarily_unavailable":
+            raise self._unavailable(
+                f"HTTP {response.status}, {code}", response.headers.get("retry-after", "")
+            )
         if isinstance(code, str) and code in _NO_GRANT:
             raise InvalidGrant(reason="sign_in_ended")
         told = code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else "no known error"
@@ -195,7 +239,11 @@ class UpstreamClient:
 
     def _unavailable(self, why: str, retry_after: str = "") -> ServerUnavailable:
         self._tell(f"does not answer: {why}")
-        seconds = int(retry_after) if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 9 else 1
+        seconds = (
+            int(retry_after)
+            if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 9
+            else 1
+        )
         return ServerUnavailable(min(seconds, MAX_RETRY_AFTER_SECONDS))
 
 
@@ -215,11 +263,20 @@ def _read_answer(document: JSONObject) -> TokenAnswer:
 
 
 def _number(seconds: Any) -> int | None:
-    if isinstance(seconds, str) and seconds.isascii() and seconds.isdigit() and len(seconds) < MAX_DIGITS:
+    if (
+        isinstance(seconds, str)
+        and seconds.isascii()
+        and seconds.isdigit()
+        and len(seconds) < MAX_DIGITS
+    ):
         return int(seconds)  # not what the standard says, and common
     if seconds is None:
         return None
-    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < 10**MAX_DIGITS:
+    if (
+        isinstance(seconds, int | float)
+        and not isinstance(seconds, bool)
+        and 0 <= seconds < 10**MAX_DIGITS
+    ):
         return int(seconds)
     raise FetchFailed("expires_in is no number of seconds")
 

@@ -9,10 +9,12 @@ _ASCII_LOWER = str.maketrans(_UPPER, _UPPER.lower())
 
 
 def ascii_domain(name: str) -> str | None:
-    """Return a domain as the DNS has it (``xn--mnchen-3ya.de``) in lower case, ``None`` where that is not certain.
+    """Return a domain as the DNS has it (``xn--mnchen-3ya.de``) in lower case, ``None`` where that
+    is not certain.
 
-    ``str.casefold`` and ``str.lower`` make other people's names equal: the Kelvin sign becomes a k, ß becomes ss. So
-    does ``encode("idna")``, which is why a name counts only if it comes back from there unchanged.
+    ``str.casefold`` and ``str.lower`` make other people's names equal: the Kelvin sign becomes a k,
+    ß becomes ss. So does ``encode("idna")``, which is why a name counts only if it comes back from
+    there unchanged.
 
     RFC 5890 §2.3.2.1.
     """

@@ -1,4 +1,6 @@
-"""Who signed in at the provider, by ID token or access token (OpenID Connect Core §3.1.3.7), and who may come in."""
+"""Who signed in at the provider, by ID token or access token (OpenID Connect Core §3.1.3.7), and
+who may come in.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "EdDSA": "sha512"}
 
 _EMAIL = ("email", "email_verified")
 _GOOGLE = frozenset(("https://accounts.google.com", "accounts.google.com"))
-# No key is known that has signed it: the key set may be older than the token, or the token older than the key set.
+# No key is known that has signed it: the key set may be older than the token, or the token older
+# than the key set.
 _UNKNOWN_SIGNER = frozenset(("unknown_key", "signature"))
 
 
@@ -54,10 +57,12 @@ class Identifier(Protocol):
         Args:
             answer: of the token endpoint.
             nonce: of the sign-in; ``None`` for refreshed tokens.
-            answered_at: epoch seconds when the answer came, if not just now. What has expired since then was good.
+            answered_at: epoch seconds when the answer came, if not just now. What has expired since
+                then was good.
 
         Raises:
-            SignInFailed: the tokens are not what they have to be; ``unknown_signer`` where that may change.
+            SignInFailed: the tokens are not what they have to be; ``unknown_signer`` where that may
+                change.
             ServerUnavailable: that cannot be found out now.
         """
         ...
@@ -77,18 +82,22 @@ class AccessTokenIdentifier:
     def __init__(self, verifier: AuthProvider, authorization_endpoint: str) -> None:
         if not isinstance(verifier, AuthProvider):
             raise ConfigurationError(
-                f"token_verifier={verifier!r} must verify the identity provider's tokens, as JWTVerifier(…) does"
+                f"token_verifier={verifier!r} must verify the identity provider's tokens, as"
+                " JWTVerifier(…) does"
             )
         try:
-            if verifier.names_audience:  # where tokens have none, it does not matter: these come from no stranger
+            # where tokens have none, it does not matter: these come from no stranger
+            if verifier.names_audience:
                 verifier.bind_audience(None)
         except ConfigurationError:
             raise ConfigurationError(
-                "token_verifier needs an audience of its own: that of the identity provider's access tokens, which are "
-                "not made for this server"
+                "token_verifier needs an audience of its own: that of the identity provider's"
+                " access tokens, which are not made for this server"
             ) from None
         self.verifier = verifier
-        self._usual_issuer = verifier.issuers[0] if len(verifier.issuers) == 1 else origin_of(authorization_endpoint)
+        self._usual_issuer = (
+            verifier.issuers[0] if len(verifier.issuers) == 1 else origin_of(authorization_endpoint)
+        )
         for each in verifier.sources if isinstance(verifier, MultiAuth) else (verifier,):
             if isinstance(each, LookupVerifier) and not each.issuers:
                 each.usual_issuer = self._usual_issuer
@@ -104,7 +113,9 @@ class AccessTokenIdentifier:
     async def identify(
         self, answer: TokenAnswer, nonce: str | None, answered_at: float | None = None
     ) -> UpstreamIdentity:
-        """Return who the access token belongs to; what has expired is refreshed again before anybody asks."""
+        """Return who the access token belongs to; what has expired is refreshed again before
+        anybody asks.
+        """
         access = await self._verify(answer.access_token)
         issuer = access.claims.get("iss", self._usual_issuer)
         if not isinstance(issuer, str) or not access.subject:
@@ -175,11 +186,15 @@ class IDTokenIdentifier:
         self._check_parties(claims)
         _check_access_token(claims, answer)
         if nonce is not None:
-            if not hmac.compare_digest(str(claims.get("nonce")).encode("utf-8", "surrogatepass"), nonce.encode()):
+            if not hmac.compare_digest(
+                str(claims.get("nonce")).encode("utf-8", "surrogatepass"), nonce.encode()
+            ):
                 raise _unusable("the ID token is of another sign-in (nonce)")
             if self._rules.userinfo:
                 more = await self._userinfo(answer.access_token, subject)
-                return UpstreamIdentity(issuer=claims["iss"], subject=subject, claims=merged(claims, more))
+                return UpstreamIdentity(
+                    issuer=claims["iss"], subject=subject, claims=merged(claims, more)
+                )
         return UpstreamIdentity(issuer=claims["iss"], subject=subject, claims=claims)
 
     def _verifier_for(self, endpoints: Endpoints) -> _IDTokenVerifier:
@@ -210,7 +225,9 @@ class IDTokenIdentifier:
 
 
 def _check_access_token(claims: JSONObject, answer: TokenAnswer) -> None:
-    """Check that the two tokens belong together, where the ID token says so (OpenID Connect Core §3.1.3.8)."""
+    """Check that the two tokens belong together, where the ID token says so (OpenID Connect Core
+    §3.1.3.8).
+    """
     expected = claims.get("at_hash")
     if expected is None:
         return
@@ -237,20 +254,28 @@ def _unusable(why: str) -> SignInFailed:
 def merged(claims: JSONObject, more: JSONObject) -> JSONObject:
     """Return the claims of the ID token with those of the userinfo endpoint that it leaves out.
 
-    An e-mail address and the word that it is verified are one claim. They come from the source that has both, if any.
+    An e-mail address and the word that it is verified are one claim. They come from the source that
+    has both, if any.
     """
     merged = {**more, **claims}
     whole = (each for each in (claims, more) if all(each.get(name) is not None for name in _EMAIL))
     source = next(whole, more if claims.get("email") is None else claims)
     merged |= {name: source.get(name) for name in _EMAIL}
-    return {name: value for name, value in merged.items() if value is not None or name not in _EMAIL}
+    return {
+        name: value for name, value in merged.items() if value is not None or name not in _EMAIL
+    }
 
 
 def find_objection(identity: UpstreamIdentity, rules: UpstreamRules) -> str | None:
     """Return why this person may not come in, in words for them; ``None`` when they may."""
     claims = identity.claims
-    if rules.allowed_domains and not _domains_of(identity) & {ascii_domain(each) for each in rules.allowed_domains}:
-        return "Only people with a verified e-mail address of certain organisations may use this service."
+    if rules.allowed_domains and not _domains_of(identity) & {
+        ascii_domain(each) for each in rules.allowed_domains
+    }:
+        return (
+            "Only people with a verified e-mail address of certain organisations may use this"
+            " service."
+        )
     for name, accepted in rules.allowed_claims.items():
         is_denied = name == "email" and claims.get("email_verified") in (False, "false")
         if is_denied or not _values(claims.get(name)) & set(accepted):
@@ -259,13 +284,17 @@ def find_objection(identity: UpstreamIdentity, rules: UpstreamRules) -> str | No
 
 
 def _domains_of(identity: UpstreamIdentity) -> set[str]:
-    # ``hd``: Google's own word for the organisation, and no other provider's. An address that the provider has not
-    # checked is anybody's.
+    # ``hd``: Google's own word for the organisation, and no other provider's. An address that the
+    # provider has not checked is anybody's.
     claims, found = identity.claims, set[str | None]()
     if identity.issuer in _GOOGLE and isinstance(claims.get("hd"), str):
         found.add(ascii_domain(claims["hd"]))
     address = claims.get("email")
-    if isinstance(address, str) and claims.get("email_verified") in (True, "true") and address.count("@") == 1:
+    if (
+        isinstance(address, str)
+        and claims.get("email_verified") in (True, "true")
+        and address.count("@") == 1
+    ):
         found.add(ascii_domain(address.rpartition("@")[2]))
     return {each for each in found if each is not None}
 

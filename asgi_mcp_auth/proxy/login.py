@@ -1,4 +1,5 @@
-"""The login step of a proxy: people sign in at an identity provider, after they have consented here.
+"""The login step of a proxy: people sign in at an identity provider, after they have consented
+here.
 
 MCP 2026-07-28, Security Best Practices, Confused Deputy Problem.
 """
@@ -42,7 +43,8 @@ logger = logging.getLogger(__name__)
 
 STATES = "upstream_state"
 STATE_SECONDS = 600.0
-MARGIN_SECONDS = 60.0  # from the sign-in until a code for it is redeemed, on top of the transaction and the code
+# from the sign-in until a code for it is redeemed, on top of the transaction and the code
+MARGIN_SECONDS = 60.0
 MAX_CODE_CHARS = 4096
 
 _ERROR_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -121,7 +123,8 @@ class UpstreamLogin(Login):
         """Send the person to the provider, or find out who came back from there.
 
         Raises:
-            ExpiredForm: the answer was used before, came too late, or another sign-in has begun since.
+            ExpiredForm: the answer was used before, came too late, or another sign-in has begun
+                since.
             AccessDenied: they, or the provider, said no.
             SignInUnavailable: the provider does not answer.
             SignInFailed: it answers what nobody can use.
@@ -169,8 +172,11 @@ class UpstreamLogin(Login):
         store, key = self._bound().store, hash_of(attempt.parameters["state"])
         record = await store.get(STATES, key)
         cookie = hash_of(attempt.cookie or "").encode()
-        # Looked at before it is used up: an answer that came to the wrong page leaves the right one working.
-        if record is None or not hmac.compare_digest(cookie, json.loads(record.value)["cookie"].encode()):
+        # Looked at before it is used up: an answer that came to the wrong page leaves the right one
+        # working.
+        if record is None or not hmac.compare_digest(
+            cookie, json.loads(record.value)["cookie"].encode()
+        ):
             raise ExpiredForm
         data = await store.take(STATES, key)
         if data is None:
@@ -183,13 +189,21 @@ class UpstreamLogin(Login):
     def _read_answer(self, parameters: Mapping[str, str], endpoints: Endpoints) -> str:
         issuer, error, code = parameters.get("iss"), parameters.get("error"), parameters.get("code")
         # RFC 9207 §2.4, against answers of another provider that somebody mixes in.
-        if endpoints.issuers and (issuer is not None or endpoints.states_issuer) and issuer not in endpoints.issuers:
-            logger.info("The answer to a sign-in is not from the identity provider that was asked (iss)")
+        if (
+            endpoints.issuers
+            and (issuer is not None or endpoints.states_issuer)
+            and issuer not in endpoints.issuers
+        ):
+            logger.info(
+                "The answer to a sign-in is not from the identity provider that was asked (iss)"
+            )
             raise SignInFailed
         if error is not None:
             _raise_error(error)
         if not code or len(code) > MAX_CODE_CHARS:
-            logger.info("The identity provider's answer to a sign-in has neither a code nor an error")
+            logger.info(
+                "The identity provider's answer to a sign-in has neither a code nor an error"
+            )
             raise SignInFailed
         return code
 
@@ -212,7 +226,9 @@ class UpstreamLogin(Login):
                 await self._back().give_back(key, answer.access_token, answer.refresh_token)
         return outcome
 
-    async def _welcome(self, answer: TokenAnswer, nonce: str, asked_at: float) -> Person | LoginRefusal:
+    async def _welcome(
+        self, answer: TokenAnswer, nonce: str, asked_at: float
+    ) -> Person | LoginRefusal:
         """Find out who has come back, and whether they may come in; keep what they need."""
         try:
             identity = await self._identifier.identify(answer, nonce)
@@ -241,7 +257,9 @@ class UpstreamLogin(Login):
         return person
 
     async def _judge(self, identity: UpstreamIdentity, known: Person) -> Person:
-        """Decide anew about somebody who is in, by what the provider said last and the settings of today."""
+        """Decide anew about somebody who is in, by what the provider said last and the settings of
+        today.
+        """
         try:
             person = await self._admit(identity)
         except AccessDenied as error:
@@ -255,16 +273,21 @@ class UpstreamLogin(Login):
             logger.info("Somebody cannot stay signed in: %s", error)
             raise InvalidGrant(reason="not_allowed") from None
         if person.subject != known.subject:
-            logger.warning("Somebody who is signed in would be another person now: the sign-in ends")
+            logger.warning(
+                "Somebody who is signed in would be another person now: the sign-in ends"
+            )
             raise InvalidGrant(reason="sign_in_ended")
         return replace(person, reference=known.reference)
 
     def _refusal(self, objection: str | Person | None) -> LoginRefusal:
         text = objection if isinstance(objection, str) else "Your account may not use this service."
-        return LoginRefusal(text if self._rules.contact is None else f"{text} {self._rules.contact}")
+        return LoginRefusal(
+            text if self._rules.contact is None else f"{text} {self._rules.contact}"
+        )
 
     async def renew(self, person: Person, seconds: float) -> Person | None:
-        """Check that the provider's tokens are still good and the person may still come in, and keep both.
+        """Check that the provider's tokens are still good and the person may still come in, and
+        keep both.
 
         Raises:
             InvalidGrant: the provider has ended the sign-in, or they may not.
@@ -272,7 +295,9 @@ class UpstreamLogin(Login):
         """
         if person.reference is None:
             return None
-        return await self._kept().extend(person.reference, seconds, lambda identity: self._judge(identity, person))
+        return await self._kept().extend(
+            person.reference, seconds, lambda identity: self._judge(identity, person)
+        )
 
     async def ended(self, person: Person) -> None:
         """Forget the provider's tokens, and have them given back to it; nobody waits for that."""
@@ -286,7 +311,8 @@ class UpstreamLogin(Login):
         await self._back().catch_up()
 
     async def live_token(self, person: Person) -> str | None:
-        """Return an access token of the provider for somebody who has signed in, ``None`` where none is kept.
+        """Return an access token of the provider for somebody who has signed in, ``None`` where
+        none is kept.
 
         Raises:
             InvalidGrant: the provider has ended the sign-in, or what it says now keeps them out.
@@ -294,7 +320,12 @@ class UpstreamLogin(Login):
         """
         if person.reference is None:
             return None
-        return await self._kept().live(person.reference, lambda identity: self._judge(identity, person)) or None
+        return (
+            await self._kept().live(
+                person.reference, lambda identity: self._judge(identity, person)
+            )
+            or None
+        )
 
     def _redirect_uri(self) -> str:
         return self._bound().base_url + self.callback_path
@@ -331,6 +362,10 @@ def _usual_person(identity: UpstreamIdentity, rules: UpstreamRules) -> Person:
     if len(subject) > MAX_SUBJECT_CHARS or not subject.isprintable():
         subject = f"{identity.issuer}|{hash_of(identity.subject)}"
     texts = (identity.claims.get(name) for name in _NAMES)
-    name = next((text for text in texts if isinstance(text, str) and text.isprintable() and text), None)
+    name = next(
+        (text for text in texts if isinstance(text, str) and text.isprintable() and text), None
+    )
     claims = {each: identity.claims[each] for each in rules.claims if each in identity.claims}
-    return Person(subject=subject, name=None if name is None else name[:MAX_SUBJECT_CHARS], claims=claims)
+    return Person(
+        subject=subject, name=None if name is None else name[:MAX_SUBJECT_CHARS], claims=claims
+    )

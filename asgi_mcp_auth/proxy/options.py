@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
 from ..claims import check_kind, check_names
 from ..errors import ConfigurationError
 from ..server.models import RESERVED_CLAIMS, Person
-from ..server.options import Lifetimes, RateLimits, Registration, ServerOptions, check_hook, check_list, check_switch
+from ..server.options import (
+    Lifetimes,
+    RateLimits,
+    Registration,
+    ServerOptions,
+    check_hook,
+    check_list,
+    check_switch,
+)
 from ..server.pages import Pages
 from ..stores.encrypted import EncryptedStore
 from ..types import JSONObject
@@ -20,7 +28,8 @@ if TYPE_CHECKING:
 
 UpstreamAuthMethod: TypeAlias = Literal["client_secret_basic", "client_secret_post", "none"]
 
-# What the proxy sets itself, for each sign-in anew (RFC 6749 §4.1, RFC 7636 §4.3, OpenID Connect Core §3.1.2.1).
+# What the proxy sets itself, for each sign-in anew (RFC 6749 §4.1, RFC 7636 §4.3, OpenID Connect
+# Core §3.1.2.1).
 _OWN_PARAMETERS = frozenset(
     (
         "response_type",
@@ -43,7 +52,8 @@ _OWN_PARAMETERS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamIdentity:
-    """Who somebody is at the identity provider. Only issuer and subject together name a person for ever.
+    """Who somebody is at the identity provider. Only issuer and subject together name a person for
+    ever.
 
     Attributes:
         issuer: the identity provider.
@@ -64,20 +74,25 @@ class UpstreamRules:
     """What is asked of the identity provider, and who of its people may come in.
 
     Args:
-        client_auth_method: how the proxy authenticates at the token endpoint; by default as the provider's metadata
-            says, ``client_secret_basic`` where it says nothing, and ``none`` without a secret.
+        client_auth_method: how the proxy authenticates at the token endpoint; by default as the
+            provider's metadata says, ``client_secret_basic`` where it says nothing, and ``none``
+            without a secret.
         authorize_parameters: to send with each sign-in, ``{"access_type": "offline"}`` for example.
         token_parameters: to send with each request for tokens.
         anew_prompt: the ``prompt`` that has people sign in again, or choose another account.
         userinfo: whether to ask the userinfo endpoint as well (OpenID Connect Core §5.3).
         claims: the provider's claims that our tokens repeat, ``email`` for example.
-        person: called with the ``UpstreamIdentity``, at the sign-in and at each renewal; returns the ``Person``, or
-            ``None`` for who may not come in. By default the subject is issuer and subject together.
-        allowed_domains: of e-mail addresses that the provider has verified, as the DNS has them; empty for all.
-        allowed_claims: what claims have to say, ``{"groups": ["staff"], "tid": ["…"]}``: one of the values of each.
+        person: called with the ``UpstreamIdentity``, at the sign-in and at each renewal; returns
+            the ``Person``, or ``None`` for who may not come in. By default the subject is issuer
+            and subject together.
+        allowed_domains: of e-mail addresses that the provider has verified, as the DNS has them;
+            empty for all.
+        allowed_claims: what claims have to say, ``{"groups": ["staff"], "tid": ["…"]}``: one of the
+            values of each.
         contact: whom people may ask who may not come in; the page tells them.
-        keep_tokens: whether the provider's tokens are kept, for ``get_upstream_token`` and so that a grant ends with
-            the sign-in. Without them the provider is asked once; what it said of the person is kept in any case.
+        keep_tokens: whether the provider's tokens are kept, for ``get_upstream_token`` and so that
+            a grant ends with the sign-in. Without them the provider is asked once; what it said of
+            the person is kept in any case.
         http_client: an ``httpx.AsyncClient`` to use; it is never closed.
 
     Raises:
@@ -106,13 +121,17 @@ class UpstreamRules:
         for name in ("authorize_parameters", "token_parameters"):
             _check_parameters(name, getattr(self, name))
         if not isinstance(self.anew_prompt, str) or not self.anew_prompt:
-            raise ConfigurationError(f"anew_prompt={self.anew_prompt!r} must be text, like 'login' or 'select_account'")
+            raise ConfigurationError(
+                f"anew_prompt={self.anew_prompt!r} must be text, like 'login' or 'select_account'"
+            )
         for name in ("userinfo", "keep_tokens"):
             check_switch(name, getattr(self, name))
         check_list("claims", self.claims, str, "['email']")
         for name in self.claims:
             if name in RESERVED_CLAIMS:
-                raise ConfigurationError(f"claims has {name!r}, which our tokens say themselves: leave it out")
+                raise ConfigurationError(
+                    f"claims has {name!r}, which our tokens say themselves: leave it out"
+                )
         check_hook("person", self.person)
         check_list("allowed_domains", self.allowed_domains, str, "['example.com']")
         for domain in self.allowed_domains:
@@ -120,27 +139,37 @@ class UpstreamRules:
         check_kind("allowed_claims", self.allowed_claims, Mapping)
         for claim, values in self.allowed_claims.items():
             if isinstance(values, str):
-                raise ConfigurationError(f"allowed_claims[{claim!r}] must be a list, like [{values!r}]")
+                raise ConfigurationError(
+                    f"allowed_claims[{claim!r}] must be a list, like [{values!r}]"
+                )
             check_names(f"allowed_claims[{claim!r}]", values)
         check_kind("contact", self.contact, str)
 
 
 def _check_domain(domain: str) -> None:
     if not domain or "@" in domain or domain != domain.strip(". "):
-        raise ConfigurationError(f"allowed_domains has {domain!r}: write the domain alone, like 'example.com'")
+        raise ConfigurationError(
+            f"allowed_domains has {domain!r}: write the domain alone, like 'example.com'"
+        )
     if not domain.isascii() or ascii_domain(domain) is None:
         known = ascii_domain(domain) or "xn--…"
-        raise ConfigurationError(f"allowed_domains has {domain!r}: write the name as the DNS has it, {known!r}")
+        raise ConfigurationError(
+            f"allowed_domains has {domain!r}: write the name as the DNS has it, {known!r}"
+        )
 
 
 def _check_parameters(setting: str, value: Any) -> None:
     check_kind(setting, value, Mapping)
     entries: Mapping[Any, Any] = value or {}
     if not all(isinstance(each, str) for each in (*entries, *entries.values())):
-        raise ConfigurationError(f"{setting} must be a dict of texts, like {{'access_type': 'offline'}}")
+        raise ConfigurationError(
+            f"{setting} must be a dict of texts, like {{'access_type': 'offline'}}"
+        )
     for name in entries:
         if name in _OWN_PARAMETERS:
-            raise ConfigurationError(f"{setting} has {name!r}, which the proxy sets itself: leave it out")
+            raise ConfigurationError(
+                f"{setting} has {name!r}, which the proxy sets itself: leave it out"
+            )
 
 
 class ServerSettings(TypedDict, total=False):

@@ -1,4 +1,5 @@
-"""Tokens on their way back to the provider: nobody waits for that, and what it cannot be told now it is told later.
+"""Tokens on their way back to the provider: nobody waits for that, and what it cannot be told now
+it is told later.
 
 Each is a record in the store until the provider has been told, for a day at most.
 """
@@ -99,7 +100,8 @@ class Returns:
     def _tell_soon(self, more: Mapping[str, Return]) -> None:
         self._waiting |= islice(more.items(), MOST_WAITING - len(self._waiting))
         if self._waiting and (self._telling is None or self._is_idle(self._telling)):
-            # A task of its own, and one for all: whoever ends a grant does not wait for the provider.
+            # A task of its own, and one for all: whoever ends a grant does not wait for the
+            # provider.
             self._telling = asyncio.create_task(self._tell())
 
     @staticmethod

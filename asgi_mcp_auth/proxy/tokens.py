@@ -1,7 +1,9 @@
-"""The identity provider's tokens, kept for as long as a grant needs them: refreshed when due, by one worker at a time.
+"""The identity provider's tokens, kept for as long as a grant needs them: refreshed when due, by
+one worker at a time.
 
-An upstream refresh token is good once, as a rule. Whoever wants to use it takes the lease first: a record that one of
-them adds, and that ends by the store's own clock, whatever the clocks of the workers say.
+An upstream refresh token is good once, as a rule. Whoever wants to use it takes the lease first: a
+record that one of them adds, and that ends by the store's own clock, whatever the clocks of the
+workers say.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ LEASES = "upstream_lease"
 LEASE_SECONDS = 2 * TIMEOUT_SECONDS  # longer than one refresh takes
 COOLDOWN_SECONDS = 1.0
 KEY_COOLDOWN_SECONDS = 5.0  # a key set is not fetched again sooner
-KEY_SECONDS = 300.0  # a provider that signs with a key for so long and does not publish it, or not the right one
+# a provider that signs with a key for so long and does not publish it, or not the right one
+KEY_SECONDS = 300.0
 MARGIN_SECONDS = 60.0  # a token that is given out shall still be good for a while
 SLACK_SECONDS = 60.0  # for the clocks of several hosts
 POLL_SECONDS = 0.05
@@ -40,7 +43,8 @@ LOOKS = int(1.2 * LEASE_SECONDS / POLL_SECONDS)
 
 _REFRESHING, _FAILED = b"refreshing", b"failed"
 
-# Whether somebody may still come in, and who they are here: raises InvalidGrant, or ServerUnavailable.
+# Whether somebody may still come in, and who they are here: raises InvalidGrant, or
+# ServerUnavailable.
 Judge: TypeAlias = Callable[[UpstreamIdentity], Awaitable[Person]]
 
 
@@ -49,7 +53,8 @@ class KeptTokens(Stored):
     """What the provider has given for one sign-in.
 
     Attributes:
-        identity: whose they are there, and what the provider said of them last; the first builds kept no claims.
+        identity: whose they are there, and what the provider said of them last; the first builds
+            kept no claims.
         access_token: for its APIs; empty where it is not kept.
         refresh_token: for the next one.
         expires_at: epoch seconds of the access token, ``None`` for never.
@@ -59,9 +64,10 @@ class KeptTokens(Stored):
         answered_at: epoch seconds when they came.
         is_claimed: whether a grant has begun that needs them.
         is_checked: whether it is known that refreshed tokens are still this person's.
-        unknown_since: epoch seconds since when the provider signs with a key that it does not publish; ``None`` where
-            that is not known.
-        turn: how many attempts to refresh them have ended, in whatever way; each has a lease of its own.
+        unknown_since: epoch seconds since when the provider signs with a key that it does not
+            publish; ``None`` where that is not known.
+        turn: how many attempts to refresh them have ended, in whatever way; each has a lease of its
+            own.
     """
 
     identity: UpstreamIdentity
@@ -81,12 +87,20 @@ class KeptTokens(Stored):
     def of(cls, members: JSONObject) -> Self:
         """Return the record with these members, also as the first builds wrote it."""
         if "identity" not in members:
-            members = {**members, "identity": {name: members[name] for name in ("issuer", "subject")} | {"claims": {}}}
-        return super(KeptTokens, cls).of({**members, "identity": UpstreamIdentity(**members["identity"])})
+            members = {
+                **members,
+                "identity": {name: members[name] for name in ("issuer", "subject")}
+                | {"claims": {}},
+            }
+        return super(KeptTokens, cls).of(
+            {**members, "identity": UpstreamIdentity(**members["identity"])}
+        )
 
     def is_due(self, now: float) -> bool:
         """Return whether the access token has expired, or will shortly."""
-        return self.expires_at is not None and now >= self.expires_at - min(MARGIN_SECONDS, self.lifetime / 5)
+        return self.expires_at is not None and now >= self.expires_at - min(
+            MARGIN_SECONDS, self.lifetime / 5
+        )
 
     def seconds_left(self, now: float) -> float:
         """Return for how long the record is needed."""
@@ -97,7 +111,9 @@ class KeptTokens(Stored):
         return self.expires_at is None or now < self.expires_at
 
     def with_answer(self, answer: TokenAnswer, asked_at: float, answered_at: float) -> KeptTokens:
-        """Return them as a refresh has left them; who keeps its refresh token does not send it again."""
+        """Return them as a refresh has left them; who keeps its refresh token does not send it
+        again.
+        """
         return replace(
             self,
             access_token=answer.access_token,
@@ -114,8 +130,8 @@ class KeptTokens(Stored):
 class UpstreamTokens:
     """Keeps the tokens of sign-ins, each under a reference that the person's grant carries.
 
-    Every method but ``end`` raises ``InvalidGrant`` when the sign-in has ended, ``ServerUnavailable`` when provider or
-    store do not answer.
+    Every method but ``end`` raises ``InvalidGrant`` when the sign-in has ended,
+    ``ServerUnavailable`` when provider or store do not answer.
 
     Args:
         store: keeps them, encrypted.
@@ -147,8 +163,11 @@ class UpstreamTokens:
         self._sleep = sleep
         self._under_way: set[asyncio.Task[bool]] = set()
 
-    async def keep(self, identity: UpstreamIdentity, answer: TokenAnswer, asked_at: float, seconds: float) -> str:
-        """Keep the tokens of a new sign-in, and what is known of the person; return their reference.
+    async def keep(
+        self, identity: UpstreamIdentity, answer: TokenAnswer, asked_at: float, seconds: float
+    ) -> str:
+        """Keep the tokens of a new sign-in, and what is known of the person; return their
+        reference.
 
         Where no grant begins within so many seconds, they are given back.
         """
@@ -172,25 +191,37 @@ class UpstreamTokens:
         return reference
 
     async def extend(self, reference: str, seconds: float, judge: Judge) -> Person | None:
-        """Decide anew about somebody, and keep their live tokens at least so much longer; return who they are."""
+        """Decide anew about somebody, and keep their live tokens at least so much longer; return
+        who they are.
+        """
         key = hash_of(reference)
         tokens, person = await self._find(reference, judge, anew=True)
         if not tokens.is_claimed:
             await self._returns.withdraw(key)  # before it is written down that this has been done
         ends_at = self._clock.time() + seconds
-        await self._change(key, lambda known: replace(known, ends_at=max(known.ends_at, ends_at), is_claimed=True))
+        await self._change(
+            key, lambda known: replace(known, ends_at=max(known.ends_at, ends_at), is_claimed=True)
+        )
         return person
 
     async def live(self, reference: str, judge: Judge) -> str:
-        """Return an access token that is good for a while; decide about the person where refreshed tokens say more."""
+        """Return an access token that is good for a while; decide about the person where refreshed
+        tokens say more.
+        """
         tokens, _ = await self._find(reference, judge, anew=False)
         return tokens.access_token
 
-    async def _find(self, reference: str, judge: Judge, *, anew: bool) -> tuple[KeptTokens, Person | None]:
+    async def _find(
+        self, reference: str, judge: Judge, *, anew: bool
+    ) -> tuple[KeptTokens, Person | None]:
         key, refreshed = hash_of(reference), False
         for _ in range(LOOKS):
             tokens, now = await self._read(key), self._clock.time()
-            if refreshed or not tokens.is_due(now) or (tokens.refresh_token is None and tokens.is_good(now)):
+            if (
+                refreshed
+                or not tokens.is_due(now)
+                or (tokens.refresh_token is None and tokens.is_good(now))
+            ):
                 return await self._checked(key, tokens, judge, anew=anew)
             if tokens.refresh_token is None:
                 raise await self._end(key)
@@ -202,7 +233,8 @@ class UpstreamTokens:
             elif tokens.is_good(now):
                 return await self._checked(key, tokens, judge, anew=anew)
             else:
-                raise ServerUnavailable(COOLDOWN_SECONDS)  # do not make every caller wait for the same time-out
+                # do not make every caller wait for the same time-out
+                raise ServerUnavailable(COOLDOWN_SECONDS)
         raise ServerUnavailable
 
     async def end(self, reference: str) -> None:
@@ -224,9 +256,12 @@ class UpstreamTokens:
         return KeptTokens.load(record.value)
 
     async def _try_refresh(self, key: str, tokens: KeptTokens, refresh_token: str) -> bool:
-        """Refresh the tokens unless somebody else does; return whether there is nothing left to wait for."""
+        """Refresh the tokens unless somebody else does; return whether there is nothing left to
+        wait for.
+        """
         try:
-            await self._client.endpoints()  # found before the lease begins, which shall outlast the refresh
+            # found before the lease begins, which shall outlast the refresh
+            await self._client.endpoints()
         except ServerUnavailable:
             if tokens.is_good(self._clock.time()):
                 return True
@@ -234,17 +269,21 @@ class UpstreamTokens:
         return await self._in_peace(self._take_turn(key, tokens, refresh_token))
 
     async def _in_peace(self, refresh: Coroutine[Any, Any, bool]) -> bool:
-        # A task of its own: whoever waits may be cancelled, when the provider has already taken the old refresh token.
+        # A task of its own: whoever waits may be cancelled, when the provider has already taken the
+        # old refresh token.
         task = asyncio.create_task(refresh)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return await asyncio.shield(task)
 
     async def _take_turn(self, key: str, tokens: KeptTokens, refresh_token: str) -> bool:
-        if not await self._store.add(LEASES, _lease_of(key, tokens.turn), _REFRESHING, ttl=LEASE_SECONDS):
+        if not await self._store.add(
+            LEASES, _lease_of(key, tokens.turn), _REFRESHING, ttl=LEASE_SECONDS
+        ):
             return False
         if (await self._read(key)).turn != tokens.turn:
-            return False  # this turn had ended before the lease began: the refresh token has been used
+            # this turn had ended before the lease began: the refresh token has been used
+            return False
         await self._refresh(key, tokens, refresh_token)
         return True
 
@@ -254,22 +293,32 @@ class UpstreamTokens:
             answer = await self._client.refresh(refresh_token)
         except InvalidGrant:
             if (await self._read(key)).access_token != tokens.access_token:
-                return  # this came late: somebody has taken over when the lease ended, and has got new ones
+                # this came late: somebody has taken over when the lease ended, and has got new ones
+                return
             raise await self._end(key) from None
-        except (ServerUnavailable, SignInFailed) as error:  # of what was meant by nonsense, too, nothing is known
+        # of what was meant by nonsense, too, nothing is known
+        except (ServerUnavailable, SignInFailed) as error:
             await self._rest(key, tokens, COOLDOWN_SECONDS, lambda known: known)
             if tokens.is_good(self._clock.time()):
                 return
-            raise (error if isinstance(error, ServerUnavailable) else ServerUnavailable(COOLDOWN_SECONDS)) from None
+            raise (
+                error
+                if isinstance(error, ServerUnavailable)
+                else ServerUnavailable(COOLDOWN_SECONDS)
+            ) from None
         if await self._write_down(key, tokens, answer, asked_at) is None:
             # Ended meanwhile: what nobody will use is given back.
             key = hash_of(answer.access_token)
-            await self._returns.give_back(key, answer.access_token, answer.refresh_token or refresh_token)
+            await self._returns.give_back(
+                key, answer.access_token, answer.refresh_token or refresh_token
+            )
 
     async def _write_down(
         self, key: str, tokens: KeptTokens, answer: TokenAnswer, asked_at: float
     ) -> KeptTokens | None:
-        """Keep an answer. The old refresh token is used up: a store that is away for a moment shall not lose it."""
+        """Keep an answer. The old refresh token is used up: a store that is away for a moment shall
+        not lose it.
+        """
         answered_at = self._clock.time()
 
         def change(known: KeptTokens) -> KeptTokens:
@@ -284,24 +333,33 @@ class UpstreamTokens:
         return await self._change(key, change)
 
     async def _rest(
-        self, key: str, tokens: KeptTokens, seconds: float, change: Callable[[KeptTokens], KeptTokens]
+        self,
+        key: str,
+        tokens: KeptTokens,
+        seconds: float,
+        change: Callable[[KeptTokens], KeptTokens],
     ) -> None:
         """End this turn without a result, and let nobody begin the next one for some seconds."""
         await self._store.put(LEASES, _lease_of(key, tokens.turn + 1), _FAILED, ttl=seconds)
 
         def end_turn(known: KeptTokens) -> KeptTokens:
-            return replace(change(known), turn=known.turn + 1) if known.turn == tokens.turn else known
+            return (
+                replace(change(known), turn=known.turn + 1) if known.turn == tokens.turn else known
+            )
 
         await self._change(key, end_turn)
 
     async def _checked(
         self, key: str, tokens: KeptTokens, judge: Judge, *, anew: bool
     ) -> tuple[KeptTokens, Person | None]:
-        """Return the tokens, once it is known whose they are, and the person, if there was something to decide."""
+        """Return the tokens, once it is known whose they are, and the person, if there was
+        something to decide.
+        """
         if tokens.is_checked and not anew:
             return tokens, None
         identity = tokens.identity if tokens.is_checked else await self._identity_of(key, tokens)
-        # Nothing is decided by claims that were not kept, or by the half of them that refreshed tokens say.
+        # Nothing is decided by claims that were not kept, or by the half of them that refreshed
+        # tokens say.
         is_told = bool(tokens.identity.claims) or not (identity is tokens.identity or self._adds_up)
         if identity is not tokens.identity:
             identity = _plain(identity) if is_told else tokens.identity
@@ -312,7 +370,9 @@ class UpstreamTokens:
 
         def change(known: KeptTokens) -> KeptTokens:
             is_same = known.access_token == tokens.access_token  # not refreshed again meanwhile
-            checked = replace(known, is_checked=True, id_token=None, unknown_since=None, identity=identity)
+            checked = replace(
+                known, is_checked=True, id_token=None, unknown_since=None, identity=identity
+            )
             return checked if is_same else known
 
         if not tokens.is_checked:
@@ -320,22 +380,33 @@ class UpstreamTokens:
         return tokens, person
 
     async def _identity_of(self, key: str, tokens: KeptTokens) -> UpstreamIdentity:
-        """Return what is known of the person, as refreshed tokens say it (OpenID Connect Core §12.2)."""
+        """Return what is known of the person, as refreshed tokens say it (OpenID Connect Core
+        §12.2).
+        """
         known, answer = tokens.identity, TokenAnswer(tokens.access_token, id_token=tokens.id_token)
         try:
             identity = await self._identifier.identify(answer, None, tokens.answered_at)
         except SignInFailed as error:
             is_unknown = error.reason == "unknown_signer"
-            raise await (self._unknown(key, tokens) if is_unknown else self._end(key, tokens=tokens)) from None
+            raise await (
+                self._unknown(key, tokens) if is_unknown else self._end(key, tokens=tokens)
+            ) from None
         if identity is None:
             return known
         if (identity.issuer, identity.subject) != (known.issuer, known.subject):
-            logger.warning("Refreshed tokens of the identity provider are somebody else's: the sign-in ends")
+            logger.warning(
+                "Refreshed tokens of the identity provider are somebody else's: the sign-in ends"
+            )
             raise await self._end(key, tokens=tokens)
-        return replace(identity, claims=merged(identity.claims, known.claims)) if self._adds_up else identity
+        return (
+            replace(identity, claims=merged(identity.claims, known.claims))
+            if self._adds_up
+            else identity
+        )
 
     async def _unknown(self, key: str, tokens: KeptTokens) -> InvalidGrant | ServerUnavailable:
-        """Put off what is signed with a key that is not known: it may be too new, or by now too old, to be published.
+        """Put off what is signed with a key that is not known: it may be too new, or by now too
+        old, to be published.
 
         The next refresh brings tokens that the keys of that moment have signed.
         """
@@ -344,7 +415,10 @@ class UpstreamTokens:
         if now >= since + KEY_SECONDS:
             return await self._end(key, tokens=tokens)
         await self._rest(
-            key, tokens, KEY_COOLDOWN_SECONDS, lambda known: replace(known, expires_at=now, unknown_since=since)
+            key,
+            tokens,
+            KEY_COOLDOWN_SECONDS,
+            lambda known: replace(known, expires_at=now, unknown_since=since),
         )
         return ServerUnavailable(KEY_COOLDOWN_SECONDS)
 
@@ -357,8 +431,12 @@ class UpstreamTokens:
         await self._store.delete(TOKENS, key)
         return InvalidGrant(reason=reason)
 
-    async def _change(self, key: str, change: Callable[[KeptTokens], KeptTokens]) -> KeptTokens | None:
-        """Write a change down, whatever others write at the same time; ``None`` when there is nothing any more."""
+    async def _change(
+        self, key: str, change: Callable[[KeptTokens], KeptTokens]
+    ) -> KeptTokens | None:
+        """Write a change down, whatever others write at the same time; ``None`` when there is
+        nothing any more.
+        """
         for _ in range(LOOKS):
             record = await self._store.get(TOKENS, key)
             if record is None:
@@ -366,13 +444,17 @@ class UpstreamTokens:
             known = KeptTokens.load(record.value)
             changed = change(known)
             left = changed.seconds_left(self._clock.time())
-            if changed == known or await self._store.swap(TOKENS, key, record, changed.dump(), ttl=left):
+            if changed == known or await self._store.swap(
+                TOKENS, key, record, changed.dump(), ttl=left
+            ):
                 return changed
         raise ServerUnavailable
 
 
 def _plain(identity: UpstreamIdentity) -> UpstreamIdentity:
-    """Return an identity with those claims that JSON can say: a verifier of one's own may find anything."""
+    """Return an identity with those claims that JSON can say: a verifier of one's own may find
+    anything.
+    """
     claims: JSONObject = {}
     for name, value in identity.claims.items():
         with suppress(TypeError, ValueError, RecursionError):

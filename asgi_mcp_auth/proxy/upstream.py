@@ -49,10 +49,12 @@ FindEndpoints: TypeAlias = Callable[[], Awaitable[Endpoints]]
 
 
 class Discovery:
-    """Finds endpoints through the provider's metadata, and remembers them; an old answer is better than none.
+    """Finds endpoints through the provider's metadata, and remembers them; an old answer is better
+    than none.
 
     Args:
-        issuers: who the provider says that it is; its first one leads to the metadata where ``config_url`` does not.
+        issuers: who the provider says that it is; its first one leads to the metadata where
+            ``config_url`` does not.
         config_url: where the metadata lies.
         fetcher: fetches it.
         clock: decides when to look again.
@@ -60,7 +62,9 @@ class Discovery:
     OpenID Connect Discovery 1.0 §4; RFC 8414 §3.
     """
 
-    def __init__(self, issuers: Sequence[str], config_url: str | None, fetcher: HTTPFetcher, clock: Clock) -> None:
+    def __init__(
+        self, issuers: Sequence[str], config_url: str | None, fetcher: HTTPFetcher, clock: Clock
+    ) -> None:
         self._issuers = tuple(issuers)
         self._config_url = config_url
         self._fetcher = fetcher
@@ -85,12 +89,18 @@ class Discovery:
     async def _look_now(self) -> None:
         try:
             document = await self._fetch()
-            self._known, trouble, seconds = _read(document, self._issuers, self._config_url), None, TTL_SECONDS
+            self._known, trouble, seconds = (
+                _read(document, self._issuers, self._config_url),
+                None,
+                TTL_SECONDS,
+            )
         except (FetchFailed, ConfigurationError, ValueError) as error:
             trouble, seconds = str(error), COOLDOWN_SECONDS
             if trouble != self._trouble:  # one line for each change of state
                 where = self._config_url or self._issuers[0]
-                logger.warning("The metadata of the identity provider %s cannot be used: %s", where, trouble)
+                logger.warning(
+                    "The metadata of the identity provider %s cannot be used: %s", where, trouble
+                )
         self._trouble = trouble
         self._look_again_at = self._clock.monotonic() + seconds
 
@@ -102,9 +112,14 @@ class Discovery:
             raise FetchFailed(f"HTTP {response.status}")
         document = parse_json_object(response.body, max_bytes=MAX_METADATA_BYTES)
         issuer = document.get("issuer")
-        # Whoever names both has said which issuers ID tokens may have; otherwise the URL has to be the issuer's own.
-        if not self._issuers and (not isinstance(issuer, str) or self._config_url not in metadata_urls(issuer)):
-            raise FetchFailed(f"its issuer is {issuer!r}, whose metadata lies elsewhere: name it with issuer='…'")
+        # Whoever names both has said which issuers ID tokens may have; otherwise the URL has to be
+        # the issuer's own.
+        if not self._issuers and (
+            not isinstance(issuer, str) or self._config_url not in metadata_urls(issuer)
+        ):
+            raise FetchFailed(
+                f"its issuer is {issuer!r}, whose metadata lies elsewhere: name it with issuer='…'"
+            )
         return document
 
 

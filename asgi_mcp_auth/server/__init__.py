@@ -1,4 +1,6 @@
-"""An OAuth 2.1 authorization server for one protected resource. Its endpoints and their checks: wiring.py."""
+"""An OAuth 2.1 authorization server for one protected resource. Its endpoints and their checks:
+wiring.py.
+"""
 
 from __future__ import annotations
 
@@ -49,14 +51,15 @@ class OAuthProvider(RemoteAuthProvider):
 
     Args:
         base_url: public URL of this server, without the MCP path; it is the issuer.
-        login: how people sign in: ``PasswordLogin``, ``AppLogin``, ``DevLogin`` or a ``Login`` of your own; one has to
-            be given.
+        login: how people sign in: ``PasswordLogin``, ``AppLogin``, ``DevLogin`` or a ``Login`` of
+            your own; one has to be given.
         store: a URL as ``store_from_url`` takes it, or what it returns.
         required_scopes: scopes that every request needs, and that a client gets that asks for none.
         scopes_supported: all scopes that there are; by default the required ones.
         allow_dynamic_registration: whether clients may register themselves (RFC 7591).
         allowed_redirect_schemes: private-use schemes of redirect URIs, ``cursor`` for example.
-        rate_limits: ``None`` for no limits; by default those of ``RateLimits()``, and none on loopback.
+        rate_limits: ``None`` for no limits; by default those of ``RateLimits()``, and none on
+            loopback.
         lifetimes: how long things live.
         registration: which clients there are, and how others become known.
         pages: how the pages look.
@@ -89,7 +92,9 @@ class OAuthProvider(RemoteAuthProvider):
             base_url=issuer,
             login=check_login(login),
             required_scopes=check_scopes("required_scopes", required_scopes or ()),
-            scopes_supported=check_scopes("scopes_supported", scopes_supported or required_scopes or ()),
+            scopes_supported=check_scopes(
+                "scopes_supported", scopes_supported or required_scopes or ()
+            ),
             allow_dynamic_registration=allow_dynamic_registration,
             allowed_redirect_schemes=allowed_redirect_schemes,
             rate_limits=_usual_limits(issuer) if rate_limits == "default" else rate_limits,
@@ -98,7 +103,8 @@ class OAuthProvider(RemoteAuthProvider):
             pages=pages or Pages(),
             options=options or ServerOptions(),
         )
-        # Several servers may be told the same store, by its default above all: none sees what another one has granted.
+        # Several servers may be told the same store, by its default above all: none sees what
+        # another one has granted.
         self.store = _encrypted(store, settings.options).within(issuer)
         self._server = Server(settings, self.store)
         wiring.check_callback_path(self._server)
@@ -120,12 +126,16 @@ class OAuthProvider(RemoteAuthProvider):
         own = [*documents.routes(self._server), *wiring.routes(self._server)]
         if self.mcp_path in {path for path, _ in own}:
             raise ConfigurationError(
-                f"mcp_path={self.mcp_path!r} is an endpoint of this server: take another one, or move the endpoints "
-                "with options=ServerOptions(path_prefix='/oauth')"
+                f"mcp_path={self.mcp_path!r} is an endpoint of this server: take another one, or"
+                " move the endpoints with options=ServerOptions(path_prefix='/oauth')"
             )
         # Below the path of base_url too, for whoever mounts them at the root of the host.
         prefix = url_path(self._server.issuer)
-        below = [Route(prefix + path, app) for path, app in own if prefix and not path.startswith(prefix + "/")]
+        below = [
+            Route(prefix + path, app)
+            for path, app in own
+            if prefix and not path.startswith(prefix + "/")
+        ]
         return [*super()._routes(), *own, *below]
 
     async def start(self) -> None:
@@ -138,7 +148,8 @@ class OAuthProvider(RemoteAuthProvider):
         """Close both."""
         await super().stop()
         await self._server.login.stop()
-        with suppress(ServerUnavailable):  # what is not written down counts for nobody, and ends with its day
+        # what is not written down counts for nobody, and ends with its day
+        with suppress(ServerUnavailable):
             await self._server.clients.unused.make_room(at_once=True)
         await self.store.aclose()
 
@@ -154,7 +165,8 @@ def _encrypted(store: object, options: ServerOptions) -> EncryptedStore:
         return store
     if isinstance(store, Store):
         raise ConfigurationError(
-            f"store={store!r} would keep secrets in the clear: write EncryptedStore(store, keys=[…])"
+            f"store={store!r} would keep secrets in the clear: write EncryptedStore(store,"
+            " keys=[…])"
         )
     raise ConfigurationError(
         f"store={store!r} must be a URL, like 'sqlite:///auth.db', or what store_from_url() returns"

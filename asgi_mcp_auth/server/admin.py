@@ -36,7 +36,8 @@ class Admin:
         """Make a client and return its ``client_id`` and, this once, its ``client_secret``.
 
         Args:
-            metadata: with the names of RFC 7591 §2; the client may act for itself (``client_credentials``).
+            metadata: with the names of RFC 7591 §2; the client may act for itself
+                (``client_credentials``).
 
         Raises:
             InvalidClientMetadata: a member cannot be registered.
@@ -53,7 +54,9 @@ class Admin:
         return describe(server, client, secret=secret)
 
     async def get_client(self, client_id: str) -> Client | None:
-        """Return a client, ``None`` when there is none; one with a metadata document is looked up there."""
+        """Return a client, ``None`` when there is none; one with a metadata document is looked up
+        there.
+        """
         try:
             return await self._server.clients.find(client_id)
         except InvalidClient:
@@ -70,8 +73,12 @@ class Admin:
         """
         return await delete_client(self._server, client_id)
 
-    def grants(self, *, subject: str | None = None, client_id: str | None = None) -> AsyncIterator[tuple[str, Grant]]:
-        """Return the grants that have not ended, with their ids: of a person, of a client, or all."""
+    def grants(
+        self, *, subject: str | None = None, client_id: str | None = None
+    ) -> AsyncIterator[tuple[str, Grant]]:
+        """Return the grants that have not ended, with their ids: of a person, of a client, or
+        all.
+        """
         return self._server.grants.scan(subject=subject, client_id=client_id)
 
     async def revoke_grant(self, grant_id: str) -> bool:
@@ -85,7 +92,8 @@ class Admin:
     async def revoke_person(self, subject: str) -> int:
         """Sign a person out everywhere and end all their grants; return how many ended.
 
-        For a person who leaves, or whose password changes. It does not keep them from signing in again.
+        For a person who leaves, or whose password changes. It does not keep them from signing in
+        again.
         """
         server = self._server
         # First, so that this counts at once, whatever becomes of the rest.
@@ -100,8 +108,8 @@ class Admin:
         """Sign with a new key from now on.
 
         Args:
-            retire: stop accepting what the old keys signed, because one of them is in wrong hands; other processes do
-                so within a minute.
+            retire: stop accepting what the old keys signed, because one of them is in wrong hands;
+                other processes do so within a minute.
 
         Raises:
             ConfigurationError: the keys are yours (``signing_keys``).
@@ -109,7 +117,9 @@ class Admin:
         await self._server.signer.rotate(retire=retire)
 
     async def sweep(self) -> int:
-        """Remove what has expired, all of it; return how much that was. It happens by itself, too, bit by bit."""
+        """Remove what has expired, all of it; return how much that was. It happens by itself, too,
+        bit by bit.
+        """
         swept = 0
         while found := await self._server.store.sweep():
             swept += found
@@ -119,8 +129,8 @@ class Admin:
     async def drop_unreadable(self) -> int:
         """Forget what cannot be decrypted, for good; return how many records that were.
 
-        For when an encryption key is lost, or has leaked and is out of ``encryption_keys``: clients register again,
-        people sign in again. The keys that sign tokens are left to ``rotate_keys``.
+        For when an encryption key is lost, or has leaked and is out of ``encryption_keys``: clients
+        register again, people sign in again. The keys that sign tokens are left to ``rotate_keys``.
         """
         server = self._server
         kinds = (CLIENTS, INDEX, CONSENTS, GRANTS, SESSIONS, *server.login.kinds)

@@ -24,7 +24,8 @@ RETRY_SECONDS = 60.0
 
 
 class Allowance:
-    """Counts what this process writes for people who have only begun, until it expires; several workers have one each.
+    """Counts what this process writes for people who have only begun, until it expires; several
+    workers have one each.
 
     What is finished sooner counts all the same: nobody has to be told.
 

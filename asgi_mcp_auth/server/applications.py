@@ -1,4 +1,6 @@
-"""``/applications`` and ``/logout``: a person sees whom they have allowed, takes it back, and leaves."""
+"""``/applications`` and ``/logout``: a person sees whom they have allowed, takes it back, and
+leaves.
+"""
 
 from __future__ import annotations
 
@@ -40,11 +42,14 @@ async def applications(server: Server, request: Request) -> Answer:
 
 
 async def revoke_application(server: Server, subject: str, client_id: str, *, reason: str) -> int:
-    """End what a person has allowed an application, and forget that they did; return how many grants ended."""
+    """End what a person has allowed an application, and forget that they did; return how many
+    grants ended.
+    """
     # First, so that this counts at once, whatever becomes of the rest.
     ended = await server.grants.revoke_all(reason, subject=subject, client_id=client_id)
     await server.store.delete(CONSENTS, consent_key(subject, client_id))
-    # And what has begun while the consent was there, which lets an application in without a question.
+    # And what has begun while the consent was there, which lets an application in without a
+    # question.
     return ended + await server.grants.revoke_all(reason, subject=subject, client_id=client_id)
 
 
@@ -55,9 +60,12 @@ async def logout(server: Server, request: Request) -> Answer:
         ForbiddenForm: the form is not from our page.
     """
     session = request.session
-    page = ErrorPage(heading="Signed out", text="You are signed out in this browser. You can close this page.")
+    page = ErrorPage(
+        heading="Signed out", text="You are signed out in this browser. You can close this page."
+    )
     if session is None:
-        return server.pages.answer(page)  # by the first click of a double click, or for lack of time
+        # by the first click of a double click, or for lack of time
+        return server.pages.answer(page)
     server.sessions.check_form_token(request, request.session_id or "")
     headers = await server.sessions.end(request)
     server.report(request, AuditEvent(action="signed_out", subject=session.person.subject))
@@ -66,9 +74,13 @@ async def logout(server: Server, request: Request) -> Answer:
 
 async def _show(server: Server, request: Request, session: Session) -> Answer:
     subject, scopes_of = session.person.subject, dict[str, list[str]]()
-    allowed = [Consent.load(record.value) async for _, record in scan_all(server.store, CONSENTS, group=subject)]
+    allowed = [
+        Consent.load(record.value)
+        async for _, record in scan_all(server.store, CONSENTS, group=subject)
+    ]
     async for _, grant in server.grants.scan(subject=subject):
-        scopes_of.setdefault(grant.client_id, []).extend(grant.scopes)  # older ones may reach further than the last
+        # older ones may reach further than the last
+        scopes_of.setdefault(grant.client_id, []).extend(grant.scopes)
     entries = [
         Application(
             client_id=each.client_id,

@@ -1,4 +1,6 @@
-"""What the authorization server did, and for whom: one log record and one call of the operator's hook per outcome."""
+"""What the authorization server did, and for whom: one log record and one call of the operator's
+hook per outcome.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ AuditAction: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEvent:
-    """One outcome, as ``on_event`` gets it and as the log record carries it in ``extra``. It holds no secret.
+    """One outcome, as ``on_event`` gets it and as the log record carries it in ``extra``. It holds
+    no secret.
 
     Attributes:
         action: what happened.
@@ -57,7 +60,8 @@ class AuditEvent:
 
 EventHook: TypeAlias = Callable[[AuditEvent], None]
 _FIELDS = tuple(each.name for each in fields(AuditEvent))
-_TOLD = frozenset(_FIELDS) - {"action", "address", "scopes"}  # the others are in the record all the same
+# the others are in the record all the same
+_TOLD = frozenset(_FIELDS) - {"action", "address", "scopes"}
 
 
 class Audit:
@@ -75,7 +79,11 @@ class Audit:
         # INFO at most: strangers can cause every one of these.
         if logger.isEnabledFor(logging.INFO):
             known = {name: getattr(event, name) for name in _FIELDS}
-            told = " ".join(f"{name}={value!r}" for name, value in known.items() if name in _TOLD and value is not None)
+            told = " ".join(
+                f"{name}={value!r}"
+                for name, value in known.items()
+                if name in _TOLD and value is not None
+            )
             logger.info("%s %s", event.action, told, extra=known)
         if self._hook is not None:
             self._hook(event)

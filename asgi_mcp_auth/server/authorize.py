@@ -23,7 +23,8 @@ async def authorize(server: Server, request: Request) -> Answer:
         BodyTooLarge: the request would be too long for a URL.
     """
     if request.method == "POST":
-        # With a form of the client's site come no cookies of ours (SameSite=Lax): with the GET that follows they do.
+        # With a form of the client's site come no cookies of ours (SameSite=Lax): with the GET that
+        # follows they do.
         query = request.parameters.encode()
         if len(query) > MAX_QUERY_BYTES:
             raise BodyTooLarge
@@ -34,7 +35,9 @@ async def authorize(server: Server, request: Request) -> Answer:
     else:
         destination = await destination_of(server, request, pushed)
     try:
-        authorization = pushed or parse_authorization_request(server, destination, request.parameters)
+        authorization = pushed or parse_authorization_request(
+            server, destination, request.parameters
+        )
         return await proceed(server, request, destination, _with_care(request, authorization))
     except OAuthError as error:
         return await refuse(server, request, destination, error)
@@ -61,12 +64,14 @@ async def _take_pushed(server: Server, request: Request) -> AuthorizationRequest
 
 
 def _with_care(request: Request, authorization: AuthorizationRequest) -> AuthorizationRequest:
-    """Have the person asked, whatever they have approved before, unless a page of ours began the navigation.
+    """Have the person asked, whatever they have approved before, unless a page of ours began the
+    navigation.
 
-    A malicious authorization server that a client talks to can send its users on to here, with a client id that
-    everybody knows and a PKCE challenge of its own choice (RFC 9700 §4.4). A client that does not look at ``iss`` then
-    hands it our code; a secret of the client is no help, because the attacker can have the client itself redeem it.
-    Browsers say ``none`` also behind another site's redirect, when the first address was typed or opened by a program.
+    A malicious authorization server that a client talks to can send its users on to here, with a
+    client id that everybody knows and a PKCE challenge of its own choice (RFC 9700 §4.4). A client
+    that does not look at ``iss`` then hands it our code; a secret of the client is no help, because
+    the attacker can have the client itself redeem it. Browsers say ``none`` also behind another
+    site's redirect, when the first address was typed or opened by a program.
     """
     if request.header(b"sec-fetch-site") == b"same-origin" or "consent" in authorization.prompt:
         return authorization

@@ -32,7 +32,9 @@ _SECRET_MEMBERS = ("client_secret", "client_secret_expires_at", "registration_ac
 
 
 def is_document_url(client_id: str) -> bool:
-    """Return whether a client id claims to be the URL of a document; ``Documents`` says whether it can be one."""
+    """Return whether a client id claims to be the URL of a document; ``Documents`` says whether it
+    can be one.
+    """
     return client_id.startswith("https://")
 
 
@@ -52,7 +54,8 @@ class Documents:
         clock: for lifetimes.
         limits: how many an address may make us fetch.
         own: our own URLs; no client lives there.
-        registration: the operator's say in which documents are welcome, and whether they may lie on this machine.
+        registration: the operator's say in which documents are welcome, and whether they may lie on
+            this machine.
     """
 
     def __init__(
@@ -68,7 +71,9 @@ class Documents:
         self._clock = clock
         self._own = frozenset(map(origin_of, own))
         self._registration = registration
-        self._fetched = Fetched("Client metadata document", fetcher, clock, limits, self._read, max_bytes=MAX_BYTES)
+        self._fetched = Fetched(
+            "Client metadata document", fetcher, clock, limits, self._read, max_bytes=MAX_BYTES
+        )
         self._answers: LRUCache[_Trust] = LRUCache(MAX_ANSWERS)
 
     async def client_for(self, client_id: str, address: str | None) -> Client:
@@ -80,12 +85,19 @@ class Documents:
 
         Raises:
             InvalidClient: it cannot be the URL of one, or what is there is no such document.
-            ServerUnavailable: what is there is not known; whoever hears invalid_client throws good tokens away.
+            ServerUnavailable: what is there is not known; whoever hears invalid_client throws good
+                tokens away.
             TooManyRequests: the address has made us fetch enough.
         """
         if not self._is_acceptable(client_id):
-            raise InvalidClient("The client id cannot be the URL of a metadata document", reason="document")
-        known = await self._fetched.find(client_id, address) if await self._is_trusted(client_id) else None
+            raise InvalidClient(
+                "The client id cannot be the URL of a metadata document", reason="document"
+            )
+        known = (
+            await self._fetched.find(client_id, address)
+            if await self._is_trusted(client_id)
+            else None
+        )
         if known is not None and known.unreachable:
             raise ServerUnavailable
         if known is None or known.value is None:
@@ -93,7 +105,9 @@ class Documents:
         return known.value
 
     async def _is_trusted(self, client_id: str) -> bool:
-        """Return what the operator says of the URL, asked again after a minute, however long the document is kept."""
+        """Return what the operator says of the URL, asked again after a minute, however long the
+        document is kept.
+        """
         trust = self._registration.trust_document
         if trust is None:
             return True
@@ -114,7 +128,9 @@ class Documents:
         except (InvalidClientMetadata, InvalidRedirectURI, ValueError) as error:
             raise FetchFailed(str(error)) from None
         approve = self._registration.approve
-        if approve is not None and not await call_hook(approve, {"client_id": client_id, **metadata}):
+        if approve is not None and not await call_hook(
+            approve, {"client_id": client_id, **metadata}
+        ):
             raise FetchFailed("this application is not welcome here")
         return Client(client_id=client_id, metadata=metadata, origin="document")
 
@@ -129,10 +145,16 @@ class Documents:
         choices = document.get("token_endpoint_auth_methods_supported")
         if is_array(choices):  # the client leaves it to us
             has_keys = "jwks" in metadata or "jwks_uri" in metadata
-            possible = [each for each in self._policy.auth_methods if each in choices and (has_keys or each == "none")]
+            possible = [
+                each
+                for each in self._policy.auth_methods
+                if each in choices and (has_keys or each == "none")
+            ]
             preferred = document.get("token_endpoint_auth_method")
             if preferred is not None or possible:
-                metadata["token_endpoint_auth_methods"] = list(dict.fromkeys(filter(None, (preferred, *possible))))
+                metadata["token_endpoint_auth_methods"] = list(
+                    dict.fromkeys(filter(None, (preferred, *possible)))
+                )
         return metadata
 
     def _is_acceptable(self, client_id: str) -> bool:

@@ -32,7 +32,8 @@ ASSERTION_ID_SECONDS = MAX_ASSERTION_SECONDS + 60
 MAX_JTI_CHARS = 256
 
 _ASSERTION_RULES = ClaimRules(max_lifetime_seconds=MAX_ASSERTION_SECONDS)
-_NO_SECRET = hash_of("")  # compared with where there is nothing to compare with, so that it takes as long
+# compared with where there is nothing to compare with, so that it takes as long
+_NO_SECRET = hash_of("")
 
 
 class Credentials(NamedTuple):
@@ -49,7 +50,9 @@ class Credentials(NamedTuple):
 class AssertionVerifier(JWTVerifier):
     """Verifies client assertions; unlike access tokens they are never remembered."""
 
-    accepted_types = frozenset(("jwt", "client-authentication+jwt", "application/client-authentication+jwt"))
+    accepted_types = frozenset(
+        ("jwt", "client-authentication+jwt", "application/client-authentication+jwt")
+    )
 
 
 class ClientAuthenticator:
@@ -59,7 +62,8 @@ class ClientAuthenticator:
         clients: those that are known.
         store: remembers which assertions were used.
         clock: decides what has expired.
-        audiences: what an assertion may be addressed to: the issuer, and for older clients an endpoint.
+        audiences: what an assertion may be addressed to: the issuer, and for older clients an
+            endpoint.
         keys: what clients sign with.
         limits: know how much may be kept for strangers.
     """
@@ -113,10 +117,15 @@ class ClientAuthenticator:
         except InvalidToken:
             raise InvalidClient(reason="assertion") from None
         jti, audience = access.claims.get("jti"), access.claims["aud"]
-        if access.subject != client.client_id or not isinstance(jti, str) or not 0 < len(jti) <= MAX_JTI_CHARS:
+        if (
+            access.subject != client.client_id
+            or not isinstance(jti, str)
+            or not 0 < len(jti) <= MAX_JTI_CHARS
+        ):
             raise InvalidClient(reason="assertion")
         if not isinstance(audience, str) and len(audience) != 1:
-            raise InvalidClient(reason="assertion")  # it could be used elsewhere as well (RFC 7523 bis)
+            # it could be used elsewhere as well (RFC 7523 bis)
+            raise InvalidClient(reason="assertion")
         key = hash_of(hash_of(client.client_id) + hash_of(jti))
         if client.origin != "configured":
             self._limits.keep(address, b"1", ASSERTION_ID_SECONDS, is_sign_in=False)
@@ -178,7 +187,9 @@ def _parse_basic(value: bytes) -> Credentials:
     except (binascii.Error, UnicodeDecodeError):
         raise InvalidClient(reason="no_credentials") from None
     client_id, colon, secret = text.partition(":")
-    if not colon or base64.b64encode(data) != encoded:  # one spelling, without what the decoder passes over
+    # one spelling, without what the decoder passes over
+    if not colon or base64.b64encode(data) != encoded:
         raise InvalidClient(reason="no_credentials")
-    # RFC 6749 §2.3.1: both were form-encoded before. Ids and secrets made here look the same either way.
+    # RFC 6749 §2.3.1: both were form-encoded before. Ids and secrets made here look the same either
+    # way.
     return Credentials("client_secret_basic", unquote_plus(client_id), unquote_plus(secret))

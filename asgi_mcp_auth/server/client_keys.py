@@ -1,7 +1,7 @@
 """The keys that clients sign with: a set in what they registered, or at a URL that they name.
 
-They are not an issuer's. Whoever registers a set makes us fetch and read it, so it is small, and says which key is
-which: one assertion costs one signature check.
+They are not an issuer's. Whoever registers a set makes us fetch and read it, so it is small, and
+says which key is which: one assertion costs one signature check.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class ClientKeys:
     def __init__(self, fetcher: PublicFetcher, clock: Clock, limits: Limits) -> None:
         self._clock = clock
         self._registered: LRUCache[StaticKeys] = LRUCache(CACHE_SIZE)
-        # Two, because what is too large for a stranger's must not count as unusable for the operator's.
+        # Two, because what is too large for a stranger's must not count as unusable for the
+        # operator's.
         self._fetched = {
             is_operators: Fetched(
                 "Key set",
@@ -71,7 +72,8 @@ class ClientKeys:
 
         Raises:
             InvalidClient: it cannot be used.
-            ServerUnavailable: nobody answers; told that it is nobody, a client would forget who it is.
+            ServerUnavailable: nobody answers; told that it is nobody, a client would forget who it
+                is.
             TooManyRequests: the address has made us fetch enough.
         """
         is_operators, uri = client.origin == "configured", client.metadata.get("jwks_uri")
@@ -107,7 +109,8 @@ class KeysOfClient:
         self.settled_until = math.inf
 
     async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
-        """Return the one key that is meant; a new one counts as soon as the client has published it.
+        """Return the one key that is meant; a new one counts as soon as the client has published
+        it.
 
         Raises:
             InvalidToken: there is no such key.

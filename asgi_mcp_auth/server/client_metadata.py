@@ -1,4 +1,5 @@
-"""Client metadata, whoever wrote it: the operator, a registering client, or a metadata document. Pure.
+"""Client metadata, whoever wrote it: the operator, a registering client, or a metadata document.
+Pure.
 
 What comes out holds only members that are understood here, defaults filled in (RFC 7591 §2).
 """
@@ -32,9 +33,11 @@ SECRET_METHODS: Final = ("client_secret_basic", "client_secret_post")
 AUTH_METHODS: Final = ("none", *SECRET_METHODS, "private_key_jwt")
 INTERACTIVE_GRANTS: Final = ("authorization_code", "refresh_token")
 
-# Control characters, and those that make what follows run the other way: a name is shown where people decide.
+# Control characters, and those that make what follows run the other way: a name is shown where
+# people decide.
 _MISLEADING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-# Grants that give tokens without the person's say at this server, or that nobody shall use any more (RFC 9700 §2.4).
+# Grants that give tokens without the person's say at this server, or that nobody shall use any more
+# (RFC 9700 §2.4).
 _FORBIDDEN_GRANTS = frozenset(("password", "implicit"))
 
 
@@ -60,7 +63,8 @@ class MetadataPolicy:
 
 
 def check_client_metadata(document: Mapping[str, Any], policy: MetadataPolicy) -> JSONObject:
-    """Return the effective metadata. A member without a value, ``null`` or ``""``, counts as absent.
+    """Return the effective metadata. A member without a value, ``null`` or ``""``, counts as
+    absent.
 
     Raises:
         InvalidRedirectURI: one of the redirect URIs.
@@ -74,7 +78,9 @@ def check_client_metadata(document: Mapping[str, Any], policy: MetadataPolicy) -
         check = _CHECKS.get(base)
         if check is None or (hash_sign and (base not in _FOR_PEOPLE or not _is_language(language))):
             if policy.strict and name not in _ELSEWHERE:
-                raise InvalidClientMetadata(f"{name} is not a member of client metadata that is known here")
+                raise InvalidClientMetadata(
+                    f"{name} is not a member of client metadata that is known here"
+                )
             continue
         if value is None or value == "":
             if policy.strict:
@@ -96,12 +102,20 @@ def _check_grants(metadata: JSONObject, policy: MetadataPolicy) -> None:
         raise InvalidClientMetadata("grant_types names a grant that is not supported")
     grants = [name for name in dict.fromkeys(asked) if name in policy.grant_types]
     if policy.strict and len(grants) < len(asked):
-        raise InvalidClientMetadata(f"grant_types must be out of {', '.join(policy.grant_types)}, each once")
+        raise InvalidClientMetadata(
+            f"grant_types must be out of {', '.join(policy.grant_types)}, each once"
+        )
     if grants in ([], ["refresh_token"]):
         raise InvalidClientMetadata("grant_types names none that a client can begin with here")
-    responses: list[str] = metadata.get("response_types", ["code"] if "authorization_code" in grants else [])
-    if any(name != "code" for name in responses) or ("code" in responses) != ("authorization_code" in grants):
-        raise InvalidClientMetadata("response_types must be code for authorization_code, and fit the grant_types")
+    responses: list[str] = metadata.get(
+        "response_types", ["code"] if "authorization_code" in grants else []
+    )
+    if any(name != "code" for name in responses) or ("code" in responses) != (
+        "authorization_code" in grants
+    ):
+        raise InvalidClientMetadata(
+            "response_types must be code for authorization_code, and fit the grant_types"
+        )
     metadata["grant_types"], metadata["response_types"] = grants, responses
 
 
@@ -139,7 +153,9 @@ def _check_keys(metadata: JSONObject, *, is_operators: bool) -> None:
     except UnusableKey as error:
         raise InvalidClientMetadata(f"jwks cannot be used: {error}") from None
     if not usable:
-        raise InvalidClientMetadata("jwks must be a key set with at least one public key that can be used")
+        raise InvalidClientMetadata(
+            "jwks must be a key set with at least one public key that can be used"
+        )
 
 
 def client_key_set(document: Mapping[str, Any], *, is_operators: bool) -> KeySet:
@@ -147,16 +163,21 @@ def client_key_set(document: Mapping[str, Any], *, is_operators: bool) -> KeySet
 
     Args:
         document: the set.
-        is_operators: whether the client is one of the operator's, which may have more keys. In a stranger's set of
-            several each needs a ``kid``; in the operator's, two keys for one algorithm may be without.
+        is_operators: whether the client is one of the operator's, which may have more keys. In a
+            stranger's set of several each needs a ``kid``; in the operator's, two keys for one
+            algorithm may be without.
 
     Raises:
         UnusableKey: it has too many keys, or too many without a ``kid``.
     """
     max_keys = MAX_OPERATOR_KEYS if is_operators else MAX_KEYS
-    keys, _ = key_set_from(document, ASSERTION_ALGORITHMS, max_keys=max_keys, named=not is_operators)
+    keys, _ = key_set_from(
+        document, ASSERTION_ALGORITHMS, max_keys=max_keys, named=not is_operators
+    )
     if any(len(keys.unnamed(algorithm)) > MAX_UNNAMED_KEYS for algorithm in ASSERTION_ALGORITHMS):
-        raise UnusableKey(f"it has more than {MAX_UNNAMED_KEYS} keys without a kid for one algorithm")
+        raise UnusableKey(
+            f"it has more than {MAX_UNNAMED_KEYS} keys without a kid for one algorithm"
+        )
     return keys
 
 
@@ -165,20 +186,26 @@ def _check_scope(metadata: JSONObject, policy: MetadataPolicy) -> None:
     known = [scope for scope in asked if scope in policy.scopes or scope == OFFLINE_ACCESS]
     if policy.strict and len(known) < len(asked):
         # A limit with a mistake in it must not become none.
-        raise InvalidClientMetadata(f"scope must be out of {', '.join(sorted(policy.scopes)) or 'no scopes'}")
+        raise InvalidClientMetadata(
+            f"scope must be out of {', '.join(sorted(policy.scopes)) or 'no scopes'}"
+        )
     if known:
         metadata["scope"] = " ".join(known)
 
 
 def _text(name: str, value: Any) -> str:
     if type(value) is not str or not 0 < len(value) <= MAX_TEXT_CHARS or _MISLEADING.search(value):
-        raise InvalidClientMetadata(f"{name} must be a string of 1 to {MAX_TEXT_CHARS} characters, none of them hidden")
+        raise InvalidClientMetadata(
+            f"{name} must be a string of 1 to {MAX_TEXT_CHARS} characters, none of them hidden"
+        )
     return value
 
 
 def _scope(name: str, value: Any) -> str:
     if type(value) is not str or len(value) > MAX_URL_CHARS:
-        raise InvalidClientMetadata(f"{name} must be a string of at most {MAX_URL_CHARS} characters")
+        raise InvalidClientMetadata(
+            f"{name} must be a string of at most {MAX_URL_CHARS} characters"
+        )
     return value
 
 
@@ -240,7 +267,8 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "jwks": _jwks,
     "jwks_uri": _jwks_uri,
     "require_pushed_authorization_requests": _one_of(True, False),
-    # Tokens bound to keys cannot be made here, and plain ones are not what such a client wants (RFC 9449 §5.2).
+    # Tokens bound to keys cannot be made here, and plain ones are not what such a client wants (RFC
+    # 9449 §5.2).
     "dpop_bound_access_tokens": _one_of(False),
     "tls_client_certificate_bound_access_tokens": _one_of(False),
 }

@@ -1,4 +1,6 @@
-"""Which clients are known: those of the operator, those that registered, those with a metadata document."""
+"""Which clients are known: those of the operator, those that registered, those with a metadata
+document.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,9 @@ _NOBODY = Client(
 
 
 def nobody() -> Client:
-    """Return a client that there is not, for those who must not be faster when they have found none."""
+    """Return a client that there is not, for those who must not be faster when they have found
+    none.
+    """
     return Client.load(_NOBODY)
 
 
@@ -101,7 +105,11 @@ class Clients:
         if not 0 < len(client_id) <= MAX_CLIENT_ID_CHARS or not client_id.isprintable():
             return None
         if is_document_url(client_id):
-            return None if self._documents is None else await self._documents.client_for(client_id, address)
+            return (
+                None
+                if self._documents is None
+                else await self._documents.client_for(client_id, address)
+            )
         return await self.find_registered(client_id)
 
     async def find_registered(self, client_id: str) -> Client | None:
@@ -131,7 +139,8 @@ class Clients:
         manageable: bool = False,
         address: str | None = None,
     ) -> tuple[Client, str | None, str | None]:
-        """Make a client of checked metadata; return it, its secret and its registration token, if it has them.
+        """Make a client of checked metadata; return it, its secret and its registration token, if
+        it has them.
 
         Args:
             metadata: checked.
@@ -152,7 +161,9 @@ class Clients:
             issued_at=now,
             secret_hash=None if secret is None else hash_of(secret),
             registration_token_hash=None if token is None else hash_of(token),
-            expires_at=now + int(self._registration.unused_seconds) if origin == "registered" else None,
+            expires_at=now + int(self._registration.unused_seconds)
+            if origin == "registered"
+            else None,
             subjects=[] if origin == "registered" else None,
         )
         data = client.dump()
@@ -165,7 +176,8 @@ class Clients:
     async def update(
         self, client_id: str, change: Callable[[Client], Client], *, address: str | None = None
     ) -> Client | None:
-        """Change a client that lives in the store; return it, or ``None`` when it is not there any more.
+        """Change a client that lives in the store; return it, or ``None`` when it is not there any
+        more.
 
         Args:
             client_id: which client.
@@ -222,7 +234,9 @@ class Clients:
         return client.expires_at is not None and self._clock.time() >= client.expires_at
 
     def _ttl(self, client: Client) -> float | None:
-        return None if client.expires_at is None else max(1.0, client.expires_at - self._clock.time())
+        return (
+            None if client.expires_at is None else max(1.0, client.expires_at - self._clock.time())
+        )
 
 
 def _kept(client: Client, subject: str, expires_at: int) -> Client:
@@ -237,10 +251,17 @@ def _configured(clients: Sequence[Mapping[str, Any]], policy: MetadataPolicy) ->
     for position, settings in enumerate(clients):
         client_id, secret = settings.get("client_id"), settings.get("client_secret")
         where = f"clients[{position}] ({client_id!r})"
-        if not isinstance(client_id, str) or not client_id or not client_id.isprintable() or client_id in known:
+        if (
+            not isinstance(client_id, str)
+            or not client_id
+            or not client_id.isprintable()
+            or client_id in known
+        ):
             raise ConfigurationError(f"{where} needs a client_id of its own, a string")
         if "://" in client_id and not is_document_url(client_id):
-            raise ConfigurationError(f"{where}: only https URLs can be a client_id, other URLs cannot")
+            raise ConfigurationError(
+                f"{where}: only https URLs can be a client_id, other URLs cannot"
+            )
         if secret is not None and (not isinstance(secret, str) or len(secret) < MIN_SECRET_CHARS):
             raise ConfigurationError(
                 f"{where}: client_secret must have at least {MIN_SECRET_CHARS} characters: "
@@ -253,7 +274,9 @@ def _configured(clients: Sequence[Mapping[str, Any]], policy: MetadataPolicy) ->
         except (InvalidClientMetadata, InvalidRedirectURI) as error:
             raise ConfigurationError(f"{where}: {error}") from None
         if (metadata["token_endpoint_auth_method"] in SECRET_METHODS) != (secret is not None):
-            raise ConfigurationError(f"{where}: client_secret and token_endpoint_auth_method do not fit each other")
+            raise ConfigurationError(
+                f"{where}: client_secret and token_endpoint_auth_method do not fit each other"
+            )
         known[client_id] = Client(
             client_id=client_id,
             metadata=metadata,

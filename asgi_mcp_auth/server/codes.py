@@ -24,7 +24,9 @@ def grant_of_code(code_key: str) -> str:
 def find_mismatch(
     code: Code, resource: str, client: Client, redirect_uri: str | None, verifier: str | None
 ) -> OAuthReason | None:
-    """Return why a code is not for who sends it, ``None`` when it is (RFC 6749 §4.1.3, RFC 7636 §4.6)."""
+    """Return why a code is not for who sends it, ``None`` when it is (RFC 6749 §4.1.3, RFC 7636
+    §4.6).
+    """
     if code.client_id != client.client_id:
         return "code_client"
     if code.resource != resource:
@@ -35,4 +37,8 @@ def find_mismatch(
     if verifier is None or not _VERIFIER.fullmatch(verifier):
         return "code_verifier"
     challenge = encode_base64url(sha256(verifier.encode("ascii")).digest())
-    return None if hmac.compare_digest(challenge.encode(), code.code_challenge.encode()) else "code_verifier"
+    return (
+        None
+        if hmac.compare_digest(challenge.encode(), code.code_challenge.encode())
+        else "code_verifier"
+    )

@@ -1,4 +1,6 @@
-"""``/consent``: a person decides about an application (RFC 6749 §4.1.1, RFC 9700 §4.2 and §4.16)."""
+"""``/consent``: a person decides about an application (RFC 6749 §4.1.1, RFC 9700 §4.2 and
+§4.16).
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ async def consent(server: Server, request: Request) -> Answer:
                 raise ExpiredForm
             return _show(server, request, session, destination, scopes)
         # The token fits this person and these scopes: what is approved is what was shown.
-        server.sessions.check_form_token(request, request.transaction_id, _subject(session) or "", *scopes)
+        server.sessions.check_form_token(
+            request, request.transaction_id, _subject(session) or "", *scopes
+        )
         return await _decide(server, request, session, destination, authorization, scopes)
     except OAuthError as error:
         return await refuse(server, request, destination, error, by_person=request.method == "POST")
@@ -69,7 +73,9 @@ async def _decide(
     if action != "deny":
         raise ForbiddenForm
     await decide(server, request, "deny", _subject(session), scopes)
-    event = AuditEvent(action="denied", client_id=authorization.client_id, subject=_subject(session))
+    event = AuditEvent(
+        action="denied", client_id=authorization.client_id, subject=_subject(session)
+    )
     server.report(request, event)
     raise AccessDenied
 
@@ -87,18 +93,26 @@ async def _switch(server: Server, request: Request) -> Answer:
 
 
 def _show(
-    server: Server, request: Request, session: Session | None, destination: Destination, scopes: list[str]
+    server: Server,
+    request: Request,
+    session: Session | None,
+    destination: Destination,
+    scopes: list[str],
 ) -> Answer:
     client, transaction_id = destination.client, request.transaction_id
     page = ConsentPage(
         action=server.url("consent"),
         hidden={
             "transaction": transaction_id,
-            "csrf": server.sessions.form_token("consent", transaction_id, _subject(session) or "", *scopes),
+            "csrf": server.sessions.form_token(
+                "consent", transaction_id, _subject(session) or "", *scopes
+            ),
         },
         client=client.name,
         is_verified=client.origin == "configured",
-        client_host=urlsplit(client.client_id).netloc if is_document_url(client.client_id) else None,
+        client_host=urlsplit(client.client_id).netloc
+        if is_document_url(client.client_id)
+        else None,
         redirect_host=redirect_host(destination.redirect_uri),
         is_on_device=not destination.redirect_uri.startswith("https://"),
         resource=server.resource,

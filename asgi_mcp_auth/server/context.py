@@ -73,8 +73,9 @@ def check_login(login: object) -> Login:
     if isinstance(login, Login):
         return login
     raise ConfigurationError(
-        f"login={login!r} must say how people sign in: PasswordLogin({{'alice': hash_password('…')}}) for a few"
-        " accounts, AppLogin('https://…') if your application signs them in, DevLogin() on your own machine"
+        f"login={login!r} must say how people sign in: PasswordLogin({{'alice':"
+        " hash_password('…')}) for a few accounts, AppLogin('https://…') if your application"
+        " signs them in, DevLogin() on your own machine"
     )
 
 
@@ -102,7 +103,10 @@ class Server:
         self.audit = Audit(options.on_event)
         self.limits = Limits(store, self.clock, settings.rate_limits)
         self.scopes = Scopes(
-            settings.required_scopes, settings.scopes_supported, options.scope_hierarchy, options.grant_scopes
+            settings.required_scopes,
+            settings.scopes_supported,
+            options.scope_hierarchy,
+            options.grant_scopes,
         )
         self.clients = self._clients()
         self.grants = Grants(
@@ -124,7 +128,9 @@ class Server:
             scope_hierarchy=options.scope_hierarchy,
             clock=self.clock,
         )
-        self.sessions = Sessions(store, self.clock, lifetimes, self.issuer, store.derive("forms"), self.limits)
+        self.sessions = Sessions(
+            store, self.clock, lifetimes, self.issuer, store.derive("forms"), self.limits
+        )
         # RFC 9126 §2 wants the endpoint's own URL accepted, too.
         endpoints = map(self.url, ("token", "par", "revoke", "introspect"))
         audiences = (self.issuer, f"{self.issuer}/", *endpoints)
@@ -139,7 +145,9 @@ class Server:
         host = urlsplit(self.issuer).netloc
         self.pages = replace(settings.pages, title=settings.pages.title or host)
         self.login = settings.login
-        self.login.bind(LoginHost(self.issuer, self.url("login"), store, self.limits, self.clock, lifetimes))
+        self.login.bind(
+            LoginHost(self.issuer, self.url("login"), store, self.limits, self.clock, lifetimes)
+        )
 
     def _signer(self) -> Signer:
         options = self.settings.options
@@ -158,11 +166,17 @@ class Server:
 
     def _clients(self) -> Clients:
         settings, registration = self.settings, self.settings.registration
-        if registration.development_documents and not is_loopback_host(urlsplit(self.issuer).hostname):
-            raise ConfigurationError("development_documents=True is for a base_url on loopback only: leave it out")
+        if registration.development_documents and not is_loopback_host(
+            urlsplit(self.issuer).hostname
+        ):
+            raise ConfigurationError(
+                "development_documents=True is for a base_url on loopback only: leave it out"
+            )
         policy = MetadataPolicy(
             scopes=frozenset(self.scopes.supported),
-            redirect_schemes=check_redirect_schemes("allowed_redirect_schemes", settings.allowed_redirect_schemes),
+            redirect_schemes=check_redirect_schemes(
+                "allowed_redirect_schemes", settings.allowed_redirect_schemes
+            ),
         )
         documents = Documents(
             replace(policy, auth_methods=("none", "private_key_jwt"), default_auth_method="none"),
@@ -188,7 +202,11 @@ class Server:
         self._spellings = resource_spellings(resource)
         self.grants.bind_resource(resource)
         login = self.settings.login
-        prefix, kind, provider = self.settings.options.path_prefix, type(login).__qualname__, login.provider_host or ""
+        prefix, kind, provider = (
+            self.settings.options.path_prefix,
+            type(login).__qualname__,
+            login.provider_host or "",
+        )
         self.sessions.bind(prefix, resource, kind, provider)
 
     def path(self, endpoint: str) -> str:
@@ -210,10 +228,14 @@ class Server:
     @property
     def grant_types(self) -> list[str]:
         """What the token endpoint knows."""
-        return [*INTERACTIVE_GRANTS, *(["client_credentials"] if self.has("client_credentials") else [])]
+        return [
+            *INTERACTIVE_GRANTS,
+            *(["client_credentials"] if self.has("client_credentials") else []),
+        ]
 
     def check_peer(self, request: Request) -> None:
-        """Check that it comes from this machine, where a setting is for development on this machine.
+        """Check that it comes from this machine, where a setting is for development on this
+        machine.
 
         Raises:
             ForbiddenForm: it comes from elsewhere.
@@ -238,7 +260,9 @@ class Server:
         self.audit.report(replace(event, endpoint=request.endpoint, address=request.address))
 
     async def sweep_if_due(self) -> None:
-        """Remove some of what has expired, now and then: there is no task of ours that could do it."""
+        """Remove some of what has expired, now and then: there is no task of ours that could do
+        it.
+        """
         now = self.clock.monotonic()
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_SECONDS

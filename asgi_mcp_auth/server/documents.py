@@ -1,4 +1,6 @@
-"""What everybody may read: the metadata of the authorization server (RFC 8414) and its public keys (RFC 7517)."""
+"""What everybody may read: the metadata of the authorization server (RFC 8414) and its public keys
+(RFC 7517).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ _ENDPOINT_NAMES = {
 
 def metadata(server: Server) -> JSONObject:
     """Return the metadata document; what is switched off is not in it."""
-    endpoints = {name: server.url(each) for each, name in _ENDPOINT_NAMES.items() if server.has(each)}
+    endpoints = {
+        name: server.url(each) for each, name in _ENDPOINT_NAMES.items() if server.has(each)
+    }
     return authorization_server_metadata(
         issuer=server.issuer,
         endpoints=endpoints | {"jwks_uri": server.issuer + JWKS_PATH},
@@ -36,22 +40,31 @@ def metadata(server: Server) -> JSONObject:
         features={
             "authorization_response_iss_parameter_supported": True,
             "client_id_metadata_document_supported": server.settings.registration.has_documents,
-            "require_pushed_authorization_requests": server.settings.options.require_pushed_requests,
+            "require_pushed_authorization_requests": (
+                server.settings.options.require_pushed_requests
+            ),
         },
     )
 
 
 def routes(server: Server) -> list[Route]:
-    """Return the public documents at every place where clients look (RFC 8414 §3.1, OpenID Connect Discovery §4)."""
+    """Return the public documents at every place where clients look (RFC 8414 §3.1, OpenID Connect
+    Discovery §4).
+    """
     members, path = metadata(server), url_path(server.issuer)
     document = PublicDocument(format_document(members))
     openid = PublicDocument(format_document(members | _openid_members(server)))
-    places = {WELL_KNOWN_SERVER + path: document, WELL_KNOWN_OPENID + path: openid, path + WELL_KNOWN_OPENID: openid}
+    places = {
+        WELL_KNOWN_SERVER + path: document,
+        WELL_KNOWN_OPENID + path: openid,
+        path + WELL_KNOWN_OPENID: openid,
+    }
     return [*(Route(*each) for each in places.items()), Route(JWKS_PATH, KeySetDocument(server))]
 
 
 def _openid_members(server: Server) -> JSONObject:
-    """Return what OpenID Connect Discovery §3 requires; the MCP SDK for TypeScript gives up where it is missing.
+    """Return what OpenID Connect Discovery §3 requires; the MCP SDK for TypeScript gives up where
+    it is missing.
 
     They are about ID tokens, which are not issued here: there is no scope ``openid``.
     """

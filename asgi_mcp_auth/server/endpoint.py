@@ -1,4 +1,6 @@
-"""An endpoint as an ASGI app: its checks in order, then its work; whatever goes wrong becomes an answer."""
+"""An endpoint as an ASGI app: its checks in order, then its work; whatever goes wrong becomes an
+answer.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ class Endpoint:
         work: what it does.
     """
 
-    def __init__(self, server: Server, name: str, kind: Kind, checks: Sequence[Check], work: Work) -> None:
+    def __init__(
+        self, server: Server, name: str, kind: Kind, checks: Sequence[Check], work: Work
+    ) -> None:
         self._server = server
         self._name = name
         self._kind = kind
@@ -70,11 +74,17 @@ class Endpoint:
             return
         if kind.cross_origin and is_preflight(scope):
             methods = ", ".join(kind.methods).encode()
-            await send_response(scope, receive, send, 204, preflight_headers(scope, b"*", methods), b"")
+            await send_response(
+                scope, receive, send, 204, preflight_headers(scope, b"*", methods), b""
+            )
             return
-        answer = await self._answer(Request(self._name, scope, receive, max_form_bytes=kind.max_form_bytes))
+        answer = await self._answer(
+            Request(self._name, scope, receive, max_form_bytes=kind.max_form_bytes)
+        )
         shared = origin_headers(b"*") if kind.cross_origin else ()
-        await send_response(scope, receive, send, answer.status, [*answer.headers, *shared], answer.body)
+        await send_response(
+            scope, receive, send, answer.status, [*answer.headers, *shared], answer.body
+        )
         with suppress(ServerUnavailable):  # nobody is waiting for this any more
             await self._server.sweep_if_due()
 
@@ -89,9 +99,13 @@ class Endpoint:
             self._report(request, error)
             return self._refusal(request, error, _headers(error, request))
         except ServerUnavailable as error:
-            return self._refusal(request, error, [(b"retry-after", b"%d" % max(1, ceil(error.retry_after_seconds)))])
+            return self._refusal(
+                request, error, [(b"retry-after", b"%d" % max(1, ceil(error.retry_after_seconds)))]
+            )
 
-    def _refusal(self, request: Request, error: OAuthError | ServerUnavailable, headers: HeaderList) -> Answer:
+    def _refusal(
+        self, request: Request, error: OAuthError | ServerUnavailable, headers: HeaderList
+    ) -> Answer:
         if not self._kind.for_people:
             document = {"error": error.error, "error_description": str(error)}
             return json_answer(document, error.status, headers)
@@ -116,7 +130,9 @@ def _headers(error: OAuthError, request: Request) -> HeaderList:
         return [(b"retry-after", b"%d" % max(1, ceil(error.retry_after_seconds)))]
     if isinstance(error, InvalidRegistration):
         return [(b"www-authenticate", b'Bearer realm="register"')]
-    if isinstance(error, InvalidClient) and any(name == b"authorization" for name, _ in request.scope["headers"]):
+    if isinstance(error, InvalidClient) and any(
+        name == b"authorization" for name, _ in request.scope["headers"]
+    ):
         return [(b"www-authenticate", b'Basic realm="oauth"')]  # RFC 6749 §5.2
     return ()
 
@@ -129,11 +145,20 @@ def _advice(request: Request, error: OAuthError | ServerUnavailable) -> str:
     if error.reason == "peer":
         return "Then start it again."
     if error.reason == "expired_form":
-        return "If you are done, you can close it. Otherwise please go back to the application and start again."
+        return (
+            "If you are done, you can close it. Otherwise please go back to the application and"
+            " start again."
+        )
     if error.reason in ("other_browser", "csrf", "cross_site", "host"):
-        return "Please go back to the application and start again. Cookies have to be allowed for this site."
+        return (
+            "Please go back to the application and start again. Cookies have to be allowed for this"
+            " site."
+        )
     if error.reason == "unknown_client":
-        return "If it was before, remove this server from the application and add it again: then it registers anew."
+        return (
+            "If it was before, remove this server from the application and add it again: then it"
+            " registers anew."
+        )
     return "Please go back to the application. If it happens again, tell its developers."
 
 

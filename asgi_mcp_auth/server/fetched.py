@@ -1,4 +1,6 @@
-"""What lies at URLs that strangers named: fetched once, whoever asks for it, and remembered for a while."""
+"""What lies at URLs that strangers named: fetched once, whoever asks for it, and remembered for a
+while.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +48,9 @@ class Known(NamedTuple, Generic[T]):
 class Fetched(Generic[T]):
     """Fetches what strangers name, and remembers it.
 
-    A fetch takes a place of the network that causes it. Whoever asks for the same meanwhile waits for the same fetch,
-    and takes none. That there was no place is remembered nowhere: it says nothing of what lies there.
+    A fetch takes a place of the network that causes it. Whoever asks for the same meanwhile waits
+    for the same fetch, and takes none. That there was no place is remembered nowhere: it says
+    nothing of what lies there.
 
     Args:
         what: it is, for the log.
@@ -78,9 +81,9 @@ class Fetched(Generic[T]):
         self._max_bytes = max_bytes
         self._stale_seconds = stale_seconds
         self._known: LRUCache[Known[T]] = LRUCache(CACHE_SIZE)
-        self._flights: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bytes, SingleFlight[Known[T]]]] = (
-            WeakKeyDictionary()
-        )
+        self._flights: WeakKeyDictionary[
+            asyncio.AbstractEventLoop, dict[bytes, SingleFlight[Known[T]]]
+        ] = WeakKeyDictionary()
 
     async def find(self, url: str, address: str | None, *, since: float = -math.inf) -> Known[T]:
         """Return what is known of ``url``, after fetching it if need be.
@@ -112,9 +115,19 @@ class Fetched(Generic[T]):
         known = self._known.get(key)
         if known is None or self._clock.monotonic() >= known.until:
             return None
-        return None if known.looked_at <= since and known.value is not None and not known.unreachable else known
+        return (
+            None
+            if known.looked_at <= since and known.value is not None and not known.unreachable
+            else known
+        )
 
-    def _start(self, url: str, key: bytes, flights: dict[bytes, SingleFlight[Known[T]]], place: Place | None) -> None:
+    def _start(
+        self,
+        url: str,
+        key: bytes,
+        flights: dict[bytes, SingleFlight[Known[T]]],
+        place: Place | None,
+    ) -> None:
         async def work() -> Known[T]:
             known = await self._look(url, self._known.get(key), place)
             self._known.put(key, known)
@@ -135,11 +148,17 @@ class Fetched(Generic[T]):
             # INFO: strangers cause it. Quoted, because they also wrote the URL.
             logger.info("%s %r cannot be used: %s", self._what, url, error)
             now, is_unreachable = self._clock.monotonic(), isinstance(error, Unreachable)
-            if is_unreachable and before is not None and now < before.good_until + self._stale_seconds:
+            if (
+                is_unreachable
+                and before is not None
+                and now < before.good_until + self._stale_seconds
+            ):
                 return before._replace(unreachable=True, looked_at=now, until=now + FAILURE_SECONDS)
             return Known(None, is_unreachable, now, now + FAILURE_SECONDS, -math.inf)
         now = self._clock.monotonic()
-        until = now + cache_seconds(response.headers, usual=USUAL_SECONDS, minimum=MIN_SECONDS, maximum=MAX_SECONDS)
+        until = now + cache_seconds(
+            response.headers, usual=USUAL_SECONDS, minimum=MIN_SECONDS, maximum=MAX_SECONDS
+        )
         return Known(value, False, now, until, until)
 
 

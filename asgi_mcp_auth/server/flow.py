@@ -1,7 +1,8 @@
 """From one page to the next: who has to sign in, who has to consent, and who is done.
 
-AS-26: a consent is remembered only where the redirect URI itself says who the client is, that is, where it is https,
-and counts only for a navigation that a page of ours began. AS-16: nobody is sent to a stranger's address without a say.
+AS-26: a consent is remembered only where the redirect URI itself says who the client is, that is,
+where it is https, and counts only for a navigation that a page of ours began. AS-16: nobody is sent
+to a stranger's address without a say.
 """
 
 from __future__ import annotations
@@ -20,18 +21,22 @@ from .page_values import ErrorPage
 from .requests import Answer, Request, redirect
 
 CONSENTS = "consent"
-ANEW = frozenset(("login", "select_account"))  # prompts for which it is not enough that somebody is signed in
+# prompts for which it is not enough that somebody is signed in
+ANEW = frozenset(("login", "select_account"))
 
 
 def is_signed_in(server: Server, request: Request, authorization: AuthorizationRequest) -> bool:
-    """Return whether the person need not sign in, or sign in again, before this request can go on."""
+    """Return whether the person need not sign in, or sign in again, before this request can go
+    on.
+    """
     session, transaction = request.session, request.transaction
     if session is None:
         return False
     if _signed_in_here(transaction, session) is not None:
         return True
     too_old = authorization.max_age is not None and (
-        authorization.max_age == 0 or server.clock.time() - session.signed_in_at > authorization.max_age
+        authorization.max_age == 0
+        or server.clock.time() - session.signed_in_at > authorization.max_age
     )  # OpenID Connect Core §3.1.2.1
     return not (server.login.every_time or too_old or not ANEW.isdisjoint(authorization.prompt))
 
@@ -55,7 +60,9 @@ async def proceed(
     transaction, page = request.transaction, "login"
     if is_signed_in(server, request, authorization) and request.session is not None:
         page, session = "consent", request.session
-        scopes = await server.scopes.grantable(session.person, destination.client, authorization.scopes)
+        scopes = await server.scopes.grantable(
+            session.person, destination.client, authorization.scopes
+        )
         if transaction is not None and transaction.decision == "approve":
             scopes = [scope for scope in scopes if scope in transaction.scopes]
             return await approve(server, request, session, destination, authorization, scopes)
@@ -67,16 +74,26 @@ async def proceed(
         raise LoginRequired if page == "login" else ConsentRequired
     headers: HeaderList = ()
     if transaction is None:
-        request.transaction_id, headers = await server.sessions.begin_transaction(request, authorization)
+        request.transaction_id, headers = await server.sessions.begin_transaction(
+            request, authorization
+        )
     return to_page(server, page, request.transaction_id, headers)
 
 
-async def may_sign_in(server: Server, request: Request, authorization: AuthorizationRequest) -> bool:
-    """Return whether the login step may begin; some may not before the person has consented, now or before."""
+async def may_sign_in(
+    server: Server, request: Request, authorization: AuthorizationRequest
+) -> bool:
+    """Return whether the login step may begin; some may not before the person has consented, now or
+    before.
+    """
     transaction, session = request.transaction, request.session
-    if not server.login.consent_first or (transaction is not None and transaction.decision == "approve"):
+    if not server.login.consent_first or (
+        transaction is not None and transaction.decision == "approve"
+    ):
         return True
-    return session is not None and await is_remembered(server, session, authorization, authorization.scopes)
+    return session is not None and await is_remembered(
+        server, session, authorization, authorization.scopes
+    )
 
 
 def to_page(server: Server, page: str, transaction_id: str, headers: HeaderList = ()) -> Answer:
@@ -84,15 +101,20 @@ def to_page(server: Server, page: str, transaction_id: str, headers: HeaderList 
     return redirect(with_parameters(server.url(page), {"transaction": transaction_id}), headers)
 
 
-async def decide(server: Server, request: Request, decision: Decision, subject: str | None, scopes: list[str]) -> None:
-    """Write down what was decided. Of several who try, one gets through; the same again, a double click, does too.
+async def decide(
+    server: Server, request: Request, decision: Decision, subject: str | None, scopes: list[str]
+) -> None:
+    """Write down what was decided. Of several who try, one gets through; the same again, a double
+    click, does too.
 
     Raises:
         ExpiredForm: something else was decided before.
     """
 
     def change(known: Transaction) -> Transaction:
-        is_open = known.decision is None or (known.decision == decision and known.decided_by is None)
+        is_open = known.decision is None or (
+            known.decision == decision and known.decided_by is None
+        )
         changed = replace(known, decision=decision, decided_by=subject, scopes=scopes)
         if changed != known and not is_open:
             raise ExpiredForm
@@ -128,13 +150,19 @@ async def approve(
 
 
 async def refuse(
-    server: Server, request: Request, destination: Destination, error: OAuthError, *, by_person: bool = False
+    server: Server,
+    request: Request,
+    destination: Destination,
+    error: OAuthError,
+    *,
+    by_person: bool = False,
 ) -> Answer:
     """Tell the client of an error at its redirect URI.
 
-    Nobody is sent on to an address that a stranger registered, by a link that a stranger made, without a say in it
-    (RFC 9700 §4.11.2): whoever has neither done something about this request here (``by_person``) nor approved this
-    application before gets a page with a link, with ``prompt=none`` as well.
+    Nobody is sent on to an address that a stranger registered, by a link that a stranger made,
+    without a say in it (RFC 9700 §4.11.2): whoever has neither done something about this request
+    here (``by_person``) nor approved this application before gets a page with a link, with
+    ``prompt=none`` as well.
 
     Raises:
         OAuthError: this one, when it is none that a client is told.
@@ -143,7 +171,10 @@ async def refuse(
         raise error
     client = destination.client
     server.report(
-        request, AuditEvent(action="refused", client_id=client.client_id, error=error.error, reason=error.reason)
+        request,
+        AuditEvent(
+            action="refused", client_id=client.client_id, error=error.error, reason=error.reason
+        ),
     )
     url = destination.url(server.issuer, error=error.error, error_description=str(error))
     is_ours = client.origin == "configured" or is_loopback_redirect(destination.redirect_uri)
@@ -160,8 +191,12 @@ async def refuse(
 async def _has_approved(server: Server, session: Session | None, destination: Destination) -> bool:
     if session is None:
         return False
-    record = await server.store.get(CONSENTS, consent_key(session.person.subject, destination.client.client_id))
-    return record is not None and Consent.load(record.value).redirect_uri == destination.redirect_uri
+    record = await server.store.get(
+        CONSENTS, consent_key(session.person.subject, destination.client.client_id)
+    )
+    return (
+        record is not None and Consent.load(record.value).redirect_uri == destination.redirect_uri
+    )
 
 
 def consent_key(subject: str, client_id: str) -> str:
@@ -172,11 +207,16 @@ def consent_key(subject: str, client_id: str) -> str:
 async def is_remembered(
     server: Server, session: Session, authorization: AuthorizationRequest, scopes: Sequence[str]
 ) -> bool:
-    """Return whether the person has approved the same before, of an application that can be told from others."""
-    # Whoever runs a program on the person's machine, or registers a scheme there, can pretend to be the client.
+    """Return whether the person has approved the same before, of an application that can be told
+    from others.
+    """
+    # Whoever runs a program on the person's machine, or registers a scheme there, can pretend to be
+    # the client.
     if "consent" in authorization.prompt or not authorization.redirect_uri.startswith("https://"):
         return False
-    record = await server.store.get(CONSENTS, consent_key(session.person.subject, authorization.client_id))
+    record = await server.store.get(
+        CONSENTS, consent_key(session.person.subject, authorization.client_id)
+    )
     if record is None:
         return False
     consent = Consent.load(record.value)
@@ -204,11 +244,15 @@ async def _issue(
         # The same for the second click of a double click: browsers drop the answer to the first.
         secret = server.sessions.secret_of(request.transaction_id)
     await server.clients.keep(destination.client, person.subject)
-    code = await server.grants.issue_code(authorization, person, scopes, session.signed_in_at, code=secret)
+    code = await server.grants.issue_code(
+        authorization, person, scopes, session.signed_in_at, code=secret
+    )
     if code is None:
         raise ExpiredForm
     if not is_repeated:
         subject, client_id = person.subject, authorization.client_id
-        event = AuditEvent(action="approved", client_id=client_id, subject=subject, scopes=tuple(scopes))
+        event = AuditEvent(
+            action="approved", client_id=client_id, subject=subject, scopes=tuple(scopes)
+        )
         server.report(request, event)
     return redirect(destination.url(server.issuer, code=code))

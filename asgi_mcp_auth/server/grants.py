@@ -1,6 +1,8 @@
-"""Codes, grants and refresh tokens: what is good once, what is good again, and what ends everything.
+"""Codes, grants and refresh tokens: what is good once, what is good again, and what ends
+everything.
 
-Every step is one swap or add of one record, so of any number of contenders, in any number of processes, one wins.
+Every step is one swap or add of one record, so of any number of contenders, in any number of
+processes, one wins.
 """
 
 from __future__ import annotations
@@ -16,7 +18,16 @@ from .audit import Audit, AuditEvent
 from .codes import find_mismatch, grant_of_code
 from .ledger import MARGIN_SECONDS, USED_CODE_SECONDS, Ledger
 from .login import Login
-from .models import AuthorizationRequest, Client, Code, Grant, Person, check_person, hash_of, new_secret
+from .models import (
+    AuthorizationRequest,
+    Client,
+    Code,
+    Grant,
+    Person,
+    check_person,
+    hash_of,
+    new_secret,
+)
 from .options import Lifetimes
 from .refresh_tokens import RefreshTokens
 from .scopes import Scopes
@@ -81,7 +92,7 @@ class Grants:
         """Grant access to this resource; a store may also hold the grants for others."""
         self._resource = resource
 
-    # ------------------------------------------------------------------------------------------------------------ codes
+    # ---------------------------------------------------------------------------------------- codes
 
     async def issue_code(
         self,
@@ -99,8 +110,9 @@ class Grants:
             person: who granted it.
             scopes: what was granted.
             signed_in_at: epoch seconds of their sign-in.
-            code: a secret that becomes the code. Where it is one already, for the same, it is returned again until it
-                is used; then, and for anything else, the answer is ``None``.
+            code: a secret that becomes the code. Where it is one already, for the same, it is
+                returned again until it is used; then, and for anything else, the answer is
+                ``None``.
         """
         record = Code(
             client_id=request.client_id,
@@ -114,20 +126,26 @@ class Grants:
         )
         code = code or new_secret()
         key = hash_of(code)
-        if await self._store.add(CODES, key, record.dump(), ttl=USED_CODE_SECONDS, group=person.subject):
+        if await self._store.add(
+            CODES, key, record.dump(), ttl=USED_CODE_SECONDS, group=person.subject
+        ):
             return code
         known = await self._store.get(CODES, key)
         before = None if known is None else Code.load(known.value)
-        if before is None or before != replace(record, expires_at=before.expires_at, signed_in_at=before.signed_in_at):
+        if before is None or before != replace(
+            record, expires_at=before.expires_at, signed_in_at=before.signed_in_at
+        ):
             return None
         return code
 
-    async def redeem(self, code: str, client: Client, redirect_uri: str | None, verifier: str | None) -> Granted:
+    async def redeem(
+        self, code: str, client: Client, redirect_uri: str | None, verifier: str | None
+    ) -> Granted:
         """Use a code, once; everything is checked before it counts as used.
 
         Raises:
-            InvalidGrant: it is unknown, expired, used, was issued for something else, or the client may have nothing
-                of what was granted any more. A replay ends its grant.
+            InvalidGrant: it is unknown, expired, used, was issued for something else, or the client
+                may have nothing of what was granted any more. A replay ends its grant.
 
         RFC 6749 §4.1.3; RFC 7636 §4.6; RFC 9700 §2.1.1 and §4.5.
         """
@@ -140,7 +158,9 @@ class Grants:
             known, now = Code.load(record.value), self._clock.time()
             mismatch = find_mismatch(known, self._resource, client, redirect_uri, verifier)
             if known.used_at is not None:
-                honest = mismatch is None and _is_recent(known.used_at, began, self._lifetimes.code_leeway_seconds)
+                honest = mismatch is None and _is_recent(
+                    known.used_at, began, self._lifetimes.code_leeway_seconds
+                )
                 raise await self._replayed(key, known, honest=honest)
             if mismatch is not None:
                 raise InvalidGrant(reason=mismatch)
@@ -155,15 +175,22 @@ class Grants:
                 return await self._begin(grant_id, grant, scopes, refreshable=refreshable)
         raise ServerUnavailable
 
-    async def _begin(self, grant_id: str, grant: Grant, scopes: list[str], *, refreshable: bool) -> Granted:
+    async def _begin(
+        self, grant_id: str, grant: Grant, scopes: list[str], *, refreshable: bool
+    ) -> Granted:
         if not await self.ledger.add(grant_id, grant):
-            raise InvalidGrant(reason="grant_revoked")  # by a replay, or by the person, between these two steps
+            # by a replay, or by the person, between these two steps
+            raise InvalidGrant(reason="grant_revoked")
         return Granted(
-            grant_id, grant, scopes, self._refresh_tokens.make(grant_id, grant.generation) if refreshable else None
+            grant_id,
+            grant,
+            scopes,
+            self._refresh_tokens.make(grant_id, grant.generation) if refreshable else None,
         )
 
     async def _replayed(self, key: str, code: Code, *, honest: bool) -> InvalidGrant:
-        if honest:  # two requests of one client at once, or its HTTP library tried again: it just loses
+        # two requests of one client at once, or its HTTP library tried again: it just loses
+        if honest:
             return InvalidGrant(reason="code_used")
         grant = await self._end(grant_of_code(key), "code_replayed", (key, code))
         if grant is not None:
@@ -183,7 +210,7 @@ class Grants:
             signed_in_at=code.signed_in_at,
         )
 
-    # ----------------------------------------------------------------------------------------------------------- grants
+    # --------------------------------------------------------------------------------------- grants
 
     async def for_client(self, client: Client, scopes: list[str]) -> Granted:
         """Let a client act for itself (RFC 6749 §4.4); no refresh token."""
@@ -201,11 +228,12 @@ class Grants:
         return Granted(grant_id, grant, scopes, None)
 
     async def refresh(self, token: str, client: Client, scope: str | None) -> Granted:
-        """Use a refresh token. The one before the last gives the same successor again for a few seconds.
+        """Use a refresh token. The one before the last gives the same successor again for a few
+        seconds.
 
         Raises:
-            InvalidGrant: it is no refresh token of this client, its grant has ended, or the client may have nothing of
-                it any more. A replay ends the grant.
+            InvalidGrant: it is no refresh token of this client, its grant has ended, or the client
+                may have nothing of it any more. A replay ends the grant.
             InvalidScope: more was asked for than was granted.
 
         RFC 6749 §6; RFC 9700 §4.14.2.
@@ -218,7 +246,10 @@ class Grants:
                 raise InvalidGrant(reason="refresh_client")
             if grant.resource != self._resource:
                 raise InvalidGrant(reason="other_resource")
-            is_current, recent = generation == grant.generation, _is_recent(grant.rotated_at, began, leeway)
+            is_current, recent = (
+                generation == grant.generation,
+                _is_recent(grant.rotated_at, began, leeway),
+            )
             if not is_current and not (recent and generation == grant.generation - 1):
                 await self.revoke(grant_id, "refresh_replayed")
                 raise InvalidGrant(reason="refresh_replayed")
@@ -226,17 +257,23 @@ class Grants:
             try:
                 grant = await self._renewed(known)
                 if grant.person is not None:
-                    scopes = await self._scopes.still_grantable(grant.person, client, grant.scopes, scopes)
+                    scopes = await self._scopes.still_grantable(
+                        grant.person, client, grant.scopes, scopes
+                    )
             except InvalidGrant as error:
                 await self.revoke(grant_id, error.reason)
                 raise
             rotates = client.is_public or self._rotate_confidential
             # What does not rotate is written so that it does not idle.
             if is_current and (rotates or not recent or grant != known):
-                grant = replace(grant, generation=generation + rotates, rotated_at=self._clock.time())
+                grant = replace(
+                    grant, generation=generation + rotates, rotated_at=self._clock.time()
+                )
                 if not await self.ledger.swap(grant_id, record, grant):
                     continue  # somebody else was faster: look again
-            return Granted(grant_id, grant, scopes, self._refresh_tokens.make(grant_id, grant.generation))
+            return Granted(
+                grant_id, grant, scopes, self._refresh_tokens.make(grant_id, grant.generation)
+            )
         raise ServerUnavailable
 
     async def _renewed(self, grant: Grant) -> Grant:
@@ -254,26 +291,37 @@ class Grants:
         """Return a grant for our resource some token of which may be good."""
         found = await self.ledger.get(grant_id)
         grant = None if found is None or self.ledger.has_ended(grant_id, found[1]) else found[1]
-        return None if grant is None or grant.resource != self._resource or self.ledger.is_over(grant) else grant
+        return (
+            None
+            if grant is None or grant.resource != self._resource or self.ledger.is_over(grant)
+            else grant
+        )
 
     async def belongs_to(self, grant_id: str, client: Client) -> bool:
         """Return whether the store holds such a grant of this client, for our resource.
 
-        This process may know that it has ended, and not have been able to write that down: then that has to be tried
-        again.
+        This process may know that it has ended, and not have been able to write that down: then
+        that has to be tried again.
         """
         found = await self.ledger.get(grant_id)
-        return found is not None and (found[1].client_id, found[1].resource) == (client.client_id, self._resource)
+        return found is not None and (found[1].client_id, found[1].resource) == (
+            client.client_id,
+            self._resource,
+        )
 
     def grant_of_refresh_token(self, token: str) -> str | None:
-        """Return the grant that a refresh token belongs to, whether or not it is still good; ``None`` for no such."""
+        """Return the grant that a refresh token belongs to, whether or not it is still good;
+        ``None`` for no such.
+        """
         try:
             return self._refresh_tokens.parse(token)[0]
         except InvalidGrant:
             return None
 
     async def find_by_refresh_token(self, token: str) -> tuple[Grant, int] | None:
-        """Return the grant of the refresh token that is good now, and when that ends in epoch seconds."""
+        """Return the grant of the refresh token that is good now, and when that ends in epoch
+        seconds.
+        """
         try:
             grant_id, generation = self._refresh_tokens.parse(token)
             grant = (await self._read(grant_id))[1]
@@ -285,7 +333,9 @@ class Grants:
     async def scan(
         self, *, subject: str | None = None, client_id: str | None = None
     ) -> AsyncIterator[tuple[str, Grant]]:
-        """Yield the grants that have not ended, of one person or of all, of one client or of all."""
+        """Yield the grants that have not ended, of one person or of all, of one client or of
+        all.
+        """
         async for grant_id, grant in self.ledger.scan(subject=subject):
             if client_id in (None, grant.client_id):
                 yield grant_id, grant
@@ -294,7 +344,8 @@ class Grants:
         """End a grant and all its tokens; return whether it had not ended before.
 
         Args:
-            grant_id: which one. In this process it counts as ended from now on, whatever the store says.
+            grant_id: which one. In this process it counts as ended from now on, whatever the store
+                says.
             reason: for the audit record.
         """
         grant = await self._end(grant_id, reason)
@@ -302,8 +353,11 @@ class Grants:
             await self._login.ended(grant.person)
         return grant is not None
 
-    async def revoke_all(self, reason: str, *, subject: str | None = None, client_id: str | None = None) -> int:
-        """End the grants of a person, of a client, or of a client to a person; return how many had not ended before.
+    async def revoke_all(
+        self, reason: str, *, subject: str | None = None, client_id: str | None = None
+    ) -> int:
+        """End the grants of a person, of a client, or of a client to a person; return how many had
+        not ended before.
 
         Codes that nobody has redeemed yet become worthless.
         """
@@ -327,17 +381,26 @@ class Grants:
                     await self._login.ended(grant.person)
         return number
 
-    async def _end(self, grant_id: str, reason: str, of: tuple[str, Code] | None = None) -> Grant | None:
+    async def _end(
+        self, grant_id: str, reason: str, of: tuple[str, Code] | None = None
+    ) -> Grant | None:
         """End a grant and return it, ``None`` when there is none that has not ended.
 
         Args:
             grant_id: which one.
             reason: for the audit record.
-            of: the code that begins it, and its key. Where there is no grant yet, there will be none.
+            of: the code that begins it, and its key. Where there is no grant yet, there will be
+                none.
         """
         self.ledger.mark_dead(grant_id)
         found = await self.ledger.get(grant_id)
-        grant = found[1] if found is not None else None if of is None else self._grant_of(of[1], refreshable=False)
+        grant = (
+            found[1]
+            if found is not None
+            else None
+            if of is None
+            else self._grant_of(of[1], refreshable=False)
+        )
         if grant is None or grant.revoked is not None:
             return None
         try:
@@ -348,12 +411,16 @@ class Grants:
                 await self._store.delete(CODES, of[0])
             await self.ledger.forget(grant_id)
         event = AuditEvent(
-            action="grant_revoked", client_id=grant.client_id, subject=grant.subject, grant_id=grant_id, reason=reason
+            action="grant_revoked",
+            client_id=grant.client_id,
+            subject=grant.subject,
+            grant_id=grant_id,
+            reason=reason,
         )
         self._audit.report(event)
         return grant
 
-    # ---------------------------------------------------------------------------------------------------------- records
+    # -------------------------------------------------------------------------------------- records
 
     async def _read(self, grant_id: str) -> tuple[Record, Grant]:
         found = await self.ledger.get(grant_id)

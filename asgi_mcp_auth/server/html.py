@@ -9,14 +9,23 @@ import unicodedata
 from collections.abc import Mapping
 from html import escape
 
-from .page_values import Application, ApplicationsPage, ConsentPage, ErrorPage, Field, LoginPage, Page
+from .page_values import (
+    Application,
+    ApplicationsPage,
+    ConsentPage,
+    ErrorPage,
+    Field,
+    LoginPage,
+    Page,
+)
 
 MAX_SHOWN_CHARS = 128
 MAX_NAME_CHARS = 64  # enough for a name, and not for a story
 MAX_HOST_CHARS = 260  # a name of 253 and a port
 MAX_MARKS = 2  # on one letter; more of them would reach over what stands around it
 
-# Controls, text direction, surrogates, nothing at all; and what encloses its letter, and others besides.
+# Controls, text direction, surrogates, nothing at all; and what encloses its letter, and others
+# besides.
 _INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Me"))
 _QUOTES = str.maketrans(dict.fromkeys('"“”„‟«»″〃〝〞〟\uff02', "'"))  # ours stand around names
 # Letters that are drawn as nothing: fillers, the empty Braille cell, variation selectors.
@@ -65,7 +74,9 @@ footer { border-top: 1px solid var(--line); }
 
 
 def shown(text: str, max_chars: int = MAX_SHOWN_CHARS) -> str:
-    """Return text of somebody else's as it can be shown: escaped, on one line, nothing invisible, not too long."""
+    """Return text of somebody else's as it can be shown: escaped, on one line, nothing invisible,
+    not too long.
+    """
     visible = "".join(
         " " if char.isspace() else char
         for char in text[: 8 * MAX_SHOWN_CHARS]
@@ -73,7 +84,8 @@ def shown(text: str, max_chars: int = MAX_SHOWN_CHARS) -> str:
     )
     kept: list[str] = []
     marks = 0
-    for char in unicodedata.normalize("NFC", visible):  # now, so that nothing stands between a letter and its marks
+    # now, so that nothing stands between a letter and its marks
+    for char in unicodedata.normalize("NFC", visible):
         marks = marks + 1 if unicodedata.category(char) == "Mn" else 0
         if marks <= MAX_MARKS:
             kept.append(char)
@@ -82,39 +94,65 @@ def shown(text: str, max_chars: int = MAX_SHOWN_CHARS) -> str:
 
 
 def shown_host(host: str) -> str:
-    """Return a host as it can be shown. Who owns it stands at its end, so that is never what is left out."""
+    """Return a host as it can be shown. Who owns it stands at its end, so that is never what is
+    left out.
+    """
     return escape(host if len(host) <= MAX_HOST_CHARS else "…" + host[1 - MAX_HOST_CHARS :])
 
 
 def text_on(colour: str) -> str:
-    """Return white or black, whichever can be read on ``#rrggbb`` (WCAG 2.2, contrast of at least 4.5)."""
+    """Return white or black, whichever can be read on ``#rrggbb`` (WCAG 2.2, contrast of at least
+    4.5).
+    """
     parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return "#fff" if 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05) >= 4.5 else "#000"
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return (
+        "#fff" if 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05) >= 4.5 else "#000"
+    )
 
 
 def login(page: LoginPage, logo: str | None, colour: str) -> str:
     """Return the sign-in page."""
     reason = f"<p>{_name(page.client)} asks for access.</p>" if page.client else ""
-    problem = f'<p class="problem" role="alert" id="problem">{escape(page.error)}</p>' if page.error else ""
-    first = next((each.name for each in page.fields if not each.value), page.fields[-1].name if page.fields else "")
-    fields = "".join(_field(each, has_error=bool(page.error), has_focus=each.name == first) for each in page.fields)
+    problem = (
+        f'<p class="problem" role="alert" id="problem">{escape(page.error)}</p>'
+        if page.error
+        else ""
+    )
+    first = next(
+        (each.name for each in page.fields if not each.value),
+        page.fields[-1].name if page.fields else "",
+    )
+    fields = "".join(
+        _field(each, has_error=bool(page.error), has_focus=each.name == first)
+        for each in page.fields
+    )
     body = f"""<h1>Sign in</h1>{reason}{problem}
 <form method="post" action="{escape(page.action)}">{_hidden(page.hidden)}{fields}
 <div class="buttons"><button type="submit">{escape(page.button)}</button></div></form>"""
-    return _document(page, f"{'Error: ' if page.error else ''}Sign in – {page.title}", body, logo, colour)
+    return _document(
+        page, f"{'Error: ' if page.error else ''}Sign in – {page.title}", body, logo, colour
+    )
 
 
 def _account(page: ConsentPage) -> str:
     if page.account is not None:
         return shown(page.account)
-    return f"You sign in next, at {shown_host(page.provider_host)}" if page.provider_host else "You sign in next"
+    return (
+        f"You sign in next, at {shown_host(page.provider_host)}"
+        if page.provider_host
+        else "You sign in next"
+    )
 
 
 def consent(page: ConsentPage, logo: str | None, colour: str) -> str:
     """Return the consent page."""
     unverified = (
-        "" if page.is_verified else '<p class="note">The application chose this name; nobody has checked it.</p>'
+        ""
+        if page.is_verified
+        else '<p class="note">The application chose this name; nobody has checked it.</p>'
     )
     target = shown_host(page.redirect_host)
     facts = [
@@ -122,19 +160,27 @@ def consent(page: ConsentPage, logo: str | None, colour: str) -> str:
         ("Your provider is asked for", ", ".join(map(shown, page.provider_scopes)) or None),
         ("Described at", shown_host(page.client_host) if page.client_host else None),
         ("Gets access to", shown_host(page.resource)),
-        ("Afterwards you are sent to", f"a program on this device ({target})" if page.is_on_device else target),
+        (
+            "Afterwards you are sent to",
+            f"a program on this device ({target})" if page.is_on_device else target,
+        ),
     ]
-    entries = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts if value is not None)
+    entries = "".join(
+        f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts if value is not None
+    )
     scopes = "".join(f"<li>{shown(description)}</li>" for _, description in page.scopes)
     wishes = f"<h2>It will be able to</h2><ul>{scopes}</ul>" if scopes else ""
     switch = (
         ""
         if page.account is None
-        else '<button type="submit" name="action" value="switch" class="plain">Use another account</button>'
+        else (
+            '<button type="submit" name="action" value="switch" class="plain">Use another'
+            " account</button>"
+        )
     )
     later = (
-        f'<p class="note">You can take this back at any time: <a href="{escape(page.applications_url)}">your '
-        "applications</a>.</p>"
+        '<p class="note">You can take this back at any time: <a'
+        f' href="{escape(page.applications_url)}">your applications</a>.</p>'
         if page.applications_url
         else ""
     )
@@ -151,7 +197,9 @@ def applications(page: ApplicationsPage, logo: str | None, colour: str) -> str:
     """Return the page of allowed applications."""
     entries = "".join(_application(page, each) for each in page.applications)
     account = f"<strong>{shown(page.account)}</strong>"
-    lead = f"These may act for {account}." if entries else f"No application may act for {account} yet."
+    lead = (
+        f"These may act for {account}." if entries else f"No application may act for {account} yet."
+    )
     body = f"""<h1>Your applications</h1><p>{lead}</p>{entries}
 <footer><form method="post" action="{escape(page.logout_action)}">{_hidden(page.logout_hidden)}
 <div class="buttons"><button type="submit" class="plain">Sign out</button></div></form></footer>"""
@@ -179,11 +227,13 @@ def _warnings(page: ConsentPage) -> str:
     warnings: list[str] = []
     if page.is_on_device:
         warnings.append(
-            "The access goes to a program on this device, and any program here can say that it is this application. "
-            "Go on only if you have just started it yourself."
+            "The access goes to a program on this device, and any program here can say that it is"
+            " this application. Go on only if you have just started it yourself."
         )
     elif page.client_host and page.client_host != page.redirect_host:
-        warnings.append("The application is described at another place than the one that you are sent to.")
+        warnings.append(
+            "The application is described at another place than the one that you are sent to."
+        )
     return "".join(f'<p class="warning">{escape(each)}</p>' for each in warnings)
 
 
@@ -209,7 +259,8 @@ autocomplete="{escape(field.autocomplete)}" autocapitalize="none" spellcheck="fa
 
 def _hidden(values: Mapping[str, str]) -> str:
     return "".join(
-        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in values.items()
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
+        for name, value in values.items()
     )
 
 

@@ -25,7 +25,9 @@ async def introspect(server: Server, request: Request) -> Answer:
     if token is None:
         raise MalformedRequest("The token is missing")
     about = await _refresh_token(server, token) or await _access_token(server, token)
-    return json_answer(about if about is not None and _may_see(request.client, about) else _INACTIVE)
+    return json_answer(
+        about if about is not None and _may_see(request.client, about) else _INACTIVE
+    )
 
 
 async def _access_token(server: Server, token: str) -> JSONObject | None:
@@ -34,7 +36,9 @@ async def _access_token(server: Server, token: str) -> JSONObject | None:
     except InvalidToken:
         return None
     if await server.grants.find(grant_of(access)) is None:
-        return None  # ended by another process, no longer ago than the revocation lag: who asks wants to know it now
+        # ended by another process, no longer ago than the revocation lag: who asks wants to know it
+        # now
+        return None
     return {**access.claims, "active": True, "token_type": "Bearer"}
 
 

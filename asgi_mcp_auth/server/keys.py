@@ -1,6 +1,8 @@
-"""The keys that sign access tokens: made on first use, kept in the store, shared by all workers, rotated with overlap.
+"""The keys that sign access tokens: made on first use, kept in the store, shared by all workers,
+rotated with overlap.
 
-A new key is published before it signs, and an old one stays published until the last token that it signed has expired.
+A new key is published before it signs, and an old one stays published until the last token that it
+signed has expired.
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ RELOAD_SECONDS = 60.0  # how old the keys in a process may be
 COOLDOWN_SECONDS = 1.0  # between two looks for a key that is not known
 RETRY_SECONDS = 5.0  # between two looks while the store does not answer
 STALE_SECONDS = DAY  # how long the keys at hand are used while it does not
-AHEAD_SECONDS = 3600.0  # how long a key is published before it signs: longer than others keep our key set
+# how long a key is published before it signs: longer than others keep our key set
+AHEAD_SECONDS = 3600.0
 
 
 class Signer(KeySource, Protocol):
@@ -55,7 +58,9 @@ class Signer(KeySource, Protocol):
         ...
 
     async def rotate(self, *, retire: bool = False) -> None:
-        """Sign with a new key from now on; ``retire`` forgets the old ones, and every token that they signed."""
+        """Sign with a new key from now on; ``retire`` forgets the old ones, and every token that
+        they signed.
+        """
         ...
 
 
@@ -75,7 +80,9 @@ class GivenKeys:
         try:
             self._keys = [SigningKey.from_pem(pem) for pem in pems]
         except UnusableKey as error:
-            raise ConfigurationError(f"signing_keys has a key that cannot be used: {error}") from None
+            raise ConfigurationError(
+                f"signing_keys has a key that cannot be used: {error}"
+            ) from None
         if len({key.key_id for key in self._keys}) != len(self._keys):
             raise ConfigurationError("signing_keys has one key twice: keep one")
         self.algorithm = self._keys[0].algorithm
@@ -112,7 +119,9 @@ class GivenKeys:
         Raises:
             ConfigurationError: always.
         """
-        raise ConfigurationError("signing_keys are yours to rotate: put a new one in front, and restart")
+        raise ConfigurationError(
+            "signing_keys are yours to rotate: put a new one in front, and restart"
+        )
 
 
 class _Key(NamedTuple):
@@ -134,7 +143,9 @@ class KeptKeys:
         audit: is told of new keys.
     """
 
-    def __init__(self, store: Store, clock: Clock, options: ServerOptions, lifetimes: Lifetimes, audit: Audit) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, options: ServerOptions, lifetimes: Lifetimes, audit: Audit
+    ) -> None:
         self.serial = 0
         self.settled_until = -math.inf
         self._store = store
@@ -182,9 +193,14 @@ class KeptKeys:
             ServerUnavailable: the store does not answer, and no key is at hand.
         """
         await self.ready()
-        now, mine = self._clock.time(), [each for each in self._keys if each.key.algorithm == self.algorithm]
+        now, mine = (
+            self._clock.time(),
+            [each for each in self._keys if each.key.algorithm == self.algorithm],
+        )
         return _signed(
-            next((each.key for each in reversed(mine) if each.active_at <= now), mine[0].key), header, claims
+            next((each.key for each in reversed(mine) if each.active_at <= now), mine[0].key),
+            header,
+            claims,
         )
 
     async def document(self) -> JSONObject:
@@ -200,7 +216,8 @@ class KeptKeys:
         """Sign with a new key from now on.
 
         Args:
-            retire: forget the old ones, and with them every token that they signed; also keys that cannot be read.
+            retire: forget the old ones, and with them every token that they signed; also keys that
+                cannot be read.
 
         Raises:
             ServerUnavailable: the store does not answer, or its keys cannot be read.
@@ -222,7 +239,8 @@ class KeptKeys:
         """Have keys at hand that are not too old.
 
         Raises:
-            ServerUnavailable: the store does not answer, or its keys cannot be read, and no key is at hand.
+            ServerUnavailable: the store does not answer, or its keys cannot be read, and no key is
+                at hand.
         """
         if self._clock.monotonic() >= self.settled_until:
             try:
@@ -245,7 +263,9 @@ class KeptKeys:
         self._loaded_at = self._clock.monotonic()
         self.settled_until = self._loaded_at + RELOAD_SECONDS
 
-    async def _change(self, change: Callable[[tuple[_Key, ...]], Awaitable[tuple[_Key, ...]]]) -> tuple[_Key, ...]:
+    async def _change(
+        self, change: Callable[[tuple[_Key, ...]], Awaitable[tuple[_Key, ...]]]
+    ) -> tuple[_Key, ...]:
         """Change the keys in the store, if there is something to change, and return them."""
         while True:
             try:
@@ -271,21 +291,32 @@ class KeptKeys:
     def _cannot_be_read(self) -> ServerUnavailable:
         if not self._unreadable:
             logger.error(
-                "The signing keys in the store cannot be read: have encryption_keys changed? Put the old one back, "
-                "behind the new one. If it is lost for good, await provider.admin.drop_unreadable() and then "
-                "provider.admin.rotate_keys(retire=True): clients register again, and everybody signs in again"
+                "The signing keys in the store cannot be read: have encryption_keys changed? Put"
+                " the old one back, behind the new one. If it is lost for good, await"
+                " provider.admin.drop_unreadable() and then"
+                " provider.admin.rotate_keys(retire=True): clients register again, and everybody"
+                " signs in again"
             )
         self._unreadable = True
         return ServerUnavailable()
 
     async def _due(self, keys: tuple[_Key, ...]) -> tuple[_Key, ...]:
-        """Return the keys with what time has brought: a first one, a successor for an old one, none that are over."""
-        now, mine = self._clock.time(), [each for each in keys if each.key.algorithm == self.algorithm]
+        """Return the keys with what time has brought: a first one, a successor for an old one, none
+        that are over.
+        """
+        now, mine = (
+            self._clock.time(),
+            [each for each in keys if each.key.algorithm == self.algorithm],
+        )
         if not mine:
             keys = (*keys, _Key(await self._new_key(), now))
         elif mine[-1].active_at + self._rotation_seconds - AHEAD_SECONDS <= now:
             keys = (*keys, _Key(await self._new_key(), now + AHEAD_SECONDS))
-        return tuple(each for position, each in enumerate(keys) if now < self._ends_at(each, keys[position + 1 :]))
+        return tuple(
+            each
+            for position, each in enumerate(keys)
+            if now < self._ends_at(each, keys[position + 1 :])
+        )
 
     def _ends_at(self, key: _Key, later: Sequence[_Key]) -> float:
         """Return until when tokens may be good that a key has signed."""
@@ -299,7 +330,9 @@ class KeptKeys:
 
     async def _new_key(self) -> SigningKey:
         # In a thread: an RSA key takes a tenth of a second or more.
-        return await sync_to_async(SigningKey, thread_sensitive=False)(self.algorithm, secrets.token_hex(8))
+        return await sync_to_async(SigningKey, thread_sensitive=False)(
+            self.algorithm, secrets.token_hex(8)
+        )
 
 
 def _found(keys: tuple[VerifyingKey, ...]) -> tuple[VerifyingKey, ...]:
@@ -317,4 +350,7 @@ def _dump(keys: Sequence[_Key]) -> bytes:
 
 
 def _parse(data: bytes) -> tuple[_Key, ...]:
-    return tuple(_Key(SigningKey.from_pem(each["pem"], each["kid"]), each["active_at"]) for each in json.loads(data))
+    return tuple(
+        _Key(SigningKey.from_pem(each["pem"], each["kid"]), each["active_at"])
+        for each in json.loads(data)
+    )

@@ -18,7 +18,8 @@ from .options import Lifetimes
 
 GRANTS = "grant"
 USED_CODE_SECONDS = 600  # how long a replay of a code shows
-MARGIN_SECONDS = 60  # how much longer a grant stays in the store than its tokens count; more than any leeway
+# how much longer a grant stays in the store than its tokens count; more than any leeway
+MARGIN_SECONDS = 60
 KNOWN_GRANTS = 10_000
 
 _DEAD = -math.inf
@@ -40,19 +41,24 @@ class Ledger:
         # By grant id: until when (monotonic) it counts as alive without another look.
         self._alive: LRUCache[float] = LRUCache(KNOWN_GRANTS)
 
-    # ---------------------------------------------------------------------------------------------------------- records
+    # -------------------------------------------------------------------------------------- records
 
     async def add(self, grant_id: str, grant: Grant) -> bool:
         """Let a grant begin; return whether it does, and not when it has been ended before."""
         group = None if grant.person is None else grant.person.subject
-        added = await self._store.add(GRANTS, grant_id, grant.dump(), ttl=self.ttl(grant), group=group)
-        if added and self._is_known_dead(grant_id):  # ended meanwhile, when the store could not keep that
+        added = await self._store.add(
+            GRANTS, grant_id, grant.dump(), ttl=self.ttl(grant), group=group
+        )
+        # ended meanwhile, when the store could not keep that
+        if added and self._is_known_dead(grant_id):
             await self._store.delete(GRANTS, grant_id)
             return False
         return added
 
     async def get(self, grant_id: str) -> tuple[Record, Grant] | None:
-        """Return a grant and its record, ``None`` when there is none; in one that has ended, ``revoked`` says so."""
+        """Return a grant and its record, ``None`` when there is none; in one that has ended,
+        ``revoked`` says so.
+        """
         record = await self._store.get(GRANTS, grant_id)
         if record is None:
             return None
@@ -74,7 +80,9 @@ class Ledger:
                 yield grant_id, grant
 
     async def end(self, grant_id: str, grant: Grant, reason: str) -> None:
-        """Write down that a grant has ended, so that it can also not begin; what others have written is replaced."""
+        """Write down that a grant has ended, so that it can also not begin; what others have
+        written is replaced.
+        """
         ttl = self._lifetimes.access_token_seconds + MARGIN_SECONDS + USED_CODE_SECONDS
         await self._store.put(GRANTS, grant_id, replace(grant, revoked=reason).dump(), ttl=ttl)
 
@@ -82,18 +90,22 @@ class Ledger:
         """Remove a grant, which ends it."""
         await self._store.delete(GRANTS, grant_id)
 
-    # ------------------------------------------------------------------------------------------------------ life, death
+    # ---------------------------------------------------------------------------------- life, death
 
     def mark_dead(self, grant_id: str) -> None:
         """Let a grant count as ended in this process from now on."""
         self._alive.put(grant_id.encode(), _DEAD)
 
     def has_ended(self, grant_id: str, grant: Grant) -> bool:
-        """Return whether a grant was ended: as its record says, or as this process knows before the store does."""
+        """Return whether a grant was ended: as its record says, or as this process knows before the
+        store does.
+        """
         return grant.revoked is not None or self._is_known_dead(grant_id)
 
     def is_known_alive(self, grant_id: str) -> bool:
-        """Return whether the grant was alive when it was looked at, no longer ago than the revocation lag."""
+        """Return whether the grant was alive when it was looked at, no longer ago than the
+        revocation lag.
+        """
         until = self._alive.get(grant_id.encode())
         return until is not None and self._clock.monotonic() < until
 
@@ -111,14 +123,16 @@ class Ledger:
             found = await self.get(grant_id)
             # It may have been ended in this process while the store was asked: that counts at once.
             if found is not None and not self.has_ended(grant_id, found[1]):
-                self._alive.put(grant_id.encode(), asked_at + self._lifetimes.revocation_lag_seconds)
+                self._alive.put(
+                    grant_id.encode(), asked_at + self._lifetimes.revocation_lag_seconds
+                )
                 return
         raise InvalidToken("revoked")
 
     def _is_known_dead(self, grant_id: str) -> bool:
         return self._alive.get(grant_id.encode()) == _DEAD
 
-    # ------------------------------------------------------------------------------------------------------------ times
+    # ---------------------------------------------------------------------------------------- times
 
     def refresh_ends_at(self, grant: Grant) -> float:
         """Return when the refresh token ends that nobody uses, in epoch seconds."""
@@ -128,7 +142,9 @@ class Ledger:
         """Return whether no token of the grant can be good any more."""
         # An access token may outlive the refresh token that nobody uses.
         lifetimes = self._lifetimes
-        longest = max(lifetimes.refresh_idle_seconds, lifetimes.access_token_seconds + MARGIN_SECONDS)
+        longest = max(
+            lifetimes.refresh_idle_seconds, lifetimes.access_token_seconds + MARGIN_SECONDS
+        )
         ends_at = min(grant.expires_at, _used_at(grant) + longest)
         return grant.revoked is not None or self._clock.time() >= ends_at
 

@@ -1,4 +1,6 @@
-"""Rate limits that all workers of a store share: fixed windows, counted with the store's own verbs."""
+"""Rate limits that all workers of a store share: fixed windows, counted with the store's own
+verbs.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,19 @@ logger = logging.getLogger(__name__)
 RateKind: TypeAlias = Literal["register", "authorize", "token", "passwords", "login_failures"]
 
 COUNTERS = "limit"
-# Stands behind the network in ``Request.source`` where pages of other sites have its browsers send requests.
+# Stands behind the network in ``Request.source`` where pages of other sites have its browsers send
+# requests.
 BY_PAGES: Final = " by web pages"
 FAILED: Final = "failed"  # tells those apart who prove nothing
-WINDOW_SECONDS: Final = {"register": 60, "authorize": 60, "token": 60, "passwords": 60, "login_failures": 600}
-# While nothing can be counted, those who only go on with what they have may do so; nobody new comes in.
+WINDOW_SECONDS: Final = {
+    "register": 60,
+    "authorize": 60,
+    "token": 60,
+    "passwords": 60,
+    "login_failures": 600,
+}
+# While nothing can be counted, those who only go on with what they have may do so; nobody new comes
+# in.
 _CLOSED_WITHOUT_COUNT = frozenset(("register", "passwords", "login_failures"))
 _ATTEMPTS = 50
 # What people read; the rest is for clients.
@@ -43,7 +53,8 @@ class _Batch:
 
     Attributes:
         size: how many they are.
-        outcome: how many there were before them, or why that cannot be said; ``None`` as long as nobody has looked.
+        outcome: how many there were before them, or why that cannot be said; ``None`` as long as
+            nobody has looked.
     """
 
     def __init__(self) -> None:
@@ -62,9 +73,10 @@ class _Counter:
 class Limits:
     """Counts requests.
 
-    While some are being counted, those that come meanwhile wait and are counted together: otherwise, of many at once,
-    most would find that another one has changed the counter, and would have to look again. A counter that is full stays
-    so until its window ends, so the rest of a flood costs no look at the store.
+    While some are being counted, those that come meanwhile wait and are counted together:
+    otherwise, of many at once, most would find that another one has changed the counter, and would
+    have to look again. A counter that is full stays so until its window ends, so the rest of a
+    flood costs no look at the store.
 
     Args:
         store: keeps the counters.
@@ -80,7 +92,9 @@ class Limits:
         self._sign_ins, self._small = (
             None if rates is None else Allowance(rates.unfinished_bytes, clock) for _ in range(2)
         )
-        self._counters: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Counter]] = WeakKeyDictionary()
+        self._counters: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Counter]] = (
+            WeakKeyDictionary()
+        )
         self._full: LRUCache[bool] = LRUCache(_KNOWN_FULL)  # each window has keys of its own
 
     async def count(self, kind: RateKind, address: str, *of: str, add: int = 1) -> None:
@@ -94,7 +108,8 @@ class Limits:
 
         Raises:
             TooManyRequests: there were enough in this window.
-            ServerUnavailable: the store does not answer, and without a count this kind stays closed.
+            ServerUnavailable: the store does not answer, and without a count this kind stays
+                closed.
         """
         if self._rates is None:
             return
@@ -106,7 +121,8 @@ class Limits:
             logger.info("A request was not counted: the store does not answer")
 
     def check(self, kind: RateKind, address: str, *of: str) -> None:
-        """Check, without a look at the store, that this process does not know the counter to be full.
+        """Check, without a look at the store, that this process does not know the counter to be
+        full.
 
         Raises:
             TooManyRequests: it is.
@@ -134,7 +150,8 @@ class Limits:
         """
         network = network_of(address)
         if is_sign_in and network.endswith(BY_PAGES):
-            network = BY_PAGES  # all together: a page can have visitors everywhere, and nobody needs what it begins
+            # all together: a page can have visitors everywhere, and nobody needs what it begins
+            network = BY_PAGES
         allowance = self._sign_ins if is_sign_in else self._small
         if allowance is not None:
             allowance.take(network, len(value), seconds)
@@ -186,8 +203,10 @@ class Limits:
                 changed = await self._store.swap(COUNTERS, key, record, value, ttl=ttl)
             if changed:
                 return count
-        raise TooManyRequests(1)  # so many processes at once that they keep each other from counting
+        # so many processes at once that they keep each other from counting
+        raise TooManyRequests(1)
 
 
 def _key(kind: RateKind, window: int, who: tuple[str, ...]) -> str:
-    return hash_of(repr((kind, window, *who)))  # however the texts are made, no two tuples look alike
+    # however the texts are made, no two tuples look alike
+    return hash_of(repr((kind, window, *who)))

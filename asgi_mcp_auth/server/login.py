@@ -59,8 +59,8 @@ class LoginForm(NamedTuple):
         fields: to fill in.
         button: the label of its button.
         error: what was wrong with what they sent.
-        failed_account: whose account it was meant to be, if there is one: people type passwords into the wrong field,
-            and this goes to the audit record.
+        failed_account: whose account it was meant to be, if there is one: people type passwords
+            into the wrong field, and this goes to the audit record.
     """
 
     fields: tuple[Field, ...]
@@ -70,7 +70,8 @@ class LoginForm(NamedTuple):
 
 
 class LoginRedirect(NamedTuple):
-    """Send the person somewhere else; they come back to the attempt's ``url``, or to the step's ``callback_path``.
+    """Send the person somewhere else; they come back to the attempt's ``url``, or to the step's
+    ``callback_path``.
 
     Attributes:
         url: where to.
@@ -85,7 +86,9 @@ class LoginRedirect(NamedTuple):
 
 
 class LoginRefusal(NamedTuple):
-    """Tell the person why they may not come in; a link takes them back to the application, which is told as well."""
+    """Tell the person why they may not come in; a link takes them back to the application, which is
+    told as well.
+    """
 
     text: str
 
@@ -102,19 +105,22 @@ class LoginHost(NamedTuple):
 
 
 class Login(ABC):
-    """How people sign in. Implement ``sign_in``; the rest is for steps that hand people over to somebody else.
+    """How people sign in. Implement ``sign_in``; the rest is for steps that hand people over to
+    somebody else.
 
     Attributes:
-        every_time: whether each authorization request passes this step, because somebody else knows who is signed in
-            there; otherwise who has signed in here stays so for a while.
-        consent_first: whether people consent before this step, because it would give something away by itself.
-        callback_path: a path below ``base_url``, ``/auth/callback`` for example, to which people come back; what comes
-            with them is an attempt like any other. ``find_transaction`` tells which.
+        every_time: whether each authorization request passes this step, because somebody else knows
+            who is signed in there; otherwise who has signed in here stays so for a while.
+        consent_first: whether people consent before this step, because it would give something away
+            by itself.
+        callback_path: a path below ``base_url``, ``/auth/callback`` for example, to which people
+            come back; what comes with them is an attempt like any other. ``find_transaction`` tells
+            which.
         provider_host: where they sign in, if not here; the consent page says so.
         provider_scopes: what is asked for there; the page says that, too.
         kinds: of records in the store that this step keeps for longer than a sign-in takes.
-        for_development: empty, but where only this machine may use the server because this step lets in whoever comes:
-            then what to write so that ``{address}`` may as well.
+        for_development: empty, but where only this machine may use the server because this step
+            lets in whoever comes: then what to write so that ``{address}`` may as well.
         networks: which may use it nevertheless.
     """
 
@@ -135,7 +141,8 @@ class Login(ABC):
         """
 
     async def find_transaction(self, parameters: Mapping[str, str]) -> str | None:
-        """Return the transaction of a request to ``callback_path``, ``None`` when it belongs to none.
+        """Return the transaction of a request to ``callback_path``, ``None`` when it belongs to
+        none.
 
         Raises:
             ServerUnavailable: it cannot be found out now.
@@ -156,7 +163,8 @@ class Login(ABC):
             seconds: how long the grant lasts if nothing more happens.
 
         Returns:
-            What their tokens shall say from now on, with the same subject; ``None`` for what they said before.
+            What their tokens shall say from now on, with the same subject; ``None`` for what they
+            said before.
 
         Raises:
             InvalidGrant: they may not come in any more, or their sign-in has ended; the grant ends.
@@ -178,7 +186,9 @@ class Login(ABC):
         """
 
     @abstractmethod
-    async def sign_in(self, attempt: LoginAttempt) -> Person | LoginForm | LoginRedirect | LoginRefusal:
+    async def sign_in(
+        self, attempt: LoginAttempt
+    ) -> Person | LoginForm | LoginRedirect | LoginRefusal:
         """Return who the person is, or what has to happen before that is known.
 
         Raises:
@@ -193,8 +203,8 @@ class DevLogin(Login):
 
     Args:
         subject: who signs in, unless something else is typed.
-        networks: from where else the server may be used, ``["172.17.0.0/16"]`` for example where it runs in a container
-            and the browser does not. Whoever is there can sign in as anybody.
+        networks: from where else the server may be used, ``["172.17.0.0/16"]`` for example where it
+            runs in a container and the browser does not. Whoever is there can sign in as anybody.
 
     Raises:
         ConfigurationError: a network cannot be read.
@@ -214,8 +224,8 @@ class DevLogin(Login):
         """
         if not is_loopback_host(urlsplit(host.base_url).hostname):
             raise ConfigurationError(
-                f"DevLogin lets everybody in, and base_url={host.base_url!r} is not loopback: write "
-                "login=PasswordLogin(…) or login=AppLogin(…)"
+                f"DevLogin lets everybody in, and base_url={host.base_url!r} is not loopback: write"
+                " login=PasswordLogin(…) or login=AppLogin(…)"
             )
 
     async def sign_in(self, attempt: LoginAttempt) -> Person | LoginForm:
@@ -225,15 +235,20 @@ class DevLogin(Login):
             if is_subject(name):
                 return Person(subject=name)
             error = "Nobody can have this name."
-        field = Field(name="username", label="Who do you want to be?", value=attempt.login_hint or self._subject)
+        field = Field(
+            name="username",
+            label="Who do you want to be?",
+            value=attempt.login_hint or self._subject,
+        )
         return LoginForm((field,), button="Continue", error=error)
 
 
 class AppLogin(Login):
     """The host application signs people in on its own page, and calls ``complete``.
 
-    The page gets a ``transaction`` parameter, and ``prompt=login`` where it shall not just recognise who is signed in
-    there. Once it knows who the person is, it redirects to what ``complete`` returns.
+    The page gets a ``transaction`` parameter, and ``prompt=login`` where it shall not just
+    recognise who is signed in there. Once it knows who the person is, it redirects to what
+    ``complete`` returns.
 
     Args:
         login_url: the application's page.
@@ -256,8 +271,8 @@ class AppLogin(Login):
         """
         if host_root(self._login_url) + url_path(self._login_url) == host.login_url:
             raise ConfigurationError(
-                f"login_url={self._login_url!r} is this server's own sign-in page: give your page another path, or "
-                "move ours with options=ServerOptions(path_prefix='/oauth')"
+                f"login_url={self._login_url!r} is this server's own sign-in page: give your page"
+                " another path, or move ours with options=ServerOptions(path_prefix='/oauth')"
             )
         self._host = host
 
@@ -271,7 +286,9 @@ class AppLogin(Login):
         handover = attempt.parameters.get("handover")
         if handover is None:
             prompt = {"prompt": "login"} if attempt.anew else {}
-            return LoginRedirect(with_parameters(self._login_url, {"transaction": attempt.transaction, **prompt}))
+            return LoginRedirect(
+                with_parameters(self._login_url, {"transaction": attempt.transaction, **prompt})
+            )
         data = await self._bound().store.take(HANDOVERS, hash_of(handover))
         if data is None:
             raise ExpiredForm
@@ -287,19 +304,25 @@ class AppLogin(Login):
 
         Args:
             transaction: the parameter that the application's page got.
-            person: who signed in there; ``None`` when they do not want to, which the client is told.
+            person: who signed in there; ``None`` when they do not want to, which the client is
+                told.
 
         Raises:
             ServerUnavailable: the store does not answer.
-            ConfigurationError: this login belongs to no ``OAuthProvider``, or the person has no subject.
+            ConfigurationError: this login belongs to no ``OAuthProvider``, or the person has no
+                subject.
         """
         host, handover = self._bound(), new_secret()
         members = None if person is None else json.loads(check_person(person).dump())
         record = {"transaction": hash_of(transaction), "person": members}
-        await host.store.put(HANDOVERS, hash_of(handover), json.dumps(record).encode(), ttl=HANDOVER_SECONDS)
+        await host.store.put(
+            HANDOVERS, hash_of(handover), json.dumps(record).encode(), ttl=HANDOVER_SECONDS
+        )
         return with_parameters(host.login_url, {"transaction": transaction, "handover": handover})
 
     def _bound(self) -> LoginHost:
         if self._host is None:
-            raise ConfigurationError("AppLogin belongs to no OAuthProvider yet: OAuthProvider(login=…)")
+            raise ConfigurationError(
+                "AppLogin belongs to no OAuthProvider yet: OAuthProvider(login=…)"
+            )
         return self._host

@@ -24,12 +24,16 @@ OFFLINE_ACCESS = "offline_access"
 
 
 def new_secret() -> str:
-    """Return 256 random bits as text of ``[A-Za-z0-9_-]``, which every client can send in every place."""
+    """Return 256 random bits as text of ``[A-Za-z0-9_-]``, which every client can send in every
+    place.
+    """
     return secrets.token_urlsafe(32)
 
 
 def hash_of(secret: str) -> str:
-    """Return the name under which a secret is remembered: its SHA-256. Of 256 random bits no slower hash is needed."""
+    """Return the name under which a secret is remembered: its SHA-256. Of 256 random bits no slower
+    hash is needed.
+    """
     return encode_base64url(hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest())
 
 
@@ -69,7 +73,8 @@ class Person(Stored):
         subject: identifies the person here, for ever: it becomes the ``sub`` of their tokens.
         name: what the pages call them; the subject where it is left out.
         claims: what else their tokens shall say; registered claims cannot be replaced.
-        reference: what the login step itself knows this sign-in by. It stays with the grants, and no token shows it.
+        reference: what the login step itself knows this sign-in by. It stays with the grants, and
+            no token shows it.
     """
 
     subject: str
@@ -115,11 +120,13 @@ def check_person(person: object) -> Person:
     """Return what a login step says of a person, if tokens can say it.
 
     Raises:
-        ConfigurationError: it is no ``Person``, has no plain subject, or has claims that JSON cannot hold or that
-            tokens have already.
+        ConfigurationError: it is no ``Person``, has no plain subject, or has claims that JSON
+            cannot hold or that tokens have already.
     """
     if not isinstance(person, Person):
-        raise ConfigurationError(f"the login step must return a Person, not {type(person).__name__}")
+        raise ConfigurationError(
+            f"the login step must return a Person, not {type(person).__name__}"
+        )
     name = person.name
     if not is_subject(person.subject):
         raise ConfigurationError("Person.subject must be plain text of 1 to 255 characters")
@@ -127,7 +134,9 @@ def check_person(person: object) -> Person:
         if text is not None and not isinstance(text, str):
             raise ConfigurationError(f"Person.{label} must be a string")
     if not isinstance(person.claims, Mapping) or not RESERVED_CLAIMS.isdisjoint(person.claims):
-        raise ConfigurationError(f"Person.claims must be a dict without any of {', '.join(sorted(RESERVED_CLAIMS))}")
+        raise ConfigurationError(
+            f"Person.claims must be a dict without any of {', '.join(sorted(RESERVED_CLAIMS))}"
+        )
     try:
         # As strictly as the tokens will be read again: no NaN, nothing nested too deeply.
         claims = json.dumps(person.claims, allow_nan=False, ensure_ascii=False).encode()
@@ -135,7 +144,8 @@ def check_person(person: object) -> Person:
         (person.name or "").encode()
     except (TypeError, ValueError, RecursionError):
         raise ConfigurationError(
-            f"Person.name and Person.claims must be plain: what JSON can say, in at most {MAX_CLAIMS_BYTES} bytes"
+            "Person.name and Person.claims must be plain: what JSON can say, in at most"
+            f" {MAX_CLAIMS_BYTES} bytes"
         ) from None
     return person
 
@@ -147,14 +157,16 @@ class Client(Stored):
     Attributes:
         client_id: its identifier.
         metadata: what it registered, defaults filled in, with the names of RFC 7591 §2.
-        origin: whether the operator wrote it down, it registered itself, or it has a metadata document.
+        origin: whether the operator wrote it down, it registered itself, or it has a metadata
+            document.
         issued_at: epoch seconds of the registration.
         secret_hash: of its secret, ``None`` for a public client.
         secret_expires_at: epoch seconds, 0 for never.
         registration_token_hash: of what it manages its registration with (RFC 7592).
         expires_at: epoch seconds at which an unused registration ends.
         used: whether somebody has approved of a registration.
-        subjects: who has, where it is a registration; ``None`` when they are too many to tell, or nobody has counted.
+        subjects: who has, where it is a registration; ``None`` when they are too many to tell, or
+            nobody has counted.
     """
 
     client_id: str
@@ -187,7 +199,9 @@ class Client(Stored):
 
     @property
     def auth_methods(self) -> list[str]:
-        """How it proves who it is at the token endpoint; several where its document leaves us the choice."""
+        """How it proves who it is at the token endpoint; several where its document leaves us the
+        choice.
+        """
         names: list[str] = self.metadata.get(
             "token_endpoint_auth_methods", [self.metadata["token_endpoint_auth_method"]]
         )
@@ -202,7 +216,8 @@ class Client(Stored):
     def scopes(self) -> list[str] | None:
         """The most that it may ask for, ``None`` when the operator has set no limit.
 
-        What a client registers by itself is no limit, but what its first challenge named: it could never step up.
+        What a client registers by itself is no limit, but what its first challenge named: it could
+            never step up.
         """
         text: str | None = self.metadata.get("scope")
         return None if text is None or self.origin != "configured" else text.split()
@@ -224,14 +239,16 @@ class AuthorizationRequest(Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction(Stored):
-    """A person on their way from ``/authorize`` to the client, or, without a request, to their applications.
+    """A person on their way from ``/authorize`` to the client, or, without a request, to their
+    applications.
 
     Attributes:
         browser: hash of the cookie of the browser that began.
         expires_at: epoch seconds.
         request: what they were asked for.
         signed_in: who signed in on the way, where that had to be.
-        decision: what was decided, by whom (``None`` as long as nobody has signed in), and for which scopes.
+        decision: what was decided, by whom (``None`` as long as nobody has signed in), and for
+            which scopes.
     """
 
     browser: str = field(repr=False)
@@ -277,7 +294,8 @@ class Session(Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Code(Stored):
-    """An authorization code, known by its hash; it stays for a while after its use, so that a replay shows.
+    """An authorization code, known by its hash; it stays for a while after its use, so that a
+    replay shows.
 
     Attributes:
         resource: what it is good for (RFC 8707 §2.2).
@@ -306,7 +324,8 @@ class Code(Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant(Stored):
-    """What a person (or, without one, the client for itself) lets a client do. All its tokens live and die with it.
+    """What a person (or, without one, the client for itself) lets a client do. All its tokens live
+    and die with it.
 
     Attributes:
         client_id: which client.
@@ -336,7 +355,9 @@ class Grant(Stored):
     def of(cls, members: JSONObject) -> Self:
         """Return the record with these members."""
         person = members["person"]
-        return super(Grant, cls).of({**members, "person": None if person is None else Person.of(person)})
+        return super(Grant, cls).of(
+            {**members, "person": None if person is None else Person.of(person)}
+        )
 
     @property
     def subject(self) -> str:

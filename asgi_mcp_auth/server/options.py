@@ -26,7 +26,9 @@ MIN_UNFINISHED_BYTES: Final = 2**14
 
 SigningAlgorithm: TypeAlias = Literal["ES256", "RS256", "EdDSA"]
 Feature: TypeAlias = Literal["revoke", "introspect", "par", "applications", "client_credentials"]
-ScopeHook: TypeAlias = Callable[[Person, Client, list[str]], Sequence[str] | Awaitable[Sequence[str]]]
+ScopeHook: TypeAlias = Callable[
+    [Person, Client, list[str]], Sequence[str] | Awaitable[Sequence[str]]
+]
 RegistrationHook: TypeAlias = Callable[[JSONObject], bool | Awaitable[bool]]
 TrustHook: TypeAlias = Callable[[str], bool | Awaitable[bool]]
 
@@ -45,9 +47,12 @@ class Lifetimes:
         transaction_seconds: how long a person may take to sign in and decide.
         pushed_request_seconds: of a pushed authorization request, 5 to 600 (RFC 9126 §2.2).
         consent_seconds: how long a consent is remembered, where it may be; 0 asks every time.
-        code_leeway_seconds: how long the same client may send a used code again without ending its grant.
-        refresh_leeway_seconds: how long the refresh token before the last gives the same successor again, at most 30.
-        revocation_lag_seconds: how long another process may go on accepting tokens of a grant that was revoked.
+        code_leeway_seconds: how long the same client may send a used code again without ending its
+            grant.
+        refresh_leeway_seconds: how long the refresh token before the last gives the same successor
+            again, at most 30.
+        revocation_lag_seconds: how long another process may go on accepting tokens of a grant that
+            was revoked.
 
     Raises:
         ConfigurationError: a number out of bounds.
@@ -87,16 +92,20 @@ class RateLimits:
     """How much one address may ask for; ``scope["client"]`` tells the address.
 
     Args:
-        register: registrations a minute, and metadata documents and clients' key sets that are not known yet.
+        register: registrations a minute, and metadata documents and clients' key sets that are not
+            known yet.
         authorize: requests to ``/authorize`` and the pages, a minute.
         token: requests to ``/token``, ``/revoke``, ``/introspect`` and ``/par``, a minute.
-        passwords: passwords that are sent, a minute, whatever the account, right or wrong, checked or not.
+        passwords: passwords that are sent, a minute, whatever the account, right or wrong, checked
+            or not.
         login_failures: wrong passwords in ten minutes, for one account from one address.
-        unfinished_bytes: how much one worker keeps in the store for sign-ins that are not finished, of all addresses
-            together; one may have a quarter, and less once half is used. As much again is for counters and assertions.
+        unfinished_bytes: how much one worker keeps in the store for sign-ins that are not finished,
+            of all addresses together; one may have a quarter, and less once half is used. As much
+            again is for counters and assertions.
 
     Raises:
-        ConfigurationError: not whole numbers of at least 1, of ``unfinished_bytes`` at least 16 KiB.
+        ConfigurationError: not whole numbers of at least 1, of ``unfinished_bytes`` at least 16
+            KiB.
     """
 
     register: int = 60
@@ -109,11 +118,13 @@ class RateLimits:
     def __post_init__(self) -> None:
         for each in fields(self):
             if check_count(each.name, getattr(self, each.name)) == 0:
-                raise ConfigurationError(f"{each.name}=0 would let nobody in: write rate_limits=None for no limits")
+                raise ConfigurationError(
+                    f"{each.name}=0 would let nobody in: write rate_limits=None for no limits"
+                )
         if self.unfinished_bytes < MIN_UNFINISHED_BYTES:
             raise ConfigurationError(
-                f"unfinished_bytes={self.unfinished_bytes} has no room for one sign-in: write at least "
-                f"{MIN_UNFINISHED_BYTES}, or leave it out"
+                f"unfinished_bytes={self.unfinished_bytes} has no room for one sign-in: write at"
+                f" least {MIN_UNFINISHED_BYTES}, or leave it out"
             )
 
 
@@ -122,21 +133,26 @@ class Registration:
     """How clients become known.
 
     Args:
-        clients: those that you know yourself: their metadata with the names of RFC 7591 §2, ``client_id``, and
-            ``client_secret`` for a confidential one.
-        initial_access_token: what a registration has to show (RFC 7591 §3); ``None`` lets everybody register.
-        approve: called with the metadata of a registration, or of a metadata document (with its ``client_id``),
-            returns whether it is welcome.
+        clients: those that you know yourself: their metadata with the names of RFC 7591 §2,
+            ``client_id``, and ``client_secret`` for a confidential one.
+        initial_access_token: what a registration has to show (RFC 7591 §3); ``None`` lets everybody
+            register.
+        approve: called with the metadata of a registration, or of a metadata document (with its
+            ``client_id``), returns whether it is welcome.
         unused_seconds: how long a registration lasts without a sign-in.
-        unused_bytes: how much registrations without a sign-in may take up together; each counts at least 1 KiB.
-        unused_bytes_each: how much those of one network may; the oldest of the busiest network go first.
+        unused_bytes: how much registrations without a sign-in may take up together; each counts at
+            least 1 KiB.
+        unused_bytes_each: how much those of one network may; the oldest of the busiest network go
+            first.
         client_seconds: how long it lasts after the last one.
         management: whether clients may read, change and delete their registration (RFC 7592).
-        metadata_documents: whether a client id may be the URL of a client metadata document. ``None`` is yes; where
-            registration is closed, or ``initial_access_token`` is set, it has to be said.
-        trust_document: called with such a URL whenever it is used, at most once a minute, returns whether to trust it.
-        development_documents: whether documents may lie on this machine; for development, where ``base_url`` is
-            loopback.
+        metadata_documents: whether a client id may be the URL of a client metadata document.
+            ``None`` is yes; where registration is closed, or ``initial_access_token`` is set, it
+            has to be said.
+        trust_document: called with such a URL whenever it is used, at most once a minute, returns
+            whether to trust it.
+        development_documents: whether documents may lie on this machine; for development, where
+            ``base_url`` is loopback.
         development_ca_file: the certificate authorities of such documents, a PEM file.
 
     Raises:
@@ -169,10 +185,13 @@ class Registration:
         check_seconds("unused_seconds", self.unused_seconds, minimum=60)
         check_seconds("client_seconds", self.client_seconds, minimum=60)
         if check_count("unused_bytes_each", self.unused_bytes_each) < MIN_UNUSED_BYTES:
-            raise ConfigurationError(f"unused_bytes_each={self.unused_bytes_each} must be at least {MIN_UNUSED_BYTES}")
+            raise ConfigurationError(
+                f"unused_bytes_each={self.unused_bytes_each} must be at least {MIN_UNUSED_BYTES}"
+            )
         if check_count("unused_bytes", self.unused_bytes) < self.unused_bytes_each:
             raise ConfigurationError(
-                f"unused_bytes={self.unused_bytes} must be at least unused_bytes_each={self.unused_bytes_each}"
+                f"unused_bytes={self.unused_bytes} must be at least"
+                f" unused_bytes_each={self.unused_bytes_each}"
             )
         for name in ("management", "development_documents"):
             check_switch(name, getattr(self, name))
@@ -200,9 +219,10 @@ class Registration:
         """
         if self.metadata_documents is None and self.trust_document is None:
             raise ConfigurationError(
-                f"{closed_by} keeps strangers from registering, but not from bringing a metadata document: write "
-                "Registration(metadata_documents=False) to refuse documents too, or metadata_documents=True to let "
-                "them in (all, or those that trust_document approves of)"
+                f"{closed_by} keeps strangers from registering, but not from bringing a metadata"
+                " document: write Registration(metadata_documents=False) to refuse documents too,"
+                " or metadata_documents=True to let them in (all, or those that trust_document"
+                " approves of)"
             )
 
 
@@ -214,15 +234,17 @@ class ServerOptions:
         path_prefix: in front of the endpoints' paths, ``/oauth`` for example.
         resource_base_url: where the protected resource lives, if not at ``base_url``.
         signing_algorithm: of the access tokens.
-        signing_keys: PEM private keys that you keep yourself, the one that signs first; otherwise keys are made, kept
-            in the store and rotated.
+        signing_keys: PEM private keys that you keep yourself, the one that signs first; otherwise
+            keys are made, kept in the store and rotated.
         key_rotation_seconds: age at which a kept key is followed by a new one.
         rotate_confidential: whether the refresh tokens of confidential clients rotate too.
         scope_hierarchy: scopes that a scope includes.
-        grant_scopes: called with the person, the client and the scopes that it asks for, or at a refresh has been
-            granted; returns those that this person may grant.
-        disabled: what to switch off, of ``revoke``, ``introspect``, ``par``, ``applications``, ``client_credentials``.
-        require_pushed_requests: whether ``/authorize`` takes only requests that were pushed (RFC 9126 §5).
+        grant_scopes: called with the person, the client and the scopes that it asks for, or at a
+            refresh has been granted; returns those that this person may grant.
+        disabled: what to switch off, of ``revoke``, ``introspect``, ``par``, ``applications``,
+            ``client_credentials``.
+        require_pushed_requests: whether ``/authorize`` takes only requests that were pushed (RFC
+            9126 §5).
         on_event: called with each ``AuditEvent``; it must neither block nor raise.
         clock: for tests.
 
@@ -247,12 +269,15 @@ class ServerOptions:
         if self.path_prefix != "":
             check_path("path_prefix", self.path_prefix, in_url=True)
             if self.path_prefix.endswith("/"):
-                raise ConfigurationError(f"path_prefix={self.path_prefix!r} must not end in a slash")
+                raise ConfigurationError(
+                    f"path_prefix={self.path_prefix!r} must not end in a slash"
+                )
         if self.resource_base_url is not None:
             check_url("resource_base_url", self.resource_base_url)
         if self.signing_algorithm not in get_args(SigningAlgorithm):
             raise ConfigurationError(
-                f"signing_algorithm={self.signing_algorithm!r} must be one of {', '.join(get_args(SigningAlgorithm))}"
+                f"signing_algorithm={self.signing_algorithm!r} must be one of"
+                f" {', '.join(get_args(SigningAlgorithm))}"
             )
         check_list("signing_keys", self.signing_keys, str, "[open('key.pem').read()]")
         check_seconds("key_rotation_seconds", self.key_rotation_seconds, minimum=2 * DAY)
@@ -261,16 +286,22 @@ class ServerOptions:
         check_list("disabled", self.disabled, str, "['par']")
         for name in self.disabled:
             if name not in get_args(Feature):
-                raise ConfigurationError(f"disabled has {name!r}: there are {', '.join(get_args(Feature))}")
+                raise ConfigurationError(
+                    f"disabled has {name!r}: there are {', '.join(get_args(Feature))}"
+                )
         if self.require_pushed_requests and "par" in self.disabled:
-            raise ConfigurationError("require_pushed_requests=True needs the endpoint that disabled=['par'] removes")
+            raise ConfigurationError(
+                "require_pushed_requests=True needs the endpoint that disabled=['par'] removes"
+            )
         check_kind("scope_hierarchy", self.scope_hierarchy, Mapping)
         for scope, implied in (self.scope_hierarchy or {}).items():
             check_scopes("scope_hierarchy", (scope, *check_scopes("scope_hierarchy", implied)))
         check_hook("grant_scopes", self.grant_scopes)
         check_hook("on_event", self.on_event)
         if not isinstance(self.clock, Clock):
-            raise ConfigurationError(f"clock={self.clock!r} must have time() and monotonic(), as the module time has")
+            raise ConfigurationError(
+                f"clock={self.clock!r} must have time() and monotonic(), as the module time has"
+            )
 
 
 async def ask_hook(setting: str, hook: Callable[..., Any], *arguments: object) -> Any:
@@ -285,12 +316,16 @@ async def ask_hook(setting: str, hook: Callable[..., Any], *arguments: object) -
     except Exception as error:  # whatever it asks may fail in its own way
         if isinstance(error, ServerUnavailable | OAuthError):
             raise
-        logger.warning("%s has raised %s: nothing is decided", setting, type(error).__name__, exc_info=error)
+        logger.warning(
+            "%s has raised %s: nothing is decided", setting, type(error).__name__, exc_info=error
+        )
         raise ServerUnavailable from error
 
 
 async def call_hook(hook: Callable[..., Any], *arguments: object) -> Any:
-    """Return what a function of the operator's says; one that is not asynchronous runs in a thread."""
+    """Return what a function of the operator's says; one that is not asynchronous runs in a
+    thread.
+    """
     if inspect.iscoroutinefunction(hook):
         return await hook(*arguments)
     result = await sync_to_async(hook, thread_sensitive=False)(*arguments)
@@ -301,7 +336,8 @@ def check_list(setting: str, value: object, kind: type, example: str) -> None:
     """Check that ``value`` is a list or tuple of such things; the message does not repeat it.
 
     Raises:
-        ConfigurationError: it is something else, an iterator for example, which would be empty the next time.
+        ConfigurationError: it is something else, an iterator for example, which would be empty the
+            next time.
     """
     entries: Any = value
     if not isinstance(entries, list | tuple) or not all(isinstance(each, kind) for each in entries):  # pyright: ignore[reportUnknownVariableType]  # whatever they are

@@ -61,14 +61,16 @@ class LoginPage(Page):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentPage(Page):
-    """Allow an application to act for somebody. The form sends ``action``: ``approve``, ``deny`` or ``switch``.
+    """Allow an application to act for somebody. The form sends ``action``: ``approve``, ``deny`` or
+    ``switch``.
 
     Attributes:
         client: the application's name, as it says.
         is_verified: whether the operator knows the application.
         client_host: where its metadata document lies, if it has one.
         redirect_host: where the person is sent afterwards: a host, or a private-use scheme.
-        is_on_device: whether that is a program on their own machine, where each can pretend to be any other.
+        is_on_device: whether that is a program on their own machine, where each can pretend to be
+            any other.
         resource: what it wants access to.
         scopes: what it wants to do: each scope and its description.
         account: who is signed in; ``None`` when that comes next.

@@ -1,4 +1,6 @@
-"""``/par``: an authorization request that the client hands over itself, before its user's browser comes (RFC 9126)."""
+"""``/par``: an authorization request that the client hands over itself, before its user's browser
+comes (RFC 9126).
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,13 @@ async def push(server: Server, request: Request) -> Answer:
     if request.parameters.get("request_uri") is not None:
         raise MalformedRequest("A pushed request cannot have a request_uri")
     destination = await find_destination(server, request, request.client)
-    authorization = parse_authorization_request(server, destination, request.parameters, is_pushed=True)
+    authorization = parse_authorization_request(
+        server, destination, request.parameters, is_pushed=True
+    )
     request_id, seconds = new_secret(), server.lifetimes.pushed_request_seconds
     value = authorization.dump()
     server.limits.keep(request.source, value, seconds)
     await server.store.put(PUSHED_REQUESTS, hash_of(request_id), value, ttl=seconds)
-    return json_answer({"request_uri": REQUEST_URI_PREFIX + request_id, "expires_in": int(seconds)}, 201)
+    return json_answer(
+        {"request_uri": REQUEST_URI_PREFIX + request_id, "expires_in": int(seconds)}, 201
+    )

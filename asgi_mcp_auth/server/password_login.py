@@ -17,9 +17,18 @@ from .login import Login, LoginAttempt, LoginForm, LoginHost
 from .models import MAX_SUBJECT_CHARS, Person, is_subject
 from .options import call_hook, check_hook
 from .page_values import Field
-from .passwords import HASH, HASH_COMMAND, NOBODY, check_password, hash_password, nobody_like, work_of
+from .passwords import (
+    HASH,
+    HASH_COMMAND,
+    NOBODY,
+    check_password,
+    hash_password,
+    nobody_like,
+    work_of,
+)
 
-# Each check takes 32 MiB, and a core for a fifth of a second or more; one core is left to the event loop.
+# Each check takes 32 MiB, and a core for a fifth of a second or more; one core is left to the event
+# loop.
 MAX_AT_ONCE = max(1, min(2, (os.cpu_count() or 1) - 1))
 MAX_OF_A_NETWORK = 2  # that are checked or wait at the same time
 MAX_WAIT_SECONDS = 10.0
@@ -35,19 +44,23 @@ class _Outcome(NamedTuple):
 
 
 class PasswordLogin(Login):
-    """Passwords, for small deployments. Who guesses one is slowed down; ``RateLimits`` says how much.
+    """Passwords, for small deployments. Who guesses one is slowed down; ``RateLimits`` says how
+    much.
 
-    One password is checked at a time, or two on a machine with more than two cores. A network may have two under way,
-    and networks that have not guessed wrong lately go first. So a flood leaves the event loop a core, and keeps its
-    own network waiting.
+    One password is checked at a time, or two on a machine with more than two cores. A network may
+    have two under way, and networks that have not guessed wrong lately go first. So a flood leaves
+    the event loop a core, and keeps its own network waiting.
 
     Args:
-        users: account name → what ``hash_password`` returned; or a function from the one to the other, which returns
-            ``None`` for unknown names and may be asynchronous. Plain passwords will do where ``base_url`` is loopback.
-        person: a function from the account name to the ``Person``; by default the name is the subject, as it was
-            typed. Give it where the look-up finds one account under several spellings.
-        rehash: called with the account name and a new hash when somebody has signed in whose hash is cheaper to check
-            than what ``hash_password`` returns today; keep the new one instead. It may be asynchronous.
+        users: account name → what ``hash_password`` returned; or a function from the one to the
+            other, which returns ``None`` for unknown names and may be asynchronous. Plain passwords
+            will do where ``base_url`` is loopback.
+        person: a function from the account name to the ``Person``; by default the name is the
+            subject, as it was typed. Give it where the look-up finds one account under several
+            spellings.
+        rehash: called with the account name and a new hash when somebody has signed in whose hash
+            is cheaper to check than what ``hash_password`` returns today; keep the new one instead.
+            It may be asynchronous.
 
     Raises:
         ConfigurationError: no users, or no hashes.
@@ -61,16 +74,27 @@ class PasswordLogin(Login):
         rehash: PasswordUpdate | None = None,
     ) -> None:
         self._plain: list[str] = []
-        # Every check takes the work of the most expensive hash seen so far, for unknown names and cheaper hashes too:
-        # time shall not tell which names there are.
+        # Every check takes the work of the most expensive hash seen so far, for unknown names and
+        # cheaper hashes too: time shall not tell which names there are.
         self._hardest = NOBODY
         if callable(users):
             self._lookup: PasswordLookup = users
         else:
-            if not isinstance(users, Mapping) or not users or not all(map(_is_text, (*users, *users.values()))):
-                raise ConfigurationError("PasswordLogin needs users: {'alice': hash_password('…')}, or a function")
-            self._plain = sorted(name for name, stored in users.items() if not HASH.fullmatch(stored))
-            known = {name: hash_password(each) if name in self._plain else each for name, each in users.items()}
+            if (
+                not isinstance(users, Mapping)
+                or not users
+                or not all(map(_is_text, (*users, *users.values())))
+            ):
+                raise ConfigurationError(
+                    "PasswordLogin needs users: {'alice': hash_password('…')}, or a function"
+                )
+            self._plain = sorted(
+                name for name, stored in users.items() if not HASH.fullmatch(stored)
+            )
+            known = {
+                name: hash_password(each) if name in self._plain else each
+                for name, each in users.items()
+            }
             self._hardest = nobody_like(max(known.values(), key=work_of))
             self._lookup = known.get
         if self._plain:
@@ -81,7 +105,10 @@ class PasswordLogin(Login):
         self._rehash = rehash
         self._workers = ThreadPoolExecutor(MAX_AT_ONCE, "passwords")
         self._places = Places(
-            MAX_AT_ONCE, each=MAX_OF_A_NETWORK, wait_seconds=MAX_WAIT_SECONDS, usual_seconds=USUAL_SECONDS
+            MAX_AT_ONCE,
+            each=MAX_OF_A_NETWORK,
+            wait_seconds=MAX_WAIT_SECONDS,
+            usual_seconds=USUAL_SECONDS,
         )
         self._host: LoginHost | None = None
 
@@ -93,8 +120,9 @@ class PasswordLogin(Login):
         """
         if self._plain and not is_loopback_host(urlsplit(host.base_url).hostname):
             raise ConfigurationError(
-                f"PasswordLogin has a plain password for {self._plain[0]!r}, or a hash that is not of hash_password(), "
-                f"and base_url is not loopback: write what hash_password() returns instead; {HASH_COMMAND} prints it"
+                f"PasswordLogin has a plain password for {self._plain[0]!r}, or a hash that is not"
+                " of hash_password(), and base_url is not loopback: write what hash_password()"
+                f" returns instead; {HASH_COMMAND} prints it"
             )
         self._host = host
 
@@ -105,13 +133,18 @@ class PasswordLogin(Login):
             TooManyRequests: too many were wrong, or too many were sent.
             ServerUnavailable: too many others are being checked, or the store does not answer.
         """
-        name, password = attempt.parameters.get("username", ""), attempt.parameters.get("password", "")
+        name, password = (
+            attempt.parameters.get("username", ""),
+            attempt.parameters.get("password", ""),
+        )
         if attempt.method != "POST":
             return self._form(attempt.login_hint or "")
-        # First what bounds everything else: how many counters, look-ups and checks an address can cause.
+        # First what bounds everything else: how many counters, look-ups and checks an address can
+        # cause.
         if self._host is not None:
             await self._host.limits.count("passwords", attempt.address)
-        # Counted before, taken back afterwards: many guesses at once shall not all find that there were few so far.
+        # Counted before, taken back afterwards: many guesses at once shall not all find that there
+        # were few so far.
         await self._count(name, attempt.address, 1)
         stored = (await call_hook(self._lookup, name) or None) if is_subject(name) else None
         try:
@@ -122,7 +155,8 @@ class PasswordLogin(Login):
         if not outcome.good:
             failed = None if stored is None else name
             return self._form(name, "The user name or the password is wrong.", failed=failed)
-        self._places.forgive(network_of(attempt.address))  # an office signs in often, and guesses seldom
+        # an office signs in often, and guesses seldom
+        self._places.forgive(network_of(attempt.address))
         await self._count(name, attempt.address, -1)
         if self._rehash is not None and outcome.fresh is not None:
             await call_hook(self._rehash, name, outcome.fresh)
@@ -135,21 +169,27 @@ class PasswordLogin(Login):
         if stored is not None and work_of(stored) > work_of(self._hardest):
             self._hardest = nobody_like(stored)
         place = await self._places.enter(network_of(address))
-        work = self._workers.submit(_check, password, stored, self._hardest, renew=self._rehash is not None)
-        work.add_done_callback(place.leave)  # when the thread has ended, also when nobody waits for it any more
+        work = self._workers.submit(
+            _check, password, stored, self._hardest, renew=self._rehash is not None
+        )
+        # when the thread has ended, also when nobody waits for it any more
+        work.add_done_callback(place.leave)
         return await asyncio.wrap_future(work)
 
     async def _count(self, name: str, address: str, add: int) -> None:
         if self._host is not None:
-            # However it is spelled: many a look-up knows Alice, alice and ALICE as the same account. No account has a
-            # longer name, and what a long one costs to normalise all others would wait for.
+            # However it is spelled: many a look-up knows Alice, alice and ALICE as the same
+            # account. No account has a longer name, and what a long one costs to normalise all
+            # others would wait for.
             account = unicodedata.normalize("NFKC", name[:MAX_SUBJECT_CHARS]).casefold().strip()
             await self._host.limits.count("login_failures", address, account, add=add)
 
     def _form(self, name: str, error: str | None = None, failed: str | None = None) -> LoginForm:
         fields = (
             Field(name="username", label="User name", value=name, autocomplete="username"),
-            Field(name="password", label="Password", type="password", autocomplete="current-password"),
+            Field(
+                name="password", label="Password", type="password", autocomplete="current-password"
+            ),
         )
         return LoginForm(fields, error=error, failed_account=failed)
 

@@ -1,4 +1,6 @@
-"""Passwords as they are kept: scrypt from the standard library (RFC 7914). Pure, and slow on purpose."""
+"""Passwords as they are kept: scrypt from the standard library (RFC 7914). Pure, and slow on
+purpose.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +17,16 @@ def _encoded(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
-HASH = re.compile(r"scrypt\$ln=([0-9]{1,2}),r=([0-9]{1,2}),p=([0-9]{1,2})\$([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+)")
+HASH = re.compile(
+    r"scrypt\$ln=([0-9]{1,2}),r=([0-9]{1,2}),p=([0-9]{1,2})\$([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+)"
+)
 _LOG_N, _R, _P = 15, 8, 3  # OWASP Password Storage Cheat Sheet: 32 MiB, three passes
 _SALT_BYTES, _KEY_BYTES = 16, 32
 _MAX_BYTES, _MAX_P = 1 << 28, 99
 # Nobody's password: to compare with where there is nobody.
-NOBODY = f"scrypt$ln={_LOG_N},r={_R},p={_P}${_encoded(bytes(_SALT_BYTES))}${_encoded(bytes(_KEY_BYTES))}"
+NOBODY = (
+    f"scrypt$ln={_LOG_N},r={_R},p={_P}${_encoded(bytes(_SALT_BYTES))}${_encoded(bytes(_KEY_BYTES))}"
+)
 HASH_COMMAND = (
     "python -c 'import getpass; from asgi_mcp_auth.server import hash_password; "
     "print(hash_password(getpass.getpass()))'"
@@ -28,7 +34,9 @@ HASH_COMMAND = (
 
 
 def hash_password(password: str) -> str:
-    """Return what to keep instead of a password, ``scrypt$…``; it takes a fifth of a second or more of a whole core."""
+    """Return what to keep instead of a password, ``scrypt$…``; it takes a fifth of a second or more
+    of a whole core.
+    """
     salt = secrets.token_bytes(_SALT_BYTES)
     key = _scrypt(password, salt, _LOG_N, _R, _P)
     return f"scrypt$ln={_LOG_N},r={_R},p={_P}${_encoded(salt)}${_encoded(key)}"
@@ -63,7 +71,9 @@ def work_of(stored: str) -> int:
 
 
 def padding(work: int) -> list[tuple[int, int, int]]:
-    """Return costs (log N, r, p) that are so much work together, but for the last few microseconds."""
+    """Return costs (log N, r, p) that are so much work together, but for the last few
+    microseconds.
+    """
     costs: list[tuple[int, int, int]] = []
     for log_n in range(_LOG_N, 0, -1):
         while work >= _R << log_n:
@@ -94,7 +104,8 @@ def parse_hash(stored: str) -> tuple[bytes, bytes, int, int, int]:
         if salt and key and min(log_n, r, p) > 0 and 128 * r * (2**log_n + p) < _MAX_BYTES:
             return salt, key, log_n, r, p
     raise ConfigurationError(
-        f"a stored password of PasswordLogin is not what hash_password() returns: make it again with {HASH_COMMAND}"
+        "a stored password of PasswordLogin is not what hash_password() returns: make it again"
+        f" with {HASH_COMMAND}"
     )
 
 

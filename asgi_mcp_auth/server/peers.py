@@ -10,8 +10,8 @@ from ..errors import ConfigurationError, ForbiddenForm
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
-# What the test clients of Starlette and Litestar call themselves. A server says so only if it takes anybody's word for
-# an address, and then whoever says 127.0.0.1 gets in as well.
+# What the test clients of Starlette and Litestar call themselves. A server says so only if it takes
+# anybody's word for an address, and then whoever says 127.0.0.1 gets in as well.
 _IN_PROCESS = "testclient"
 
 
@@ -28,7 +28,9 @@ def parse_networks(setting: str, networks: object) -> tuple[Network, ...]:
         try:
             found.append(ip_network(text))
         except ValueError:
-            raise ConfigurationError(f"{setting}={networks!r} must be a list of networks, {_advice(text)}") from None
+            raise ConfigurationError(
+                f"{setting}={networks!r} must be a list of networks, {_advice(text)}"
+            ) from None
     return tuple(found)
 
 
@@ -44,7 +46,8 @@ def check_peer(address: str, networks: Sequence[Network], hint: str) -> None:
     """Check that a request comes from this machine, or from a network that was allowed.
 
     Args:
-        address: as the ASGI server says. An empty one is nobody's: behind a Unix socket stands a proxy.
+        address: as the ASGI server says. An empty one is nobody's: behind a Unix socket stands a
+            proxy.
         networks: the allowed ones.
         hint: what to write to allow ``{address}``.
 
@@ -57,15 +60,16 @@ def check_peer(address: str, networks: Sequence[Network], hint: str) -> None:
         parsed = ip_address(address)
     except ValueError:
         raise ForbiddenForm(
-            "This server is for development and answers only this machine, and its ASGI server does not say where this "
-            "request comes from: listen on 127.0.0.1 instead of a Unix socket, or have the ASGI server set the address",
+            "This server is for development and answers only this machine, and its ASGI server does"
+            " not say where this request comes from: listen on 127.0.0.1 instead of a Unix socket,"
+            " or have the ASGI server set the address",
             reason="peer",
         ) from None
     parsed = (parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None) or parsed
     if not parsed.is_loopback and not any(parsed in network for network in networks):
         raise ForbiddenForm(
-            f"This server is for development and answers only this machine, and this request comes from {parsed}. "
-            f"To serve that address as well, if it is your container's gateway for example, write "
-            f"{hint.format(address=parsed)}",
+            "This server is for development and answers only this machine, and this request comes"
+            f" from {parsed}. To serve that address as well, if it is your container's gateway for"
+            f" example, write {hint.format(address=parsed)}",
             reason="peer",
         )

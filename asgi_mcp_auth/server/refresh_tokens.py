@@ -1,7 +1,7 @@
 """Refresh tokens: ``rt_``, the grant, its generation, and a MAC over both. Pure.
 
-Nothing is kept of a token, so every worker can make the same one again, and garbage is refused without a look at the
-store.
+Nothing is kept of a token, so every worker can make the same one again, and garbage is refused
+without a look at the store.
 """
 
 from __future__ import annotations

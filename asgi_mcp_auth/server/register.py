@@ -1,6 +1,8 @@
-"""``/register``: clients make themselves known (RFC 7591), and look after what they said (RFC 7592).
+"""``/register``: clients make themselves known (RFC 7591), and look after what they said (RFC
+7592).
 
-RFC 7592 lets each registration have a URL of its own; here it is this endpoint with the client id in the query.
+RFC 7592 lets each registration have a URL of its own; here it is this endpoint with the client id
+in the query.
 """
 
 from __future__ import annotations
@@ -30,7 +32,12 @@ from .options import call_hook
 from .requests import NO_STORE, Answer, Request, json_answer
 
 # What an update must not say, because it is not the client's to say (RFC 7592 §2.2).
-_OURS = ("registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at")
+_OURS = (
+    "registration_access_token",
+    "registration_client_uri",
+    "client_secret_expires_at",
+    "client_id_issued_at",
+)
 
 
 async def check_registration_token(server: Server, request: Request) -> None:
@@ -47,7 +54,9 @@ async def check_registration_token(server: Server, request: Request) -> None:
         request.client = await _find(server, request)
         return
     wanted = registration.initial_access_token
-    if wanted is not None and not hmac.compare_digest(hash_of(_bearer(request) or ""), hash_of(wanted)):
+    if wanted is not None and not hmac.compare_digest(
+        hash_of(_bearer(request) or ""), hash_of(wanted)
+    ):
         raise InvalidRegistration
 
 
@@ -86,7 +95,9 @@ async def _replace(server: Server, request: Request, client: Client) -> Answer:
     await request.read_document()
     document, secret = request.document, None
     if document.get("client_id") != client.client_id or any(name in document for name in _OURS):
-        raise InvalidClientMetadata("An update has the client_id, and nothing that the server decides")
+        raise InvalidClientMetadata(
+            "An update has the client_id, and nothing that the server decides"
+        )
     said = document.get("client_secret")
     if said is not None and (not isinstance(said, str) or hash_of(said) != client.secret_hash):
         raise InvalidClientMetadata("An update cannot change the client_secret")
@@ -109,7 +120,8 @@ async def _replace(server: Server, request: Request, client: Client) -> Answer:
 
 
 async def delete_client(server: Server, client_id: str, request: Request | None = None) -> bool:
-    """Forget a client, end its grants, and forget who has consented to it; return whether there was one.
+    """Forget a client, end its grants, and forget who has consented to it; return whether there was
+    one.
 
     Args:
         server: the authorization server.
@@ -138,7 +150,9 @@ async def delete_client(server: Server, client_id: str, request: Request | None 
     return True
 
 
-def describe(server: Server, client: Client, *, secret: str | None = None, token: str | None = None) -> JSONObject:
+def describe(
+    server: Server, client: Client, *, secret: str | None = None, token: str | None = None
+) -> JSONObject:
     """Return the client information response (RFC 7591 §3.2.1, RFC 7592 §3)."""
     document: JSONObject = {"client_id": client.client_id, "client_id_issued_at": client.issued_at}
     if secret is not None:
@@ -161,7 +175,11 @@ async def _find(server: Server, request: Request) -> Client:
     token, client_id = _bearer(request), request.query("client_id")
     client = None if client_id is None else await server.clients.find_registered(client_id)
     good = None if client is None else client.registration_token_hash
-    if not hmac.compare_digest(hash_of(token or ""), good or hash_of("nobody")) or client is None or token is None:
+    if (
+        not hmac.compare_digest(hash_of(token or ""), good or hash_of("nobody"))
+        or client is None
+        or token is None
+    ):
         raise InvalidRegistration
     return client
 

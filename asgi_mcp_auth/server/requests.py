@@ -48,7 +48,8 @@ class Parameters:
         """
         values = self._values.get(name, ())
         if len(values) > 1:
-            raise MalformedRequest(f"The parameter {name} is repeated")  # name is one that we asked for
+            # name is one that we asked for
+            raise MalformedRequest(f"The parameter {name} is repeated")
         return (values[0] or None) if values else None
 
     def all(self, name: str) -> list[str]:
@@ -66,7 +67,9 @@ class Parameters:
 
     def encode(self) -> str:
         """Return all of them as a query."""
-        return urlencode([(name, value) for name, values in self._values.items() for value in values])
+        return urlencode(
+            [(name, value) for name, values in self._values.items() for value in values]
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -94,7 +97,8 @@ class Request:
         parameters: of the form for POST, of the query otherwise; set by ``read_parameters``.
         document: the JSON body; set by ``read_document``.
         client: who authenticated; set by ``authenticate_client``.
-        session: who is signed in in this browser, with the session's cookie; set by ``load_session``.
+        session: who is signed in in this browser, with the session's cookie; set by
+            ``load_session``.
         transaction: what this page belongs to, with its id; set by ``load_transaction``.
     """
 
@@ -102,7 +106,9 @@ class Request:
     document: JSONObject
     client: Client
 
-    def __init__(self, endpoint: str, scope: Scope, receive: Receive, *, max_form_bytes: int = MAX_FORM_BYTES) -> None:
+    def __init__(
+        self, endpoint: str, scope: Scope, receive: Receive, *, max_form_bytes: int = MAX_FORM_BYTES
+    ) -> None:
         self.endpoint = endpoint
         self.scope = scope
         self.method: str = scope["method"]
@@ -124,11 +130,12 @@ class Request:
 
     @property
     def source(self) -> str:
-        """Whom limits count it for: the network it comes from; what pages of other sites have its browsers send, apart.
+        """Whom limits count it for: the network it comes from; what pages of other sites have its
+        browsers send, apart.
 
-        Any page can have its visitors' browsers send requests, by the thousand. What opens a page itself is none of
-        these, because that ends the page; what a page has fetched in advance (``Sec-Purpose``) is. Where a browser
-        sends no Fetch Metadata, an ``Origin`` has to do.
+        Any page can have its visitors' browsers send requests, by the thousand. What opens a page
+        itself is none of these, because that ends the page; what a page has fetched in advance
+        (``Sec-Purpose``) is. Where a browser sends no Fetch Metadata, an ``Origin`` has to do.
 
         Raises:
             MalformedRequest: a header is repeated.
@@ -138,8 +145,14 @@ class Request:
             if site is None:
                 is_own = self.header(b"origin") is None
             else:
-                opens = self.header(b"sec-fetch-mode") == b"navigate" and self.header(b"sec-fetch-dest") == b"document"
-                is_own = (opens and self.header(b"sec-purpose") is None) or site in (b"none", b"same-origin")
+                opens = (
+                    self.header(b"sec-fetch-mode") == b"navigate"
+                    and self.header(b"sec-fetch-dest") == b"document"
+                )
+                is_own = (opens and self.header(b"sec-purpose") is None) or site in (
+                    b"none",
+                    b"same-origin",
+                )
             self._source = self.address if is_own else network_of(self.address) + BY_PAGES
         return self._source
 
@@ -160,8 +173,9 @@ class Request:
 
     def cookie(self, name: str) -> str | None:
         """Return the value of a cookie."""
-        # Other applications on the same host have cookies too, in whatever form: only "; " and "=" count (RFC 6265
-        # §4.2.1). Ours need no quotes. Searched, not taken apart: a header can hold tens of thousands.
+        # Other applications on the same host have cookies too, in whatever form: only "; " and "="
+        # count (RFC 6265 §4.2.1). Ours need no quotes. Searched, not taken apart: a header can hold
+        # tens of thousands.
         if self._cookies is None:
             sent = [value for key, value in self.scope["headers"] if key == b"cookie"]
             self._cookies = b";".join((b"", *sent)).decode("latin-1")
@@ -194,9 +208,13 @@ class Request:
         """
         self._check_type(_JSON)
         try:
-            self.document = parse_json_object(await self._body(MAX_DOCUMENT_BYTES), max_bytes=MAX_DOCUMENT_BYTES)
+            self.document = parse_json_object(
+                await self._body(MAX_DOCUMENT_BYTES), max_bytes=MAX_DOCUMENT_BYTES
+            )
         except ValueError:
-            raise InvalidClientMetadata("The body must be a JSON object, with each member once") from None
+            raise InvalidClientMetadata(
+                "The body must be a JSON object, with each member once"
+            ) from None
 
     def query(self, name: str) -> str | None:
         """Return a parameter of the query, also beside a body."""
@@ -244,4 +262,12 @@ def json_answer(document: JSONObject, status: int = 200, headers: HeaderList = (
 
 def redirect(url: str, headers: HeaderList = ()) -> Answer:
     """Return an answer that sends a browser on with GET, whatever it came with (RFC 9700 §4.12)."""
-    return Answer(303, [(b"location", url.encode("ascii")), *NO_STORE, (b"referrer-policy", b"no-referrer"), *headers])
+    return Answer(
+        303,
+        [
+            (b"location", url.encode("ascii")),
+            *NO_STORE,
+            (b"referrer-policy", b"no-referrer"),
+            *headers,
+        ],
+    )

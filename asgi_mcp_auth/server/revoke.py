@@ -1,4 +1,6 @@
-"""``/revoke``: a client gives a token back (RFC 7009). Any token of a grant ends the grant, with all its tokens."""
+"""``/revoke``: a client gives a token back (RFC 7009). Any token of a grant ends the grant, with
+all its tokens.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ async def revoke(server: Server, request: Request) -> Answer:
 
 
 async def grant_id_of(server: Server, token: str) -> str | None:
-    """Return the grant that a token of any kind belongs to, whatever ``token_type_hint`` says; ``None`` for no token.
+    """Return the grant that a token of any kind belongs to, whatever ``token_type_hint`` says;
+    ``None`` for no token.
 
     Raises:
         ServerUnavailable: that cannot be found out now.

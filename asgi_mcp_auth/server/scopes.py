@@ -1,4 +1,6 @@
-"""Which scopes a client gets: asked for, known here, within the client's own limit, and granted by the person."""
+"""Which scopes a client gets: asked for, known here, within the client's own limit, and granted by
+the person.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ class Scopes:
     """The scope policy.
 
     Args:
-        required: what every request to the resource needs; what a client gets that asks for nothing.
+        required: what every request to the resource needs; what a client gets that asks for
+            nothing.
         supported: all that there are.
         hierarchy: scopes that a scope includes.
         hook: the operator's say in what a person may grant.
@@ -34,10 +37,12 @@ class Scopes:
         self._hook = hook
 
     def requested(self, scope: str | None, client: Client) -> list[str]:
-        """Return the scopes of a request; where it names none, the usual ones as far as the client may have them.
+        """Return the scopes of a request; where it names none, the usual ones as far as the client
+        may have them.
 
         Raises:
-            InvalidScope: one is malformed, unknown, or beyond what the client may have; or none are left.
+            InvalidScope: one is malformed, unknown, or beyond what the client may have; or none are
+                left.
 
         RFC 6749 §3.3.
         """
@@ -111,7 +116,11 @@ class Scopes:
 
     def _within(self, scope: str, client: Client) -> bool:
         # The right to refresh is a matter of grant types, not of limits on what may be done.
-        return client.scopes is None or scope == OFFLINE_ACCESS or scope in self._with_implied(client.scopes)
+        return (
+            client.scopes is None
+            or scope == OFFLINE_ACCESS
+            or scope in self._with_implied(client.scopes)
+        )
 
     def _with_implied(self, scopes: Iterable[str]) -> set[str]:
         return {implied for scope in scopes for implied in (scope, *self._implied.get(scope, ()))}

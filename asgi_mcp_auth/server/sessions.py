@@ -1,4 +1,5 @@
-"""Browsers: who is signed in, which transaction is whose, and whether a form came from our own page.
+"""Browsers: who is signed in, which transaction is whose, and whether a form came from our own
+page.
 
 A cookie is a random value; what it stands for is in the store, under its hash.
 """
@@ -28,15 +29,16 @@ from .requests import Request
 SESSIONS, TRANSACTIONS = "session", "transaction"
 SEEN_SECONDS = 60  # how exactly the last use of a session is known
 
-_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")  # what new_secret() makes; anything else in a cookie is not ours
+# what new_secret() makes; anything else in a cookie is not ours
+_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 _COOKIE_VALUE = re.compile(r"[A-Za-z0-9_-]{0,256}")
 
 
 class Cookies:
     """The cookies of this server, by the deployment's name.
 
-    On https they are ``__Host-`` cookies; clients drop Secure ones on an http loopback URL. The server is in the name,
-    because cookies know neither ports nor, with that prefix, paths.
+    On https they are ``__Host-`` cookies; clients drop Secure ones on an http loopback URL. The
+    server is in the name, because cookies know neither ports nor, with that prefix, paths.
 
     Args:
         issuer: the server's URL.
@@ -52,12 +54,16 @@ class Cookies:
         self._attributes = "; Path=/; HttpOnly; SameSite=Lax" + ("; Secure" if secure else "")
 
     def login(self, transaction_id: str) -> str:
-        """Return the name of what a login step leaves in the browser; each transaction has its own."""
+        """Return the name of what a login step leaves in the browser; each transaction has its
+        own.
+        """
         return self._login + hash_of(transaction_id)[:8]
 
     def set(self, name: str, value: str, seconds: float) -> tuple[bytes, bytes]:
         """Return the header that sets a cookie; with 0 seconds it is removed."""
-        return b"set-cookie", f"{name}={value}; Max-Age={int(seconds)}{self._attributes}".encode("ascii")
+        return b"set-cookie", f"{name}={value}; Max-Age={int(seconds)}{self._attributes}".encode(
+            "ascii"
+        )
 
 
 class Sessions:
@@ -76,7 +82,13 @@ class Sessions:
     cookies: Cookies
 
     def __init__(
-        self, store: Store, clock: Clock, lifetimes: Lifetimes, issuer: str, keys: Sequence[bytes], limits: Limits
+        self,
+        store: Store,
+        clock: Clock,
+        lifetimes: Lifetimes,
+        issuer: str,
+        keys: Sequence[bytes],
+        limits: Limits,
     ) -> None:
         self._store = store
         self._issuer = issuer
@@ -89,7 +101,8 @@ class Sessions:
         self.bind()
 
     def bind(self, *identity: str) -> None:
-        """Keep apart from other servers with the same URL and store: who is signed in there is not signed in here.
+        """Keep apart from other servers with the same URL and store: who is signed in there is not
+        signed in here.
 
         Args:
             identity: what tells this server from those, the same for all its workers.
@@ -97,14 +110,16 @@ class Sessions:
         self._tag = sha256(json.dumps([self._issuer, *identity]).encode()).hexdigest()
         self.cookies = Cookies(self._issuer, self._tag)
 
-    # --------------------------------------------------------------------------------------------------------- sessions
+    # ------------------------------------------------------------------------------------- sessions
 
     async def begin(self, person: Person) -> tuple[Session, str, HeaderList]:
         """Sign somebody in, under a new id; return the session, its id and the cookie."""
         now = int(self._clock.time())
         session, session_id = Session(person=person, signed_in_at=now, seen_at=now), new_secret()
         seconds = self._lifetimes.session_seconds
-        await self._store.put(SESSIONS, self._key(session_id), session.dump(), ttl=seconds, group=person.subject)
+        await self._store.put(
+            SESSIONS, self._key(session_id), session.dump(), ttl=seconds, group=person.subject
+        )
         return session, session_id, [self.cookies.set(self.cookies.session, session_id, seconds)]
 
     async def load(self, request: Request) -> None:
@@ -121,8 +136,9 @@ class Sessions:
         if now >= min(ends_at, session.seen_at + self._lifetimes.session_idle_seconds):
             return
         if now >= session.seen_at + SEEN_SECONDS:
-            # Whether this write wins is all the same: another request has been seen too, or the person signs out.
-            # Nor does it keep anybody from a page where the store is full: they may want to take something back.
+            # Whether this write wins is all the same: another request has been seen too, or the
+            # person signs out. Nor does it keep anybody from a page where the store is full: they
+            # may want to take something back.
             with suppress(ServerUnavailable):
                 seen = replace(session, seen_at=int(now))
                 await self._store.swap(SESSIONS, key, record, seen.dump(), ttl=ends_at - now)
@@ -134,20 +150,27 @@ class Sessions:
             await self._store.delete(SESSIONS, self._key(request.session_id))
         return [self.cookies.set(self.cookies.session, "", 0)]
 
-    # ----------------------------------------------------------------------------------------------------- transactions
+    # --------------------------------------------------------------------------------- transactions
 
     async def begin_transaction(
         self, request: Request, authorization: AuthorizationRequest | None
     ) -> tuple[str, HeaderList]:
-        """Remember what a person is on the way to; return its id and the cookie that ties it to this browser.
+        """Remember what a person is on the way to; return its id and the cookie that ties it to
+        this browser.
 
         Raises:
             TooManyRequests: too many have begun on their network, and not finished.
             ServerUnavailable: too many have anywhere.
         """
         browser = _secret_in(request, self.cookies.browser) or new_secret()
-        now, seconds, transaction_id = int(self._clock.time()), self._lifetimes.transaction_seconds, new_secret()
-        transaction = Transaction(browser=hash_of(browser), expires_at=now + int(seconds), request=authorization)
+        now, seconds, transaction_id = (
+            int(self._clock.time()),
+            self._lifetimes.transaction_seconds,
+            new_secret(),
+        )
+        transaction = Transaction(
+            browser=hash_of(browser), expires_at=now + int(seconds), request=authorization
+        )
         value = transaction.dump()
         self._limits.keep(request.source, value, seconds)
         await self._store.put(TRANSACTIONS, self._key(transaction_id), value, ttl=seconds)
@@ -171,13 +194,15 @@ class Sessions:
             raise ForbiddenForm(reason="other_browser")
         request.transaction_id, request.transaction = transaction_id, transaction
 
-    async def change_transaction(self, request: Request, change: Callable[[Transaction], Transaction]) -> None:
+    async def change_transaction(
+        self, request: Request, change: Callable[[Transaction], Transaction]
+    ) -> None:
         """Write down how far the person has come.
 
         Args:
             request: whose transaction it is.
-            change: gets it as it is now. What it returns is kept until the transaction would have expired, or, once
-                something was decided, for as long as a code is good.
+            change: gets it as it is now. What it returns is kept until the transaction would have
+                expired, or, once something was decided, for as long as a code is good.
 
         Raises:
             ExpiredForm: it has ended.
@@ -192,7 +217,8 @@ class Sessions:
             if changed != known:
                 if changed.decision == "deny" or changed.decided_by is not None:
                     changed = replace(
-                        changed, expires_at=min(known.expires_at, int(now + self._lifetimes.code_seconds))
+                        changed,
+                        expires_at=min(known.expires_at, int(now + self._lifetimes.code_seconds)),
                     )
                 ttl = max(1.0, changed.expires_at - now)
                 if not await self._store.swap(TRANSACTIONS, key, record, changed.dump(), ttl=ttl):
@@ -201,33 +227,39 @@ class Sessions:
             return
 
     def login_cookie(self, request: Request, value: str) -> tuple[bytes, bytes]:
-        """Return the header that leaves something of the login step's in this browser; an empty value removes it.
+        """Return the header that leaves something of the login step's in this browser; an empty
+        value removes it.
 
         Raises:
             ConfigurationError: a cookie cannot hold it.
         """
         if not _COOKIE_VALUE.fullmatch(value):
-            raise ConfigurationError("LoginRedirect.cookie must be up to 256 characters of A-Z, a-z, 0-9, _ and -")
+            raise ConfigurationError(
+                "LoginRedirect.cookie must be up to 256 characters of A-Z, a-z, 0-9, _ and -"
+            )
         seconds = self._lifetimes.transaction_seconds if value else 0
         return self.cookies.set(self.cookies.login(request.transaction_id), value, seconds)
 
     def secret_of(self, transaction_id: str) -> str:
-        """Return a secret that belongs to the transaction, and that nobody can guess who knows its id."""
+        """Return a secret that belongs to the transaction, and that nobody can guess who knows its
+        id.
+        """
         return self._token(self._keys[0], "secret", (transaction_id,))
 
     async def end_transaction(self, request: Request) -> None:
         """Let it be over."""
         await self._store.delete(TRANSACTIONS, self._key(request.transaction_id))
 
-    # ------------------------------------------------------------------------------------------------------------ forms
+    # ---------------------------------------------------------------------------------------- forms
 
     def form_token(self, endpoint: str, *parts: str) -> str:
-        """Return what a form carries to show that it is ours, and is sent where and as it was shown.
+        """Return what a form carries to show that it is ours, and is sent where and as it was
+        shown.
 
         Args:
             endpoint: where the form goes.
-            parts: what it is for. One of them is a secret that only this browser can use: a transaction, or the id of
-                a session.
+            parts: what it is for. One of them is a secret that only this browser can use: a
+                transaction, or the id of a session.
         """
         return self._token(self._keys[0], endpoint, parts)
 
@@ -238,14 +270,17 @@ class Sessions:
             ForbiddenForm: it is not the one that ``form_token`` gives.
         """
         sent = (request.parameters.get("csrf") or "").encode("utf-8", "surrogatepass")
-        if not any(hmac.compare_digest(sent, self._token(key, request.endpoint, parts).encode()) for key in self._keys):
+        if not any(
+            hmac.compare_digest(sent, self._token(key, request.endpoint, parts).encode())
+            for key in self._keys
+        ):
             raise ForbiddenForm
 
     def check_host(self, request: Request) -> None:
         """Check that a page of this machine was opened under one of this machine's names.
 
-        Under another name, which somebody lets point here for a moment (DNS rebinding), the page would belong to their
-        site, whose scripts could sign in and consent.
+        Under another name, which somebody lets point here for a moment (DNS rebinding), the page
+        would belong to their site, whose scripts could sign in and consent.
 
         Raises:
             ForbiddenForm: it was not.
@@ -261,9 +296,11 @@ class Sessions:
             ForbiddenForm: it was.
         """
         # "null": our pages send no referrer, and browsers then hide the origin of a form as well.
-        if request.header(b"sec-fetch-site") not in (None, b"same-origin", b"none") or request.header(
-            b"origin"
-        ) not in (None, b"null", self._origin):
+        if request.header(b"sec-fetch-site") not in (
+            None,
+            b"same-origin",
+            b"none",
+        ) or request.header(b"origin") not in (None, b"null", self._origin):
             raise ForbiddenForm(reason="cross_site")
 
     def _key(self, secret: str) -> str:

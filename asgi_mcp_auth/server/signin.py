@@ -31,7 +31,9 @@ async def sign_in(server: Server, request: Request) -> Answer:
     if request.method == "POST":
         server.sessions.check_form_token(request, request.transaction_id)
     authorization = request.transaction.request
-    parameters = {name: request.parameters.get(name) or "" for name in request.parameters if name not in _OURS}
+    parameters = {
+        name: request.parameters.get(name) or "" for name in request.parameters if name not in _OURS
+    }
     if authorization is not None and not await may_sign_in(server, request, authorization):
         return to_page(server, "consent", request.transaction_id)
     is_plain_visit = request.method == "GET" and not parameters and request.session is not None
@@ -47,18 +49,27 @@ async def sign_in(server: Server, request: Request) -> Answer:
         await server.sessions.end_transaction(request)
         return await refuse(server, request, destination, error, by_person=True)
     if isinstance(outcome, LoginRedirect):
-        headers = [] if outcome.cookie is None else [server.sessions.login_cookie(request, outcome.cookie)]
+        headers = (
+            []
+            if outcome.cookie is None
+            else [server.sessions.login_cookie(request, outcome.cookie)]
+        )
         return redirect(outcome.url, headers)
     if isinstance(outcome, LoginRefusal):
         return await _turn_away(server, request, authorization, outcome)
     if isinstance(outcome, LoginForm):
         return await _show(server, request, outcome)
     answer = await _signed_in(server, request, check_person(outcome))
-    return answer if attempt.cookie is None else answer.with_headers(server.sessions.login_cookie(request, ""))
+    return (
+        answer
+        if attempt.cookie is None
+        else answer.with_headers(server.sessions.login_cookie(request, ""))
+    )
 
 
 async def find_callback(server: Server, request: Request) -> None:
-    """Find out which transaction somebody comes back to from elsewhere, at the login step's own path.
+    """Find out which transaction somebody comes back to from elsewhere, at the login step's own
+    path.
 
     Raises:
         ExpiredForm: none.
@@ -72,7 +83,10 @@ async def find_callback(server: Server, request: Request) -> None:
 
 
 def _attempt(
-    server: Server, request: Request, authorization: AuthorizationRequest | None, parameters: dict[str, str]
+    server: Server,
+    request: Request,
+    authorization: AuthorizationRequest | None,
+    parameters: dict[str, str],
 ) -> LoginAttempt:
     anew, login_hint = False, None
     if authorization is not None:
@@ -92,7 +106,9 @@ def _attempt(
 
 async def _show(server: Server, request: Request, form: LoginForm) -> Answer:
     if form.error is not None:
-        event = AuditEvent(action="sign_in_failed", subject=form.failed_account, reason="credentials")
+        event = AuditEvent(
+            action="sign_in_failed", subject=form.failed_account, reason="credentials"
+        )
         server.report(request, event)
     client, transaction = None, request.transaction
     if transaction is not None and transaction.request is not None:
@@ -112,26 +128,38 @@ async def _show(server: Server, request: Request, form: LoginForm) -> Answer:
 
 
 async def _turn_away(
-    server: Server, request: Request, authorization: AuthorizationRequest | None, refusal: LoginRefusal
+    server: Server,
+    request: Request,
+    authorization: AuthorizationRequest | None,
+    refusal: LoginRefusal,
 ) -> Answer:
     link, error, client_id = None, AccessDenied(), None
     if authorization is not None:
         destination = await destination_of(server, request, authorization)
         url = destination.url(server.issuer, error=error.error, error_description=str(error))
-        link, client_id = (url, f"Go back to {redirect_host(destination.redirect_uri)}"), authorization.client_id
+        link, client_id = (
+            (url, f"Go back to {redirect_host(destination.redirect_uri)}"),
+            authorization.client_id,
+        )
     await server.sessions.end_transaction(request)
-    event = AuditEvent(action="refused", client_id=client_id, error=error.error, reason="not_allowed")
+    event = AuditEvent(
+        action="refused", client_id=client_id, error=error.error, reason="not_allowed"
+    )
     server.report(request, event)
-    return server.pages.answer(ErrorPage(heading="You may not come in", text=refusal.text, link=link), 403)
+    return server.pages.answer(
+        ErrorPage(heading="You may not come in", text=refusal.text, link=link), 403
+    )
 
 
 async def _signed_in(server: Server, request: Request, person: Person) -> Answer:
     is_in = False
     try:
         if await server.clients.acts_for_itself(person.subject):
-            # A client that gets tokens for itself has its id as sub: nobody else may (RFC 9700 §4.15).
+            # A client that gets tokens for itself has its id as sub: nobody else may (RFC 9700
+            # §4.15).
             raise AccessDenied("This account cannot be used here")
-        await server.sessions.end(request)  # a new session, never one that somebody may have set before
+        # a new session, never one that somebody may have set before
+        await server.sessions.end(request)
         request.session, request.session_id, headers = await server.sessions.begin(person)
         is_in = True
     finally:
@@ -148,9 +176,15 @@ async def _onward(server: Server, request: Request, *, newly: bool = False) -> A
         return redirect(server.url("applications"))
     destination = await destination_of(server, request, authorization)
     try:
-        if newly and request.session is not None and not is_signed_in(server, request, authorization):
+        if (
+            newly
+            and request.session is not None
+            and not is_signed_in(server, request, authorization)
+        ):
             person = request.session.person
-            await server.sessions.change_transaction(request, lambda known: replace(known, signed_in=person))
+            await server.sessions.change_transaction(
+                request, lambda known: replace(known, signed_in=person)
+            )
         return await proceed(server, request, destination, authorization)
     except OAuthError as error:
         return await refuse(server, request, destination, error, by_person=newly)

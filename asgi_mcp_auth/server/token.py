@@ -1,4 +1,6 @@
-"""``/token``: a code, a refresh token or a client's own word for an access token (RFC 6749 §4 to §6)."""
+"""``/token``: a code, a refresh token or a client's own word for an access token (RFC 6749 §4 to
+§6).
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,10 @@ async def _use_code(server: Server, request: Request) -> Granted:
     code = request.parameters.get("code")
     if code is None:
         raise MalformedRequest("The code is missing")
-    redirect_uri, verifier = request.parameters.get("redirect_uri"), request.parameters.get("code_verifier")
+    redirect_uri, verifier = (
+        request.parameters.get("redirect_uri"),
+        request.parameters.get("code_verifier"),
+    )
     return await server.grants.redeem(code, request.client, redirect_uri, verifier)
 
 
@@ -59,7 +64,9 @@ async def _use_refresh_token(server: Server, request: Request) -> Granted:
     refresh_token = request.parameters.get("refresh_token")
     if refresh_token is None:
         raise MalformedRequest("The refresh_token is missing")
-    return await server.grants.refresh(refresh_token, request.client, request.parameters.get("scope"))
+    return await server.grants.refresh(
+        refresh_token, request.client, request.parameters.get("scope")
+    )
 
 
 async def _use_client(server: Server, request: Request) -> Granted:

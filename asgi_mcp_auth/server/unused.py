@@ -1,7 +1,9 @@
-"""How much registrations that nobody has used may take up: a share for each network, a ceiling for all (ADR 0016).
+"""How much registrations that nobody has used may take up: a share for each network, a ceiling for
+all (ADR 0016).
 
-An index of them lies in the store, in a few records, each for the networks that fall to it. A process writes to it for
-many registrations at once, and those that are used until then never get there.
+An index of them lies in the store, in a few records, each for the networks that fall to it. A
+process writes to it for many registrations at once, and those that are used until then never get
+there.
 """
 
 from __future__ import annotations
@@ -28,17 +30,19 @@ INDEX = "unused_clients"
 CLIENTS = "client"
 BATCH = 16  # registrations that a process may know of alone
 MIN_BYTES = 1024  # that each counts at least, so that the number is bounded as well
-MAX_FORGOTTEN = 10_000  # that may be in the index and count no more, which it hears when it is written again
+# that may be in the index and count no more, which it hears when it is written again
+MAX_FORGOTTEN = 10_000
 GONE_SECONDS = 1.0
 ATTEMPTS = 50
 
 _ENTRY = struct.Struct(">16s8sII")
-# What takes the place of a registration that makes room for others, for the moment until it is deleted.
+# What takes the place of a registration that makes room for others, for the moment until it is
+# deleted.
 _GONE = Client(client_id="", metadata={}, origin="registered", expires_at=0).dump()
 
 
-# Client id, network, size, and epoch seconds of the registration: what is packed. A plain tuple, because there may be
-# hundreds of them, and as a rule none is looked at but for its age.
+# Client id, network, size, and epoch seconds of the registration: what is packed. A plain tuple,
+# because there may be hundreds of them, and as a rule none is looked at but for its age.
 _Entry: TypeAlias = tuple[bytes, bytes, int, int]
 
 
@@ -57,11 +61,15 @@ class UnusedRegistrations:
         self._seconds = registration.unused_seconds
         # A network has no more than what is in the record that it falls to: that is its share.
         self._limit = registration.unused_bytes_each
-        self._pending: list[dict[bytes, _Entry]] = [{} for _ in range(registration.unused_bytes // self._limit)]
+        self._pending: list[dict[bytes, _Entry]] = [
+            {} for _ in range(registration.unused_bytes // self._limit)
+        ]
         self._forgotten: LRUCache[bool] = LRUCache(MAX_FORGOTTEN)
 
     def add(self, client_id: str, size: int, address: str) -> None:
-        """Count a registration that is about to be written, or changed; too early rather than never."""
+        """Count a registration that is about to be written, or changed; too early rather than
+        never.
+        """
         network = sha256(network_of(address).encode("utf-8", "surrogatepass")).digest()[:8]
         key = bytes.fromhex(client_id)
         pending = self._pending[network[0] % len(self._pending)]
@@ -76,7 +84,8 @@ class UnusedRegistrations:
         self._forgotten.put(key, True)
 
     async def make_room(self, *, at_once: bool = False) -> None:
-        """Write down what is new, if it is much, and delete the oldest ones of the busiest network beyond the limit.
+        """Write down what is new, if it is much, and delete the oldest ones of the busiest network
+        beyond the limit.
 
         Args:
             at_once: whether to write down what is not much, too.
@@ -122,21 +131,26 @@ class UnusedRegistrations:
         return [each for each in entries if not self._forgotten.get(each[0])]
 
     async def _delete(self, key: str) -> None:
-        """Delete a registration unless somebody has used it, or is just using it, or nobody can say."""
+        """Delete a registration unless somebody has used it, or is just using it, or nobody can
+        say.
+        """
         try:
             record = await self._store.get(CLIENTS, key)
         except UnreadableRecord:
             return
         if record is None or Client.load(record.value).used:
             return
-        # Only this very version: whoever changes the client meanwhile wins, and whoever comes later finds none.
+        # Only this very version: whoever changes the client meanwhile wins, and whoever comes later
+        # finds none.
         if await self._store.swap(CLIENTS, key, record, _GONE, ttl=GONE_SECONDS):
             await self._store.delete(CLIENTS, key)
             logger.info("A registration that nobody has used made room for others")
 
 
 def _surplus(entries: list[_Entry], limit: int) -> set[_Entry]:
-    """Return what has to go: again and again the oldest one of the network that takes up the most."""
+    """Return what has to go: again and again the oldest one of the network that takes up the
+    most.
+    """
     surplus, sizes = set[_Entry](), [size for _, _, size, _ in entries]
     excess = sum(sizes) - limit
     if excess <= 0:
@@ -144,7 +158,10 @@ def _surplus(entries: list[_Entry], limit: int) -> set[_Entry]:
     queues = dict[bytes, deque[int]]()
     for position, (_, network, _, _) in enumerate(entries):
         queues.setdefault(network, deque()).append(position)
-    heap = [(-sum(sizes[each] for each in queue), queue[0], network) for network, queue in queues.items()]
+    heap = [
+        (-sum(sizes[each] for each in queue), queue[0], network)
+        for network, queue in queues.items()
+    ]
     heapify(heap)
     while excess > 0 and heap:
         size, position, network = heappop(heap)

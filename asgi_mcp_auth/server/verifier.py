@@ -1,4 +1,6 @@
-"""Access tokens of this server: made as RFC 9068 says, verified as any other issuer's, alive as long as their grant."""
+"""Access tokens of this server: made as RFC 9068 says, verified as any other issuer's, alive as
+long as their grant.
+"""
 
 from __future__ import annotations
 
@@ -104,9 +106,16 @@ def grant_of(access: AccessToken) -> str:
 
 
 async def make_access_token(
-    granted: Granted, *, issuer: str, resource: str, lifetime_seconds: float, signer: Signer, clock: Clock
+    granted: Granted,
+    *,
+    issuer: str,
+    resource: str,
+    lifetime_seconds: float,
+    signer: Signer,
+    clock: Clock,
 ) -> tuple[str, int]:
-    """Return a new access token for a grant, and for how many seconds it is good: no longer than the grant.
+    """Return a new access token for a grant, and for how many seconds it is good: no longer than
+    the grant.
 
     RFC 9068 §2.
     """

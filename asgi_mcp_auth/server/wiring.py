@@ -1,4 +1,6 @@
-"""Which checks stand before which endpoint: the table to read first when reviewing the authorization server."""
+"""Which checks stand before which endpoint: the table to read first when reviewing the
+authorization server.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ async def check_peer(server: Server, request: Request) -> None:
     server.check_peer(request)
 
 
-# Who proves nothing, and who they are not, is counted apart: nobody uses up the limit of others in their network.
+# Who proves nothing, and who they are not, is counted apart: nobody uses up the limit of others in
+# their network.
 _UNPROVEN = (InvalidClient, InvalidRegistration, MalformedRequest)
 
 
@@ -104,7 +107,8 @@ class _Row(NamedTuple):
 
 
 _PAGE, _FORM = ("GET", "POST"), ("POST",)
-_TOKEN_BYTES = 64 * 1024  # tokens and signed assertions of other makers are in these forms, and nothing of it is kept
+# tokens and signed assertions of other makers are in these forms, and nothing of it is kept
+_TOKEN_BYTES = 64 * 1024
 
 ENDPOINTS: Final[Mapping[str, _Row]] = {
     "authorize": _Row(Kind(_PAGE, for_people=True), authorize),
@@ -117,14 +121,15 @@ ENDPOINTS: Final[Mapping[str, _Row]] = {
     "consent": _Row(Kind(_PAGE, for_people=True), consent),
     "applications": _Row(Kind(_PAGE, for_people=True), applications),
     "logout": _Row(Kind(_FORM, for_people=True), logout),
-    "callback": _Row(Kind(("GET",), for_people=True), sign_in),  # of a login step that has one, at its own path
+    # of a login step that has one, at its own path
+    "callback": _Row(Kind(("GET",), for_people=True), sign_in),
 }
 
 # fmt: off
 _ = False
 X = True
 CHECKS: Final[Mapping[Check, tuple[bool, ...]]] = {
-    #                       authorize par token revoke introspect register login consent applications logout callback
+    # authorize par token revoke introspect register login consent applications logout callback
     check_peer:              (X,       X,  X,    X,     X,         X,       X,    X,      X,           X,     X),
     limit_people:            (X,       _,  _,    _,     _,         _,       X,    X,      X,           X,     X),
     read_parameters:         (X,       X,  X,    X,     X,         _,       X,    X,      X,           X,     X),
@@ -139,10 +144,10 @@ CHECKS: Final[Mapping[Check, tuple[bool, ...]]] = {
     load_transaction:        (_,       _,  _,    _,     _,         _,       X,    X,      _,           _,     _),
     find_callback:           (_,       _,  _,    _,     _,         _,       _,    _,      _,           _,     X),
 }
-# /authorize reads repeated parameters itself: whether they can be told to the client depends on which they are.
-# Clients are counted when they have shown who they are: those who have not have a limit of their own.
-# /register reads its document itself: whoever may not register shall not make us read anything.
-# fmt: on
+# /authorize reads repeated parameters itself: whether they can be told to the client depends on
+# which they are. Clients are counted when they have shown who they are: those who have not have a
+# limit of their own. /register reads its document itself: whoever may not register shall not make
+# us read anything. fmt: on
 
 
 def routes(server: Server) -> list[Route]:

@@ -19,7 +19,8 @@ def split_options(url: str, patterns: Mapping[str, str]) -> tuple[str, dict[str,
         patterns: what the value of each option looks like.
 
     Raises:
-        ConfigurationError: the URL or an option has another form. The message repeats neither URL nor password.
+        ConfigurationError: the URL or an option has another form. The message repeats neither URL
+            nor password.
     """
     try:
         parts = urlsplit(url)
@@ -27,8 +28,8 @@ def split_options(url: str, patterns: Mapping[str, str]) -> tuple[str, dict[str,
         parts = None
     if parts is None or not all(map(_HOST.fullmatch, parts.netloc.rpartition("@")[2].split(","))):
         raise ConfigurationError(
-            "store: the URL has a wrong host or port: write user:password@host:port, with : / ? # @ in a password "
-            "percent-encoded"
+            "store: the URL has a wrong host or port: write user:password@host:port, with : / ? # @"
+            " in a password percent-encoded"
         )
     ours: dict[str, str] = {}
     rest: list[tuple[str, str]] = []
@@ -38,7 +39,9 @@ def split_options(url: str, patterns: Mapping[str, str]) -> tuple[str, dict[str,
         elif re.fullmatch(patterns[name], value) and name not in ours:
             ours[name] = value
         else:
-            raise ConfigurationError(f"store: the option {name} of the URL must match {patterns[name]}, once")
+            raise ConfigurationError(
+                f"store: the option {name} of the URL must match {patterns[name]}, once"
+            )
     return urlunsplit(parts._replace(query=urlencode(rest))), ours
 
 

@@ -1,4 +1,6 @@
-"""One log line when an engine stops answering and one when it answers again, however many requests notice."""
+"""One log line when an engine stops answering and one when it answers again, however many requests
+notice.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ class Outage:
         """Return what to raise."""
         if not self._down:
             self._down = True
-            logger.warning("%s does not answer: %s. Requests that need it get 503", self._what, describe(error))
+            logger.warning(
+                "%s does not answer: %s. Requests that need it get 503", self._what, describe(error)
+            )
         return ServerUnavailable()
 
     def succeeded(self) -> None:
@@ -39,5 +43,9 @@ class Outage:
 
 def describe(error: BaseException) -> str:
     """Return the first line of an error, with its type; what comes below may quote data."""
-    text = str(error).partition("\n")[0][:200].rstrip(".") or f"no answer within {TIMEOUT_SECONDS:g} s"
-    return f"{type(error).__name__}: {''.join(each if each.isprintable() else '?' for each in text)}"
+    text = (
+        str(error).partition("\n")[0][:200].rstrip(".") or f"no answer within {TIMEOUT_SECONDS:g} s"
+    )
+    return (
+        f"{type(error).__name__}: {''.join(each if each.isprintable() else '?' for each in text)}"
+    )

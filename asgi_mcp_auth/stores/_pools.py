@@ -1,4 +1,6 @@
-"""One pool of connections for each event loop, as a connection dies with its loop, and a fair queue in front of it."""
+"""One pool of connections for each event loop, as a connection dies with its loop, and a fair queue
+in front of it.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ T = TypeVar("T")
 class Pools(Generic[T]):
     """The pools of the event loops that opened a store.
 
-    The drivers' own queues let whoever has just given a connection back take it again before those who wait: under load
-    some wait until they give up.
+    The drivers' own queues let whoever has just given a connection back take it again before those
+    who wait: under load some wait until they give up.
 
     Args:
         size: connections of each pool.
@@ -23,7 +25,9 @@ class Pools(Generic[T]):
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[T, asyncio.Semaphore]] = WeakKeyDictionary()
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[T, asyncio.Semaphore]] = (
+            WeakKeyDictionary()
+        )
 
     def here(self) -> T | None:
         """Return the pool of the running event loop, ``None`` when it has none."""
@@ -41,7 +45,9 @@ class Pools(Generic[T]):
 
     @asynccontextmanager
     async def place(self) -> AsyncGenerator[T | None]:
-        """Wait, in turn, until the pool has a free connection, and yield it; ``None`` if there is no pool."""
+        """Wait, in turn, until the pool has a free connection, and yield it; ``None`` if there is
+        no pool.
+        """
         entry = self._pools.get(asyncio.get_running_loop())
         if entry is None:
             yield None

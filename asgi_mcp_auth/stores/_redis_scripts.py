@@ -1,7 +1,8 @@
 """What RedisStore runs inside Redis: each script is atomic, and is told every key that it touches.
 
-A key that holds no hash, or a hash without our fields, is no record: whoever wrote it, it must not stop us. What needs
-memory comes first: a Redis that has none left refuses that, and then nothing has changed yet.
+A key that holds no hash, or a hash without our fields, is no record: whoever wrote it, it must not
+stop us. What needs memory comes first: a Redis that has none left refuses that, and then nothing
+has changed yet.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""An SQLite file: made with its mode, refused when it is not ours, brought to the newest tables, checked for damage."""
+"""An SQLite file: made with its mode, refused when it is not ours, brought to the newest tables,
+checked for damage.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,12 @@ _DAMAGE = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """Return a connection to the file, which is made first if there is none. Blocks, for a few seconds at most.
+    """Return a connection to the file, which is made first if there is none. Blocks, for a few
+    seconds at most.
 
     Raises:
-        ConfigurationError: no folder, no permission, a damaged file, one of another program or a newer version.
+        ConfigurationError: no folder, no permission, a damaged file, one of another program or a
+            newer version.
         sqlite3.Error: it cannot be used now.
         OSError: the same.
     """
@@ -54,9 +58,11 @@ def connect(path: str) -> sqlite3.Connection:
             db.close()
             if _code(error) in _DAMAGE:
                 raise ConfigurationError(
-                    f"{path} is damaged or no database ({describe(error)}): bring back a backup, or move it away"
+                    f"{path} is damaged or no database ({describe(error)}): bring back a backup, or"
+                    " move it away"
                 ) from None
-            # The change to WAL needs the file alone for a moment, and does not wait for others that want the same.
+            # The change to WAL needs the file alone for a moment, and does not wait for others that
+            # want the same.
             if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01 + secrets.randbelow(20) / 1000)
@@ -74,17 +80,21 @@ def _create(path: str) -> None:
     except FileExistsError:
         mode = stat.S_IMODE(os.stat(path).st_mode)
         if os.name == "posix" and mode & 0o077:
-            logger.warning("The database %s can be read by others (mode %o): chmod 600 %s", path, mode, path)
+            logger.warning(
+                "The database %s can be read by others (mode %o): chmod 600 %s", path, mode, path
+            )
     except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
         folder = os.path.dirname(os.path.abspath(path))
         raise ConfigurationError(
-            f"{path} cannot be made ({error.strerror}): the folder {folder} has to exist, and this process has to be "
-            f"allowed to write there"
+            f"{path} cannot be made ({error.strerror}): the folder {folder} has to exist, and this"
+            " process has to be allowed to write there"
         ) from None
 
 
 def _prepare(db: sqlite3.Connection, path: str) -> None:
-    """Set the connection up and bring the tables to the newest version; of several processes one does it."""
+    """Set the connection up and bring the tables to the newest version; of several processes one
+    does it.
+    """
     db.execute("PRAGMA synchronous = FULL")
     db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
     if version_of(db, path) == len(MIGRATIONS):
@@ -102,7 +112,9 @@ def _prepare(db: sqlite3.Connection, path: str) -> None:
 
 
 def _make_shrinkable(db: sqlite3.Connection, path: str) -> None:
-    """Write a file of an earlier version anew, unless that takes long; it could not give space back."""
+    """Write a file of an earlier version anew, unless that takes long; it could not give space
+    back.
+    """
     if db.execute("PRAGMA auto_vacuum").fetchone() == (_INCREMENTAL,):
         return
     if os.path.getsize(path) > CONVERTED_BYTES:
@@ -122,7 +134,8 @@ def give_space_back(db: sqlite3.Connection) -> None:
     """Let the file become smaller by some of the space that nothing is in any more."""
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     if free > SPARE_PAGES:
-        with suppress(sqlite3.OperationalError):  # busy, or a disk so full that not even the log has room: next time
+        # busy, or a disk so full that not even the log has room: next time
+        with suppress(sqlite3.OperationalError):
             # Not execute(): it stops after the first page.
             db.executescript(f"PRAGMA incremental_vacuum({min(free - SPARE_PAGES, GIVEN_PAGES)})")
 
@@ -136,14 +149,17 @@ def version_of(db: sqlite3.Connection, path: str) -> int:
     """
     (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    # Last: another process may be making the tables just now, and whoever has seen them sees this, too.
+    # Last: another process may be making the tables just now, and whoever has seen them sees this,
+    # too.
     (application,) = db.execute("PRAGMA application_id").fetchone()
     if application != APPLICATION_ID and (tables or application or version):
-        raise ConfigurationError(f"{path} is the database of another program: give the store a file of its own")
+        raise ConfigurationError(
+            f"{path} is the database of another program: give the store a file of its own"
+        )
     if version > len(MIGRATIONS):
         raise ConfigurationError(
-            f"{path} was written by a newer version of asgi-mcp-auth (tables {version}, known {len(MIGRATIONS)}): "
-            f"install that version, or bring back a backup from before"
+            f"{path} was written by a newer version of asgi-mcp-auth (tables {version}, known"
+            f" {len(MIGRATIONS)}): install that version, or bring back a backup from before"
         )
     return int(version)
 
@@ -160,7 +176,9 @@ def check(db: sqlite3.Connection, path: str) -> None:
         return
     (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise ConfigurationError(f"{path} is damaged ({found}): bring back a backup, or move it away")
+        raise ConfigurationError(
+            f"{path} is damaged ({found}): bring back a backup, or move it away"
+        )
 
 
 def _code(error: sqlite3.Error) -> int:

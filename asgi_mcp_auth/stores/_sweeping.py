@@ -1,4 +1,6 @@
-"""Which expired records may be removed: those that are over by a clock that has not jumped of late."""
+"""Which expired records may be removed: those that are over by a clock that has not jumped of
+late.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ SETTLED_SECONDS = 3600.0
 
 
 class Horizon:
-    """Follows the clock. A record that only seems to have expired is back when the clock is, if it was not removed.
+    """Follows the clock. A record that only seems to have expired is back when the clock is, if it
+    was not removed.
 
     A clock that is wrong from the start cannot be told from a right one.
 
@@ -29,7 +32,9 @@ class Horizon:
         self._settled_at = -math.inf
 
     def now(self) -> float:
-        """Return the epoch second up to which expired records may be removed; minus infinity while none may."""
+        """Return the epoch second up to which expired records may be removed; minus infinity while
+        none may.
+        """
         wall, monotonic = self._clock.time(), self._clock.monotonic()
         if wall - monotonic > self._ahead + JUMP_SECONDS:
             self._settled_at = monotonic + SETTLED_SECONDS

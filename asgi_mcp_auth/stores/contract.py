@@ -9,8 +9,8 @@
             yield store
             await store.aclose()
 
-The store may hold other records; the tests make up kinds of their own. Where time is up to a clock of yours, ``elapse``
-moves it.
+The store may hold other records; the tests make up kinds of their own. Where time is up to a clock
+of yours, ``elapse`` moves it.
 """
 
 from __future__ import annotations
@@ -49,13 +49,15 @@ ODD_KEYS = (
 
 
 class StoreContract:
-    """The tests. A subclass has a fixture ``store``, which is open, and says how its coroutines are run."""
+    """The tests. A subclass has a fixture ``store``, which is open, and says how its coroutines are
+    run.
+    """
 
     async def elapse(self, seconds: float) -> None:
         """Let time pass."""
         await asyncio.sleep(seconds)
 
-    # ------------------------------------------------------------------------------------------------ one record
+    # ----------------------------------------------------------------------------------- one record
 
     async def test_what_is_written_is_read(self, store: Store) -> None:
         ns = _kind()
@@ -98,7 +100,9 @@ class StoreContract:
         _equal(await store.add(ns, "key", b"3"), True)
         _equal((await _found(store, ns, "key")).value, b"3")
 
-    async def test_swap_replaces_the_version_that_the_etag_names_and_no_other(self, store: Store) -> None:
+    async def test_swap_replaces_the_version_that_the_etag_names_and_no_other(
+        self, store: Store
+    ) -> None:
         ns = _kind()
         await store.put(ns, "key", b"1", group="g")
         first = await _found(store, ns, "key")
@@ -111,7 +115,9 @@ class StoreContract:
         _equal(await store.get(ns, "key"), second)
         _equal(await _keys(store, ns, "g"), ["key"])
 
-    async def test_a_key_that_is_written_anew_does_not_know_its_old_etag(self, store: Store) -> None:
+    async def test_a_key_that_is_written_anew_does_not_know_its_old_etag(
+        self, store: Store
+    ) -> None:
         ns = _kind()
         await store.put(ns, "key", b"1")
         old = await _found(store, ns, "key")
@@ -148,12 +154,16 @@ class StoreContract:
     async def test_kind_and_key_are_never_read_as_one(self, store: Store) -> None:
         ns = _kind()
         await store.put(ns, "a:b", b"1", group="c:d")
-        for kind, key, group in ((f"{ns}:a", "b", "c:d"), (ns + "a", ":b", "d"), (f"{ns}:a:b", "", "c")):
+        for kind, key, group in (
+            (f"{ns}:a", "b", "c:d"),
+            (ns + "a", ":b", "d"),
+            (f"{ns}:a:b", "", "c"),
+        ):
             _equal(await store.get(kind, key), None)
             _equal(await _keys(store, kind), [])
             _equal(await _keys(store, ns, group if group != "c:d" else "c"), [])
 
-    # ------------------------------------------------------------------------------------------------------ time
+    # ----------------------------------------------------------------------------------------- time
 
     async def test_an_expired_record_is_no_record_for_any_verb(self, store: Store) -> None:
         ns = _kind()
@@ -173,7 +183,11 @@ class StoreContract:
 
     async def test_swap_sets_the_lifetime_anew(self, store: Store) -> None:
         ns = _kind()
-        for key, before, after in (("longer", TTL, 1000), ("shorter", 1000, TTL), ("for ever", TTL, None)):
+        for key, before, after in (
+            ("longer", TTL, 1000),
+            ("shorter", 1000, TTL),
+            ("for ever", TTL, None),
+        ):
             await store.put(ns, key, b"1", ttl=before, group="g")
             _equal(await store.swap(ns, key, await _found(store, ns, key), b"2", ttl=after), True)
         await self.elapse(TTL * 1.2)
@@ -205,13 +219,15 @@ class StoreContract:
         while await store.sweep():
             pass
 
-    # ------------------------------------------------------------------------------------------------------ scan
+    # ----------------------------------------------------------------------------------------- scan
 
     async def test_scan_pages_in_the_order_of_keys(self, store: Store) -> None:
         ns = _kind()
         keys = [f"{number:02}" for number in range(25)] + ["Z", "a", "ä", "€", "\U0001f511"]
         for key in sorted(keys, key=lambda _: secrets.randbits(32)):
-            await store.put(ns, key, key.encode(), group="even" if len(key.encode()) % 2 == 0 else None)
+            await store.put(
+                ns, key, key.encode(), group="even" if len(key.encode()) % 2 == 0 else None
+            )
         found: list[str] = []
         after: str | None = None
         while page := await store.scan(ns, after=after, limit=7):
@@ -223,7 +239,10 @@ class StoreContract:
         _equal(found, sorted(keys))
         grouped = [key for key in sorted(keys) if len(key.encode()) % 2 == 0]
         _equal(await _keys(store, ns, "even"), grouped)
-        _equal([key for key, _ in await store.scan(ns, group="even", after=grouped[1], limit=2)], grouped[2:4])
+        _equal(
+            [key for key, _ in await store.scan(ns, group="even", after=grouped[1], limit=2)],
+            grouped[2:4],
+        )
         _equal(await store.scan(ns, after="\U0010ffff"), [])
 
     async def test_scan_knows_no_group_from_an_empty_one(self, store: Store) -> None:
@@ -233,7 +252,7 @@ class StoreContract:
         _equal(await _keys(store, ns), ["empty", "none"])
         _equal(await _keys(store, ns, ""), ["empty"])
 
-    # ----------------------------------------------------------------------------------------------- contention
+    # ----------------------------------------------------------------------------------- contention
 
     async def test_of_many_that_add_swap_or_take_at_once_one_succeeds(self, store: Store) -> None:
         ns = _kind()
@@ -243,7 +262,9 @@ class StoreContract:
             _equal(added.count(True), 1)
             record = await _found(store, ns, key)
             _equal(record.value, b"%d" % added.index(True))
-            swapped = await _at_once(store.swap(ns, key, record, b"%d" % each) for each in range(CONTENDERS))
+            swapped = await _at_once(
+                store.swap(ns, key, record, b"%d" % each) for each in range(CONTENDERS)
+            )
             _equal(swapped.count(True), 1)
             value = b"%d" % swapped.index(True)
             taken = await _at_once(store.take(ns, key) for _ in range(CONTENDERS))
@@ -262,7 +283,9 @@ class StoreContract:
         await _at_once(increment() for _ in range(CONTENDERS))
         _equal((await _found(store, ns, "counter")).value, b"%d" % CONTENDERS)
 
-    async def test_a_cancelled_call_is_done_or_not_done_and_disturbs_nobody(self, store: Store) -> None:
+    async def test_a_cancelled_call_is_done_or_not_done_and_disturbs_nobody(
+        self, store: Store
+    ) -> None:
         ns = _kind()
         calls: tuple[Callable[[str], Awaitable[object]], ...] = (
             lambda key: store.get(ns, key),
@@ -282,7 +305,9 @@ class StoreContract:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
                 record = await store.get(ns, "key")
-                _true(record is None or record.value in (b"old", b"new"), f"{record} is half a record")
+                _true(
+                    record is None or record.value in (b"old", b"new"), f"{record} is half a record"
+                )
         known = await _put_and_get(store, ns, "key", b"old")
         task = asyncio.ensure_future(store.swap(ns, "key", known, b"new"))
         await asyncio.sleep(0)
@@ -291,7 +316,7 @@ class StoreContract:
         record = await _found(store, ns, "key")
         _equal(record.value, b"old" if record.etag == known.etag else b"new")
 
-    # -------------------------------------------------------------------------------------------------- lifetime
+    # ------------------------------------------------------------------------------------- lifetime
 
     async def test_verbs_work_before_open_and_after_aclose(self, store: Store) -> None:
         ns = _kind()

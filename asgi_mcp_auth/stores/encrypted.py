@@ -1,8 +1,10 @@
-"""EncryptedStore: no engine sees a value in the clear. Kinds, keys, groups and lifetimes of records stay readable.
+"""EncryptedStore: no engine sees a value in the clear. Kinds, keys, groups and lifetimes of records
+stay readable.
 
-A stored value is ``key id (8 bytes) · nonce (12) · AES-256-GCM ciphertext and tag``. Kind and key of the record are its
-associated data; until when it counts and its group are encrypted in front of the value. So a value that is moved to
-another record or group is as unreadable as one that was changed, and none counts longer than it was written for.
+A stored value is ``key id (8 bytes) · nonce (12) · AES-256-GCM ciphertext and tag``. Kind and key
+of the record are its associated data; until when it counts and its group are encrypted in front of
+the value. So a value that is moved to another record or group is as unreadable as one that was
+changed, and none counts longer than it was written for.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ KEY_COMMAND = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
 _KEY_ID_BYTES = 8
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
-_TERMS = struct.Struct(">dI")  # epoch seconds until when it counts, and how long the group is that follows
+# epoch seconds until when it counts, and how long the group is that follows
+_TERMS = struct.Struct(">dI")
 _NO_GROUP = 0xFFFF_FFFF
 _ANY_GROUP: Final = object()
 
@@ -49,8 +52,8 @@ _DAMAGED = "Somebody changed the store from outside, or it is damaged"
 _REMEDIES: Mapping[Unreadable, str] = {
     "truncated": _DAMAGED,
     "unknown_key": (
-        "Its key is not in encryption_keys: put it back, behind the new one; or, if it is lost for good, await "
-        "provider.admin.drop_unreadable()"
+        "Its key is not in encryption_keys: put it back, behind the new one; or, if it is lost for"
+        " good, await provider.admin.drop_unreadable()"
     ),
     "tampered": _DAMAGED,
 }
@@ -58,21 +61,24 @@ _REMEDIES: Mapping[Unreadable, str] = {
 
 class _Cipher(NamedTuple):
     aes: AESGCM
-    has_terms: bool  # whether expiry and group stand in front of the value, as they do in all that is written today
+    # whether expiry and group stand in front of the value, as they do in all that is written today
+    has_terms: bool
 
 
 class EncryptedStore:
     """Encrypts every value on its way into another store.
 
-    A value that cannot be decrypted (another key, changed, moved, cut off) is no reason to say that there is none:
-    ``get`` and ``take`` raise ``UnreadableRecord``, which is a ``ServerUnavailable``; ``scan`` leaves it out. ``take``
-    removes it all the same: what is meant to be used once must not become usable again when a key comes back. ``add``
-    finds the place taken, so a replay stays a replay.
+    A value that cannot be decrypted (another key, changed, moved, cut off) is no reason to say that
+    there is none: ``get`` and ``take`` raise ``UnreadableRecord``, which is a
+    ``ServerUnavailable``; ``scan`` leaves it out. ``take`` removes it all the same: what is meant
+    to be used once must not become usable again when a key comes back. ``add`` finds the place
+    taken, so a replay stays a replay.
 
     Args:
         store: the engine.
-        keys: what ``secrets.token_urlsafe(32)`` makes, one or several. The first encrypts, all of them decrypt: a new
-            key goes in front, an old one leaves when nothing is encrypted with it any more.
+        keys: what ``secrets.token_urlsafe(32)`` makes, one or several. The first encrypts, all of
+            them decrypt: a new key goes in front, an old one leaves when nothing is encrypted with
+            it any more.
         clock: its wall clock writes down, and checks, until when a record counts.
 
     Raises:
@@ -81,13 +87,15 @@ class EncryptedStore:
 
     def __init__(self, store: Store, keys: Sequence[str], *, clock: Clock = time) -> None:
         if isinstance(keys, str) or not keys:
-            raise ConfigurationError(f"encryption_keys must be a list of at least one key. Make one: {KEY_COMMAND}")
+            raise ConfigurationError(
+                f"encryption_keys must be a list of at least one key. Make one: {KEY_COMMAND}"
+            )
         self._secrets = tuple(map(parse_key, keys))
         self._clock = clock
         self._ciphers: dict[bytes, _Cipher] = {}
         for secret in self._secrets:
-            # The first versions wrote values without terms. A key of their own for each, so that nobody can pass one
-            # off as the other.
+            # The first versions wrote values without terms. A key of their own for each, so that
+            # nobody can pass one off as the other.
             for has_terms, suffix in ((True, " with terms"), (False, "")):
                 cipher = _Cipher(AESGCM(_subkey(secret, f"values{suffix}", 32)), has_terms)
                 self._ciphers.setdefault(_subkey(secret, f"key id{suffix}", _KEY_ID_BYTES), cipher)
@@ -105,11 +113,16 @@ class EncryptedStore:
         return dict(self._unreadable)
 
     def derive(self, purpose: str) -> tuple[bytes, ...]:
-        """Return a key of 32 bytes for another purpose, made from each encryption key, in their order."""
-        return tuple(_subkey(secret, f"derived: {purpose}{self._realm}", 32) for secret in self._secrets)
+        """Return a key of 32 bytes for another purpose, made from each encryption key, in their
+        order.
+        """
+        return tuple(
+            _subkey(secret, f"derived: {purpose}{self._realm}", 32) for secret in self._secrets
+        )
 
     def within(self, realm: str) -> EncryptedStore:
-        """Return this store as it is for one of several users of the engine: with records and derived keys of its own.
+        """Return this store as it is for one of several users of the engine: with records and
+        derived keys of its own.
 
         Args:
             realm: names the user, the issuer of an authorization server for example.
@@ -136,20 +149,32 @@ class EncryptedStore:
         record = await self.inner.get(ns, key)
         return None if record is None else self._open_record(ns, key, record)
 
-    async def put(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> None:
+    async def put(
+        self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
+    ) -> None:
         """Write the record, whether or not there was one."""
         ns += self._realm
         await self.inner.put(ns, key, self._seal(ns, key, value, ttl, group), ttl=ttl, group=group)
 
-    async def add(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> bool:
+    async def add(
+        self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
+    ) -> bool:
         """Write the record if there is none, readable or not; return whether this call wrote it."""
         ns += self._realm
-        return await self.inner.add(ns, key, self._seal(ns, key, value, ttl, group), ttl=ttl, group=group)
+        return await self.inner.add(
+            ns, key, self._seal(ns, key, value, ttl, group), ttl=ttl, group=group
+        )
 
-    async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
-        """Replace the version that was read; return whether it was still that one. The group stays."""
+    async def swap(
+        self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None
+    ) -> bool:
+        """Replace the version that was read; return whether it was still that one. The group
+        stays.
+        """
         ns += self._realm
-        return await self.inner.swap(ns, key, known, self._seal(ns, key, value, ttl, known.group), ttl=ttl)
+        return await self.inner.swap(
+            ns, key, known, self._seal(ns, key, value, ttl, known.group), ttl=ttl
+        )
 
     async def take(self, ns: str, key: str) -> bytes | None:
         """Remove the record, readable or not, and return its value; of several callers one gets it.
@@ -210,7 +235,9 @@ class EncryptedStore:
             name = group.encode("utf-8", "surrogatepass")
             terms = _TERMS.pack(expires_at, len(name)) + name
         nonce = secrets.token_bytes(_NONCE_BYTES)
-        sealed = self._ciphers[self._key_id].aes.encrypt(nonce, terms + value, _associated_data(ns, key))
+        sealed = self._ciphers[self._key_id].aes.encrypt(
+            nonce, terms + value, _associated_data(ns, key)
+        )
         return self._key_id + nonce + sealed
 
     def _open_record(self, ns: str, key: str, stored: Record) -> Record | None:
@@ -235,7 +262,10 @@ class EncryptedStore:
             raise self._unreadable_record(ns, "truncated")
         if cipher is None:
             raise self._unreadable_record(ns, "unknown_key")
-        nonce, sealed = stored[_KEY_ID_BYTES : _KEY_ID_BYTES + _NONCE_BYTES], stored[_KEY_ID_BYTES + _NONCE_BYTES :]
+        nonce, sealed = (
+            stored[_KEY_ID_BYTES : _KEY_ID_BYTES + _NONCE_BYTES],
+            stored[_KEY_ID_BYTES + _NONCE_BYTES :],
+        )
         try:
             data = cipher.aes.decrypt(nonce, sealed, _associated_data(ns, key))
         except InvalidTag:
@@ -244,7 +274,9 @@ class EncryptedStore:
             return data
         expires_at, length = _TERMS.unpack_from(data)
         begin = _TERMS.size if length == _NO_GROUP else _TERMS.size + length
-        if group is not _ANY_GROUP and group != (None if length == _NO_GROUP else data[_TERMS.size : begin]):
+        if group is not _ANY_GROUP and group != (
+            None if length == _NO_GROUP else data[_TERMS.size : begin]
+        ):
             raise self._unreadable_record(ns, "tampered")
         return None if self._clock.time() >= expires_at + CLOCK_SECONDS else data[begin:]
 
@@ -252,8 +284,8 @@ class EncryptedStore:
         self._unreadable[cause] += 1
         if self._unreadable[cause] == 1:
             logger.warning(
-                "A record of kind %s in %r cannot be decrypted (%s): requests that need it get 503. %s. This is said "
-                "once",
+                "A record of kind %s in %r cannot be decrypted (%s): requests that need it get 503."
+                " %s. This is said once",
                 ns,
                 self.inner,
                 cause,
@@ -274,7 +306,9 @@ def parse_key(key: object) -> bytes:
     except ValueError:
         secret = b""
     if len(secret) != 32:
-        raise ConfigurationError(f"An encryption key is 32 random bytes in base64url. Make one: {KEY_COMMAND}")
+        raise ConfigurationError(
+            f"An encryption key is 32 random bytes in base64url. Make one: {KEY_COMMAND}"
+        )
     return secret
 
 

@@ -19,7 +19,8 @@ class _Entry(NamedTuple):
 
 
 class MemoryStore:
-    """Keeps everything in this process, and forgets it when the process ends. Safe to use from several threads.
+    """Keeps everything in this process, and forgets it when the process ends. Safe to use from
+    several threads.
 
     Args:
         clock: its wall clock decides what has expired.
@@ -45,12 +46,16 @@ class MemoryStore:
         entry = self._live(ns, key)
         return None if entry is None else entry.record
 
-    async def put(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> None:
+    async def put(
+        self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
+    ) -> None:
         """Write the record, whether or not there was one."""
         with self._lock:
             self._write(ns, key, value, ttl, group)
 
-    async def add(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> bool:
+    async def add(
+        self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
+    ) -> bool:
         """Write the record if there is none; return whether this call wrote it."""
         with self._lock:
             if self._live(ns, key) is not None:
@@ -58,8 +63,12 @@ class MemoryStore:
             self._write(ns, key, value, ttl, group)
             return True
 
-    async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
-        """Replace the version that was read; return whether it was still that one. The group stays."""
+    async def swap(
+        self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None
+    ) -> bool:
+        """Replace the version that was read; return whether it was still that one. The group
+        stays.
+        """
         with self._lock:
             entry = self._live(ns, key)
             if entry is None or entry.record.etag != known.etag:

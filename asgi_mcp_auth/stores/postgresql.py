@@ -1,6 +1,8 @@
-"""PostgreSQLStore: many hosts, nothing acknowledged is lost. One table; the server's clock decides what has expired.
+"""PostgreSQLStore: many hosts, nothing acknowledged is lost. One table; the server's clock decides
+what has expired.
 
-Each verb is one statement, which is the only arbiter between callers (READ COMMITTED is enough for that).
+Each verb is one statement, which is the only arbiter between callers (READ COMMITTED is enough for
+that).
 """
 
 from __future__ import annotations
@@ -22,9 +24,14 @@ from ._pools import Pools
 from ._sweeping import JUMP_SECONDS, Horizon
 
 T = TypeVar("T")
-Connection: TypeAlias = Any  # asyncpg's pools hand out proxies, which are connections in all but type
+# asyncpg's pools hand out proxies, which are connections in all but type
+Connection: TypeAlias = Any
 
-_OPTIONS = {"schema": r"[a-z_][a-z0-9_]{0,62}", "pool_size": r"[1-9]\d{0,2}", "statement_cache_size": r"\d{1,4}"}
+_OPTIONS = {
+    "schema": r"[a-z_][a-z0-9_]{0,62}",
+    "pool_size": r"[1-9]\d{0,2}",
+    "statement_cache_size": r"\d{1,4}",
+}
 _RETRIES = 3
 _MAX_TTL_SECONDS = 3e9  # 95 years; PostgreSQL's time ends before Python's numbers do
 _ADVISORY_LOCK = 0x6D63_705F_6175_7468
@@ -42,40 +49,60 @@ MIGRATIONS = (
 )
 _STATEMENTS = {
     "version": "SELECT max(number) FROM {0}.version",
-    "first version": "CREATE TABLE {0}.version (number integer NOT NULL); INSERT INTO {0}.version VALUES (0)",
+    "first version": (
+        "CREATE TABLE {0}.version (number integer NOT NULL); INSERT INTO {0}.version VALUES (0)"
+    ),
     "new version": "UPDATE {0}.version SET number = $1",
-    "get": "SELECT value, etag, grp FROM {0}.records WHERE ns = $1 AND key = $2 AND (exp IS NULL OR exp > now())",
-    "put": """
+    "get": (
+        "SELECT value, etag, grp FROM {0}.records WHERE ns = $1 AND key = $2 AND (exp IS NULL OR"
+        " exp > now())"
+    ),
+    "put": (
+        """
         INSERT INTO {0}.records VALUES ($1, $2, $3, $4, now() + $5::float8 * interval '1 second', $6)
         ON CONFLICT (ns, key) DO UPDATE
         SET value = excluded.value, etag = excluded.etag, exp = excluded.exp, grp = excluded.grp
-    """,
-    # An etag is new for each call. Where "add" or "swap" finds its own, it has run before and lost its connection: it
-    # says then what it would have said.
-    "add": """
+    """
+    ),
+    # An etag is new for each call. Where "add" or "swap" finds its own, it has run before and lost
+    # its connection: it says then what it would have said.
+    "add": (
+        """
         INSERT INTO {0}.records AS old VALUES ($1, $2, $3, $4, now() + $5::float8 * interval '1 second', $6)
         ON CONFLICT (ns, key) DO UPDATE
         SET value = excluded.value, etag = excluded.etag, exp = excluded.exp, grp = excluded.grp
         WHERE old.exp <= now() OR old.etag = excluded.etag
-    """,
-    "swap": """
+    """
+    ),
+    "swap": (
+        """
         UPDATE {0}.records SET value = $4, etag = $5, exp = now() + $6::float8 * interval '1 second'
         WHERE ns = $1 AND key = $2 AND etag IN ($3, $5) AND (exp IS NULL OR exp > now())
-    """,
-    "take": "DELETE FROM {0}.records WHERE ns = $1 AND key = $2 RETURNING value, exp IS NULL OR exp > now() AS live",
-    "sweep": """
+    """
+    ),
+    "take": (
+        "DELETE FROM {0}.records WHERE ns = $1 AND key = $2 RETURNING value, exp IS NULL OR exp >"
+        " now() AS live"
+    ),
+    "sweep": (
+        """
         DELETE FROM {0}.records WHERE (ns, key) IN
         (SELECT ns, key FROM {0}.records WHERE exp <= least(now() - $2::float8 * interval '1 second', to_timestamp($3))
         ORDER BY exp LIMIT $1 FOR UPDATE SKIP LOCKED)
-    """,
-    "scan": """
+    """
+    ),
+    "scan": (
+        """
         SELECT key, value, etag, grp FROM {0}.records
         WHERE ns = $1 AND key >= $2 AND (exp IS NULL OR exp > now()) ORDER BY key LIMIT $3
-    """,
-    "scan group": """
+    """
+    ),
+    "scan group": (
+        """
         SELECT key, value, etag, grp FROM {0}.records
         WHERE ns = $1 AND key >= $2 AND grp = $4 AND (exp IS NULL OR exp > now()) ORDER BY key LIMIT $3
-    """,
+    """
+    ),
 }
 _FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 # The server has undone the statement, whatever it was.
@@ -100,13 +127,14 @@ _MISCONFIGURED = (
 class PostgreSQLStore:
     """Keeps records in one table of a schema of its own.
 
-    Between ``open`` and ``aclose`` connections are pooled, on each event loop that called ``open``; anywhere else every
-    call has one of its own, because a pooled one dies with its loop.
+    Between ``open`` and ``aclose`` connections are pooled, on each event loop that called ``open``;
+    anywhere else every call has one of its own, because a pooled one dies with its loop.
 
     Args:
-        url: as libpq has it (``postgresql://user:password@host:5432/database``), with the options ``schema``
-            (``asgi_mcp_auth``; another one for each deployment), ``pool_size`` (10 connections for each event loop) and
-            ``statement_cache_size`` (100; 0 behind a PgBouncer that pools transactions).
+        url: as libpq has it (``postgresql://user:password@host:5432/database``), with the options
+            ``schema`` (``asgi_mcp_auth``; another one for each deployment), ``pool_size`` (10
+            connections for each event loop) and ``statement_cache_size`` (100; 0 behind a PgBouncer
+            that pools transactions).
 
     Raises:
         ConfigurationError: another URL, or a wrong option.
@@ -130,8 +158,8 @@ class PostgreSQLStore:
         """Pool connections on the running event loop, and make or migrate the table.
 
         Raises:
-            ConfigurationError: the server refuses user, password, database or schema, or its table is newer than this
-                code.
+            ConfigurationError: the server refuses user, password, database or schema, or its table
+                is newer than this code.
         """
         if self._pools.here() is None:
             pool = await asyncpg.create_pool(
@@ -151,8 +179,9 @@ class PostgreSQLStore:
             if isinstance(error, ConfigurationError):
                 raise
             raise ConfigurationError(
-                f"store: {self._place} cannot be used ({describe(error)}): check user, password and database in the "
-                f"URL; the user has to own the schema {self._schema}, or be allowed to make it"
+                f"store: {self._place} cannot be used ({describe(error)}): check user, password and"
+                f" database in the URL; the user has to own the schema {self._schema}, or be"
+                " allowed to make it"
             ) from None
         except _FAILED as error:
             self._outage.failed(error)
@@ -173,24 +202,34 @@ class PostgreSQLStore:
         row = await self._call(lambda db: db.fetchrow(self._sql["get"], ns, _bytes(key)))
         return None if row is None else Record(row[0], row[1], group_of(row[2]))
 
-    async def put(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> None:
+    async def put(
+        self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
+    ) -> None:
         """Write the record, whether or not there was one."""
         # Not repeatable: somebody else may have changed, since, what the first attempt wrote.
         await self._write("put", ns, key, value, ttl, group, repeatable=False)
 
-    async def add(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> bool:
+    async def add(
+        self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
+    ) -> bool:
         """Write the record if there is none; return whether this call wrote it."""
         return await self._write("add", ns, key, value, ttl, group, repeatable=True)
 
-    async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
-        """Replace the version that was read; return whether it was still that one. The group stays."""
+    async def swap(
+        self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None
+    ) -> bool:
+        """Replace the version that was read; return whether it was still that one. The group
+        stays.
+        """
         values = (ns, _bytes(key), known.etag, value, new_etag(), _seconds(ttl))
         return _changed(await self._call(lambda db: db.execute(self._sql["swap"], *values)))
 
     async def take(self, ns: str, key: str) -> bytes | None:
         """Remove the record and return its value; of several callers one gets it."""
         # Not repeatable: the answer that was lost with a connection is nowhere else.
-        rows = await self._call(lambda db: db.fetch(self._sql["take"], ns, _bytes(key)), repeatable=False)
+        rows = await self._call(
+            lambda db: db.fetch(self._sql["take"], ns, _bytes(key)), repeatable=False
+        )
         return rows[0]["value"] if rows and rows[0]["live"] else None
 
     async def delete(self, ns: str, key: str) -> bool:
@@ -199,7 +238,8 @@ class PostgreSQLStore:
 
     async def sweep(self, limit: int = 500) -> int:
         """Remove expired records, at most ``limit``, and return how many."""
-        # By the earlier of two clocks: neither a jump of the server's nor one of this host's removes what lives.
+        # By the earlier of two clocks: neither a jump of the server's nor one of this host's
+        # removes what lives.
         values = (limit, JUMP_SECONDS, self._horizon.now())
         status: str = await self._call(lambda db: db.execute(self._sql["sweep"], *values))
         return int(status.rpartition(" ")[2])
@@ -219,12 +259,33 @@ class PostgreSQLStore:
         ]
 
     async def _write(
-        self, statement: str, ns: str, key: str, value: bytes, ttl: float | None, group: str | None, *, repeatable: bool
+        self,
+        statement: str,
+        ns: str,
+        key: str,
+        value: bytes,
+        ttl: float | None,
+        group: str | None,
+        *,
+        repeatable: bool,
     ) -> bool:
-        values = (ns, _bytes(key), value, new_etag(), _seconds(ttl), None if group is None else _bytes(group))
-        return _changed(await self._call(lambda db: db.execute(self._sql[statement], *values), repeatable=repeatable))
+        values = (
+            ns,
+            _bytes(key),
+            value,
+            new_etag(),
+            _seconds(ttl),
+            None if group is None else _bytes(group),
+        )
+        return _changed(
+            await self._call(
+                lambda db: db.execute(self._sql[statement], *values), repeatable=repeatable
+            )
+        )
 
-    async def _call(self, work: Callable[[Connection], Awaitable[Any]], *, repeatable: bool = True) -> Any:
+    async def _call(
+        self, work: Callable[[Connection], Awaitable[Any]], *, repeatable: bool = True
+    ) -> Any:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 result = await self._attempts(work, repeatable=repeatable)
@@ -259,7 +320,9 @@ class PostgreSQLStore:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[Connection]:
-        """Yield a connection. One that something went wrong on is cut off, never used again and never waited for."""
+        """Yield a connection. One that something went wrong on is cut off, never used again and
+        never waited for.
+        """
         async with self._pools.place() as pool:
             connection: Connection
             if pool is None:
@@ -280,7 +343,8 @@ class PostgreSQLStore:
     async def _migrate(self, connection: Connection) -> None:
         """Bring the table to the newest version; of several processes one does it."""
         schema = f'"{self._schema}"'
-        # READ COMMITTED: what another process did while this one waited for the lock has to be seen.
+        # READ COMMITTED: what another process did while this one waited for the lock has to be
+        # seen.
         async with connection.transaction(isolation="read_committed"):
             version = await self._version(connection)
             if version < len(MIGRATIONS):
@@ -288,11 +352,17 @@ class PostgreSQLStore:
                 version = await self._version(connection)
             if version > len(MIGRATIONS):
                 raise ConfigurationError(
-                    f"store: the table in schema {self._schema} was made by a newer version of asgi-mcp-auth (tables "
-                    f"{version}, known {len(MIGRATIONS)}): install that version, or name another schema"
+                    f"store: the table in schema {self._schema} was made by a newer version of"
+                    f" asgi-mcp-auth (tables {version}, known {len(MIGRATIONS)}): install that"
+                    " version, or name another schema"
                 )
             if version == 0:
-                if await connection.fetchval("SELECT 1 FROM pg_namespace WHERE nspname = $1", self._schema) is None:
+                if (
+                    await connection.fetchval(
+                        "SELECT 1 FROM pg_namespace WHERE nspname = $1", self._schema
+                    )
+                    is None
+                ):
                     await connection.execute(f"CREATE SCHEMA {schema}")
                 await connection.execute(self._sql["first version"])
             for migration in MIGRATIONS[version:]:
@@ -301,8 +371,12 @@ class PostgreSQLStore:
                 await connection.execute(self._sql["new version"], len(MIGRATIONS))
 
     async def _version(self, connection: Connection) -> int:
-        # Not to_regclass(): the server remembers what it has not found, for longer than another process takes.
-        found = "SELECT 1 FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE relname = $1 AND nspname = $2"
+        # Not to_regclass(): the server remembers what it has not found, for longer than another
+        # process takes.
+        found = (
+            "SELECT 1 FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE relname = $1"
+            " AND nspname = $2"
+        )
         if await connection.fetchval(found, "version", self._schema) is None:
             return 0
         number: int = await connection.fetchval(self._sql["version"])

@@ -1,11 +1,13 @@
 """RedisStore: many hosts, fast. Redis itself removes what has expired.
 
-Every key begins with ``{prefix}``. The braces put all of one deployment into one hash slot, so each verb is one script
-that is atomic over the record and the indexes that ``scan`` reads, and legal in a cluster. Keys:
+Every key begins with ``{prefix}``. The braces put all of one deployment into one hash slot, so each
+verb is one script that is atomic over the record and the indexes that ``scan`` reads, and legal in
+a cluster. Keys:
 
-- ``{prefix}:r:…`` a record: a hash of value ``v``, etag ``e``, group ``g`` (``:name``, or empty), with an expiry.
-- ``{prefix}:k:…`` and ``{prefix}:g:…`` the keys of one kind, and of one group in it, in order. They may name records
-  that are gone, never lack one that is there.
+- ``{prefix}:r:…`` a record: a hash of value ``v``, etag ``e``, group ``g`` (``:name``, or empty),
+    with an expiry.
+- ``{prefix}:k:…`` and ``{prefix}:g:…`` the keys of one kind, and of one group in it, in order. They
+  may name records that are gone, never lack one that is there.
 - ``{prefix}:due`` what may leave those indexes, and when. ``sweep`` works it off.
 """
 
@@ -34,7 +36,11 @@ logger = logging.getLogger(__name__)
 
 _redis: Any = redis.asyncio  # its annotations are incomplete, and others in each version
 
-_OPTIONS = {"prefix": r"[A-Za-z0-9._-]{1,64}", "wait_replicas": r"[1-9]", "max_connections": r"[1-9]\d{0,3}"}
+_OPTIONS = {
+    "prefix": r"[A-Za-z0-9._-]{1,64}",
+    "wait_replicas": r"[1-9]",
+    "max_connections": r"[1-9]\d{0,3}",
+}
 _WAIT_MILLISECONDS = 2000
 _MAX_TTL_MILLISECONDS = 10**15
 _SWEEP_AT_ONCE = 100  # keeps Redis busy for less than a millisecond
@@ -49,15 +55,17 @@ class _Names(NamedTuple):
 
 
 class RedisStore:
-    """Keeps records in one Redis, or one shard of a cluster. As durable as that Redis is: see docs/stores.md.
+    """Keeps records in one Redis, or one shard of a cluster. As durable as that Redis is: see
+    docs/stores.md.
 
-    Between ``open`` and ``aclose`` connections are pooled, on each event loop that called ``open``; anywhere else every
-    call has one of its own, because a pooled one dies with its loop.
+    Between ``open`` and ``aclose`` connections are pooled, on each event loop that called ``open``;
+    anywhere else every call has one of its own, because a pooled one dies with its loop.
 
     Args:
-        url: as redis-py has it (``redis://``, ``rediss://``, ``unix://``), with the options ``prefix`` (what the keys
-            begin with; another one for each deployment), ``max_connections`` (32 for each event loop; who finds none
-            free waits) and ``wait_replicas`` (how many replicas have to have a write before it is acknowledged).
+        url: as redis-py has it (``redis://``, ``rediss://``, ``unix://``), with the options
+            ``prefix`` (what the keys begin with; another one for each deployment),
+            ``max_connections`` (32 for each event loop; who finds none free waits) and
+            ``wait_replicas`` (how many replicas have to have a write before it is acknowledged).
 
     Raises:
         ConfigurationError: another URL, or an option that neither redis-py nor we know.
@@ -78,10 +86,12 @@ class RedisStore:
                 "protocol": 2,
                 "retry": Retry(NoBackoff(), 0),  # a script whose answer is lost may have run
             }
-            self._new_client().connection_pool.make_connection()  # which knows its options, and connects to nothing
+            # which knows its options, and connects to nothing
+            self._new_client().connection_pool.make_connection()
         except (ValueError, TypeError, RedisError):
             raise ConfigurationError(
-                f"store: {self._place} has a wrong form or an unknown option: write redis://:password@host:6379/0"
+                f"store: {self._place} has a wrong form or an unknown option: write"
+                " redis://:password@host:6379/0"
             ) from None
         self._outage = Outage(repr(self))
 
@@ -103,7 +113,9 @@ class RedisStore:
                 policy = await _policy(client)
         except AuthenticationError as error:
             await self.aclose()
-            raise ConfigurationError(f"store: {self._place} refuses user or password: {error}") from None
+            raise ConfigurationError(
+                f"store: {self._place} refuses user or password: {error}"
+            ) from None
         except (RedisError, OSError) as error:
             self._outage.failed(error)
         else:
@@ -112,8 +124,9 @@ class RedisStore:
                 "noeviction",
             ):  # grants, used codes and counters have an expiry: volatile-* takes them
                 logger.warning(
-                    "%r may throw away live records when its memory is full (maxmemory-policy %r), which signs people "
-                    "out and lets used codes be used again: set maxmemory-policy to noeviction",
+                    "%r may throw away live records when its memory is full (maxmemory-policy %r),"
+                    " which signs people out and lets used codes be used again: set"
+                    " maxmemory-policy to noeviction",
                     self,
                     policy,
                 )
@@ -135,16 +148,24 @@ class RedisStore:
                 return None
             return _record(*found)
 
-    async def put(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> None:
+    async def put(
+        self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
+    ) -> None:
         """Write the record, whether or not there was one."""
         await self._write("put", ns, key, value, ttl, group)
 
-    async def add(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> bool:
+    async def add(
+        self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
+    ) -> bool:
         """Write the record if there is none; return whether this call wrote it."""
         return await self._write("add", ns, key, value, ttl, group)
 
-    async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
-        """Replace the version that was read; return whether it was still that one. The group stays."""
+    async def swap(
+        self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None
+    ) -> bool:
+        """Replace the version that was read; return whether it was still that one. The group
+        stays.
+        """
         names = self._names(ns, key)
         arguments = [known.etag, new_etag(), value, _milliseconds(ttl), names.place]
         return bool(await self._change(SWAP, [names.record, self._prefix + b"due"], arguments))
@@ -152,7 +173,9 @@ class RedisStore:
     async def take(self, ns: str, key: str) -> bytes | None:
         """Remove the record and return its value; of several callers one gets it."""
         names = self._names(ns, key)
-        value: bytes | None = await self._change(TAKE, [names.record, self._prefix + b"due"], [names.place])
+        value: bytes | None = await self._change(
+            TAKE, [names.record, self._prefix + b"due"], [names.place]
+        )
         return value
 
     async def delete(self, ns: str, key: str) -> bool:
@@ -169,7 +192,11 @@ class RedisStore:
                 for place in places[start : start + _SWEEP_AT_ONCE]:
                     ns, key, group = _parse_place(place)
                     names = self._names(ns, key)
-                    keys += [names.record, names.kind, self._group_key(ns, group) if group else names.kind]
+                    keys += [
+                        names.record,
+                        names.kind,
+                        self._group_key(ns, group) if group else names.kind,
+                    ]
                     arguments += [key, place, group]
                 await _evaluate(client, PRUNE, keys, arguments)
         return len(places)
@@ -184,14 +211,20 @@ class RedisStore:
         found: list[tuple[str, Record]] = []
         async with self._connected() as client:
             while len(found) < limit:
-                keys: list[bytes] = await client.zrangebylex(index, begin, b"+", start=0, num=limit - len(found))
+                keys: list[bytes] = await client.zrangebylex(
+                    index, begin, b"+", start=0, num=limit - len(found)
+                )
                 if not keys:
                     break
                 pipeline = client.pipeline(transaction=False)
                 for key in keys:
                     pipeline.hmget(self._names(ns, key).record, ["v", "e", "g"])
-                for key, answer in zip(keys, await pipeline.execute(raise_on_error=False), strict=True):
-                    value, etag, name = (None, None, None) if isinstance(answer, RedisError) else answer
+                for key, answer in zip(
+                    keys, await pipeline.execute(raise_on_error=False), strict=True
+                ):
+                    value, etag, name = (
+                        (None, None, None) if isinstance(answer, RedisError) else answer
+                    )
                     record = _record(value, etag, name)
                     if record is not None and wanted in (None, name):
                         found.append((key.decode("utf-8", "surrogatepass"), record))
@@ -210,7 +243,9 @@ class RedisStore:
     def _group_key(self, ns: bytes, group: bytes) -> bytes:
         return b"%sg:%d:%s%s" % (self._prefix, len(ns), ns, group)
 
-    async def _write(self, verb: str, ns: str, key: str, value: bytes, ttl: float | None, group: str | None) -> bool:
+    async def _write(
+        self, verb: str, ns: str, key: str, value: bytes, ttl: float | None, group: str | None
+    ) -> bool:
         names = self._names(ns, key)
         keys, name = [names.record, names.kind, self._prefix + b"due"], b""
         if group is not None:
@@ -239,7 +274,9 @@ class RedisStore:
         self._outage.succeeded()
 
     def _new_client(self) -> Any:
-        return _redis.Redis.from_pool(_redis.ConnectionPool(max_connections=self._pools.size, **self._settings))
+        return _redis.Redis.from_pool(
+            _redis.ConnectionPool(max_connections=self._pools.size, **self._settings)
+        )
 
 
 class _NotReplicated(RedisError):
@@ -268,7 +305,8 @@ async def _evaluate(
 async def _send(client: Any, command: Sequence[Any], replicas: int) -> Any:
     if not replicas:
         return await client.execute_command(*command)
-    pipeline = client.pipeline(transaction=False)  # WAIT counts what was written on its own connection
+    # WAIT counts what was written on its own connection
+    pipeline = client.pipeline(transaction=False)
     pipeline.execute_command(*command)
     pipeline.execute_command("WAIT", replicas, _WAIT_MILLISECONDS)
     answer, reached = await pipeline.execute()

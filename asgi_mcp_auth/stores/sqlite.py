@@ -1,7 +1,8 @@
 """SQLiteStore: one file, no server, several processes of one host. The default.
 
-One thread has the one connection. What is asked of it while a transaction is on its way to the disk waits, and goes
-into the next transaction together: each verb is atomic in itself and acknowledged after the commit that holds it.
+One thread has the one connection. What is asked of it while a transaction is on its way to the disk
+waits, and goes into the next transaction together: each verb is atomic in itself and acknowledged
+after the commit that holds it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ _BATCH = 128
 
 
 class SQLiteStore:
-    """Keeps records in a file, mode 0600. Every write is on the disk (``synchronous=FULL``) before it is acknowledged.
+    """Keeps records in a file, mode 0600. Every write is on the disk (``synchronous=FULL``) before
+    it is acknowledged.
 
     Making the object opens nothing, and a process that forks goes on with a connection of its own.
 
@@ -58,7 +60,8 @@ class SQLiteStore:
         """Open the file, make or migrate its tables, and look for damage unless it is large.
 
         Raises:
-            ConfigurationError: no folder, no permission, a damaged file, one of another program or a newer version.
+            ConfigurationError: no folder, no permission, a damaged file, one of another program or
+                a newer version.
         """
         self._opened += 1
         try:
@@ -85,23 +88,34 @@ class SQLiteStore:
         """Return the record, ``None`` when there is none."""
         row = await self._call(
             lambda db: db.execute(
-                "SELECT value, etag, grp FROM records WHERE ns = ? AND key = ? AND (exp IS NULL OR exp > ?)",
+                "SELECT value, etag, grp FROM records WHERE ns = ? AND key = ? AND (exp IS NULL OR"
+                " exp > ?)",
                 (ns, _blob(key), self._clock.time()),
             ).fetchone(),
             writes=False,
         )
         return None if row is None else Record(row[0], row[1], group_of(row[2]))
 
-    async def put(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> None:
+    async def put(
+        self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
+    ) -> None:
         """Write the record, whether or not there was one."""
         await self._call(lambda db: self._write(db, ns, key, value, ttl, group, math.inf))
 
-    async def add(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> bool:
+    async def add(
+        self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
+    ) -> bool:
         """Write the record if there is none; return whether this call wrote it."""
-        return await self._call(lambda db: self._write(db, ns, key, value, ttl, group, self._clock.time()))
+        return await self._call(
+            lambda db: self._write(db, ns, key, value, ttl, group, self._clock.time())
+        )
 
-    async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
-        """Replace the version that was read; return whether it was still that one. The group stays."""
+    async def swap(
+        self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None
+    ) -> bool:
+        """Replace the version that was read; return whether it was still that one. The group
+        stays.
+        """
 
         def verb(db: sqlite3.Connection) -> bool:
             now = self._clock.time()
@@ -109,7 +123,15 @@ class SQLiteStore:
                 db,
                 "UPDATE records SET value = ?, etag = ?, exp = ? "
                 "WHERE ns = ? AND key = ? AND etag = ? AND (exp IS NULL OR exp > ?)",
-                (value, new_etag(), None if ttl is None else now + ttl, ns, _blob(key), known.etag, now),
+                (
+                    value,
+                    new_etag(),
+                    None if ttl is None else now + ttl,
+                    ns,
+                    _blob(key),
+                    known.etag,
+                    now,
+                ),
             )
 
         return await self._call(verb)
@@ -119,7 +141,9 @@ class SQLiteStore:
 
         def verb(db: sqlite3.Connection) -> bytes | None:
             where = (ns, _blob(key))
-            row = db.execute("SELECT value, exp FROM records WHERE ns = ? AND key = ?", where).fetchone()
+            row = db.execute(
+                "SELECT value, exp FROM records WHERE ns = ? AND key = ?", where
+            ).fetchone()
             if row is None:
                 return None
             db.execute("DELETE FROM records WHERE ns = ? AND key = ?", where)
@@ -133,8 +157,13 @@ class SQLiteStore:
         return await self.take(ns, key) is not None
 
     async def sweep(self, limit: int = 500) -> int:
-        """Remove expired records, at most ``limit``, and return how many. Gives space back to the disk."""
-        statement = "DELETE FROM records WHERE (ns, key) IN (SELECT ns, key FROM records WHERE exp <= ? LIMIT ?)"
+        """Remove expired records, at most ``limit``, and return how many. Gives space back to the
+        disk.
+        """
+        statement = (
+            "DELETE FROM records WHERE (ns, key) IN (SELECT ns, key FROM records WHERE exp <= ?"
+            " LIMIT ?)"
+        )
         values = (self._horizon.now(), limit)
         removed = await self._call(lambda db: db.execute(statement, values).rowcount)
         await self._call(give_space_back, writes=False)  # in no transaction but its own
@@ -179,7 +208,15 @@ class SQLiteStore:
             "ON CONFLICT (ns, key) DO UPDATE SET "
             "value = excluded.value, etag = excluded.etag, exp = excluded.exp, grp = excluded.grp "
             "WHERE coalesce(records.exp, 9e999) <= ?",  # 9e999: infinity
-            (ns, _blob(key), value, new_etag(), expires_at, None if group is None else _blob(group), replace_until),
+            (
+                ns,
+                _blob(key),
+                value,
+                new_etag(),
+                expires_at,
+                None if group is None else _blob(group),
+                replace_until,
+            ),
         )
 
     async def _call(self, verb: Callable[[sqlite3.Connection], T], *, writes: bool = True) -> T:
@@ -191,7 +228,9 @@ class SQLiteStore:
         self._outage.succeeded()
         return result
 
-    def _submit(self, verb: Callable[[sqlite3.Connection], T], *, writes: bool) -> asyncio.Future[T]:
+    def _submit(
+        self, verb: Callable[[sqlite3.Connection], T], *, writes: bool
+    ) -> asyncio.Future[T]:
         if self._pid != os.getpid():
             self._forget_worker()
         with self._lock:
@@ -201,8 +240,9 @@ class SQLiteStore:
             return self._worker.submit(verb, writes)
 
     def _forget_worker(self) -> None:
-        # A fork has neither the parent's thread nor, perhaps, a free lock. The connection stays where it is, in the
-        # frame of a thread that does not run here: closing it would end the parent's file locks.
+        # A fork has neither the parent's thread nor, perhaps, a free lock. The connection stays
+        # where it is, in the frame of a thread that does not run here: closing it would end the
+        # parent's file locks.
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._worker = None
@@ -217,20 +257,26 @@ class _Job:
     error: Exception | None = None
 
     def run(self, db: sqlite3.Connection) -> None:
-        """Run the verb: at most one statement in it changes anything, so it happens or it does not."""
+        """Run the verb: at most one statement in it changes anything, so it happens or it does
+        not.
+        """
         try:
             self.result = self.verb(db)
-        except (TypeError, ValueError, OverflowError) as error:  # the caller's mistake, and nobody else's
+        # the caller's mistake, and nobody else's
+        except (TypeError, ValueError, OverflowError) as error:
             self.error = error
 
 
 class _Worker:
-    """The thread, and the queue in front of it. Knows no store, so that one that is forgotten can stop it."""
+    """The thread, and the queue in front of it. Knows no store, so that one that is forgotten can
+    stop it.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        # A daemon: what it has not acknowledged may be lost when the process ends, and nothing else.
+        # A daemon: what it has not acknowledged may be lost when the process ends, and nothing
+        # else.
         self._thread = threading.Thread(target=self._run, name=f"SQLiteStore {path}", daemon=True)
         self._thread.start()
 
@@ -263,7 +309,8 @@ class _Worker:
                     _execute(db, jobs)
             except (sqlite3.Error, OSError, ConfigurationError) as error:
                 _deliver(jobs, error)
-                if db is not None:  # a connection that is opened anew knows nothing of what happened to this one
+                # a connection that is opened anew knows nothing of what happened to this one
+                if db is not None:
                     db.close()
                     db = None
             jobs.clear()  # they know their store, which may be forgotten while the thread waits
@@ -329,5 +376,6 @@ def _changes(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) ->
 
 
 def _blob(text: str) -> bytes:
-    # Bytes, because SQLite's text ends at a NUL for some of its functions, and knows no lone surrogates.
+    # Bytes, because SQLite's text ends at a NUL for some of its functions, and knows no lone
+    # surrogates.
     return text.encode("utf-8", "surrogatepass")

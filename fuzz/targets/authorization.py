@@ -1,11 +1,19 @@
-"""Authorization bytes through the middleware: one token, spelled one way, gets in; nothing is a crash."""
+"""Authorization bytes through the middleware: one token, spelled one way, gets in; nothing is a
+crash.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 
-from asgi_mcp_auth import JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider, StaticTokenVerifier, TokenVerifier
+from asgi_mcp_auth import (
+    JWTVerifier,
+    MCPAuthMiddleware,
+    RemoteAuthProvider,
+    StaticTokenVerifier,
+    TokenVerifier,
+)
 from asgi_mcp_auth.testing import sign_jwt
 from fuzz.inprocess import App, request
 from fuzz.keys import SIGNERS
@@ -14,21 +22,51 @@ TOKEN = b"dev-token.with~every/kind+of_char=="
 METADATA = b"https://mcp.example.com/.well-known/oauth-protected-resource/mcp"
 
 DICTIONARY: tuple[bytes, ...] = (
-    *(b"Bearer ", b"bearer ", b"BEARER\t", b"Bearer", b"Basic ", b"DPoP ", b"Bearer  ", TOKEN, b"=", b"==", b","),
-    *(b"access_token=", b"&", b"%", b"%61ccess_token=", b"\n", b"\0", b"\xff", b"\xc2\xa0", b"\r\n", b"\t"),
+    *(
+        b"Bearer ",
+        b"bearer ",
+        b"BEARER\t",
+        b"Bearer",
+        b"Basic ",
+        b"DPoP ",
+        b"Bearer  ",
+        TOKEN,
+        b"=",
+        b"==",
+        b",",
+    ),
+    *(
+        b"access_token=",
+        b"&",
+        b"%",
+        b"%61ccess_token=",
+        b"\n",
+        b"\0",
+        b"\xff",
+        b"\xc2\xa0",
+        b"\r\n",
+        b"\t",
+    ),
 )
 
 _app = App()
 _JWT = sign_jwt(
     SIGNERS["EdDSA"],
     {"alg": "EdDSA"},
-    {"aud": "https://mcp.example.com/mcp", "exp": 4_000_000_000, "client_id": "me", "scope": "mcp:read"},
+    {
+        "aud": "https://mcp.example.com/mcp",
+        "exp": 4_000_000_000,
+        "client_id": "me",
+        "scope": "mcp:read",
+    },
 ).encode()
 
 
 def _protect(verifier: TokenVerifier) -> MCPAuthMiddleware:
     provider = RemoteAuthProvider(
-        verifier, authorization_servers=["https://idp.example.com"], base_url="https://mcp.example.com"
+        verifier,
+        authorization_servers=["https://idp.example.com"],
+        base_url="https://mcp.example.com",
     )
     return MCPAuthMiddleware(_app, provider, mcp_path="/mcp")
 
@@ -39,7 +77,12 @@ _STATIC = StaticTokenVerifier(
 # The second one remembers the token from the first request on.
 _GUARDS = (
     (TOKEN, _protect(_STATIC)),
-    (_JWT, _protect(JWTVerifier(public_key=SIGNERS["EdDSA"].public_jwk(), required_scopes=["mcp:read"]))),
+    (
+        _JWT,
+        _protect(
+            JWTVerifier(public_key=SIGNERS["EdDSA"].public_jwk(), required_scopes=["mcp:read"])
+        ),
+    ),
 )
 _CHALLENGE = re.compile(
     rb'Bearer (?:error="(?P<error>[a-z_]+)", )?resource_metadata="' + re.escape(METADATA) + rb'"'
@@ -60,9 +103,19 @@ def seeds() -> list[bytes]:
         b"",
         b"BearerX y",
     ]
-    values += [b"Bearer " + TOKEN + b" ", b"Bearer a b", b"Bearer =", b"Bearer " + TOKEN + b"\nBearer " + TOKEN]
+    values += [
+        b"Bearer " + TOKEN + b" ",
+        b"Bearer a b",
+        b"Bearer =",
+        b"Bearer " + TOKEN + b"\nBearer " + TOKEN,
+    ]
     queries = [b"", b"access_token=" + TOKEN, b"a=b&access_token=x", b"xaccess_token=1"]
-    return [bytes([kind]) + query + b"\0" + value for kind in (0, 4) for query in queries for value in values]
+    return [
+        bytes([kind]) + query + b"\0" + value
+        for kind in (0, 4)
+        for query in queries
+        for value in values
+    ]
 
 
 def check(data: bytes) -> None:
@@ -74,7 +127,9 @@ def check(data: bytes) -> None:
         _send(guard, token, kind, query, [value.replace(TOKEN, token) for value in values])
 
 
-def _send(guard: MCPAuthMiddleware, token: bytes, kind: int, query: bytes, values: list[bytes]) -> None:
+def _send(
+    guard: MCPAuthMiddleware, token: bytes, kind: int, query: bytes, values: list[bytes]
+) -> None:
     websocket = kind & 4 != 0
     before = _app.calls
     answer = request(
@@ -85,7 +140,11 @@ def _send(guard: MCPAuthMiddleware, token: bytes, kind: int, query: bytes, value
         query_string=query,
     )
     entered = _app.calls - before
-    may_enter = len(values) == 1 and values[0][:7].lower() == b"bearer " and values[0][7:].lstrip(b" ") == token
+    may_enter = (
+        len(values) == 1
+        and values[0][:7].lower() == b"bearer "
+        and values[0][7:].lstrip(b" ") == token
+    )
     twice = any(pair.startswith(b"access_token=") for pair in query.split(b"&"))
     assert entered == int(may_enter and not twice), (answer.status, values, query)
     if entered:

@@ -1,4 +1,6 @@
-"""base64url: what is accepted has one spelling, and it is the standard library's; nothing else is refused."""
+"""base64url: what is accepted has one spelling, and it is the standard library's; nothing else is
+refused.
+"""
 
 from __future__ import annotations
 

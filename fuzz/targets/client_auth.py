@@ -1,4 +1,5 @@
-"""Client authentication through the token endpoint: Basic headers, and assertions signed after they are changed.
+"""Client authentication through the token endpoint: Basic headers, and assertions signed after they
+are changed.
 
 Who gets in is judged by a second reading of RFC 7617, RFC 6749 §2.3.1 and RFC 7523 §3.
 """
@@ -50,8 +51,14 @@ DICTIONARY: tuple[bytes, ...] = (
         b"\xc3\xbc",
         b"\xff",
     ),
-    *(f'"{name}"'.encode() for name in ("iss", "sub", "aud", "exp", "iat", "nbf", "jti", "alg", "kid", "typ", "crit")),
-    *(f'"{text}"'.encode() for text in ("signing", *_AUDIENCES, *_KEYS, "none", "client-authentication+jwt", "at+jwt")),
+    *(
+        f'"{name}"'.encode()
+        for name in ("iss", "sub", "aud", "exp", "iat", "nbf", "jti", "alg", "kid", "typ", "crit")
+    ),
+    *(
+        f'"{text}"'.encode()
+        for text in ("signing", *_AUDIENCES, *_KEYS, "none", "client-authentication+jwt", "at+jwt")
+    ),
     *(str(number).encode() for number in (NOW, NOW + 60, NOW + 300, NOW + 301, NOW + 1e9, -1)),
     *(b"null", b"true", b"[]", b"{}", b'""', b",", b"1e999", b'"\\ud800"'),
 )
@@ -59,8 +66,17 @@ _issuer = Issuer()
 
 
 def _claims(**changes: Any) -> bytes:
-    usual = {"iss": "signing", "sub": "signing", "aud": BASE_URL, "jti": "1", "iat": NOW, "exp": NOW + 60}
-    return json.dumps({name: value for name, value in {**usual, **changes}.items() if value is not None}).encode()
+    usual = {
+        "iss": "signing",
+        "sub": "signing",
+        "aud": BASE_URL,
+        "jti": "1",
+        "iat": NOW,
+        "exp": NOW + 60,
+    }
+    return json.dumps(
+        {name: value for name, value in {**usual, **changes}.items() if value is not None}
+    ).encode()
 
 
 def _header(key: str, **changes: Any) -> bytes:
@@ -68,11 +84,23 @@ def _header(key: str, **changes: Any) -> bytes:
 
 
 def seeds() -> list[bytes]:
-    r"""Return inputs: kind, key, then an Authorization value, ``id:secret``, header ``\n`` claims, or a JWT."""
+    r"""Return inputs: kind, key, then an Authorization value, ``id:secret``, header ``\n`` claims,
+    or a JWT."""
     encoded = base64.b64encode(_PAIR)
     values = [
-        *(b"Basic " + encoded, b"basic " + encoded, b"Basic  " + encoded, b"Basic " + encoded + b"=", b"Basic", b""),
-        *(b"Basic " + base64.b64encode(f"{_ID}:{_SECRET}".encode()), b"Basic OnB1YmxpYw==", b"Bearer " + encoded),
+        *(
+            b"Basic " + encoded,
+            b"basic " + encoded,
+            b"Basic  " + encoded,
+            b"Basic " + encoded + b"=",
+            b"Basic",
+            b"",
+        ),
+        *(
+            b"Basic " + base64.b64encode(f"{_ID}:{_SECRET}".encode()),
+            b"Basic OnB1YmxpYw==",
+            b"Bearer " + encoded,
+        ),
     ]
     claims = [
         *(
@@ -82,7 +110,13 @@ def seeds() -> list[bytes]:
             _claims(aud=_AUDIENCES[2]),
             _claims(iat=None),
         ),
-        *(_claims(exp=NOW), _claims(exp=NOW + 301), _claims(exp=None), _claims(iss="public"), _claims(sub="public")),
+        *(
+            _claims(exp=NOW),
+            _claims(exp=NOW + 301),
+            _claims(exp=None),
+            _claims(iss="public"),
+            _claims(sub="public"),
+        ),
         *(
             _claims(jti=None),
             _claims(jti=""),
@@ -94,7 +128,11 @@ def seeds() -> list[bytes]:
         ),
     ]
     headers = [
-        *(_header("ES256"), _header("ES256", typ="JWT"), _header("ES256", typ="client-authentication+jwt")),
+        *(
+            _header("ES256"),
+            _header("ES256", typ="JWT"),
+            _header("ES256", typ="client-authentication+jwt"),
+        ),
         *(
             _header("ES256", typ="at+jwt"),
             _header("ES256", kid="x"),
@@ -108,7 +146,10 @@ def seeds() -> list[bytes]:
         *(bytes([PAIR, 0]) + pair for pair in (_PAIR, b"public:", b":", b"", _PAIR + b"\0")),
         *(bytes([SIGNED, 0]) + _header("ES256") + b"\n" + each for each in claims),
         *(bytes([SIGNED, 0]) + each + b"\n" + _claims() for each in headers),
-        *(bytes([SIGNED, number]) + _header(key) + b"\n" + _claims() for number, key in enumerate(_KEYS)),
+        *(
+            bytes([SIGNED, number]) + _header(key) + b"\n" + _claims()
+            for number, key in enumerate(_KEYS)
+        ),
         bytes([RAW, 0]) + _sign("ES256", _header("ES256"), _claims()).encode(),
         bytes([RAW, 0]) + b"eyJhbGciOiJub25lIn0.e30.",
     ]
@@ -120,7 +161,9 @@ def check(data: bytes) -> None:
     first, second = _send(kind, key, rest, anew=True), _send(kind, key, rest, anew=False)
     if first.status == 200:
         (_judge_basic if kind in (HEADER, PAIR) else _judge_assertion)(kind, key, rest)
-        assert second.status == (200 if kind in (HEADER, PAIR) else 401), "an assertion was good twice"
+        assert second.status == (200 if kind in (HEADER, PAIR) else 401), (
+            "an assertion was good twice"
+        )
     else:
         assert second.status == first.status
 
@@ -160,7 +203,11 @@ def _send(kind: int, key: str, rest: bytes, *, anew: bool) -> Answer:
         form |= {"client_assertion": _assertion(kind, key, rest), "client_assertion_type": _TYPE}
     answer = _issuer.form("/token", form, headers)
     document = _issuer.document(answer, {200, 400, 401})
-    assert answer.status == 200 or document["error"] in ("invalid_request", "invalid_client", "unauthorized_client")
+    assert answer.status == 200 or document["error"] in (
+        "invalid_request",
+        "invalid_client",
+        "unauthorized_client",
+    )
     if answer.status == 401:
         assert answer.all(b"www-authenticate") == ([b'Basic realm="oauth"'] if headers else [])
     return answer
@@ -183,7 +230,9 @@ def _form_decoded(text: bytes) -> str:
 
 def _judge_assertion(kind: int, key: str, rest: bytes) -> None:
     parts = _assertion(kind, key, rest).split(".")
-    header, claims = (json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))) for part in parts[:2])
+    header, claims = (
+        json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))) for part in parts[:2]
+    )
     assert header["alg"] in ("ES256", "EdDSA")
     assert kind == RAW or header["alg"] == key
     assert not {"crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"} & set(header)

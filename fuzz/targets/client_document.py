@@ -1,4 +1,6 @@
-"""Client metadata documents, and the URLs where they may be: what comes out is a client that is allowed, or none."""
+"""Client metadata documents, and the URLs where they may be: what comes out is a client that is
+allowed, or none.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,28 @@ from fuzz.targets.registration import judge_link
 URL = "https://app.example.com/client.json"
 ISSUER = "https://mcp.example.com"
 DOCUMENT, PLACE, TYPE = range(3)
-_MEMBERS = ("token_endpoint_auth_methods_supported", "registration_access_token", "client_secret_expires_at")
+_MEMBERS = (
+    "token_endpoint_auth_methods_supported",
+    "registration_access_token",
+    "client_secret_expires_at",
+)
 DICTIONARY: tuple[bytes, ...] = (
     *registration.DICTIONARY,
     *(f'"{name}":'.encode() for name in _MEMBERS),
-    *(URL.encode(), b"https://", b"http://", b":443", b":8443", b"@", b"/../", b"/./", b"%2e%2e", b"%2f", b"?", b"#"),
+    *(
+        URL.encode(),
+        b"https://",
+        b"http://",
+        b":443",
+        b":8443",
+        b"@",
+        b"/../",
+        b"/./",
+        b"%2e%2e",
+        b"%2f",
+        b"?",
+        b"#",
+    ),
     *(
         b"127.0.0.1",
         b"[::1]",
@@ -41,7 +60,15 @@ DICTIONARY: tuple[bytes, ...] = (
         b"%31",
         b"10.",
     ),
-    *(b"mcp.example.com", b"MCP.example.com", b"application/json", b"+json", b"; charset=utf-8", b"text/html", b"."),
+    *(
+        b"mcp.example.com",
+        b"MCP.example.com",
+        b"application/json",
+        b"+json",
+        b"; charset=utf-8",
+        b"text/html",
+        b".",
+    ),
 )
 _SCHEMES = frozenset(("cursor",))
 _METHODS = ("none", "private_key_jwt")
@@ -79,9 +106,21 @@ def seeds() -> list[bytes]:
     documents = [
         _document(),
         _document(token_endpoint_auth_method="private_key_jwt", jwks=keys),
-        _document(token_endpoint_auth_method="private_key_jwt", jwks_uri="https://app.example.com/jwks"),
-        _document(token_endpoint_auth_methods_supported=["none", "private_key_jwt", "client_secret_basic"], jwks=keys),
-        _document(token_endpoint_auth_methods_supported=[{}, [], "none"], token_endpoint_auth_method="none"),
+        _document(
+            token_endpoint_auth_method="private_key_jwt", jwks_uri="https://app.example.com/jwks"
+        ),
+        _document(
+            token_endpoint_auth_methods_supported=[
+                "none",
+                "private_key_jwt",
+                "client_secret_basic",
+            ],
+            jwks=keys,
+        ),
+        _document(
+            token_endpoint_auth_methods_supported=[{}, [], "none"],
+            token_endpoint_auth_method="none",
+        ),
         _document(token_endpoint_auth_method="client_secret_basic"),
         _document(client_secret="mine"),
         _document(client_id=f"{URL}/"),
@@ -109,8 +148,18 @@ def seeds() -> list[bytes]:
             "https://0x7f000001/c",
             "https://10.1.2.3/c",
         ),
-        *("https://a.example/../c", "https://a.example/%2e%2e/c", "https://a.example/c?x", "https://u@a.example/c"),
-        *("https://mcp.example.com/c", "https://MCP.example.com:443/c", "https://8.8.8.8/c", "https://a.example./c"),
+        *(
+            "https://a.example/../c",
+            "https://a.example/%2e%2e/c",
+            "https://a.example/c?x",
+            "https://u@a.example/c",
+        ),
+        *(
+            "https://mcp.example.com/c",
+            "https://MCP.example.com:443/c",
+            "https://8.8.8.8/c",
+            "https://a.example./c",
+        ),
     ]
     types = (
         b"application/json",
@@ -150,7 +199,9 @@ def check(data: bytes) -> None:
 def client_of(url: str, body: bytes, content_type: str = "application/json") -> Client | None:
     """Return the client that a document makes."""
     _fetcher.answer = Response(200, {"content-type": content_type}, body)
-    documents = Documents(_policy, _fetcher, _clock, Limits(MemoryStore(), _clock, None), [ISSUER], Registration())
+    documents = Documents(
+        _policy, _fetcher, _clock, Limits(MemoryStore(), _clock, None), [ISSUER], Registration()
+    )
     try:
         return run(documents.client_for(url, "192.0.2.1"))
     except InvalidClient as refusal:
@@ -169,7 +220,9 @@ def _judge_url(url: str) -> None:
     assert len(reading.path) > 1
     assert not {".", ".."} & set(unquote(reading.path).split("/"))
     assert reading.port != 0
-    assert reading.host != "mcp.example.com" or reading.port is not None, "we are no client of our own"
+    assert reading.host != "mcp.example.com" or reading.port is not None, (
+        "we are no client of our own"
+    )
 
 
 def _judge(client: Client, document: dict[str, Any]) -> None:
@@ -180,7 +233,10 @@ def _judge(client: Client, document: dict[str, Any]) -> None:
     assert client.auth_methods
     has_keys = {"jwks", "jwks_uri"} & client.metadata.keys()
     assert has_keys or client.auth_methods == ["none"]
-    assert not {"client_secret", "client_secret_expires_at", "registration_access_token"} & document.keys()
+    assert (
+        not {"client_secret", "client_secret_expires_at", "registration_access_token"}
+        & document.keys()
+    )
     assert 0 < len(client.name) <= 512
     assert set(client.grant_types) <= {"authorization_code", "refresh_token"}
     assert set(client.scopes or ()) <= {"mcp:read", "mcp:write", "offline_access"}

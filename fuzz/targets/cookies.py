@@ -1,4 +1,6 @@
-"""Cookies: whatever else is in the header, somebody is signed in when their session is there, and not otherwise."""
+"""Cookies: whatever else is in the header, somebody is signed in when their session is there, and
+not otherwise.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ from fuzz.issuer import Issuer
 
 BEFORE, AFTER, AROUND, ALONE = range(4)
 _issuer = Issuer()
-_SESSION, _VALUE = next((name, value) for name, value in _issuer.cookies.items() if "session" in name)
+_SESSION, _VALUE = next(
+    (name, value) for name, value in _issuer.cookies.items() if "session" in name
+)
 # The name and the value differ from start to start.
 NAME, VALUE = b"NAME", b"VALUE"
 DICTIONARY: tuple[bytes, ...] = (
@@ -68,7 +72,12 @@ def seeds() -> list[bytes]:
             b'a="; NAME=VALUE',
             b"NAME=VALUE; NAME=x",
         ),
-        *(b"$Version=1; a=b; $Path=/", b"expires=Mon, 01 Jan 2026 00:00:00 GMT", b"NAME=VALUE\t", b"name=VALUE"),
+        *(
+            b"$Version=1; a=b; $Path=/",
+            b"expires=Mon, 01 Jan 2026 00:00:00 GMT",
+            b"NAME=VALUE\t",
+            b"name=VALUE",
+        ),
     ]
     return [bytes([place]) + other for place in range(4) for other in others]
 
@@ -85,7 +94,8 @@ def check(data: bytes) -> None:
         ALONE: [others],
     }[place]
     answer = _open(headers)
-    # RFC 6265 §5.4 says what a browser sends, so that is how a server has to read it: pairs, a semicolon between them.
+    # RFC 6265 §5.4 says what a browser sends, so that is how a server has to read it: pairs, a
+    # semicolon between them.
     sent = b";".join(headers).split(b";")
     pairs = [pair.strip(b" \t").partition(b"=") for pair in sent]
     values = [value for name, _, value in pairs if name == _SESSION.encode()]

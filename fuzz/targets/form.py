@@ -1,6 +1,8 @@
-"""Forms and queries through the real endpoints: documented answers only, and tokens only for what earns them.
+"""Forms and queries through the real endpoints: documented answers only, and tokens only for what
+earns them.
 
-Who gets a token, and where a browser is sent, is judged by a second reading of the form, written here.
+Who gets a token, and where a browser is sent, is judged by a second reading of the form, written
+here.
 """
 
 from __future__ import annotations
@@ -14,10 +16,45 @@ from fuzz.issuer import BASE_URL, LOOPBACK, POSTING, RESOURCE, VERIFIER, WEB, Is
 # What the words stand for differs from start to start, so that inputs hold the words.
 CODE, REFRESH = b"CODE", b"REFRESH"
 DICTIONARY: tuple[bytes, ...] = (
-    *(b"&", b"=", b"+", b"%", b"%00", b"%20", b"%26", b"%3D", b"%c3%bc", b"%ED%A0%80", b"%u0041", b";", b"\xff", b"&&"),
-    *(b"grant_type=authorization_code", b"grant_type=refresh_token", b"grant_type=client_credentials", CODE, REFRESH),
-    *(b"&code=", b"&refresh_token=", b"&scope=mcp%3Aread", b"&scope=mcp:write", b"&scope=", b"&client_id=public"),
-    *(b"&code_verifier=", VERIFIER.encode(), b"&redirect_uri=", LOOPBACK.encode(), WEB.encode(), RESOURCE.encode()),
+    *(
+        b"&",
+        b"=",
+        b"+",
+        b"%",
+        b"%00",
+        b"%20",
+        b"%26",
+        b"%3D",
+        b"%c3%bc",
+        b"%ED%A0%80",
+        b"%u0041",
+        b";",
+        b"\xff",
+        b"&&",
+    ),
+    *(
+        b"grant_type=authorization_code",
+        b"grant_type=refresh_token",
+        b"grant_type=client_credentials",
+        CODE,
+        REFRESH,
+    ),
+    *(
+        b"&code=",
+        b"&refresh_token=",
+        b"&scope=mcp%3Aread",
+        b"&scope=mcp:write",
+        b"&scope=",
+        b"&client_id=public",
+    ),
+    *(
+        b"&code_verifier=",
+        VERIFIER.encode(),
+        b"&redirect_uri=",
+        LOOPBACK.encode(),
+        WEB.encode(),
+        RESOURCE.encode(),
+    ),
     *(
         b"&resource=",
         b"&client_secret=",
@@ -26,7 +63,12 @@ DICTIONARY: tuple[bytes, ...] = (
         b"client_assertion=",
         b"posting",
     ),
-    *(b"&response_type=code", b"&code_challenge=", challenge_of(VERIFIER).encode(), b"&code_challenge_method=S256"),
+    *(
+        b"&response_type=code",
+        b"&code_challenge=",
+        challenge_of(VERIFIER).encode(),
+        b"&code_challenge_method=S256",
+    ),
     *(
         b"&prompt=none",
         b"&prompt=login",
@@ -36,9 +78,26 @@ DICTIONARY: tuple[bytes, ...] = (
         b"&request=",
         b"offline_access",
     ),
-    *(b"&response_mode=query", b"&login_hint=", b"&transaction=", b"&csrf=", b"&action=approve", b"&username="),
+    *(
+        b"&response_mode=query",
+        b"&login_hint=",
+        b"&transaction=",
+        b"&csrf=",
+        b"&action=approve",
+        b"&username=",
+    ),
 )
-ENDPOINTS = ("/token", "/authorize", "/par", "/revoke", "/introspect", "/login", "/consent", "/applications", "/logout")
+ENDPOINTS = (
+    "/token",
+    "/authorize",
+    "/par",
+    "/revoke",
+    "/introspect",
+    "/login",
+    "/consent",
+    "/applications",
+    "/logout",
+)
 TOKEN, AUTHORIZE = range(2)
 _TYPES = (
     b"application/x-www-form-urlencoded",
@@ -48,17 +107,30 @@ _TYPES = (
 )
 _issuer = Issuer()
 _ERRORS = {
-    *("invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type"),
+    *(
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+    ),
     *("invalid_scope", "invalid_target", "unsupported_response_type", "request_not_supported"),
     *("request_uri_not_supported", "access_denied", "login_required", "consent_required"),
 }
-_OWN_PAGE = re.compile(re.escape(BASE_URL) + r"/(login|consent|applications)(\?transaction=[A-Za-z0-9_-]+)?")
+_OWN_PAGE = re.compile(
+    re.escape(BASE_URL) + r"/(login|consent|applications)(\?transaction=[A-Za-z0-9_-]+)?"
+)
 _CLIENT = re.compile(rf"http://127\.0\.0\.1(:\d{{1,5}})?/callback\?(.*)|{re.escape(WEB)}&(.*)")
 
 
 def seeds() -> list[bytes]:
     """Return inputs: a byte for the endpoint, one for the content type, then the form."""
-    code = {"grant_type": "authorization_code", "code": "CODE", "code_verifier": VERIFIER, "client_id": "public"}
+    code = {
+        "grant_type": "authorization_code",
+        "code": "CODE",
+        "code_verifier": VERIFIER,
+        "client_id": "public",
+    }
     refresh = {"grant_type": "refresh_token", "refresh_token": "REFRESH", "client_id": "public"}
     service = {"client_id": "posting", "client_secret": POSTING["client_secret"]}
     credentials = {"grant_type": "client_credentials", **service, "scope": "mcp:read"}
@@ -76,13 +148,22 @@ def seeds() -> list[bytes]:
         *((TOKEN, form) for form in (code, refresh, credentials)),
         (TOKEN, {**code, "redirect_uri": LOOPBACK, "resource": RESOURCE}),
         (TOKEN, {**refresh, "scope": "mcp:read"}),
-        *((AUTHORIZE, {**request, **more}) for more in ({}, {"prompt": "none"}, {"redirect_uri": WEB}, {"max_age": 0})),
-        *((AUTHORIZE, {**request, "redirect_uri": uri}) for uri in ("http://127.0.0.1:1/callback", f"{LOOPBACK}/")),
+        *(
+            (AUTHORIZE, {**request, **more})
+            for more in ({}, {"prompt": "none"}, {"redirect_uri": WEB}, {"max_age": 0})
+        ),
+        *(
+            (AUTHORIZE, {**request, "redirect_uri": uri})
+            for uri in ("http://127.0.0.1:1/callback", f"{LOOPBACK}/")
+        ),
         (2, request),
         (2, {**request, **service, "redirect_uri": WEB}),
         *((3, {"token": token, "client_id": "public"}) for token in ("REFRESH", "x", "")),
         (4, {"token": "REFRESH", **service}),
-        *((place, {"transaction": "x", "csrf": "y", "action": "approve", "client_id": "z"}) for place in range(5, 9)),
+        *(
+            (place, {"transaction": "x", "csrf": "y", "action": "approve", "client_id": "z"})
+            for place in range(5, 9)
+        ),
     ]
     found = [bytes([place, 0]) + urlencode(form).encode() for place, form in forms]
     return [*found, bytes([0, 2]) + b"{}", bytes([0, 0]), bytes([0, 0]) + b"&".join([b"a=b"] * 65)]
@@ -92,7 +173,9 @@ def check(data: bytes) -> None:
     """Send one request to one endpoint."""
     kind, content_type, form = (data[0] if data else 0), (data[1] if len(data) > 1 else 0), data[2:]
     path = ENDPOINTS[kind % len(ENDPOINTS)]
-    form = form.replace(CODE, _issuer.code.encode()).replace(REFRESH, _issuer.refresh_token.encode())
+    form = form.replace(CODE, _issuer.code.encode()).replace(
+        REFRESH, _issuer.refresh_token.encode()
+    )
     answer = _send(path, _TYPES[content_type % len(_TYPES)], form)
     if path == "/token":
         _judge_token(content_type % len(_TYPES) < 2, form, answer)
@@ -113,7 +196,9 @@ def check(data: bytes) -> None:
 def is_earned(data: bytes) -> bool:
     """Return whether this input gets a token."""
     _, content_type, form = data[0], data[1], data[2:]
-    form = form.replace(CODE, _issuer.code.encode()).replace(REFRESH, _issuer.refresh_token.encode())
+    form = form.replace(CODE, _issuer.code.encode()).replace(
+        REFRESH, _issuer.refresh_token.encode()
+    )
     return _send("/token", _TYPES[content_type], form).status == 200
 
 
@@ -123,7 +208,9 @@ def _send(path: str, content_type: bytes, form: bytes) -> Answer:
     browser = () if path in ("/token", "/par", "/revoke", "/introspect") else [(b"cookie", cookies)]
     if path == "/authorize":
         return _issuer.send("GET", path, query=form, headers=browser)
-    return _issuer.send("POST", path, body=form, headers=[(b"content-type", content_type), *browser])
+    return _issuer.send(
+        "POST", path, body=form, headers=[(b"content-type", content_type), *browser]
+    )
 
 
 def _judge_token(is_form: bool, form: bytes, answer: Answer) -> None:
@@ -141,7 +228,10 @@ def _judge_token(is_form: bool, form: bytes, answer: Answer) -> None:
     scopes = set(sent.get("scope", "").split(" ")) - {""}
     granted = set(document["scope"].split())
     # With a code it says nothing: the scopes were decided when the code was issued.
-    assert scopes in (set(), granted) or sent["grant_type"] == "authorization_code", (scopes, granted)
+    assert scopes in (set(), granted) or sent["grant_type"] == "authorization_code", (
+        scopes,
+        granted,
+    )
     if sent["grant_type"] == "client_credentials":
         assert (sent["client_id"], sent["client_secret"]) == ("posting", POSTING["client_secret"])
         assert granted <= {"mcp:read", "mcp:write", "offline_access"}
@@ -154,7 +244,10 @@ def _judge_token(is_form: bool, form: bytes, answer: Answer) -> None:
         assert (sent["code"], sent["code_verifier"]) == (_issuer.code, VERIFIER)
         assert sent.get("redirect_uri", LOOPBACK) == LOOPBACK
     else:
-        assert (sent["grant_type"], sent["refresh_token"]) == ("refresh_token", _issuer.refresh_token)
+        assert (sent["grant_type"], sent["refresh_token"]) == (
+            "refresh_token",
+            _issuer.refresh_token,
+        )
 
 
 def _judge_redirect(location: str) -> None:
@@ -171,7 +264,9 @@ def _judge_redirect(location: str) -> None:
 
 
 def _read(form: bytes) -> list[tuple[str, str]]:
-    """Read a form as the WHATWG URL standard does, §5.1, except that what is not UTF-8 is an error."""
+    """Read a form as the WHATWG URL standard does, §5.1, except that what is not UTF-8 is an
+    error.
+    """
     pairs = (piece.partition(b"=") for piece in form.split(b"&") if piece)
     return [(_decoded(name), _decoded(value)) for name, _, value in pairs]
 

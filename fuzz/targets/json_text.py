@@ -1,4 +1,6 @@
-"""JSON: what is accepted equals what ``json.loads`` gives, and what is refused has one of the documented reasons."""
+"""JSON: what is accepted equals what ``json.loads`` gives, and what is refused has one of the
+documented reasons.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,31 @@ import json
 import math
 from typing import Any
 
-from asgi_mcp_auth._json import MAX_BYTES, MAX_DEPTH, MAX_NUMBER_CHARS, parse_json, parse_json_object
+from asgi_mcp_auth._json import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_NUMBER_CHARS,
+    parse_json,
+    parse_json_object,
+)
 
 DICTIONARY: tuple[bytes, ...] = (
-    *(b"{", b"}", b"[", b"]", b":", b",", b'"', b"\\", b'"a":', b"null", b"true", b"false", b"NaN", b"Infinity"),
+    *(
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b":",
+        b",",
+        b'"',
+        b"\\",
+        b'"a":',
+        b"null",
+        b"true",
+        b"false",
+        b"NaN",
+        b"Infinity",
+    ),
     *(
         b"\\u0000",
         b"\\ud800",
@@ -21,14 +44,26 @@ DICTIONARY: tuple[bytes, ...] = (
         b"\xef\xbb\xbf",
         b"\xed\xa0\x80",
     ),
-    *(b"12345678901234567890", b"[" * MAX_DEPTH, b'{"a":' * MAX_DEPTH, b'"\\"', b'"\\\\"', b"\r\n\t "),
+    *(
+        b"12345678901234567890",
+        b"[" * MAX_DEPTH,
+        b'{"a":' * MAX_DEPTH,
+        b'"\\"',
+        b'"\\\\"',
+        b"\r\n\t ",
+    ),
 )
 
 
 def seeds() -> list[bytes]:
     """Return documents of every kind, and broken ones."""
     documents = [
-        {"iss": "https://idp.example", "aud": ["a", "b"], "exp": 1_800_000_300, "nested": {"a": [1, -2.5e3, None]}},
+        {
+            "iss": "https://idp.example",
+            "aud": ["a", "b"],
+            "exp": 1_800_000_300,
+            "nested": {"a": [1, -2.5e3, None]},
+        },
         {"text": 'quote " backslash \\ brace { bracket [ é \U0001f600'},
         [[[[["deep"]]]]],
         {"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]},
@@ -36,8 +71,26 @@ def seeds() -> list[bytes]:
     texts = [json.dumps(each).encode() for each in documents]
     texts += [json.dumps(each, ensure_ascii=False).encode() for each in documents]
     texts += [b"[" * depth + b"]" * depth for depth in (MAX_DEPTH, MAX_DEPTH + 1, 200)]
-    texts += [b'["' + b"[" * 100 + b'"]', b'["\\"' + b"[" * 100 + b'"]', b'"\\', b'{"a":1,"a":2}', b'{"a":1} x', b" 1 "]
-    return [*texts, b"", b"NaN", b"-Infinity", b"1e999", b"123456789012345678901", b'"\\ud800"', b"\xff", b"{}", b"0"]
+    texts += [
+        b'["' + b"[" * 100 + b'"]',
+        b'["\\"' + b"[" * 100 + b'"]',
+        b'"\\',
+        b'{"a":1,"a":2}',
+        b'{"a":1} x',
+        b" 1 ",
+    ]
+    return [
+        *texts,
+        b"",
+        b"NaN",
+        b"-Infinity",
+        b"1e999",
+        b"123456789012345678901",
+        b'"\\ud800"',
+        b"\xff",
+        b"{}",
+        b"0",
+    ]
 
 
 def check(data: bytes) -> None:
@@ -84,7 +137,9 @@ def _refuse(text: str) -> float:
 
 
 def _depth(value: Any) -> int:
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    children = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    )
     return 0 if children is None else 1 + max(map(_depth, children), default=0)
 
 

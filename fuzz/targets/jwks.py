@@ -1,4 +1,6 @@
-"""JWK set documents: bad keys are skipped, bad documents refused, and what is left can be asked without a crash."""
+"""JWK set documents: bad keys are skipped, bad documents refused, and what is left can be asked
+without a crash.
+"""
 
 from __future__ import annotations
 
@@ -64,8 +66,17 @@ def seeds() -> list[bytes]:
     """Return good sets and bad ones."""
     keys: list[Any] = [signer.public_jwk() for signer in SIGNERS.values()]
     odd: list[Any] = [
-        *({**key, "alg": alg} for key in keys[:1] for alg in ("HS256", "none", "", None, 1, [], {}, "RS256")),
-        *({**key, member: value} for key in keys[:3] for member in key for value in (None, 1, "", [], {}, "AA", "*")),
+        *(
+            {**key, "alg": alg}
+            for key in keys[:1]
+            for alg in ("HS256", "none", "", None, 1, [], {}, "RS256")
+        ),
+        *(
+            {**key, member: value}
+            for key in keys[:3]
+            for member in key
+            for value in (None, 1, "", [], {}, "AA", "*")
+        ),
         {**keys[0], "use": "enc"},
         {**keys[0], "key_ops": ["sign"]},
         {**keys[0], "d": "AA"},
@@ -95,7 +106,11 @@ def check(data: bytes) -> None:
     assert len(members) <= MAX_KEYS
     assert len(skipped) <= len(members)
     assert all(why.isprintable() for why in skipped), skipped
-    names = {member["kid"] for member in members if isinstance(member, dict) and type(member.get("kid")) is str}
+    names = {
+        member["kid"]
+        for member in members
+        if isinstance(member, dict) and type(member.get("kid")) is str
+    }
     reasons: set[str] = set()
     for algorithm in ASYMMETRIC:
         for name in (None, "no such key", *names):

@@ -1,4 +1,6 @@
-"""The Origin header: only origins that someone allowed pass, whole and in a browser's own spelling."""
+"""The Origin header: only origins that someone allowed pass, whole and in a browser's own
+spelling.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,47 @@ from asgi_mcp_auth import MCPAuthMiddleware, RemoteAuthProvider, StaticTokenVeri
 from fuzz.inprocess import App, request
 
 DICTIONARY: tuple[bytes, ...] = (
-    *(b"http://", b"https://", b"localhost", b".localhost", b"127.0.0.1", b"127.1.2.3", b"[::1]", b"null", b":8080"),
-    *(b"@", b"#", b"?", b"/", b"\\", b"\t", b" ", b"\r\n", b"%00", b"mcp.example.com", b".evil.example", b"LOCALHOST"),
-    *(b"\xe2\x80\xa4", b"0x7f.1", b"2130706433", b"[::ffff:127.0.0.1]", b"[::1%25lo]", b"file://", b":0", b":99999"),
+    *(
+        b"http://",
+        b"https://",
+        b"localhost",
+        b".localhost",
+        b"127.0.0.1",
+        b"127.1.2.3",
+        b"[::1]",
+        b"null",
+        b":8080",
+    ),
+    *(
+        b"@",
+        b"#",
+        b"?",
+        b"/",
+        b"\\",
+        b"\t",
+        b" ",
+        b"\r\n",
+        b"%00",
+        b"mcp.example.com",
+        b".evil.example",
+        b"LOCALHOST",
+    ),
+    *(
+        b"\xe2\x80\xa4",
+        b"0x7f.1",
+        b"2130706433",
+        b"[::ffff:127.0.0.1]",
+        b"[::1%25lo]",
+        b"file://",
+        b":0",
+        b":99999",
+    ),
 )
 OWN = b"https://mcp.example.com"
 LISTED = b"https://app.example.com:8443"
 
-# A page of this machine, as a browser writes it or nearly: nothing may come before the host or after the port.
+# A page of this machine, as a browser writes it or nearly: nothing may come before the host or
+# after the port.
 _LOOPBACK = re.compile(
     rb"https?://(?:(?i:localhost)|[^/?#@\s:*\[\]]*\.(?i:localhost)|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[(?P<ip>[0-9a-f:.]+)\])(?::\d+)?"
 )
@@ -35,7 +70,9 @@ def _is_loopback(data: bytes) -> bool:
 
 def _protect(app: App, **options: object) -> MCPAuthMiddleware:
     verifier = StaticTokenVerifier({"good": {"client_id": "me"}})
-    provider = RemoteAuthProvider(verifier, authorization_servers=["https://idp.example.com"], base_url=OWN.decode())
+    provider = RemoteAuthProvider(
+        verifier, authorization_servers=["https://idp.example.com"], base_url=OWN.decode()
+    )
     return MCPAuthMiddleware(app, provider, mcp_path="/mcp", **options)  # type: ignore[arg-type]
 
 
@@ -44,7 +81,10 @@ _default = _protect(_app)
 _listing = _protect(_app, allowed_origins=[LISTED.decode()])
 _open = _protect(_app, allowed_origins="*")
 _AUTHORIZATION = (b"authorization", b"Bearer good")
-_PREFLIGHT = ((b"access-control-request-method", b"POST"), (b"access-control-request-headers", b"authorization"))
+_PREFLIGHT = (
+    (b"access-control-request-method", b"POST"),
+    (b"access-control-request-headers", b"authorization"),
+)
 
 
 def seeds() -> list[bytes]:
@@ -60,7 +100,12 @@ def seeds() -> list[bytes]:
             b"https://a.localhost",
             b"http://127.0.0.1:8080",
         ),
-        *(b"http://[::1]:5173", b"http://localhost.evil.example", b"http://evil.example", b"http://user@localhost"),
+        *(
+            b"http://[::1]:5173",
+            b"http://localhost.evil.example",
+            b"http://evil.example",
+            b"http://user@localhost",
+        ),
         *(
             b"http://localhost/",
             b"http://localhost?",
@@ -87,7 +132,8 @@ def check(data: bytes) -> None:
         before = _app.calls
         answer = request(app, [(b"origin", data), _AUTHORIZATION])
         passed = _app.calls > before
-        # An allowed loopback page that is refused is a nuisance (a port of 70000), one let in wrongly is a hole.
+        # An allowed loopback page that is refused is a nuisance (a port of 70000), one let in
+        # wrongly is a hole.
         assert allowed or not passed, f"{data!r} was let in"
         assert answer.status == (200 if passed else 403), (answer.status, data)
         preflight = request(app, [(b"origin", data), *_PREFLIGHT], method="OPTIONS")

@@ -1,4 +1,6 @@
-"""What strangers wrote, on every built-in page: another HTML parser finds the same markup as around harmless words."""
+"""What strangers wrote, on every built-in page: another HTML parser finds the same markup as around
+harmless words.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,34 @@ from asgi_mcp_auth.server.page_values import (
 from fuzz.markup import Markup
 
 DICTIONARY: tuple[bytes, ...] = (
-    *(b"<", b">", b'"', b"'", b"&", b"&amp;", b"&lt;", b"&#60;", b"&#x3c", b"</", b"/>", b"<!--", b"-->", b"<![CDATA["),
-    *(b"<script>", b"</title>", b"</style>", b"<svg onload=x>", b'" onfocus="', b"'>", b"</p>", b"<b>", b"<?x", b"]]>"),
+    *(
+        b"<",
+        b">",
+        b'"',
+        b"'",
+        b"&",
+        b"&amp;",
+        b"&lt;",
+        b"&#60;",
+        b"&#x3c",
+        b"</",
+        b"/>",
+        b"<!--",
+        b"-->",
+        b"<![CDATA[",
+    ),
+    *(
+        b"<script>",
+        b"</title>",
+        b"</style>",
+        b"<svg onload=x>",
+        b'" onfocus="',
+        b"'>",
+        b"</p>",
+        b"<b>",
+        b"<?x",
+        b"]]>",
+    ),
     *(
         b"\0",
         b"\n",
@@ -54,12 +82,20 @@ _NONCE = "a-nonce"
 
 def _login(text: str) -> Page:
     field = Field(name="username", label="User name", value=text)
-    return LoginPage(action="https://a.example/login", hidden={"csrf": "x"}, fields=[field], error=None, client=text)
+    return LoginPage(
+        action="https://a.example/login",
+        hidden={"csrf": "x"},
+        fields=[field],
+        error=None,
+        client=text,
+    )
 
 
 def _failed(text: str) -> Page:
     fields = [Field(name="username", label="User name", value=text)]
-    return LoginPage(action=f"/login?x={text}", hidden={"csrf": text}, fields=fields, error="Wrong", client=text)
+    return LoginPage(
+        action=f"/login?x={text}", hidden={"csrf": text}, fields=fields, error="Wrong", client=text
+    )
 
 
 def _consent(text: str) -> Page:
@@ -80,11 +116,15 @@ def _consent(text: str) -> Page:
 
 def _host(text: str) -> str:
     """Return what a host can be at worst."""
-    return "host" + "".join(char for char in text if char.isascii() and char.isprintable() and char != " ")
+    return "host" + "".join(
+        char for char in text if char.isascii() and char.isprintable() and char != " "
+    )
 
 
 def _applications(text: str) -> Page:
-    application = Application(client_id=text, name=text, host=_host(text), scopes=[text], since="1 May 2026")
+    application = Application(
+        client_id=text, name=text, host=_host(text), scopes=[text], since="1 May 2026"
+    )
     return ApplicationsPage(
         action="https://a.example/applications",
         hidden={"csrf": "x"},
@@ -96,7 +136,9 @@ def _applications(text: str) -> Page:
 
 
 def _error(text: str) -> Page:
-    return ErrorPage(heading="This cannot go on", text="Why", link=(f"https://a.example/?x={text}", _host(text)))
+    return ErrorPage(
+        heading="This cannot go on", text="Why", link=(f"https://a.example/?x={text}", _host(text))
+    )
 
 
 _PAGES: list[tuple[Callable[[str], Page], Callable[[Any, str | None, str], str]]] = [
@@ -162,7 +204,9 @@ def _render(page: Page, render: Callable[[Any, str | None, str], str]) -> str:
 
 
 def _check_shown(text: str) -> None:
-    """Hold a text that is shown to what ``shown`` promises: the same, unless something had to go."""
+    """Hold a text that is shown to what ``shown`` promises: the same, unless something had to
+    go.
+    """
     escaped = html.shown(text)
     assert not set(escaped) & set("<>\"'"), escaped
     plain = unescape(escaped)
@@ -173,6 +217,8 @@ def _check_shown(text: str) -> None:
         (value,) = Markup(f"<input value={quote}{escaped}{quote}>").values or [""]
         assert value == plain
     assert html.shown(plain) == escaped, "not shown as it is shown"
-    assert not re.search("m{3}", "".join("m" if category(char) == "Mn" else "-" for char in plain)), "a heap of marks"
+    assert not re.search(
+        "m{3}", "".join("m" if category(char) == "Mn" else "-" for char in plain)
+    ), "a heap of marks"
     if text.isascii() and text.isprintable() and len(text) <= html.MAX_SHOWN_CHARS:
         assert plain == " ".join(text.split()), "nothing had to go"

@@ -10,7 +10,22 @@ from asgi_mcp_auth import MCPAuthMiddleware, RemoteAuthProvider, Rule, StaticTok
 from fuzz.inprocess import App, request
 
 DICTIONARY: tuple[bytes, ...] = (
-    *(b"/", b"..", b"/..", b"/../", b"/./", b"//", b"%2f", b"%2F", b"%2e", b"%2e%2e", b"%5c", b"\\", b"%25", b"%252e"),
+    *(
+        b"/",
+        b"..",
+        b"/..",
+        b"/../",
+        b"/./",
+        b"//",
+        b"%2f",
+        b"%2F",
+        b"%2e",
+        b"%2e%2e",
+        b"%5c",
+        b"\\",
+        b"%25",
+        b"%252e",
+    ),
     *(
         b"/health",
         b"/docs/",
@@ -24,7 +39,19 @@ DICTIONARY: tuple[bytes, ...] = (
         b";x=1",
         b"%00",
     ),
-    *(b"%09", b"%0a", b"\t", b"?", b"#", b"%3f", b"%c0%af", b"\xef\xbc\x8f", b"%e2%80%ae", b"/.well-known/", b"/api"),
+    *(
+        b"%09",
+        b"%0a",
+        b"\t",
+        b"?",
+        b"#",
+        b"%3f",
+        b"%c0%af",
+        b"\xef\xbc\x8f",
+        b"%e2%80%ae",
+        b"/.well-known/",
+        b"/api",
+    ),
 )
 PUBLIC_EXACT = {"/health", "/open"}
 PUBLIC_PREFIXES = ("/docs/", "/open/")
@@ -50,7 +77,9 @@ _protected = MCPAuthMiddleware(
 
 
 def seeds() -> list[bytes]:
-    """Return inputs: a byte for how the server builds the scope, then the path of the request line."""
+    """Return inputs: a byte for how the server builds the scope, then the path of the request
+    line.
+    """
     paths = [
         *(
             b"/health",
@@ -130,11 +159,15 @@ def check(data: bytes) -> None:
             if entered:
                 assert _is_public(normal), f"{members} is public, but may be read as {normal!r}"
             if entered_by_name:
-                closed = [each for each in CLOSED if re.match(f"{each}(/|$)", normal, re.IGNORECASE)]
+                closed = [
+                    each for each in CLOSED if re.match(f"{each}(/|$)", normal, re.IGNORECASE)
+                ]
                 assert not closed, f"{members} asks for no scope, but may be read as {normal!r}"
     if entered and members["raw_path"] is not None:  # routers that never decode
         written = members["raw_path"].decode("latin-1")
-        assert all(map(_is_public, _cut(written, members["root_path"]))), f"{members} is public, but not as it came"
+        assert all(map(_is_public, _cut(written, members["root_path"]))), (
+            f"{members} is public, but not as it came"
+        )
 
 
 def _is_public(path: str) -> bool:
@@ -142,7 +175,9 @@ def _is_public(path: str) -> bool:
 
 
 def _cut(path: str, root_path: str) -> set[str]:
-    """Return what frameworks leave of a path when they take root_path off, in one layer or in two."""
+    """Return what frameworks leave of a path when they take root_path off, in one layer or in
+    two.
+    """
     if not root_path:
         return {path}
     first = path.split(root_path, 1)[-1] or "/"
@@ -159,7 +194,16 @@ def _readings(path: str) -> set[str]:
         plain = re.sub(
             r"[\t\r\n]", "", path
         )  # a URL parser drops these (WHATWG URL, "remove all ASCII tab or newline")
-        for text in (path, plain, plain.partition("\0")[0], plain.partition("?")[0].partition("#")[0]):
+        for text in (
+            path,
+            plain,
+            plain.partition("\0")[0],
+            plain.partition("?")[0].partition("#")[0],
+        ):
             for variant in (text, re.sub(r";[^/]*", "", text)):
-                readings.add(posixpath.normpath("/" + variant.replace("\\", "/").lstrip("/")) if variant else "/")
+                readings.add(
+                    posixpath.normpath("/" + variant.replace("\\", "/").lstrip("/"))
+                    if variant
+                    else "/"
+                )
     return {reading for reading in readings if reading != "*"}

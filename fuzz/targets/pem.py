@@ -1,4 +1,6 @@
-"""Key settings: PEM texts that no operator would write give a ConfigurationError and nothing else."""
+"""Key settings: PEM texts that no operator would write give a ConfigurationError and nothing
+else.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,12 @@ import base64
 import json
 
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa, x25519
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from asgi_mcp_auth import ConfigurationError, InvalidToken, JWTVerifier
 from asgi_mcp_auth._jose import ASYMMETRIC, SYMMETRIC
@@ -52,8 +59,16 @@ def seeds() -> list[bytes]:
     ]
     privates = [*(signer._private for signer in SIGNERS.values()), *others]
     ders = [private.public_key().public_bytes(*_PUBLIC) for private in privates]
-    pems = [private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo) for private in privates]
-    pems += [privates[0].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), SECRET, b"", b"-----BEGIN"]
+    pems = [
+        private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        for private in privates
+    ]
+    pems += [
+        privates[0].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        SECRET,
+        b"",
+        b"-----BEGIN",
+    ]
     pems += [privates[6].public_key().public_bytes(Encoding.PEM, PublicFormat.PKCS1)]
     return [
         *(b"\0" + der for der in ders),
@@ -68,10 +83,16 @@ def check(data: bytes) -> None:
     kind, rest = (data[0] if data else 0) % 4, data[1:]
     if kind < 2:
         label = (b"PUBLIC KEY", b"CERTIFICATE")[kind]
-        rest = b"-----BEGIN %b-----\n%b-----END %b-----\n" % (label, base64.encodebytes(rest), label)
+        rest = b"-----BEGIN %b-----\n%b-----END %b-----\n" % (
+            label,
+            base64.encodebytes(rest),
+            label,
+        )
     algorithm = "HS256" if kind == 3 else None
     try:
-        verifier = JWTVerifier(public_key=rest, audience="https://mcp.example.com", algorithm=algorithm)
+        verifier = JWTVerifier(
+            public_key=rest, audience="https://mcp.example.com", algorithm=algorithm
+        )
     except ConfigurationError:
         return
     reasons = {_refusal(verifier, token) for token in _FORGED}

@@ -9,14 +9,51 @@ import re
 from typing import NamedTuple
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from asgi_mcp_auth._urls import check_redirect_uri, is_loopback_redirect, redirect_uri_matches, with_parameters
+from asgi_mcp_auth._urls import (
+    check_redirect_uri,
+    is_loopback_redirect,
+    redirect_uri_matches,
+    with_parameters,
+)
 from asgi_mcp_auth.errors import InvalidRedirectURI
 
 SCHEMES = frozenset(("cursor", "com.example.app"))
 DICTIONARY: tuple[bytes, ...] = (
-    *(b"http://", b"https://", b"cursor://", b"cursor:", b"com.example.app:/", b"javascript:", b"data:,", b"file:///"),
-    *(b"127.0.0.1", b"[::1]", b"localhost", b"localhost.", b"127.1", b"0x7f.1", b"2130706433", b"[::ffff:127.0.0.1]"),
-    *(b":80", b":443", b":0", b":65535", b":65536", b":99999", b":", b"@", b"\\", b"//", b"/..", b"%2e%2e/", b"%40"),
+    *(
+        b"http://",
+        b"https://",
+        b"cursor://",
+        b"cursor:",
+        b"com.example.app:/",
+        b"javascript:",
+        b"data:,",
+        b"file:///",
+    ),
+    *(
+        b"127.0.0.1",
+        b"[::1]",
+        b"localhost",
+        b"localhost.",
+        b"127.1",
+        b"0x7f.1",
+        b"2130706433",
+        b"[::ffff:127.0.0.1]",
+    ),
+    *(
+        b":80",
+        b":443",
+        b":0",
+        b":65535",
+        b":65536",
+        b":99999",
+        b":",
+        b"@",
+        b"\\",
+        b"//",
+        b"/..",
+        b"%2e%2e/",
+        b"%40",
+    ),
     *(
         b"?",
         b"#",
@@ -32,7 +69,18 @@ DICTIONARY: tuple[bytes, ...] = (
         b"\xc2\xad",
         b"%",
     ),
-    *(b"app.example.com", b"APP.example.com", b"xn--", b"[", b"]", b"HTTP:", b"callback", b"\xef\xbc\x8f", b"'", b'"'),
+    *(
+        b"app.example.com",
+        b"APP.example.com",
+        b"xn--",
+        b"[",
+        b"]",
+        b"HTTP:",
+        b"callback",
+        b"\xef\xbc\x8f",
+        b"'",
+        b'"',
+    ),
 )
 _SPECIAL = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21}
 _DESCRIPTION = re.compile(r"[A-Za-z0-9 :;.,_+%\[\]-]+")
@@ -59,9 +107,23 @@ def seeds() -> list[bytes]:
             b"https://app.example.com",
             b"https://app.example.com:8443/cb?tenant=1&x",
         ),
-        *(b"http://127.0.0.1/callback", b"http://127.0.0.1:8123/callback", b"http://[::1]:1/", b"http://localhost"),
-        *(b"cursor://anysphere.cursor-retrieval/oauth/callback", b"com.example.app:/cb", b"cursor:x", b"cursor://"),
-        *(b"https://user@app.example.com/", b"https://app.example.com\\@evil.example/", b"https:/app.example.com"),
+        *(
+            b"http://127.0.0.1/callback",
+            b"http://127.0.0.1:8123/callback",
+            b"http://[::1]:1/",
+            b"http://localhost",
+        ),
+        *(
+            b"cursor://anysphere.cursor-retrieval/oauth/callback",
+            b"com.example.app:/cb",
+            b"cursor:x",
+            b"cursor://",
+        ),
+        *(
+            b"https://user@app.example.com/",
+            b"https://app.example.com\\@evil.example/",
+            b"https:/app.example.com",
+        ),
         *(
             b"https:app.example.com",
             b"https://*.example.com/",
@@ -83,7 +145,11 @@ def seeds() -> list[bytes]:
         ),
     ]
     found = [uri + b"\n" + uri for uri in uris]
-    asked = (b"http://127.0.0.1:9/callback", b"http://localhost:9/callback", b"http://127.0.0.1:9/callback/")
+    asked = (
+        b"http://127.0.0.1:9/callback",
+        b"http://localhost:9/callback",
+        b"http://127.0.0.1:9/callback/",
+    )
     return [*found, *(b"http://127.0.0.1/callback\n" + uri for uri in asked), b"", b"\n"]
 
 
@@ -115,7 +181,9 @@ def _registered(uri: str) -> str | None:
 
 
 def judge_registered(uri: str, private_schemes: frozenset[str]) -> None:
-    """Hold a redirect URI that may be registered to RFC 8252 §7 and RFC 9700 §2.1, as a browser reads it."""
+    """Hold a redirect URI that may be registered to RFC 8252 §7 and RFC 9700 §2.1, as a browser
+    reads it.
+    """
     assert len(uri) <= 2048
     assert uri.isascii()
     assert uri.isprintable()
@@ -144,7 +212,9 @@ def _judge_match(asked: str, registered: str) -> None:
 
 
 def _judge_answer(uri: str) -> None:
-    """Look at an authorization response to this URI: parameters are added, those of their names are gone, no more."""
+    """Look at an authorization response to this URI: parameters are added, those of their names are
+    gone, no more.
+    """
     sent = {"code": "c/d e", "state": "&#\r\n\u00fc%", "iss": "https://mcp.example.com"}
     url = with_parameters(uri, sent)
     assert url.isascii()
@@ -157,7 +227,9 @@ def _judge_answer(uri: str) -> None:
 
 
 def read(url: str) -> Reading:
-    """Read a URL as the WHATWG URL standard does, §4.4: what concerns scheme, authority and the parts after it."""
+    """Read a URL as the WHATWG URL standard does, §4.4: what concerns scheme, authority and the
+    parts after it.
+    """
     url = re.sub(r"[\t\n\r]", "", url.strip("".join(map(chr, range(33)))))
     url, hash_sign, fragment = url.partition("#")
     url, question_mark, query = url.partition("?")
@@ -167,7 +239,15 @@ def read(url: str) -> Reading:
     if scheme in _SPECIAL:
         rest = rest.replace("\\", "/").lstrip("/")  # any number of slashes, also none
     elif not rest.startswith("//"):
-        return Reading(scheme, False, "", None, rest, query if question_mark else None, fragment if hash_sign else None)
+        return Reading(
+            scheme,
+            False,
+            "",
+            None,
+            rest,
+            query if question_mark else None,
+            fragment if hash_sign else None,
+        )
     else:
         rest = rest[2:]
     authority, slash, path = rest.partition("/")
@@ -178,7 +258,9 @@ def read(url: str) -> Reading:
         host = match[1]
         port = int(match[2]) if match[2] else None
     host = unquote_to_bytes(host).decode("utf-8", "replace").lower() if scheme in _SPECIAL else host
-    assert scheme not in _SPECIAL or not set(host) & set(" #%/<>?@\\^`{|}"), "no browser follows this"
+    assert scheme not in _SPECIAL or not set(host) & set(" #%/<>?@\\^`{|}"), (
+        "no browser follows this"
+    )
     return Reading(
         scheme,
         bool(at_sign and credentials),

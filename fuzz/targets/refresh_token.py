@@ -1,4 +1,6 @@
-"""Refresh tokens through the token endpoint: of all texts, one is good; another spelling of it never is."""
+"""Refresh tokens through the token endpoint: of all texts, one is good; another spelling of it
+never is.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +19,28 @@ _GRANT = _TOKEN[3:25]
 _KEYS = (b"k" * 32, b"l" * 32)
 _tokens = RefreshTokens(_KEYS)
 DICTIONARY: tuple[bytes, ...] = (
-    *(b"rt_", b".", b".0.", b".1.", b".00.", b".-1.", b".999999999.", b".1000000000.", b"TOKEN", b"GRANT", b"=", b"\n"),
+    *(
+        b"rt_",
+        b".",
+        b".0.",
+        b".1.",
+        b".00.",
+        b".-1.",
+        b".999999999.",
+        b".1000000000.",
+        b"TOKEN",
+        b"GRANT",
+        b"=",
+        b"\n",
+    ),
     *("\u0661".encode(), b"\0", b" ", b"A" * 22, b"A" * 43, b"\xff", b"RT_", b"%", b"+"),
 )
 
 
 def seeds() -> list[bytes]:
-    """Return inputs: a byte for the kind, then a token, (place, byte) pairs, or key, grant, generation and the rest."""
+    """Return inputs: a byte for the kind, then a token, (place, byte) pairs, or key, grant,
+    generation and the rest.
+    """
     raw = [
         b"TOKEN",
         b"TOKEN\n",
@@ -37,7 +54,9 @@ def seeds() -> list[bytes]:
     ]
     pairs = [b"", b"\0A", b"\x2bB", b"\x2c1", b"\x2d.", b"\x45S"]
     parts = [
-        bytes([key]) + b"a-grant-of-22-letters_\0" + number for key in (0, 1, 2) for number in (b"0", b"1", b"01", b"x")
+        bytes([key]) + b"a-grant-of-22-letters_\0" + number
+        for key in (0, 1, 2)
+        for number in (b"0", b"1", b"01", b"x")
     ]
     return [
         *(bytes([RAW]) + each for each in raw),
@@ -53,7 +72,11 @@ def check(data: bytes) -> None:
         _check_parts(rest)
         return
     if kind == RAW:
-        token = rest.replace(b"TOKEN", _TOKEN.encode()).replace(b"GRANT", _GRANT.encode()).decode("utf-8", "replace")
+        token = (
+            rest.replace(b"TOKEN", _TOKEN.encode())
+            .replace(b"GRANT", _GRANT.encode())
+            .decode("utf-8", "replace")
+        )
     else:
         characters = list(_TOKEN)
         for position in range(0, len(rest) - 1, 2):
@@ -74,7 +97,9 @@ def check(data: bytes) -> None:
 
 
 def _check_parts(data: bytes) -> None:
-    """Sign what the fuzzer wants signed: of what the right key has signed, only plain numbers and ids are tokens."""
+    """Sign what the fuzzer wants signed: of what the right key has signed, only plain numbers and
+    ids are tokens.
+    """
     key, rest = (data[0] if data else 0) % 3, data[1:]
     grant, _, generation = rest.decode("utf-8", "replace").partition("\0")
     secret = (*_KEYS, b"m" * 32)[key]

@@ -1,6 +1,8 @@
-"""Tokens through ``JWTVerifier.verify``: signed by us after mutation, so that the fuzzer gets past the signature.
+"""Tokens through ``JWTVerifier.verify``: signed by us after mutation, so that the fuzzer gets past
+the signature.
 
-What is accepted is judged again by rules written here from the specifications; every refusal has a listed reason.
+What is accepted is judged again by rules written here from the specifications; every refusal has a
+listed reason.
 """
 
 from __future__ import annotations
@@ -25,19 +27,57 @@ NOW = 1_800_000_000
 SIGN, RAW, PATCH = range(3)
 
 DICTIONARY: tuple[bytes, ...] = (
-    *(f'"{name}"'.encode() for name in ("alg", "kid", "typ", "crit", "b64", "jwk", "jku", "x5c", "zip", "enc", "cty")),
     *(
         f'"{name}"'.encode()
-        for name in ("iss", "aud", "exp", "nbf", "iat", "sub", "jti", "cnf", "scope", "scp", "client_id", "azp")
+        for name in ("alg", "kid", "typ", "crit", "b64", "jwk", "jku", "x5c", "zip", "enc", "cty")
     ),
-    *(f'"{name}"'.encode() for name in ("at_hash", "c_hash", "s_hash", "nonce", "auth_time", "token_use", "ID", "id")),
     *(
         f'"{name}"'.encode()
-        for name in ("at+jwt", "JWT", "application/at+jwt", "none", ISSUER, AUDIENCE, "HS256", *SIGNERS)
+        for name in (
+            "iss",
+            "aud",
+            "exp",
+            "nbf",
+            "iat",
+            "sub",
+            "jti",
+            "cnf",
+            "scope",
+            "scp",
+            "client_id",
+            "azp",
+        )
+    ),
+    *(
+        f'"{name}"'.encode()
+        for name in ("at_hash", "c_hash", "s_hash", "nonce", "auth_time", "token_use", "ID", "id")
+    ),
+    *(
+        f'"{name}"'.encode()
+        for name in (
+            "at+jwt",
+            "JWT",
+            "application/at+jwt",
+            "none",
+            ISSUER,
+            AUDIENCE,
+            "HS256",
+            *SIGNERS,
+        )
     ),
     *(
         str(number).encode()
-        for number in (NOW - 1, NOW, NOW + 1, NOW + 60, NOW + 61, 253402300799, 253402300800, 1e308, -1)
+        for number in (
+            NOW - 1,
+            NOW,
+            NOW + 1,
+            NOW + 60,
+            NOW + 61,
+            253402300799,
+            253402300800,
+            1e308,
+            -1,
+        )
     ),
     *(
         b"true",
@@ -73,13 +113,21 @@ class _Secret(SigningKey):
 
 
 def _verifier(**options: Any) -> JWTVerifier:
-    usual: dict[str, Any] = {"issuer": ISSUER, "audience": AUDIENCE, "clock": _clock, "token_cache_size": 64}
+    usual: dict[str, Any] = {
+        "issuer": ISSUER,
+        "audience": AUDIENCE,
+        "clock": _clock,
+        "token_cache_size": 64,
+    }
     return JWTVerifier(**{**usual, **options})
 
 
 _verifiers = {
     "asymmetric": _verifier(public_key={"keys": _jwks}),
-    "strict": _verifier(public_key={"keys": _jwks}, claims=ClaimRules(require_at_jwt=True, max_lifetime_seconds=3600)),
+    "strict": _verifier(
+        public_key={"keys": _jwks},
+        claims=ClaimRules(require_at_jwt=True, max_lifetime_seconds=3600),
+    ),
     "one": _verifier(public_key=[{**_jwks[0], "kid": None}], algorithm="ES256"),
     "symmetric": _verifier(public_key=SECRET, algorithm=["HS256", "HS512"]),
 }
@@ -100,7 +148,9 @@ def _claims(**changes: Any) -> bytes:
 
 
 def _header(signer: SigningKey, **changes: Any) -> bytes:
-    return json.dumps({"alg": signer.algorithm, "kid": signer.key_id, "typ": "at+jwt", **changes}).encode()
+    return json.dumps(
+        {"alg": signer.algorithm, "kid": signer.key_id, "typ": "at+jwt", **changes}
+    ).encode()
 
 
 def _sign(signer: SigningKey, header: bytes, payload: bytes) -> str:
@@ -113,7 +163,8 @@ _starts = [token.partition(".")[0] for token in _valid]
 
 
 def seeds() -> list[bytes]:
-    r"""Return inputs: the signer's number, the kind, then header ``\n`` payload, a token, or (place, byte) pairs."""
+    r"""Return inputs: the signer's number, the kind, then header ``\n`` payload, a token, or
+    (place, byte) pairs."""
     found: list[bytes] = []
     for number, signer in enumerate(_ALL):
         start = bytes([number, SIGN])
@@ -154,14 +205,34 @@ _ODD_HEADERS: list[tuple[str, Any]] = [
     ),
 ]
 _ODD_CLAIMS: list[tuple[str, Any]] = [
-    *(("exp", value) for value in (NOW - 1, NOW, NOW + 1, NOW + 0.5, 1e15, -1, "9", True, None, [])),
-    *((name, value) for name in ("nbf", "iat") for value in (NOW + 60, NOW + 61, -5, 0.5, "9", True, None)),
+    *(
+        ("exp", value)
+        for value in (NOW - 1, NOW, NOW + 1, NOW + 0.5, 1e15, -1, "9", True, None, [])
+    ),
+    *(
+        (name, value)
+        for name in ("nbf", "iat")
+        for value in (NOW + 60, NOW + 61, -5, 0.5, "9", True, None)
+    ),
     *(("iss", value) for value in (ISSUER + "/", "", None, [ISSUER], 1)),
     *(
         ("aud", value)
-        for value in ([AUDIENCE], ["x", AUDIENCE], [], [AUDIENCE, 1], ["x"] * 65, "", None, {AUDIENCE: 1})
+        for value in (
+            [AUDIENCE],
+            ["x", AUDIENCE],
+            [],
+            [AUDIENCE, 1],
+            ["x"] * 65,
+            "",
+            None,
+            {AUDIENCE: 1},
+        )
     ),
-    *((name, value) for name in ("sub", "client_id", "jti", "azp") for value in ("", "\n", "é", None, 1, [])),
+    *(
+        (name, value)
+        for name in ("sub", "client_id", "jti", "azp")
+        for value in ("", "\n", "é", None, 1, [])
+    ),
     *(
         (name, value)
         for name in ("scope", "scp")
@@ -173,20 +244,30 @@ _ODD_CLAIMS: list[tuple[str, Any]] = [
 
 
 def is_accepted(data: bytes) -> bool:
-    """Return whether some verifier accepts the token of this input: those inputs lead the fuzzer past the signature."""
+    """Return whether some verifier accepts the token of this input: those inputs lead the fuzzer
+    past the signature.
+    """
     _, _, token = _read(data)
-    return any(isinstance(_verdict(verifier, token), AccessToken) for verifier in _verifiers.values())
+    return any(
+        isinstance(_verdict(verifier, token), AccessToken) for verifier in _verifiers.values()
+    )
 
 
 def _read(data: bytes) -> tuple[SigningKey, int, str]:
-    number, kind, rest = (data[0] if data else 0) % len(_ALL), (data[1] if len(data) > 1 else 0) % 3, data[2:]
+    number, kind, rest = (
+        (data[0] if data else 0) % len(_ALL),
+        (data[1] if len(data) > 1 else 0) % 3,
+        data[2:],
+    )
     signer = _ALL[number]
     if kind == SIGN:
         header, _, payload = rest.partition(b"\n")
         token = _sign(signer, header, payload)
     elif kind == RAW:
         token = rest.decode("utf-8", "surrogateescape")
-        signer = next((each for number, each in enumerate(_ALL) if token.startswith(_starts[number])), signer)
+        signer = next(
+            (each for number, each in enumerate(_ALL) if token.startswith(_starts[number])), signer
+        )
     else:
         token = _patched(_valid[number], rest)
     return signer, kind, token
@@ -202,7 +283,9 @@ def check(data: bytes) -> None:
         assert first == second, f"{name}: {first} at first, then {second}"
         if isinstance(first, AccessToken):
             assert kind != PATCH or token in _valid, f"{name} accepts another signature: {token!r}"
-            assert kind != RAW or _is_canonical(signer, token), f"{name} accepts another spelling: {token!r}"
+            assert kind != RAW or _is_canonical(signer, token), (
+                f"{name} accepts another spelling: {token!r}"
+            )
             _judge(name, signer, token, first)
         else:
             assert first in _REASONS, first
@@ -216,7 +299,9 @@ def _verdict(verifier: JWTVerifier, token: str) -> AccessToken | str:
 
 
 def _patched(token: str, pairs: bytes) -> str:
-    """Return the token with some characters replaced; places count from the end, where the signature is."""
+    """Return the token with some characters replaced; places count from the end, where the
+    signature is.
+    """
     characters = list(token)
     for position in range(0, len(pairs) - 2, 3):
         place = int.from_bytes(pairs[position : position + 2], "big") % len(characters)
@@ -225,11 +310,15 @@ def _patched(token: str, pairs: bytes) -> str:
 
 
 def _is_canonical(signer: SigningKey, token: str) -> bool:
-    """Return whether no other text spells the same token; an ECDSA signature is one of many, the others are the one."""
+    """Return whether no other text spells the same token; an ECDSA signature is one of many, the
+    others are the one.
+    """
     parts = [base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)) for text in token.split(".")]
     signing_input = token.rpartition(".")[0].encode()
     randomised = signer.algorithm.startswith(("ES", "PS"))
-    return token == ".".join(map(encode_base64url, parts)) and (randomised or signer.sign(signing_input) == parts[2])
+    return token == ".".join(map(encode_base64url, parts)) and (
+        randomised or signer.sign(signing_input) == parts[2]
+    )
 
 
 def _part(token: str, index: int) -> Any:
@@ -251,7 +340,11 @@ def _judge(name: str, signer: SigningKey, token: str, access: AccessToken) -> No
         assert header["alg"] == signer.algorithm, "one algorithm for each key"
     assert name not in key_types or _ALGORITHMS[header["alg"]].key_type == key_types[name]
     assert not {"crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"} & set(header)
-    types = ("at+jwt", "application/at+jwt") if name == "strict" else ("jwt", "at+jwt", "application/at+jwt")
+    types = (
+        ("at+jwt", "application/at+jwt")
+        if name == "strict"
+        else ("jwt", "at+jwt", "application/at+jwt")
+    )
     assert ("typ" not in header and name != "strict") or header["typ"].lower() in types
     assert name in ("one", "symmetric") or header.get("kid") in (None, signer.key_id)
 
@@ -265,7 +358,11 @@ def _judge(name: str, signer: SigningKey, token: str, access: AccessToken) -> No
     assert claims["aud"] == AUDIENCE or (type(claims["aud"]) is list and AUDIENCE in claims["aud"])
     assert _is_number(claims["exp"])
     assert claims["exp"] > NOW
-    assert all(_is_number(claims[each]) and claims[each] <= NOW + 60 for each in ("nbf", "iat") if each in claims)
+    assert all(
+        _is_number(claims[each]) and claims[each] <= NOW + 60
+        for each in ("nbf", "iat")
+        if each in claims
+    )
     assert "cnf" not in claims
     if name == "strict":
         assert claims["sub"]

@@ -1,7 +1,8 @@
-"""What a stranger can ask of the event loop costs little, however it is written: nothing is done piece by piece.
+"""What a stranger can ask of the event loop costs little, however it is written: nothing is done
+piece by piece.
 
-Counted are calls, of Python and C functions; they do not depend on what else the machine does. The times are in
-docs/performance.md.
+Counted are calls, of Python and C functions; they do not depend on what else the machine does. The
+times are in docs/performance.md.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ async def test_a_percent_encoded_form_is_not_read_escape_by_escape(piece: str) -
     async with deploy() as server:
         body = ("client_id=" + piece * (15 * 1024 // len(piece))).encode()
         for target in ("/token", "/par", "/revoke", "/login"):
-            answer, calls = await calls_of(lambda target=target: server.call("POST", target, headers=FORM, body=body))
+            answer, calls = await calls_of(
+                lambda target=target: server.call("POST", target, headers=FORM, body=body)
+            )
             assert answer.status in (400, 401)
             assert calls < FEW_CALLS
 
@@ -80,7 +83,9 @@ async def test_a_basic_header_that_is_longer_than_any_is_refused_unread() -> Non
     async with deploy() as server:
         credentials = base64.b64encode(b"%41" * 4 * 1024 + b":" + b"%41" * 1024).decode()
         headers = [*FORM, ("Authorization", f"Basic {credentials}")]
-        answer, calls = await calls_of(lambda: server.call("POST", "/token", headers=headers, body=b"a=b"))
+        answer, calls = await calls_of(
+            lambda: server.call("POST", "/token", headers=headers, body=b"a=b")
+        )
         assert (answer.status, answer.json()["error"]) == (401, "invalid_client")
         assert server.reasons() == ["no_credentials"]
         assert calls < FEW_CALLS
@@ -94,7 +99,9 @@ async def test_names_that_are_longer_than_any_account_are_counted_as_they_begin(
         browser = server.browser()
         page = await browser.open((await server.register()).authorization_url())
         statuses = [
-            (await browser.submit(page, username="a" * 300 + str(number), password="wrong")).response.status
+            (
+                await browser.submit(page, username="a" * 300 + str(number), password="wrong")
+            ).response.status
             for number in range(3)
         ]
         assert statuses == [401, 401, 429]
@@ -121,10 +128,14 @@ class CountingStore(MemoryStore):
         ("/applications", RateLimits(authorize=3)),
     ],
 )
-async def test_requests_over_a_limit_are_refused_without_a_look_at_the_store(target: str, limits: RateLimits) -> None:
+async def test_requests_over_a_limit_are_refused_without_a_look_at_the_store(
+    target: str, limits: RateLimits
+) -> None:
     clock = FrozenClock()
     store = CountingStore(clock)
-    async with deploy(clock=clock, store=EncryptedStore(store, [KEY]), rate_limits=limits) as server:
+    async with deploy(
+        clock=clock, store=EncryptedStore(store, [KEY]), rate_limits=limits
+    ) as server:
         for _ in range(4):
             await server.call("POST", target, headers=FORM)
         before = store.asked
@@ -155,7 +166,9 @@ async def test_queries_say_what_they_say_to_the_standard_library(query: bytes) -
     request = Request("token", scope_with(query_string=query), nothing)
     expected: dict[str, list[str]] | None = {}
     try:
-        for name, value in parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict"):
+        for name, value in parse_qsl(
+            query.decode("ascii"), keep_blank_values=True, errors="strict"
+        ):
             expected.setdefault(name, []).extend([value] * bool(value))
     except ValueError:
         expected = None

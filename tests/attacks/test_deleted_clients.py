@@ -1,4 +1,6 @@
-"""A client that is deleted takes along what people allowed it, and a stranger's wish makes us look at nobody else's."""
+"""A client that is deleted takes along what people allowed it, and a stranger's wish makes us look
+at nobody else's.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ from asgi_mcp_auth.stores import scan_all
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
-from tests.support.authorization_server import CONFIDENTIAL, KEY, WEB_REDIRECT_URI, ClientOf, Server, deploy
+from tests.support.authorization_server import (
+    CONFIDENTIAL,
+    KEY,
+    WEB_REDIRECT_URI,
+    ClientOf,
+    Server,
+    deploy,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -37,13 +46,18 @@ async def delete(server: Server, client: ClientOf, by: str) -> None:
     if by == "operator":
         assert await server.provider.admin.delete_client(client.client_id)
     else:
-        uri, token = f"/register?client_id={client.client_id}", client.information["registration_access_token"]
+        uri, token = (
+            f"/register?client_id={client.client_id}",
+            client.information["registration_access_token"],
+        )
         assert (await server.call("DELETE", uri, bearer=token)).status == 204
 
 
 @pytest.mark.parametrize("by", ["operator", "client"])
 @pytest.mark.parametrize("people", [1, 8, 9, 20])
-async def test_the_consents_and_grants_of_a_client_that_is_deleted_go_too(by: str, people: int) -> None:
+async def test_the_consents_and_grants_of_a_client_that_is_deleted_go_too(
+    by: str, people: int
+) -> None:
     async with deploy() as server:
         client, other = [await server.register(redirect_uris=[WEB_REDIRECT_URI]) for _ in range(2)]
         tokens = [await client.sign_in(f"person-{number}") for number in range(people)]

@@ -1,4 +1,6 @@
-"""What is for this machine only, and who comes from elsewhere: base_url says nothing about the listening socket."""
+"""What is for this machine only, and who comes from elsewhere: base_url says nothing about the
+listening socket.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ pytestmark = pytest.mark.asyncio
 FOREIGN = ("172.17.0.1", 1)
 ENDPOINTS = [
     *(("GET", path) for path in ("/authorize", "/login", "/consent", "/applications")),
-    *(("POST", path) for path in ("/authorize", "/login", "/consent", "/token", "/par", "/revoke", "/introspect")),
+    *(
+        ("POST", path)
+        for path in ("/authorize", "/login", "/consent", "/token", "/par", "/revoke", "/introspect")
+    ),
     *(("POST", path) for path in ("/register", "/logout")),
 ]
 
@@ -25,8 +30,12 @@ async def status(server: Server, client: Any, path: str = "/authorize") -> int:
 
 
 @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
-async def test_a_server_that_lets_in_whoever_comes_answers_this_machine_only(method: str, path: str) -> None:
-    """Bound to all addresses, or published by a container, DevLogin let the whole network in as anybody."""
+async def test_a_server_that_lets_in_whoever_comes_answers_this_machine_only(
+    method: str, path: str
+) -> None:
+    """Bound to all addresses, or published by a container, DevLogin let the whole network in as
+    anybody.
+    """
     async with deploy(login=DevLogin()) as server:
         body: dict[str, Any] = {} if method == "GET" else {"form": {}}
         response = await server.call(method, path, client=FOREIGN, **body)
@@ -34,11 +43,16 @@ async def test_a_server_that_lets_in_whoever_comes_answers_this_machine_only(met
         said = response.body.decode().replace("&#x27;", "'")
         assert "this request comes from 172.17.0.1" in said
         assert "DevLogin(networks=['172.17.0.1'])" in said
-        assert (await server.call(method, path, **body)).status != 403 or path in ("/login", "/consent", "/logout")
+        assert (await server.call(method, path, **body)).status != 403 or path in (
+            "/login",
+            "/consent",
+            "/logout",
+        )
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1", "127.8.9.10", "::1", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1", "testclient"]
+    "address",
+    ["127.0.0.1", "127.8.9.10", "::1", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1", "testclient"],
 )
 async def test_this_machine_is_loopback_and_a_test_client(address: str) -> None:
     async with deploy(login=DevLogin()) as server:
@@ -74,21 +88,35 @@ async def test_a_network_may_be_let_in_and_no_other_is() -> None:
     async with deploy(login=login) as server:
         found = [
             await status(server, (address, 1))
-            for address in ("172.17.0.1", "::ffff:172.17.3.4", "2001:db8::7", "127.0.0.1", "172.18.0.1", "2001:db8::8")
+            for address in (
+                "172.17.0.1",
+                "::ffff:172.17.3.4",
+                "2001:db8::7",
+                "127.0.0.1",
+                "172.18.0.1",
+                "2001:db8::8",
+            )
         ]
         assert found == [400, 400, 400, 400, 403, 403]
         assert await status(server, None) == 403
 
 
-@pytest.mark.parametrize("networks", ["172.17.0.0/16", None, 5, [5], ["localhost"], [""], ["*"], [None]])
+@pytest.mark.parametrize(
+    "networks", ["172.17.0.0/16", None, 5, [5], ["localhost"], [""], ["*"], [None]]
+)
 async def test_networks_are_a_list_of_networks(networks: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^networks=.* must be a list of networks, like \['172.17.0.0/16'\]$"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"^networks=.* must be a list of networks, like \['172.17.0.0/16'\]$",
+    ):
         DevLogin(networks=networks)
 
 
 async def test_an_address_with_the_length_of_its_network_is_told_which_network_that_is() -> None:
     """That is how ``ip addr`` shows a container's gateway."""
-    with pytest.raises(ConfigurationError, match=r"'172.17.0.1/16' is an address in one: write '172.17.0.0/16'$"):
+    with pytest.raises(
+        ConfigurationError, match=r"'172.17.0.1/16' is an address in one: write '172.17.0.0/16'$"
+    ):
         DevLogin(networks=["172.17.0.1/16"])
 
 
@@ -106,7 +134,9 @@ async def test_an_address_with_the_length_of_its_network_is_told_which_network_t
     ],
     ids=["plain passwords", "development documents"],
 )
-async def test_other_settings_for_this_machine_are_for_this_machine_too(settings: Any, hint: str) -> None:
+async def test_other_settings_for_this_machine_are_for_this_machine_too(
+    settings: Any, hint: str
+) -> None:
     async with deploy(**settings) as server:
         response = await server.call("GET", "/authorize", client=FOREIGN)
         assert response.status == 403
@@ -114,9 +144,13 @@ async def test_other_settings_for_this_machine_are_for_this_machine_too(settings
         assert await status(server, ("127.0.0.1", 1)) == 400
 
 
-@pytest.mark.parametrize("login", [PasswordLogin({"alice": hash_password("x")}), AppLogin("http://localhost:8000/a")])
+@pytest.mark.parametrize(
+    "login", [PasswordLogin({"alice": hash_password("x")}), AppLogin("http://localhost:8000/a")]
+)
 async def test_a_server_on_loopback_that_asks_who_somebody_is_answers_everybody(login: Any) -> None:
-    """A tunnel, a container, a test from another machine: what protects it does not depend on where they are."""
+    """A tunnel, a container, a test from another machine: what protects it does not depend on where
+    they are.
+    """
     async with deploy(login=login) as server:
         assert await status(server, FOREIGN) == 400
 

@@ -1,4 +1,6 @@
-"""What an https issuer names is https: no metadata leads secrets, codes or keys to whoever listens on this machine."""
+"""What an https issuer names is https: no metadata leads secrets, codes or keys to whoever listens
+on this machine.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,13 @@ from tests.support.tls import Authority, DocumentHost
 
 PLAIN = ("http://localhost:9/x", "http://127.0.0.1:9/x", "http://[::1]:9/x", "HTTP://localhost:9/x")
 ELSEWHERE = "http://idp.example.com/x"
-ENDPOINTS = ("authorization_endpoint", "token_endpoint", "revocation_endpoint", "userinfo_endpoint", "jwks_uri")
+ENDPOINTS = (
+    "authorization_endpoint",
+    "token_endpoint",
+    "revocation_endpoint",
+    "userinfo_endpoint",
+    "jwks_uri",
+)
 
 
 class Host:
@@ -39,13 +47,17 @@ class Host:
     def serve(self, **members: str) -> None:
         """Serve metadata with these members in place of the usual ones."""
         usual = {name: self.host.url(f"/{name}") for name in ENDPOINTS}
-        self.host.serve("/.well-known/openid-configuration", {"issuer": self.issuer, **usual, **members})
+        self.host.serve(
+            "/.well-known/openid-configuration", {"issuer": self.issuer, **usual, **members}
+        )
         self.host.serve("/elsewhere", {"issuer": self.issuer, **usual, **members})
 
     def discovery(self, issuers: tuple[str, ...], config_url: str | None) -> Discovery:
         """Return what looks for the endpoints."""
         clock: Any = FrozenClock()
-        return Discovery(issuers, config_url, HTTPFetcher(timeout_seconds=5, client=self.http), clock)
+        return Discovery(
+            issuers, config_url, HTTPFetcher(timeout_seconds=5, client=self.http), clock
+        )
 
 
 @pytest_asyncio.fixture
@@ -78,7 +90,9 @@ async def test_a_proxy_uses_no_metadata_of_an_https_issuer_that_names_http(
 @pytest.mark.asyncio
 @pytest.mark.parametrize("issuers", [(), ("http://localhost:9",), ("https://idp.example.com",)])
 async def test_where_the_metadata_lie_decides(https: Host, issuers: tuple[str, ...]) -> None:
-    config_url = https.host.url("/.well-known/openid-configuration" if not issuers else "/elsewhere")
+    config_url = https.host.url(
+        "/.well-known/openid-configuration" if not issuers else "/elsewhere"
+    )
     https.serve(token_endpoint=PLAIN[0])
     with pytest.raises(ServerUnavailable):
         await https.discovery(issuers, config_url)()
@@ -91,7 +105,9 @@ async def test_who_fetches_the_metadata_from_loopback_may_be_led_there(plain: Is
     """Whoever listens there could as well name other https addresses."""
     clock: Any = FrozenClock()
     config_url = f"{plain.issuer}/.well-known/openid-configuration"
-    find = Discovery(("https://idp.example.com",), config_url, HTTPFetcher(timeout_seconds=5), clock)
+    find = Discovery(
+        ("https://idp.example.com",), config_url, HTTPFetcher(timeout_seconds=5), clock
+    )
     assert (await find()).token == f"{plain.issuer}/token"
 
 
@@ -101,7 +117,9 @@ async def test_a_verifier_fetches_the_keys_of_an_https_issuer_by_https(
 ) -> None:
     """Whoever can listen there would sign in the issuer's name."""
     https.serve(jwks_uri=plain.jwks_uri)
-    verifier = JWTVerifier(issuer=https.issuer, audience="us", jwks=JWKSOptions(http_client=https.http))
+    verifier = JWTVerifier(
+        issuer=https.issuer, audience="us", jwks=JWKSOptions(http_client=https.http)
+    )
     token = plain.mint(iss=https.issuer, aud="us")
     with pytest.raises(ServerUnavailable):
         await verifier.verify(token)
@@ -109,7 +127,9 @@ async def test_a_verifier_fetches_the_keys_of_an_https_issuer_by_https(
     assert "is not encrypted" in caplog.text
     https.host.serve("/jwks_uri", plain.jwks)
     https.serve()
-    fresh = JWTVerifier(issuer=https.issuer, audience="us", jwks=JWKSOptions(http_client=https.http))
+    fresh = JWTVerifier(
+        issuer=https.issuer, audience="us", jwks=JWKSOptions(http_client=https.http)
+    )
     assert (await fresh.verify(token)).subject == "alice"
 
 
@@ -121,7 +141,9 @@ async def test_an_issuer_on_loopback_may_name_http_there(plain: Issuer) -> None:
 
 @pytest.mark.parametrize("url", PLAIN)
 @pytest.mark.parametrize("setting", ["upstream_token_endpoint", "upstream_revocation_endpoint"])
-def test_the_endpoints_of_an_https_provider_that_somebody_writes_down_are_https(setting: str, url: str) -> None:
+def test_the_endpoints_of_an_https_provider_that_somebody_writes_down_are_https(
+    setting: str, url: str
+) -> None:
     endpoints: dict[str, Any] = {
         "upstream_authorization_endpoint": "https://idp.example.com/authorize",
         "upstream_token_endpoint": "https://idp.example.com/token",

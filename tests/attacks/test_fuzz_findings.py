@@ -14,10 +14,16 @@ pytestmark = pytest.mark.asyncio
 
 
 @pytest.mark.parametrize("path", ["/open/%2e%2e/admin", "/open/%2fadmin", "/open/100%", "/open/%"])
-async def test_a_path_that_would_change_when_decoded_once_more_is_never_public_even_without_raw_path(path: str) -> None:
-    """``raw_path`` is optional in ASGI, so double encoding has to show in the decoded path already."""
+async def test_a_path_that_would_change_when_decoded_once_more_is_never_public_even_without_raw_path(
+    path: str,
+) -> None:
+    """``raw_path`` is optional in ASGI, so double encoding has to show in the decoded path
+    already.
+    """
     guard = protect(public_paths=["/open/"])
-    guard.assert_refused(await call(guard.app, "GET", "/", path=path, raw_path=None), 401, "missing_token")
+    guard.assert_refused(
+        await call(guard.app, "GET", "/", path=path, raw_path=None), 401, "missing_token"
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,19 +56,24 @@ async def test_a_question_mark_in_a_path_does_not_hide_the_rule_that_closes_it()
     guard.assert_refused(await call(guard.app, "GET", "/open/closed%3f"), 401, "missing_token")
 
 
-@pytest.mark.parametrize("foreign", ["{json}=x", 'quoted="un;', "no value", "a b=c d", "ü=ü", "=", "__Secure-x=1; ;; "])
+@pytest.mark.parametrize(
+    "foreign", ["{json}=x", 'quoted="un;', "no value", "a b=c d", "ü=ü", "=", "__Secure-x=1; ;; "]
+)
 async def test_a_cookie_of_another_application_on_the_host_signs_nobody_out(foreign: str) -> None:
     """The parser of the standard library stops at the first cookie that it does not like."""
     async with deploy() as server:
         browser = server.browser()
         await browser.decide((await server.register()).authorization_url())
         ours = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
-        response = await server.call("GET", "/applications", headers={"Cookie": f"{foreign}; {ours}"})
+        response = await server.call(
+            "GET", "/applications", headers={"Cookie": f"{foreign}; {ours}"}
+        )
         assert (response.status, b"Your applications<" in response.body) == (200, True)
 
 
 @pytest.mark.parametrize(
-    "uri", ["https://app%2eexample.com/cb", "https://%65vil.example/", "https://app.example.com%2f/"]
+    "uri",
+    ["https://app%2eexample.com/cb", "https://%65vil.example/", "https://app.example.com%2f/"],
 )
 async def test_a_redirect_uri_has_no_percent_sign_in_its_host(uri: str) -> None:
     """Browsers decode it, and go to another host than the one that was checked and shown."""
@@ -74,12 +85,17 @@ async def test_a_redirect_uri_has_no_percent_sign_in_its_host(uri: str) -> None:
 @pytest.mark.parametrize("host", ["%31", "%6cocalhost", "127.0.0.%31", "localhost%2e"])
 async def test_an_encoded_host_is_no_public_one(host: str) -> None:
     async with deploy() as server:
-        document = {"redirect_uris": ["https://app.example.com/cb"], "client_uri": f"https://{host}/"}
+        document = {
+            "redirect_uris": ["https://app.example.com/cb"],
+            "client_uri": f"https://{host}/",
+        }
         response = await server.call("POST", "/register", document=document)
         assert (response.status, response.json()["error"]) == (400, "invalid_client_metadata")
 
 
 @pytest.mark.parametrize("between", ["\0", "\u200b", "\ufe0f", "\u20dd"])
-async def test_marks_do_not_pile_up_on_a_letter_because_something_invisible_stood_between_them(between: str) -> None:
+async def test_marks_do_not_pile_up_on_a_letter_because_something_invisible_stood_between_them(
+    between: str,
+) -> None:
     """Such a pile covers the lines above and below, which may be a warning."""
     assert shown("a" + f"\u0308\u0308{between}" * 20) == "\u00e4\u0308\u0308"

@@ -1,6 +1,8 @@
-"""The fuzz targets on their seeds and on some mutations of them: what ``make fuzz`` does for minutes, for a second.
+"""The fuzz targets on their seeds and on some mutations of them: what ``make fuzz`` does for
+minutes, for a second.
 
-Here as there, ``check`` raises when something other than a documented exception comes out, or a verdict is wrong.
+Here as there, ``check`` raises when something other than a documented exception comes out, or a
+verdict is wrong.
 """
 
 from __future__ import annotations
@@ -73,8 +75,12 @@ def test_the_targets_of_the_token_endpoint_get_tokens_in_every_way_that_there_is
         ("json_text", "parse_json", json.loads),
     ],
 )
-def test_a_target_notices_a_parser_that_is_too_lenient(name: str, parser: str, sloppy: Callable[[bytes], Any]) -> None:
-    """A fuzzer is as good as its checks: here they are shown a sloppy parser, in a copy of the target."""
+def test_a_target_notices_a_parser_that_is_too_lenient(
+    name: str, parser: str, sloppy: Callable[[bytes], Any]
+) -> None:
+    """A fuzzer is as good as its checks: here they are shown a sloppy parser, in a copy of the
+    target.
+    """
     original: Any = importlib.import_module(f"fuzz.targets.{name}")
     copy: dict[str, Any] = {"__name__": "sloppy"}
     exec(compile(inspect.getsource(original), "sloppy.py", "exec"), copy)  # noqa: S102 (our own source)

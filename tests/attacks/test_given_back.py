@@ -1,4 +1,6 @@
-"""What the provider has given and nobody uses any more goes back: nobody waits for it, and it happens in the end."""
+"""What the provider has given and nobody uses any more goes back: nobody waits for it, and it
+happens in the end.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +121,9 @@ async def test_all_grants_end_before_the_provider_hears_of_any(upstream: Upstrea
 
 
 @pytest.mark.parametrize("status", [500, 503, 429, 401, 403])
-async def test_what_the_provider_could_not_be_told_it_is_told_later(upstream: Upstream, status: int) -> None:
+async def test_what_the_provider_could_not_be_told_it_is_told_later(
+    upstream: Upstream, status: int
+) -> None:
     async with deploy_proxy(upstream) as server:
         client = await server.register()
         tokens = await tokens_for(upstream, client)
@@ -187,7 +191,9 @@ async def test_a_provider_that_is_down_is_not_asked_for_each_of_many(
         assert len(upstream.revoked) == len(every)
 
 
-async def test_one_token_that_the_provider_cannot_take_keeps_none_of_the_others_from_it(upstream: Upstream) -> None:
+async def test_one_token_that_the_provider_cannot_take_keeps_none_of_the_others_from_it(
+    upstream: Upstream,
+) -> None:
     async with deploy_proxy(upstream) as server:
         client = await server.register()
         every = [await tokens_for(upstream, client) for _ in range(2 * AT_ONCE)]
@@ -199,7 +205,9 @@ async def test_one_token_that_the_provider_cannot_take_keeps_none_of_the_others_
         assert len(upstream.revoked) == len(every)
 
 
-async def test_a_server_that_stops_tells_the_provider_what_it_has_begun_to_tell(upstream: Upstream) -> None:
+async def test_a_server_that_stops_tells_the_provider_what_it_has_begun_to_tell(
+    upstream: Upstream,
+) -> None:
     async with deploy_proxy(upstream) as server:
         client = await server.register()
         tokens = await tokens_for(upstream, client)
@@ -219,7 +227,7 @@ async def test_on_a_full_disk_the_provider_is_told_all_the_same(upstream: Upstre
         assert len(upstream.revoked) == 1
 
 
-# ---------------------------------------------------------------------------------------------------- every way out
+# ------------------------------------------------------------------------------------ every way out
 
 
 class Broken(Exception):
@@ -237,8 +245,12 @@ TURNED_AWAY: dict[str, UpstreamRules] = {
     "by a hook that returns something else": UpstreamRules(person=lambda identity: "alice"),  # type: ignore[arg-type, return-value]  # on purpose
     "by a hook that raises": UpstreamRules(person=raising),
     "by too many claims": UpstreamRules(claims=["much"]),
-    "by a subject that no token can have": UpstreamRules(person=lambda identity: Person(subject="")),
-    "by a client that is called so": UpstreamRules(person=lambda identity: Person(subject="service")),
+    "by a subject that no token can have": UpstreamRules(
+        person=lambda identity: Person(subject="")
+    ),
+    "by a client that is called so": UpstreamRules(
+        person=lambda identity: Person(subject="service")
+    ),
     "without kept tokens": UpstreamRules(keep_tokens=False, person=lambda identity: None),
 }
 
@@ -250,10 +262,14 @@ async def arrive(server: Server, upstream: Upstream) -> Response:
 
 
 @pytest.mark.parametrize("how", TURNED_AWAY)
-async def test_the_tokens_of_who_is_turned_away_are_given_back(upstream: Upstream, how: str) -> None:
+async def test_the_tokens_of_who_is_turned_away_are_given_back(
+    upstream: Upstream, how: str
+) -> None:
     upstream.people["alice"] = {"much": "x" * 5000}
     registration = Registration(clients=[CONFIDENTIAL])
-    async with deploy_proxy(upstream, upstream=TURNED_AWAY[how], registration=registration) as server:
+    async with deploy_proxy(
+        upstream, upstream=TURNED_AWAY[how], registration=registration
+    ) as server:
         response = await arrive(server, upstream)
         assert "code=" not in (response.header("location") or "")
         await told(server)
@@ -304,7 +320,9 @@ async def test_the_tokens_of_a_sign_in_of_which_no_grant_comes_are_given_back_wh
             assert await server.provider.store.scan(kind) == []
 
 
-async def test_the_tokens_of_a_code_whose_person_may_not_come_in_any_more_are_given_back(upstream: Upstream) -> None:
+async def test_the_tokens_of_a_code_whose_person_may_not_come_in_any_more_are_given_back(
+    upstream: Upstream,
+) -> None:
     known = {"alice"}
     rules = UpstreamRules(person=lambda identity: Person(subject="employee-17") if known else None)
     async with deploy_proxy(upstream, upstream=rules) as server:
@@ -318,7 +336,9 @@ async def test_the_tokens_of_a_code_whose_person_may_not_come_in_any_more_are_gi
 
 async def test_the_tokens_of_who_is_out_at_a_renewal_are_given_back(upstream: Upstream) -> None:
     upstream.people["alice"] = {"groups": ["staff"]}
-    async with deploy_proxy(upstream, upstream=UpstreamRules(allowed_claims={"groups": ["staff"]})) as server:
+    async with deploy_proxy(
+        upstream, upstream=UpstreamRules(allowed_claims={"groups": ["staff"]})
+    ) as server:
         client = await server.register()
         tokens = await tokens_for(upstream, client)
         upstream.people["alice"] = {}

@@ -41,7 +41,9 @@ pytestmark = pytest.mark.asyncio
 GOOD = b"Bearer alice-token"
 
 
-async def refused(guard: Guard, headers: Any, status: int, reason: str, target: str = "/mcp") -> None:
+async def refused(
+    guard: Guard, headers: Any, status: int, reason: str, target: str = "/mcp"
+) -> None:
     """Check a refusal, and that a good request gets in before and after it."""
     guard.assert_entered(await call(guard.app, "POST", "/mcp", ALICE))
     guard.assert_refused(await call(guard.app, "POST", target, headers), status, reason)
@@ -66,7 +68,9 @@ async def test_w01_no_authorization_is_one_bearer_challenge_without_an_error() -
         (GOOD, b""),
     ],
 )
-async def test_w02_two_authorization_headers_are_400_whatever_they_say(values: tuple[bytes, bytes]) -> None:
+async def test_w02_two_authorization_headers_are_400_whatever_they_say(
+    values: tuple[bytes, bytes],
+) -> None:
     headers = [(b"authorization", value) for value in values]
     await refused(protect(), headers, 400, "several_authorizations")
 
@@ -74,7 +78,9 @@ async def test_w02_two_authorization_headers_are_400_whatever_they_say(values: t
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "bEaReR"])
 async def test_w04_the_scheme_has_no_case(scheme: str) -> None:
     guard = protect()
-    guard.assert_entered(await call(guard.app, "POST", "/mcp", {"Authorization": f"{scheme} alice-token"}))
+    guard.assert_entered(
+        await call(guard.app, "POST", "/mcp", {"Authorization": f"{scheme} alice-token"})
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,11 +107,15 @@ async def test_w04_the_scheme_has_no_case(scheme: str) -> None:
         (b" ", 401, "missing_token"),
     ],
 )
-async def test_w05_what_is_not_one_b64token_is_refused(value: bytes, status: int, reason: str) -> None:
+async def test_w05_what_is_not_one_b64token_is_refused(
+    value: bytes, status: int, reason: str
+) -> None:
     await refused(protect(), [(b"authorization", value)], status, reason)
 
 
-@pytest.mark.parametrize("scheme", [b"Basic", b"DPoP", b"Token", b"Digest", b"alice-token", b"B\xc3\xa9arer"])
+@pytest.mark.parametrize(
+    "scheme", [b"Basic", b"DPoP", b"Token", b"Digest", b"alice-token", b"B\xc3\xa9arer"]
+)
 async def test_w06_another_scheme_counts_as_none(scheme: bytes) -> None:
     guard = protect()
     response = await call(guard.app, "POST", "/mcp", [(b"authorization", scheme + b" alice-token")])
@@ -113,10 +123,17 @@ async def test_w06_another_scheme_counts_as_none(scheme: bytes) -> None:
     assert "error" not in challenge_of(response)
 
 
-@pytest.mark.parametrize("byte", [0x00, 0x07, 0x0A, 0x0B, 0x0D, 0x1B, 0x7F, 0x80, 0x85, 0xA0, 0xAD, 0xE9, 0xFF])
+@pytest.mark.parametrize(
+    "byte", [0x00, 0x07, 0x0A, 0x0B, 0x0D, 0x1B, 0x7F, 0x80, 0x85, 0xA0, 0xAD, 0xE9, 0xFF]
+)
 async def test_w07_control_characters_and_bytes_beyond_ascii_are_refused(byte: int) -> None:
     guard = protect()
-    for value in (b"Bearer alice%ctoken", b"Bearer alice-token%c", b"Bearer %calice-token", b"Bearer%calice-token"):
+    for value in (
+        b"Bearer alice%ctoken",
+        b"Bearer alice-token%c",
+        b"Bearer %calice-token",
+        b"Bearer%calice-token",
+    ):
         await refused(guard, [(b"authorization", value % byte)], 400, "authorization_syntax")
 
 
@@ -154,7 +171,11 @@ async def test_w09_a_token_elsewhere_is_ignored(
 ) -> None:
     with caplog.at_level(logging.DEBUG):
         await refused(protect(), headers, 401, "missing_token", target)
-    assert not [record for record in caplog.records if "alice-token" in f"{record.getMessage()}{record.__dict__}"]
+    assert not [
+        record
+        for record in caplog.records
+        if "alice-token" in f"{record.getMessage()}{record.__dict__}"
+    ]
 
 
 async def test_w09_a_token_in_a_form_is_ignored() -> None:
@@ -171,7 +192,9 @@ async def test_w10_a_header_and_a_query_token_are_one_method_too_many(query: str
     await refused(protect(), ALICE, 400, "several_token_methods", f"/mcp?{query}")
 
 
-@pytest.mark.parametrize("query", ["my_access_token=x", "access_tokens=x", "q=access_token", "q=%26access_token=x"])
+@pytest.mark.parametrize(
+    "query", ["my_access_token=x", "access_tokens=x", "q=access_token", "q=%26access_token=x"]
+)
 async def test_w10_a_query_that_only_looks_like_it_is_the_apps(query: str) -> None:
     guard = protect()
     guard.assert_entered(await call(guard.app, "POST", f"/mcp?{query}", ALICE))
@@ -179,11 +202,50 @@ async def test_w10_a_query_that_only_looks_like_it_is_the_apps(query: str) -> No
 
 ODD_PATHS = [
     *("//mcp", "///mcp", "/./mcp", "/x/../mcp", "/mcp/..;/", "/mcp/.", "/mcp/..", "//"),
-    *("/%2fmcp", "/mcp%2f", "/%6dcp", "/mcp%00", "/mcp%20", "/mcp%ff", "/\\mcp", "\\mcp", "/%5cmcp", "/%252fmcp"),
-    *("/MCP", "/Mcp", "/mcp/", "/mcp;params", "/mcp?", "/mcp%23", "/mcp%3f", "/open;/mcp", "/mcp.json", "/mcp%0a"),
+    *(
+        "/%2fmcp",
+        "/mcp%2f",
+        "/%6dcp",
+        "/mcp%00",
+        "/mcp%20",
+        "/mcp%ff",
+        "/\\mcp",
+        "\\mcp",
+        "/%5cmcp",
+        "/%252fmcp",
+    ),
+    *(
+        "/MCP",
+        "/Mcp",
+        "/mcp/",
+        "/mcp;params",
+        "/mcp?",
+        "/mcp%23",
+        "/mcp%3f",
+        "/open;/mcp",
+        "/mcp.json",
+        "/mcp%0a",
+    ),
     *("/.well-known/../mcp", "/.well-known/x/%2e%2e/mcp", "/.well-known//x"),
-    *("/open/../mcp", "/open/%2e%2e/mcp", "/open/..%2fmcp", "//open/x", "/open%2f..%2fmcp", "/open/%2e", "/OPEN/x"),
-    *("", "*", "mcp", "http://evil.example/mcp", "evil.example:443", "/health/", "/healthz", "/health/../mcp"),
+    *(
+        "/open/../mcp",
+        "/open/%2e%2e/mcp",
+        "/open/..%2fmcp",
+        "//open/x",
+        "/open%2f..%2fmcp",
+        "/open/%2e",
+        "/OPEN/x",
+    ),
+    *(
+        "",
+        "*",
+        "mcp",
+        "http://evil.example/mcp",
+        "evil.example:443",
+        "/health/",
+        "/healthz",
+        "/health/../mcp",
+    ),
 ]
 
 
@@ -202,7 +264,11 @@ async def test_w12_the_gate_and_the_app_see_the_same_path(path: str) -> None:
     scope = make_scope("http", "GET", path, ALICE)
     await call(guard.app, "GET", path, ALICE)
     inner = guard.spy.scope
-    assert (inner["path"], inner["raw_path"], inner["root_path"]) == (scope["path"], scope["raw_path"], "")
+    assert (inner["path"], inner["raw_path"], inner["root_path"]) == (
+        scope["path"],
+        scope["raw_path"],
+        "",
+    )
 
 
 @pytest.mark.parametrize("path", [f"{METADATA_PATH}/%2e%2e/mcp", f"{METADATA_PATH}/../../mcp"])
@@ -231,7 +297,9 @@ async def test_w17_tokens_of_two_mounts_are_not_interchangeable() -> None:
         guards: dict[str, Guard] = {}
         for path in ("/a", "/b"):
             verifier = JWTVerifier(public_key=idp.public_jwk(), issuer=idp.issuer, clock=clock)
-            guards[path] = protect(provider=RemoteAuthProvider(verifier, [idp.issuer], BASE_URL), mcp_path=path)
+            guards[path] = protect(
+                provider=RemoteAuthProvider(verifier, [idp.issuer], BASE_URL), mcp_path=path
+            )
         for path, guard in guards.items():
             for other in guards:
                 headers = {"Authorization": f"Bearer {idp.mint(aud=BASE_URL + other)}"}
@@ -282,7 +350,13 @@ async def test_w18_a_request_without_host_is_answered() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix", "X-Forwarded-For", "X-Forwarded-Path"),
+        *(
+            "X-Forwarded-Host",
+            "X-Forwarded-Proto",
+            "X-Forwarded-Prefix",
+            "X-Forwarded-For",
+            "X-Forwarded-Path",
+        ),
         *("Forwarded", "X-Original-URL", "X-Rewrite-URL", "X-Original-Method", "X-Forwarded-User"),
     ],
 )
@@ -318,11 +392,28 @@ async def test_w22_every_page_may_read_the_metadata_and_none_with_credentials(or
 
 
 @pytest.mark.parametrize(
-    "method", ["PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "PROPFIND", "FOO", "post", "get", "options", "", "GET "]
+    "method",
+    [
+        "PUT",
+        "PATCH",
+        "DELETE",
+        "TRACE",
+        "CONNECT",
+        "PROPFIND",
+        "FOO",
+        "post",
+        "get",
+        "options",
+        "",
+        "GET ",
+    ],
 )
 async def test_w23_no_method_gets_in_without_a_token(method: str) -> None:
     guard = protect()
-    for headers in ({}, {"X-HTTP-Method-Override": "OPTIONS", "Access-Control-Request-Method": "GET"}):
+    for headers in (
+        {},
+        {"X-HTTP-Method-Override": "OPTIONS", "Access-Control-Request-Method": "GET"},
+    ):
         guard.assert_refused(await call(guard.app, method, "/mcp", headers), 401, "missing_token")
 
 
@@ -334,7 +425,9 @@ async def test_w23_what_only_looks_like_a_preflight_needs_a_token(method: str) -
 
 
 @pytest.mark.parametrize("denial", [True, False])
-@pytest.mark.parametrize(("headers", "reason"), [({}, "missing_token"), (STRANGER, "unknown_token")])
+@pytest.mark.parametrize(
+    ("headers", "reason"), [({}, "missing_token"), (STRANGER, "unknown_token")]
+)
 async def test_w24_a_websocket_without_a_valid_token_is_closed_before_accept(
     headers: dict[str, str], reason: str, denial: bool
 ) -> None:
@@ -346,7 +439,9 @@ async def test_w24_a_websocket_without_a_valid_token_is_closed_before_accept(
 
 async def test_w26_the_lifespan_is_forwarded_exactly_once() -> None:
     spy = Spy()
-    lifespan = ApplicationCommunicator(MCPAuthMiddleware(spy, make_provider()), {"type": "lifespan"})  # type: ignore[arg-type]
+    lifespan = ApplicationCommunicator(
+        MCPAuthMiddleware(spy, make_provider()), {"type": "lifespan"}
+    )  # type: ignore[arg-type]
     for phase in ("startup", "shutdown"):
         await lifespan.send_input({"type": f"lifespan.{phase}"})
         assert await lifespan.receive_output() == {"type": f"lifespan.{phase}.complete"}
@@ -379,8 +474,12 @@ async def test_w31_a_client_that_leaves_while_its_token_is_verified_takes_nobody
 
 
 @pytest.mark.parametrize("started", [False, True])
-@pytest.mark.parametrize("error", [ValueError("mine"), InsufficientScope("mcp:admin"), KeyboardInterrupt()])
-async def test_w32_what_the_app_raises_propagates_and_nothing_starts_twice(error: BaseException, started: bool) -> None:
+@pytest.mark.parametrize(
+    "error", [ValueError("mine"), InsufficientScope("mcp:admin"), KeyboardInterrupt()]
+)
+async def test_w32_what_the_app_raises_propagates_and_nothing_starts_twice(
+    error: BaseException, started: bool
+) -> None:
     sent: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -404,7 +503,9 @@ async def test_w32_what_the_app_raises_propagates_and_nothing_starts_twice(error
 
 
 async def test_w33_a_stream_outlives_its_token_and_a_new_request_does_not() -> None:
-    """The token is checked when the request comes; a stream that shall end with it has to end itself."""
+    """The token is checked when the request comes; a stream that shall end with it has to end
+    itself.
+    """
     clock = FrozenClock()
     with Issuer(algorithms=["ES256"], clock=clock) as idp:
         verifier = JWTVerifier(public_key=idp.public_jwk(), issuer=idp.issuer, clock=clock)
@@ -413,7 +514,13 @@ async def test_w33_a_stream_outlives_its_token_and_a_new_request_does_not() -> N
             await send({"type": "http.response.start", "status": 200, "headers": []})
             for minute in range(60):
                 clock.advance(60)
-                await send({"type": "http.response.body", "body": b"data: %d\n\n" % minute, "more_body": minute < 59})
+                await send(
+                    {
+                        "type": "http.response.body",
+                        "body": b"data: %d\n\n" % minute,
+                        "more_body": minute < 59,
+                    }
+                )
 
         guard = protect(app, RemoteAuthProvider(verifier, [idp.issuer], BASE_URL))
         headers = {"Authorization": f"Bearer {idp.mint(aud=RESOURCE)}"}
@@ -438,7 +545,9 @@ async def test_w34_an_outer_user_is_overwritten_and_the_outer_scope_is_not() -> 
     assert inner["auth"].scopes == ["mcp:read", "mcp:write"]
 
 
-@pytest.mark.parametrize("name", ["X-User", "X-Auth-Subject", "X-Forwarded-User", "Remote-User", "X-Access-Token"])
+@pytest.mark.parametrize(
+    "name", ["X-User", "X-Auth-Subject", "X-Forwarded-User", "Remote-User", "X-Access-Token"]
+)
 async def test_w35_identity_headers_are_never_trusted(name: str) -> None:
     guard = protect()
     await refused(guard, {name: "root"}, 401, "missing_token")
@@ -447,7 +556,9 @@ async def test_w35_identity_headers_are_never_trusted(name: str) -> None:
 
 @pytest.mark.parametrize("text", ['"', "\\", "\r\nx: y", "é", "\0", "\x7f", "a b"])
 async def test_w36_nothing_that_could_break_the_challenge_gets_into_it(text: str) -> None:
-    """``call`` refuses a header that would split the response, ``challenge_of`` everything beyond RFC 6750's syntax."""
+    """``call`` refuses a header that would split the response, ``challenge_of`` everything beyond
+    RFC 6750's syntax.
+    """
     for build in (
         lambda: protect(required_scopes=[text]),
         lambda: protect(rules=[Rule("/x", scopes=[text])]),
@@ -463,7 +574,10 @@ async def test_w36_nothing_that_could_break_the_challenge_gets_into_it(text: str
 
     guard = protect(app)
     assert challenge_of(await call(guard.app, "POST", "/mcp", ALICE))["scope"] == "mcp:admin"
-    hostile = [(b"authorization", f"Bearer {text}".encode()), (b"origin", f"http://localhost{text}".encode())]
+    hostile = [
+        (b"authorization", f"Bearer {text}".encode()),
+        (b"origin", f"http://localhost{text}".encode()),
+    ]
     for headers in (hostile[:1], hostile[1:], hostile):
         await call(protect().app, "POST", f"/{'%0d%0ax'}", headers)
 
@@ -510,7 +624,9 @@ async def test_w37_the_bodies_of_refusals_are_constant() -> None:
         ("/x/.well-known/oauth-protected-resource/mcp", 401),
     ],
 )
-async def test_w38_w39_only_configured_documents_exist_and_the_app_never_answers(path: str, status: int) -> None:
+async def test_w38_w39_only_configured_documents_exist_and_the_app_never_answers(
+    path: str, status: int
+) -> None:
     guard = protect()
     for method in ("GET", "HEAD"):
         response = await call(guard.app, method, path)
@@ -519,7 +635,9 @@ async def test_w38_w39_only_configured_documents_exist_and_the_app_never_answers
             assert json.loads(response.body)["resource"] == RESOURCE
 
 
-@pytest.mark.parametrize("path", ["", "/", "//", "/health/../mcp", "health", "/h.*", "^/health", "/health?x", "/a/./b"])
+@pytest.mark.parametrize(
+    "path", ["", "/", "//", "/health/../mcp", "health", "/h.*", "^/health", "/health?x", "/a/./b"]
+)
 async def test_w40_a_public_path_is_plain_or_refused_at_construction(path: str) -> None:
     with pytest.raises(ConfigurationError, match="public"):
         protect(public_paths=[path])

@@ -1,4 +1,6 @@
-"""Requests as no client should send them, as bytes to a real server: security.md, W07 to W31 and W41."""
+"""Requests as no client should send them, as bytes to a real server: security.md, W07 to W31 and
+W41.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,25 @@ from typing import Any
 
 import pytest
 
-from asgi_mcp_auth import AccessToken, JWKSOptions, JWTVerifier, RemoteAuthProvider, Rule, TokenVerifier
+from asgi_mcp_auth import (
+    AccessToken,
+    JWKSOptions,
+    JWTVerifier,
+    RemoteAuthProvider,
+    Rule,
+    TokenVerifier,
+)
 from asgi_mcp_auth.testing import Issuer
 from tests.support.asgi import serve
-from tests.support.protection import BASE_URL, METADATA_PATH, METADATA_URL, RESOURCE, Guard, parse_challenge, protect
+from tests.support.protection import (
+    BASE_URL,
+    METADATA_PATH,
+    METADATA_URL,
+    RESOURCE,
+    Guard,
+    parse_challenge,
+    protect,
+)
 from tests.support.sockets import connect, read_response, request
 
 AUTHORIZED = b"Authorization: Bearer alice-token\r\n"
@@ -32,7 +49,9 @@ class Served:
     def ask(
         self, line: bytes, *headers: bytes, body: bytes = b"", host: bytes = b"Host: h\r\n"
     ) -> tuple[int, dict[str, str], bytes]:
-        return request(self.base_url, line + b" HTTP/1.1\r\n" + host + b"".join(headers) + b"\r\n" + body)
+        return request(
+            self.base_url, line + b" HTTP/1.1\r\n" + host + b"".join(headers) + b"\r\n" + body
+        )
 
     def assert_usable(self) -> None:
         """Check that the server still lets a good request in, and nobody else."""
@@ -48,7 +67,9 @@ class Served:
 
 @pytest.fixture(scope="module", params=["uvicorn-h11", "uvicorn-httptools"])
 def server(request: pytest.FixtureRequest) -> Iterator[Served]:
-    guard = protect(public_paths=["/open/", "/health"], rules=[Rule("/admin", scopes=["mcp:admin"])])
+    guard = protect(
+        public_paths=["/open/", "/health"], rules=[Rule("/admin", scopes=["mcp:admin"])]
+    )
     with serve(guard.app, request.param) as base_url:
         yield Served(guard, base_url)
 
@@ -61,17 +82,24 @@ def served(server: Served) -> Iterator[Served]:
     server.assert_usable()
 
 
-@pytest.mark.parametrize("second", [b"Authorization: Bearer bad\r\n", b"Authorization: Basic YTpi\r\n", AUTHORIZED])
+@pytest.mark.parametrize(
+    "second", [b"Authorization: Bearer bad\r\n", b"Authorization: Basic YTpi\r\n", AUTHORIZED]
+)
 def test_w02_two_authorization_headers_are_400(served: Served, second: bytes) -> None:
     for headers in ((AUTHORIZED, second), (second, AUTHORIZED)):
         status, answer, _ = served.ask(b"POST /mcp", *headers, b"Content-Length: 0\r\n")
-        assert (status, parse_challenge(answer["www-authenticate"])["error"]) == (400, "invalid_request")
+        assert (status, parse_challenge(answer["www-authenticate"])["error"]) == (
+            400,
+            "invalid_request",
+        )
     assert served.guard.reasons == ["several_authorizations"] * 2
     assert served.guard.spy.scopes == []
 
 
 @pytest.mark.parametrize("byte", [0x00, 0x0B, 0x0C, 0x1B, 0x7F, 0x80, 0xA0, 0xE9, 0xFF])
-def test_w07_odd_bytes_in_the_token_are_refused_by_the_server_or_by_us(served: Served, byte: int) -> None:
+def test_w07_odd_bytes_in_the_token_are_refused_by_the_server_or_by_us(
+    served: Served, byte: int
+) -> None:
     status, _, _ = served.ask(b"GET /mcp", b"Authorization: Bearer alice%ctoken\r\n" % byte)
     assert status in (400, 401)
     assert served.guard.spy.scopes == []
@@ -100,7 +128,9 @@ def test_w08_a_huge_token_is_refused_in_bounded_time(served: Served, size: int) 
 def test_w08_many_headers_are_refused_in_bounded_time(served: Served, count: int) -> None:
     began = time.monotonic()
     try:
-        status, _, _ = served.ask(b"GET /mcp", *(b"X-%d: y\r\n" % number for number in range(count)))
+        status, _, _ = served.ask(
+            b"GET /mcp", *(b"X-%d: y\r\n" % number for number in range(count))
+        )
     except ConnectionError:
         status = 0
     assert status in (0, 400, 401, 431)
@@ -112,15 +142,58 @@ def test_w08_many_headers_are_refused_in_bounded_time(served: Served, count: int
     "target",
     [
         *(b"//mcp", b"///mcp", b"/./mcp", b"/x/../mcp", b"/mcp/..;/", b"/mcp/."),
-        *(b"/%2fmcp", b"/mcp%2f", b"/%6dcp", b"/mcp%00", b"/mcp%20", b"/mcp%ff", b"\\mcp", b"/mcp\\"),
-        *(b"/MCP", b"/Mcp", b"/mcp/", b"/mcp;params", b"/mcp?", b"/mcp#", b"/mcp#/open/", b"/mcp?/open/"),
+        *(
+            b"/%2fmcp",
+            b"/mcp%2f",
+            b"/%6dcp",
+            b"/mcp%00",
+            b"/mcp%20",
+            b"/mcp%ff",
+            b"\\mcp",
+            b"/mcp\\",
+        ),
+        *(
+            b"/MCP",
+            b"/Mcp",
+            b"/mcp/",
+            b"/mcp;params",
+            b"/mcp?",
+            b"/mcp#",
+            b"/mcp#/open/",
+            b"/mcp?/open/",
+        ),
         *(b"/.well-known/../mcp", METADATA_PATH.encode() + b"/%2e%2e/mcp"),
-        *(b"http://h/mcp", b"http://evil.example/mcp", b"h:443", b"*", b"open/", b"?", b"#", b"http://h"),
-        *(b"/open/../mcp", b"/open/%2e%2e/mcp", b"/open/..%2fmcp", b"//open/", b"/open//x", b"/health/", b"/healthz"),
-        *(b"/open/%252e%252e/mcp", b"/open/..%5cmcp", b"/open/\\..\\mcp", b"/open/;/../mcp", b"/mcp/open/"),
+        *(
+            b"http://h/mcp",
+            b"http://evil.example/mcp",
+            b"h:443",
+            b"*",
+            b"open/",
+            b"?",
+            b"#",
+            b"http://h",
+        ),
+        *(
+            b"/open/../mcp",
+            b"/open/%2e%2e/mcp",
+            b"/open/..%2fmcp",
+            b"//open/",
+            b"/open//x",
+            b"/health/",
+            b"/healthz",
+        ),
+        *(
+            b"/open/%252e%252e/mcp",
+            b"/open/..%5cmcp",
+            b"/open/\\..\\mcp",
+            b"/open/;/../mcp",
+            b"/mcp/open/",
+        ),
     ],
 )
-def test_w11_to_w15_no_request_target_gets_in_without_a_token(served: Served, target: bytes) -> None:
+def test_w11_to_w15_no_request_target_gets_in_without_a_token(
+    served: Served, target: bytes
+) -> None:
     for method in (b"GET", b"POST", b"OPTIONS"):
         status, headers, _ = served.ask(method + b" " + target, b"Content-Length: 0\r\n")
         assert 400 <= status < 500 or status == 0
@@ -172,9 +245,13 @@ def test_w20_head_is_401_and_the_connection_goes_on(served: Served) -> None:
         assert read_response(connection)[::2] == (200, b"hello")
 
 
-@pytest.mark.parametrize("method", [b"PUT", b"PATCH", b"DELETE", b"TRACE", b"PROPFIND", b"FOO", b"post", b"get"])
+@pytest.mark.parametrize(
+    "method", [b"PUT", b"PATCH", b"DELETE", b"TRACE", b"PROPFIND", b"FOO", b"post", b"get"]
+)
 def test_w23_no_method_gets_in(served: Served, method: bytes) -> None:
-    status, _, _ = served.ask(method + b" /mcp", b"X-HTTP-Method-Override: OPTIONS\r\nContent-Length: 0\r\n")
+    status, _, _ = served.ask(
+        method + b" /mcp", b"X-HTTP-Method-Override: OPTIONS\r\nContent-Length: 0\r\n"
+    )
     assert status in (400, 401, 405)
     assert served.guard.spy.scopes == []
 
@@ -182,7 +259,9 @@ def test_w23_no_method_gets_in(served: Served, method: bytes) -> None:
 def test_w28_a_rejected_body_of_a_mebibyte_does_not_spoil_the_next_request(served: Served) -> None:
     body = b"x" * 1024 * 1024
     with connect(served.base_url) as connection:
-        connection.sendall(b"POST /mcp HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body))
+        connection.sendall(
+            b"POST /mcp HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body)
+        )
         sender = threading.Thread(target=send_quietly, args=(connection, body))
         sender.start()
         assert read_response(connection)[0] == 401
@@ -192,7 +271,8 @@ def test_w28_a_rejected_body_of_a_mebibyte_does_not_spoil_the_next_request(serve
             status, _, text = read_response(connection)
         except ConnectionError:
             status, text = 0, b""
-    assert (status, text) in ((200, b"hello"), (0, b""))  # answered, or closed: never taken for something else
+    # answered, or closed: never taken for something else
+    assert (status, text) in ((200, b"hello"), (0, b""))
     assert len(served.guard.spy.scopes) == (status == 200)
 
 
@@ -206,7 +286,10 @@ def send_quietly(connection: socket.socket, data: bytes) -> None:
 def test_w28_a_body_that_holds_a_request_is_not_taken_for_one(served: Served) -> None:
     smuggled = b"GET /mcp HTTP/1.1\r\nHost: h\r\n" + AUTHORIZED + b"\r\n"
     with connect(served.base_url) as connection:
-        connection.sendall(b"POST /mcp HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(smuggled) + smuggled)
+        connection.sendall(
+            b"POST /mcp HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(smuggled)
+            + smuggled
+        )
         assert read_response(connection)[0] == 401
         connection.settimeout(0.2)
         with contextlib.suppress(TimeoutError):
@@ -287,7 +370,9 @@ class Broken(TokenVerifier):
 
 
 @pytest.mark.parametrize("kind", ["uvicorn-h11", "uvicorn-httptools"])
-def test_w41_a_verifier_with_a_bug_is_a_500_that_says_nothing(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_w41_a_verifier_with_a_bug_is_a_500_that_says_nothing(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
     guard = protect(provider=RemoteAuthProvider(Broken(), ["https://idp.example.com"], BASE_URL))
     with serve(guard.app, kind) as base_url:
         line = b"GET /mcp HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer a-secret-token\r\n\r\n"

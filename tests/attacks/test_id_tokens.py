@@ -1,4 +1,6 @@
-"""ID tokens tell a client who has signed in. They open nothing, also where they have the audience of this server."""
+"""ID tokens tell a client who has signed in. They open nothing, also where they have the audience
+of this server.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ from tests.support.gate import ABSENT, ISSUER, NOW, Gate, signing_key
 
 pytestmark = pytest.mark.asyncio
 
-# Each with an audience that is accepted: LemonLDAP, Authentik and others give both kinds of token the same one.
+# Each with an audience that is accepted: LemonLDAP, Authentik and others give both kinds of token
+# the same one.
 ID_TOKENS: dict[str, dict[str, Any]] = {
     "LemonLDAP": {"azp": "c", "at_hash": "abc", "acr": "loa-1"},
     "of a code flow": {"at_hash": "abc"},
@@ -27,16 +30,39 @@ ID_TOKENS: dict[str, dict[str, Any]] = {
 }
 
 ACCESS_TOKENS: dict[str, dict[str, Any]] = {
-    "Keycloak before 25": {"typ": "Bearer", "azp": "c", "auth_time": NOW, "nonce": "n", "scope": "openid email"},
+    "Keycloak before 25": {
+        "typ": "Bearer",
+        "azp": "c",
+        "auth_time": NOW,
+        "nonce": "n",
+        "scope": "openid email",
+    },
     "Keycloak": {"typ": "Bearer", "azp": "c", "auth_time": NOW, "scope": "openid email"},
-    "Azure AD B2C": {"azp": "c", "nonce": "n", "scp": "notes.read", "tfp": "B2C_1_signin", "ver": "1.0"},
-    "Authentik": {"azp": "c", "auth_time": NOW, "uid": "u", "acr": "goauthentik.io/providers/oauth2/default"},
+    "Azure AD B2C": {
+        "azp": "c",
+        "nonce": "n",
+        "scp": "notes.read",
+        "tfp": "B2C_1_signin",
+        "ver": "1.0",
+    },
+    "Authentik": {
+        "azp": "c",
+        "auth_time": NOW,
+        "uid": "u",
+        "acr": "goauthentik.io/providers/oauth2/default",
+    },
     "Okta": {"cid": "c", "auth_time": NOW, "scp": ["notes:read"]},
     "Auth0": {"azp": "c", "scope": "openid notes:read"},
     "Canaille": {"auth_time": NOW + 0.5},
     "Cognito": {"token_use": "access", "auth_time": NOW, "scope": "notes:read"},
     "allauth": {"token_use": "access", "client_id": "c", "scope": "notes:read"},
-    "with members that say nothing": {"at_hash": None, "c_hash": "", "nonce": None, "azp": "c", "auth_time": NOW},
+    "with members that say nothing": {
+        "at_hash": None,
+        "c_hash": "",
+        "nonce": None,
+        "azp": "c",
+        "auth_time": NOW,
+    },
     "with a nonce alone": {"nonce": "n"},
 }
 
@@ -54,7 +80,9 @@ async def test_an_id_token_opens_nothing_even_with_our_audience(kind: str, typ: 
 
 @pytest.mark.parametrize("typ", ["JWT", ABSENT])
 @pytest.mark.parametrize("kind", ACCESS_TOKENS)
-async def test_an_access_token_that_looks_a_little_like_one_is_still_one(kind: str, typ: Any) -> None:
+async def test_an_access_token_that_looks_a_little_like_one_is_still_one(
+    kind: str, typ: Any
+) -> None:
     gate = Gate()
     await gate.accepts(gate.forge(header={"typ": typ}, claims=plain(ACCESS_TOKENS[kind])))
 
@@ -69,8 +97,12 @@ async def test_what_says_that_it_is_an_access_token_is_believed(kind: str, typ: 
 async def test_scopes_count_in_the_claim_that_is_configured_too() -> None:
     gate = Gate(claims=ClaimRules(scope_claim="permissions"))
     looks = plain({"azp": "c", "nonce": "n"})
-    await gate.accepts(gate.forge(header={"typ": "JWT"}, claims={**looks, "permissions": ["notes:read"]}))
-    await gate.refuses(gate.forge(header={"typ": "JWT"}, claims={**looks, "permissions": []}), "type")
+    await gate.accepts(
+        gate.forge(header={"typ": "JWT"}, claims={**looks, "permissions": ["notes:read"]})
+    )
+    await gate.refuses(
+        gate.forge(header={"typ": "JWT"}, claims={**looks, "permissions": []}), "type"
+    )
 
 
 @pytest.mark.parametrize("kind", ID_TOKENS)
@@ -84,7 +116,9 @@ async def test_a_verifier_that_is_made_for_id_tokens_takes_them(kind: str) -> No
 
 
 @pytest.mark.parametrize("use", ["refresh_token", "refresh", "id_token", "id", "ID_TOKEN"])
-async def test_a_token_that_introspection_calls_active_and_something_else_is_refused(use: str) -> None:
+async def test_a_token_that_introspection_calls_active_and_something_else_is_refused(
+    use: str,
+) -> None:
     client_id, secret = INTROSPECTION_CLIENT
     with Issuer(algorithms=("ES256",)) as idp:
         verifier = IntrospectionTokenVerifier(
@@ -93,7 +127,12 @@ async def test_a_token_that_introspection_calls_active_and_something_else_is_ref
             client_secret=secret,
             audience="https://a.example",
         )
-        for good in ({}, {"token_use": "access_token"}, {"token_use": "access"}, {"token_use": None}):
+        for good in (
+            {},
+            {"token_use": "access_token"},
+            {"token_use": "access"},
+            {"token_use": None},
+        ):
             await verifier.verify(idp.mint_opaque(aud="https://a.example", **good))
         with pytest.raises(InvalidToken) as refusal:
             await verifier.verify(idp.mint_opaque(aud="https://a.example", token_use=use))

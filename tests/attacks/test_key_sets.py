@@ -17,7 +17,13 @@ from typing import Any
 
 import pytest
 
-from asgi_mcp_auth import ConfigurationError, InvalidToken, JWKSOptions, JWTVerifier, ServerUnavailable
+from asgi_mcp_auth import (
+    ConfigurationError,
+    InvalidToken,
+    JWKSOptions,
+    JWTVerifier,
+    ServerUnavailable,
+)
 from asgi_mcp_auth._jose import SigningKey
 from asgi_mcp_auth.testing import FrozenClock, Issuer, sign_jwt
 from tests.support.sockets import HostileServer, answering, read_head
@@ -30,11 +36,17 @@ AUDIENCE = "https://mcp.example.com/mcp"
 class Tenant:
     """An issuer, a verifier that trusts it, and the clock of both."""
 
-    def __init__(self, idp: Issuer, clock: FrozenClock, options: dict[str, Any], jwks_uri: str | None = None) -> None:
+    def __init__(
+        self, idp: Issuer, clock: FrozenClock, options: dict[str, Any], jwks_uri: str | None = None
+    ) -> None:
         self.idp = idp
         self.clock = clock
         self.verifier = JWTVerifier(
-            issuer=idp.issuer, jwks_uri=jwks_uri, audience=AUDIENCE, clock=clock, jwks=JWKSOptions(**options)
+            issuer=idp.issuer,
+            jwks_uri=jwks_uri,
+            audience=AUDIENCE,
+            clock=clock,
+            jwks=JWKSOptions(**options),
         )
 
     @property
@@ -79,7 +91,9 @@ class tenant:  # noqa: N801 (reads like the context manager that it is)
         self._idp.__exit__(*error)
 
 
-async def test_k01_a_rotated_key_is_usable_five_seconds_after_its_publication_even_right_after_a_fetch() -> None:
+async def test_k01_a_rotated_key_is_usable_five_seconds_after_its_publication_even_right_after_a_fetch() -> (
+    None
+):
     with tenant() as each:
         await each.accepts()
         each.idp.rotate()
@@ -89,8 +103,12 @@ async def test_k01_a_rotated_key_is_usable_five_seconds_after_its_publication_ev
         assert each.fetches == 2
 
 
-@pytest.mark.parametrize(("max_age", "lifetime"), [(None, 3600), (600, 600), (1, 60), (10**7, 86_400)])
-async def test_k02_a_withdrawn_key_is_refused_after_the_lifetime_of_the_set(max_age: int | None, lifetime: int) -> None:
+@pytest.mark.parametrize(
+    ("max_age", "lifetime"), [(None, 3600), (600, 600), (1, 60), (10**7, 86_400)]
+)
+async def test_k02_a_withdrawn_key_is_refused_after_the_lifetime_of_the_set(
+    max_age: int | None, lifetime: int
+) -> None:
     with tenant() as each:
         each.idp.jwks_headers = {} if max_age is None else {"cache-control": f"max-age={max_age}"}
         old = each.idp.mint(aud=AUDIENCE, exp=int(each.clock.time()) + 10**7)
@@ -103,7 +121,9 @@ async def test_k02_a_withdrawn_key_is_refused_after_the_lifetime_of_the_set(max_
         await each.accepts()
 
 
-async def test_k03_a_flood_of_unknown_key_ids_costs_one_fetch_per_cooldown_and_delays_nobody() -> None:
+async def test_k03_a_flood_of_unknown_key_ids_costs_one_fetch_per_cooldown_and_delays_nobody() -> (
+    None
+):
     with tenant() as each:
         await each.accepts()
         each.clock.advance(5)
@@ -113,7 +133,8 @@ async def test_k03_a_flood_of_unknown_key_ids_costs_one_fetch_per_cooldown_and_d
         await asyncio.sleep(0)
         good = each.mint()
         await each.accepts(good)
-        assert not any(task.done() for task in flood)  # they wait for the fetch, the valid token did not
+        # they wait for the fetch, the valid token did not
+        assert not any(task.done() for task in flood)
         await asyncio.gather(*flood)
         assert each.fetches == 2
 
@@ -159,7 +180,9 @@ OUTAGES: dict[str, Callable[[Any], None]] = {
     "a hang": lambda connection: ignore(connection),
     "RST": reset,
     "a hang-up": answering(b""),
-    "a web page": answering(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"),
+    "a web page": answering(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"
+    ),
 }
 
 
@@ -202,13 +225,17 @@ async def test_k07_a_key_set_server_that_is_gone_costs_nobody_a_request_for_a_da
 ) -> None:
     with tenant() as each:
         body = json.dumps(each.idp.jwks).encode()
-        with HostileServer(answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)) as server:
+        with HostileServer(
+            answering(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        ) as server:
             guarded = Tenant(each.idp, each.clock, {}, server.url)
             await guarded.accepts()
         await outlast(guarded, caplog)
 
 
-@pytest.mark.parametrize("jwks_uri", ["https://no.such.host.invalid/jwks", "https://127.0.0.1:{port}/jwks"])
+@pytest.mark.parametrize(
+    "jwks_uri", ["https://no.such.host.invalid/jwks", "https://127.0.0.1:{port}/jwks"]
+)
 async def test_k07_a_key_set_that_moves_to_where_dns_or_tls_fail_costs_nobody_a_request_for_a_day(
     jwks_uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -222,7 +249,9 @@ async def test_k07_a_key_set_that_moves_to_where_dns_or_tls_fail_costs_nobody_a_
         assert "ConnectError" in (each.verifier.jwks[0].state.last_error or "")
 
 
-async def test_k09_an_issuer_that_is_down_at_the_start_is_503_and_heals_a_second_after_its_return() -> None:
+async def test_k09_an_issuer_that_is_down_at_the_start_is_503_and_heals_a_second_after_its_return() -> (
+    None
+):
     with tenant() as each:
         each.idp.fail()
         for _ in range(3):
@@ -233,7 +262,9 @@ async def test_k09_an_issuer_that_is_down_at_the_start_is_503_and_heals_a_second
         await each.accepts()
 
 
-@pytest.mark.parametrize("target", ["/other", "{other}/jwks", "http://idp.example/jwks", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "target", ["/other", "{other}/jwks", "http://idp.example/jwks", "file:///etc/passwd"]
+)
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 async def test_k10_a_redirect_is_not_followed(status: int, target: str) -> None:
     with tenant() as each, HostileServer(answering(b"")) as other:
@@ -275,7 +306,9 @@ async def flooded(head: bytes, piece: bytes, why: str) -> int:
             connection.sendall(piece)
 
     with Issuer(algorithms=["ES256"], clock=FrozenClock()) as idp, HostileServer(behave) as server:
-        verifier = JWTVerifier(issuer=idp.issuer, jwks_uri=server.url, audience=AUDIENCE, clock=FrozenClock())
+        verifier = JWTVerifier(
+            issuer=idp.issuer, jwks_uri=server.url, audience=AUDIENCE, clock=FrozenClock()
+        )
         token = idp.mint(aud=AUDIENCE)
         tracemalloc.start()
         try:
@@ -333,7 +366,9 @@ async def test_k14_a_drip_ends_at_the_deadline(case: str) -> None:
         await each.accepts()
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", None, "text/html", "application/jwk-set+json", "x"])
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", None, "text/html", "application/jwk-set+json", "x"]
+)
 async def test_k15_the_content_decides_and_not_its_type(content_type: str | None) -> None:
     with tenant() as each:
         headers = {} if content_type is None else {"content-type": content_type}
@@ -422,21 +457,27 @@ async def test_k19_the_order_of_unlike_keys_does_not_matter() -> None:
         for _ in range(len(algorithms)):
             verifier = JWTVerifier(issuer=idp.issuer, audience=AUDIENCE, clock=clock)
             for algorithm in algorithms:
-                assert (await verifier.verify(idp.mint(aud=AUDIENCE, algorithm=algorithm))).subject == "alice"
+                assert (
+                    await verifier.verify(idp.mint(aud=AUDIENCE, algorithm=algorithm))
+                ).subject == "alice"
             first, *rest = idp.jwks["keys"]
             idp.jwks = {"keys": [*rest, first]}
 
 
 async def test_k20_equal_key_ids_of_two_issuers_do_not_meet() -> None:
     clock = FrozenClock()
-    with Issuer(algorithms=["ES256"], clock=clock) as one, Issuer(algorithms=["ES256"], clock=clock) as two:
+    with (
+        Issuer(algorithms=["ES256"], clock=clock) as one,
+        Issuer(algorithms=["ES256"], clock=clock) as two,
+    ):
         for idp in (one, two):
             idp.keys = {"ES256": SigningKey("ES256", "key-1")}
             idp.jwks = {"keys": [idp.keys["ES256"].public_jwk()]}
         verifier = JWTVerifier(issuer=[one.issuer, two.issuer], audience=AUDIENCE, clock=clock)
         for idp, other in ((one, two), (two, one)):
             assert (await verifier.verify(idp.mint(aud=AUDIENCE))).claims["iss"] == idp.issuer
-            with pytest.raises(InvalidToken) as refused:  # signed by one, claiming to be of the other
+            # signed by one, claiming to be of the other
+            with pytest.raises(InvalidToken) as refused:
                 await verifier.verify(idp.mint(aud=AUDIENCE, iss=other.issuer))
             assert refused.value.reason == "signature"
 
@@ -469,7 +510,11 @@ async def test_k22_discovery_falls_through_to_the_next_place_and_asks_three_time
     with Issuer(algorithms=["ES256"], path="/tenant", clock=clock) as idp:
         each = Tenant(idp, clock, {})
         idp.fail("/.well-known/oauth-authorization-server/tenant", status=404)
-        idp.answer("/.well-known/openid-configuration/tenant", b"<html>", headers={"content-type": "text/html"})
+        idp.answer(
+            "/.well-known/openid-configuration/tenant",
+            b"<html>",
+            headers={"content-type": "text/html"},
+        )
         idp.fail("/.well-known/openid-configuration", status=404)
         await each.is_unavailable()
         assert sum(idp.hits.values()) == 3
@@ -483,12 +528,17 @@ async def test_k23_a_key_set_at_a_private_address_is_the_operators_business() ->
     """Loopback stands in for it: the issuer's own URL is public, its keys come from inside."""
     with tenant() as each:
         verifier = JWTVerifier(
-            issuer="https://idp.example", jwks_uri=each.idp.jwks_uri, audience=AUDIENCE, clock=each.clock
+            issuer="https://idp.example",
+            jwks_uri=each.idp.jwks_uri,
+            audience=AUDIENCE,
+            clock=each.clock,
         )
         assert (await verifier.verify(each.mint(iss="https://idp.example"))).subject == "alice"
 
 
-async def test_k24_proxy_variables_are_honoured_for_urls_of_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_k24_proxy_variables_are_honoured_for_urls_of_the_operator(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with tenant() as each:
         asked: list[bytes] = []
         body = json.dumps(each.idp.jwks).encode()
@@ -559,7 +609,9 @@ async def test_k25_a_process_forked_after_warm_up_fetches_for_itself() -> None:
         assert idp.hits["/jwks"] == 2
 
 
-async def test_k26_a_shutdown_during_a_fetch_leaves_no_task_and_no_connection(recwarn: pytest.WarningsRecorder) -> None:
+async def test_k26_a_shutdown_during_a_fetch_leaves_no_task_and_no_connection(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
     def hang(connection: Any) -> None:
         read_head(connection)
         assert connection.recv(1) == b""  # the client has hung up
@@ -590,7 +642,10 @@ async def test_k27_304_extends_the_life_of_a_good_set_only() -> None:
         each.idp.answer("/jwks", status=304, headers={"etag": '"v1"'})
         each.clock.advance(3600)
         await each.accepts()
-        assert (each.verifier.jwks[0].state.age_seconds, each.verifier.jwks[0].state.last_error) == (0, None)
+        assert (
+            each.verifier.jwks[0].state.age_seconds,
+            each.verifier.jwks[0].state.last_error,
+        ) == (0, None)
 
 
 @pytest.mark.parametrize("days", [1, -1])
@@ -634,7 +689,9 @@ async def test_k30_one_slow_issuer_of_many_delays_only_its_own_tokens() -> None:
         for idp in quick:
             idp.__enter__()
         try:
-            verifier = JWTVerifier(issuer=[idp.issuer for idp in (slow, *quick)], audience=AUDIENCE, clock=clock)
+            verifier = JWTVerifier(
+                issuer=[idp.issuer for idp in (slow, *quick)], audience=AUDIENCE, clock=clock
+            )
             slow.delay("/jwks", 1)
             waiting = asyncio.create_task(verifier.verify(slow.mint(aud=AUDIENCE)))
             tokens = [idp.mint(aud=AUDIENCE) for idp in quick for _ in range(10)]
@@ -654,7 +711,9 @@ async def test_k31_a_key_of_8192_bits_is_the_largest() -> None:
         largest, too_large = "_" * 1365 + "w", "_" * 1366 + "8"  # 8192 and 8200 bits, odd
         each.idp.jwks = {"keys": [*each.idp.jwks["keys"], {**rsa, "n": too_large}]}
         await each.accepts()
-        forged = sign_jwt(SigningKey("RS256", "large"), {"alg": "RS256", "kid": "large"}, {"iss": each.idp.issuer})
+        forged = sign_jwt(
+            SigningKey("RS256", "large"), {"alg": "RS256", "kid": "large"}, {"iss": each.idp.issuer}
+        )
         each.clock.advance(5)
         await each.refuses(forged, "unknown_key")
         each.idp.jwks = {"keys": [*each.idp.jwks["keys"][:-1], {**rsa, "n": largest}]}

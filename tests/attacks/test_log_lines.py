@@ -39,8 +39,14 @@ OURS = frozenset(
         "refusal.reason",
         "cause",
         "_REMEDIES[cause]",
-        "'Tokens are answered with 503 until it can' if self._keys is None else 'The keys at hand stay in use'",
-        "'give --root-path to uvicorn instead of the app' if self._own_root_path else 'leave root_path unset'",
+        (
+            "'Tokens are answered with 503 until it can' if self._keys is None else 'The keys at"
+            " hand stay in use'"
+        ),
+        (
+            "'give --root-path to uvicorn instead of the app' if self._own_root_path else 'leave"
+            " root_path unset'"
+        ),
         # hexadecimal
         "extra['token_id']",
         # messages of ours, in which what a peer said is quoted
@@ -69,7 +75,10 @@ def arguments() -> list[tuple[str, str, str]]:
             assert isinstance(text, ast.Constant), f"{place}: the message is made of something"
             conversions = CONVERSION.findall(str(text.value).replace("%%", ""))
             assert len(conversions) == len(given) - 1, place
-            found += [(kind, ast.unparse(each), place) for kind, each in zip(conversions, given[1:], strict=True)]
+            found += [
+                (kind, ast.unparse(each), place)
+                for kind, each in zip(conversions, given[1:], strict=True)
+            ]
     return found
 
 
@@ -86,14 +95,21 @@ def test_what_is_listed_as_ours_is_still_there() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("method", ["GET\r\nINFO:root:all is well", "GET\x1b[2J", "G\u2028ET"])
-async def test_a_method_writes_no_line_of_its_own(method: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_method_writes_no_line_of_its_own(
+    method: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with deploy() as server:
         with caplog.at_level(logging.INFO):
-            await call(server.app, method, "/mcp\r\nINFO:root:all is well", [("Host", "localhost:8000")])
+            await call(
+                server.app, method, "/mcp\r\nINFO:root:all is well", [("Host", "localhost:8000")]
+            )
             await call(server.app, method, "/authorize", [("Host", "localhost:8000")])
     assert caplog.messages
     assert all(each.isprintable() for each in caplog.messages)
 
 
 def test_an_engine_writes_no_line_of_its_own() -> None:
-    assert describe(OSError("it is\rINFO:root:all is well\x1b[2J\nmore")) == "OSError: it is?INFO:root:all is well?[2J"
+    assert (
+        describe(OSError("it is\rINFO:root:all is well\x1b[2J\nmore"))
+        == "OSError: it is?INFO:root:all is well?[2J"
+    )

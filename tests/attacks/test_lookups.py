@@ -1,4 +1,6 @@
-"""Tokens that somebody has to be asked about: garbage, and tokens that nobody knows yet, never cost the good ones."""
+"""Tokens that somebody has to be asked about: garbage, and tokens that nobody knows yet, never cost
+the good ones.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,11 @@ class Endpoint:
         """Answer one question, in both forms."""
         headers = dict(scope["headers"])
         form = parse_qs((await receive())["body"].decode())
-        token = form["token"][0] if "token" in form else headers[b"authorization"].decode().removeprefix("Bearer ")
+        token = (
+            form["token"][0]
+            if "token" in form
+            else headers[b"authorization"].decode().removeprefix("Bearer ")
+        )
         self.asked[token] += 1
         self.under_way += 1
         self.most = max(self.most, self.under_way)
@@ -83,7 +89,13 @@ class Endpoint:
         known = token.startswith("good") and token not in self.revoked
         if not known and status == 200 and not form:
             status = 401
-        body = {"active": known, "sub": token, "client_id": "c", "aud": AUDIENCE, "exp": NOW + 10**6}
+        body = {
+            "active": known,
+            "sub": token,
+            "client_id": "c",
+            "aud": AUDIENCE,
+            "exp": NOW + 10**6,
+        }
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": json.dumps(body).encode()})
 
@@ -98,9 +110,15 @@ def clock() -> FrozenClock:
     return FrozenClock(NOW)
 
 
-def introspection(endpoint: Endpoint, clock: FrozenClock, **settings: Any) -> IntrospectionTokenVerifier:
+def introspection(
+    endpoint: Endpoint, clock: FrozenClock, **settings: Any
+) -> IntrospectionTokenVerifier:
     client = httpx.AsyncClient(transport=httpx.ASGITransport(endpoint))
-    usual = {"introspection_url": "https://idp.example/introspect", "client_id": "rs", "client_secret": "secret"}
+    usual = {
+        "introspection_url": "https://idp.example/introspect",
+        "client_id": "rs",
+        "client_secret": "secret",
+    }
     return IntrospectionTokenVerifier(
         **{**usual, "audience": AUDIENCE, "clock": clock, "http_client": client, **settings}
     )
@@ -113,7 +131,9 @@ def userinfo(endpoint: Endpoint, clock: FrozenClock, **settings: Any) -> Userinf
 
 
 @pytest.fixture(params=[introspection, userinfo], ids=["introspection", "userinfo"])
-def verifier(request: pytest.FixtureRequest, endpoint: Endpoint, clock: FrozenClock) -> LookupVerifier:
+def verifier(
+    request: pytest.FixtureRequest, endpoint: Endpoint, clock: FrozenClock
+) -> LookupVerifier:
     made = request.param(endpoint, clock)
     assert isinstance(made, LookupVerifier)
     return made
@@ -121,7 +141,11 @@ def verifier(request: pytest.FixtureRequest, endpoint: Endpoint, clock: FrozenCl
 
 async def verdict(verifier: TokenVerifier | LookupVerifier | MultiAuth, token: str) -> str:
     try:
-        found = await verifier.verify(token) if hasattr(verifier, "verify") else await verifier.verify_token(token)
+        found = (
+            await verifier.verify(token)
+            if hasattr(verifier, "verify")
+            else await verifier.verify_token(token)
+        )
     except InvalidToken as refusal:
         return refusal.reason
     except ServerUnavailable:
@@ -137,13 +161,15 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def until_asked(endpoint: Endpoint, number: int) -> None:
-    """Let the loop run until so many questions are under way, and then a while, so that there could be more."""
+    """Let the loop run until so many questions are under way, and then a while, so that there could
+    be more.
+    """
     await until(lambda: endpoint.under_way >= number)
     for _ in range(50):
         await asyncio.sleep(0)
 
 
-# ---------------------------------------------------------------------------------------------- one flight per token
+# ----------------------------------------------------------------------------- one flight per token
 
 
 async def test_many_first_uses_of_one_token_at_once_are_one_question(
@@ -160,7 +186,9 @@ async def test_many_first_uses_of_one_token_at_once_are_one_question(
 async def test_many_uses_of_one_piece_of_garbage_at_once_are_one_question(
     endpoint: Endpoint, verifier: LookupVerifier
 ) -> None:
-    assert set(await asyncio.gather(*[verdict(verifier, "garbage") for _ in range(50)])) == {"inactive"}
+    assert set(await asyncio.gather(*[verdict(verifier, "garbage") for _ in range(50)])) == {
+        "inactive"
+    }
     assert endpoint.asked == {"garbage": 1}
 
 
@@ -195,7 +223,9 @@ async def test_when_all_callers_are_cancelled_the_answer_is_remembered_and_nothi
     assert not verifier._flights
 
 
-async def test_stopping_ends_the_questions_under_way(endpoint: Endpoint, verifier: LookupVerifier) -> None:
+async def test_stopping_ends_the_questions_under_way(
+    endpoint: Endpoint, verifier: LookupVerifier
+) -> None:
     async with verifier:
         caller = asyncio.create_task(verdict(verifier, "hangs"))
         await until_asked(endpoint, 1)
@@ -209,7 +239,10 @@ async def test_each_event_loop_asks_for_itself_and_all_share_what_is_remembered(
     client_id, secret = INTROSPECTION_CLIENT
     with Issuer(algorithms=("ES256",)) as idp:
         verifier = IntrospectionTokenVerifier(
-            introspection_url=idp.introspection_url, client_id=client_id, client_secret=secret, audience=AUDIENCE
+            introspection_url=idp.introspection_url,
+            client_id=client_id,
+            client_secret=secret,
+            audience=AUDIENCE,
         )
         token = idp.mint_opaque(aud=AUDIENCE)
 
@@ -224,10 +257,12 @@ async def test_each_event_loop_asks_for_itself_and_all_share_what_is_remembered(
         assert idp.hits["/introspect"] <= 3
 
 
-# ------------------------------------------------------------------------------------------ garbage and what is known
+# ------------------------------------------------------------------------ garbage and what is known
 
 
-async def test_garbage_never_evicts_what_is_known_of_good_tokens(endpoint: Endpoint, clock: FrozenClock) -> None:
+async def test_garbage_never_evicts_what_is_known_of_good_tokens(
+    endpoint: Endpoint, clock: FrozenClock
+) -> None:
     verifier = introspection(endpoint, clock)
     assert await verdict(verifier, "good-1") == "good"
     for number in range(MAX_CACHE_SIZE + 1):
@@ -250,7 +285,7 @@ async def test_a_token_that_is_not_good_any_more_is_a_stranger_again(
     assert len(verifier._answers) == 0
 
 
-# --------------------------------------------------------------------------------------- whose door is closed by whom
+# --------------------------------------------------------------------- whose door is closed by whom
 
 
 async def test_one_odd_token_cannot_close_the_door_for_anybody_else(
@@ -271,7 +306,10 @@ async def test_tokens_that_hang_hold_their_share_and_good_ones_pass(
 ) -> None:
     assert await verdict(verifier, "good-1") == "good"
     clock.advance(60)
-    flood = [asyncio.create_task(verdict(verifier, f"hangs-{number}")) for number in range(3 * STRANGERS_AT_ONCE)]
+    flood = [
+        asyncio.create_task(verdict(verifier, f"hangs-{number}"))
+        for number in range(3 * STRANGERS_AT_ONCE)
+    ]
     await until_asked(endpoint, OF_ONE_NETWORK_AT_ONCE)
     assert endpoint.under_way == OF_ONE_NETWORK_AT_ONCE
     assert await verdict(verifier, "good-1") == "good"
@@ -281,7 +319,9 @@ async def test_tokens_that_hang_hold_their_share_and_good_ones_pass(
     await verifier.stop()
 
 
-async def test_a_flood_of_garbage_is_asked_about_a_few_at_a_time(endpoint: Endpoint, verifier: LookupVerifier) -> None:
+async def test_a_flood_of_garbage_is_asked_about_a_few_at_a_time(
+    endpoint: Endpoint, verifier: LookupVerifier
+) -> None:
     endpoint.gate.clear()
     flood = [asyncio.create_task(verdict(verifier, f"garbage-{number}")) for number in range(100)]
     await until_asked(endpoint, OF_ONE_NETWORK_AT_ONCE)
@@ -319,10 +359,13 @@ async def verdict_from(address: str, verifier: LookupVerifier, number: int) -> s
         current.reset(restore)
 
 
-async def test_one_network_waits_for_no_more_than_its_share(endpoint: Endpoint, verifier: LookupVerifier) -> None:
+async def test_one_network_waits_for_no_more_than_its_share(
+    endpoint: Endpoint, verifier: LookupVerifier
+) -> None:
     endpoint.gate.clear()
     flood = [
-        asyncio.create_task(verdict(verifier, f"garbage-{number}")) for number in range(STRANGERS_OF_ONE_NETWORK + 9)
+        asyncio.create_task(verdict(verifier, f"garbage-{number}"))
+        for number in range(STRANGERS_OF_ONE_NETWORK + 9)
     ]
     await until_asked(endpoint, OF_ONE_NETWORK_AT_ONCE)
     endpoint.gate.set()
@@ -334,7 +377,9 @@ async def test_a_new_good_token_does_not_wait_for_another_networks_flood(
     endpoint: Endpoint, clock: FrozenClock
 ) -> None:
     app = MCPAuthMiddleware(
-        Spy(), RemoteAuthProvider(introspection(endpoint, clock), [ISSUER], BASE_URL), mcp_path="/mcp"
+        Spy(),
+        RemoteAuthProvider(introspection(endpoint, clock), [ISSUER], BASE_URL),
+        mcp_path="/mcp",
     )
 
     async def send(address: str, token: str) -> int:
@@ -342,7 +387,10 @@ async def test_a_new_good_token_does_not_wait_for_another_networks_flood(
         return (await call(app, "POST", "/mcp", headers, client=(address, 5))).status
 
     endpoint.gate.clear()
-    flood = [asyncio.create_task(send("203.0.113.9", f"garbage-{number}")) for number in range(3 * STRANGERS_AT_ONCE)]
+    flood = [
+        asyncio.create_task(send("203.0.113.9", f"garbage-{number}"))
+        for number in range(3 * STRANGERS_AT_ONCE)
+    ]
     await until_asked(endpoint, OF_ONE_NETWORK_AT_ONCE)
     honest = asyncio.create_task(send("198.51.100.7", "good-new"))
     await until(lambda: "good-new" in endpoint.asked)
@@ -352,7 +400,7 @@ async def test_a_new_good_token_does_not_wait_for_another_networks_flood(
     assert set(await asyncio.gather(*flood)) == {401}
 
 
-# ----------------------------------------------------------------------------------------- when it is really down
+# --------------------------------------------------------------------------- when it is really down
 
 
 async def test_while_nobody_answers_good_tokens_ask_once_per_cooldown_and_do_not_wait(
@@ -431,7 +479,10 @@ async def test_one_try_that_never_comes_back_does_not_close_the_door_for_ever(
 
 
 async def test_strangers_cannot_fill_the_log(
-    endpoint: Endpoint, clock: FrozenClock, verifier: LookupVerifier, caplog: pytest.LogCaptureFixture
+    endpoint: Endpoint,
+    clock: FrozenClock,
+    verifier: LookupVerifier,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
     for number in range(30):
@@ -442,14 +493,21 @@ async def test_strangers_cannot_fill_the_log(
     assert levels == ["WARNING", "INFO"]
 
 
-# ---------------------------------------------------------------------------------------------------------- siblings
+# ----------------------------------------------------------------------------------------- siblings
 
 
-async def test_a_source_that_hangs_does_not_keep_the_tokens_of_another_one_waiting(clock: FrozenClock) -> None:
-    """MultiAuth asks first who has accepted the token before; a new one has to wait for its turn."""
+async def test_a_source_that_hangs_does_not_keep_the_tokens_of_another_one_waiting(
+    clock: FrozenClock,
+) -> None:
+    """MultiAuth asks first who has accepted the token before; a new one has to wait for its
+    turn.
+    """
     slow, quick = Endpoint(), Endpoint()
     multi = MultiAuth(
-        verifiers=[introspection(slow, clock, issuer="https://slow.example"), userinfo(quick, clock)],
+        verifiers=[
+            introspection(slow, clock, issuer="https://slow.example"),
+            userinfo(quick, clock),
+        ],
         base_url=BASE_URL,
     )
     slow.status = 503
@@ -462,7 +520,9 @@ async def test_a_source_that_hangs_does_not_keep_the_tokens_of_another_one_waiti
     assert slow.asked == {"good-1": 1}
 
 
-async def test_a_token_that_its_source_does_not_accept_any_more_is_shown_to_the_others(clock: FrozenClock) -> None:
+async def test_a_token_that_its_source_does_not_accept_any_more_is_shown_to_the_others(
+    clock: FrozenClock,
+) -> None:
     class Fickle(TokenVerifier):
         accepts = True
 
@@ -479,18 +539,24 @@ async def test_a_token_that_its_source_does_not_accept_any_more_is_shown_to_the_
     fickle.accepts = False
     assert (await multi.verify("token")).client_id == "steady"
     fickle.accepts = True
-    assert (await multi.verify("token")).client_id == "steady", "who has accepted it last is asked first"
+    assert (await multi.verify("token")).client_id == "steady", (
+        "who has accepted it last is asked first"
+    )
 
 
 async def test_a_flood_of_unknown_keys_that_nobody_answers_does_not_delay_a_good_jwt() -> None:
     clock = FrozenClock(NOW)
     with Issuer(algorithms=("ES256",), clock=clock) as idp:
-        verifier = JWTVerifier(jwks_uri=idp.jwks_uri, issuer=idp.issuer, audience=AUDIENCE, clock=clock)
+        verifier = JWTVerifier(
+            jwks_uri=idp.jwks_uri, issuer=idp.issuer, audience=AUDIENCE, clock=clock
+        )
         token, fresh = idp.mint(aud=AUDIENCE), idp.mint(aud=AUDIENCE)
         await verifier.verify(token)
         clock.advance(10)
         idp.delay("/jwks", 30)
-        forged = [idp.mint(aud=AUDIENCE, header={"kid": f"made-up-{number}"}) for number in range(20)]
+        forged = [
+            idp.mint(aud=AUDIENCE, header={"kid": f"made-up-{number}"}) for number in range(20)
+        ]
         flood = [asyncio.create_task(verdict(verifier, each)) for each in forged]
         await until(lambda: verifier.jwks[0].state.fetches == 2)
         assert await verdict(verifier, token) == "good"

@@ -1,4 +1,6 @@
-"""Links to /authorize that a stranger made: what they cannot have a signed-in person's browser do."""
+"""Links to /authorize that a stranger made: what they cannot have a signed-in person's browser
+do.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from tests.support.authorization_server import (
 pytestmark = pytest.mark.asyncio
 
 EVIL = "https://evil.example/landing"
-TYPED = {"Sec-Fetch-Site": "none"}  # the browser's first address was typed; other sites' redirects may have followed
+# the browser's first address was typed; other sites' redirects may have followed
+TYPED = {"Sec-Fetch-Site": "none"}
 
 
 async def signed_in(server: Server, client: ClientOf) -> Browser:
@@ -30,10 +33,18 @@ async def signed_in(server: Server, client: ClientOf) -> Browser:
 
 
 @pytest.mark.parametrize("public", [True, False], ids=["public", "confidential"])
-async def test_a_typed_address_that_another_site_redirects_to_authorize_gets_no_code_unasked(public: bool) -> None:
-    """Browsers go on saying ``none`` behind a redirect. A secret is no help against a challenge of the attacker's."""
+async def test_a_typed_address_that_another_site_redirects_to_authorize_gets_no_code_unasked(
+    public: bool,
+) -> None:
+    """Browsers go on saying ``none`` behind a redirect. A secret is no help against a challenge of
+    the attacker's.
+    """
     async with deploy(registration=Registration(clients=[CONFIDENTIAL])) as server:
-        client = await server.register(redirect_uris=[WEB_REDIRECT_URI]) if public else server.known(CONFIDENTIAL)
+        client = (
+            await server.register(redirect_uris=[WEB_REDIRECT_URI])
+            if public
+            else server.known(CONFIDENTIAL)
+        )
         browser = await signed_in(server, client)
         browser.headers = dict(TYPED)
         page = await browser.open(client.authorization_url())
@@ -52,9 +63,15 @@ async def test_a_typed_address_stays_one_to_ask_about_behind_the_sign_in_page() 
         assert page.url.startswith(f"{BASE_URL}/consent?")
 
 
-@pytest.mark.parametrize("wrong", [{"prompt": "none"}, {"scope": "unknown"}, {"max_age": "x"}], ids=str)
-async def test_somebody_signed_in_is_not_sent_to_a_strangers_address_by_a_link(wrong: dict[str, str]) -> None:
-    """RFC 9700 §4.11.2: a session is no say in where to go; prompt=none is no exception for who registered itself."""
+@pytest.mark.parametrize(
+    "wrong", [{"prompt": "none"}, {"scope": "unknown"}, {"max_age": "x"}], ids=str
+)
+async def test_somebody_signed_in_is_not_sent_to_a_strangers_address_by_a_link(
+    wrong: dict[str, str],
+) -> None:
+    """RFC 9700 §4.11.2: a session is no say in where to go; prompt=none is no exception for who
+    registered itself.
+    """
     async with deploy() as server:
         browser = await signed_in(server, await server.register(redirect_uris=[WEB_REDIRECT_URI]))
         stranger = await server.register(redirect_uris=[EVIL])

@@ -1,4 +1,6 @@
-"""Two authorization servers with one base_url on one store: who may come in at one may not come in at the other."""
+"""Two authorization servers with one base_url on one store: who may come in at one may not come in
+at the other.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ pytestmark = pytest.mark.asyncio
 
 
 @asynccontextmanager
-async def two_servers(one: dict[str, Any], other: dict[str, Any]) -> AsyncIterator[tuple[Server, Server]]:
+async def two_servers(
+    one: dict[str, Any], other: dict[str, Any]
+) -> AsyncIterator[tuple[Server, Server]]:
     clock = FrozenClock()
     shared: dict[str, Any] = {"store": memory_store(clock), "clock": clock}
     async with deploy(**shared, **one) as first, deploy(**shared, **other) as second:
@@ -57,12 +61,19 @@ async def test_a_page_that_was_begun_at_one_cannot_be_gone_on_with_at_the_other(
         browser = lax.browser()
         page = await browser.open((await lax.register()).authorization_url())
         thief = strict.browser()
-        thief.cookies[strict.provider._server.sessions.cookies.browser] = next(iter(browser.cookies.values()))
+        thief.cookies[strict.provider._server.sessions.cookies.browser] = next(
+            iter(browser.cookies.values())
+        )
         assert (await thief.open(page.url)).response.status == 400
 
 
-async def test_workers_with_the_same_settings_and_a_restart_share_what_is_begun_and_who_is_signed_in() -> None:
-    async with two_servers({"login": DevLogin("alice")}, {"login": DevLogin("bob")}) as (first, second):
+async def test_workers_with_the_same_settings_and_a_restart_share_what_is_begun_and_who_is_signed_in() -> (
+    None
+):
+    async with two_servers({"login": DevLogin("alice")}, {"login": DevLogin("bob")}) as (
+        first,
+        second,
+    ):
         browser = first.browser()
         client = await first.register()
         await client.code(browser=browser)

@@ -29,7 +29,9 @@ FLOOD, HONEST = "192.0.2.1", "198.51.100.7"
 
 def stored(log_n: int, password: str = "secret", p: int = 1) -> str:
     """Return a hash of a cost that is chosen."""
-    key = hashlib.scrypt(password.encode(), salt=b"salt", n=1 << log_n, r=8, p=p, dklen=32, maxmem=1 << 28)
+    key = hashlib.scrypt(
+        password.encode(), salt=b"salt", n=1 << log_n, r=8, p=p, dklen=32, maxmem=1 << 28
+    )
     return f"scrypt$ln={log_n},r=8,p={p}${base64.b64encode(b'salt').decode()}${base64.b64encode(key).decode()}"
 
 
@@ -39,15 +41,25 @@ async def send(server: Server, address: str, name: str, password: str) -> Respon
     page = await browser.open((await server.register()).authorization_url())
     cookies = "; ".join(f"{key}={value}" for key, value in browser.cookies.items())
     form = {**page.hidden, "username": name, "password": password}
-    return await server.call("POST", "/login", headers={"Cookie": cookies}, form=form, client=(address, 1))
+    return await server.call(
+        "POST", "/login", headers={"Cookie": cookies}, form=form, client=(address, 1)
+    )
 
 
-@pytest.mark.parametrize("limits", [None, RateLimits(authorize=10_000, register=10_000)], ids=["loopback", "limits"])
-async def test_a_flood_of_one_address_keeps_nobody_else_from_signing_in(limits: RateLimits | None) -> None:
-    """Forty guesses at once filled the line, and everybody was told to come back: now two of them are under way."""
+@pytest.mark.parametrize(
+    "limits", [None, RateLimits(authorize=10_000, register=10_000)], ids=["loopback", "limits"]
+)
+async def test_a_flood_of_one_address_keeps_nobody_else_from_signing_in(
+    limits: RateLimits | None,
+) -> None:
+    """Forty guesses at once filled the line, and everybody was told to come back: now two of them
+    are under way.
+    """
     login = PasswordLogin({"alice": stored(14)})
     async with deploy(login=login, rate_limits=limits) as server:
-        flood = [asyncio.create_task(send(server, FLOOD, f"name-{number}", "x")) for number in range(40)]
+        flood = [
+            asyncio.create_task(send(server, FLOOD, f"name-{number}", "x")) for number in range(40)
+        ]
         honest = asyncio.create_task(send(server, HONEST, "alice", "secret"))
         statuses = [(await each).status for each in flood]
         assert (await honest).status == 303
@@ -55,7 +67,9 @@ async def test_a_flood_of_one_address_keeps_nobody_else_from_signing_in(limits: 
 
 
 async def test_an_address_may_send_so_many_passwords_a_minute_whatever_the_account() -> None:
-    """Each name has a counter of its own, so that names cost nothing; the address has one for all of them."""
+    """Each name has a counter of its own, so that names cost nothing; the address has one for all
+    of them.
+    """
     asked: list[str] = []
 
     def lookup(name: str) -> str:
@@ -82,7 +96,9 @@ async def test_an_office_behind_one_address_signs_in_within_a_minute() -> None:
         assert answers == [303] * 40
 
 
-async def test_a_check_that_nobody_waits_for_any_more_keeps_its_place_until_its_thread_has_ended() -> None:
+async def test_a_check_that_nobody_waits_for_any_more_keeps_its_place_until_its_thread_has_ended() -> (
+    None
+):
     """Whoever hangs up at once would have had any number of threads' work queued."""
     slow, asked = stored(16, p=6), asyncio.Semaphore(0)
 
@@ -95,7 +111,9 @@ async def test_a_check_that_nobody_waits_for_any_more_keeps_its_place_until_its_
     async def guess() -> Any:
         parameters = {"username": "alice", "password": "x"}
         return await login.sign_in(
-            LoginAttempt(method="POST", parameters=parameters, transaction="t", url="u", address=FLOOD)
+            LoginAttempt(
+                method="POST", parameters=parameters, transaction="t", url="u", address=FLOOD
+            )
         )
 
     begun = [asyncio.create_task(guess()) for _ in range(MAX_AT_ONCE)]
@@ -130,7 +148,9 @@ async def test_a_network_whose_people_sign_in_does_not_wait_behind_one_that_gues
     async def attempt(address: str, password: str) -> Any:
         parameters = {"username": "alice", "password": password}
         return await login.sign_in(
-            LoginAttempt(method="POST", parameters=parameters, transaction="t", url="u", address=address)
+            LoginAttempt(
+                method="POST", parameters=parameters, transaction="t", url="u", address=address
+            )
         )
 
     for _ in range(3):
@@ -150,7 +170,7 @@ async def test_a_network_whose_people_sign_in_does_not_wait_behind_one_that_gues
     await asyncio.gather(*line)
 
 
-# ------------------------------------------------------------------------------------------------------ what time tells
+# ---------------------------------------------------------------------------------- what time tells
 
 
 @contextmanager
@@ -183,8 +203,12 @@ async def work_for(login: PasswordLogin, name: str, password: str = "wrong") -> 
     return work[0] // 16
 
 
-@pytest.mark.parametrize("names", [("old", "new", "nobody"), ("nobody", "new", "old"), ("new", "old", "")])
-async def test_unknown_names_and_hashes_of_any_cost_take_the_same_work(names: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "names", [("old", "new", "nobody"), ("nobody", "new", "old"), ("new", "old", "")]
+)
+async def test_unknown_names_and_hashes_of_any_cost_take_the_same_work(
+    names: tuple[str, ...],
+) -> None:
     """Of a mapping, the cost of the first entry was taken for everybody who is not there."""
     users = {"old": stored(5), "odd": stored(6, p=3), "new": stored(9, p=3)}
     found = [await work_for(PasswordLogin(users), name) for name in (*names, "odd")]
@@ -202,7 +226,9 @@ async def test_with_a_look_up_the_work_is_that_of_the_most_expensive_hash_so_far
     assert work_of(login._hardest) == work_of(users["dear"]), "and from now on for everybody"
 
 
-@pytest.mark.parametrize("work", [-5, 0, 1, 16, 100, work_of(NOBODY), work_of(NOBODY) - 128, (1 << 26) + 12345])
+@pytest.mark.parametrize(
+    "work", [-5, 0, 1, 16, 100, work_of(NOBODY), work_of(NOBODY) - 128, (1 << 26) + 12345]
+)
 async def test_padding_is_as_much_work_as_was_asked_for(work: int) -> None:
     found = padding(work)
     done = sum(r * p << log_n for log_n, r, p in found)

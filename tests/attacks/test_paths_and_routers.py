@@ -1,7 +1,8 @@
-"""The gate and the router read one path: in thousands of spellings, no page is served that the gate did not guard.
+"""The gate and the router read one path: in thousands of spellings, no page is served that the gate
+did not guard.
 
-A request is put to the real router of each framework and to a middleware in front of nothing. The middleware may ask
-for more than the page needs that the router serves, never for less.
+A request is put to the real router of each framework and to a middleware in front of nothing. The
+middleware may ask for more than the page needs that the router serves, never for less.
 """
 
 from __future__ import annotations
@@ -42,11 +43,64 @@ SHAPES = [
     pytest.param("/api", False, id="root_path beside"),
 ]
 PAGES = (
-    *("/", "/health", "/docs", "/docs/x", "/docs/internal", "/open", "/open/x", "/open/closed", "/open/closed/x"),
-    *("/admin", "/admin/x", "/admin/audit", "/skiß", "/skiß/x", "/else", "/else/x", "/api/x", "/sub/x"),
+    *(
+        "/",
+        "/health",
+        "/docs",
+        "/docs/x",
+        "/docs/internal",
+        "/open",
+        "/open/x",
+        "/open/closed",
+        "/open/closed/x",
+    ),
+    *(
+        "/admin",
+        "/admin/x",
+        "/admin/audit",
+        "/skiß",
+        "/skiß/x",
+        "/else",
+        "/else/x",
+        "/api/x",
+        "/sub/x",
+    ),
 )
-BEFORE = ("", "", "", "/api", "/api", "/api/api", "/API", "/%61pi", "/x/api", "/apix", "/sub", "/sub/sub", "/SUB")
-AFTER = ("", "", "", "", "/", "/", "//", "/.", "/..", ";x", "%2F", "%20", "/api", "/api/x", "/x", "x", "%0A", "%3F")
+BEFORE = (
+    "",
+    "",
+    "",
+    "/api",
+    "/api",
+    "/api/api",
+    "/API",
+    "/%61pi",
+    "/x/api",
+    "/apix",
+    "/sub",
+    "/sub/sub",
+    "/SUB",
+)
+AFTER = (
+    "",
+    "",
+    "",
+    "",
+    "/",
+    "/",
+    "//",
+    "/.",
+    "/..",
+    ";x",
+    "%2F",
+    "%20",
+    "/api",
+    "/api/x",
+    "/x",
+    "x",
+    "%0A",
+    "%3F",
+)
 # What equals an ASCII letter, or two of them, to those who ignore case.
 SIMILAR = {"s": "%C5%BF", "k": "%E2%84%AA", "i": "%C4%B1", "ß": "SS"}
 
@@ -77,7 +131,9 @@ def targets(seed: str, count: int, before: str = "") -> Iterator[str]:
     for _ in range(count):
         start = chosen.choice(BEFORE)
         start = chosen.choice((start + before, start + before, before + start, before, start))
-        yield f"/{start}{spelled(chosen.choice(PAGES), chosen)}{chosen.choice(AFTER)}".replace("//", "/", 1)
+        yield f"/{start}{spelled(chosen.choice(PAGES), chosen)}{chosen.choice(AFTER)}".replace(
+            "//", "/", 1
+        )
 
 
 class Comparison:
@@ -85,7 +141,8 @@ class Comparison:
 
     Attributes:
         served: how many of them the app has answered with a page.
-        looser: what the gate would have let through to a page that needs more: path, page, what the gate asked for.
+        looser: what the gate would have let through to a page that needs more: path, page, what the
+            gate asked for.
     """
 
     def __init__(self, app: App, prefix: str = "") -> None:
@@ -119,23 +176,32 @@ class Comparison:
         return frozenset(challenge_of(response)["scope"].split())
 
 
-async def compare(comparison: Comparison, seed: str, count: int, root_path: str, in_front: bool) -> None:
+async def compare(
+    comparison: Comparison, seed: str, count: int, root_path: str, in_front: bool
+) -> None:
     for target in targets(f"{seed}{root_path}{in_front}", count):
-        scope = make_scope("http", "GET", "/", **scope_members(target, root_path, in_front=in_front))
+        scope = make_scope(
+            "http", "GET", "/", **scope_members(target, root_path, in_front=in_front)
+        )
         await comparison.ask(comparison.app, scope)
     assert comparison.looser == []
     assert comparison.served > count / 20
 
 
-async def compare_mounted(mount: str, inside: bool, count: int, root_path: str, in_front: bool) -> None:
+async def compare_mounted(
+    mount: str, inside: bool, count: int, root_path: str, in_front: bool
+) -> None:
     host, make = MOUNTS[mount]
     comparison = Comparison(make(), "" if inside else "/sub")
     app = host(comparison if inside else comparison.app)
     for target in targets(f"{mount}{inside}{root_path}{in_front}", count, "/sub"):
-        scope = make_scope("http", "GET", "/", **scope_members(target, root_path, in_front=in_front))
+        scope = make_scope(
+            "http", "GET", "/", **scope_members(target, root_path, in_front=in_front)
+        )
         await (served_page(app, scope) if inside else comparison.ask(app, scope))
     assert comparison.looser == []
-    assert comparison.served > count / 50 or root_path  # not every mount finds its way below a root_path
+    # not every mount finds its way below a root_path
+    assert comparison.served > count / 50 or root_path
 
 
 @pytest.mark.parametrize("server", SERVER_PROCESSES)
@@ -144,9 +210,14 @@ async def test_servers_make_of_a_path_what_is_compared_here(server: str) -> None
     with server_process(server, "/api") as base_url:
         for target in targets(server, 25):
             members = scope_members(target, "/api", in_front=in_front)
-            assert ask(base_url, target) == {**members, "raw_path": members["raw_path"].decode()}, target
+            assert ask(base_url, target) == {**members, "raw_path": members["raw_path"].decode()}, (
+                target
+            )
         members = scope_members("/x/caf%C3%A9", "/api", in_front=in_front)
-        assert ask_websocket(base_url, "/x/caf%C3%A9") == {**members, "raw_path": members["raw_path"].decode()}
+        assert ask_websocket(base_url, "/x/caf%C3%A9") == {
+            **members,
+            "raw_path": members["raw_path"].decode(),
+        }
 
 
 PLACES = [
@@ -158,16 +229,22 @@ PLACES = [
 
 @pytest.mark.parametrize(("root_path", "in_front"), SHAPES)
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-async def test_no_page_is_served_that_the_gate_did_not_guard(framework: str, root_path: str, in_front: bool) -> None:
+async def test_no_page_is_served_that_the_gate_did_not_guard(
+    framework: str, root_path: str, in_front: bool
+) -> None:
     await compare(Comparison(FRAMEWORKS[framework]()), framework, COUNT, root_path, in_front)
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize(("root_path", "start"), [("/zz", "/z%7a"), ("/\u00e9", "/%C3%A9")])
-async def test_a_root_path_that_is_percent_encoded_opens_nothing(framework: str, root_path: str, start: str) -> None:
+async def test_a_root_path_that_is_percent_encoded_opens_nothing(
+    framework: str, root_path: str, start: str
+) -> None:
     comparison = Comparison(FRAMEWORKS[framework]())
     for page in PAGES:
-        scope = make_scope("http", "GET", f"{start}{page}".replace("ß", "%C3%9F"), root_path=root_path)
+        scope = make_scope(
+            "http", "GET", f"{start}{page}".replace("ß", "%C3%9F"), root_path=root_path
+        )
         await comparison.ask(comparison.app, scope)
     assert comparison.looser == []
 
@@ -180,7 +257,11 @@ async def test_no_page_of_a_mounted_app_is_served_that_the_gate_did_not_guard(
     await compare_mounted(mount, inside, COUNT // 2, root_path, in_front)
 
 
-ODD = [pytest.param(root, front) for root in ("/", "//", "/api/", "/api//", "api") for front in (True, False)]
+ODD = [
+    pytest.param(root, front)
+    for root in ("/", "//", "/api/", "/api//", "api")
+    for front in (True, False)
+]
 
 
 @pytest.mark.soak
@@ -189,7 +270,9 @@ ODD = [pytest.param(root, front) for root in ("/", "//", "/api/", "/api//", "api
 async def test_ten_thousand_spellings_find_no_page_without_a_guard(
     framework: str, root_path: str, in_front: bool
 ) -> None:
-    await compare(Comparison(FRAMEWORKS[framework]()), f"soak {framework}", 10_000, root_path, in_front)
+    await compare(
+        Comparison(FRAMEWORKS[framework]()), f"soak {framework}", 10_000, root_path, in_front
+    )
 
 
 @pytest.mark.soak
@@ -205,12 +288,14 @@ async def test_a_long_path_of_combining_marks_is_not_normalised_whole() -> None:
     """Normalising takes the square of their number; this many would take minutes."""
     guard = protect(**settings_below())
     marks = "\u0315\u0300\u031b" * 200_000
-    guard.assert_entered(await call(guard.app, "GET", "/", BOB, path=f"/{marks}", raw_path=None), "bob")
+    guard.assert_entered(
+        await call(guard.app, "GET", "/", BOB, path=f"/{marks}", raw_path=None), "bob"
+    )
     response = await call(guard.app, "GET", "/", BOB, path=f"/ADMIN/{marks}", raw_path=None)
     guard.assert_refused(response, 403, "insufficient_scope")
 
 
-# ------------------------------------------------------------------------------------------ prefixes of the app's own
+# ------------------------------------------------------------------------ prefixes of the app's own
 
 
 class Kept:
@@ -234,29 +319,37 @@ def with_a_prefix_of_its_own(kind: str, prefix: str) -> tuple[App, App]:
 
 @pytest.mark.parametrize(("root_path", "in_front"), SHAPES)
 @pytest.mark.parametrize("kind", ["FastAPI", "Django"])
-async def test_a_prefix_that_the_app_takes_off_itself_hides_no_page(kind: str, root_path: str, in_front: bool) -> None:
+async def test_a_prefix_that_the_app_takes_off_itself_hides_no_page(
+    kind: str, root_path: str, in_front: bool
+) -> None:
     with override_settings(FORCE_SCRIPT_NAME="/api" if kind == "Django" else None):
         app, wrapped = with_a_prefix_of_its_own(kind, "/api")
         comparison = Comparison(app)
         spy = comparison.guard.spy
         kept = Kept(Kept(wrapped, spy), spy)
-        comparison.guard.app = MCPAuthMiddleware(kept, make_provider(), mcp_path="/mcp", **settings_below())
+        comparison.guard.app = MCPAuthMiddleware(
+            kept, make_provider(), mcp_path="/mcp", **settings_below()
+        )
         await compare(comparison, f"own prefix {kind}", COUNT, root_path, in_front)
 
 
 async def test_a_public_path_below_a_prefix_of_the_apps_own_is_public() -> None:
-    gate = MCPAuthMiddleware(fastapi_app(root_path="/api"), make_provider(), mcp_path="/mcp", **settings_below())
+    gate = MCPAuthMiddleware(
+        fastapi_app(root_path="/api"), make_provider(), mcp_path="/mcp", **settings_below()
+    )
     assert (await call(gate, "GET", "/api/health")).body == b"/health"
     assert (await call(gate, "GET", "/health")).status == 401
     assert (await call(gate, "GET", "/api/admin", BOB)).status == 403
 
 
-# ------------------------------------------------------------------------ mounts that nobody in front can see through
+# ------------------------------------------------------ mounts that nobody in front can see through
 
 
 @pytest.mark.parametrize("mount", BORDERLESS)
 async def test_a_mount_without_a_border_is_guarded_from_inside(mount: str) -> None:
-    """Rule("/sub") is not asked at /subadmin, which such a mount serves as the page /admin of the part."""
+    """Rule("/sub") is not asked at /subadmin, which such a mount serves as the page /admin of the
+    part.
+    """
     host, make = MOUNTS[mount]
     rules = [Rule("/sub", scopes=["sub"])]
     open_part = MCPAuthMiddleware(host(make()), make_provider(), mcp_path="/mcp", rules=rules)
@@ -265,7 +358,9 @@ async def test_a_mount_without_a_border_is_guarded_from_inside(mount: str) -> No
         "rules can be relied on: the docs may say so"
     )
 
-    part = MCPAuthMiddleware(host(RequireScopes(make(), ["sub"])), make_provider(), mcp_path="/mcp", rules=rules)
+    part = MCPAuthMiddleware(
+        host(RequireScopes(make(), ["sub"])), make_provider(), mcp_path="/mcp", rules=rules
+    )
     for target in targets(mount, COUNT, "/sub"):
         response = await call(part, "GET", "/", BOB, **scope_members(target, "", in_front=True))
         assert response.status != 200, target

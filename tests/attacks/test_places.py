@@ -1,4 +1,6 @@
-"""Work that strangers can ask for: each network has its share, and a flood waits behind everybody else."""
+"""Work that strangers can ask for: each network has its share, and a flood waits behind everybody
+else.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from asgi_mcp_auth.errors import ServerUnavailable, TooManyRequests
 pytestmark = pytest.mark.asyncio
 
 
-def make(at_once: int = 1, each: int = 2, wait_seconds: float = 30, usual_seconds: float = 1) -> Places:
+def make(
+    at_once: int = 1, each: int = 2, wait_seconds: float = 30, usual_seconds: float = 1
+) -> Places:
     return Places(at_once, each=each, wait_seconds=wait_seconds, usual_seconds=usual_seconds)
 
 
@@ -54,7 +58,9 @@ async def test_a_network_that_came_first_and_often_waits_behind_one_that_comes_f
 
 
 async def test_places_that_are_forgiven_put_a_network_behind_nobody() -> None:
-    """Many people of one office sign in, one after the other; others guess passwords, no more often."""
+    """Many people of one office sign in, one after the other; others guess passwords, no more
+    often.
+    """
     places = make(at_once=1, each=9)
     order: list[str] = []
 
@@ -78,7 +84,8 @@ async def test_places_that_are_forgiven_put_a_network_behind_nobody() -> None:
 
 
 async def test_the_line_is_as_long_as_the_wait_and_the_last_in_it_is_turned_away() -> None:
-    places = make(at_once=2, each=9, wait_seconds=3, usual_seconds=2)  # three of them wait three seconds at most
+    # three of them wait three seconds at most
+    places = make(at_once=2, each=9, wait_seconds=3, usual_seconds=2)
     held = [await places.enter("flood"), await places.enter("flood")]
     waiting = [asyncio.create_task(places.enter("flood")) for _ in range(3)]
     await settle()
@@ -86,7 +93,9 @@ async def test_the_line_is_as_long_as_the_wait_and_the_last_in_it_is_turned_away
         await places.enter("flood")
     honest = asyncio.create_task(places.enter("honest"))
     await settle()
-    assert [each.done() for each in waiting] == [False, False, True], "the last of the flood made room"
+    assert [each.done() for each in waiting] == [False, False, True], (
+        "the last of the flood made room"
+    )
     with pytest.raises(ServerUnavailable):
         await waiting[2]
     held[0].leave()
@@ -147,7 +156,9 @@ async def test_a_place_is_not_given_to_who_waited_on_an_event_loop_that_is_close
 
 
 def waiting_on_a_loop_that_closes(places: Places) -> object:
-    """Wait for a place, and close the event loop without telling the task; return what keeps it alive."""
+    """Wait for a place, and close the event loop without telling the task; return what keeps it
+    alive.
+    """
     loop = asyncio.new_event_loop()
     waiting: Any = loop.create_task(places.enter("b"))
     loop.run_until_complete(settle())
@@ -156,7 +167,9 @@ def waiting_on_a_loop_that_closes(places: Places) -> object:
     return waiting
 
 
-async def test_the_last_quarter_of_the_places_is_for_networks_of_which_nothing_is_worked_on() -> None:
+async def test_the_last_quarter_of_the_places_is_for_networks_of_which_nothing_is_worked_on() -> (
+    None
+):
     """One network's work may hang for as long as it likes: that of another one begins at once."""
     places = make(at_once=8, each=99)
     held = [await places.enter("flood") for _ in range(6)]

@@ -1,4 +1,6 @@
-"""Who may come in, and with what, is decided at each renewal, by what the provider says and the operator wants now."""
+"""Who may come in, and with what, is decided at each renewal, by what the provider says and the
+operator wants now.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,15 @@ from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
 from asgi_mcp_auth.tokens import SCOPE_KEY
-from tests.support.authorization_server import CONFIDENTIAL, KEY, ClientOf, Server, Trusting, deploy, memory_store
+from tests.support.authorization_server import (
+    CONFIDENTIAL,
+    KEY,
+    ClientOf,
+    Server,
+    Trusting,
+    deploy,
+    memory_store,
+)
 from tests.support.failing import FailingStore
 from tests.support.proxy import KINDS, code_of, deploy_proxy, tokens_for, upstream_token
 from tests.support.upstream import Upstream
@@ -30,7 +40,10 @@ OUTSIDE = [
     pytest.param({"email": "alice@elsewhere.example"}, id="another domain"),
     pytest.param({"email_verified": False}, id="an address that is not verified any more"),
 ]
-RULES: dict[str, Any] = {"allowed_domains": ["example.com"], "allowed_claims": {"groups": ["staff"]}}
+RULES: dict[str, Any] = {
+    "allowed_domains": ["example.com"],
+    "allowed_claims": {"groups": ["staff"]},
+}
 UPSTREAM_SECONDS = 3600
 
 
@@ -47,7 +60,9 @@ def deny(identity: UpstreamIdentity) -> Person:
     raise AccessDenied
 
 
-async def is_out(server: Server, client: ClientOf, tokens: dict[str, Any], reason: str = "not_allowed") -> None:
+async def is_out(
+    server: Server, client: ClientOf, tokens: dict[str, Any], reason: str = "not_allowed"
+) -> None:
     """Check that a refresh ends the grant, for this reason, with all its tokens."""
     server.events.clear()
     response = await client.refresh(tokens["refresh_token"])
@@ -88,10 +103,14 @@ async def test_a_claim_that_refreshed_tokens_leave_out_is_gone(staffed: Upstream
         await is_out(server, client, tokens)
 
 
-async def test_what_only_the_userinfo_endpoint_says_is_as_old_as_the_sign_in(staffed: Upstream) -> None:
+async def test_what_only_the_userinfo_endpoint_says_is_as_old_as_the_sign_in(
+    staffed: Upstream,
+) -> None:
     """It is not asked again: refreshed ID tokens that leave out the groups end nothing there."""
     staffed.id_token = {"groups": None, "email": None, "email_verified": None}
-    async with deploy_proxy(staffed, upstream=UpstreamRules(**RULES, userinfo=True, claims=["groups"])) as server:
+    async with deploy_proxy(
+        staffed, upstream=UpstreamRules(**RULES, userinfo=True, claims=["groups"])
+    ) as server:
         client = await server.register()
         tokens = await tokens_for(staffed, client)
         server.clock.advance(UPSTREAM_SECONDS - 10)
@@ -130,7 +149,9 @@ async def test_a_tool_s_token_is_not_refreshed_for_somebody_who_may_not_come_in_
         server.clock.advance(UPSTREAM_SECONDS - 10)
         with pytest.raises(InvalidToken):
             await upstream_token(server, tokens["access_token"])
-        assert [each.reason for each in server.events if each.action == "grant_revoked"] == ["not_allowed"]
+        assert [each.reason for each in server.events if each.action == "grant_revoked"] == [
+            "not_allowed"
+        ]
         assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
 
 
@@ -152,7 +173,9 @@ async def test_after_a_restart_the_settings_of_that_day_decide_about_what_is_kno
     """The provider is not asked, and has nothing to say."""
     staffed.people["alice"] |= {"much": "x" * 5000}
     store = memory_store(staffed.clock)
-    async with deploy_proxy(staffed, store=store, upstream=UpstreamRules(keep_tokens=keep_tokens)) as before:
+    async with deploy_proxy(
+        staffed, store=store, upstream=UpstreamRules(keep_tokens=keep_tokens)
+    ) as before:
         client = await before.register()
         tokens = await tokens_for(staffed, client)
     asked = len(staffed.requests)
@@ -162,7 +185,9 @@ async def test_after_a_restart_the_settings_of_that_day_decide_about_what_is_kno
         assert len(staffed.requests) == asked
 
 
-async def test_a_code_of_somebody_who_may_not_come_in_any_more_begins_nothing(staffed: Upstream) -> None:
+async def test_a_code_of_somebody_who_may_not_come_in_any_more_begins_nothing(
+    staffed: Upstream,
+) -> None:
     turned_away: list[str] = []
 
     async def person(identity: UpstreamIdentity) -> Person | None:
@@ -213,7 +238,9 @@ async def test_a_claim_that_is_copied_from_today_on_is_in_the_next_token(staffed
     async with deploy_proxy(staffed, store=store) as before:
         client = await before.register()
         tokens = await tokens_for(staffed, client)
-    async with deploy_proxy(staffed, store=store, upstream=UpstreamRules(claims=["email"])) as after:
+    async with deploy_proxy(
+        staffed, store=store, upstream=UpstreamRules(claims=["email"])
+    ) as after:
         tokens = (await there(after, client).refresh(tokens["refresh_token"])).json()
         assert await claims_of(after, tokens, "email") == "alice@example.com"
 
@@ -233,7 +260,9 @@ async def test_somebody_who_would_be_another_person_now_is_out(staffed: Upstream
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_tool_gets_no_token_of_somebody_who_would_be_another_person_now(staffed: Upstream, kind: str) -> None:
+async def test_a_tool_gets_no_token_of_somebody_who_would_be_another_person_now(
+    staffed: Upstream, kind: str
+) -> None:
     number = 17
 
     async def person(identity: UpstreamIdentity) -> Person:
@@ -246,16 +275,24 @@ async def test_a_tool_gets_no_token_of_somebody_who_would_be_another_person_now(
         server.clock.advance(UPSTREAM_SECONDS - 10)
         with pytest.raises(InvalidToken):
             await upstream_token(server, tokens["access_token"])
-        assert [each.reason for each in server.events if each.action == "grant_revoked"] == ["sign_in_ended"]
+        assert [each.reason for each in server.events if each.action == "grant_revoked"] == [
+            "sign_in_ended"
+        ]
 
 
 class DirectoryDown(Exception):
     """What somebody's own code raises."""
 
 
-@pytest.mark.parametrize("error", [DirectoryDown, KeyError, TimeoutError, lambda: ServerUnavailable(7)])
-async def test_a_hook_that_raises_decides_nothing(staffed: Upstream, error: Callable[[], Exception]) -> None:
-    """503, and the same refresh token works when the directory is back; a tool gets the same answer."""
+@pytest.mark.parametrize(
+    "error", [DirectoryDown, KeyError, TimeoutError, lambda: ServerUnavailable(7)]
+)
+async def test_a_hook_that_raises_decides_nothing(
+    staffed: Upstream, error: Callable[[], Exception]
+) -> None:
+    """503, and the same refresh token works when the directory is back; a tool gets the same
+    answer.
+    """
     is_down = False
 
     async def person(identity: UpstreamIdentity) -> Person:
@@ -270,7 +307,8 @@ async def test_a_hook_that_raises_decides_nothing(staffed: Upstream, error: Call
         for seconds in (0, UPSTREAM_SECONDS - 10):
             server.clock.advance(seconds)
             assert (await client.refresh(tokens["refresh_token"])).status == 503
-        for _ in range(2):  # what was refreshed meanwhile is not given out either before somebody has decided
+        # what was refreshed meanwhile is not given out either before somebody has decided
+        for _ in range(2):
             with pytest.raises(ServerUnavailable):
                 await upstream_token(server, tokens["access_token"])
         is_down = False
@@ -279,19 +317,29 @@ async def test_a_hook_that_raises_decides_nothing(staffed: Upstream, error: Call
         assert staffed.reused == []
 
 
-async def test_without_kept_tokens_nothing_of_the_provider_s_is_kept_but_who_it_was(staffed: Upstream) -> None:
+async def test_without_kept_tokens_nothing_of_the_provider_s_is_kept_but_who_it_was(
+    staffed: Upstream,
+) -> None:
     async with deploy_proxy(staffed, upstream=UpstreamRules(keep_tokens=False)) as server:
         await tokens_for(staffed, await server.register())
         ((_, record),) = await server.provider.store.scan("upstream")
         kept = json.loads(record.value)
         assert (kept["access_token"], kept["refresh_token"], kept["id_token"]) == ("", None, None)
         assert kept["identity"]["claims"]["email"] == "alice@example.com"
-        assert not [token for token in (*staffed.access, *staffed._sessions) if token.encode() in record.value]
+        assert not [
+            token
+            for token in (*staffed.access, *staffed._sessions)
+            if token.encode() in record.value
+        ]
 
 
-async def test_a_usual_refresh_asks_the_store_no_more_than_before_and_the_provider_nothing(staffed: Upstream) -> None:
+async def test_a_usual_refresh_asks_the_store_no_more_than_before_and_the_provider_nothing(
+    staffed: Upstream,
+) -> None:
     store = FailingStore(MemoryStore(clock=staffed.clock))
-    async with deploy_proxy(staffed, store=EncryptedStore(store, [KEY]), upstream=UpstreamRules(**RULES)) as server:
+    async with deploy_proxy(
+        staffed, store=EncryptedStore(store, [KEY]), upstream=UpstreamRules(**RULES)
+    ) as server:
         client = await server.register()
         tokens = await tokens_for(staffed, client)
         server.clock.advance(20)
@@ -309,12 +357,14 @@ async def test_a_usual_refresh_asks_the_store_no_more_than_before_and_the_provid
         ]
 
 
-# ------------------------------------------------------------------------------------------------- scopes, other logins
+# ----------------------------------------------------------------------------- scopes, other logins
 
 
 @pytest.mark.parametrize("rotates", [True, False])
 async def test_a_scope_that_was_taken_away_is_gone_from_the_next_token(rotates: bool) -> None:
-    """Also for a client that asks for the same scopes each time, as mcp-remote does: it gets what is left."""
+    """Also for a client that asks for the same scopes each time, as mcp-remote does: it gets what
+    is left.
+    """
     may = {"mcp:read", "mcp:write"}
     asked: list[list[str]] = []
 
@@ -335,7 +385,9 @@ async def test_a_scope_that_was_taken_away_is_gone_from_the_next_token(rotates: 
         response = await client.refresh(tokens["refresh_token"], scope="mcp:write")
         assert response.json()["error"] == "invalid_scope"
         may.add("mcp:write")  # the person has granted it, and may again
-        assert (await client.refresh(tokens["refresh_token"])).json()["scope"] == "mcp:read mcp:write"
+        assert (await client.refresh(tokens["refresh_token"])).json()[
+            "scope"
+        ] == "mcp:read mcp:write"
 
 
 @pytest.mark.parametrize("answer", [[], AccessDenied])
@@ -362,7 +414,9 @@ async def test_a_scope_that_another_one_includes_stays_with_it() -> None:
     async with deploy(options=options) as server:
         client = await server.register()
         tokens = await client.sign_in(scope="mcp:write")
-        assert (await client.refresh(tokens["refresh_token"], scope="mcp:read")).json()["scope"] == "mcp:read"
+        assert (await client.refresh(tokens["refresh_token"], scope="mcp:read")).json()[
+            "scope"
+        ] == "mcp:read"
 
 
 async def test_a_scope_hook_that_raises_decides_nothing() -> None:
@@ -396,10 +450,14 @@ class Directory(Trusting):
 
 
 @pytest.mark.parametrize("rotates", [True, False])
-async def test_a_login_step_of_ones_own_changes_what_tokens_say_and_never_whose_they_are(rotates: bool) -> None:
+async def test_a_login_step_of_ones_own_changes_what_tokens_say_and_never_whose_they_are(
+    rotates: bool,
+) -> None:
     login = Directory()
     options = {"rotate_confidential": rotates}
-    async with deploy(login=login, options=options, registration=Registration(clients=[CONFIDENTIAL])) as server:
+    async with deploy(
+        login=login, options=options, registration=Registration(clients=[CONFIDENTIAL])
+    ) as server:
         client = server.known(CONFIDENTIAL)
         tokens = await client.sign_in()
         assert await claims_of(server, tokens, "role") is None
@@ -421,11 +479,13 @@ async def test_what_a_login_step_says_at_the_redemption_is_in_the_first_token() 
         assert await claims_of(server, tokens, "role") == "author"
 
 
-# ---------------------------------------------------------------------------------- sign-ins of the first builds
+# --------------------------------------------------------------------- sign-ins of the first builds
 
 
 async def as_the_first_builds_kept_it(server: Server) -> None:
-    """Write the tokens of the one sign-in down as the builds did that did not keep what the provider had said."""
+    """Write the tokens of the one sign-in down as the builds did that did not keep what the
+    provider had said.
+    """
     ((key, record),) = await server.provider.store.scan("upstream")
     members = json.loads(record.value)
     identity = members.pop("identity")
@@ -462,7 +522,9 @@ async def test_sign_ins_of_the_first_builds_go_on_until_the_provider_says_someth
         await is_out(server, client, tokens)
 
 
-async def test_a_sign_in_of_the_first_builds_of_which_nothing_new_is_said_is_not_judged(staffed: Upstream) -> None:
+async def test_a_sign_in_of_the_first_builds_of_which_nothing_new_is_said_is_not_judged(
+    staffed: Upstream,
+) -> None:
     """Nobody knows what the provider had said: to take it for nothing would keep everybody out."""
     async with deploy_proxy(staffed, upstream=UpstreamRules(**RULES)) as server:
         client = await server.register()
@@ -475,7 +537,9 @@ async def test_a_sign_in_of_the_first_builds_of_which_nothing_new_is_said_is_not
             assert "access_token" in tokens
 
 
-async def test_a_sign_in_of_the_first_builds_is_not_judged_by_half_of_what_was_said(staffed: Upstream) -> None:
+async def test_a_sign_in_of_the_first_builds_is_not_judged_by_half_of_what_was_said(
+    staffed: Upstream,
+) -> None:
     """The other half was at the userinfo endpoint, which is not asked again."""
     staffed.id_token = {"groups": None, "email": None, "email_verified": None}
     async with deploy_proxy(staffed, upstream=UpstreamRules(**RULES, userinfo=True)) as server:

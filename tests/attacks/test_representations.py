@@ -1,4 +1,6 @@
-"""No secret shows when something is printed: in a log line of somebody's own, a traceback with locals, a debugger."""
+"""No secret shows when something is printed: in a log line of somebody's own, a traceback with
+locals, a debugger.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,13 @@ from typing import Any
 import pytest
 
 import asgi_mcp_auth
-from asgi_mcp_auth import IntrospectionTokenVerifier, OAuthProvider, OIDCProxy, StaticTokenVerifier, errors
+from asgi_mcp_auth import (
+    IntrospectionTokenVerifier,
+    OAuthProvider,
+    OIDCProxy,
+    StaticTokenVerifier,
+    errors,
+)
 from asgi_mcp_auth.errors import AuthError
 from asgi_mcp_auth.server import DevLogin, PasswordLogin, Registration, ServerOptions
 from asgi_mcp_auth.stores import store_from_url
@@ -74,7 +82,9 @@ def fields_of(kind: type) -> list[str]:
 
 
 def filled(kind: type) -> Any:
-    """An instance in each field of which stands its name with a mark, however it is checked otherwise."""
+    """An instance in each field of which stands its name with a mark, however it is checked
+    otherwise.
+    """
     names = fields_of(kind)
     if not dataclasses.is_dataclass(kind):
         make: Any = kind
@@ -89,9 +99,15 @@ VALUES = [each for each in classes() if fields_of(each)]
 
 
 def test_there_are_values_to_look_at() -> None:
-    assert {"KeptTokens", "TokenAnswer", "Credentials", "Registration", "LoginAttempt", "Record", "Answer"} <= {
-        each.__name__ for each in VALUES
-    }
+    assert {
+        "KeptTokens",
+        "TokenAnswer",
+        "Credentials",
+        "Registration",
+        "LoginAttempt",
+        "Record",
+        "Answer",
+    } <= {each.__name__ for each in VALUES}
 
 
 @pytest.mark.parametrize("kind", VALUES, ids=lambda each: f"{each.__module__[14:]}.{each.__name__}")
@@ -107,12 +123,18 @@ def test_every_exception_shows_its_message_and_nothing_that_it_was_raised_about(
     for name, kind in vars(errors).items():
         if inspect.isclass(kind) and issubclass(kind, AuthError) and "__init__" in vars(kind):
             arguments = inspect.signature(kind).parameters
-            assert not [each for each in arguments if SECRET.search(each)], f"{name} is given a secret"
+            assert not [each for each in arguments if SECRET.search(each)], (
+                f"{name} is given a secret"
+            )
 
 
 @pytest.mark.parametrize(
     "url",
-    [f"redis://:{MARK}@127.0.0.1:1/0", f"redis://{MARK}:{MARK}@h/0?prefix=a", f"postgresql://u:{MARK}@127.0.0.1:1/db"],
+    [
+        f"redis://:{MARK}@127.0.0.1:1/0",
+        f"redis://{MARK}:{MARK}@h/0?prefix=a",
+        f"postgresql://u:{MARK}@127.0.0.1:1/db",
+    ],
 )
 def test_a_store_does_not_show_the_password_of_its_url_nor_its_keys(url: str) -> None:
     store = store_from_url(url, encryption_keys=[KEY])
@@ -124,12 +146,16 @@ def test_a_store_does_not_show_the_password_of_its_url_nor_its_keys(url: str) ->
 def test_the_objects_that_users_make_show_none_of_their_settings() -> None:
     secret = "s" + MARK
     client = {"client_id": "c", "client_secret": secret, "redirect_uris": ["https://a.example/cb"]}
-    registration = Registration(clients=[client], initial_access_token=secret, metadata_documents=False)
+    registration = Registration(
+        clients=[client], initial_access_token=secret, metadata_documents=False
+    )
     store = EncryptedStore(MemoryStore(), [KEY])
     made: list[object] = [
         registration,
         store,
-        OAuthProvider(base_url="http://localhost", login=DevLogin(), store=store, registration=registration),
+        OAuthProvider(
+            base_url="http://localhost", login=DevLogin(), store=store, registration=registration
+        ),
         OIDCProxy(
             issuer="https://idp.example",
             client_id="c",
@@ -139,7 +165,10 @@ def test_the_objects_that_users_make_show_none_of_their_settings() -> None:
         ),
         PasswordLogin({"alice": secret}),
         IntrospectionTokenVerifier(
-            introspection_url="https://idp.example/i", client_id="c", client_secret=secret, base_url="https://a.example"
+            introspection_url="https://idp.example/i",
+            client_id="c",
+            client_secret=secret,
+            base_url="https://a.example",
         ),
         StaticTokenVerifier({secret: {"client_id": "c", "scopes": []}}),
     ]

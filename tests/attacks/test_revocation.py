@@ -1,4 +1,6 @@
-"""Revocation: it counts at once, on a full disk and beside a store that fails, and nothing that ended comes back."""
+"""Revocation: it counts at once, on a full disk and beside a store that fails, and nothing that
+ended comes back.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +36,23 @@ async def by_client(server: Server, client: ClientOf, tokens: dict[str, Any]) ->
 
 
 async def by_person(server: Server, client: ClientOf, tokens: dict[str, Any]) -> None:
-    """Alice's browser has been signed in for a while: that she was seen again wants to be written down."""
+    """Alice's browser has been signed in for a while: that she was seen again wants to be written
+    down.
+    """
     browser = server.browser()
-    page = await browser.sign_in(await browser.open(f"{server.provider.base_url}/applications"), username="alice")
+    page = await browser.sign_in(
+        await browser.open(f"{server.provider.base_url}/applications"), username="alice"
+    )
     server.clock.advance(SEEN_SECONDS)
     engine: Any = server.provider.store.inner
     engine.full = True
     page = await browser.open(page.url)
     assert page.response.status == 200, page.text
-    (number,) = [number for number, (_, inputs) in enumerate(page.forms) if inputs.get("client_id") == client.client_id]
+    (number,) = [
+        number
+        for number, (_, inputs) in enumerate(page.forms)
+        if inputs.get("client_id") == client.client_id
+    ]
     await browser.submit(page, number=number)
 
 
@@ -50,10 +60,12 @@ ENDINGS: dict[str, Ending] = {
     "the client": by_client,
     "the person": by_person,
     "the operator": lambda server, client, tokens: server.provider.admin.revoke_person("alice"),
-    "the operator, for one client": lambda server, client, tokens: server.provider.admin.revoke_client(
-        "alice", client.client_id
+    "the operator, for one client": lambda server, client, tokens: (
+        server.provider.admin.revoke_client("alice", client.client_id)
     ),
-    "the client that goes": lambda server, client, tokens: server.provider.admin.delete_client(client.client_id),
+    "the client that goes": lambda server, client, tokens: server.provider.admin.delete_client(
+        client.client_id
+    ),
 }
 
 
@@ -67,7 +79,9 @@ async def full() -> AsyncIterator[tuple[Server, FullStore]]:
 
 
 @pytest.mark.parametrize("who", ENDINGS)
-async def test_what_is_revoked_on_a_full_disk_is_dead_in_every_process_and_after_a_restart(who: str) -> None:
+async def test_what_is_revoked_on_a_full_disk_is_dead_in_every_process_and_after_a_restart(
+    who: str,
+) -> None:
     async with full() as (server, store):
         client = await server.register()
         tokens = await client.sign_in()
@@ -147,8 +161,12 @@ async def test_what_is_revoked_while_the_store_is_down_is_dead_here_at_once_and_
 
 
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
-async def test_a_client_whose_revocation_failed_is_not_told_that_it_worked_when_it_repeats_it(kind: str) -> None:
-    """In this process the grant is dead already; everywhere else it is alive until the store has been told."""
+async def test_a_client_whose_revocation_failed_is_not_told_that_it_worked_when_it_repeats_it(
+    kind: str,
+) -> None:
+    """In this process the grant is dead already; everywhere else it is alive until the store has
+    been told.
+    """
 
     class Broken(FailingStore):
         down = False
@@ -194,7 +212,11 @@ async def test_a_person_s_grants_end_before_anything_else_of_theirs_is_touched(v
             client = await server.register()
             tokens = await client.sign_in()
             store.for_good = True
-            arguments = ("alice",) if end == server.provider.admin.revoke_person else ("alice", client.client_id)
+            arguments = (
+                ("alice",)
+                if end == server.provider.admin.revoke_person
+                else ("alice", client.client_id)
+            )
             try:
                 await end(*arguments)
             except ServerUnavailable:
@@ -206,7 +228,9 @@ async def test_a_person_s_grants_end_before_anything_else_of_theirs_is_touched(v
 
 
 async def test_what_begins_while_a_person_is_thrown_out_ends_as_well() -> None:
-    """They are still signed in in a browser when their grants end, and let an application in at that moment."""
+    """They are still signed in in a browser when their grants end, and let an application in at
+    that moment.
+    """
     clock = FrozenClock()
     held = HeldStore(MemoryStore(clock=clock))
     async with deploy(store=EncryptedStore(held, [KEY]), clock=clock) as server:
@@ -222,14 +246,18 @@ async def test_what_begins_while_a_person_is_thrown_out_ends_as_well() -> None:
 
 
 async def test_what_begins_while_a_person_takes_an_application_back_ends_as_well() -> None:
-    """Their consent is still there when the grants end, and lets the application in at that moment."""
+    """Their consent is still there when the grants end, and lets the application in at that
+    moment.
+    """
     clock = FrozenClock()
     held = HeldStore(MemoryStore(clock=clock))
     async with deploy(store=EncryptedStore(held, [KEY]), clock=clock) as server:
         client, browser = await server.register(redirect_uris=[WEB_REDIRECT_URI]), server.browser()
         await client.redeem(await client.code(browser=browser))
         held.hold = ("delete", "consent")
-        leaving = asyncio.create_task(server.provider.admin.revoke_client("alice", client.client_id))
+        leaving = asyncio.create_task(
+            server.provider.admin.revoke_client("alice", client.client_id)
+        )
         await held.arrived.wait()
         tokens = (await client.redeem(await client.code(browser=browser))).json()
         held.go.set()
@@ -245,13 +273,17 @@ async def test_a_database_that_may_not_grow_lets_grants_end(tmp_path: Path) -> N
         client = await server.register()
         tokens = [await client.sign_in() for _ in range(3)]
         engine: Any = server.provider.store.inner
-        await engine._submit(lambda db: db.execute("PRAGMA max_page_count = 1").fetchall(), writes=False)
+        await engine._submit(
+            lambda db: db.execute("PRAGMA max_page_count = 1").fetchall(), writes=False
+        )
         with suppress(ServerUnavailable):
             for number in range(1000):
                 await store.put("filler", str(number), b"x" * 1000)
         assert await store.get("filler", "999") is None
         # The connection is opened anew after a failure, and the limit is the connection's.
-        await engine._submit(lambda db: db.execute("PRAGMA max_page_count = 1").fetchall(), writes=False)
+        await engine._submit(
+            lambda db: db.execute("PRAGMA max_page_count = 1").fetchall(), writes=False
+        )
         await by_client(server, client, tokens[0])
         assert not await is_alive(server, tokens[0]["access_token"])
         assert await server.provider.admin.revoke_person("alice") == 2

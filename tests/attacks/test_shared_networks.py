@@ -1,4 +1,6 @@
-"""What a web page, or somebody else, can use up of the limits of a network: nothing that its honest clients need."""
+"""What a web page, or somebody else, can use up of the limits of a network: nothing that its honest
+clients need.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,25 @@ pytestmark = pytest.mark.asyncio
 
 METADATA = {"redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none"}
 EVIL = "https://evil.example"
-OPENED = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+OPENED = {
+    "Sec-Fetch-Site": "cross-site",
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Dest": "document",
+}
 IMAGE = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
 FRAME = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}
-BLIND = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "empty", "Origin": EVIL}
-SCRIPT = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty", "Origin": EVIL}
+BLIND = {
+    "Sec-Fetch-Site": "cross-site",
+    "Sec-Fetch-Mode": "no-cors",
+    "Sec-Fetch-Dest": "empty",
+    "Origin": EVIL,
+}
+SCRIPT = {
+    "Sec-Fetch-Site": "cross-site",
+    "Sec-Fetch-Mode": "cors",
+    "Sec-Fetch-Dest": "empty",
+    "Origin": EVIL,
+}
 SIBLING = {**SCRIPT, "Sec-Fetch-Site": "same-site"}
 OLD = {"Origin": EVIL}
 
@@ -47,7 +63,11 @@ BY_OTHERS = {
     "Node's fetch": {"Sec-Fetch-Mode": "cors"},
     "a link": OPENED,
     "a typed address": {**OPENED, "Sec-Fetch-Site": "none"},
-    "our own page": {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+    "our own page": {
+        "Sec-Fetch-Site": "same-origin",
+        "Sec-Fetch-Mode": "navigate",
+        "Sec-Fetch-Dest": "document",
+    },
 }
 KINDS = {
     "register": ("POST", "/register", {"document": METADATA}),
@@ -58,7 +78,9 @@ KINDS = {
 
 async def statuses(server: Server, kind: str, headers: dict[str, str], number: int) -> list[int]:
     method, target, body = KINDS[kind]
-    return [(await server.call(method, target, headers=headers, **body)).status for _ in range(number)]
+    return [
+        (await server.call(method, target, headers=headers, **body)).status for _ in range(number)
+    ]
 
 
 @pytest.mark.parametrize("headers", BY_PAGES.values(), ids=list(BY_PAGES))
@@ -83,14 +105,20 @@ async def test_everything_else_counts_for_the_network(headers: dict[str, str]) -
 async def test_networks_are_apart_also_behind_a_page() -> None:
     async with deploy(rate_limits=RateLimits(register=1)) as server:
         found = [
-            (await server.call("POST", "/register", headers=SCRIPT, document=METADATA, client=(address, 1))).status
+            (
+                await server.call(
+                    "POST", "/register", headers=SCRIPT, document=METADATA, client=(address, 1)
+                )
+            ).status
             for address in ("2001:db8::1", "2001:db8::ffff:1:2:3", "2001:db8:0:1::1")
         ]
         assert found == [201, 429, 201]
 
 
 @pytest.mark.parametrize("target", ["/authorize", "/token"])
-async def test_documents_that_a_page_has_us_fetch_use_up_no_registrations_of_its_visitors(target: str) -> None:
+async def test_documents_that_a_page_has_us_fetch_use_up_no_registrations_of_its_visitors(
+    target: str,
+) -> None:
     async with deploy(rate_limits=RateLimits(register=1)) as server:
         for number in range(3):
             client_id = f"https://evil.invalid/{number}.json"
@@ -102,7 +130,7 @@ async def test_documents_that_a_page_has_us_fetch_use_up_no_registrations_of_its
         assert await statuses(server, "register", {}, 1) == [201]
 
 
-# ------------------------------------------------------------------------------------------------- who proves nothing
+# ------------------------------------------------------------------------------- who proves nothing
 
 
 @pytest.mark.parametrize("endpoint", ["token", "revoke", "introspect", "par"])
@@ -112,9 +140,15 @@ async def test_wrong_secrets_of_somebody_use_up_nothing_of_a_clients_limit(endpo
 
         async def ask(client_id: str, secret: str) -> int:
             form = {"token": "x", "grant_type": "client_credentials"}
-            return (await server.call("POST", f"/{endpoint}", headers=basic(client_id, secret), form=form)).status
+            return (
+                await server.call(
+                    "POST", f"/{endpoint}", headers=basic(client_id, secret), form=form
+                )
+            ).status
 
-        found = [await ask("service", "wrong") for _ in range(5)] + [await ask("nobody", "x") for _ in range(5)]
+        found = [await ask("service", "wrong") for _ in range(5)] + [
+            await ask("nobody", "x") for _ in range(5)
+        ]
         assert found == [401] * 3 + [429] * 7
         good = [await ask("service", CONFIDENTIAL["client_secret"]) for _ in range(4)]
         assert not {401, 429} & set(good[:3])
@@ -124,11 +158,16 @@ async def test_wrong_secrets_of_somebody_use_up_nothing_of_a_clients_limit(endpo
 @pytest.mark.parametrize("method", ["POST", "GET", "PUT", "DELETE"])
 async def test_wrong_tokens_of_somebody_use_up_no_registrations(method: str) -> None:
     token = "an-initial-access-token-of-32-characters-or-more"
-    limits, registration = RateLimits(register=3), Registration(initial_access_token=token, metadata_documents=False)
+    limits, registration = (
+        RateLimits(register=3),
+        Registration(initial_access_token=token, metadata_documents=False),
+    )
     async with deploy(registration=registration, rate_limits=limits) as server:
 
         async def ask(bearer: str, how: str = method) -> int:
-            return (await server.call(how, "/register?client_id=x", bearer=bearer, document=METADATA)).status
+            return (
+                await server.call(how, "/register?client_id=x", bearer=bearer, document=METADATA)
+            ).status
 
         assert [await ask("wrong") for _ in range(5)] == [401] * 3 + [429] * 2
         assert [await ask(token, "POST") for _ in range(4)] == [201] * 3 + [429]
@@ -143,24 +182,32 @@ async def test_a_flood_of_bad_assertions_is_turned_away_before_a_signature_is_ch
 
         async def ask(assertion: str) -> Any:
             form = {"client_assertion_type": ASSERTION_TYPE, "client_assertion": assertion}
-            response = await server.call("POST", "/token", form={"grant_type": "client_credentials", **form})
+            response = await server.call(
+                "POST", "/token", form={"grant_type": "client_credentials", **form}
+            )
             return response.status
 
         bad = robot.assertion(aud="https://elsewhere.example")
         assert [await ask(bad) for _ in range(4)] == [401, 401, 429, 429]
-        assert await ask(robot.assertion()) == 429, "its signature would have to be checked to know that it is good"
+        assert await ask(robot.assertion()) == 429, (
+            "its signature would have to be checked to know that it is good"
+        )
         headers = basic("service", CONFIDENTIAL["client_secret"])
-        response = await server.call("POST", "/token", headers=headers, form={"grant_type": "client_credentials"})
+        response = await server.call(
+            "POST", "/token", headers=headers, form={"grant_type": "client_credentials"}
+        )
         assert response.status == 200
 
 
-# ------------------------------------------------------------------------------------------- what is kept for a network
+# ----------------------------------------------------------------------- what is kept for a network
 
 SMALL = RateLimits(unfinished_bytes=64 * 1024)
 
 
 @pytest.mark.parametrize("target", ["/authorize", "/par"])
-async def test_sign_ins_that_a_page_has_its_visitors_begin_keep_nobody_of_their_network_from_it(target: str) -> None:
+async def test_sign_ins_that_a_page_has_its_visitors_begin_keep_nobody_of_their_network_from_it(
+    target: str,
+) -> None:
     async with deploy(rate_limits=SMALL) as server:
         client = await server.register()
         query = urlsplit(client.authorization_url(state="s" * 4000)).query
@@ -180,9 +227,13 @@ async def test_a_page_with_visitors_in_many_networks_does_not_use_up_what_is_kep
         client = await server.register()
         query = urlsplit(client.authorization_url(state="s" * 400)).query
         for number in range(100):
-            await server.call("GET", f"/authorize?{query}", headers=IMAGE, client=(f"198.51.100.{number}", 1))
+            await server.call(
+                "GET", f"/authorize?{query}", headers=IMAGE, client=(f"198.51.100.{number}", 1)
+            )
         for number in range(5):
-            opened = await server.call("GET", f"/authorize?{query}", headers=OPENED, client=(f"192.0.2.{number}", 1))
+            opened = await server.call(
+                "GET", f"/authorize?{query}", headers=OPENED, client=(f"192.0.2.{number}", 1)
+            )
             assert opened.status == 303
 
 
@@ -203,13 +254,21 @@ async def test_who_has_a_token_goes_on_when_their_network_has_begun_too_many_sig
 async def test_clients_that_sign_go_on_when_sign_ins_have_used_up_everything() -> None:
     async with deploy() as plain:
         robot = Robot(BASE_URL, plain.clock)
-    async with deploy(rate_limits=RateLimits(unfinished_bytes=256 * 1024), clock=plain.clock) as server:
+    async with deploy(
+        rate_limits=RateLimits(unfinished_bytes=256 * 1024), clock=plain.clock
+    ) as server:
         keys = {"token_endpoint_auth_method": "private_key_jwt", "jwks": robot.metadata["jwks"]}
         client = await server.register(**keys)
         robot.client_id = client.client_id
         query = urlsplit(client.authorization_url(state="s" * 400)).query
         for number in range(256):
             await server.call("GET", f"/authorize?{query}", client=(f"198.51.100.{number}", 1))
-        assert (await server.call("GET", f"/authorize?{query}", client=("192.0.2.1", 1))).status == 503
-        form = {"client_assertion_type": ASSERTION_TYPE, "client_assertion": robot.assertion(), "token": "t"}
+        assert (
+            await server.call("GET", f"/authorize?{query}", client=("192.0.2.1", 1))
+        ).status == 503
+        form = {
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": robot.assertion(),
+            "token": "t",
+        }
         assert (await server.call("POST", "/introspect", form=form)).status == 200

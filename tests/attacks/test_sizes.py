@@ -1,4 +1,6 @@
-"""What strangers can make the store keep: each thing has a size, each network a share, and everybody a ceiling."""
+"""What strangers can make the store keep: each thing has a size, each network a share, and
+everybody a ceiling.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,14 @@ from asgi_mcp_auth.server.requests import MAX_FORM_BYTES
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.assertions import ASSERTION_TYPE, Robot
-from tests.support.authorization_server import BASE_URL, ClientOf, Server, answer_of, deploy, memory_store
+from tests.support.authorization_server import (
+    BASE_URL,
+    ClientOf,
+    Server,
+    answer_of,
+    deploy,
+    memory_store,
+)
 from tests.support.proxy import deploy_proxy
 from tests.support.upstream import Upstream
 
@@ -54,7 +63,7 @@ def form_of(client: ClientOf, **more: str) -> dict[str, str]:
     return {**dict(parse_qsl(urlsplit(client.authorization_url()).query)), **more}
 
 
-# --------------------------------------------------------------------------------------------------------------- sizes
+# -------------------------------------------------------------------------------------------- sizes
 
 
 @pytest.mark.parametrize("letter", ["s", "ä", "%"])
@@ -65,7 +74,9 @@ async def test_a_state_of_4_kib_comes_back_as_it_was(server: Server, letter: str
 
 
 @pytest.mark.parametrize("letter", ["s", "ä"])
-async def test_a_longer_state_is_told_to_the_client_and_not_kept(server: Server, letter: str) -> None:
+async def test_a_longer_state_is_told_to_the_client_and_not_kept(
+    server: Server, letter: str
+) -> None:
     client, state = await server.register(), letter * (MAX_STATE_BYTES // len(letter.encode()) + 1)
     response = await server.browser().send("GET", client.authorization_url(state=state))
     answer = answer_of(response.header("location") or "")
@@ -75,13 +86,21 @@ async def test_a_longer_state_is_told_to_the_client_and_not_kept(server: Server,
     )
     assert answer["state"] == state, "without it the client could not tell whose answer this is"
     pushed = await server.call("POST", "/par", form=form_of(client, state=state))
-    assert (pushed.status, pushed.json()["error_description"]) == (400, "The state is longer than 4096 bytes")
+    assert (pushed.status, pushed.json()["error_description"]) == (
+        400,
+        "The state is longer than 4096 bytes",
+    )
     assert await kept(server, "transaction") == await kept(server, "pushed") == []
 
 
 async def test_whatever_else_a_request_says_little_of_it_is_kept(server: Server) -> None:
     client = await server.register()
-    long = {"login_hint": "x" * 9_000, "nonce": "n" * 1_000, "ui_locales": "l" * 1_000, "claims": "c" * 1_000}
+    long = {
+        "login_hint": "x" * 9_000,
+        "nonce": "n" * 1_000,
+        "ui_locales": "l" * 1_000,
+        "claims": "c" * 1_000,
+    }
     form = form_of(client, prompt="login consent " * 100, scope="mcp:read " * 100, **long)
     form.pop("state", None)
     assert (await server.call("POST", "/par", form=form)).status == 201
@@ -93,8 +112,12 @@ async def test_whatever_else_a_request_says_little_of_it_is_kept(server: Server)
     assert len(members["login_hint"]) == 256
 
 
-@pytest.mark.parametrize("path", ["/authorize", "/par", "/login", "/consent", "/applications", "/logout"])
-@pytest.mark.parametrize(("size", "too_large"), [(MAX_FORM_BYTES, False), (MAX_FORM_BYTES + 1, True)])
+@pytest.mark.parametrize(
+    "path", ["/authorize", "/par", "/login", "/consent", "/applications", "/logout"]
+)
+@pytest.mark.parametrize(
+    ("size", "too_large"), [(MAX_FORM_BYTES, False), (MAX_FORM_BYTES + 1, True)]
+)
 async def test_forms_of_pages_authorize_and_par_have_16_kib(
     server: Server, path: str, size: int, too_large: bool
 ) -> None:
@@ -111,7 +134,7 @@ async def test_forms_with_tokens_of_other_makers_may_be_longer(server: Server, p
         assert (response.status == 413) is too_large
 
 
-# ---------------------------------------------------------------------------------------------------- shares, ceilings
+# --------------------------------------------------------------------------------- shares, ceilings
 
 
 async def test_400_networks_that_take_all_they_get_leave_room_for_somebody_new() -> None:
@@ -194,12 +217,14 @@ async def test_what_clients_push_is_bounded_too(store: EncryptedStore, clock: Fr
 
 async def test_what_is_kept_for_the_way_to_an_identity_provider_is_bounded_too() -> None:
     with Upstream(clock=FrozenClock()) as upstream:
-        async with deploy_proxy(upstream, "oidc", rate_limits=RateLimits(unfinished_bytes=64 * KIB)) as server:
+        async with deploy_proxy(
+            upstream, "oidc", rate_limits=RateLimits(unfinished_bytes=64 * KIB)
+        ) as server:
             client, browser = await server.register(), server.browser()
             page = await browser.open(client.authorization_url())
-            login = (await browser.send("POST", page.url, {**page.hidden, "action": "approve"})).header(
-                "location"
-            ) or ""
+            login = (
+                await browser.send("POST", page.url, {**page.hidden, "action": "approve"})
+            ).header("location") or ""
             statuses = [(await browser.send("GET", login)).status for _ in range(60)]
             assert set(statuses) == {303, 429}
             assert sum(map(len, await kept(server, "upstream_state"))) <= 64 * KIB // SHARE
@@ -221,14 +246,23 @@ async def test_used_assertions_of_strangers_clients_are_bounded_and_those_of_the
     store: EncryptedStore, clock: FrozenClock, known: bool
 ) -> None:
     robot = Robot(BASE_URL, clock)
-    registration, limits = Registration(clients=[robot.metadata]), RateLimits(unfinished_bytes=SMALL)
-    async with deploy(store=store, clock=clock, registration=registration, rate_limits=limits) as server:
+    registration, limits = (
+        Registration(clients=[robot.metadata]),
+        RateLimits(unfinished_bytes=SMALL),
+    )
+    async with deploy(
+        store=store, clock=clock, registration=registration, rate_limits=limits
+    ) as server:
         if not known:
             keys = {"token_endpoint_auth_method": "private_key_jwt", "jwks": robot.metadata["jwks"]}
             robot.client_id = (await server.register(**keys)).client_id
         statuses: list[int] = []
         for _ in range(30):
-            form = {"client_assertion_type": ASSERTION_TYPE, "client_assertion": robot.assertion(), "token": "t"}
+            form = {
+                "client_assertion_type": ASSERTION_TYPE,
+                "client_assertion": robot.assertion(),
+                "token": "t",
+            }
             statuses.append((await server.call("POST", "/introspect", form=form)).status)
         assert set(statuses) == ({200} if known else {200, 429})
         assert len(await kept(server, "jti")) == (30 if known else statuses.count(200))

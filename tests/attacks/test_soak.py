@@ -1,4 +1,5 @@
-"""W43: many requests, good and bad ones mixed, leave nothing behind: no memory, no file descriptors.
+"""W43: many requests, good and bad ones mixed, leave nothing behind: no memory, no file
+descriptors.
 
 The short run belongs to every test run; ``make soak`` adds the long one.
 """
@@ -19,12 +20,20 @@ from typing import Any
 
 import pytest
 
-from asgi_mcp_auth import InsufficientScope, JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider, Rule
+from asgi_mcp_auth import (
+    InsufficientScope,
+    JWTVerifier,
+    MCPAuthMiddleware,
+    RemoteAuthProvider,
+    Rule,
+)
 from asgi_mcp_auth._jose import SigningKey
 from asgi_mcp_auth.testing import FrozenClock, sign_jwt
 from tests.support.asgi import call, handshake
 
-pytestmark = pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="reads Linux's /proc")
+pytestmark = pytest.mark.skipif(
+    not os.path.exists("/proc/self/statm"), reason="reads Linux's /proc"
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,9 +54,14 @@ class Traffic:
         self.counter = itertools.count()
         self.events: Counter[str] = Counter()
         self.verifier = JWTVerifier(
-            public_key=self.key.public_jwk(), issuer=ISSUER, clock=self.clock, token_cache_size=CACHE_SIZE
+            public_key=self.key.public_jwk(),
+            issuer=ISSUER,
+            clock=self.clock,
+            token_cache_size=CACHE_SIZE,
         )
-        provider = RemoteAuthProvider(self.verifier, authorization_servers=[ISSUER], base_url=BASE_URL)
+        provider = RemoteAuthProvider(
+            self.verifier, authorization_servers=[ISSUER], base_url=BASE_URL
+        )
         self.app = MCPAuthMiddleware(
             self._app,
             provider,
@@ -63,7 +77,9 @@ class Traffic:
             lambda: self.post(self.mint(exp=1)),
             lambda: self.post(self.mint(aud="https://other.example.com")),
             lambda: self.post(self.mint(key=self.stranger)),
-            lambda: self.post(self.mint(header={"alg": "Ed25519", "kid": f"kid-{next(self.counter)}"})),
+            lambda: self.post(
+                self.mint(header={"alg": "Ed25519", "kid": f"kid-{next(self.counter)}"})
+            ),
             lambda: self.post(self.mint(header={"alg": "none", "pad": next(self.counter)})),
             lambda: self.post(f"garbage-{next(self.counter)}"),
             lambda: self.post(f"{next(self.counter)}" + "x" * 20_000),
@@ -74,15 +90,30 @@ class Traffic:
             lambda: call(self.app, "POST", f"/{next(self.counter)}"),
             lambda: call(self.app, "GET", "/health"),
             lambda: call(self.app, "GET", "/.well-known/oauth-protected-resource/mcp"),
-            lambda: call(self.app, "GET", "/mcp", {"Origin": f"https://{next(self.counter)}.evil.example"}),
-            lambda: call(self.app, "GET", "/mcp", [("Authorization", "Bearer a"), ("Authorization", "Bearer b")]),
+            lambda: call(
+                self.app, "GET", "/mcp", {"Origin": f"https://{next(self.counter)}.evil.example"}
+            ),
+            lambda: call(
+                self.app,
+                "GET",
+                "/mcp",
+                [("Authorization", "Bearer a"), ("Authorization", "Bearer b")],
+            ),
             lambda: handshake(self.app, "/mcp", {"Authorization": f"Bearer {self.familiar}"}),
             lambda: handshake(self.app, "/mcp", {"Authorization": f"Bearer {next(self.counter)}"}),
         ]
 
-    def mint(self, *, key: SigningKey | None = None, header: dict[str, Any] | None = None, **claims: Any) -> str:
+    def mint(
+        self, *, key: SigningKey | None = None, header: dict[str, Any] | None = None, **claims: Any
+    ) -> str:
         now = int(self.clock.time())
-        usual = {"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "client_id": "client", "exp": now + 300}
+        usual = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": "alice",
+            "client_id": "client",
+            "exp": now + 300,
+        }
         payload = {**usual, "jti": f"{next(self.counter)}", **claims}
         return sign_jwt(key or self.key, header or {"alg": "Ed25519", "kid": "one"}, payload)
 
@@ -113,8 +144,12 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
-async def growth(run: Any, measure: Callable[[], int], *, warm_up: int, requests: int, steps: int) -> float:
-    """Return by how much ``measure`` grows per 1,000 requests: the median slope between any two measurements."""
+async def growth(
+    run: Any, measure: Callable[[], int], *, warm_up: int, requests: int, steps: int
+) -> float:
+    """Return by how much ``measure`` grows per 1,000 requests: the median slope between any two
+    measurements.
+    """
     await run(warm_up)
     measured = array("q", [0] * (steps + 1))  # takes no memory of its own while it fills
     for step in range(steps + 1):
@@ -129,8 +164,13 @@ async def growth(run: Any, measure: Callable[[], int], *, warm_up: int, requests
 
 def test_w43_mixed_requests_leave_no_objects_and_no_file_descriptors_behind() -> None:
     """In a process of its own: whatever else a test run has left running allocates memory, too."""
-    code = "import asyncio; from tests.attacks.test_soak import check_mixed_requests as c; asyncio.run(c())"
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    code = (
+        "import asyncio; from tests.attacks.test_soak import check_mixed_requests as c;"
+        " asyncio.run(c())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert (result.returncode, result.stderr) == (0, "")
 
 
@@ -138,11 +178,20 @@ async def check_mixed_requests() -> None:
     traffic = Traffic()
     files = open_files()
     # Every request kind that may be remembered comes often enough in the warm-up to fill its cache.
-    blocks = await growth(traffic.run, sys.getallocatedblocks, warm_up=12_000, requests=4_000, steps=8)
+    blocks = await growth(
+        traffic.run, sys.getallocatedblocks, warm_up=12_000, requests=4_000, steps=8
+    )
     assert blocks <= 1, f"{blocks:.1f} memory blocks more for each 1,000 requests"
     assert open_files() == files
     assert len(traffic.verifier._tokens) <= CACHE_SIZE
-    assert set(traffic.events) >= {"missing_token", "expired", "signature", "unknown_key", "audience", "origin"}
+    assert set(traffic.events) >= {
+        "missing_token",
+        "expired",
+        "signature",
+        "unknown_key",
+        "audience",
+        "origin",
+    }
 
 
 @pytest.mark.asyncio

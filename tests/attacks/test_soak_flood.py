@@ -1,7 +1,9 @@
-"""A flood of everything at once, with default settings, and an honest user beside it: ``make soak``.
+"""A flood of everything at once, with default settings, and an honest user beside it: ``make
+soak``.
 
-Somebody calls with a token all the time, and others sign in one after the other, from registering to the call. What
-that takes beside the flood is compared with what it takes before it. A quiet machine of two cores or more is needed.
+Somebody calls with a token all the time, and others sign in one after the other, from registering
+to the call. What that takes beside the flood is compared with what it takes before it. A quiet
+machine of two cores or more is needed.
 """
 
 from __future__ import annotations
@@ -66,7 +68,9 @@ class Refused(Exception):
 
 
 class HonestUsers:
-    """People with an application and a browser, each at an address of their own: one calls, others come to sign in."""
+    """People with an application and a browser, each at an address of their own: one calls, others
+    come to sign in.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -82,14 +86,18 @@ class HonestUsers:
             await self.sign_in(connection)
             connection.close()
         ends_at = time.monotonic() + seconds
-        await asyncio.gather(self._call_until(ends_at, measured), self._sign_in_until(ends_at, measured))
+        await asyncio.gather(
+            self._call_until(ends_at, measured), self._sign_in_until(ends_at, measured)
+        )
         return measured
 
     async def _call_until(self, ends_at: float, measured: Measured) -> None:
         connection = Connection(self._port, self._address)
         while time.monotonic() < ends_at:
             started = time.perf_counter()
-            answer = await connection.send("POST", "/mcp", {"Authorization": f"Bearer {self._token}"})
+            answer = await connection.send(
+                "POST", "/mcp", {"Authorization": f"Bearer {self._token}"}
+            )
             measured.calls.append(time.perf_counter() - started)
             if answer.status != 200:
                 measured.refused.append(f"a call: {answer.status} {answer.body.decode()[:200]}")
@@ -117,7 +125,9 @@ class HonestUsers:
         """Register, authorize, sign in, consent, redeem, call."""
         cookies: dict[str, str] = {}
         verifier = secrets.token_urlsafe(48)
-        challenge = urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
+        challenge = (
+            urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
+        )
 
         async def open_page(answer: Answer) -> Answer:
             target = "/" + answer.headers["location"].split("/", 3)[3]
@@ -125,7 +135,9 @@ class HonestUsers:
 
         async def fill_in(path: str, page: Answer, **fields: str) -> Answer:
             hidden = {name: hidden_field(page.body, name) for name in ("transaction", "csrf")}
-            return expect(303, path, keep(await connection.send_form(path, {**hidden, **fields}, browser())))
+            return expect(
+                303, path, keep(await connection.send_form(path, {**hidden, **fields}, browser()))
+            )
 
         def browser() -> Mapping[str, str]:
             return {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
@@ -135,18 +147,37 @@ class HonestUsers:
             cookies[name] = value
             return answer
 
-        document = {"redirect_uris": [REDIRECT_URI], "client_name": "Honest", "token_endpoint_auth_method": "none"}
+        document = {
+            "redirect_uris": [REDIRECT_URI],
+            "client_name": "Honest",
+            "token_endpoint_auth_method": "none",
+        }
         answer = expect(201, "/register", await connection.send_document("/register", document))
         client_id = json.loads(answer.body)["client_id"]
         query = authorization_query(client_id, code_challenge=challenge)
-        answer = expect(303, "/authorize", keep(await connection.send("GET", f"/authorize?{query}")))
-        answer = await fill_in("/login", await open_page(answer), username=PERSON, password=PASSWORD)
+        answer = expect(
+            303, "/authorize", keep(await connection.send("GET", f"/authorize?{query}"))
+        )
+        answer = await fill_in(
+            "/login", await open_page(answer), username=PERSON, password=PASSWORD
+        )
         answer = await fill_in("/consent", await open_page(answer), action="approve")
         (code,) = parse_qs(urlsplit(answer.headers["location"]).query)["code"]
-        form = {"grant_type": "authorization_code", "code": code, "code_verifier": verifier, "client_id": client_id}
-        answer = expect(200, "/token", await connection.send_form("/token", {**form, "redirect_uri": REDIRECT_URI}))
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "code_verifier": verifier,
+            "client_id": client_id,
+        }
+        answer = expect(
+            200,
+            "/token",
+            await connection.send_form("/token", {**form, "redirect_uri": REDIRECT_URI}),
+        )
         token = json.loads(answer.body)["access_token"]
-        expect(200, "/mcp", await connection.send("POST", "/mcp", {"Authorization": f"Bearer {token}"}))
+        expect(
+            200, "/mcp", await connection.send("POST", "/mcp", {"Authorization": f"Bearer {token}"})
+        )
         self._token = token
 
 
@@ -191,10 +222,22 @@ async def state_of(port: int) -> Mapping[str, float]:
 
 async def flood(port: int, addresses: int, user: HonestUsers) -> tuple[Measured, dict[str, int]]:
     """Let the flood come; return what the user saw and what the flood was answered."""
-    command = [sys.executable, "-P", str(SUPPORT / "flood.py"), str(port), str(max(1, addresses // PROCESSES))]
-    each = [[*command, str(number if addresses > 1 else 0), str(SECONDS + 3)] for number in range(PROCESSES)]
+    command = [
+        sys.executable,
+        "-P",
+        str(SUPPORT / "flood.py"),
+        str(port),
+        str(max(1, addresses // PROCESSES)),
+    ]
+    each = [
+        [*command, str(number if addresses > 1 else 0), str(SECONDS + 3)]
+        for number in range(PROCESSES)
+    ]
     pipe = asyncio.subprocess.PIPE
-    started = [await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, cwd=ROOT) for command in each]
+    started = [
+        await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, cwd=ROOT)
+        for command in each
+    ]
     for process in started:
         assert process.stdout is not None
         assert await asyncio.wait_for(process.stdout.readline(), 60) == b"ready\n"
@@ -214,7 +257,9 @@ async def flood(port: int, addresses: int, user: HonestUsers) -> tuple[Measured,
 
 
 async def given_back(port: int, size: float) -> float:
-    """Let a day pass, and return the size of the database when it does not shrink any more, or is ``size``."""
+    """Let a day pass, and return the size of the database when it does not shrink any more, or is
+    ``size``.
+    """
     connection = Connection(port, "127.200.0.3")
     await connection.send("POST", "/_later")
     found = (await state_of(port))["database"]
@@ -231,7 +276,9 @@ async def given_back(port: int, size: float) -> float:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("addresses", [1, 400])
-async def test_an_honest_user_gets_on_beside_a_flood_of_everything(addresses: int, tmp_path: Path) -> None:
+async def test_an_honest_user_gets_on_beside_a_flood_of_everything(
+    addresses: int, tmp_path: Path
+) -> None:
     with server(tmp_path) as port:
         user = HonestUsers(port)
         await user.stay(5)
@@ -244,7 +291,9 @@ async def test_an_honest_user_gets_on_beside_a_flood_of_everything(addresses: in
         after = await user.stay(QUIET_SECONDS)
         after.state = await state_of(port)
         grown = during.state["database"] - before.state["database"]
-        left = await given_back(port, before.state["database"] + MEBIBYTE) - before.state["database"]
+        left = (
+            await given_back(port, before.state["database"] + MEBIBYTE) - before.state["database"]
+        )
     report(addresses, before, during, after, answers, grown, left)
     assert before.refused == during.refused == after.refused == []
     assert left <= JOURNAL_BYTES
@@ -274,7 +323,9 @@ def report(
 
     three = (before, during, after)
     seconds = SECONDS + 3
-    tell(f"\n{sum(answers.values()) / seconds:,.0f} requests a second from {addresses} address(es):")
+    tell(
+        f"\n{sum(answers.values()) / seconds:,.0f} requests a second from {addresses} address(es):"
+    )
     tell(", ".join(f"{name}: {number}" for name, number in sorted(answers.items())))
     cpu = (during.state["cpu"] - before.state["cpu"]) / seconds
     loop_cpu = (during.state["loop_cpu"] - before.state["loop_cpu"]) / seconds
@@ -282,15 +333,35 @@ def report(
     row("", "before", "during", "after", "goal")
     row("---", "---", "---", "---", "---")
     ratio = during.call() / before.call()
-    row("call, p50", *(f"{each.call() * 1000:.1f} ms" for each in three), f"{ratio:.1f}× of ≤ {CALL_GOAL}×")
+    row(
+        "call, p50",
+        *(f"{each.call() * 1000:.1f} ms" for each in three),
+        f"{ratio:.1f}× of ≤ {CALL_GOAL}×",
+    )
     ratio = during.sign_in() / before.sign_in()
-    row("sign-in, p50", *(f"{each.sign_in() * 1000:.0f} ms" for each in three), f"{ratio:.1f}× of ≤ {SIGN_IN_GOAL}×")
+    row(
+        "sign-in, p50",
+        *(f"{each.sign_in() * 1000:.0f} ms" for each in three),
+        f"{ratio:.1f}× of ≤ {SIGN_IN_GOAL}×",
+    )
     row("honest requests refused", *(str(len(each.refused)) for each in three), "0")
     for refusal in [refusal for each in three for refusal in each.refused][:5]:
         tell(f"    {refusal}")
-    row("longest stall", *(f"{each.state['stall'] * 1000:.0f} ms" for each in three), f"≤ {STALL_GOAL * 1000:.0f} ms")
-    row("of it CPU time of the loop", *(f"{each.state['stall_cpu'] * 1000:.0f} ms" for each in three), "")
+    row(
+        "longest stall",
+        *(f"{each.state['stall'] * 1000:.0f} ms" for each in three),
+        f"≤ {STALL_GOAL * 1000:.0f} ms",
+    )
+    row(
+        "of it CPU time of the loop",
+        *(f"{each.state['stall_cpu'] * 1000:.0f} ms" for each in three),
+        "",
+    )
     row("memory", *(f"{each.state['resident'] / MEBIBYTE:.0f} MiB" for each in three), "back")
-    row("database", *(f"{each.state['database'] / MEBIBYTE:.1f} MiB" for each in three), f"+{grown / MEBIBYTE:.1f} MiB")
+    row(
+        "database",
+        *(f"{each.state['database'] / MEBIBYTE:.1f} MiB" for each in three),
+        f"+{grown / MEBIBYTE:.1f} MiB",
+    )
     row("database, a day later", "", "", f"+{left / MEBIBYTE:.1f} MiB", "given back")
     row("threads", *(f"{each.state['threads']:.0f}" for each in three), "")

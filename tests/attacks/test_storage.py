@@ -1,8 +1,10 @@
-"""What an attacker, a clock or an accident can do to a store, on every engine: security.md, the S rows of storage.
+"""What an attacker, a clock or an accident can do to a store, on every engine: security.md, the S
+rows of storage.
 
-What one engine alone can suffer is tested beside it: tests/stores/test_{encrypted,from_url,sqlite,redis,postgresql}.py
-(S04 to S13, S17, S18, S27), what several processes do to each other in tests/stores/test_processes.py (S01 to S03, S14,
-S15), what every store has to do in asgi_mcp_auth/stores/contract.py (S22, S24, S26).
+What one engine alone can suffer is tested beside it:
+tests/stores/test_{encrypted,from_url,sqlite,redis,postgresql}.py (S04 to S13, S17, S18, S27), what
+several processes do to each other in tests/stores/test_processes.py (S01 to S03, S14, S15), what
+every store has to do in asgi_mcp_auth/stores/contract.py (S22, S24, S26).
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ async def found(store: Store, ns: str, key: str) -> Record:
     return record
 
 
-# ------------------------------------------------------------------------------------------------------------ S06, S13
+# ----------------------------------------------------------------------------------------- S06, S13
 
 
 async def seconds_until_unavailable(call: Awaitable[object]) -> float:
@@ -63,7 +65,9 @@ async def seconds_until_unavailable(call: Awaitable[object]) -> float:
 async def test_s06_s13_engines_that_hang_are_503_within_five_seconds_and_fine_afterwards(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """A stopped Redis, a PostgreSQL whose one connection waits for a lock, a stopped one, a locked SQLite file."""
+    """A stopped Redis, a PostgreSQL whose one connection waits for a lock, a stopped one, a locked
+    SQLite file.
+    """
     path = str(tmp_path_factory.mktemp("locked") / "auth.db")
     with RedisServer() as redis, PostgreSQLServer() as hanging, PostgreSQLServer() as locked:
         stores = [
@@ -84,7 +88,11 @@ async def test_s06_s13_engines_that_hang_are_503_within_five_seconds_and_fine_af
         with locked.lock_rows("asgi_mcp_auth"):
             began = time.monotonic()
             *waits, _ = await asyncio.gather(
-                *(seconds_until_unavailable(store.put("ns", "key", b"2")) for store in stores for _ in range(100)),
+                *(
+                    seconds_until_unavailable(store.put("ns", "key", b"2"))
+                    for store in stores
+                    for _ in range(100)
+                ),
                 closing.aclose(),
             )
             assert max(waits) < 6.5  # five, and what 400 of them on two busy cores take
@@ -120,7 +128,7 @@ async def test_s13_who_waits_for_a_connection_is_served_in_turn(place: Place) ->
     assert min(done) >= 10, done
 
 
-# ----------------------------------------------------------------------------------------------------------------- S16
+# ---------------------------------------------------------------------------------------------- S16
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -130,7 +138,9 @@ async def test_s16_a_dump_has_keys_and_groups_but_no_value(place: Place) -> None
     for number, value in enumerate(values):
         await store.put("grant", f"key-{number}", value, group="alice")
         await store.put("grant", f"key-{number}", value, ttl=100, group="bob")
-        assert await store.swap("grant", f"key-{number}", await found(store, "grant", f"key-{number}"), value)
+        assert await store.swap(
+            "grant", f"key-{number}", await found(store, "grant", f"key-{number}"), value
+        )
     await store.add("login", "taken", values[0])
     await store.take("login", "taken")
     dump = place.dump()
@@ -142,12 +152,14 @@ async def test_s16_a_dump_has_keys_and_groups_but_no_value(place: Place) -> None
     assert values[0] in place.dump(), "the dump shows what is there"
 
 
-# ----------------------------------------------------------------------------------------------------------------- S19
+# ---------------------------------------------------------------------------------------------- S19
 
 
 @pytest.mark.parametrize("engine", ["memory", "sqlite"])
 @pytest.mark.parametrize("jump", [-3600, 3600, 1, -1])
-async def test_s19_a_clock_that_jumps_revives_nothing_that_was_used_or_removed(place: Place, jump: float) -> None:
+async def test_s19_a_clock_that_jumps_revives_nothing_that_was_used_or_removed(
+    place: Place, jump: float
+) -> None:
     clock = FrozenClock()
     store = place.store(clock=clock)
     for key in ("used", "taken", "deleted"):
@@ -168,7 +180,9 @@ async def test_s19_a_clock_that_jumps_revives_nothing_that_was_used_or_removed(p
 
 @pytest.mark.parametrize("engine", ["memory", "sqlite"])
 @pytest.mark.parametrize(("after", "there"), [(59.9, True), (60, False), (60.1, False)])
-async def test_s19_a_record_ends_at_the_second_that_it_was_given(place: Place, after: float, there: bool) -> None:
+async def test_s19_a_record_ends_at_the_second_that_it_was_given(
+    place: Place, after: float, there: bool
+) -> None:
     clock = FrozenClock()
     store = place.store(clock=clock)
     await store.put("code", "key", b"1", ttl=60)
@@ -177,7 +191,7 @@ async def test_s19_a_record_ends_at_the_second_that_it_was_given(place: Place, a
     assert (await store.take("code", "key") is not None) is there
 
 
-# ------------------------------------------------------------------------------------------------------------ S20, S21
+# ----------------------------------------------------------------------------------------- S20, S21
 
 
 async def seconds_of_a_look_up(store: Store, times: int) -> float:
@@ -196,7 +210,10 @@ def fill_with_expired(place: Place, count: int) -> None:
         with database:
             database.executemany(
                 "INSERT INTO records VALUES ('code', ?, ?, 1, ?, ?)",
-                ((b"dead-%d" % number, bytes(100), number / count, b"g") for number in range(count)),
+                (
+                    (b"dead-%d" % number, bytes(100), number / count, b"g")
+                    for number in range(count)
+                ),
             )
         database.close()
     else:
@@ -273,7 +290,7 @@ async def test_s21_a_hundred_thousand_grants_do_not_slow_redeeming_to_half(engin
     assert p99[full] <= 2 * p99[empty], f"{p99[empty]:.0f} µs empty, {p99[full]:.0f} µs full"
 
 
-# ----------------------------------------------------------------------------------------------------------------- S22
+# ---------------------------------------------------------------------------------------------- S22
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -292,14 +309,15 @@ async def test_s22_a_key_of_a_mebibyte_is_a_key_or_503(place: Place) -> None:
     assert await store.take("client", "other") == b"1"
 
 
-# ----------------------------------------------------------------------------------------------------------------- S23
+# ---------------------------------------------------------------------------------------------- S23
 
 
 @pytest.mark.parametrize("engine", ["redis", "postgresql"])
 async def test_s23_deployments_that_share_a_server_see_nothing_of_each_other(place: Place) -> None:
     own = place.store().inner
     others = []
-    ttl = 0.01 if place.engine == "redis" else -100  # the others keep for a while what has only just expired
+    # the others keep for a while what has only just expired
+    ttl = 0.01 if place.engine == "redis" else -100
     for suffix in ("1", "_", "r"):
         other = Place(place.engine, place.url + suffix).store().inner
         await other.put("ns", "key", suffix.encode(), ttl=ttl, group="g")
@@ -317,11 +335,13 @@ async def test_s23_deployments_that_share_a_server_see_nothing_of_each_other(pla
         assert await other.sweep() == 1
 
 
-# ------------------------------------------------------------------------------------------------------------ S24, S25
+# ----------------------------------------------------------------------------------------- S24, S25
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_s24_calls_cancelled_at_any_moment_leave_whole_records_and_no_connection_behind(place: Place) -> None:
+async def test_s24_calls_cancelled_at_any_moment_leave_whole_records_and_no_connection_behind(
+    place: Place,
+) -> None:
     limits = {"redis": "&max_connections=2", "postgresql": "&pool_size=2"}
     store = Place(place.engine, place.url + limits.get(place.engine, "")).store().inner
     await store.open()
@@ -342,7 +362,9 @@ async def test_s24_calls_cancelled_at_any_moment_leave_whole_records_and_no_conn
         await asyncio.sleep(generator.uniform(0, 0.002))
         task.cancel()
         (result,) = await asyncio.gather(task, return_exceptions=True)
-        assert not isinstance(result, ServerUnavailable), "the connection of a cancelled call was used again"
+        assert not isinstance(result, ServerUnavailable), (
+            "the connection of a cancelled call was used again"
+        )
         record = await store.get("ns", key)
         assert record is None or record.value in (b"old", b"new")
         if record is None or isinstance(result, bytes):

@@ -1,4 +1,6 @@
-"""What somebody who can write to the database, or a wrong key, makes of an authorization server's records."""
+"""What somebody who can write to the database, or a wrong key, makes of an authorization server's
+records.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ def change(place: Place, statement: str, *values: object) -> None:
     database.close()
 
 
-# ---------------------------------------------------------------------------------------------------- expiry and group
+# --------------------------------------------------------------------------------- expiry and group
 
 
 async def test_a_record_whose_expiry_is_moved_in_the_database_counts_no_longer_than_it_was_written_for(
@@ -70,7 +72,9 @@ async def test_a_swap_writes_the_new_expiry_down_as_well(place: Place) -> None:
 async def test_a_record_moved_to_another_group_is_unreadable_and_in_nobodys_list(
     place: Place, group: str | None
 ) -> None:
-    """Otherwise whoever revokes what Alice has granted would miss a grant that goes on working, or end one of Bob's."""
+    """Otherwise whoever revokes what Alice has granted would miss a grant that goes on working, or
+    end one of Bob's.
+    """
     store = place.store()
     await store.put("grant", "k", b"Alice's", group="alice")
     await store.put("grant", "swapped", b"1", group="alice")
@@ -99,11 +103,16 @@ async def test_a_record_without_group_cannot_be_moved_into_one(place: Place) -> 
     assert await store.scan("client", group="alice") == []
 
 
-async def test_what_the_first_versions_wrote_is_still_read_and_gets_its_terms_when_it_is_written_again() -> None:
+async def test_what_the_first_versions_wrote_is_still_read_and_gets_its_terms_when_it_is_written_again() -> (
+    None
+):
     engine = MemoryStore()
     store = EncryptedStore(engine, [KEY])
-    # As EncryptedStore wrote it before expiry and group were in the value: KEY, kind "grant", key "k", b"1".
-    old = bytes.fromhex("026ef6b37458d5d99a17063710fa876417a267f5400789ed98c032cf440a8b49398e811db4")
+    # As EncryptedStore wrote it before expiry and group were in the value: KEY, kind "grant", key
+    # "k", b"1".
+    old = bytes.fromhex(
+        "026ef6b37458d5d99a17063710fa876417a267f5400789ed98c032cf440a8b49398e811db4"
+    )
     await engine.put("grant", "k", old, group="alice")
     record = await found(store, "grant", "k")
     assert (record.value, record.group) == (b"1", "alice")
@@ -121,11 +130,15 @@ async def found(store: Store, ns: str, key: str) -> Record:
     return record
 
 
-# ----------------------------------------------------------------------------------------------------- a key is missing
+# --------------------------------------------------------------------------------- a key is missing
 
 
-async def test_with_a_wrong_key_clients_people_and_tokens_get_503_and_nobody_is_told_that_it_is_unknown() -> None:
-    """Told "unknown client", clients throw their registration away; told invalid_grant, their tokens."""
+async def test_with_a_wrong_key_clients_people_and_tokens_get_503_and_nobody_is_told_that_it_is_unknown() -> (
+    None
+):
+    """Told "unknown client", clients throw their registration away; told invalid_grant, their
+    tokens.
+    """
     clock = FrozenClock()
     engine = MemoryStore(clock=clock)
     async with deploy(store=EncryptedStore(engine, [KEY], clock=clock), clock=clock) as server:
@@ -140,13 +153,16 @@ async def test_with_a_wrong_key_clients_people_and_tokens_get_503_and_nobody_is_
         assert page.response.status == 503
         signed_in = server.browser()
         signed_in.cookies.update(browser.cookies)
-        assert (await signed_in.open(f"{server.provider.base_url}/applications")).response.status == 503
+        assert (
+            await signed_in.open(f"{server.provider.base_url}/applications")
+        ).response.status == 503
         assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 503
         with pytest.raises(ServerUnavailable):
             await server.provider.admin.get_client(client.client_id)
         assert server.reasons() == []
     async with deploy(store=EncryptedStore(engine, [KEY], clock=clock), clock=clock) as server:
-        assert (await server.token(client_id=client.client_id, **refresh)).status == 200  # the key is back
+        # the key is back
+        assert (await server.token(client_id=client.client_id, **refresh)).status == 200
 
 
 async def test_an_operator_whose_key_is_lost_can_begin_anew_in_the_same_place() -> None:

@@ -1,4 +1,6 @@
-"""Documents that strangers name: a share for each network, and the operator's word, not older than a minute."""
+"""Documents that strangers name: a share for each network, and the operator's word, not older than
+a minute.
+"""
 
 from __future__ import annotations
 
@@ -56,11 +58,20 @@ async def developing(
 ) -> AsyncIterator[tuple[Server, Zone]]:
     """Run a server whose documents come by a fetcher with these settings."""
     zone, registration = Zone(), settings.pop("registration", {})
-    usual = {"development_documents": True, "development_ca_file": authority.ca_file, **registration}
+    usual = {
+        "development_documents": True,
+        "development_ca_file": authority.ca_file,
+        **registration,
+    }
     async with deploy(registration=Registration(**usual), **settings) as server:
         documents = server.provider._server.clients._documents
         documents._fetched._fetcher = PublicFetcher(
-            **{"timeout_seconds": 5, "allow_loopback": True, "ca_file": authority.ca_file, **(fetching or {})},
+            **{
+                "timeout_seconds": 5,
+                "allow_loopback": True,
+                "ca_file": authority.ca_file,
+                **(fetching or {}),
+            },
             resolve=zone.resolve,
         )
         try:
@@ -83,7 +94,7 @@ async def visit(server: Server, url: str, address: str) -> int:
     return (await server.call("GET", f"/authorize?{query}", client=(address, 1))).status
 
 
-# --------------------------------------------------------------------------------------------------- shares of fetches
+# -------------------------------------------------------------------------------- shares of fetches
 
 
 async def test_a_place_lasts_as_long_as_its_thread_and_a_dead_zone_costs_its_own_network_alone(
@@ -138,15 +149,23 @@ async def test_our_own_congestion_is_not_remembered_against_an_honest_url(
             raise AssertionError("the URL was remembered as one that cannot be had")
 
 
-async def test_whoever_waits_for_a_fetch_under_way_takes_no_place(authority: Authority, host: DocumentHost) -> None:
+async def test_whoever_waits_for_a_fetch_under_way_takes_no_place(
+    authority: Authority, host: DocumentHost
+) -> None:
     same, other = host.serve_client("/same.json"), host.serve_client("/other.json")
     host.behave("/slow.json", hang())
     fetching = {"timeout_seconds": 1, "max_fetches": 2, "max_fetches_each": 2}
     async with developing(authority, fetching=fetching) as (server, _):
-        slow = [asyncio.create_task(visit(server, host.url("/slow.json"), FLOODER)) for _ in range(30)]
+        slow = [
+            asyncio.create_task(visit(server, host.url("/slow.json"), FLOODER)) for _ in range(30)
+        ]
         await asyncio.sleep(0.1)
-        assert await visit(server, other, FLOODER) == 303, "thirty who wait for one fetch hold one place"
-        answers = await asyncio.gather(*(visit(server, same, address) for address in (FLOODER, OTHER) * 20))
+        assert await visit(server, other, FLOODER) == 303, (
+            "thirty who wait for one fetch hold one place"
+        )
+        answers = await asyncio.gather(
+            *(visit(server, same, address) for address in (FLOODER, OTHER) * 20)
+        )
         assert {*answers} == {303}
         assert {await each for each in slow} == {503}
         assert sorted(host.requests) == ["/other.json", "/same.json", "/slow.json"]
@@ -155,8 +174,13 @@ async def test_whoever_waits_for_a_fetch_under_way_takes_no_place(authority: Aut
 async def test_a_document_that_is_needed_again_in_the_middle_of_a_sign_in_counts_for_the_one_who_signs_in(
     authority: Authority, host: DocumentHost
 ) -> None:
-    """Otherwise whoever has many sign-ins under way makes us fetch all their documents at once, uncounted."""
-    urls = [host.serve_client(f"/{number}.json", headers={"cache_control": "max-age=300"}) for number in range(3)]
+    """Otherwise whoever has many sign-ins under way makes us fetch all their documents at once,
+    uncounted.
+    """
+    urls = [
+        host.serve_client(f"/{number}.json", headers={"cache_control": "max-age=300"})
+        for number in range(3)
+    ]
     async with developing(authority, rate_limits=RateLimits(register=2)) as (server, _):
         pages = []
         for url in urls:
@@ -165,14 +189,21 @@ async def test_a_document_that_is_needed_again_in_the_middle_of_a_sign_in_counts
             pages.append((browser, await browser.open(client.authorization_url())))
             server.clock.advance(60)
         server.clock.advance(300)
-        assert [(await browser.open(page.url)).response.status for browser, page in pages] == [200, 200, 429]
+        assert [(await browser.open(page.url)).response.status for browser, page in pages] == [
+            200,
+            200,
+            429,
+        ]
 
 
 async def test_who_waited_for_a_place_and_finds_the_document_there_gives_the_place_back(
     authority: Authority, host: DocumentHost
 ) -> None:
     good, later = host.serve_client(), host.serve_client("/later.json")
-    async with developing(authority, fetching={"max_fetches": 1, "max_fetches_each": 1}) as (server, _):
+    async with developing(authority, fetching={"max_fetches": 1, "max_fetches_each": 1}) as (
+        server,
+        _,
+    ):
         fetcher = server.provider._server.clients._documents._fetched._fetcher
         held = await fetcher.enter("somebody else")
         both = [asyncio.create_task(visit(server, good, address)) for address in (FLOODER, OTHER)]
@@ -185,13 +216,17 @@ async def test_who_waited_for_a_place_and_finds_the_document_there_gives_the_pla
         assert await visit(server, later, FLOODER) == 303
 
 
-# ------------------------------------------------------------------------------------------------------- who is welcome
+# ----------------------------------------------------------------------------------- who is welcome
 
 
 async def test_the_operators_trust_is_asked_for_again_whatever_the_documents_cache_says(
     authority: Authority, host: DocumentHost
 ) -> None:
-    url, trusted, asked = host.serve_client(headers={"cache_control": "max-age=86400"}), True, list[str]()
+    url, trusted, asked = (
+        host.serve_client(headers={"cache_control": "max-age=86400"}),
+        True,
+        list[str](),
+    )
 
     def trust(named: str) -> bool:
         asked.append(named)
@@ -212,8 +247,13 @@ async def test_the_operators_trust_is_asked_for_again_whatever_the_documents_cac
         assert len(host.requests) == 1
 
 
-async def test_the_operator_approves_of_documents_as_of_registrations(authority: Authority, host: DocumentHost) -> None:
-    good, bad = host.serve_client("/good.json"), host.serve_client("/bad.json", client_name="Totally your bank")
+async def test_the_operator_approves_of_documents_as_of_registrations(
+    authority: Authority, host: DocumentHost
+) -> None:
+    good, bad = (
+        host.serve_client("/good.json"),
+        host.serve_client("/bad.json", client_name="Totally your bank"),
+    )
     seen: list[dict[str, Any]] = []
 
     def approve(metadata: dict[str, Any]) -> bool:
@@ -240,10 +280,21 @@ async def test_closing_registration_asks_what_shall_become_of_documents(closed: 
 
     def make(**said: Any) -> OAuthProvider:
         registration = Registration(**members, **said)
-        usual = {"base_url": "http://localhost:8000", "login": DevLogin(), "store": "memory:", **settings}
+        usual = {
+            "base_url": "http://localhost:8000",
+            "login": DevLogin(),
+            "store": "memory:",
+            **settings,
+        }
         return OAuthProvider(registration=registration, **usual)
 
-    with pytest.raises(ConfigurationError, match=r"metadata_documents=False\) to refuse documents too"):
+    with pytest.raises(
+        ConfigurationError, match=r"metadata_documents=False\) to refuse documents too"
+    ):
         make()
-    for said in ({"metadata_documents": False}, {"metadata_documents": True}, {"trust_document": lambda url: True}):
+    for said in (
+        {"metadata_documents": False},
+        {"metadata_documents": True},
+        {"trust_document": lambda url: True},
+    ):
         make(**said)

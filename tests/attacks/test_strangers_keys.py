@@ -1,4 +1,6 @@
-"""Key sets that strangers register or name are small, say which key is which, and are not fetched at will."""
+"""Key sets that strangers register or name are small, say which key is which, and are not fetched
+at will.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ async def show(server: Server, robot: Robot, address: str = FLOODER, **header: A
 
 
 @pytest.mark.parametrize("keys", BAD.values(), ids=BAD)
-async def test_a_key_set_that_is_large_or_has_to_be_guessed_from_cannot_be_registered(keys: list[Any]) -> None:
+async def test_a_key_set_that_is_large_or_has_to_be_guessed_from_cannot_be_registered(
+    keys: list[Any],
+) -> None:
     document = {
         "redirect_uris": ["http://127.0.0.1/cb"],
         "token_endpoint_auth_method": "private_key_jwt",
@@ -98,7 +102,9 @@ async def test_a_key_set_of_an_honest_client_can_be(keys: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("keys", [*BAD.values(), *GOOD.values()], ids=[*BAD, *GOOD])
-async def test_the_same_holds_for_a_key_set_at_a_url(keys: list[Any], authority: Authority, host: DocumentHost) -> None:
+async def test_the_same_holds_for_a_key_set_at_a_url(
+    keys: list[Any], authority: Authority, host: DocumentHost
+) -> None:
     host.serve("/jwks", {"keys": keys})
     async with fetching(authority) as server:
         uri = host.url("/jwks", host=NAME)
@@ -106,7 +112,9 @@ async def test_the_same_holds_for_a_key_set_at_a_url(keys: list[Any], authority:
         robot = Robot(BASE_URL, server.clock, client_id=client.client_id)
         robot.key = key_of("ES256", "key-8" if UNNAMED in keys else "key-0")
         response = await show(server, robot)
-        assert (response.status, server.reasons()) == ((200, []) if keys in GOOD.values() else (401, ["client_keys"]))
+        assert (response.status, server.reasons()) == (
+            (200, []) if keys in GOOD.values() else (401, ["client_keys"])
+        )
 
 
 @pytest.mark.parametrize(("size", "status"), [(16 * 1024, 200), (16 * 1024 + 1, 401)])
@@ -128,14 +136,19 @@ async def test_a_key_set_at_a_url_has_sixteen_kib_at_most(
 async def test_a_client_of_the_operator_may_have_a_large_key_set_and_a_stranger_with_its_url_spoils_nothing(
     authority: Authority, host: DocumentHost
 ) -> None:
-    body = {"keys": [key_of("ES256", f"many-{number}").public_jwk() for number in range(30)], "x": "x" * 100_000}
+    body = {
+        "keys": [key_of("ES256", f"many-{number}").public_jwk() for number in range(30)],
+        "x": "x" * 100_000,
+    }
     host.serve("/jwks", body)
     uri = host.url("/jwks", host=NAME)
     robot = Robot(BASE_URL, clock := FrozenClock())
     del robot.metadata["jwks"]
     robot.metadata |= {"jwks_uri": uri, "token_endpoint_auth_method": "private_key_jwt"}
     robot.key = key_of("ES256", "many-29")
-    async with fetching(authority, clock=clock, registration=Registration(clients=[robot.metadata])) as server:
+    async with fetching(
+        authority, clock=clock, registration=Registration(clients=[robot.metadata])
+    ) as server:
         client = await server.register(token_endpoint_auth_method="private_key_jwt", jwks_uri=uri)
         stranger = Robot(BASE_URL, clock, client_id=client.client_id)
         assert (await show(server, stranger)).status == 401
@@ -146,12 +159,18 @@ async def test_the_operator_may_write_down_a_large_key_set_but_none_to_guess_muc
     """Two keys of one algorithm without a kid are a rotation of a client that names none."""
     usual = Robot(BASE_URL, FrozenClock()).metadata
     others = [key_of(name).public_jwk() for name in ("RS256", "EdDSA")]
-    nameless = [{name: value for name, value in jwk.items() if name != "kid"} for jwk in (*KEYS, *others)]
+    nameless = [
+        {name: value for name, value in jwk.items() if name != "kid"} for jwk in (*KEYS, *others)
+    ]
     for keys in (KEYS, nameless[:2], [*KEYS, nameless[0]], [*nameless[7:9], *nameless[9:]]):
         async with deploy(registration=Registration(clients=[{**usual, "jwks": {"keys": keys}}])):
             pass
-    with pytest.raises(ConfigurationError, match="more than 2 keys without a kid for one algorithm"):
-        async with deploy(registration=Registration(clients=[{**usual, "jwks": {"keys": nameless[:3]}}])):
+    with pytest.raises(
+        ConfigurationError, match="more than 2 keys without a kid for one algorithm"
+    ):
+        async with deploy(
+            registration=Registration(clients=[{**usual, "jwks": {"keys": nameless[:3]}}])
+        ):
             pass
 
 
@@ -164,19 +183,24 @@ async def test_fetches_of_key_sets_count_as_registrations_of_the_address_that_ca
         for number in range(3):
             host.serve(f"/{number}", key_set(key_of("ES256")))
             client = await server.register(
-                token_endpoint_auth_method="private_key_jwt", jwks_uri=host.url(f"/{number}", host=NAME)
+                token_endpoint_auth_method="private_key_jwt",
+                jwks_uri=host.url(f"/{number}", host=NAME),
             )
             robots.append(Robot(BASE_URL, server.clock, client_id=client.client_id))
         assert [(await show(server, each)).status for each in robots] == [200, 200, 200]
         server.clock.advance(5)
-        statuses = [(await show(server, robots[0], kid=f"unknown-{number}")).status for number in range(3)]
+        statuses = [
+            (await show(server, robots[0], kid=f"unknown-{number}")).status for number in range(3)
+        ]
         assert statuses == [429, 429, 429], "a key id that nobody knows is a fetch too"
         assert (await show(server, robots[0])).status == 200, "what is known costs nothing"
         assert (await show(server, robots[0], OTHER, kid="unknown")).status == 401
         assert len(host.requests) == 4
 
 
-async def test_after_a_failure_nobody_is_asked_for_half_a_minute(authority: Authority, host: DocumentHost) -> None:
+async def test_after_a_failure_nobody_is_asked_for_half_a_minute(
+    authority: Authority, host: DocumentHost
+) -> None:
     host.serve("/jwks", {}, status=503)
     async with fetching(authority) as server:
         uri = host.url("/jwks", host=NAME)
@@ -189,7 +213,9 @@ async def test_after_a_failure_nobody_is_asked_for_half_a_minute(authority: Auth
             assert len(host.requests) == requests
 
 
-async def test_one_assertion_costs_one_signature_check(authority: Authority, host: DocumentHost) -> None:
+async def test_one_assertion_costs_one_signature_check(
+    authority: Authority, host: DocumentHost
+) -> None:
     """Of several keys none is tried that the assertion does not name."""
     async with deploy() as server:
         inner = server.provider._server

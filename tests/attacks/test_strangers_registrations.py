@@ -1,4 +1,6 @@
-"""What strangers register is bounded: a share for each network, a ceiling for all, and nobody who signed in is lost."""
+"""What strangers register is bounded: a share for each network, a ceiling for all, and nobody who
+signed in is lost.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,14 @@ from asgi_mcp_auth.stores import Record, scan_all
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
-from tests.support.authorization_server import KEY, REDIRECT_URI, ClientOf, Server, deploy, memory_store
+from tests.support.authorization_server import (
+    KEY,
+    REDIRECT_URI,
+    ClientOf,
+    Server,
+    deploy,
+    memory_store,
+)
 from tests.support.engines import ENGINES, fresh
 
 pytestmark = pytest.mark.asyncio
@@ -26,7 +35,10 @@ SHARE = 2**18
 FLOODER, OTHER = "192.0.2.1", "198.51.100.1"
 SMALL = Registration(unused_bytes=SHARE, unused_bytes_each=SHARE)
 LARGE = "x" * 500
-FILLER = {f"client_name#{language}": LARGE for language in ("de", "fr", "it", "es", "pt", "nl", "sv", "da", "fi", "pl")}
+FILLER = {
+    f"client_name#{language}": LARGE
+    for language in ("de", "fr", "it", "es", "pt", "nl", "sv", "da", "fi", "pl")
+}
 
 
 async def register(server: Server, address: str = FLOODER, **metadata: Any) -> ClientOf:
@@ -73,16 +85,22 @@ class Counting(EncryptedStore):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_registrations_of_one_network_are_bounded_and_its_oldest_go_first(engine: str) -> None:
+async def test_registrations_of_one_network_are_bounded_and_its_oldest_go_first(
+    engine: str,
+) -> None:
     with fresh(engine) as place:
         clock = FrozenClock(time.time())
-        async with deploy(store=place.store(clock=clock), clock=clock, registration=SMALL) as server:
+        async with deploy(
+            store=place.store(clock=clock), clock=clock, registration=SMALL
+        ) as server:
             honest = await register(server, OTHER)
             flood = [await register(server, **FILLER) for _ in range(120)]
             number, size = await kept(server)
             assert size <= SHARE + BATCH * 8 * 1024
             assert number < 80
-            assert await is_known(server, honest), "of another network, and older than all of the flood"
+            assert await is_known(server, honest), (
+                "of another network, and older than all of the flood"
+            )
             known = [await is_known(server, each) for each in flood]
             assert known == sorted(known), "the oldest went first"
             assert known[-1]
@@ -98,7 +116,10 @@ async def test_small_ones_are_bounded_in_number() -> None:
 async def test_many_networks_together_have_no_more_than_is_for_all() -> None:
     registration = Registration(unused_bytes=2 * SHARE, unused_bytes_each=SHARE)
     async with deploy(registration=registration) as server:
-        clients = [await register(server, f"198.51.{number // 250}.{number % 250}") for number in range(700)]
+        clients = [
+            await register(server, f"198.51.{number // 250}.{number % 250}")
+            for number in range(700)
+        ]
         assert (await kept(server))[0] <= 2 * SHARE // 1024 + 2 * BATCH
         assert [await is_known(server, each) for each in clients[-100:]] == [True] * 100
 
@@ -130,13 +151,17 @@ async def test_one_that_another_process_has_seen_in_use_is_not_evicted_either(ev
         assert (await kept(one))[0] <= SHARE // 1024 + 2 * BATCH + BATCH
 
 
-async def test_of_an_eviction_and_a_sign_in_at_the_same_time_one_wins_and_nothing_is_half_gone() -> None:
+async def test_of_an_eviction_and_a_sign_in_at_the_same_time_one_wins_and_nothing_is_half_gone() -> (
+    None
+):
     """The person comes between the look at the registration and its deletion."""
     clock = FrozenClock()
     interlude: Callable[[str], Awaitable[None]] | None = None
 
     class Slow(MemoryStore):
-        async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
+        async def swap(
+            self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None
+        ) -> bool:
             nonlocal interlude
             if ns.startswith(f"{CLIENTS}@") and interlude is not None:
                 between, interlude = interlude, None
@@ -145,7 +170,9 @@ async def test_of_an_eviction_and_a_sign_in_at_the_same_time_one_wins_and_nothin
 
     store = EncryptedStore(Slow(clock=clock), [KEY])
     async with deploy(store=store, clock=clock, registration=SMALL) as server:
-        clients = {hash_of(each.client_id): each for each in [await register(server) for _ in range(255)]}
+        clients = {
+            hash_of(each.client_id): each for each in [await register(server) for _ in range(255)]
+        }
         approved: list[ClientOf] = []
 
         async def approve(key: str) -> None:
@@ -169,7 +196,9 @@ async def test_a_change_of_a_registration_counts_as_large_as_it_becomes() -> Non
             document = {"client_id": client.client_id, "redirect_uris": [REDIRECT_URI], **FILLER}
             document["token_endpoint_auth_method"] = "none"
             uri = f"/register?client_id={client.client_id}"
-            response = await server.call("PUT", uri, document=document, bearer=token, client=(FLOODER, 1))
+            response = await server.call(
+                "PUT", uri, document=document, bearer=token, client=(FLOODER, 1)
+            )
             assert response.status == 200
         assert (await kept(server))[1] <= SHARE + BATCH * 8 * 1024
 

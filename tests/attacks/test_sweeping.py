@@ -1,4 +1,6 @@
-"""Expired records go, and with them the space that a flood has taken; a wall clock that jumps takes nothing with it."""
+"""Expired records go, and with them the space that a flood has taken; a wall clock that jumps takes
+nothing with it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "auth.db")
 
 
-# --------------------------------------------------------------------------------------------------------------- clocks
+# ------------------------------------------------------------------------------------------- clocks
 
 
 @pytest.mark.parametrize("engine", ["memory", "sqlite"])
@@ -46,11 +48,14 @@ async def test_a_jump_of_the_wall_clock_removes_nothing_and_what_seems_expired_c
         await store.aclose()
 
 
-async def test_a_jump_of_the_clock_of_postgresql_removes_nothing_that_is_live_by_the_clock_of_this_host() -> None:
+async def test_a_jump_of_the_clock_of_postgresql_removes_nothing_that_is_live_by_the_clock_of_this_host() -> (
+    None
+):
     with fresh("postgresql") as place:
         store = place.store()
         await store.put("grant", "k", b"1", ttl=3_600)
-        # What its now() says cannot be changed, so the function gets another definition in front of it.
+        # What its now() says cannot be changed, so the function gets another definition in front of
+        # it.
         schema = place.name
         shared_postgresql().query(
             f"CREATE FUNCTION {schema}.now() RETURNS timestamptz LANGUAGE sql AS "
@@ -75,7 +80,9 @@ async def test_a_jump_of_the_clock_of_postgresql_removes_nothing_that_is_live_by
         (-86_400, 0, True),
     ],
 )
-async def test_after_a_jump_forward_nothing_is_removed_for_an_hour(jump: float, passed: float, removes: bool) -> None:
+async def test_after_a_jump_forward_nothing_is_removed_for_an_hour(
+    jump: float, passed: float, removes: bool
+) -> None:
     clock = FrozenClock()
     horizon = Horizon(clock)
     clock.advance(1_000_000)
@@ -97,11 +104,13 @@ async def test_what_has_only_just_expired_stays_for_as_long_as_a_clock_may_err(p
     await store.aclose()
 
 
-# ---------------------------------------------------------------------------------------------------------------- space
+# -------------------------------------------------------------------------------------------- space
 
 
 async def flood(store: SQLiteStore, clock: FrozenClock, records: int = 8_000) -> None:
-    await asyncio.gather(*(store.put("transaction", f"{number}", bytes(1_000), ttl=600) for number in range(records)))
+    await asyncio.gather(
+        *(store.put("transaction", f"{number}", bytes(1_000), ttl=600) for number in range(records))
+    )
     await store.put("grant", "stays", b"1")
     clock.advance(700)
 
@@ -140,7 +149,8 @@ async def test_the_log_of_a_flood_does_not_stay_on_the_disk(path: str) -> None:
     reader = sqlite3.connect(path)
     await store.put("ns", "k", b"1")
     reader.execute("BEGIN")
-    reader.execute("SELECT count(*) FROM records").fetchone()  # who reads keeps the log from being used again
+    # who reads keeps the log from being used again
+    reader.execute("SELECT count(*) FROM records").fetchone()
     await flood(store, clock)
     assert size_of(f"{path}-wal") > 2 * _sqlite_file.LOG_BYTES
     reader.rollback()
@@ -151,7 +161,9 @@ async def test_the_log_of_a_flood_does_not_stay_on_the_disk(path: str) -> None:
     await store.aclose()
 
 
-async def test_a_small_file_of_an_earlier_version_learns_to_shrink_and_loses_nothing(path: str) -> None:
+async def test_a_small_file_of_an_earlier_version_learns_to_shrink_and_loses_nothing(
+    path: str,
+) -> None:
     write_as_before(path, 100)
     store = SQLiteStore(path)
     assert await store.get("ns", "99") is not None

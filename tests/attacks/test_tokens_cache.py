@@ -44,7 +44,9 @@ async def test_v58_expiry_follows_the_wall_clock_when_somebody_sets_it(cache_siz
 async def test_v58_the_lifetime_of_keys_does_not() -> None:
     clock = FrozenClock(NOW)
     with Issuer(algorithms=("ES256",), clock=clock) as idp:
-        verifier = JWTVerifier(issuer=idp.issuer, jwks_uri=idp.jwks_uri, audience=AUDIENCE, clock=clock)
+        verifier = JWTVerifier(
+            issuer=idp.issuer, jwks_uri=idp.jwks_uri, audience=AUDIENCE, clock=clock
+        )
         for _ in range(3):
             assert await reason_of(verifier, idp.mint(aud=AUDIENCE)) is None
             clock.jump(86_400)
@@ -123,12 +125,15 @@ async def test_v81_a_remembered_token_dies_with_its_key() -> None:
 async def test_v81_a_remembered_token_dies_as_soon_as_a_new_key_set_is_there() -> None:
     clock = FrozenClock(NOW)
     with Issuer(algorithms=("ES256",), clock=clock) as idp:
-        verifier = JWTVerifier(issuer=idp.issuer, jwks_uri=idp.jwks_uri, audience=AUDIENCE, clock=clock)
+        verifier = JWTVerifier(
+            issuer=idp.issuer, jwks_uri=idp.jwks_uri, audience=AUDIENCE, clock=clock
+        )
         token = idp.mint(aud=AUDIENCE)
         assert await reason_of(verifier, token) is None
         idp.rotate(drop=True)
         clock.advance(6)  # beyond the cooldown
-        assert await reason_of(verifier, idp.mint(aud=AUDIENCE)) is None  # an unknown key id fetches the set
+        # an unknown key id fetches the set
+        assert await reason_of(verifier, idp.mint(aud=AUDIENCE)) is None
         assert await reason_of(verifier, token) == "unknown_key"
 
 
@@ -153,7 +158,10 @@ async def test_v82_tokens_that_begin_alike_do_not_stand_for_each_other() -> None
     for _ in range(2):
         for token, each in zip(tokens, claims, strict=True):
             assert (await gate.verifier.verify(token)).claims["z"] == each["z"]
-    assert await reason_of(gate.verifier, tokens[0][:-4] + tokens[1][-4:]) in ("signature", "malformed")
+    assert await reason_of(gate.verifier, tokens[0][:-4] + tokens[1][-4:]) in (
+        "signature",
+        "malformed",
+    )
 
 
 async def test_v82_what_one_request_does_to_its_token_no_other_sees() -> None:
@@ -178,7 +186,11 @@ async def test_v82_map_scopes_cannot_change_the_claims() -> None:
     gate = Gate(token_cache_size=100, claims=ClaimRules(map_scopes=meddle))
     for _ in range(2):
         access = await gate.accepts(gate.good())
-        assert (access.subject, access.claims["sub"], access.scopes) == ("alice", "alice", ["mcp:read", "mapped"])
+        assert (access.subject, access.claims["sub"], access.scopes) == (
+            "alice",
+            "alice",
+            ["mcp:read", "mapped"],
+        )
 
 
 async def test_v82_map_scopes_never_sees_the_claims_of_a_token_that_is_refused() -> None:
@@ -190,7 +202,14 @@ async def test_v82_map_scopes_never_sees_the_claims_of_a_token_that_is_refused()
         return []
 
     gate = Gate(claims=ClaimRules(map_scopes=look))
-    for change in ({"aud": "x"}, {"exp": NOW}, {"iss": "x"}, {"cnf": {}}, {"client_id": 5}, {"jti": 5}):
+    for change in (
+        {"aud": "x"},
+        {"exp": NOW},
+        {"iss": "x"},
+        {"cnf": {}},
+        {"client_id": 5},
+        {"jti": 5},
+    ):
         await gate.only_refuses(
             gate.forge(claims={"sub": "mallory", **change}),
             "audience",
@@ -201,16 +220,22 @@ async def test_v82_map_scopes_never_sees_the_claims_of_a_token_that_is_refused()
             "jti",
         )
     await gate.only_refuses(gate.forge(claims={"sub": "\x00"}), "subject")
-    await gate.only_refuses(gate.forge(claims={"sub": "mallory"}, key=signing_key("ES256", "attacker")), "unknown_key")
+    await gate.only_refuses(
+        gate.forge(claims={"sub": "mallory"}, key=signing_key("ES256", "attacker")), "unknown_key"
+    )
     assert seen == []
     await gate.accepts(gate.good())
     assert set(seen) == {"alice"}
 
 
 @pytest.mark.parametrize("remote", [False, True])
-async def test_v85_one_verifier_serves_several_threads_with_loops_of_their_own(remote: bool) -> None:
+async def test_v85_one_verifier_serves_several_threads_with_loops_of_their_own(
+    remote: bool,
+) -> None:
     with Issuer(algorithms=("ES256",)) as idp:
-        keys: dict[str, Any] = {"jwks_uri": idp.jwks_uri} if remote else {"public_key": idp.public_jwk()}
+        keys: dict[str, Any] = (
+            {"jwks_uri": idp.jwks_uri} if remote else {"public_key": idp.public_jwk()}
+        )
         verifier = JWTVerifier(issuer=idp.issuer, audience=AUDIENCE, **keys)
         tokens = [idp.mint(aud=AUDIENCE) for _ in range(20)]
         bad = idp.mint(aud="elsewhere")
@@ -219,7 +244,9 @@ async def test_v85_one_verifier_serves_several_threads_with_loops_of_their_own(r
 
         async def use() -> None:
             async with verifier:  # its connections belong to this loop, and end with it
-                results = await asyncio.gather(*(verifier.verify_token(each) for each in [*tokens, bad, *tokens]))
+                results = await asyncio.gather(
+                    *(verifier.verify_token(each) for each in [*tokens, bad, *tokens])
+                )
             refused = [number for number, access in enumerate(results) if access is None]
             if refused != [20]:
                 failures.append(f"refused: {refused}")

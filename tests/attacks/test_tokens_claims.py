@@ -20,7 +20,16 @@ from asgi_mcp_auth import (
 )
 from asgi_mcp_auth.testing import FrozenClock, Issuer
 from tests.support.asgi import Spy, call
-from tests.support.gate import ABSENT, AUDIENCE, BASE_URL, ISSUER, NOW, Gate, signing_key, usual_claims
+from tests.support.gate import (
+    ABSENT,
+    AUDIENCE,
+    BASE_URL,
+    ISSUER,
+    NOW,
+    Gate,
+    signing_key,
+    usual_claims,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -29,7 +38,9 @@ def raw_claims(name: str, value: str) -> bytes:
     """The usual claims, with one of them spelled by hand."""
     members = {key: json.dumps(each) for key, each in usual_claims().items()}
     members[name] = value
-    return ("{" + ",".join(f"{json.dumps(key)}:{each}" for key, each in members.items()) + "}").encode()
+    return (
+        "{" + ",".join(f"{json.dumps(key)}:{each}" for key, each in members.items()) + "}"
+    ).encode()
 
 
 @pytest.mark.parametrize("depth", [33, 100, 990, 5_000])
@@ -37,7 +48,9 @@ def raw_claims(name: str, value: str) -> bytes:
 async def test_v46_deeply_nested_claims_are_refused(depth: int, opening: str, closing: str) -> None:
     depth = min(depth, 9_000 // len(opening + closing))
     gate = Gate()
-    await gate.refuses(gate.forge(claims=raw_claims("deep", opening * depth + "1" + closing * depth)), "payload")
+    await gate.refuses(
+        gate.forge(claims=raw_claims("deep", opening * depth + "1" + closing * depth)), "payload"
+    )
 
 
 async def test_v46_claims_nested_31_deep_are_read() -> None:
@@ -68,7 +81,9 @@ async def test_v46_a_claim_given_twice_is_refused(name: str) -> None:
     await gate.refuses(gate.forge(claims=claims.encode()), "payload")
 
 
-@pytest.mark.parametrize("payload", [b"", b"[]", b"null", b'"a"', b"5", b"{}x", b"\xff", b"{", b'\xef\xbb\xbf{"a":1}'])
+@pytest.mark.parametrize(
+    "payload", [b"", b"[]", b"null", b'"a"', b"5", b"{}x", b"\xff", b"{", b'\xef\xbb\xbf{"a":1}']
+)
 async def test_v46_a_payload_that_is_no_json_object_is_refused(payload: bytes) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims=payload), "payload")
@@ -90,7 +105,17 @@ async def test_v49_an_expiry_that_is_no_number_is_refused(exp: Any) -> None:
 
 @pytest.mark.parametrize(
     "exp",
-    ["9999999999", " 9999999999 ", "9_999_999_999", "٩٩٩٩٩٩٩٩٩٩", "+9999999999", "", "never", True, False],
+    [
+        "9999999999",
+        " 9999999999 ",
+        "9_999_999_999",
+        "٩٩٩٩٩٩٩٩٩٩",
+        "+9999999999",
+        "",
+        "never",
+        True,
+        False,
+    ],
     ids=repr,
 )
 async def test_v50_an_expiry_spelled_as_text_or_truth_is_refused(exp: Any) -> None:
@@ -145,7 +170,9 @@ async def test_v52_the_last_second_of_the_year_9999_is_an_expiry() -> None:
     ],
     ids=str,
 )
-async def test_v52_a_longest_lifetime_may_be_set(claims: dict[str, Any], reason: str | None) -> None:
+async def test_v52_a_longest_lifetime_may_be_set(
+    claims: dict[str, Any], reason: str | None
+) -> None:
     gate = Gate(claims=ClaimRules(max_lifetime_seconds=3600))
     if reason is None:
         await gate.accepts(gate.forge(claims=claims))
@@ -228,7 +255,15 @@ async def test_v56_a_token_issued_in_the_future_is_refused(iat: Any, reason: str
 @pytest.mark.parametrize("name", ["nbf", "iat"])
 @pytest.mark.parametrize(
     ("leeway_seconds", "ahead", "accepted"),
-    [(0, 59, True), (0, 60, True), (0, 61, False), (30, 60, True), (30, 61, False), (90, 90, True), (90, 91, False)],
+    [
+        (0, 59, True),
+        (0, 60, True),
+        (0, 61, False),
+        (30, 60, True),
+        (30, 61, False),
+        (90, 90, True),
+        (90, 91, False),
+    ],
 )
 async def test_v56_clocks_may_differ_by_a_minute_or_by_the_leeway_if_that_is_more(
     name: str, leeway_seconds: int, ahead: int, accepted: bool
@@ -288,10 +323,26 @@ async def test_v59_a_token_for_nobody_in_particular_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "aud",
-    [None, "", [], {}, 5, True, [None], [5], [[AUDIENCE]], [AUDIENCE, 5], [AUDIENCE, None], {"aud": AUDIENCE}, [""]],
+    [
+        None,
+        "",
+        [],
+        {},
+        5,
+        True,
+        [None],
+        [5],
+        [[AUDIENCE]],
+        [AUDIENCE, 5],
+        [AUDIENCE, None],
+        {"aud": AUDIENCE},
+        [""],
+    ],
     ids=repr,
 )
-async def test_v60_an_audience_that_is_neither_a_string_nor_a_list_of_them_is_refused(aud: Any) -> None:
+async def test_v60_an_audience_that_is_neither_a_string_nor_a_list_of_them_is_refused(
+    aud: Any,
+) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"aud": aud}), "audience")
 
@@ -332,18 +383,26 @@ async def test_v61_an_audience_that_is_only_similar_is_refused(aud: str) -> None
 
 async def test_v61_the_configured_url_and_the_same_one_as_browsers_write_it_are_both_ours() -> None:
     key = signing_key().public_jwk()
-    verifier = JWTVerifier(public_key=key, issuer=ISSUER, token_cache_size=0, clock=FrozenClock(NOW))
+    verifier = JWTVerifier(
+        public_key=key, issuer=ISSUER, token_cache_size=0, clock=FrozenClock(NOW)
+    )
     provider = RemoteAuthProvider(verifier, [ISSUER], "https://MCP.Example.com:443")
     provider.set_mcp_path(None)
     gate = Gate()
     for aud in ("https://MCP.Example.com:443", "https://mcp.example.com/"):
         access = await verifier.verify(gate.forge(claims={"aud": aud}))
         assert access.resource == "https://MCP.Example.com:443"
-    for aud in ("https://mcp.example.com", "https://mcp.example.com:443", "https://mcp.example.com:443/"):
+    for aud in (
+        "https://mcp.example.com",
+        "https://mcp.example.com:443",
+        "https://mcp.example.com:443/",
+    ):
         assert await verifier.verify_token(gate.forge(claims={"aud": aud})) is None
 
 
-@pytest.mark.parametrize("aud", [AUDIENCE, [AUDIENCE], [AUDIENCE, "other"], ["other", AUDIENCE], [AUDIENCE, AUDIENCE]])
+@pytest.mark.parametrize(
+    "aud", [AUDIENCE, [AUDIENCE], [AUDIENCE, "other"], ["other", AUDIENCE], [AUDIENCE, AUDIENCE]]
+)
 async def test_v62_our_audience_among_others_is_enough(aud: Any) -> None:
     gate = Gate()
     access = await gate.accepts(gate.forge(claims={"aud": aud}))
@@ -362,10 +421,23 @@ async def test_v64_a_list_of_more_than_64_audiences_is_refused(others: int, acce
 
 @pytest.mark.parametrize(
     "audience",
-    ["", [], (), [""], [AUDIENCE, ""], "*", "https://*.example.com", [AUDIENCE, "https://mcp.example.com/*"], 5, b"x"],
+    [
+        "",
+        [],
+        (),
+        [""],
+        [AUDIENCE, ""],
+        "*",
+        "https://*.example.com",
+        [AUDIENCE, "https://mcp.example.com/*"],
+        5,
+        b"x",
+    ],
     ids=repr,
 )
-async def test_v65_an_audience_that_matches_nothing_or_anything_is_a_configuration_error(audience: Any) -> None:
+async def test_v65_an_audience_that_matches_nothing_or_anything_is_a_configuration_error(
+    audience: Any,
+) -> None:
     with pytest.raises(ConfigurationError, match=r"^audience="):
         Gate(audience=audience)
 
@@ -379,7 +451,9 @@ async def test_v65_the_audience_check_is_switched_off_only_in_writing() -> None:
 
 
 async def test_v65_a_verifier_that_does_not_know_its_audience_accepts_nothing() -> None:
-    verifier = JWTVerifier(public_key=signing_key().public_jwk(), issuer=ISSUER, clock=FrozenClock(NOW))
+    verifier = JWTVerifier(
+        public_key=signing_key().public_jwk(), issuer=ISSUER, clock=FrozenClock(NOW)
+    )
     with pytest.raises(ConfigurationError, match="the audience is not known"):
         await verifier.verify_token(Gate().good())
     with pytest.raises(ConfigurationError, match="the audience is not known"):
@@ -387,7 +461,9 @@ async def test_v65_a_verifier_that_does_not_know_its_audience_accepts_nothing() 
 
 
 async def test_v65_an_audience_of_its_own_stands_whatever_the_provider_says() -> None:
-    gate = Gate(audience=["api://mine", "api://ours"], good=lambda: gate.forge(claims={"aud": "api://ours"}))
+    gate = Gate(
+        audience=["api://mine", "api://ours"], good=lambda: gate.forge(claims={"aud": "api://ours"})
+    )
     assert (await gate.accepts(gate.good())).resource == "api://ours"
     await gate.refuses(gate.forge(), "audience")
 
@@ -417,8 +493,12 @@ async def test_v65_an_audience_of_its_own_stands_whatever_the_provider_says() ->
     ],
     ids=repr,
 )
-@pytest.mark.parametrize("configured", [ISSUER, [ISSUER, "https://other.example"]], ids=["one", "two"])
-async def test_v66_an_issuer_that_is_only_similar_is_refused(iss: Any, reason: str, configured: Any) -> None:
+@pytest.mark.parametrize(
+    "configured", [ISSUER, [ISSUER, "https://other.example"]], ids=["one", "two"]
+)
+async def test_v66_an_issuer_that_is_only_similar_is_refused(
+    iss: Any, reason: str, configured: Any
+) -> None:
     gate = Gate(issuer=configured)
     await gate.refuses(gate.forge(claims={"iss": iss}), reason)
 
@@ -433,7 +513,8 @@ async def test_v67_a_token_of_one_issuer_signed_by_another_is_refused() -> None:
     with Issuer(algorithms=("ES256",)) as a, Issuer(algorithms=("ES256",)) as b:
         together = JWTVerifier(issuer=[a.issuer, b.issuer], token_cache_size=0)
         apart = MultiAuth(
-            verifiers=[JWTVerifier(issuer=each.issuer, token_cache_size=0) for each in (a, b)], base_url=BASE_URL
+            verifiers=[JWTVerifier(issuer=each.issuer, token_cache_size=0) for each in (a, b)],
+            base_url=BASE_URL,
         )
         for verifier in (together, apart):
             gate = Gate(verifier, good=lambda: a.mint(aud=AUDIENCE))
@@ -441,13 +522,21 @@ async def test_v67_a_token_of_one_issuer_signed_by_another_is_refused() -> None:
             await gate.refuses(b.mint(aud=AUDIENCE, iss=a.issuer), "unknown_key")
             kid = a.keys["ES256"].key_id
             await gate.refuses(b.mint(aud=AUDIENCE, iss=a.issuer, header={"kid": kid}), "signature")
-            await gate.refuses(a.mint(aud=AUDIENCE, iss=b.issuer, header={"kid": None}), "signature")
+            await gate.refuses(
+                a.mint(aud=AUDIENCE, iss=b.issuer, header={"kid": None}), "signature"
+            )
 
 
 async def test_v67_a_token_of_no_configured_issuer_costs_no_fetch() -> None:
-    with Issuer(algorithms=("ES256",)) as a, Issuer(algorithms=("ES256",)) as b, Issuer(algorithms=("ES256",)) as c:
+    with (
+        Issuer(algorithms=("ES256",)) as a,
+        Issuer(algorithms=("ES256",)) as b,
+        Issuer(algorithms=("ES256",)) as c,
+    ):
         together = JWTVerifier(issuer=[a.issuer, b.issuer])
-        apart = MultiAuth(verifiers=[JWTVerifier(issuer=each.issuer) for each in (a, b)], base_url=BASE_URL)
+        apart = MultiAuth(
+            verifiers=[JWTVerifier(issuer=each.issuer) for each in (a, b)], base_url=BASE_URL
+        )
         for verifier in (together, apart):
             gate = Gate(verifier)
             await gate.only_refuses(c.mint(aud=AUDIENCE), "issuer")
@@ -466,11 +555,14 @@ async def test_v68_two_issuers_may_use_the_same_key_id() -> None:
         verifier = JWTVerifier(issuer=[a.issuer, b.issuer], token_cache_size=0)
         gate = Gate(verifier, good=lambda: a.mint(aud=AUDIENCE, header={"kid": "shared"}))
         await gate.accepts(b.mint(aud=AUDIENCE, header={"kid": "shared"}))
-        await gate.refuses(b.mint(aud=AUDIENCE, iss=a.issuer, header={"kid": "shared"}), "signature")
+        await gate.refuses(
+            b.mint(aud=AUDIENCE, iss=a.issuer, header={"kid": "shared"}), "signature"
+        )
 
 
 @pytest.mark.parametrize(
-    "sub", [None, 5, 0, True, [], ["alice"], {}, "", "a\0b", "a\r\nb", "a\x7f", "a\u2028b", "\u202ea"]
+    "sub",
+    [None, 5, 0, True, [], ["alice"], {}, "", "a\0b", "a\r\nb", "a\x7f", "a\u2028b", "\u202ea"],
 )
 async def test_v69_a_subject_that_is_no_printable_string_is_refused(sub: Any) -> None:
     gate = Gate()
@@ -496,7 +588,9 @@ async def test_v70_a_token_id_that_is_no_string_is_refused(jti: Any) -> None:
     await gate.accepts(gate.forge(claims={"jti": ABSENT}))
 
 
-@pytest.mark.parametrize("scope", [ABSENT, "", "other", "mcp:readx", "MCP:READ", "mcp", "mcp:write mcp:readonly"])
+@pytest.mark.parametrize(
+    "scope", [ABSENT, "", "other", "mcp:readx", "MCP:READ", "mcp", "mcp:write mcp:readonly"]
+)
 async def test_v71_a_valid_token_without_the_scope_is_asked_for_more(scope: Any) -> None:
     gate = Gate(required_scopes=["mcp:read", "mcp:write"])
     enough = gate.forge(claims={"scope": "mcp:write mcp:read"})
@@ -541,7 +635,9 @@ async def test_v72_scopes_are_split_at_spaces_and_nowhere_else(scope: Any) -> No
 
 
 @pytest.mark.parametrize(
-    "scope", [None, 5, True, {}, {"mcp:read": True}, [["mcp:read"]], ["mcp:read", None], [5]], ids=repr
+    "scope",
+    [None, 5, True, {}, {"mcp:read": True}, [["mcp:read"]], ["mcp:read", None], [5]],
+    ids=repr,
 )
 @pytest.mark.parametrize("name", ["scope", "scp"])
 async def test_v72_scopes_of_another_kind_are_refused(scope: Any, name: str) -> None:
@@ -574,7 +670,9 @@ async def test_v73_scope_wins_over_scp_and_a_configured_claim_over_both() -> Non
     gate, own = Gate(), Gate(claims=ClaimRules(scope_claim="permissions"))
     assert (await gate.accepts(gate.forge(claims=both))).scopes == ["from-scope"]
     assert (await gate.accepts(gate.forge(claims={**both, "scope": ""}))).scopes == []
-    assert (await gate.accepts(gate.forge(claims={"scope": ABSENT, "scp": ["from-scp"]}))).scopes == ["from-scp"]
+    assert (
+        await gate.accepts(gate.forge(claims={"scope": ABSENT, "scp": ["from-scp"]}))
+    ).scopes == ["from-scp"]
     assert (await own.accepts(own.forge(claims={**both, "permissions": ["own"]}))).scopes == ["own"]
     assert (await own.accepts(own.forge(claims={**both, "permissions": []}))).scopes == []
     assert (await own.accepts(own.forge(claims=both))).scopes == ["from-scope"]
@@ -582,7 +680,9 @@ async def test_v73_scope_wins_over_scp_and_a_configured_claim_over_both() -> Non
 
 
 @pytest.mark.parametrize(
-    "cnf", [{"jkt": "abc"}, {"x5t#S256": "abc"}, {"jwk": {}}, {"kid": "x"}, {}, None, "", []], ids=repr
+    "cnf",
+    [{"jkt": "abc"}, {"x5t#S256": "abc"}, {"jwk": {}}, {"kid": "x"}, {}, None, "", []],
+    ids=repr,
 )
 async def test_v74_a_token_bound_to_a_key_is_refused_as_a_bearer_token(cnf: Any) -> None:
     gate = Gate()
@@ -599,7 +699,9 @@ async def test_v74_a_token_bound_to_a_key_is_refused_as_a_bearer_token(cnf: Any)
     ],
     ids=str,
 )
-async def test_v77_a_token_of_another_kind_or_from_upstream_is_refused(token: Any, reason: str) -> None:
+async def test_v77_a_token_of_another_kind_or_from_upstream_is_refused(
+    token: Any, reason: str
+) -> None:
     gate = Gate()
     await gate.refuses(token if isinstance(token, str) else gate.forge(claims=token), reason)
 
@@ -610,7 +712,9 @@ async def test_v78_a_token_for_one_app_does_not_open_the_other_on_the_same_host(
     apps = {}
     for path in ("/a", "/b"):
         verifier = JWTVerifier(public_key=key, issuer=ISSUER, clock=clock)
-        apps[path] = MCPAuthMiddleware(Spy(), RemoteAuthProvider(verifier, [ISSUER], BASE_URL), mcp_path=path)
+        apps[path] = MCPAuthMiddleware(
+            Spy(), RemoteAuthProvider(verifier, [ISSUER], BASE_URL), mcp_path=path
+        )
     for own in apps:
         authorization = {"Authorization": f"Bearer {gate.forge(claims={'aud': BASE_URL + own})}"}
         for path, app in apps.items():

@@ -49,13 +49,17 @@ async def test_v23_a_token_has_exactly_one_spelling(algorithm: str) -> None:
         await gate.refuses(f"{header}.{payload}.{spelling}", "malformed", "signature")
     for last in _URLSAFE:  # the bits of the last character that decoding would throw away
         if last != signature[-1]:
-            await gate.only_refuses(f"{header}.{payload}.{signature[:-1]}{last}", "malformed", "signature")
+            await gate.only_refuses(
+                f"{header}.{payload}.{signature[:-1]}{last}", "malformed", "signature"
+            )
     await gate.only_refuses(f"{header}.{payload}.{signature}{'*' * 1_000_000}", "too_long")
     await gate.refuses(f"{header}.{payload}=.{signature}", "signature", "malformed")
     await gate.refuses(f"{header}=.{payload}.{signature}", "header")
 
 
-@pytest.mark.parametrize("junk", [" ", "\n", "\r\n", "\t", "\0", "\x7f", "é", "\u00a0", "\ud800", "😀", "~", "+", "/"])
+@pytest.mark.parametrize(
+    "junk", [" ", "\n", "\r\n", "\t", "\0", "\x7f", "é", "\u00a0", "\ud800", "😀", "~", "+", "/"]
+)
 @pytest.mark.asyncio
 async def test_v24_no_part_of_a_token_may_hold_anything_else(junk: str) -> None:
     gate = Gate()
@@ -128,7 +132,9 @@ async def test_v26_a_token_of_another_number_of_parts_costs_no_cryptography_and_
     ids=lambda header: header["alg"],
 )
 @pytest.mark.asyncio
-async def test_v27_an_encrypted_token_is_refused_before_any_key_is_derived(header: dict[str, Any]) -> None:
+async def test_v27_an_encrypted_token_is_refused_before_any_key_is_derived(
+    header: dict[str, Any],
+) -> None:
     gate = Gate()
     part = segment(header)
     started = time.process_time()
@@ -197,7 +203,8 @@ class _Text(str):
 
 
 @pytest.mark.parametrize(
-    "token", [None, 5, b"abc.def.ghi", bytearray(b"a.b.c"), memoryview(b"a.b.c"), ["a"], _Text("a.b.c")]
+    "token",
+    [None, 5, b"abc.def.ghi", bytearray(b"a.b.c"), memoryview(b"a.b.c"), ["a"], _Text("a.b.c")],
 )
 @pytest.mark.asyncio
 async def test_v83_a_token_that_is_no_str_is_a_programming_error(token: Any) -> None:
@@ -225,25 +232,35 @@ async def test_v83_a_token_that_is_no_str_is_a_programming_error(token: Any) -> 
 @pytest.mark.asyncio
 async def test_v84_an_opaque_token_is_refused_without_a_fetch(token: str, reason: str) -> None:
     with Issuer(algorithms=("ES256",)) as idp:
-        gate = Gate(JWTVerifier(issuer=idp.issuer, token_cache_size=0), good=lambda: idp.mint(aud=AUDIENCE))
+        gate = Gate(
+            JWTVerifier(issuer=idp.issuer, token_cache_size=0), good=lambda: idp.mint(aud=AUDIENCE)
+        )
         await gate.only_refuses(token, reason)
         assert not idp.hits
         await gate.refuses(token, reason)
 
 
-_STATIC = JWTVerifier(public_key=signing_key().public_jwk(), issuer=ISSUER, audience=AUDIENCE, clock=Gate().clock)
-_UNREACHABLE = JWTVerifier(jwks_uri="http://127.0.0.1:1/jwks", issuer=ISSUER, audience=AUDIENCE, clock=Gate().clock)
+_STATIC = JWTVerifier(
+    public_key=signing_key().public_jwk(), issuer=ISSUER, audience=AUDIENCE, clock=Gate().clock
+)
+_UNREACHABLE = JWTVerifier(
+    jwks_uri="http://127.0.0.1:1/jwks", issuer=ISSUER, audience=AUDIENCE, clock=Gate().clock
+)
 _part = st.one_of(
     st.text(_URLSAFE, max_size=40),
     st.binary(max_size=60).map(encode_base64url),
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=4)
+        ),
         max_leaves=8,
     ).map(segment),
     st.dictionaries(
         st.sampled_from(["alg", "kid", "typ", "crit", "iss", "aud", "exp", "sub", "jwk"]),
-        st.sampled_from(["ES256", "key-1", "none", "JWT", None, 5, [], {}, ISSUER, AUDIENCE, NOW, "\ud800"]),
+        st.sampled_from(
+            ["ES256", "key-1", "none", "JWT", None, 5, [], {}, ISSUER, AUDIENCE, NOW, "\ud800"]
+        ),
         max_size=5,
     ).map(segment),
 )
@@ -293,7 +310,9 @@ def test_v86_whatever_an_issuer_signs_only_the_documented_errors_leave(payload: 
     assert asyncio.run(verdict()) != "signature"
 
 
-_CHANGES = {algorithm: Gate(algorithm=algorithm) for algorithm in ("ES256", "RS256", "PS256", "Ed25519")}
+_CHANGES = {
+    algorithm: Gate(algorithm=algorithm) for algorithm in ("ES256", "RS256", "PS256", "Ed25519")
+}
 
 
 @given(
@@ -308,7 +327,11 @@ def test_v87_any_change_of_one_character_makes_a_token_invalid(
     gate = _CHANGES[algorithm]
     token = gate.good()
     at = int(position * len(token))
-    changed = token[:at] + ("" if kind == "delete" else char) + token[at if kind == "insert" else at + 1 :]
+    changed = (
+        token[:at]
+        + ("" if kind == "delete" else char)
+        + token[at if kind == "insert" else at + 1 :]
+    )
 
     async def verdict() -> None:
         await gate.verifier.verify(token)

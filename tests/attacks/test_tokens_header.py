@@ -9,7 +9,16 @@ import pytest
 
 from asgi_mcp_auth import ClaimRules, JWTVerifier
 from asgi_mcp_auth.testing import Issuer
-from tests.support.gate import ABSENT, AUDIENCE, NOW, Gate, compact, segment, signing_key, usual_claims
+from tests.support.gate import (
+    ABSENT,
+    AUDIENCE,
+    NOW,
+    Gate,
+    compact,
+    segment,
+    signing_key,
+    usual_claims,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -26,14 +35,17 @@ async def test_v01_a_token_that_says_it_is_unsigned_is_refused(spelling: str) ->
     await gate.refuses(gate.forge(header={"alg": spelling}), "algorithm")
 
 
-@pytest.mark.parametrize("alg", [ABSENT, "", None, 0, False, [], ["ES256"], {}, {"ES256": 1}, "A" * 10_240, 1.5])
+@pytest.mark.parametrize(
+    "alg", [ABSENT, "", None, 0, False, [], ["ES256"], {}, {"ES256": 1}, "A" * 10_240, 1.5]
+)
 async def test_v02_an_algorithm_that_is_no_name_is_refused(alg: Any) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(header={"alg": alg}), "algorithm")
 
 
 @pytest.mark.parametrize(
-    "alg", ["es256", "ES256 ", " ES256", "ES256\0", "ES", "2", "ES25", "ES2566", "256", "\uff25\uff33256"]
+    "alg",
+    ["es256", "ES256 ", " ES256", "ES256\0", "ES", "2", "ES25", "ES2566", "256", "\uff25\uff33256"],
 )
 async def test_v03_an_algorithm_must_be_spelled_exactly(alg: str) -> None:
     gate = Gate(algorithm="ES256")
@@ -56,7 +68,9 @@ async def test_v03_an_algorithm_must_be_spelled_exactly(alg: str) -> None:
     ],
     ids=json.dumps,
 )
-async def test_v29_critical_headers_are_refused_because_no_extension_is_understood(header: dict[str, Any]) -> None:
+async def test_v29_critical_headers_are_refused_because_no_extension_is_understood(
+    header: dict[str, Any],
+) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(header=header), "critical_header")
 
@@ -66,7 +80,8 @@ async def test_v31_an_unencoded_payload_is_refused() -> None:
     await gate.refuses(gate.forge(header={"b64": False}), "header")
     await gate.refuses(gate.forge(header={"b64": True}), "header")
     await gate.refuses(gate.forge(header={"b64": False, "crit": ["b64"]}), "critical_header")
-    # RFC 7797 §5.2: the payload stands in the token as it is. Its dots and quotes are not what a token is made of.
+    # RFC 7797 §5.2: the payload stands in the token as it is. Its dots and quotes are not what a
+    # token is made of.
     header = segment({"alg": "ES256", "kid": gate.key.key_id, "b64": False})
     raw = f"{header}.{json.dumps(usual_claims())}"
     signature = segment(gate.key.sign(raw.encode()))
@@ -101,8 +116,12 @@ async def test_v32_a_token_of_another_type_is_refused(typ: Any) -> None:
     await gate.refuses(gate.forge(header={"typ": typ}), "type")
 
 
-@pytest.mark.parametrize("typ", [ABSENT, "JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"])
-async def test_v32_the_usual_types_are_accepted_and_only_at_jwt_when_it_is_required(typ: Any) -> None:
+@pytest.mark.parametrize(
+    "typ", [ABSENT, "JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"]
+)
+async def test_v32_the_usual_types_are_accepted_and_only_at_jwt_when_it_is_required(
+    typ: Any,
+) -> None:
     gate, strict = Gate(), Gate(claims=ClaimRules(require_at_jwt=True))
     await gate.accepts(gate.forge(header={"typ": typ}))
     if isinstance(typ, str) and "at+" in typ.lower():
@@ -111,11 +130,23 @@ async def test_v32_the_usual_types_are_accepted_and_only_at_jwt_when_it_is_requi
         await strict.refuses(strict.forge(header={"typ": typ}), "type")
 
 
-async def test_v33_an_id_token_is_refused_and_at_hash_harms_no_token_that_says_it_is_for_access() -> None:
+async def test_v33_an_id_token_is_refused_and_at_hash_harms_no_token_that_says_it_is_for_access() -> (
+    None
+):
     gate = Gate()
-    id_token = {"aud": "the-client", "nonce": "n", "azp": "the-client", "client_id": ABSENT, "scope": ABSENT}
-    await gate.refuses(gate.forge(header={"typ": "JWT"}, claims={**id_token, "at_hash": "abc"}), "type")
-    await gate.refuses(gate.forge(header={"typ": "JWT"}, claims={**id_token, "nonce": ABSENT}), "audience")
+    id_token = {
+        "aud": "the-client",
+        "nonce": "n",
+        "azp": "the-client",
+        "client_id": ABSENT,
+        "scope": ABSENT,
+    }
+    await gate.refuses(
+        gate.forge(header={"typ": "JWT"}, claims={**id_token, "at_hash": "abc"}), "type"
+    )
+    await gate.refuses(
+        gate.forge(header={"typ": "JWT"}, claims={**id_token, "nonce": ABSENT}), "audience"
+    )
     access = await gate.accepts(gate.forge(claims={"at_hash": "abc", "nonce": "n"}))
     assert access.claims["at_hash"] == "abc"
 
@@ -129,27 +160,39 @@ async def test_v34_compression_and_encryption_are_refused(name: str, value: Any)
 
 async def test_v34_a_nested_token_is_refused() -> None:
     gate = Gate()
-    nested = compact({"alg": "ES256", "kid": gate.key.key_id, "cty": "JWT"}, gate.good().encode(), gate.key.sign)
+    nested = compact(
+        {"alg": "ES256", "kid": gate.key.key_id, "cty": "JWT"}, gate.good().encode(), gate.key.sign
+    )
     await gate.refuses(nested, "payload")
 
 
 async def test_v35_a_key_that_the_token_brings_along_is_not_used() -> None:
     gate, attacker = Gate(), signing_key("ES256", "attacker")
-    for header in ({"jwk": attacker.public_jwk()}, {"jwk": attacker.public_jwk(), "kid": gate.key.key_id}):
+    for header in (
+        {"jwk": attacker.public_jwk()},
+        {"jwk": attacker.public_jwk(), "kid": gate.key.key_id},
+    ):
         await gate.refuses(gate.forge(header=header, key=attacker), "header")
 
 
-@pytest.mark.parametrize("header", [{"jku": "{url}"}, {"x5u": "{url}"}, {"x5c": ["{url}"]}, {"kid": "{url}"}], ids=str)
+@pytest.mark.parametrize(
+    "header", [{"jku": "{url}"}, {"x5u": "{url}"}, {"x5c": ["{url}"]}, {"kid": "{url}"}], ids=str
+)
 async def test_v36_no_url_in_a_token_is_ever_fetched(header: dict[str, Any]) -> None:
     with Issuer(algorithms=("ES256",)) as trap:
         url = f"{trap.issuer}/trap"
         filled = json.loads(json.dumps(header).replace("{url}", url))
         gate = Gate()
-        await gate.refuses(gate.forge(header=filled, key=signing_key("ES256", "attacker")), "header", "unknown_key")
+        await gate.refuses(
+            gate.forge(header=filled, key=signing_key("ES256", "attacker")), "header", "unknown_key"
+        )
         with Issuer(algorithms=("ES256",), clock=gate.clock) as idp:
-            remote = JWTVerifier(issuer=idp.issuer, jwks_uri=idp.jwks_uri, clock=gate.clock, token_cache_size=0)
+            remote = JWTVerifier(
+                issuer=idp.issuer, jwks_uri=idp.jwks_uri, clock=gate.clock, token_cache_size=0
+            )
             fetching = Gate(remote, good=lambda: idp.mint(aud=AUDIENCE), clock=gate.clock)
-            # A key id that looks like a URL is an unknown key id: one look at the configured key set, no more.
+            # A key id that looks like a URL is an unknown key id: one look at the configured key
+            # set, no more.
             await fetching.refuses(idp.mint(aud=AUDIENCE, header=filled), "header", "unknown_key")
             assert set(idp.hits) == {"/jwks"}
         assert not trap.hits
@@ -161,11 +204,15 @@ async def test_v37_members_that_change_the_meaning_are_refused_even_when_the_sig
     name: str, value: Any
 ) -> None:
     gate = Gate()
-    await gate.refuses(gate.forge(header={name: value}), "critical_header" if name == "crit" else "header")
+    await gate.refuses(
+        gate.forge(header={name: value}), "critical_header" if name == "crit" else "header"
+    )
 
 
 @pytest.mark.parametrize(
-    "header", [{"x5t": "abc"}, {"x5t#S256": "abc"}, {"nonce": "1"}, {"made-up": {"a": [1]}}], ids=str
+    "header",
+    [{"x5t": "abc"}, {"x5t#S256": "abc"}, {"nonce": "1"}, {"made-up": {"a": [1]}}],
+    ids=str,
 )
 async def test_v37_members_that_nobody_knows_are_ignored(header: dict[str, Any]) -> None:
     gate = Gate()
@@ -187,10 +234,14 @@ async def test_v38_without_a_key_id_the_only_key_that_fits_is_used() -> None:
 async def test_v38_without_a_key_id_and_with_several_keys_that_fit_nothing_is_fetched() -> None:
     with Issuer(algorithms=("ES256",)) as idp:
         idp.rotate()
-        verifier = JWTVerifier(issuer=idp.issuer, jwks_uri=idp.jwks_uri, algorithm=["ES256", "RS256"])
+        verifier = JWTVerifier(
+            issuer=idp.issuer, jwks_uri=idp.jwks_uri, algorithm=["ES256", "RS256"]
+        )
         gate = Gate(verifier, good=lambda: idp.mint(aud=AUDIENCE))
         await gate.refuses(idp.mint(aud=AUDIENCE, header={"kid": None}), "ambiguous_key")
-        none_fits = Gate().forge(header={"kid": ABSENT}, claims={"iss": idp.issuer}, key=signing_key("RS256"))
+        none_fits = Gate().forge(
+            header={"kid": ABSENT}, claims={"iss": idp.issuer}, key=signing_key("RS256")
+        )
         await gate.refuses(none_fits, "unknown_key")
         assert idp.hits["/jwks"] == 1
 
@@ -204,7 +255,9 @@ async def test_v38_several_fixed_keys_without_key_ids_are_all_tried() -> None:
     await gate.refuses(gate.forge(key=signing_key("ES256", "attacker")), "signature")
 
 
-@pytest.mark.parametrize("kid", [[], ["key-1"], {}, {"a": 1}, 1, 0, True, False, None, 1.5, ""], ids=repr)
+@pytest.mark.parametrize(
+    "kid", [[], ["key-1"], {}, {"a": 1}, 1, 0, True, False, None, 1.5, ""], ids=repr
+)
 async def test_v39_a_key_id_that_is_no_string_is_refused_without_a_fetch(kid: Any) -> None:
     with Issuer(algorithms=("ES256",)) as idp:
         verifier = JWTVerifier(issuer=idp.issuer, jwks_uri=idp.jwks_uri, token_cache_size=0)
@@ -233,7 +286,9 @@ async def test_v39_a_key_id_that_is_no_string_is_refused_without_a_fetch(kid: An
     ],
     ids=lambda value: value[:12].encode("ascii", "backslashreplace").decode(),
 )
-async def test_v40_a_hostile_key_id_finds_nothing_and_is_not_repeated(kid: str, reason: str) -> None:
+async def test_v40_a_hostile_key_id_finds_nothing_and_is_not_repeated(
+    kid: str, reason: str
+) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(header={"kid": kid}), reason)
 
@@ -248,7 +303,8 @@ async def test_v41_a_key_id_that_two_keys_claim_belongs_to_neither() -> None:
         for key in (first, second):
             token = Gate().forge(key=key, header={"kid": "key-1"}, claims={"iss": idp.issuer})
             await gate.refuses(token, "unknown_key")
-        idp.jwks = {"keys": [twins[0], twins[0], other.public_jwk()]}  # twice the same key is one key
+        # twice the same key is one key
+        idp.jwks = {"keys": [twins[0], twins[0], other.public_jwk()]}
         again = JWTVerifier(issuer=idp.issuer, jwks_uri=idp.jwks_uri, token_cache_size=0)
         gate = Gate(again, good=lambda: idp.mint(aud=AUDIENCE))
         await gate.accepts(Gate().forge(key=first, claims={"iss": idp.issuer, "iat": ABSENT}))
@@ -261,7 +317,8 @@ async def test_v42_a_header_member_given_twice_is_refused(name: str) -> None:
     once = {key: value for key, value in members.items() if key != "crit" or name == "crit"}
     header = json.dumps(once)[:-1] + f", {json.dumps(name)}: {json.dumps(members[name])}}}"
     await gate.refuses(gate.forge(header=header.encode()), "header")
-    escaped = json.dumps(name).replace(name[0], f"\\u{ord(name[0]):04x}", 1)  # the same name, spelled otherwise
+    # the same name, spelled otherwise
+    escaped = json.dumps(name).replace(name[0], f"\\u{ord(name[0]):04x}", 1)
     header = json.dumps(once)[:-1] + f", {escaped}: {json.dumps(members[name])}}}"
     await gate.refuses(gate.forge(header=header.encode()), "header")
 
@@ -315,20 +372,36 @@ async def test_v44_white_space_around_a_header_is_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("depth", "reason"), [(100, "header"), (990, "header"), (5_000, "header"), (100_000, "too_long")]
+    ("depth", "reason"),
+    [(100, "header"), (990, "header"), (5_000, "header"), (100_000, "too_long")],
 )
-@pytest.mark.parametrize(("opening", "closing"), ["[]", ("[", ""), ('{"a":', "}"), ('{"a":[', "]}")])
-async def test_v45_a_deeply_nested_header_is_refused(depth: int, reason: str, opening: str, closing: str) -> None:
+@pytest.mark.parametrize(
+    ("opening", "closing"), ["[]", ("[", ""), ('{"a":', "}"), ('{"a":[', "]}")]
+)
+async def test_v45_a_deeply_nested_header_is_refused(
+    depth: int, reason: str, opening: str, closing: str
+) -> None:
     depth = min(depth, 100_000 if reason == "too_long" else 10_000 // len(opening + closing))
-    header = b'{"alg":"ES256","x":' + opening.encode() * depth + b"1" + closing.encode() * depth + b"}"
+    header = (
+        b'{"alg":"ES256","x":' + opening.encode() * depth + b"1" + closing.encode() * depth + b"}"
+    )
     gate = Gate()
     await gate.refuses(gate.forge(header=header, sign=nothing), reason)
 
 
 @pytest.mark.parametrize(("depth", "accepted"), [(31, True), (32, False)])
-async def test_v45_nesting_ends_at_32_levels_and_brackets_in_strings_do_not_nest(depth: int, accepted: bool) -> None:
+async def test_v45_nesting_ends_at_32_levels_and_brackets_in_strings_do_not_nest(
+    depth: int, accepted: bool
+) -> None:
     gate = Gate()
-    header = b'{"alg":"ES256","kid":"key-1","s":"[[[{\\"[' + b"[" * 40 + b'","x":' + b"[" * depth + b"]" * depth + b"}"
+    header = (
+        b'{"alg":"ES256","kid":"key-1","s":"[[[{\\"['
+        + b"[" * 40
+        + b'","x":'
+        + b"[" * depth
+        + b"]" * depth
+        + b"}"
+    )
     token = gate.forge(header=header)
     if accepted:
         await gate.accepts(token)

@@ -36,7 +36,9 @@ def pem_of(key: SigningKey, form: PublicFormat = PublicFormat.SubjectPublicKeyIn
 
 
 def serve(idp: Issuer, key: SigningKey, *others: object) -> Gate:
-    """A gate whose keys come from a key set: ``key`` signs good tokens, ``others`` stand beside it."""
+    """A gate whose keys come from a key set: ``key`` signs good tokens, ``others`` stand beside
+    it.
+    """
     idp.keys, idp.jwks = {key.algorithm: key}, {"keys": [*others, key.public_jwk()]}
     verifier = JWTVerifier(issuer=idp.issuer, jwks_uri=idp.jwks_uri, token_cache_size=0)
     return Gate(verifier, good=lambda: idp.mint(aud=AUDIENCE, algorithm=key.algorithm))
@@ -44,13 +46,17 @@ def serve(idp: Issuer, key: SigningKey, *others: object) -> Gate:
 
 @pytest.mark.parametrize("name", SYMMETRIC)
 @pytest.mark.parametrize("form", [PublicFormat.SubjectPublicKeyInfo, PublicFormat.PKCS1])
-async def test_v04_a_public_key_is_never_taken_for_a_shared_secret(name: str, form: PublicFormat) -> None:
+async def test_v04_a_public_key_is_never_taken_for_a_shared_secret(
+    name: str, form: PublicFormat
+) -> None:
     key = signing_key("RS256")
     pem = pem_of(key, form)
     digest = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}[name]
     gate = Gate(algorithm="RS256", public_key=pem_of(key))
     for secret in (pem, pem.rstrip(b"\n"), pem.replace(b"\n", b"\r\n"), b""):
-        forged = gate.forge(header={"alg": name}, sign=lambda data, secret=secret: hmac.digest(secret, data, digest))
+        forged = gate.forge(
+            header={"alg": name}, sign=lambda data, secret=secret: hmac.digest(secret, data, digest)
+        )
         await gate.refuses(forged, "algorithm")
     with pytest.raises(ConfigurationError, match="public_key cannot be used: it is a public key"):
         JWTVerifier(public_key=pem, issuer=ISSUER, audience=AUDIENCE, algorithm=name)
@@ -81,15 +87,21 @@ async def test_v07_shared_secrets_and_key_sets_do_not_mix(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SYMMETRIC)
-async def test_v07_a_shared_secret_works_when_it_is_asked_for_and_only_for_its_algorithm(name: str) -> None:
+async def test_v07_a_shared_secret_works_when_it_is_asked_for_and_only_for_its_algorithm(
+    name: str,
+) -> None:
     secret = "0123456789abcdef0123456789abcdef"
     digests = {"HS256": hashlib.sha256, "HS384": hashlib.sha384, "HS512": hashlib.sha512}
 
     def token(algorithm: str, key: bytes = secret.encode()) -> str:
-        return gate.forge(header={"alg": algorithm}, sign=lambda data: hmac.digest(key, data, digests[algorithm]))
+        return gate.forge(
+            header={"alg": algorithm}, sign=lambda data: hmac.digest(key, data, digests[algorithm])
+        )
 
     clock = FrozenClock(NOW)
-    verifier = JWTVerifier(public_key=secret, issuer=ISSUER, algorithm=name, token_cache_size=0, clock=clock)
+    verifier = JWTVerifier(
+        public_key=secret, issuer=ISSUER, algorithm=name, token_cache_size=0, clock=clock
+    )
     gate = Gate(verifier, good=lambda: token(name))
     for other in SYMMETRIC:
         if other != name:
@@ -101,15 +113,36 @@ async def test_v07_a_shared_secret_works_when_it_is_asked_for_and_only_for_its_a
 
 @pytest.mark.parametrize(
     "algorithm",
-    [["HS256", "RS256"], ("ES256", "HS512"), ["none"], "none", ["RS256", "none"], [], (), "", [""], "RS256 ", ["RS1"]],
+    [
+        ["HS256", "RS256"],
+        ("ES256", "HS512"),
+        ["none"],
+        "none",
+        ["RS256", "none"],
+        [],
+        (),
+        "",
+        [""],
+        "RS256 ",
+        ["RS1"],
+    ],
     ids=repr,
 )
-async def test_v08_an_allow_list_that_cannot_be_meant_is_a_configuration_error(algorithm: Any) -> None:
+async def test_v08_an_allow_list_that_cannot_be_meant_is_a_configuration_error(
+    algorithm: Any,
+) -> None:
     with pytest.raises(ConfigurationError, match=r"^algorithm="):
-        JWTVerifier(public_key=pem_of(signing_key("RS256")), issuer=ISSUER, audience=AUDIENCE, algorithm=algorithm)
+        JWTVerifier(
+            public_key=pem_of(signing_key("RS256")),
+            issuer=ISSUER,
+            audience=AUDIENCE,
+            algorithm=algorithm,
+        )
 
 
-@pytest.mark.parametrize("alg", ["RS512", "PS256", "RS384", "HS256", "RSA-OAEP", "none", ["RS256"], 5])
+@pytest.mark.parametrize(
+    "alg", ["RS512", "PS256", "RS384", "HS256", "RSA-OAEP", "none", ["RS256"], 5]
+)
 async def test_v10_a_key_is_used_only_with_its_own_algorithm(alg: Any) -> None:
     key, good = signing_key("RS256"), signing_key("ES256", "good")
     with Issuer(algorithms=("ES256",)) as idp:
@@ -212,13 +245,18 @@ async def test_v12_a_key_that_is_none_is_skipped_and_the_others_work(
         bad = signing_key("RS256" if isinstance(jwk, dict) and "n" in jwk else "ES256", "bad")
         await gate.refuses(gate.forge(key=bad, claims={"iss": idp.issuer}), "unknown_key")
         assert gate.verifier.jwks[0].state.keys == 1
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    warnings = [
+        record.getMessage() for record in caplog.records if record.levelno == logging.WARNING
+    ]
     assert len([text for text in warnings if "key number 1 is skipped: " in text]) == 1
 
 
 @pytest.mark.parametrize("bits", [512, 768, 1024, 2047])
-async def test_v13_a_short_rsa_key_is_skipped_with_one_warning(bits: int, caplog: pytest.LogCaptureFixture) -> None:
-    if bits < 1024:  # too short to be made with cryptography; a number of that length does for the key set
+async def test_v13_a_short_rsa_key_is_skipped_with_one_warning(
+    bits: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    # too short to be made with cryptography; a number of that length does for the key set
+    if bits < 1024:
         jwk = {**_RSA, "n": encode_base64url(((1 << bits) - 1).to_bytes(bits // 8, "big"))}
         bad = signing_key("RS256", "bad")
     else:
@@ -228,7 +266,9 @@ async def test_v13_a_short_rsa_key_is_skipped_with_one_warning(bits: int, caplog
         gate = serve(idp, signing_key("ES256", "good"), jwk)
         for _ in range(2):
             await gate.refuses(gate.forge(key=bad, claims={"iss": idp.issuer}), "unknown_key")
-    warnings = [record.getMessage() for record in caplog.records if "is skipped" in record.getMessage()]
+    warnings = [
+        record.getMessage() for record in caplog.records if "is skipped" in record.getMessage()
+    ]
     assert len(warnings) == 1
     assert "RSA keys have 2048 to 8192 bits" in warnings[0]
     with pytest.raises(ConfigurationError, match="2048 to 8192 bits"):
@@ -252,25 +292,36 @@ async def test_v14_an_rsa_key_with_an_unsafe_exponent_is_skipped(exponent: int) 
     octets = exponent.to_bytes(max(1, (exponent.bit_length() + 7) // 8), "big")
     jwk = {**_RSA, "e": encode_base64url(octets)}
 
-    def sign(data: bytes) -> bytes:  # with e=1 the signature is the padded hash itself: anybody can make it
-        info = bytes.fromhex("3031300d060960864801650304020105000420") + hashlib.sha256(data).digest()
+    # with e=1 the signature is the padded hash itself: anybody can make it
+    def sign(data: bytes) -> bytes:
+        info = (
+            bytes.fromhex("3031300d060960864801650304020105000420") + hashlib.sha256(data).digest()
+        )
         return b"\0\1" + b"\xff" * (256 - 3 - len(info)) + b"\0" + info
 
     with Issuer(algorithms=("ES256",)) as idp:
         gate = serve(idp, signing_key("ES256", "good"), jwk)
-        forged = gate.forge(header={"alg": "RS256", "kid": "bad"}, claims={"iss": idp.issuer}, sign=sign)
+        forged = gate.forge(
+            header={"alg": "RS256", "kid": "bad"}, claims={"iss": idp.issuer}, sign=sign
+        )
         await gate.refuses(forged, "unknown_key")
         assert gate.verifier.jwks[0].state.keys == 1
     with pytest.raises(ConfigurationError, match="public_key cannot be used"):
         JWTVerifier(public_key=jwk, issuer=ISSUER, audience=AUDIENCE)
 
 
-_HASHES: dict[str, Any] = {"ES256": hashes.SHA256(), "ES384": hashes.SHA384(), "ES512": hashes.SHA512()}
+_HASHES: dict[str, Any] = {
+    "ES256": hashes.SHA256(),
+    "ES384": hashes.SHA384(),
+    "ES512": hashes.SHA512(),
+}
 
 
 @pytest.mark.parametrize("header_algorithm", ["ES256", "ES384", "ES512", "ES256K"])
 @pytest.mark.parametrize("key_algorithm", ["ES256", "ES384", "ES512", "ES256K"])
-async def test_v16_an_ecdsa_algorithm_goes_with_its_own_curve_only(header_algorithm: str, key_algorithm: str) -> None:
+async def test_v16_an_ecdsa_algorithm_goes_with_its_own_curve_only(
+    header_algorithm: str, key_algorithm: str
+) -> None:
     key = signing_key(key_algorithm)
     jwk = {name: value for name, value in key.public_jwk().items() if name != "alg"}
     gate = Gate(algorithm=key_algorithm, public_key=jwk)
@@ -309,7 +360,11 @@ async def test_v17_an_ecdsa_signature_has_one_form_and_one_length(algorithm: str
 @pytest.mark.parametrize("algorithm", ["ES256", "ES256K"])
 async def test_v18_degenerate_ecdsa_signatures_are_refused(algorithm: str) -> None:
     gate = Gate(algorithm=algorithm)
-    order = _P256_ORDER if algorithm == "ES256" else 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+    order = (
+        _P256_ORDER
+        if algorithm == "ES256"
+        else 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+    )
     top = 2**256 - 1
 
     def pair(r: int, s: int) -> bytes:
@@ -332,7 +387,9 @@ async def test_v18_degenerate_ecdsa_signatures_are_refused(algorithm: str) -> No
         await gate.refuses(gate.forge(sign=sign), "signature")
 
 
-async def test_v19_the_twin_of_an_ecdsa_signature_is_the_same_grant_under_another_token_string() -> None:
+async def test_v19_the_twin_of_an_ecdsa_signature_is_the_same_grant_under_another_token_string() -> (
+    None
+):
     gate = Gate()
     token = gate.good()
     signing_input, _, signature = token.rpartition(".")
@@ -340,7 +397,8 @@ async def test_v19_the_twin_of_an_ecdsa_signature_is_the_same_grant_under_anothe
     s = _P256_ORDER - int.from_bytes(raw[32:], "big")
     twin = f"{signing_input}.{encode_base64url(raw[:32] + s.to_bytes(32, 'big'))}"
     assert twin != token
-    # JWS allows it. So whoever counts or revokes tokens has to do it by jti, which is the same for both.
+    # JWS allows it. So whoever counts or revokes tokens has to do it by jti, which is the same for
+    # both.
     first, second = await gate.accepts(token), await gate.accepts(twin)
     assert first.claims["jti"] == second.claims["jti"]
 
@@ -383,24 +441,38 @@ async def test_v21_a_signature_over_another_hash_is_refused(weak: str) -> None:
     def sign(data: bytes) -> bytes:  # by hand: libraries rightly refuse to
         digest = bytes.fromhex(info) + hashlib.new(weak, data, usedforsecurity=False).digest()
         padded = b"\0\1" + b"\xff" * (256 - 3 - len(digest)) + b"\0" + digest
-        return pow(int.from_bytes(padded, "big"), numbers.d, numbers.public_numbers.n).to_bytes(256, "big")
+        return pow(int.from_bytes(padded, "big"), numbers.d, numbers.public_numbers.n).to_bytes(
+            256, "big"
+        )
 
     await gate.refuses(gate.forge(sign=sign), "signature")
 
 
 async def test_v21_a_pss_signature_has_the_salt_and_the_mask_of_its_hash() -> None:
     gate = Gate(algorithm="PS256")
-    for mask, salt in ((hashes.SHA384(), 32), (hashes.SHA256(), 20), (hashes.SHA256(), 0), (hashes.SHA256(), 222)):
+    for mask, salt in (
+        (hashes.SHA384(), 32),
+        (hashes.SHA256(), 20),
+        (hashes.SHA256(), 0),
+        (hashes.SHA256(), 222),
+    ):
         scheme = padding.PSS(padding.MGF1(mask), salt)
-        forged = gate.forge(sign=lambda data, scheme=scheme: private(gate.key).sign(data, scheme, hashes.SHA256()))
+        forged = gate.forge(
+            sign=lambda data, scheme=scheme: private(gate.key).sign(data, scheme, hashes.SHA256())
+        )
         await gate.refuses(forged, "signature")
     await gate.refuses(
-        gate.forge(sign=lambda data: private(gate.key).sign(data, padding.PKCS1v15(), hashes.SHA256())), "signature"
+        gate.forge(
+            sign=lambda data: private(gate.key).sign(data, padding.PKCS1v15(), hashes.SHA256())
+        ),
+        "signature",
     )
 
 
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
-async def test_v22_only_the_trusted_key_over_exactly_these_bytes_is_a_signature(algorithm: str) -> None:
+async def test_v22_only_the_trusted_key_over_exactly_these_bytes_is_a_signature(
+    algorithm: str,
+) -> None:
     gate = Gate(algorithm=algorithm)
     attacker = signing_key(algorithm, "attacker")
     await gate.refuses(gate.forge(key=attacker, header={"kid": gate.key.key_id}), "signature")

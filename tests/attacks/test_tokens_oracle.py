@@ -1,6 +1,7 @@
 """A second opinion on every token: joserfc verifies, forty lines of rules decide; security.md, V88.
 
-The two agree, but for the listed ``DIFFERENCES``: there we refuse, for the reason named, what the other accepts.
+The two agree, but for the listed ``DIFFERENCES``: there we refuse, for the reason named, what the
+    other accepts.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ ALGORITHMS = ("ES256", "RS256", "PS384", "EdDSA")
 TRUSTED = {name: signing_key(name, f"key-{name}") for name in ALGORITHMS}
 STRANGERS = {name: signing_key(name, f"stranger-{name}") for name in ALGORITHMS}
 
-# Our JSON reader refuses what Python's takes: a member given twice, NaN and Infinity, numbers beyond 20 digits or
-# beyond a double, lone surrogates, more than 32 levels.
+# Our JSON reader refuses what Python's takes: a member given twice, NaN and Infinity, numbers
+# beyond 20 digits or beyond a double, lone surrogates, more than 32 levels.
 DIFFERENCES = frozenset(("header", "payload"))
 
 
@@ -36,10 +37,14 @@ class _Registry(jws.JWSRegistry):
 
 
 _REGISTRY = _Registry(algorithms=list(ALGORITHMS), strict_check_header=False)
-for _name in ("x5t", "cty"):  # joserfc wants them to be strings; whoever makes no use of them may ignore them (V37)
+# joserfc wants them to be strings; whoever makes no use of them may ignore them (V37)
+for _name in ("x5t", "cty"):
     del _REGISTRY.header_registry[_name]
 _CLASSES: dict[str, Any] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
-_KEYS = {key.key_id: _CLASSES[key.public_jwk()["kty"]].import_key(key.public_jwk()) for key in TRUSTED.values()}
+_KEYS = {
+    key.key_id: _CLASSES[key.public_jwk()["kty"]].import_key(key.public_jwk())
+    for key in TRUSTED.values()
+}
 _ALGORITHM_OF = {key.key_id: key.algorithm for key in TRUSTED.values()}
 
 
@@ -50,7 +55,12 @@ def oracle(token: str) -> bool:
         header, claims = parsed.headers(), json.loads(parsed.payload)
     except Exception:  # noqa: BLE001  # whatever it trips over, it does not accept
         return False
-    return len(token) <= 16 * 1024 and isinstance(claims, dict) and _header_is_fine(header) and _claims_are_fine(claims)
+    return (
+        len(token) <= 16 * 1024
+        and isinstance(claims, dict)
+        and _header_is_fine(header)
+        and _claims_are_fine(claims)
+    )
 
 
 def _key_for(parsed: Any) -> Any:
@@ -82,12 +92,18 @@ def _claims_are_fine(claims: dict[str, Any]) -> bool:
         return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
     aud = claims.get("aud")
-    client = [claims[name] for name in ("client_id", "azp", "appid", "cid", "sub") if name in claims][:1]
+    client = [
+        claims[name] for name in ("client_id", "azp", "appid", "cid", "sub") if name in claims
+    ][:1]
     scope = [claims[name] for name in ("scope", "scp") if name in claims][:1]
     return (
         number(claims.get("exp"))
         and NOW < claims["exp"] < 253_402_300_800
-        and all(number(claims[name]) and claims[name] <= NOW + 60 for name in ("nbf", "iat") if name in claims)
+        and all(
+            number(claims[name]) and claims[name] <= NOW + 60
+            for name in ("nbf", "iat")
+            if name in claims
+        )
         and claims.get("iss") == ISSUER
         and (aud == AUDIENCE or (words(aud) and AUDIENCE in aud and len(aud) <= 64))
         and "cnf" not in claims
@@ -99,22 +115,65 @@ def _claims_are_fine(claims: dict[str, Any]) -> bool:
 
 
 class Forger:
-    """Makes tokens that are good, or wrong in one to three ways; the same ones for the same seed."""
+    """Makes tokens that are good, or wrong in one to three ways; the same ones for the same
+    seed.
+    """
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        anything = [None, True, False, 0, -1, 1.5, "", "x", "é", "a\nb", "\x7f", [], [5], {}, {"a": 1}, [[]], "\ud800"]
+        anything = [
+            None,
+            True,
+            False,
+            0,
+            -1,
+            1.5,
+            "",
+            "x",
+            "é",
+            "a\nb",
+            "\x7f",
+            [],
+            [5],
+            {},
+            {"a": 1},
+            [[]],
+            "\ud800",
+        ]
         self.header_values: dict[str, list[Any]] = {
             "alg": [*anything, *ALGORITHMS, "none", "None", "HS256", "RS512", "es256", "ES256 "],
-            "kid": [*anything, *_ALGORITHM_OF, "key-9", "k" * 256, "k" * 257, "\N{SNOWMAN}" * 86, "KEY-ES256"],
-            "typ": [*anything, "JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "dpop+jwt", "id+jwt", "JWT "],
+            "kid": [
+                *anything,
+                *_ALGORITHM_OF,
+                "key-9",
+                "k" * 256,
+                "k" * 257,
+                "\N{SNOWMAN}" * 86,
+                "KEY-ES256",
+            ],
+            "typ": [
+                *anything,
+                "JWT",
+                "jwt",
+                "at+jwt",
+                "AT+JWT",
+                "application/at+jwt",
+                "dpop+jwt",
+                "id+jwt",
+                "JWT ",
+            ],
             **{
                 name: [*anything, ["exp"], ["b64"]]
                 for name in ("crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc")
             },
             **dict.fromkeys(("x5t", "cty", "made-up"), anything),
         }
-        times = [*anything, *(NOW + each for each in (-301, -1, 0, 0.5, 1, 59, 60, 60.5, 61, 300)), 1e300, -1e300]
+        times = [
+            *anything,
+            *(NOW + each for each in (-301, -1, 0, 0.5, 1, 59, 60, 60.5, 61, 300)),
+            1e300,
+            -1e300,
+        ]
         self.claim_values: dict[str, list[Any]] = {
             "exp": [
                 *times,
@@ -149,7 +208,11 @@ class Forger:
         """Return the next token."""
         choose = self.random.choice
         algorithm = choose(ALGORITHMS)
-        header: dict[str, Any] = {"alg": algorithm, "kid": TRUSTED[algorithm].key_id, "typ": "at+jwt"}
+        header: dict[str, Any] = {
+            "alg": algorithm,
+            "kid": TRUSTED[algorithm].key_id,
+            "typ": "at+jwt",
+        }
         claims: dict[str, Any] = {
             "iss": ISSUER,
             "aud": AUDIENCE,
@@ -231,7 +294,9 @@ _TOKEN_CHANGES: list[Callable[[str], str]] = [
     lambda token: token[: len(token) // 2] + "!" + token[len(token) // 2 :],
     lambda token: token[: len(token) // 2] + "\u00e9" + token[len(token) // 2 :],
     lambda token: (
-        token[: len(token) // 3] + ("A" if token[len(token) // 3] != "A" else "B") + token[len(token) // 3 + 1 :]
+        token[: len(token) // 3]
+        + ("A" if token[len(token) // 3] != "A" else "B")
+        + token[len(token) // 3 + 1 :]
     ),
 ]
 
@@ -254,7 +319,9 @@ def check(tokens: int, seed: int) -> Counter[str]:
             if reason == "accepted":
                 assert oracle(token), f"accepted here and refused there: {token}"
             elif oracle(token):
-                assert reason in DIFFERENCES, f"refused here for {reason} and accepted there: {token}"
+                assert reason in DIFFERENCES, (
+                    f"refused here for {reason} and accepted there: {token}"
+                )
                 reason = f"difference: {reason}"
             seen[reason] += 1
 
@@ -283,8 +350,33 @@ def test_v88_a_second_implementation_comes_to_the_same_verdict() -> None:
 def test_v88_a_second_implementation_comes_to_the_same_100_000_verdicts() -> None:
     seen = check(100_000, seed=88)
     assert seen["accepted"] > 20_000
-    every_reason = {"malformed", "too_long", "algorithm", "header", "critical_header", "type", "key_id", "unknown_key"}
-    every_reason |= {"signature", "payload", "missing_exp", "invalid_exp", "expired", "invalid_nbf", "not_yet_valid"}
-    every_reason |= {"invalid_iat", "issued_in_future", "missing_iss", "issuer", "missing_aud", "audience", "subject"}
+    every_reason = {
+        "malformed",
+        "too_long",
+        "algorithm",
+        "header",
+        "critical_header",
+        "type",
+        "key_id",
+        "unknown_key",
+    }
+    every_reason |= {
+        "signature",
+        "payload",
+        "missing_exp",
+        "invalid_exp",
+        "expired",
+        "invalid_nbf",
+        "not_yet_valid",
+    }
+    every_reason |= {
+        "invalid_iat",
+        "issued_in_future",
+        "missing_iss",
+        "issuer",
+        "missing_aud",
+        "audience",
+        "subject",
+    }
     every_reason |= {"client_id", "jti", "scope", "bound"}
     assert every_reason <= seen.keys(), every_reason - seen.keys()

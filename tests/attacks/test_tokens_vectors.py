@@ -1,4 +1,6 @@
-"""Our own vectors for JWS and JWK: a valid token per algorithm, and what may not be done to it; security.md, V89."""
+"""Our own vectors for JWS and JWK: a valid token per algorithm, and what may not be done to it;
+security.md, V89.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,11 @@ TOKEN_VECTORS: list[tuple[str, Callable[[str], str], tuple[str, ...]]] = [
     ("signature is all ones", lambda t: edit(t, 2, lambda s: b"\xff" * len(s)), ("signature",)),
     ("signature lacks its first byte", lambda t: edit(t, 2, lambda s: s[1:]), ("signature",)),
     ("signature lacks its last byte", lambda t: edit(t, 2, lambda s: s[:-1]), ("signature",)),
-    ("signature lacks its second half", lambda t: edit(t, 2, lambda s: s[: len(s) // 2]), ("signature",)),
+    (
+        "signature lacks its second half",
+        lambda t: edit(t, 2, lambda s: s[: len(s) // 2]),
+        ("signature",),
+    ),
     ("signature has a zero in front", lambda t: edit(t, 2, lambda s: b"\0" + s), ("signature",)),
     ("signature has a zero behind", lambda t: edit(t, 2, lambda s: s + b"\0"), ("signature",)),
     ("signature stands there twice", lambda t: edit(t, 2, lambda s: s + s), ("signature",)),
@@ -59,14 +65,26 @@ TOKEN_VECTORS: list[tuple[str, Callable[[str], str], tuple[str, ...]]] = [
     ("header has a space behind", lambda t: edit(t, 0, lambda s: s + b" "), ("signature",)),
     ("header is empty", lambda t: edit(t, 0, lambda _: b""), ("header",)),
     ("header is an array", lambda t: edit(t, 0, lambda s: b"[" + s + b"]"), ("header",)),
-    ("padding is added to the signature", lambda t: t + "=" * (-len(t.rpartition(".")[2]) % 4 or 1), ("malformed",)),
-    ("padding is added to the payload", lambda t: t.replace(".", "=.", 2).replace("=.", ".", 1), ("signature",)),
+    (
+        "padding is added to the signature",
+        lambda t: t + "=" * (-len(t.rpartition(".")[2]) % 4 or 1),
+        ("malformed",),
+    ),
+    (
+        "padding is added to the payload",
+        lambda t: t.replace(".", "=.", 2).replace("=.", ".", 1),
+        ("signature",),
+    ),
     ("padding is added to the header", lambda t: t.replace(".", "=.", 1), ("header",)),
     ("a line break is added", lambda t: t + "\n", ("malformed",)),
     ("a space stands in the signature", lambda t: t[:-4] + " " + t[-4:], ("malformed",)),
     ("a fourth part is added", lambda t: t + ".AAAA", ("malformed",)),
     ("the signature is left out", lambda t: t.rpartition(".")[0], ("malformed",)),
-    ("the parts are in another order", lambda t: ".".join(t.split(".")[::-1]), ("header", "malformed")),
+    (
+        "the parts are in another order",
+        lambda t: ".".join(t.split(".")[::-1]),
+        ("header", "malformed"),
+    ),
 ]
 HEADER_VECTORS: list[tuple[dict[str, Any], str]] = [
     ({"alg": "none"}, "algorithm"),
@@ -101,7 +119,9 @@ KEY_VECTORS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
 @pytest.mark.asyncio
-async def test_v89_a_token_that_was_tampered_with_is_refused_under_every_algorithm(algorithm: str) -> None:
+async def test_v89_a_token_that_was_tampered_with_is_refused_under_every_algorithm(
+    algorithm: str,
+) -> None:
     gate = Gate(algorithm=algorithm)
     for comment, change, reasons in TOKEN_VECTORS:
         good = gate.good()
@@ -121,9 +141,13 @@ async def test_v89_a_header_that_lies_is_refused_under_every_algorithm(algorithm
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
 @pytest.mark.asyncio
 async def test_v89_a_key_is_not_used_with_an_algorithm_that_is_only_related(algorithm: str) -> None:
-    jwk = {name: value for name, value in signing_key(algorithm).public_jwk().items() if name != "alg"}
+    jwk = {
+        name: value for name, value in signing_key(algorithm).public_jwk().items() if name != "alg"
+    }
     gate = Gate(algorithm=algorithm, public_key=jwk)
-    names = {"Ed25519": {"EdDSA", "Ed25519"}, "Ed448": {"EdDSA", "Ed448"}}.get(jwk.get("crv", ""), {algorithm})
+    names = {"Ed25519": {"EdDSA", "Ed25519"}, "Ed448": {"EdDSA", "Ed448"}}.get(
+        jwk.get("crv", ""), {algorithm}
+    )
     for other in ASYMMETRIC:
         token = gate.forge(header={"alg": other})
         if other in names:
@@ -142,7 +166,9 @@ def test_v89_a_key_that_is_not_fit_is_not_taken(algorithm: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_v89_members_in_another_order_or_spelling_are_another_text_and_may_be_signed() -> None:
+async def test_v89_members_in_another_order_or_spelling_are_another_text_and_may_be_signed() -> (
+    None
+):
     gate = Gate()
     for header in (
         '{"kid":"key-1","alg":"ES256"}',

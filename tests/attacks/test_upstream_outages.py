@@ -1,4 +1,6 @@
-"""An outage at the identity provider is no verdict on a sign-in, and what it said before the outage still counts."""
+"""An outage at the identity provider is no verdict on a sign-in, and what it said before the outage
+still counts.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,15 @@ from asgi_mcp_auth.types import Clock
 from tests.support.authorization_server import KEY, ClientOf, Server, answer_of
 from tests.support.engines import fresh
 from tests.support.failing import FailingStore, HeldStore
-from tests.support.proxy import KINDS, come_back, depart, deploy_proxy, tokens_for, upstream_token, welcome
+from tests.support.proxy import (
+    KINDS,
+    come_back,
+    depart,
+    deploy_proxy,
+    tokens_for,
+    upstream_token,
+    welcome,
+)
 from tests.support.upstream import CLIENT_ID, CLIENT_SECRET, Upstream
 
 pytestmark = pytest.mark.asyncio
@@ -41,7 +51,9 @@ def upstream() -> Iterator[Upstream]:
 async def a_new_worker_after_a_sign_in(
     upstream: Upstream, kind: str = "oidc", **settings: Any
 ) -> AsyncIterator[tuple[Server, ClientOf, dict[str, Any]]]:
-    """Sign somebody in at one worker; give out another one, which has fetched nothing yet, with their client."""
+    """Sign somebody in at one worker; give out another one, which has fetched nothing yet, with
+    their client.
+    """
     clock: Any = upstream.clock
     store = EncryptedStore(MemoryStore(clock=clock), [KEY])
     async with deploy_proxy(upstream, kind, store=store, **settings) as first:
@@ -64,11 +76,12 @@ async def refreshed(client: ClientOf, tokens: dict[str, Any]) -> tuple[int, str 
 REFUSED = (503, "temporarily_unavailable")
 
 
-# ------------------------------------------------------------------------------------------- the keys of the ID token
+# ------------------------------------------------------------------------- the keys of the ID token
 
 
 @pytest.mark.parametrize(
-    ("status", "body"), [(503, b""), (500, b"<html>"), (429, b""), (404, b""), (200, b"<html>"), (200, b'{"keys":[]}')]
+    ("status", "body"),
+    [(503, b""), (500, b"<html>"), (429, b""), (404, b""), (200, b"<html>"), (200, b'{"keys":[]}')],
 )
 async def test_a_refreshed_id_token_that_expires_while_its_keys_cannot_be_had_ends_nothing(
     upstream: Upstream, status: int, body: bytes
@@ -87,11 +100,15 @@ async def test_a_refreshed_id_token_that_expires_while_its_keys_cannot_be_had_en
         assert (len(upstream.requests), upstream.reused) == (2, [])
 
 
-@pytest.mark.parametrize(("issued", "good_for", "status"), [(0, 1, 200), (0, 0, 400), (60, 300, 200), (62, 300, 400)])
+@pytest.mark.parametrize(
+    ("issued", "good_for", "status"), [(0, 1, 200), (0, 0, 400), (60, 300, 200), (62, 300, 400)]
+)
 async def test_a_refreshed_id_token_is_judged_by_the_second_it_came(
     upstream: Upstream, issued: int, good_for: int, status: int
 ) -> None:
-    """What had expired by then, or was of a later time, ends the sign-in as it always did, however late that shows."""
+    """What had expired by then, or was of a later time, ends the sign-in as it always did, however
+    late that shows.
+    """
     async with a_new_worker_after_a_sign_in(upstream) as (server, client, tokens):
         upstream.fail("/jwks")
         server.clock.advance(3590)
@@ -124,7 +141,9 @@ async def test_keys_that_were_replaced_while_they_could_not_be_had_end_nothing(
         assert upstream.reused == []
 
 
-async def test_a_key_that_is_newer_than_the_key_set_at_hand_is_waited_for(upstream: Upstream) -> None:
+async def test_a_key_that_is_newer_than_the_key_set_at_hand_is_waited_for(
+    upstream: Upstream,
+) -> None:
     """Key sets are not fetched again within five seconds."""
     async with a_new_worker_after_a_sign_in(upstream) as (server, client, tokens):
         other = await server.register()
@@ -139,8 +158,12 @@ async def test_a_key_that_is_newer_than_the_key_set_at_hand_is_waited_for(upstre
         assert upstream.reused == []
 
 
-async def test_a_key_that_the_provider_does_not_publish_ends_a_sign_in_within_minutes(upstream: Upstream) -> None:
-    """Whoever signs with it: their tokens are never given out, and the person is asked to sign in again."""
+async def test_a_key_that_the_provider_does_not_publish_ends_a_sign_in_within_minutes(
+    upstream: Upstream,
+) -> None:
+    """Whoever signs with it: their tokens are never given out, and the person is asked to sign in
+    again.
+    """
     async with a_new_worker_after_a_sign_in(upstream) as (server, client, tokens):
         server.clock.advance(3590)
         published = upstream.jwks
@@ -157,10 +180,15 @@ async def test_a_key_that_the_provider_does_not_publish_ends_a_sign_in_within_mi
         assert await server.provider.store.scan(TOKENS) == []
 
 
-async def test_a_new_worker_that_cannot_find_the_provider_gives_out_what_is_still_good(upstream: Upstream) -> None:
+async def test_a_new_worker_that_cannot_find_the_provider_gives_out_what_is_still_good(
+    upstream: Upstream,
+) -> None:
     """The token is due, its refresh can wait."""
     async with a_new_worker_after_a_sign_in(upstream) as (server, client, tokens):
-        for path in ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"):
+        for path in (
+            "/.well-known/oauth-authorization-server",
+            "/.well-known/openid-configuration",
+        ):
             upstream.fail(path)
         server.clock.advance(3590)
         assert await upstream_token(server, tokens["access_token"]) in upstream.access
@@ -172,7 +200,7 @@ async def test_a_new_worker_that_cannot_find_the_provider_gives_out_what_is_stil
         assert await refreshed(client, tokens) == (200, None)
 
 
-# ---------------------------------------------------------------------------------------------- every other endpoint
+# ----------------------------------------------------------------------------- every other endpoint
 
 OUTAGES = [(500, b""), (502, b"<html>"), (503, b""), (504, b""), (429, b"")]
 UNREADABLE = [(200, b"<html>"), (200, b""), (200, b"[]"), (410, b"<html>"), (403, b"")]
@@ -194,7 +222,9 @@ async def test_whatever_the_token_endpoint_answers_beside_a_refusal_ends_nothing
 
 
 @pytest.mark.parametrize(("status", "body"), OUTAGES + UNREADABLE)
-async def test_introspection_that_is_down_ends_nothing(upstream: Upstream, status: int, body: bytes) -> None:
+async def test_introspection_that_is_down_ends_nothing(
+    upstream: Upstream, status: int, body: bytes
+) -> None:
     """Whose the refreshed access token is shows later."""
     async with a_new_worker_after_a_sign_in(upstream, "oauth") as (server, client, tokens):
         upstream.answer("/introspect", body, status=status)
@@ -222,7 +252,9 @@ async def test_who_signs_in_during_an_outage_is_told_so(
 
 
 @pytest.mark.parametrize("status", [200, 400, 503])
-async def test_a_token_endpoint_that_says_that_it_is_not_there_is_believed(upstream: Upstream, status: int) -> None:
+async def test_a_token_endpoint_that_says_that_it_is_not_there_is_believed(
+    upstream: Upstream, status: int
+) -> None:
     async with deploy_proxy(upstream) as server:
         client, browser = await server.register(), server.browser()
         callback = upstream.approve(await depart(browser, client))
@@ -231,7 +263,7 @@ async def test_a_token_endpoint_that_says_that_it_is_not_there_is_believed(upstr
         assert answer["error"] == "temporarily_unavailable"
 
 
-# --------------------------------------------------------------------------------------- one refresh, whatever clocks
+# --------------------------------------------------------------------- one refresh, whatever clocks
 
 
 class Anybody:
@@ -249,7 +281,9 @@ class Anybody:
 
 def worker(upstream: Upstream, store: Any, clock: Clock) -> UpstreamTokens:
     """Return the kept tokens as a worker with this clock has them."""
-    endpoints = Endpoints(authorization=f"{upstream.issuer}/authorize", token=f"{upstream.issuer}/token")
+    endpoints = Endpoints(
+        authorization=f"{upstream.issuer}/authorize", token=f"{upstream.issuer}/token"
+    )
 
     async def find() -> Endpoints:
         return endpoints
@@ -290,20 +324,25 @@ async def test_hosts_whose_clocks_are_apart_use_a_refresh_token_once(
         upstream.delay("/token", 0.5)
         refreshing = asyncio.create_task(first.live(reference, welcome))
         await leased(stores[0])
-        given = await asyncio.gather(refreshing, second.live(reference, welcome), second.live(reference, welcome))
+        given = await asyncio.gather(
+            refreshing, second.live(reference, welcome), second.live(reference, welcome)
+        )
         assert len(set(given)) == 1
         assert (len(upstream.requests), upstream.reused) == (1, [])
         for each in stores:
             await each.aclose()
 
 
-async def test_a_worker_that_died_is_waited_for_by_the_stores_clock_alone(upstream: Upstream) -> None:
+async def test_a_worker_that_died_is_waited_for_by_the_stores_clock_alone(
+    upstream: Upstream,
+) -> None:
     clock, of_store = FrozenClock(), FrozenClock()
     store = EncryptedStore(MemoryStore(clock=of_store), [KEY])
     tokens = worker(upstream, store, clock)
     reference = await sign_in(upstream, tokens, clock.time())
     clock.advance(101)
-    await store.add(LEASES, f"{hash_of(reference)}.0", b"refreshing", ttl=LEASE_SECONDS)  # and no more of it is heard
+    # and no more of it is heard
+    await store.add(LEASES, f"{hash_of(reference)}.0", b"refreshing", ttl=LEASE_SECONDS)
     waiting = asyncio.create_task(tokens.live(reference, welcome))
     clock.jump(1000)
     await asyncio.sleep(0.2)
@@ -313,12 +352,17 @@ async def test_a_worker_that_died_is_waited_for_by_the_stores_clock_alone(upstre
     assert (len(upstream.requests), upstream.reused) == (1, [])
 
 
-async def test_a_worker_that_was_held_up_does_not_use_a_refresh_token_again(upstream: Upstream) -> None:
+async def test_a_worker_that_was_held_up_does_not_use_a_refresh_token_again(
+    upstream: Upstream,
+) -> None:
     """It looked before another one refreshed, and gets the lease after that one's has ended."""
     clock = FrozenClock()
     memory = MemoryStore(clock=clock)
     held = HeldStore(EncryptedStore(memory, [KEY]))
-    slow, quick = worker(upstream, held, clock), worker(upstream, EncryptedStore(memory, [KEY]), clock)
+    slow, quick = (
+        worker(upstream, held, clock),
+        worker(upstream, EncryptedStore(memory, [KEY]), clock),
+    )
     reference = await sign_in(upstream, slow, clock.time())
     clock.advance(101)
     held.hold = ("add", LEASES)
@@ -331,8 +375,12 @@ async def test_a_worker_that_was_held_up_does_not_use_a_refresh_token_again(upst
     assert (len(upstream.requests), upstream.reused) == (1, [])
 
 
-async def test_a_refusal_that_comes_late_does_not_end_what_somebody_else_has_refreshed(upstream: Upstream) -> None:
-    """A worker that was stopped in the middle, longer than its lease: its refresh token has been used since."""
+async def test_a_refusal_that_comes_late_does_not_end_what_somebody_else_has_refreshed(
+    upstream: Upstream,
+) -> None:
+    """A worker that was stopped in the middle, longer than its lease: its refresh token has been
+    used since.
+    """
     clock = FrozenClock()
     store = EncryptedStore(MemoryStore(clock=clock), [KEY])
     slow, quick = worker(upstream, store, clock), worker(upstream, store, clock)
@@ -353,7 +401,9 @@ async def test_a_refusal_that_comes_late_does_not_end_what_somebody_else_has_ref
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_an_answer_outlives_a_store_that_is_away_for_a_moment(upstream: Upstream, when: Any) -> None:
+async def test_an_answer_outlives_a_store_that_is_away_for_a_moment(
+    upstream: Upstream, when: Any
+) -> None:
     """The provider has used the old refresh token up, and says the new one once."""
     clock = FrozenClock()
     store = FailingStore(EncryptedStore(MemoryStore(clock=clock), [KEY]), when=when)
@@ -372,8 +422,12 @@ async def test_an_answer_outlives_a_store_that_is_away_for_a_moment(upstream: Up
     assert (len(upstream.requests), upstream.reused) == (2, [])
 
 
-async def test_a_provider_that_fails_is_left_alone_for_a_second_of_the_stores_clock(upstream: Upstream) -> None:
-    """Not for a second of whoever looks: one that is behind would be kept waiting by the difference."""
+async def test_a_provider_that_fails_is_left_alone_for_a_second_of_the_stores_clock(
+    upstream: Upstream,
+) -> None:
+    """Not for a second of whoever looks: one that is behind would be kept waiting by the
+    difference.
+    """
     here, there, of_store = FrozenClock(), FrozenClock(), FrozenClock()
     here.advance(15)
     store = EncryptedStore(MemoryStore(clock=of_store), [KEY])
@@ -392,7 +446,9 @@ async def test_a_provider_that_fails_is_left_alone_for_a_second_of_the_stores_cl
     assert await second.live(reference, welcome) in upstream.access
 
 
-async def test_a_sign_in_that_ends_while_somebody_takes_the_lease_has_ended(upstream: Upstream) -> None:
+async def test_a_sign_in_that_ends_while_somebody_takes_the_lease_has_ended(
+    upstream: Upstream,
+) -> None:
     clock = FrozenClock()
     held = HeldStore(EncryptedStore(MemoryStore(clock=clock), [KEY]))
     tokens = worker(upstream, held, clock)
@@ -408,7 +464,9 @@ async def test_a_sign_in_that_ends_while_somebody_takes_the_lease_has_ended(upst
     assert upstream.requests == []
 
 
-async def test_a_caller_that_goes_away_with_the_lease_keeps_nobody_waiting(upstream: Upstream) -> None:
+async def test_a_caller_that_goes_away_with_the_lease_keeps_nobody_waiting(
+    upstream: Upstream,
+) -> None:
     clock = FrozenClock()
     held = HeldStore(EncryptedStore(MemoryStore(clock=clock), [KEY]))
     tokens = worker(upstream, held, clock)

@@ -1,4 +1,6 @@
-"""Addresses that look like those of people who may come in, and claims that two sources say half of each."""
+"""Addresses that look like those of people who may come in, and claims that two sources say half of
+each.
+"""
 
 from __future__ import annotations
 
@@ -62,14 +64,19 @@ def test_a_domain_that_only_looks_like_an_allowed_one_is_another(allowed: str, d
 
 
 @pytest.mark.parametrize("verified", [False, "false"])
-def test_whether_an_address_is_verified_decides_about_the_address_and_about_no_other_claim(verified: object) -> None:
+def test_whether_an_address_is_verified_decides_about_the_address_and_about_no_other_claim(
+    verified: object,
+) -> None:
     identity = UpstreamIdentity(
         issuer="https://idp.example.com",
         subject="s",
         claims={"groups": ["staff"], "email": "a@example.com", "email_verified": verified},
     )
     assert find_objection(identity, UpstreamRules(allowed_claims={"groups": ["staff"]})) is None
-    assert find_objection(identity, UpstreamRules(allowed_claims={"email": ["a@example.com"]})) is not None
+    assert (
+        find_objection(identity, UpstreamRules(allowed_claims={"email": ["a@example.com"]}))
+        is not None
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,7 +98,11 @@ def test_the_same_domain_is_the_same_in_each_of_its_forms(allowed: str, domain: 
 
 @pytest.mark.parametrize(
     ("domain", "instead"),
-    [("münchen.de", "'xn--mnchen-3ya.de'"), ("straße.de", "'xn--…'"), ("\u212aelvin.com", "'xn--…'")],
+    [
+        ("münchen.de", "'xn--mnchen-3ya.de'"),
+        ("straße.de", "'xn--…'"),
+        ("\u212aelvin.com", "'xn--…'"),
+    ],
 )
 def test_an_allowed_domain_is_written_as_the_dns_has_it(domain: str, instead: str) -> None:
     with pytest.raises(ConfigurationError, match="allowed_domains") as caught:
@@ -117,7 +128,9 @@ def test_a_domain_has_a_length(length: int, fits: bool) -> None:
         ("http://accounts.google.com", False),
     ],
 )
-def test_the_organisation_of_a_google_account_is_googles_to_name(issuer: str, welcome: bool) -> None:
+def test_the_organisation_of_a_google_account_is_googles_to_name(
+    issuer: str, welcome: bool
+) -> None:
     """`hd` is an unknown claim elsewhere, and people may be able to set it."""
     assert may_come_in("example.com", issuer=issuer, hd="example.com") == welcome
 
@@ -126,7 +139,9 @@ def test_the_organisation_of_a_google_account_is_googles_to_name(issuer: str, we
 def test_an_address_that_is_not_verified_is_not_among_allowed_claims(verified: object) -> None:
     rules = UpstreamRules(allowed_claims={"email": ["a@example.com"]})
     claims = {"email": "a@example.com", "email_verified": verified}
-    objection = find_objection(UpstreamIdentity(issuer="https://idp.example.com", subject="s", claims=claims), rules)
+    objection = find_objection(
+        UpstreamIdentity(issuer="https://idp.example.com", subject="s", claims=claims), rules
+    )
     assert (objection is not None) == (verified in (False, "false"))
 
 
@@ -165,7 +180,9 @@ async def test_an_address_and_the_word_that_it_is_verified_come_from_one_source(
     async with deploy_proxy(upstream, upstream=rules) as server:
         client, browser = await server.register(), server.browser()
         response = await come_back(browser, upstream.approve(await depart(browser, client)))
-        assert (response.status == 303 and "code" in answer_of(response.header("location") or "")) == welcome
+        assert (
+            response.status == 303 and "code" in answer_of(response.header("location") or "")
+        ) == welcome
 
 
 @pytest.mark.parametrize(
@@ -191,9 +208,15 @@ def test_nothing_is_left_of_half_a_claim(
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("more", [{"azp": "the-proxy"}, {"azp": "another"}, {"at_hash": "AAAA"}, {"nonce": "n"}])
-async def test_the_userinfo_endpoint_says_nothing_of_the_id_token(upstream: Upstream, more: dict[str, Any]) -> None:
-    """Its word that we are the authorized party would let in an ID token that says of nobody that they are."""
+@pytest.mark.parametrize(
+    "more", [{"azp": "the-proxy"}, {"azp": "another"}, {"at_hash": "AAAA"}, {"nonce": "n"}]
+)
+async def test_the_userinfo_endpoint_says_nothing_of_the_id_token(
+    upstream: Upstream, more: dict[str, Any]
+) -> None:
+    """Its word that we are the authorized party would let in an ID token that says of nobody that
+    they are.
+    """
     upstream.answer("/userinfo", json.dumps({"sub": "alice", **more}).encode())
     rules = UpstreamRules(userinfo=True)
     for audience, welcome in ((["the-proxy", "another"], False), ("the-proxy", True)):

@@ -1,4 +1,5 @@
-"""A stage for a real browser: an authorization server on a socket, clients that wait for their users, and the browser.
+"""A stage for a real browser: an authorization server on a socket, clients that wait for their
+users, and the browser.
 
 async with stage() as scene:
     page = await scene.open(scene.client())
@@ -43,7 +44,9 @@ SCOPES = {"notes:read": "Read your notes", "notes:write": "Write and delete your
 
 @functools.cache
 def certificate() -> tuple[str, str, str]:
-    """Return the paths of a certificate for example.com and its key, and the hash by which Chromium trusts it."""
+    """Return the paths of a certificate for example.com and its key, and the hash by which Chromium
+    trusts it.
+    """
     folder = Path(tempfile.mkdtemp(prefix="asgi-mcp-auth-"))
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "example.com")])
@@ -61,15 +64,23 @@ def certificate() -> tuple[str, str, str]:
     )
     (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
     (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
     )
-    public = key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    public = key.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
     spki = base64.b64encode(hashlib.sha256(public).digest()).decode()
     return str(folder / "cert.pem"), str(folder / "key.pem"), spki
 
 
 def chromium_arguments() -> list[str]:
-    """Return how Chromium is started: nothing of its own goes out, and example.com is this machine."""
+    """Return how Chromium is started: nothing of its own goes out, and example.com is this
+    machine.
+    """
     return [
         "--no-sandbox",
         "--disable-gpu",
@@ -122,7 +133,8 @@ class Scene:
     """What a test sees.
 
     Attributes:
-        server: the deployment; its ``register`` and ``call`` work in this process, beside the sockets.
+        server: the deployment; its ``register`` and ``call`` work in this process, beside the
+            sockets.
         local_redirect: of clients on this machine.
         web_redirect: of clients on the web.
         context: one person's browser.
@@ -149,7 +161,9 @@ class Scene:
         usual = {"redirect_uris": [self.local_redirect], "client_name": "Notes Assistant"}
         return await self.server.register(**{**usual, **metadata})
 
-    async def open(self, client: ClientOf, page: Page | None = None, **parameters: str | None) -> Page:
+    async def open(
+        self, client: ClientOf, page: Page | None = None, **parameters: str | None
+    ) -> Page:
         """Open a client's authorization URL."""
         page = page or await self.page()
         await page.goto(client.authorization_url(**parameters))
@@ -166,20 +180,28 @@ class Scene:
         await page.get_by_role("button", name="Sign in").click()
 
     def answer(self) -> dict[str, str]:
-        """Return what the browser brought to the client; it must have come once since the last time."""
+        """Return what the browser brought to the client; it must have come once since the last
+        time.
+        """
         assert len(self.client_app.visits) == 1, self.client_app.visits
         return answer_of(self.client_app.visits.pop())
 
     async def check(self, page: Page, name: str) -> None:
-        """Look at a page: keep a picture of it, and let axe look for what people with disabilities could not use."""
+        """Look at a page: keep a picture of it, and let axe look for what people with disabilities
+        could not use.
+        """
         SCREENSHOTS.mkdir(exist_ok=True)
         await page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
         await page.evaluate(AXE.read_text(encoding="utf-8"))
         options = {"resultTypes": ["violations"], "runOnly": AXE_RULES}
         found = await page.evaluate("options => axe.run(document, options)", options)
-        violations = [(each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]]
+        violations = [
+            (each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]
+        ]
         assert violations == [], json.dumps(violations, indent=1)
-        width = await page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+        width = await page.evaluate(
+            "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+        )
         assert width[0] <= width[1], f"the page is wider than the window: {width}"
 
 
@@ -200,7 +222,9 @@ def client_servers() -> Iterator[None]:
     """Serve the ends of all clients, for every test."""
     app = ClientApp()
     with serve(app) as local, serve(app, certificate=certificate()[:2]) as web:
-        _clients.append((app, f"{local}/callback", f"https://app.example.com:{urlsplit(web).port}/callback"))
+        _clients.append(
+            (app, f"{local}/callback", f"https://app.example.com:{urlsplit(web).port}/callback")
+        )
         yield
         _clients.clear()
 
@@ -220,7 +244,8 @@ async def stage(
 
     Args:
         browser: Chromium.
-        https: whether the server is https://mcp.example.com, with a port; otherwise http://localhost.
+        https: whether the server is https://mcp.example.com, with a port; otherwise
+            http://localhost.
         app: behind the server; a spy by default.
         window: of the browser's context, like ``viewport`` or ``color_scheme``.
         kind: what is made, if not an ``OAuthProvider``.
@@ -233,17 +258,32 @@ async def stage(
     usual: dict[str, Any] = {"required_scopes": ["notes:read"], "scopes_supported": list(SCOPES)}
     if kind is OAuthProvider:
         usual["login"] = PasswordLogin({"alice": alice_hash(), "bob": alice_hash()})
-    options = ServerOptions(**{"clock": clock, "on_event": events.append, **settings.pop("options", {})})
-    provider = kind(base_url=base_url, store=memory_store(clock), options=options, **{**usual, **settings})
+    options = ServerOptions(
+        **{"clock": clock, "on_event": events.append, **settings.pop("options", {})}
+    )
+    provider = kind(
+        base_url=base_url, store=memory_store(clock), options=options, **{**usual, **settings}
+    )
     spy = Spy()
     protected = MCPAuthMiddleware(app or spy, provider, mcp_path="/mcp", public_paths=["/account/"])
     with ExitStack() as stack:
-        stack.enter_context(serve(protected, listener=listener, certificate=certificate()[:2] if https else None))
+        stack.enter_context(
+            serve(protected, listener=listener, certificate=certificate()[:2] if https else None)
+        )
         client_app, local, web = _clients[0]
         client_app.visits.clear()
-        context = await browser.new_context(**{"viewport": {"width": 1000, "height": 800}, **(window or {})})
+        context = await browser.new_context(
+            **{"viewport": {"width": 1000, "height": 800}, **(window or {})}
+        )
         context.set_default_timeout(10_000)
-        scene = Scene(Server(provider, protected, spy, clock, events), local, web, client_app, browser, context)
+        scene = Scene(
+            Server(provider, protected, spy, clock, events),
+            local,
+            web,
+            client_app,
+            browser,
+            context,
+        )
         context.on("console", functools.partial(_console, scene.problems))
         context.on("weberror", lambda error: scene.problems.append(str(error.error)))
         context.on("request", functools.partial(_request, scene.sent))
@@ -258,7 +298,9 @@ async def stage(
 def alice_hash() -> str:
     """Return a hash of the password that is checked in no time."""
     key = hashlib.scrypt(PASSWORD.encode(), salt=b"salt", n=16, r=8, p=1, dklen=32)
-    return f"scrypt$ln=4,r=8,p=1${base64.b64encode(b'salt').decode()}${base64.b64encode(key).decode()}"
+    return (
+        f"scrypt$ln=4,r=8,p=1${base64.b64encode(b'salt').decode()}${base64.b64encode(key).decode()}"
+    )
 
 
 def _console(problems: list[str], message: ConsoleMessage) -> None:

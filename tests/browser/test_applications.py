@@ -12,7 +12,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def test_an_application_is_revoked_and_its_token_with_it(chromium: Browser) -> None:
-    async with stage(chromium, pages=Pages(title="Example Notes", scope_descriptions=SCOPES)) as scene:
+    async with stage(
+        chromium, pages=Pages(title="Example Notes", scope_descriptions=SCOPES)
+    ) as scene:
         tokens = []
         page = await scene.page()
         for name in ("Notes Assistant", "Other Assistant"):
@@ -28,7 +30,9 @@ async def test_an_application_is_revoked_and_its_token_with_it(chromium: Browser
         await page.get_by_role("button", name="Revoke Notes Assistant").click()
         await expect(page.get_by_role("heading", name="Notes Assistant")).to_have_count(0)
         await expect(page.get_by_role("heading", name="Other Assistant")).to_be_visible()
-        statuses = [(await scene.server.call("POST", "/mcp", bearer=token)).status for token in tokens]
+        statuses = [
+            (await scene.server.call("POST", "/mcp", bearer=token)).status for token in tokens
+        ]
         assert statuses == [401, 200]
         await page.get_by_role("button", name="Revoke Other Assistant").click()
         await expect(page.get_by_text("No application may act for alice yet.")).to_be_visible()
@@ -45,12 +49,18 @@ async def test_whoever_is_not_signed_in_signs_in_first_and_leaves_again(chromium
         await page.get_by_role("button", name="Sign out").click()
         await expect(page.get_by_role("heading", name="Signed out")).to_be_visible()
         await scene.check(page, "signed-out")
-        assert [cookie["name"] for cookie in await scene.context.cookies() if "session" in cookie["name"]] == []
+        assert [
+            cookie["name"]
+            for cookie in await scene.context.cookies()
+            if "session" in cookie["name"]
+        ] == []
         await page.goto(f"{scene.base_url}/applications")
         await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-async def test_a_page_of_applications_is_of_no_use_after_signing_out_elsewhere(chromium: Browser) -> None:
+async def test_a_page_of_applications_is_of_no_use_after_signing_out_elsewhere(
+    chromium: Browser,
+) -> None:
     async with stage(chromium) as scene:
         first, second = await scene.page(), await scene.page()
         for page in (first, second):

@@ -1,4 +1,6 @@
-"""What other sites, other names and other scripts can do to a browser that is signed in: nothing."""
+"""What other sites, other names and other scripts can do to a browser that is signed in:
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ async def test_cookies_are_for_this_host_and_no_script(chromium: Browser, https:
             assert cookie["name"].startswith("__Host-mcp_" if https else "mcp_")
             assert (cookie["path"], cookie["httpOnly"], cookie["sameSite"]) == ("/", True, "Lax")
             assert cookie["secure"] is https
-            assert cookie["domain"] == ("mcp.example.com" if https else "localhost")  # no dot: not for others below it
+            # no dot: not for others below it
+            assert cookie["domain"] == ("mcp.example.com" if https else "localhost")
         assert await page.evaluate("document.cookie") == ""
 
 
@@ -51,7 +54,9 @@ async def test_a_page_in_a_frame_stays_empty(chromium: Browser) -> None:
         frame = attacker.frames[1]
         assert await frame.get_by_role("button").count() == 0
         assert frame.url.startswith("chrome-error:")
-        assert any("frame-ancestors 'none'" in problem for problem in scene.problems), scene.problems
+        assert any("frame-ancestors 'none'" in problem for problem in scene.problems), (
+            scene.problems
+        )
         scene.problems.clear()
 
 
@@ -59,7 +64,9 @@ async def test_a_form_of_another_site_approves_nothing(chromium: Browser) -> Non
     """Z36. Even one that knows the token, which it cannot."""
     async with stage(chromium, https=True) as scene:
         consent = await signed_in(scene)
-        inputs = await consent.eval_on_selector_all("form input", "all => all.map(each => [each.name, each.value])")
+        inputs = await consent.eval_on_selector_all(
+            "form input", "all => all.map(each => [each.name, each.value])"
+        )
         attacker = await scene.page()
         await attacker.goto(scene.web_redirect.replace("/callback", "/attack"))
         await attacker.evaluate(
@@ -87,15 +94,21 @@ async def test_another_sites_script_reads_no_page(chromium: Browser) -> None:
         await attacker.goto(scene.web_redirect.replace("/callback", "/attack"))
         for url in (consent.url, f"{scene.base_url}/applications", f"{scene.base_url}/authorize"):
             read = await attacker.evaluate(
-                "url => fetch(url, {credentials: 'include'}).then(answer => answer.text(), () => null)", url
+                "url => fetch(url, {credentials: 'include'}).then(answer => answer.text(), () =>"
+                " null)",
+                url,
             )
             assert read is None
         assert all("CORS" in problem for problem in scene.problems), scene.problems
         scene.problems.clear()
 
 
-async def test_a_name_that_is_turned_to_this_machine_for_a_moment_gets_no_page(chromium: Browser) -> None:
-    """DNS rebinding: scripts of rebound.test are of the same origin as what answers there, and DevLogin asks nobody."""
+async def test_a_name_that_is_turned_to_this_machine_for_a_moment_gets_no_page(
+    chromium: Browser,
+) -> None:
+    """DNS rebinding: scripts of rebound.test are of the same origin as what answers there, and
+    DevLogin asks nobody.
+    """
     async with stage(chromium, login=DevLogin()) as scene:
         client = await scene.client()
         attacker = await scene.page()
@@ -103,13 +116,23 @@ async def test_a_name_that_is_turned_to_this_machine_for_a_moment_gets_no_page(c
         await expect(attacker.get_by_role("heading", name="This cannot go on")).to_be_visible()
         assert scene.server.reasons() == ["host"]
         for path in ("login", "consent", "applications", "logout"):
-            await attacker.goto(f"{scene.base_url.replace('localhost', 'rebound.test')}/{path}?transaction=x")
+            await attacker.goto(
+                f"{scene.base_url.replace('localhost', 'rebound.test')}/{path}?transaction=x"
+            )
         assert set(scene.server.reasons()) == {"host", "method"}
 
 
-async def test_a_script_does_not_run_even_where_a_page_of_the_operators_has_one(chromium: Browser) -> None:
+async def test_a_script_does_not_run_even_where_a_page_of_the_operators_has_one(
+    chromium: Browser,
+) -> None:
     """Z121. The page forgets to escape; the policy does not forget."""
-    pages = Pages(render={"error": lambda page: f"<!doctype html><title>x</title>{page.text}<script>alert(1)</script>"})
+    pages = Pages(
+        render={
+            "error": lambda page: (
+                f"<!doctype html><title>x</title>{page.text}<script>alert(1)</script>"
+            )
+        }
+    )
     async with stage(chromium, pages=pages) as scene:
         page = await scene.page()
         dialogs: list[str] = []
@@ -120,7 +143,9 @@ async def test_a_script_does_not_run_even_where_a_page_of_the_operators_has_one(
         assert "Content Security Policy" in scene.problems.pop()
 
 
-async def test_neither_the_client_nor_anybody_else_learns_where_the_browser_came_from(chromium: Browser) -> None:
+async def test_neither_the_client_nor_anybody_else_learns_where_the_browser_came_from(
+    chromium: Browser,
+) -> None:
     """Z51."""
     async with stage(chromium, https=True) as scene:
         page = await signed_in(scene)
@@ -135,8 +160,12 @@ async def test_neither_the_client_nor_anybody_else_learns_where_the_browser_came
 
 
 @pytest.mark.parametrize("hops", ["typed", "typed, then another site's redirect"])
-async def test_a_typed_address_gets_no_code_without_a_question(chromium: Browser, hops: str) -> None:
-    """P03. The browser says ``none`` in both cases: nobody can tell them apart, so the person is asked in both."""
+async def test_a_typed_address_gets_no_code_without_a_question(
+    chromium: Browser, hops: str
+) -> None:
+    """P03. The browser says ``none`` in both cases: nobody can tell them apart, so the person is
+    asked in both.
+    """
     async with stage(chromium, https=True) as scene:
         page = await signed_in(scene)
         await page.get_by_role("button", name="Allow").click()
@@ -145,15 +174,21 @@ async def test_a_typed_address_gets_no_code_without_a_question(chromium: Browser
         again = await scene.page()
         url = next(each.url for each in scene.sent if "/authorize" in each.url)
         scene.client_app.sends_on_to = url
-        await again.goto(url if hops == "typed" else scene.web_redirect.replace("/callback", "/elsewhere"))
+        await again.goto(
+            url if hops == "typed" else scene.web_redirect.replace("/callback", "/elsewhere")
+        )
         await expect(again.get_by_role("button", name="Allow")).to_be_visible()
         assert (await scene.sent[-1].all_headers())["sec-fetch-site"] == "none"
         assert scene.client_app.visits == []
 
 
 async def test_a_page_cannot_use_up_the_limits_of_its_visitors(chromium: Browser) -> None:
-    """Blind requests, requests that ask first (CORS), images and frames: none counts for the visitor's network."""
-    async with stage(chromium, https=True, rate_limits=RateLimits(register=3, authorize=3, token=3)) as scene:
+    """Blind requests, requests that ask first (CORS), images and frames: none counts for the
+    visitor's network.
+    """
+    async with stage(
+        chromium, https=True, rate_limits=RateLimits(register=3, authorize=3, token=3)
+    ) as scene:
         attacker = await scene.page()
         await attacker.goto(scene.web_redirect.replace("/callback", "/attack"))
         await attacker.evaluate(

@@ -1,4 +1,6 @@
-"""The pages on a phone, in the dark, enlarged, with a logo and with names that try to spoil them."""
+"""The pages on a phone, in the dark, enlarged, with a logo and with names that try to spoil
+them.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,21 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 PHONE = {"viewport": {"width": 320, "height": 640}, "device_scale_factor": 2, "has_touch": True}
 DARK = {"color_scheme": "dark"}
-ENLARGED = {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2}  # a window of 1280 at 200 %
+# a window of 1280 at 200 %
+ENLARGED = {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2}
 FORCED = {"forced_colors": "active"}
-WINDOWS = {"phone": PHONE, "phone-dark": {**PHONE, **DARK}, "dark": DARK, "enlarged": ENLARGED, "contrast": FORCED}
+WINDOWS = {
+    "phone": PHONE,
+    "phone-dark": {**PHONE, **DARK},
+    "dark": DARK,
+    "enlarged": ENLARGED,
+    "contrast": FORCED,
+}
 LOGO = (
     "data:image/svg+xml;base64,"
     + base64.b64encode(
-        b'<svg xmlns="http://www.w3.org/2000/svg" width="120" height="32"><rect width="32" height="32" rx="8" '
-        b'fill="#0f766e"/><circle cx="16" cy="16" r="7" fill="#fff"/></svg>'
+        b'<svg xmlns="http://www.w3.org/2000/svg" width="120" height="32"><rect width="32"'
+        b' height="32" rx="8" fill="#0f766e"/><circle cx="16" cy="16" r="7" fill="#fff"/></svg>'
     ).decode()
 )
 
@@ -30,8 +39,12 @@ LOGO = (
 @pytest.mark.parametrize("window", WINDOWS)
 async def test_every_page_can_be_read_and_used(chromium: Browser, window: str) -> None:
     pages = Pages(title="Example Notes", logo=LOGO, colour="#0f766e", scope_descriptions=SCOPES)
-    async with stage(chromium, window=WINDOWS[window], pages=pages, allowed_redirect_schemes=["notes"]) as scene:
-        client = await scene.client(redirect_uris=[scene.local_redirect, "notes://callback", scene.web_redirect])
+    async with stage(
+        chromium, window=WINDOWS[window], pages=pages, allowed_redirect_schemes=["notes"]
+    ) as scene:
+        client = await scene.client(
+            redirect_uris=[scene.local_redirect, "notes://callback", scene.web_redirect]
+        )
         page = await scene.open(client, scope="notes:read notes:write offline_access")
         await scene.check(page, f"{window}-sign-in")
         await scene.sign_in(page, password="wrong")

@@ -15,10 +15,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 @pytest.mark.parametrize("https", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("web", [False, True], ids=["loopback client", "https client"])
-async def test_signing_in_and_allowing_leads_back_to_the_client(chromium: Browser, https: bool, web: bool) -> None:
+async def test_signing_in_and_allowing_leads_back_to_the_client(
+    chromium: Browser, https: bool, web: bool
+) -> None:
     """AS-24: no form-action stands in the way of the redirect after the form."""
     async with stage(chromium, https=https) as scene:
-        client = await scene.client(redirect_uris=[scene.web_redirect if web else scene.local_redirect])
+        client = await scene.client(
+            redirect_uris=[scene.web_redirect if web else scene.local_redirect]
+        )
         page = await scene.open(client)
         await scene.check(page, f"sign-in-{'https' if https else 'http'}")
         await scene.sign_in(page)
@@ -37,21 +41,33 @@ async def test_denying_leads_back_to_the_client_with_an_error(chromium: Browser)
         await page.get_by_role("button", name="Deny").click()
         await expect(page.get_by_role("heading", name="Back at the client")).to_be_visible()
         answer = scene.answer()
-        assert (answer["error"], answer["state"], answer["iss"]) == ("access_denied", "the-state", scene.base_url)
+        assert (answer["error"], answer["state"], answer["iss"]) == (
+            "access_denied",
+            "the-state",
+            scene.base_url,
+        )
 
 
-async def test_a_wrong_password_is_said_aloud_and_the_cursor_stands_in_the_password(chromium: Browser) -> None:
+async def test_a_wrong_password_is_said_aloud_and_the_cursor_stands_in_the_password(
+    chromium: Browser,
+) -> None:
     async with stage(chromium) as scene:
         page = await scene.open(await scene.client())
         await expect(page.get_by_label("User name")).to_be_focused()
         await scene.sign_in(page, password="wrong")
-        await expect(page.get_by_role("alert")).to_have_text("The user name or the password is wrong.")
-        await expect(page).to_have_title("Error: Sign in – " + scene.base_url.removeprefix("http://"))
+        await expect(page.get_by_role("alert")).to_have_text(
+            "The user name or the password is wrong."
+        )
+        await expect(page).to_have_title(
+            "Error: Sign in – " + scene.base_url.removeprefix("http://")
+        )
         await expect(page.get_by_label("User name")).to_have_value("alice")
         password = page.get_by_label("Password")
         await expect(password).to_have_value("")
         await expect(password).to_be_focused()
-        await expect(password).to_have_accessible_description("The user name or the password is wrong.")
+        await expect(password).to_have_accessible_description(
+            "The user name or the password is wrong."
+        )
         await scene.check(page, "wrong-password")
         await scene.sign_in(page)
         await expect(page.get_by_role("button", name="Allow")).to_be_visible()
@@ -60,7 +76,8 @@ async def test_a_wrong_password_is_said_aloud_and_the_cursor_stands_in_the_passw
 async def test_the_keyboard_is_enough(chromium: Browser) -> None:
     async with stage(chromium) as scene:
         page = await scene.open(await scene.client())
-        await expect(page.get_by_label("User name")).to_be_focused()  # a person waits for the cursor, too
+        # a person waits for the cursor, too
+        await expect(page.get_by_label("User name")).to_be_focused()
         await page.keyboard.type("alice")
         await expect(page.get_by_label("User name")).to_have_value("alice")
         await page.keyboard.press("Tab")
@@ -95,7 +112,9 @@ async def test_another_account_may_be_used_instead(chromium: Browser) -> None:
         await page.get_by_role("button", name="Allow").click()
         await expect(page.get_by_role("heading", name="Back at the client")).to_be_visible()
         await client.redeem(scene.answer()["code"])
-        assert [event.subject for event in scene.server.events if event.action == "token_issued"] == ["bob"]
+        assert [
+            event.subject for event in scene.server.events if event.action == "token_issued"
+        ] == ["bob"]
 
 
 async def test_for_development_one_click_is_enough(chromium: Browser) -> None:
@@ -109,7 +128,9 @@ async def test_for_development_one_click_is_enough(chromium: Browser) -> None:
 
 
 async def test_a_form_of_the_clients_site_opens_the_same_sign_in(chromium: Browser) -> None:
-    """Z10. No cookie comes with such a form; neither a session nor what another tab is doing may suffer from that."""
+    """Z10. No cookie comes with such a form; neither a session nor what another tab is doing may
+    suffer from that.
+    """
     async with stage(chromium, https=True) as scene:
         client = await scene.client(redirect_uris=[scene.web_redirect])
         first = await scene.open(client)
@@ -148,6 +169,7 @@ async def test_a_consent_is_remembered_for_a_navigation_that_a_page_of_the_same_
         await page.evaluate("url => { location.href = url; }", client.authorization_url())
         await expect(page.get_by_role("heading", name="Back at the client")).to_be_visible()
         assert scene.answer()["code"] != first
-        await page.evaluate("url => { location.href = url; }", client.authorization_url())  # from the client's site
+        # from the client's site
+        await page.evaluate("url => { location.href = url; }", client.authorization_url())
         await expect(page.get_by_role("button", name="Allow")).to_be_visible()
         assert scene.client_app.visits == []

@@ -1,4 +1,6 @@
-"""Several tabs, several clicks, the back button, and time: what people do that nobody planned for."""
+"""Several tabs, several clicks, the back button, and time: what people do that nobody planned
+for.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,10 @@ BACK_AT_CLIENT = "Back at the client"
 async def test_two_tabs_for_two_clients_do_not_disturb_each_other(chromium: Browser) -> None:
     """Z37."""
     async with stage(chromium) as scene:
-        clients = [await scene.client(client_name="First"), await scene.client(client_name="Second")]
+        clients = [
+            await scene.client(client_name="First"),
+            await scene.client(client_name="Second"),
+        ]
         first, second = [await scene.open(client) for client in clients]
         await scene.sign_in(first)
         await scene.sign_in(second)  # its form is older than the session
@@ -29,7 +34,9 @@ async def test_two_tabs_for_two_clients_do_not_disturb_each_other(chromium: Brow
             assert (await client.redeem(code)).status == 200
 
 
-async def test_a_tab_whose_user_signed_in_in_another_one_goes_on_without_asking(chromium: Browser) -> None:
+async def test_a_tab_whose_user_signed_in_in_another_one_goes_on_without_asking(
+    chromium: Browser,
+) -> None:
     async with stage(chromium) as scene:
         client = await scene.client()
         first, second = await scene.open(client), await scene.open(client)
@@ -63,7 +70,9 @@ async def test_a_double_click_is_a_click(chromium: Browser, button: str, answer:
         await _slow_down(page)
         await page.get_by_role("button", name=button).dblclick(delay=30)
         await expect(page.get_by_role("heading", name=BACK_AT_CLIENT)).to_be_visible()
-        assert [each.url for each in scene.sent if each.method == "POST"][-2:] == [f"{scene.base_url}/consent"] * 2
+        assert [each.url for each in scene.sent if each.method == "POST"][-2:] == [
+            f"{scene.base_url}/consent"
+        ] * 2
         assert answer in scene.answer()
 
 
@@ -77,7 +86,9 @@ async def test_a_double_click_on_sign_in_is_a_click(chromium: Browser) -> None:
         await expect(page.get_by_role("button", name="Allow")).to_be_visible()
 
 
-async def test_the_back_button_after_approval_leads_to_a_page_that_has_expired(chromium: Browser) -> None:
+async def test_the_back_button_after_approval_leads_to_a_page_that_has_expired(
+    chromium: Browser,
+) -> None:
     """Z12."""
     async with stage(chromium) as scene:
         client = await scene.client()
@@ -119,5 +130,10 @@ async def test_another_browser_cannot_go_on_with_what_one_has_begun(chromium: Br
 
 async def _slow_down(page: Page) -> None:
     session = await page.context.new_cdp_session(page)
-    conditions = {"offline": False, "latency": 400, "downloadThroughput": -1, "uploadThroughput": -1}
+    conditions = {
+        "offline": False,
+        "latency": 400,
+        "downloadThroughput": -1,
+        "uploadThroughput": -1,
+    }
     await session.send("Network.emulateNetworkConditions", conditions)

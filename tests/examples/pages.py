@@ -1,4 +1,6 @@
-"""Takes the Python out of the project's pages and runs it, as a reader would who pastes one block below the other."""
+"""Takes the Python out of the project's pages and runs it, as a reader would who pastes one block
+below the other.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +30,21 @@ _BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def python_blocks(page: str) -> list[str]:
-    """Return the code of each block, moved down to its own line, so that tracebacks tell the page's lines."""
+    """Return the code of each block, moved down to its own line, so that tracebacks tell the page's
+    lines.
+    """
     text = (ROOT / page).read_text(encoding="utf-8")
-    return ["\n" * text.count("\n", 0, match.start(1)) + match[1] for match in _BLOCK.finditer(text)]
+    return [
+        "\n" * text.count("\n", 0, match.start(1)) + match[1] for match in _BLOCK.finditer(text)
+    ]
 
 
-def run_page(page: str, issuer: str, *, partners: str = PLACEHOLDER_PARTNERS, base_url: str = BASE_URL) -> ModuleType:
-    """Run every block of a page as one module and return that, the placeholders of the page replaced."""
+def run_page(
+    page: str, issuer: str, *, partners: str = PLACEHOLDER_PARTNERS, base_url: str = BASE_URL
+) -> ModuleType:
+    """Run every block of a page as one module and return that, the placeholders of the page
+    replaced.
+    """
     return run_blocks(python_blocks(page), issuer, page=page, partners=partners, base_url=base_url)
 
 
@@ -66,7 +76,9 @@ def serving_page(page: str, issuer: str) -> Iterator[str]:
 
 @contextmanager
 def serving_blocks(blocks: Sequence[str], issuer: str, page: str = "README.md") -> Iterator[str]:
-    """Run these blocks of a page for a free port of this machine, and their app there; yield the base URL."""
+    """Run these blocks of a page for a free port of this machine, and their app there; yield the
+    base URL.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         app = run_blocks(blocks, issuer, page=page, base_url=base_url).app

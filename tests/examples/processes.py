@@ -1,4 +1,6 @@
-"""Runs an example as its reader does: `python -m examples.x`, settings in the environment, real sockets."""
+"""Runs an example as its reader does: `python -m examples.x`, settings in the environment, real
+sockets.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,18 @@ def free_port() -> int:
 
 @contextmanager
 def running(name: str, **settings: str) -> Iterator[str]:
-    """Run `examples.<name>` in a process of its own, on a free port or on PORT; yield its base URL once it answers."""
+    """Run `examples.<name>` in a process of its own, on a free port or on PORT; yield its base URL
+    once it answers.
+    """
     port = int(settings.get("PORT") or free_port())
     environment = {**os.environ, "PORT": str(port), **settings}
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", f"examples.{name}"], cwd=ROOT, env=environment, stdout=output, stderr=output
+            [sys.executable, "-m", f"examples.{name}"],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=output,
         )
         try:
             deadline = time.monotonic() + 30

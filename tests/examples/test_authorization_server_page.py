@@ -20,13 +20,17 @@ PASSWORD = "correct horse battery staple"  # the page has its hash
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The page's code, run in a folder of its own: the database is made in the working directory."""
+    """The page's code, run in a folder of its own: the database is made in the working
+    directory.
+    """
     monkeypatch.chdir(tmp_path)
     return run_page("docs/authorization-server.md", "https://idp.example.com")
 
 
 def server_of(app: Any) -> Server:
-    """Return an app of the page as the tests of the authorization server see it, a spy in place of its MCP server."""
+    """Return an app of the page as the tests of the authorization server see it, a spy in place of
+    its MCP server.
+    """
     app.app = Spy()
     return Server(app.provider, app, app.app, FrozenClock(), [])
 
@@ -38,7 +42,9 @@ async def test_a_person_signs_in_and_a_client_calls(page: ModuleType, name: str)
     async with server.provider:
         client, browser = await server.register(), server.browser()
         opened = await browser.open(client.authorization_url(scope="notes:read"))
-        opened = await browser.sign_in(opened, username="alice", **({"password": PASSWORD} if name == "app" else {}))
+        opened = await browser.sign_in(
+            opened, username="alice", **({"password": PASSWORD} if name == "app" else {})
+        )
         opened = await browser.submit(opened, action="approve")
         code = answer_of(opened.url)["code"]
         tokens = (await client.redeem(code)).json()
@@ -89,12 +95,16 @@ async def test_only_the_operator_s_clients_come_and_one_acts_for_itself(page: Mo
         headers = basic("nightly-report", "replace-me-with-32-random-characters-or-more")
         response = await server.token(headers=headers, grant_type="client_credentials")
         assert (response.status, response.json()["scope"]) == (200, "notes:read")
-        assert (await server.call("POST", "/mcp", bearer=response.json()["access_token"])).status == 200
+        assert (
+            await server.call("POST", "/mcp", bearer=response.json()["access_token"])
+        ).status == 200
         assert server.spy.scope["access_token"].subject == "nightly-report"
 
 
 @pytest.mark.asyncio
-async def test_the_operator_s_code_sees_and_ends_grants(page: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_operator_s_code_sees_and_ends_grants(
+    page: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
     server = server_of(page.app)
     async with server.provider:
         client, browser = await server.register(), server.browser()
@@ -108,20 +118,31 @@ async def test_the_operator_s_code_sees_and_ends_grants(page: ModuleType, capsys
         await page.alice_has_left()
         assert await page.who_may_what() == []
         assert (await server.call("POST", "/mcp", bearer=token)).status == 401
-    page.watch(AuditEvent(action="refused", reason="code_replayed", client_id="c", subject="s", grant_id="g"))
+    page.watch(
+        AuditEvent(
+            action="refused", reason="code_replayed", client_id="c", subject="s", grant_id="g"
+        )
+    )
     assert capsys.readouterr().out == "used twice: c s g\n"
 
 
 @pytest.mark.asyncio
 async def test_a_page_of_one_s_own_and_scopes_in_words(page: ModuleType) -> None:
     answer = page.pages.answer(ErrorPage(heading="No <way>", text="Sorry"))
-    assert answer.body == b"<!doctype html><title>Example Notes</title><h1>No &lt;way&gt;</h1><p>Sorry</p>"
+    assert (
+        answer.body
+        == b"<!doctype html><title>Example Notes</title><h1>No &lt;way&gt;</h1><p>Sorry</p>"
+    )
     assert page.pages.describe(["notes:read"]) == [("notes:read", "Read your notes")]
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("person", "granted"), [("alice", ["notes:read", "notes:write"]), ("bob", ["notes:read"])])
-async def test_a_function_decides_what_a_person_may_grant(page: ModuleType, person: str, granted: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("person", "granted"), [("alice", ["notes:read", "notes:write"]), ("bob", ["notes:read"])]
+)
+async def test_a_function_decides_what_a_person_may_grant(
+    page: ModuleType, person: str, granted: list[str]
+) -> None:
     asked = ["notes:read", "notes:write"]
     assert await page.grant_scopes(page.Person(subject=person), None, asked) == granted
 

@@ -17,7 +17,11 @@ ROOT = Path(__file__).parents[2]
 def demo() -> subprocess.CompletedProcess[str]:
     """Run the demo the way make does, with every warning an error."""
     return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "examples.demo"], capture_output=True, text=True, cwd=ROOT, timeout=60
+        [sys.executable, "-W", "error", "-m", "examples.demo"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
     )
 
 
@@ -30,7 +34,9 @@ def test_the_demo_prints_no_warning_and_no_log(demo: subprocess.CompletedProcess
     assert demo.stderr == ""
 
 
-def test_the_demo_prints_no_colour_codes_into_a_pipe(demo: subprocess.CompletedProcess[str]) -> None:
+def test_the_demo_prints_no_colour_codes_into_a_pipe(
+    demo: subprocess.CompletedProcess[str],
+) -> None:
     assert "\x1b" not in demo.stdout
 
 
@@ -60,10 +66,16 @@ def test_the_demo_leaves_nothing_behind(demo: subprocess.CompletedProcess[str]) 
 
 def test_a_wrong_password_makes_the_demo_fail(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(password="wrong") == 1
-    wanted = "✗ Step 4 did not turn out as expected: the page says: The user name or the password is wrong."
+    wanted = (
+        "✗ Step 4 did not turn out as expected: the page says: The user name or the password is"
+        " wrong."
+    )
     assert wanted in capsys.readouterr().out
 
 
 def test_a_person_who_says_no_makes_the_demo_fail(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(button="Deny") == 1
-    assert "✗ Step 5 did not turn out as expected: what the browser brings back" in capsys.readouterr().out
+    assert (
+        "✗ Step 5 did not turn out as expected: what the browser brings back"
+        in capsys.readouterr().out
+    )

@@ -26,7 +26,9 @@ from tests.interop.clients import python_sdk
 from tests.proxy.upstreams.certified import certified_upstream
 
 EXAMPLES = sorted(
-    path.stem for path in (ROOT / "examples").glob("*.py") if path.stem not in ("__init__", "demo", "proxy_demo")
+    path.stem
+    for path in (ROOT / "examples").glob("*.py")
+    if path.stem not in ("__init__", "demo", "proxy_demo")
 )
 
 
@@ -57,7 +59,9 @@ def test_an_example_fits_on_a_page(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_can_be_imported_without_settings_and_without_a_network(name: str, tmp_path: Path) -> None:
+def test_an_example_can_be_imported_without_settings_and_without_a_network(
+    name: str, tmp_path: Path
+) -> None:
     # uvicorn examples.x:app does this; nothing may be fetched, printed or started.
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", f"import examples.{name}"],
@@ -97,7 +101,10 @@ def test_starlette(idp: Issuer) -> None:
         assert http.get("/health").json() == {"signed_in": False}
         assert http.get("/notes").status_code == 401
         assert http.get("/notes", headers=token("other")).status_code == 403
-        assert http.get("/notes", headers=token("notes:read")).json() == {"user": "alice", "scopes": ["notes:read"]}
+        assert http.get("/notes", headers=token("notes:read")).json() == {
+            "user": "alice",
+            "scopes": ["notes:read"],
+        }
         refused = http.delete("/notes", headers=token("notes:read"))
         assert refused.status_code == 403
         assert 'scope="notes:read notes:write"' in refused.headers["www-authenticate"]
@@ -135,11 +142,17 @@ async def test_mcp_sdk_server(idp: Issuer) -> None:
         writer = idp.mint(aud=f"{base}/mcp", scope="notes:read notes:write")
         async with httpx.AsyncClient() as http:
             assert (await http.post(f"{base}/mcp")).status_code == 401
-        assert await call_tool(f"{base}/mcp", reader, "whoami") == (False, "alice, through test-client")
+        assert await call_tool(f"{base}/mcp", reader, "whoami") == (
+            False,
+            "alice, through test-client",
+        )
         failed, said = await call_tool(f"{base}/mcp", reader, "delete_note", number=3)
         assert failed
         assert "notes:write" in said
-        assert await call_tool(f"{base}/mcp", writer, "delete_note", number=3) == (False, "Note 3 is gone.")
+        assert await call_tool(f"{base}/mcp", writer, "delete_note", number=3) == (
+            False,
+            "Note 3 is gone.",
+        )
 
 
 @pytest.mark.asyncio
@@ -164,7 +177,10 @@ async def test_fastmcp_server(idp: Issuer) -> None:
             assert refused.status_code == 401
             assert url is not None
             assert (await http.get(url[1])).json()["resource"] == f"{base}/mcp"
-        assert await call_tool(f"{base}/mcp", token, "whoami") == (False, "alice, through test-client")
+        assert await call_tool(f"{base}/mcp", token, "whoami") == (
+            False,
+            "alice, through test-client",
+        )
 
 
 def test_websocket(idp: Issuer) -> None:
@@ -176,7 +192,9 @@ def test_websocket(idp: Issuer) -> None:
         with pytest.raises(InvalidStatus) as without_scope:
             connect(url, proxy=None, additional_headers=bearer(idp.mint(aud=base)))
         assert without_scope.value.response.status_code == 403
-        with connect(url, proxy=None, additional_headers=bearer(idp.mint(aud=base, scope="notes:live"))) as socket:
+        with connect(
+            url, proxy=None, additional_headers=bearer(idp.mint(aud=base, scope="notes:live"))
+        ) as socket:
             assert socket.recv(timeout=10) == "hello alice"
             socket.send("ping")
             assert socket.recv(timeout=10) == "ping"
@@ -215,9 +233,13 @@ def test_local_issuer_prints_what_another_example_needs() -> None:
     ) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(4)]
-        settings = dict(line.removeprefix("export ").strip().split("=", 1) for line in lines if "export" in line)
+        settings = dict(
+            line.removeprefix("export ").strip().split("=", 1) for line in lines if "export" in line
+        )
         try:
-            with running("plain_asgi", ISSUER=settings["ISSUER"], BASE_URL="https://mcp.example.com") as base:
+            with running(
+                "plain_asgi", ISSUER=settings["ISSUER"], BASE_URL="https://mcp.example.com"
+            ) as base:
                 answer = httpx.get(f"{base}/notes", headers=bearer(settings["TOKEN"]))
         finally:
             process.terminate()
@@ -270,7 +292,10 @@ async def test_oidc_proxy(tmp_path: Path) -> None:
         }
         with running("oidc_proxy", **settings) as base:
             async with python_sdk(f"{base}/mcp", "alice") as client:
-                assert await client.call("whoami") == "alice@example.com, who allowed notes:read offline_access"
+                assert (
+                    await client.call("whoami")
+                    == "alice@example.com, who allowed notes:read offline_access"
+                )
                 assert json.loads(await client.call("profile"))["sub"] == "id-of-alice"
             bob = Person("bob")  # whose address is of another domain, and not verified
             with pytest.RaisesGroup(AssertionError, flatten_subgroups=True):

@@ -1,4 +1,6 @@
-"""What a newcomer writes wrong on the first evening, and the words in the message that put it right."""
+"""What a newcomer writes wrong on the first evening, and the words in the message that put it
+right.
+"""
 
 from __future__ import annotations
 
@@ -40,23 +42,46 @@ def protect(**settings: Any) -> MCPAuthMiddleware:
 
 
 MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
-    "the class instead of an instance": (lambda: protect(provider=JWTVerifier), "must be an AuthProvider"),
+    "the class instead of an instance": (
+        lambda: protect(provider=JWTVerifier),
+        "must be an AuthProvider",
+    ),
     "no provider": (lambda: protect(provider=None), "must be an AuthProvider"),
-    "the two arguments swapped": (lambda: MCPAuthMiddleware(provider(), Spy()), "must be an ASGI app"),
+    "the two arguments swapped": (
+        lambda: MCPAuthMiddleware(provider(), Spy()),
+        "must be an ASGI app",
+    ),
     "an issuer without https": (lambda: JWTVerifier(issuer="idp.example"), "write it in full"),
     "a base_url without https": (lambda: provider(base_url="mcp.example.com"), "write it in full"),
-    "an unencrypted base_url": (lambda: provider(base_url="http://mcp.example.com"), "write https://"),
-    "FastMCP's URL type": (lambda: provider(base_url=AnyHttpUrl(BASE_URL)), "write the URL in plain quotes"),
+    "an unencrypted base_url": (
+        lambda: provider(base_url="http://mcp.example.com"),
+        "write https://",
+    ),
+    "FastMCP's URL type": (
+        lambda: provider(base_url=AnyHttpUrl(BASE_URL)),
+        "write the URL in plain quotes",
+    ),
     "FastMCP's URL type in a list": (
         lambda: provider(authorization_servers=[AnyHttpUrl(ISSUER)]),
         "write the URL in plain quotes",
     ),
-    "one server instead of a list": (lambda: provider(authorization_servers=ISSUER), "must be a list"),
+    "one server instead of a list": (
+        lambda: provider(authorization_servers=ISSUER),
+        "must be a list",
+    ),
     "the URL as mcp_path": (lambda: protect(mcp_path=f"{BASE_URL}/mcp"), "begins with a slash"),
-    "a path of a file as key": (lambda: JWTVerifier(public_key="/etc/key.pem"), "not a PEM public key"),
-    "a shared secret without its algorithm": (lambda: JWTVerifier(public_key="s" * 40), "needs algorithm='HS256'"),
+    "a path of a file as key": (
+        lambda: JWTVerifier(public_key="/etc/key.pem"),
+        "not a PEM public key",
+    ),
+    "a shared secret without its algorithm": (
+        lambda: JWTVerifier(public_key="s" * 40),
+        "needs algorithm='HS256'",
+    ),
     "the private key": (
-        lambda: JWTVerifier(public_key="-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"),
+        lambda: JWTVerifier(
+            public_key="-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"
+        ),
         "give the public one",
     ),
     "a wildcard in public_paths": (lambda: protect(public_paths=["/static/*"]), "has a wildcard"),
@@ -66,9 +91,18 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
         "name '/docs' twice: keep one .a Rule covers all below",
     ),
     "an open home page": (lambda: protect(public_paths=["/"]), "'/' would open every path"),
-    "an environment variable where a bool belongs": (lambda: Rule("/a", public="no"), "must be a bool"),
-    "the same in the middleware": (lambda: protect(forward_authorization="false"), "must be a bool"),
-    "no audience": (lambda: protect(provider=JWTVerifier(issuer=ISSUER)), "give the provider or verifier a base_url"),
+    "an environment variable where a bool belongs": (
+        lambda: Rule("/a", public="no"),
+        "must be a bool",
+    ),
+    "the same in the middleware": (
+        lambda: protect(forward_authorization="false"),
+        "must be a bool",
+    ),
+    "no audience": (
+        lambda: protect(provider=JWTVerifier(issuer=ISSUER)),
+        "give the provider or verifier a base_url",
+    ),
 }
 
 
@@ -80,7 +114,9 @@ def sign_in(**settings: Any) -> OAuthProvider:
 
 
 def knowing(**client: Any) -> OAuthProvider:
-    return sign_in(required_scopes=["a"], registration=Registration(clients=[{"client_id": "x", **client}]))
+    return sign_in(
+        required_scopes=["a"], registration=Registration(clients=[{"client_id": "x", **client}])
+    )
 
 
 MISTAKES |= {
@@ -88,7 +124,10 @@ MISTAKES |= {
     "the login class": (lambda: sign_in(login=DevLogin), "must say how people sign in"),
     "users instead of a login": (lambda: sign_in(login={"alice": "secret"}), "PasswordLogin"),
     "an unencrypted server": (lambda: sign_in(base_url="http://mcp.example.com"), "write https://"),
-    "the development login in the open": (lambda: sign_in(base_url=BASE_URL), r"write login=PasswordLogin\(…\)"),
+    "the development login in the open": (
+        lambda: sign_in(base_url=BASE_URL),
+        r"write login=PasswordLogin\(…\)",
+    ),
     "plain passwords in the open": (
         lambda: sign_in(base_url=BASE_URL, login=PasswordLogin({"alice": "secret"})),
         "write what hash_password",
@@ -96,32 +135,65 @@ MISTAKES |= {
     "a password that is not set": (lambda: PasswordLogin({"alice": None}), "hash_password"),
     "a path instead of a login URL": (lambda: AppLogin("/sign-in"), "write it in full"),
     "a file name as store": (lambda: sign_in(store="auth.db"), "sqlite:///auth.db"),
-    "two slashes in the store's URL": (lambda: sign_in(store="sqlite://auth.db"), "write sqlite:///auth.db"),
-    "Redis without a key": (lambda: sign_in(store="redis://localhost"), "encryption_keys.*secrets.token_urlsafe"),
+    "two slashes in the store's URL": (
+        lambda: sign_in(store="sqlite://auth.db"),
+        "write sqlite:///auth.db",
+    ),
+    "Redis without a key": (
+        lambda: sign_in(store="redis://localhost"),
+        "encryption_keys.*secrets.token_urlsafe",
+    ),
     "a store in the clear": (lambda: sign_in(store=MemoryStore()), "write EncryptedStore"),
-    "one scope instead of a list": (lambda: sign_in(required_scopes="notes:read"), "must be a list"),
-    "a scheme with its slashes": (lambda: sign_in(allowed_redirect_schemes=["cursor://"]), r"like \['cursor'\]"),
+    "one scope instead of a list": (
+        lambda: sign_in(required_scopes="notes:read"),
+        "must be a list",
+    ),
+    "a scheme with its slashes": (
+        lambda: sign_in(allowed_redirect_schemes=["cursor://"]),
+        r"like \['cursor'\]",
+    ),
     "limits of zero": (lambda: RateLimits(token=0), "write rate_limits=None"),
-    "days instead of seconds": (lambda: Lifetimes(access_token_seconds=30 * 86_400), "between 1 and 86400"),
+    "days instead of seconds": (
+        lambda: Lifetimes(access_token_seconds=30 * 86_400),
+        "between 1 and 86400",
+    ),
     "settings as a dict": (lambda: sign_in(lifetimes={"code_seconds": 30}), "must be a Lifetimes"),
-    "a client without an id": (lambda: sign_in(registration=Registration(clients=[{}])), "needs a client_id"),
+    "a client without an id": (
+        lambda: sign_in(registration=Registration(clients=[{}])),
+        "needs a client_id",
+    ),
     "a client with a short secret": (
         lambda: knowing(client_secret="short", grant_types=["client_credentials"]),
         "at least 32 characters.*makes one",
     ),
-    "a client with a misspelt member": (lambda: knowing(redirect_uri="http://127.0.0.1/"), "redirect_uri is not"),
-    "a client with a private scheme": (lambda: knowing(redirect_uris=["cursor://x"]), "allowed_redirect_schemes"),
+    "a client with a misspelt member": (
+        lambda: knowing(redirect_uri="http://127.0.0.1/"),
+        "redirect_uri is not",
+    ),
+    "a client with a private scheme": (
+        lambda: knowing(redirect_uris=["cursor://x"]),
+        "allowed_redirect_schemes",
+    ),
     "a colour by name": (lambda: Pages(colour="teal"), "#rrggbb"),
     "descriptions in a list": (lambda: Pages(scope_descriptions=["Read"]), "must be a dict"),
     "one feature instead of a list": (lambda: ServerOptions(disabled="par"), r"like \['par'\]"),
-    "a secret as signing algorithm": (lambda: ServerOptions(signing_algorithm="HS256"), "ES256, RS256, EdDSA"),
+    "a secret as signing algorithm": (
+        lambda: ServerOptions(signing_algorithm="HS256"),
+        "ES256, RS256, EdDSA",
+    ),
     "a prefix without a slash": (lambda: ServerOptions(path_prefix="oauth"), "begins with a slash"),
 }
 
 
 def proxy(**settings: Any) -> OIDCProxy:
     return OIDCProxy(
-        **{"issuer": ISSUER, "client_id": "x", "client_secret": "s" * 20, "base_url": BASE_URL, **settings}
+        **{
+            "issuer": ISSUER,
+            "client_id": "x",
+            "client_secret": "s" * 20,
+            "base_url": BASE_URL,
+            **settings,
+        }
     )
 
 
@@ -136,20 +208,32 @@ MISTAKES |= {
         "several issuers need both",
     ),
     "an empty secret": (lambda: proxy(client_secret=""), "client_secret"),
-    "scopes of the provider without openid": (lambda: proxy(upstream_scopes=["email"]), "needs 'openid'"),
+    "scopes of the provider without openid": (
+        lambda: proxy(upstream_scopes=["email"]),
+        "needs 'openid'",
+    ),
     "a redirect URL where a path belongs": (
         lambda: proxy(redirect_path=f"{BASE_URL}/auth/callback"),
         "begins with a slash",
     ),
     "a dict instead of the rules": (lambda: proxy(upstream={"claims": ["email"]}), "UpstreamRules"),
-    "a domain with its at sign": (lambda: rules(allowed_domains=["@example.com"]), "write the domain alone"),
-    "one value instead of a list": (lambda: rules(allowed_claims={"tid": "a"}), r"must be a list, like \['a'\]"),
+    "a domain with its at sign": (
+        lambda: rules(allowed_domains=["@example.com"]),
+        "write the domain alone",
+    ),
+    "one value instead of a list": (
+        lambda: rules(allowed_claims={"tid": "a"}),
+        r"must be a list, like \['a'\]",
+    ),
     "a parameter that the proxy sets itself": (
         lambda: rules(authorize_parameters={"scope": "openid"}),
         "sets itself: leave it out",
     ),
     "a claim that our tokens have already": (lambda: rules(claims=["sub"]), "leave it out"),
-    "a secret and no way to send it": (lambda: rules(client_auth_method="none"), "leave client_secret out"),
+    "a secret and no way to send it": (
+        lambda: rules(client_auth_method="none"),
+        "leave client_secret out",
+    ),
     "a verifier of tokens that are made for us": (
         lambda: OAuthProxy(
             upstream_authorization_endpoint=f"{ISSUER}/authorize",

@@ -36,9 +36,15 @@ def ours(name: str) -> Any:
 
 
 def parameters(of: Any) -> set[str]:
-    """Return the names of a class's parameters; a proxy takes those of an authorization server, too."""
+    """Return the names of a class's parameters; a proxy takes those of an authorization server,
+    too.
+    """
     found = set(inspect.signature(of).parameters)
-    return found | parameters(asgi_mcp_auth.OAuthProvider) - {"login"} if "settings" in found else found
+    return (
+        found | parameters(asgi_mcp_auth.OAuthProvider) - {"login"}
+        if "settings" in found
+        else found
+    )
 
 
 def table(name: str) -> list[list[str]]:
@@ -52,7 +58,11 @@ def test_each_parameter_of_fastmcp_is_in_the_table(name: str) -> None:
     if not version("fastmcp").startswith(checked_against[1]):
         pytest.skip(f"the page is about FastMCP {checked_against[1]}")
     told = [each for row in table(name) for each in names(row[0])]
-    told += [each for row in table("OAuthProxy") for each in names(row[0])] if name == "OIDCProxy" else []
+    told += (
+        [each for row in table("OAuthProxy") for each in names(row[0])]
+        if name == "OIDCProxy"
+        else []
+    )
     missing = set(inspect.signature(THEIRS[name]).parameters) - set(told)
     assert missing == set()
 
@@ -74,11 +84,15 @@ def test_what_takes_its_place_exists(name: str) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_fastmcp_server_with_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fastmcp_server_with_a_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLIENT_SECRET", CLIENT_SECRET)
     with Upstream() as upstream:
         upstream.people = {"alice": {"email": "alice@example.com"}}
         with serving_page(PAGE, upstream.issuer) as base:
             async with python_sdk(f"{base}/mcp", AtTheProvider(upstream)) as client:
-                assert await client.call("whoami") == "alice@example.com has a token of the provider"
+                assert (
+                    await client.call("whoami") == "alice@example.com has a token of the provider"
+                )

@@ -22,7 +22,8 @@ from tests.support.asgi import Spy
 from tests.support.authorization_server import Browser, ClientOf, Page, Server, answer_of
 from tests.support.upstream import CLIENT_SECRET, Upstream
 
-PAGE = "docs/identity-provider-proxy.md"  # as it is named in the list of pages: "docs/identity-provider-proxy.md"
+# as it is named in the list of pages: "docs/identity-provider-proxy.md"
+PAGE = "docs/identity-provider-proxy.md"
 TEN_LINES, OAUTH, WHO_MAY, PERSON_HOOK, CALL_APIS, TENANTS, BESIDE = python_blocks(PAGE)
 
 pytestmark = pytest.mark.asyncio
@@ -32,7 +33,12 @@ pytestmark = pytest.mark.asyncio
 def upstream() -> Iterator[Upstream]:
     with Upstream() as provider:
         provider.people = {
-            "alice": {"email": "alice@example.com", "email_verified": True, "groups": ["staff"], "name": "Alice"},
+            "alice": {
+                "email": "alice@example.com",
+                "email_verified": True,
+                "groups": ["staff"],
+                "name": "Alice",
+            },
             "bob": {"email": "bob@example.com", "groups": ["staff"]},
             "carol": {"email": "carol@example.com", "email_verified": True, "groups": ["guests"]},
         }
@@ -41,7 +47,9 @@ def upstream() -> Iterator[Upstream]:
 
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder for the database, which is made in the working directory, and the setting that the page reads."""
+    """A folder for the database, which is made in the working directory, and the setting that the
+    page reads.
+    """
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLIENT_SECRET", CLIENT_SECRET)
 
@@ -98,7 +106,9 @@ def new_proxy(upstream: Upstream, **rules: Any) -> OIDCProxy:
     )
 
 
-async def test_ten_lines_sign_people_in_at_the_provider(upstream: Upstream, page: ModuleType) -> None:
+async def test_ten_lines_sign_people_in_at_the_provider(
+    upstream: Upstream, page: ModuleType
+) -> None:
     async with opened(page.provider) as server:
         client, browser = await server.register(), server.browser()
         asked = upstream.asked(await depart(browser, client))
@@ -136,9 +146,13 @@ async def test_without_openid_connect_the_profile_says_who_it_is(upstream: Upstr
 
 
 @pytest.mark.parametrize(
-    ("user", "may"), [("alice", True), ("bob", False), ("carol", False)], ids=["fits", "unverified", "another group"]
+    ("user", "may"),
+    [("alice", True), ("bob", False), ("carol", False)],
+    ids=["fits", "unverified", "another group"],
 )
-async def test_who_may_come_in(upstream: Upstream, page: ModuleType, user: str, *, may: bool) -> None:
+async def test_who_may_come_in(
+    upstream: Upstream, page: ModuleType, user: str, *, may: bool
+) -> None:
     async with opened(page.staff_only) as server:
         client = await server.register()
         seen = await sign_in(upstream, client, user)
@@ -152,7 +166,9 @@ async def test_who_may_come_in(upstream: Upstream, page: ModuleType, user: str, 
             assert "error=access_denied" in seen.text
 
 
-async def test_an_organisation_s_account_at_google_counts_as_verified(upstream: Upstream, page: ModuleType) -> None:
+async def test_an_organisation_s_account_at_google_counts_as_verified(
+    upstream: Upstream, page: ModuleType
+) -> None:
     upstream.people["dora"] = {"hd": "example.com", "groups": ["staff"]}
     async with opened(page.staff_only) as server:
         assert "code=" in (await sign_in(upstream, await server.register(), "dora")).url
@@ -160,7 +176,9 @@ async def test_an_organisation_s_account_at_google_counts_as_verified(upstream: 
 
 async def test_a_function_finds_the_person_or_none(page: ModuleType) -> None:
     def identity(subject: str) -> UpstreamIdentity:
-        return UpstreamIdentity(issuer="https://idp.example.com", subject=subject, claims={"name": "Alice"})
+        return UpstreamIdentity(
+            issuer="https://idp.example.com", subject=subject, claims={"name": "Alice"}
+        )
 
     known = await page.find_person(identity("248289761001"))
     assert (known.subject, known.name) == ("employee-17", "Alice")
@@ -183,7 +201,9 @@ async def test_a_tool_calls_the_provider(upstream: Upstream) -> None:
             assert await client.call("my_email") == "alice@example.com"
 
 
-async def test_the_grant_ends_with_the_sign_in_upstream(upstream: Upstream, page: ModuleType) -> None:
+async def test_the_grant_ends_with_the_sign_in_upstream(
+    upstream: Upstream, page: ModuleType
+) -> None:
     upstream.expires_in = 0
     async with opened(page.provider) as server:
         client = await server.register()
@@ -202,7 +222,9 @@ async def test_a_grant_that_ends_here_is_given_back(upstream: Upstream, page: Mo
     assert len(upstream.revoked) == 1
 
 
-async def test_a_tool_whose_sign_in_has_ended_fails_and_the_next_request_is_refused(upstream: Upstream) -> None:
+async def test_a_tool_whose_sign_in_has_ended_fails_and_the_next_request_is_refused(
+    upstream: Upstream,
+) -> None:
     upstream.expires_in = 0
     with serving_blocks([TEN_LINES, CALL_APIS], upstream.issuer, PAGE) as base:
         async with python_sdk(f"{base}/mcp", AtTheProvider(upstream)) as client:
@@ -215,7 +237,9 @@ async def test_a_tool_whose_sign_in_has_ended_fails_and_the_next_request_is_refu
 
 
 @pytest.mark.parametrize("keep", [True, False])
-async def test_without_a_refresh_token_the_grant_ends_unless_nothing_is_kept(upstream: Upstream, *, keep: bool) -> None:
+async def test_without_a_refresh_token_the_grant_ends_unless_nothing_is_kept(
+    upstream: Upstream, *, keep: bool
+) -> None:
     clock = FrozenClock()
     upstream.clock, upstream.refreshes = clock, False
     async with opened(new_proxy(upstream, keep_tokens=keep)) as server:
@@ -226,7 +250,9 @@ async def test_without_a_refresh_token_the_grant_ends_unless_nothing_is_kept(ups
     assert answer.status == (400 if keep else 200), answer.body
 
 
-@pytest.mark.parametrize(("tenant", "may"), [("tenant-a", True), ("tenant-b", True), ("tenant-c", False)])
+@pytest.mark.parametrize(
+    ("tenant", "may"), [("tenant-a", True), ("tenant-b", True), ("tenant-c", False)]
+)
 async def test_only_tenants_that_are_named_come_in(
     upstream: Upstream, page: ModuleType, tenant: str, *, may: bool
 ) -> None:
@@ -248,10 +274,15 @@ async def test_tokens_of_the_provider_come_in_beside_if_they_are_made_for_this_s
     async with opened(page.provider, page.beside) as server:
         client = await server.register()
         ours = await said_of(server, (await tokens_for(upstream, client))["access_token"])
-        theirs = await said_of(server, upstream.mint(aud=f"{BASE_URL}/mcp", scope="notes:read", sub="a-machine"))
+        theirs = await said_of(
+            server, upstream.mint(aud=f"{BASE_URL}/mcp", scope="notes:read", sub="a-machine")
+        )
         assert (ours.claims["iss"], theirs.claims["iss"]) == (BASE_URL, upstream.issuer)
         assert theirs.subject == "a-machine"
-        foreign = [upstream.mint(aud=aud, scope="notes:read") for aud in ("https://other.example.com", "the-proxy")]
+        foreign = [
+            upstream.mint(aud=aud, scope="notes:read")
+            for aud in ("https://other.example.com", "the-proxy")
+        ]
         for token in (*foreign, *upstream.access):
             assert (await server.call("POST", "/mcp", bearer=token)).status == 401
         document = (await server.call("GET", "/.well-known/oauth-protected-resource/mcp")).json()
@@ -268,10 +299,14 @@ async def test_what_is_wrong_is_in_the_log_as_the_page_says(
             await browser.open(upstream.refuse(await depart(browser, client), "invalid_scope"))
             upstream.id_token = {"iss": "https://other.example.com"}
             await sign_in(upstream, client)
-        async with opened(page.OIDCProxy(issuer=upstream.issuer, client_id="other", base_url=BASE_URL)) as server:
+        async with opened(
+            page.OIDCProxy(issuer=upstream.issuer, client_id="other", base_url=BASE_URL)
+        ) as server:
             await sign_in(upstream, await server.register())
     said = {
-        record.levelname: record.getMessage() for record in caplog.records if "invalid_scope" in record.getMessage()
+        record.levelname: record.getMessage()
+        for record in caplog.records
+        if "invalid_scope" in record.getMessage()
     }
     assert said == {"INFO": "The identity provider answers a sign-in with an error: invalid_scope"}
     for words in (
@@ -301,4 +336,7 @@ async def test_who_comes_back_twice_or_in_another_browser_sees_what_the_page_quo
 async def test_somebody_with_too_many_groups_cannot_sign_in(upstream: Upstream) -> None:
     upstream.people["alice"]["groups"] = [f"group-{number:040}" for number in range(100)]
     async with opened(new_proxy(upstream, claims=["groups"])) as server:
-        assert answer_of((await sign_in(upstream, await server.register())).url)["error"] == "server_error"
+        assert (
+            answer_of((await sign_in(upstream, await server.register())).url)["error"]
+            == "server_error"
+        )

@@ -32,7 +32,9 @@ def test_there_is_an_example_for_each_provider() -> None:
     assert len(EXAMPLES) == len(presets.CATALOG)
 
 
-@pytest.mark.parametrize(("name", "block"), list(zip(presets.CATALOG, EXAMPLES, strict=True)), ids=presets.CATALOG)
+@pytest.mark.parametrize(
+    ("name", "block"), list(zip(presets.CATALOG, EXAMPLES, strict=True)), ids=presets.CATALOG
+)
 def test_an_example_makes_a_provider(name: str, block: str) -> None:
     assert f'"{name}"' in block
     provider: Any = run_blocks([FIRST, block], "https://idp.example", page=PAGE).provider

@@ -17,7 +17,15 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
 from asgi_mcp_auth.testing import Issuer
-from tests.examples.pages import BASE_URL, PAGES, PLACEHOLDER_ISSUER, ROOT, python_blocks, run_page, serving_page
+from tests.examples.pages import (
+    BASE_URL,
+    PAGES,
+    PLACEHOLDER_ISSUER,
+    ROOT,
+    python_blocks,
+    run_page,
+    serving_page,
+)
 from tests.support.asgi import App, call, handshake
 from tests.support.frameworks import django_at
 
@@ -26,7 +34,11 @@ GREETING = {
     "jsonrpc": "2.0",
     "id": 1,
     "method": "initialize",
-    "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
+    "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "1"},
+    },
 }
 
 
@@ -40,11 +52,15 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def alice(idp: Issuer, scope: str = "notes:read", path: str = "/notes", base: str = BASE_URL) -> dict[str, str]:
+def alice(
+    idp: Issuer, scope: str = "notes:read", path: str = "/notes", base: str = BASE_URL
+) -> dict[str, str]:
     return bearer(idp.mint(aud=base + path, scope=scope))
 
 
-async def answer(app: App, method: str, path: str, headers: dict[str, str] | None = None) -> tuple[int, str | None]:
+async def answer(
+    app: App, method: str, path: str, headers: dict[str, str] | None = None
+) -> tuple[int, str | None]:
     """Return the status, and the scopes that a challenge asks for."""
     response = await call(app, method, path, headers or {})
     asked = re.search('scope="([^"]*)"', response.header("www-authenticate") or "")
@@ -63,12 +79,17 @@ async def call_tool(url: str, headers: dict[str, str], tool: str, **arguments: A
     return text
 
 
-# -------------------------------------------------------------------------------------------------------- all of them
+# -------------------------------------------------------------------------------------- all of them
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
-    text = re.sub(r"^```.*?^```$", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(
+        r"^```.*?^```$",
+        "",
+        (ROOT / page).read_text(encoding="utf-8"),
+        flags=re.MULTILINE | re.DOTALL,
+    )
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         if target.startswith("https://"):
             continue
@@ -77,22 +98,30 @@ def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
         assert found.exists(), f"{page} links to {target}"
         if anchor:
             headings = re.findall(r"^#+ (.+)$", found.read_text(encoding="utf-8"), re.MULTILINE)
-            slugs = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+            slugs = [
+                re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings
+            ]
             assert anchor in slugs, f"{page} links to {target}"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/") and page.count("/") == 1])
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.startswith("docs/") and page.count("/") == 1]
+)
 def test_a_page_is_in_the_list_of_pages(page: str) -> None:
     name = page.removeprefix("docs/")
-    assert name == "README.md" or f"({name})" in (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    assert name == "README.md" or f"({name})" in (ROOT / "docs/README.md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_every_page_with_code_is_tested_here_or_beside() -> None:
-    sources = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py"))
+    sources = "".join(
+        path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*.py")
+    )
     assert [page for page in PAGES if python_blocks(page) and f'"{page}"' not in sources] == []
 
 
-# ------------------------------------------------------------------------------------------------------------ MCP SDK
+# ------------------------------------------------------------------------------------------ MCP SDK
 
 
 @pytest.mark.asyncio
@@ -101,15 +130,22 @@ async def test_mcp_sdk_the_tools_know_the_caller_and_ask_for_scopes(idp: Issuer)
         url, reader = f"{base}/mcp", alice(idp, path="/mcp", base=base)
         writer = alice(idp, "notes:read notes:write", "/mcp", base)
         assert await call_tool(url, reader, "whoami") == "alice, through test-client"
-        assert "This needs the scope notes:write." in await call_tool(url, reader, "delete_note", number=3)
+        assert "This needs the scope notes:write." in await call_tool(
+            url, reader, "delete_note", number=3
+        )
         assert await call_tool(url, writer, "delete_note", number=3) == "Note 3 is gone."
 
 
 def test_mcp_sdk_the_server_answers_to_its_own_name_only(idp: Issuer) -> None:
     with serving_page("docs/mcp-sdk.md", idp.issuer) as base:
-        headers = {**alice(idp, path="/mcp", base=base), "Accept": "application/json, text/event-stream"}
+        headers = {
+            **alice(idp, path="/mcp", base=base),
+            "Accept": "application/json, text/event-stream",
+        }
         assert httpx.post(f"{base}/mcp", headers=headers, json=GREETING).status_code == 200
-        foreign = httpx.post(f"{base}/mcp", headers={**headers, "Host": "evil.example"}, json=GREETING)
+        foreign = httpx.post(
+            f"{base}/mcp", headers={**headers, "Host": "evil.example"}, json=GREETING
+        )
         assert (foreign.status_code, foreign.text) == (421, "Invalid Host header")
 
 
@@ -124,13 +160,17 @@ async def test_mcp_sdk_its_own_authorization_takes_our_verifier_and_has_its_own_
             assert (await http.post("/mcp", headers=alice(idp, path="/mcp"))).status_code == 500
 
 
-# ------------------------------------------------------------------------------------------------------------ FastMCP
+# ------------------------------------------------------------------------------------------ FastMCP
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(("app", "health"), [("app", 401), ("wrapped", 200)])
-async def test_fastmcp_protects_custom_routes_unless_wrapped_from_outside(idp: Issuer, app: str, health: int) -> None:
-    assert (await call(getattr(run_page("docs/fastmcp.md", idp.issuer), app), "GET", "/health")).status == health
+async def test_fastmcp_protects_custom_routes_unless_wrapped_from_outside(
+    idp: Issuer, app: str, health: int
+) -> None:
+    assert (
+        await call(getattr(run_page("docs/fastmcp.md", idp.issuer), app), "GET", "/health")
+    ).status == health
 
 
 @pytest.mark.asyncio
@@ -140,15 +180,20 @@ async def test_fastmcp_the_tool_knows_the_caller(idp: Issuer) -> None:
         assert await call_tool(f"{base}/mcp", headers, "whoami") == "alice, through test-client"
 
 
-# ---------------------------------------------------------------------------------------------- Starlette and FastAPI
+# ---------------------------------------------------------------------------- Starlette and FastAPI
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", ["app", "wrapped", "by_hand"])
-async def test_starlette_a_handler_knows_the_caller_and_may_ask_for_more(idp: Issuer, name: str) -> None:
+async def test_starlette_a_handler_knows_the_caller_and_may_ask_for_more(
+    idp: Issuer, name: str
+) -> None:
     app = getattr(run_page("docs/starlette.md", idp.issuer), name)
     reader, writer = alice(idp), alice(idp, "notes:read notes:write")
-    assert (await call(app, "GET", "/notes", reader)).json() == {"subject": "alice", "scopes": ["notes:read"]}
+    assert (await call(app, "GET", "/notes", reader)).json() == {
+        "subject": "alice",
+        "scopes": ["notes:read"],
+    }
     assert await answer(app, "DELETE", "/notes/3", reader) == (403, "notes:read notes:write")
     assert (await call(app, "DELETE", "/notes/3", writer)).json() == {"deleted": "3", "by": "alice"}
     assert await answer(app, "GET", "/admin/", reader) == (403, "notes:admin")
@@ -173,21 +218,28 @@ async def test_starlette_a_rule_asks_for_a_scope(idp: Issuer) -> None:
 async def test_fastapi_the_dependency_checks_scopes_and_shows_in_the_document(idp: Issuer) -> None:
     module = run_page("docs/fastapi.md", idp.issuer)
     assert (await call(module.app, "GET", "/notes", alice(idp))).json() == {"reader": "alice"}
-    assert await answer(module.app, "DELETE", "/notes", alice(idp)) == (403, "notes:read notes:write")
+    assert await answer(module.app, "DELETE", "/notes", alice(idp)) == (
+        403,
+        "notes:read notes:write",
+    )
     document = (await call(module.app, "GET", "/openapi.json")).json()
-    assert document["paths"]["/notes"]["delete"]["security"] == [{"HTTPBearer": ["notes:read", "notes:write"]}]
+    assert document["paths"]["/notes"]["delete"]["security"] == [
+        {"HTTPBearer": ["notes:read", "notes:write"]}
+    ]
     assert (await call(module.app, "GET", "/docs")).status == 200
 
 
 @pytest.mark.asyncio
-async def test_fastapi_wrapped_from_outside_gives_the_same_403_with_the_exception_handler(idp: Issuer) -> None:
+async def test_fastapi_wrapped_from_outside_gives_the_same_403_with_the_exception_handler(
+    idp: Issuer,
+) -> None:
     module = run_page("docs/fastapi.md", idp.issuer)
     module.app.user_middleware.clear()
     wrapped = module.MCPAuthMiddleware(module.app, module.provider, mcp_path="/notes")
     assert await answer(wrapped, "DELETE", "/notes", alice(idp)) == (403, "notes:read notes:write")
 
 
-# --------------------------------------------------------------------------------------------------- other frameworks
+# --------------------------------------------------------------------------------- other frameworks
 
 
 @pytest.mark.asyncio
@@ -205,13 +257,16 @@ async def test_other_frameworks_quart_lets_a_handler_ask_for_more(idp: Issuer) -
     assert await answer(app, "DELETE", "/notes", alice(idp)) == (403, "notes:read notes:write")
 
 
-# ---------------------------------------------------------------------------------------------------------- the rest
+# ----------------------------------------------------------------------------------------- the rest
 
 
 @pytest.mark.asyncio
 async def test_websocket_the_handshake_is_checked(idp: Issuer) -> None:
     app = run_page("docs/websocket.md", idp.issuer).app
-    nobody, stranger = await handshake(app, "/live"), await handshake(app, "/live", alice(idp, path=""))
+    nobody, stranger = (
+        await handshake(app, "/live"),
+        await handshake(app, "/live", alice(idp, path="")),
+    )
     assert nobody.denial is not None
     assert stranger.denial is not None
     assert (nobody.denial.status, stranger.denial.status) == (401, 403)
@@ -226,7 +281,9 @@ async def test_several_issuers_each_vouch_for_their_own(idp: Issuer) -> None:
         staff = bearer(idp.mint(**claims, permissions=["notes:read"]))
         assert (await call(app, "GET", "/mcp", staff)).body.decode() == f"alice of {idp.issuer}"
         partner = bearer(partners.mint_opaque(**claims, sub="bob"))
-        assert (await call(app, "GET", "/mcp", partner)).body.decode() == f"bob of {partners.issuer}"
+        assert (
+            await call(app, "GET", "/mcp", partner)
+        ).body.decode() == f"bob of {partners.issuer}"
         document = (await call(app, "GET", f"{METADATA}/mcp")).json()
         with Issuer() as stranger:
             before = partners.hits["/introspect"]
@@ -243,7 +300,9 @@ async def test_opaque_tokens_are_asked_about_once_and_must_name_us(idp: Issuer) 
     for _ in range(3):
         assert (await call(app, "GET", "/mcp", known)).body == b"alice"
     assert idp.hits["/introspect"] == before + 1
-    assert (await call(app, "GET", "/mcp", bearer(idp.mint_opaque(scope="notes:read")))).status == 401
+    assert (
+        await call(app, "GET", "/mcp", bearer(idp.mint_opaque(scope="notes:read")))
+    ).status == 401
 
 
 @pytest.mark.asyncio
@@ -254,20 +313,31 @@ async def test_other_tokens_a_verifier_of_one_s_own(idp: Issuer) -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("name", "path"), [("app", "/api/mcp"), ("host", "/api/mcp"), ("behind", "/mcp")])
-async def test_mounting_the_document_is_where_clients_look(idp: Issuer, name: str, path: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "path"), [("app", "/api/mcp"), ("host", "/api/mcp"), ("behind", "/mcp")]
+)
+async def test_mounting_the_document_is_where_clients_look(
+    idp: Issuer, name: str, path: str
+) -> None:
     app = getattr(run_page("docs/mounting.md", idp.issuer), name)
     refused = await call(app, "GET", path)
     url = f"{BASE_URL}{METADATA}/api/mcp"
-    assert (refused.status, f'resource_metadata="{url}"' in (refused.header("www-authenticate") or "")) == (401, True)
-    assert (await call(app, "GET", f"{METADATA}/api/mcp")).json()["resource"] == f"{BASE_URL}/api/mcp"
+    assert (
+        refused.status,
+        f'resource_metadata="{url}"' in (refused.header("www-authenticate") or ""),
+    ) == (401, True)
+    assert (await call(app, "GET", f"{METADATA}/api/mcp")).json()[
+        "resource"
+    ] == f"{BASE_URL}/api/mcp"
     assert (await call(app, "GET", path, alice(idp, path="/api/mcp"))).body == b"hello alice"
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", ["app", "host"])
 async def test_mounting_what_is_public_stays_public(idp: Issuer, name: str) -> None:
-    assert (await call(getattr(run_page("docs/mounting.md", idp.issuer), name), "GET", "/about")).status == 200
+    assert (
+        await call(getattr(run_page("docs/mounting.md", idp.issuer), name), "GET", "/about")
+    ).status == 200
 
 
 @pytest.mark.asyncio
@@ -287,7 +357,9 @@ async def test_mounting_a_proxy_may_leave_the_prefix_in_place(idp: Issuer) -> No
         ("http://localhost:6274", 403),  # a list replaces the default
     ],
 )
-async def test_browser_clients_pages_on_the_list_may_call_and_read(idp: Issuer, origin: str, status: int) -> None:
+async def test_browser_clients_pages_on_the_list_may_call_and_read(
+    idp: Issuer, origin: str, status: int
+) -> None:
     app = run_page("docs/browser-clients.md", idp.issuer).app
     response = await call(app, "GET", "/mcp", {**alice(idp, path="/mcp"), "Origin": origin})
     assert response.status == status

@@ -72,14 +72,17 @@ def test_the_demo_leaves_nothing_behind(demo: subprocess.CompletedProcess[str]) 
 def test_a_person_who_says_no_makes_the_demo_fail(capsys: pytest.CaptureFixture[str]) -> None:
     node_with_packages()
     assert main(button="Deny") == 1
-    assert "✗ Step 3 did not turn out as expected: the heading of the page" in capsys.readouterr().out
+    assert (
+        "✗ Step 3 did not turn out as expected: the heading of the page" in capsys.readouterr().out
+    )
 
 
 def test_without_node_it_says_in_one_sentence_what_to_install(tmp_path: Path) -> None:
     demo = run_demo(PATH=str(tmp_path))
     assert (demo.returncode, demo.stderr) == (1, "")
     assert re.fullmatch(
-        r"This demo needs Node\.js 20 or newer with npm, [^\n]* run make demo PROXY=1 again\.\n", demo.stdout
+        r"This demo needs Node\.js 20 or newer with npm, [^\n]* run make demo PROXY=1 again\.\n",
+        demo.stdout,
     )
 
 
@@ -103,7 +106,12 @@ def test_what_is_missing_is_installed_with_npm_once_and_that_is_said(
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     for _ in range(2):
         assert main(folder=folder) == 0
-    assert capsys.readouterr().out.count(f"Installing node-oidc-provider with npm into {folder}/node_modules") == 1
+    assert (
+        capsys.readouterr().out.count(
+            f"Installing node-oidc-provider with npm into {folder}/node_modules"
+        )
+        == 1
+    )
 
 
 def test_when_npm_fails_its_words_are_shown(

@@ -28,7 +28,18 @@ from tests.support.upstream import CLIENT_SECRET, Upstream
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = python_blocks("README.md")
-SERVER, FIVE_MINUTES, PROXY, NO_ISSUER, ON_THIS_MACHINE, WHO, RULES, LOGGING, ON_EVENT, LOOK_INTO = BLOCKS
+(
+    SERVER,
+    FIVE_MINUTES,
+    PROXY,
+    NO_ISSUER,
+    ON_THIS_MACHINE,
+    WHO,
+    RULES,
+    LOGGING,
+    ON_EVENT,
+    LOOK_INTO,
+) = BLOCKS
 AUDIENCE = f"{BASE_URL}/mcp"
 
 
@@ -81,7 +92,9 @@ async def test_without_an_issuer_the_server_signs_its_person_in(
     async with app.provider:
         client, browser = await server.register(), server.browser()
         page = await browser.open(client.authorization_url())
-        page = await browser.sign_in(page, username="alice", password="correct horse battery staple")
+        page = await browser.sign_in(
+            page, username="alice", password="correct horse battery staple"
+        )
         page = await browser.submit(page, action="approve")
         tokens = (await client.redeem(answer_of(page.url)["code"])).json()
         assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
@@ -89,7 +102,9 @@ async def test_without_an_issuer_the_server_signs_its_person_in(
 
 
 @pytest.mark.asyncio
-async def test_a_proxy_signs_people_in_at_the_issuer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_proxy_signs_people_in_at_the_issuer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CLIENT_SECRET", CLIENT_SECRET)
     with Upstream() as upstream, serving_blocks([SERVER, PROXY, WHO], upstream.issuer) as base:
@@ -99,14 +114,18 @@ async def test_a_proxy_signs_people_in_at_the_issuer(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.asyncio
-async def test_the_fixed_token_works_on_this_machine(idp: Issuer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_fixed_token_works_on_this_machine(
+    idp: Issuer, caplog: pytest.LogCaptureFixture
+) -> None:
     with serving_blocks([SERVER, ON_THIS_MACHINE], idp.issuer) as base:
         async with httpx2.AsyncClient() as http:
             assert (await http.post(f"{base}/mcp")).status_code == 401
             inside = await http.post(f"{base}/mcp", headers=bearer("dev-token"))
             assert inside.status_code not in (401, 403)
         assert await call_tool(f"{base}/mcp", "dev-token", "add", a=2, b=3) == "5"
-    ours = [record.levelname for record in caplog.records if record.name.startswith("asgi_mcp_auth")]
+    ours = [
+        record.levelname for record in caplog.records if record.name.startswith("asgi_mcp_auth")
+    ]
     assert ours.count("WARNING") == 1
 
 
@@ -116,7 +135,8 @@ async def test_public_paths_and_rules(idp: Issuer) -> None:
     app.app = Spy()  # the MCP server has no such paths
     reader = bearer(idp.mint(aud=AUDIENCE))
     statuses = {
-        path: (await call(app, "GET", path)).status for path in ("/health", "/health/x", "/static/a", "/static")
+        path: (await call(app, "GET", path)).status
+        for path in ("/health", "/health/x", "/static/a", "/static")
     }
     assert statuses == {"/health": 200, "/health/x": 401, "/static/a": 200, "/static": 401}
     assert (await call(app, "GET", "/admin/users", reader)).status == 403
@@ -125,7 +145,11 @@ async def test_public_paths_and_rules(idp: Issuer) -> None:
 @pytest.mark.asyncio
 async def test_the_answers_that_are_shown_are_the_real_ones(idp: Issuer) -> None:
     app = run_blocks([SERVER, FIVE_MINUTES], idp.issuer).app
-    shown = re.findall(r"^```http\nHTTP/1.1 (\d+) .*\nwww-authenticate: (.*)\n(?:\n(.*)\n)?```$", README, re.MULTILINE)
+    shown = re.findall(
+        r"^```http\nHTTP/1.1 (\d+) .*\nwww-authenticate: (.*)\n(?:\n(.*)\n)?```$",
+        README,
+        re.MULTILINE,
+    )
     assert len(shown) == 2
     for (status, challenge, body), headers in zip(shown, [{}, bearer("a.b.c")], strict=True):
         answer = await call(app, "POST", "/mcp", headers)
@@ -143,7 +167,9 @@ async def test_a_refusal_is_logged_as_shown(idp: Issuer, caplog: pytest.LogCaptu
 
 
 @pytest.mark.asyncio
-async def test_a_refusal_is_reported_as_shown(idp: Issuer, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_refusal_is_reported_as_shown(
+    idp: Issuer, capsys: pytest.CaptureFixture[str]
+) -> None:
     app = run_blocks([SERVER, FIVE_MINUTES, ON_EVENT], idp.issuer).app
     await call(app, "POST", "/mcp", bearer(idp.mint(aud="https://other.example")))
     assert capsys.readouterr().out == "401 audience /mcp None None\n"
@@ -152,9 +178,13 @@ async def test_a_refusal_is_reported_as_shown(idp: Issuer, capsys: pytest.Captur
 @pytest.mark.parametrize("length", range(4))
 def test_looking_into_a_token(idp: Issuer, length: int) -> None:
     token = idp.mint(aud=AUDIENCE, padding="x" * length)
-    result = subprocess.run([sys.executable, "-c", LOOK_INTO, token], capture_output=True, text=True, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", LOOK_INTO, token], capture_output=True, text=True, check=True
+    )
     payload = token.split(".")[1]
-    assert json.loads(result.stdout) == json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    assert json.loads(result.stdout) == json.loads(
+        base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+    )
     assert json.loads(result.stdout)["aud"] == AUDIENCE
 
 
@@ -167,4 +197,8 @@ def test_a_remote_provider_serves_a_document_and_a_bare_verifier_does_not() -> N
 
 def test_the_commands_that_are_named_exist() -> None:
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert set(re.findall(r"^    make ([a-z]+)", README, re.MULTILINE)) == {"demo", "test"} <= set(targets)
+    assert (
+        set(re.findall(r"^    make ([a-z]+)", README, re.MULTILINE))
+        == {"demo", "test"}
+        <= set(targets)
+    )

@@ -1,4 +1,6 @@
-"""The reference pages and the code say the same: a parameter or a reason that one of them lacks fails here."""
+"""The reference pages and the code say the same: a parameter or a reason that one of them lacks
+fails here.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ DOCUMENTED = (
 
 
 def documented(name: str) -> Any:
-    """Return the class of a section: one of the package's, of its authorization server's, or of its proxy's."""
+    """Return the class of a section: one of the package's, of its authorization server's, or of its
+    proxy's.
+    """
     places = (asgi_mcp_auth, asgi_mcp_auth.server, asgi_mcp_auth.proxy)
     return next(getattr(place, name) for place in places if hasattr(place, name))
 
@@ -54,7 +58,9 @@ def documented(name: str) -> Any:
 def section(page: str, heading: str) -> str:
     """Return the text below a heading, up to the next one."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    found = re.search(
+        rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL
+    )
     assert found is not None, f"{page} has no section {heading}"
     return found[1]
 
@@ -95,11 +101,24 @@ def test_the_page_has_each_parameter_with_its_default_in_order(name: str) -> Non
 def test_every_public_class_with_settings_is_on_the_page() -> None:
     with_settings = {
         name
-        for name in {*asgi_mcp_auth.__all__, *asgi_mcp_auth.server.__all__, *asgi_mcp_auth.proxy.__all__}
+        for name in {
+            *asgi_mcp_auth.__all__,
+            *asgi_mcp_auth.server.__all__,
+            *asgi_mcp_auth.proxy.__all__,
+        }
         if inspect.isclass(value := documented(name))
         and not issubclass(value, Exception)
         # What comes out, not what goes in.
-        and name not in ("AccessToken", "Admin", "AuditEvent", "AuthEvent", "Client", "JWKSState", "UpstreamIdentity")
+        and name
+        not in (
+            "AccessToken",
+            "Admin",
+            "AuditEvent",
+            "AuthEvent",
+            "Client",
+            "JWKSState",
+            "UpstreamIdentity",
+        )
         # For those who build on the package; their docstrings tell.
         and name not in ("AuthProvider", "Login", "RemoteJWKS")
     }
@@ -114,12 +133,18 @@ def test_the_page_has_each_field_of_an_event() -> None:
 def test_the_page_has_each_algorithm() -> None:
     from asgi_mcp_auth._jose import ASYMMETRIC, SYMMETRIC
 
-    (row,) = [row for row in rows(section("docs/settings.md", "JWTVerifier")) if row[0] == "`algorithm`"]
-    assert set(re.findall(r"\b(?:[A-Z]{2}\d{3}K?|EdDSA|Ed\d+)\b", row[2])) == set(ASYMMETRIC + SYMMETRIC)
+    (row,) = [
+        row for row in rows(section("docs/settings.md", "JWTVerifier")) if row[0] == "`algorithm`"
+    ]
+    assert set(re.findall(r"\b(?:[A-Z]{2}\d{3}K?|EdDSA|Ed\d+)\b", row[2])) == set(
+        ASYMMETRIC + SYMMETRIC
+    )
 
 
 def test_the_page_explains_each_reason_of_an_invalid_token_in_order() -> None:
-    on_the_page = [row[0].strip("`") for row in rows(section("docs/errors.md", "Reasons of invalid_token"))]
+    on_the_page = [
+        row[0].strip("`") for row in rows(section("docs/errors.md", "Reasons of invalid_token"))
+    ]
     assert on_the_page == list(get_args(InvalidTokenReason))
 
 
@@ -130,7 +155,10 @@ def test_the_page_explains_each_other_reason() -> None:
 
 
 def test_the_page_explains_each_reason_of_the_authorization_server() -> None:
-    on_the_page = [row[0].strip("`") for row in rows(section("docs/errors.md", "Reasons at the authorization server"))]
+    on_the_page = [
+        row[0].strip("`")
+        for row in rows(section("docs/errors.md", "Reasons at the authorization server"))
+    ]
     assert on_the_page[: len(get_args(OAuthReason))] == list(get_args(OAuthReason))
 
 

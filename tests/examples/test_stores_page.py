@@ -26,7 +26,15 @@ def test_stores_the_url_with_its_key_names_a_store(monkeypatch: pytest.MonkeyPat
 def test_stores_the_contract_runs_on_a_store_of_one_s_own(tmp_path: Path) -> None:
     block = next(block for block in python_blocks(PAGE) if "StoreContract" in block)
     (tmp_path / "test_page.py").write_text(block)
-    options = ["-q", "-o", "asyncio_default_fixture_loop_scope=function", "-p", "no:cacheprovider", "-p", "no:randomly"]
+    options = [
+        "-q",
+        "-o",
+        "asyncio_default_fixture_loop_scope=function",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:randomly",
+    ]
     result = subprocess.run(
         [sys.executable, "-W", "error", "-m", "pytest", *options, str(tmp_path)],
         cwd=tmp_path,

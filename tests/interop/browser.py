@@ -1,9 +1,10 @@
-"""A person at a browser, without the screen: follows redirects, keeps cookies, fills in the forms that come up.
+"""A person at a browser, without the screen: follows redirects, keeps cookies, fills in the forms
+that come up.
 
     python -m tests.interop.browser URL
 
-is a browser for programs that open one (see ``browser_command``). It also visits the redirect URL, where the program
-listens.
+is a browser for programs that open one (see ``browser_command``). It also visits the redirect URL,
+where the program listens.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ ROOT = Path(__file__).parents[2]
 
 
 class Form(NamedTuple):
-    """A form of a page: where it goes, its inputs with their values, the values of its buttons by name."""
+    """A form of a page: where it goes, its inputs with their values, the values of its buttons by
+    name.
+    """
 
     action: str
     inputs: dict[str, str]
@@ -67,7 +70,9 @@ class Person:
         pages: the HTML of the pages seen so far.
     """
 
-    def __init__(self, name: str = "alice", *, password: str = PASSWORD, decision: str = "approve") -> None:
+    def __init__(
+        self, name: str = "alice", *, password: str = PASSWORD, decision: str = "approve"
+    ) -> None:
         self.name = name
         self.password = password
         self.decision = decision
@@ -103,7 +108,9 @@ class Person:
         ours = {"username": self.name, "password": self.password}
         filled = {name: ours.get(name, value) for name, value in form.inputs.items()}
         if "action" in form.buttons:
-            assert self.decision in form.buttons["action"], f"there is no way to {self.decision}: {form}"
+            assert self.decision in form.buttons["action"], (
+                f"there is no way to {self.decision}: {form}"
+            )
             filled["action"] = self.decision
         # What a browser says of a form that a page without a referrer sends.
         headers = {"Origin": "null", "Sec-Fetch-Site": "same-origin"}
@@ -119,7 +126,9 @@ class Person:
 
 
 def sign_in(authorization_url: str, redirect_uri: str, user: str = "alice") -> dict[str, str]:
-    """Open an authorization URL as ``user``, in a new browser; return what the client is sent back with."""
+    """Open an authorization URL as ``user``, in a new browser; return what the client is sent back
+    with.
+    """
     return Person(user).visit(authorization_url, redirect_uri)
 
 
@@ -144,7 +153,8 @@ class Browser(webbrowser.BaseBrowser):
 
 
 def browser_command(folder: Path) -> Path:
-    """Put a program ``xdg-open`` into ``folder`` that opens URLs as ``$BROWSER_USER``; return its path.
+    """Put a program ``xdg-open`` into ``folder`` that opens URLs as ``$BROWSER_USER``; return its
+    path.
 
     It keeps a list of them in the file ``opened`` beside it, and what went wrong in ``trouble``.
     """

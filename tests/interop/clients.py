@@ -31,7 +31,12 @@ from mcp import Client, StdioServerParameters
 from mcp.client.auth import OAuthClientProvider, TokenStorage
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamable_http_client
-from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+from mcp.shared.auth import (
+    AuthorizationCodeResult,
+    OAuthClientInformationFull,
+    OAuthClientMetadata,
+    OAuthToken,
+)
 
 from tests.interop.browser import Browser, Person, browser_command
 from tests.interop.identity_provider import FOLDER, REDIRECT_URI, node_with_packages
@@ -72,7 +77,7 @@ class Refused(Exception):
     """A client in a process of its own did not get an answer; the message is its own."""
 
 
-# ------------------------------------------------------------------------------------------------------------- Python
+# ------------------------------------------------------------------------------------------- Python
 
 
 class Memory(TokenStorage):
@@ -172,7 +177,7 @@ async def fastmcp(
         yield _InProcess(client, oauth, browser.opened)
 
 
-# --------------------------------------------------------------------------------------- programs that open a browser
+# --------------------------------------------------------------------- programs that open a browser
 
 
 class _Desk:
@@ -221,7 +226,9 @@ class _TypeScript(_Program):
         return (await self.call_at_once(tool, 1))[0]
 
     async def call_at_once(self, tool: str, times: int) -> list[str]:
-        said = json.loads(await asyncio.wait_for(asyncio.to_thread(self._ask, [tool] * times), SECONDS))
+        said = json.loads(
+            await asyncio.wait_for(asyncio.to_thread(self._ask, [tool] * times), SECONDS)
+        )
         if "error" in said:
             raise Refused(f"{said['error']}\n{self._desk.trouble()}")
         answers: list[str] = said["answers"]
@@ -290,8 +297,12 @@ class _Remote(_Program):
 
 
 @asynccontextmanager
-async def mcp_remote(url: str, user: str = "alice", *, document: str | None = None) -> AsyncIterator[Connection]:
-    """``mcp-remote``, behind a client that knows only local servers: here the Python SDK over stdio."""
+async def mcp_remote(
+    url: str, user: str = "alice", *, document: str | None = None
+) -> AsyncIterator[Connection]:
+    """``mcp-remote``, behind a client that knows only local servers: here the Python SDK over
+    stdio.
+    """
     _need_xdg_open()
     node, program = need_node_modules(NPM), [str(NPM / "node_modules/mcp-remote/dist/proxy.js")]
     with _desk(user) as desk, (desk.folder / "log").open("w+") as log:
@@ -315,10 +326,19 @@ async def mcp_remote(url: str, user: str = "alice", *, document: str | None = No
 class _Inspector(_Program):
     def __init__(self, desk: _Desk, node: str, url: str, options: Mapping[str, str]) -> None:
         super().__init__(desk)
-        launcher = str(NPM / "node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js")
+        launcher = str(
+            NPM / "node_modules/@modelcontextprotocol/inspector/clients/launcher/build/index.js"
+        )
         options = {"--callback-url": "http://127.0.0.1:0/oauth/callback", **options}
-        self._command = [node, launcher, "--cli", url, *(part for option in options.items() for part in option)]
-        # It opens a browser only where there is a terminal, or where it is told so; secrets go to a keychain or here.
+        self._command = [
+            node,
+            launcher,
+            "--cli",
+            url,
+            *(part for option in options.items() for part in option),
+        ]
+        # It opens a browser only where there is a terminal, or where it is told so; secrets go to a
+        # keychain or here.
         self._environment = {
             **desk.environment,
             "MCP_AUTO_OPEN_ENABLED": "true",
@@ -327,8 +347,16 @@ class _Inspector(_Program):
 
     async def call(self, tool: str) -> str:
         command = [*self._command, "--method", "tools/call", "--tool-name", tool]
-        options = {"env": self._environment, "capture_output": True, "text": True, "timeout": SECONDS, "check": False}
-        process = await asyncio.to_thread(subprocess.run, command, stdin=subprocess.DEVNULL, **options)
+        options = {
+            "env": self._environment,
+            "capture_output": True,
+            "text": True,
+            "timeout": SECONDS,
+            "check": False,
+        }
+        process = await asyncio.to_thread(
+            subprocess.run, command, stdin=subprocess.DEVNULL, **options
+        )
         if process.returncode != 0:
             raise Refused(process.stderr + self._desk.trouble())
         text: str = json.loads(process.stdout)["content"][0]["text"]
@@ -339,7 +367,8 @@ class _Inspector(_Program):
 async def inspector(
     url: str, user: str = "alice", *, document: str | None = None, **options: str
 ) -> AsyncIterator[Connection]:
-    """The Inspector's command line: a process for each call, and a file in which the next one finds its tokens.
+    """The Inspector's command line: a process for each call, and a file in which the next one finds
+    its tokens.
 
     Args:
         url: of the server.
@@ -352,7 +381,9 @@ async def inspector(
     _need_xdg_open()
     node = need_node((22, 19), NPM)
     with _desk(user) as desk:
-        yield _Inspector(desk, node, url, {f"--{name.replace('_', '-')}": each for name, each in options.items()})
+        yield _Inspector(
+            desk, node, url, {f"--{name.replace('_', '-')}": each for name, each in options.items()}
+        )
 
 
 def _need_xdg_open() -> None:

@@ -54,7 +54,9 @@ class Deployment:
     events: list[AuditEvent]
 
     def done(self) -> list[str]:
-        """Return what the authorization server did, in order, and forget it; making keys is not worth telling."""
+        """Return what the authorization server did, in order, and forget it; making keys is not
+        worth telling.
+        """
         found = [event.action for event in self.events if event.action != "key_created"]
         self.events.clear()
         return found
@@ -76,7 +78,8 @@ def deployed(
     kind: Callable[..., OAuthProvider] = OAuthProvider,
     **settings: Any,
 ) -> Iterator[Deployment]:
-    """Serve ``app`` below an ``OAuthProvider``; without one, a FastMCP server that has the provider as its own.
+    """Serve ``app`` below an ``OAuthProvider``; without one, a FastMCP server that has the provider
+    as its own.
 
     Args:
         app: the MCP server.
@@ -86,7 +89,12 @@ def deployed(
         kind: what protects it, if not an ``OAuthProvider``.
         settings: of the provider.
     """
-    clock, events, refusals, made = Ahead(), list[AuditEvent](), list[AuthEvent](), list[OAuthProvider]()
+    clock, events, refusals, made = (
+        Ahead(),
+        list[AuditEvent](),
+        list[AuthEvent](),
+        list[OAuthProvider](),
+    )
 
     def build(base_url: str) -> App:
         usual: dict[str, Any] = {"login": DevLogin()} if kind is OAuthProvider else {}
@@ -96,11 +104,15 @@ def deployed(
             "scopes_supported": ["mcp:read", "mcp:write"],
             "options": ServerOptions(clock=clock, on_event=events.append),
         }
-        provider = kind(base_url=f"{base_url}/api" if mounted else base_url, **{**usual, **settings})
+        provider = kind(
+            base_url=f"{base_url}/api" if mounted else base_url, **{**usual, **settings}
+        )
         made.append(provider)
         if app is not None:
             inner = WritingNeedsMore(app)
-            return outside(MCPAuthMiddleware(inner, provider, mcp_path="/mcp", on_event=refusals.append))
+            return outside(
+                MCPAuthMiddleware(inner, provider, mcp_path="/mcp", on_event=refusals.append)
+            )
         own = fastmcp_server(auth=provider).http_app()
         if not mounted:
             return own

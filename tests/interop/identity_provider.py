@@ -1,4 +1,6 @@
-"""The certified identity provider of the tests (npm ``oidc-provider``, see idp/server.mjs), as seen from Python."""
+"""The certified identity provider of the tests (npm ``oidc-provider``, see idp/server.mjs), as seen
+from Python.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,11 @@ class IdentityProvider:
         self._http = httpx.Client(base_url=issuer, timeout=10)
 
     def token(self, resource: str, scope: str = "mcp:read", user: str = "alice") -> str:
-        """Sign ``user`` in and return an access token for ``resource``; its last path segment picks the format.
+        """Sign ``user`` in and return an access token for ``resource``; its last path segment picks
+        the format.
 
-        ``RS256``, ``PS256``, ``ES256`` and ``EdDSA`` are JWTs signed so, ``opaque`` is not one; else RS256.
+        ``RS256``, ``PS256``, ``ES256`` and ``EdDSA`` are JWTs signed so, ``opaque`` is not one;
+        else RS256.
         """
         token: str = self.tokens(resource, scope, user)["access_token"]
         return token
@@ -47,7 +51,11 @@ class IdentityProvider:
     def tokens(self, resource: str, scope: str, user: str = "alice") -> dict[str, Any]:
         """Return the whole token response; with the scope ``openid`` it has an ID token."""
         verifier = secrets.token_urlsafe(48)
-        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        challenge = (
+            base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest())
+            .rstrip(b"=")
+            .decode()
+        )
         pkce = {"code_challenge": challenge, "code_challenge_method": "S256"}
         client = {"client_id": "test-app", "redirect_uri": REDIRECT_URI, "resource": resource}
         request = {
@@ -56,14 +64,28 @@ class IdentityProvider:
             "code_challenge": challenge,
             "code_challenge_method": "S256",
         }
-        answer = sign_in(str(httpx.URL(f"{self.issuer}/auth", params=client | request | pkce)), REDIRECT_URI, user)
-        grant = {"grant_type": "authorization_code", "code": answer["code"], "code_verifier": verifier}
-        response: dict[str, Any] = self._http.post("/token", data=client | grant).raise_for_status().json()
+        answer = sign_in(
+            str(httpx.URL(f"{self.issuer}/auth", params=client | request | pkce)),
+            REDIRECT_URI,
+            user,
+        )
+        grant = {
+            "grant_type": "authorization_code",
+            "code": answer["code"],
+            "code_verifier": verifier,
+        }
+        response: dict[str, Any] = (
+            self._http.post("/token", data=client | grant).raise_for_status().json()
+        )
         return response
 
     def revoke(self, token: str) -> None:
-        """Revoke an opaque token; whoever introspects it is told from now on that it is not active."""
-        self._http.post("/token/revocation", data={"client_id": "test-app", "token": token}).raise_for_status()
+        """Revoke an opaque token; whoever introspects it is told from now on that it is not
+        active.
+        """
+        self._http.post(
+            "/token/revocation", data={"client_id": "test-app", "token": token}
+        ).raise_for_status()
 
     @property
     def hits(self) -> dict[str, int]:
@@ -76,7 +98,9 @@ class IdentityProvider:
         self._turn("rotate", drop=drop)
 
     def fail(self, path: str, status: int = 503, times: int | None = None) -> None:
-        """Answer the next ``times`` requests for ``path`` with ``status``; ``None``: until ``reset``."""
+        """Answer the next ``times`` requests for ``path`` with ``status``; ``None``: until
+        ``reset``.
+        """
         self._turn("fail", path=path, status=status, times=times)
 
     def delay(self, path: str, seconds: float) -> None:
@@ -99,7 +123,8 @@ class IdentityProvider:
 def running_identity_provider() -> Iterator[IdentityProvider]:
     """Start the identity provider on a free port.
 
-    Where node or its packages are missing the test is skipped, or fails where ``REQUIRE_SERVICES=1``.
+    Where node or its packages are missing the test is skipped, or fails where
+    ``REQUIRE_SERVICES=1``.
     """
     node = node_with_packages()
     process = subprocess.Popen(
@@ -122,7 +147,9 @@ def running_identity_provider() -> Iterator[IdentityProvider]:
 
 
 def node_with_packages() -> str:
-    """Return the path of node, after installing what idp/package-lock.json lists if it isn't installed yet."""
+    """Return the path of node, after installing what idp/package-lock.json lists if it isn't
+    installed yet.
+    """
     node, npm = need("node"), need("npm")
     wanted, installed = FOLDER / "package-lock.json", FOLDER / "node_modules" / ".package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < wanted.stat().st_mtime:

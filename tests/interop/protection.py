@@ -1,4 +1,6 @@
-"""What the tests of frameworks and servers have in common: a local issuer, a provider for it, tokens from it."""
+"""What the tests of frameworks and servers have in common: a local issuer, a provider for it,
+tokens from it.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +35,8 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def as_user(issuer: Issuer, sub: str = "alice", scope: str = "mcp:read", **claims: Any) -> dict[str, str]:
+def as_user(
+    issuer: Issuer, sub: str = "alice", scope: str = "mcp:read", **claims: Any
+) -> dict[str, str]:
     """Return the header of a user with a new token."""
     return bearer(issuer.mint(**{"aud": RESOURCE, "sub": sub, "scope": scope, **claims}))

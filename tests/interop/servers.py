@@ -1,4 +1,6 @@
-"""MCP servers to protect, and a real uvicorn that serves an app at the very URL that the app names in its documents."""
+"""MCP servers to protect, and a real uvicorn that serves an app at the very URL that the app names
+in its documents.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ GREETING = {
 """The first message of a session, for tests that speak the protocol by hand."""
 
 MCP_HEADERS = {
-    "Host": "127.0.0.1:8000",  # the MCP SDK refuses other hosts than loopback, against DNS rebinding
+    # the MCP SDK refuses other hosts than loopback, against DNS rebinding
+    "Host": "127.0.0.1:8000",
     "Accept": "application/json, text/event-stream",
     "Content-Type": "application/json",
 }
@@ -41,18 +44,29 @@ MCP_HEADERS = {
 
 def call_message(tool: str) -> dict[str, Any]:
     """Return the message that calls a tool."""
-    return {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": tool, "arguments": {}}}
+    return {
+        "jsonrpc": "2.0",
+        "id": 2,
+        "method": "tools/call",
+        "params": {"name": tool, "arguments": {}},
+    }
 
 
 def answer_of(event_stream: str) -> str:
     """Return what the tool said, from the body of an answer to ``call_message``."""
-    (data,) = [line.removeprefix("data: ") for line in event_stream.splitlines() if line.startswith("data: {")]
+    (data,) = [
+        line.removeprefix("data: ")
+        for line in event_stream.splitlines()
+        if line.startswith("data: {")
+    ]
     text: str = json.loads(data)["result"]["content"][0]["text"]
     return text
 
 
 def mcp_sdk_server(**settings: Any) -> MCPServer[Any]:
-    """Return a server made with the MCP SDK; its tool says whom we and whom the SDK see behind the call."""
+    """Return a server made with the MCP SDK; its tool says whom we and whom the SDK see behind the
+    call.
+    """
     server: MCPServer[Any] = MCPServer("notes", log_level="ERROR", **settings)
 
     @server.tool()
@@ -71,7 +85,9 @@ def mcp_sdk_server(**settings: Any) -> MCPServer[Any]:
 
 
 def fastmcp_server(**settings: Any) -> FastMCP[Any]:
-    """Return a server made with FastMCP; its tool says whom we, the MCP SDK and FastMCP see behind the call."""
+    """Return a server made with FastMCP; its tool says whom we, the MCP SDK and FastMCP see behind
+    the call.
+    """
     server: FastMCP[Any] = FastMCP("notes", **settings)
 
     @server.tool
@@ -94,7 +110,9 @@ def fastmcp_server(**settings: Any) -> FastMCP[Any]:
 
 def _who(**theirs: Any) -> str:
     seen = {"ours": get_access_token(), **theirs}
-    return json.dumps({name: None if token is None else token.subject for name, token in seen.items()})
+    return json.dumps(
+        {name: None if token is None else token.subject for name, token in seen.items()}
+    )
 
 
 def _scopes() -> str:
@@ -113,7 +131,9 @@ def fastmcp_app() -> App:
 
 
 class WritingNeedsMore:
-    """Between the middleware and an MCP server: asks for the scope ``mcp:write`` where ``write_note`` is called."""
+    """Between the middleware and an MCP server: asks for the scope ``mcp:write`` where
+    ``write_note`` is called.
+    """
 
     def __init__(self, app: App) -> None:
         self.app = app
@@ -141,7 +161,9 @@ async def started(app: App) -> AsyncIterator[None]:
     """Run the app's lifespan around the block, in this loop, as a server does."""
     inbox: asyncio.Queue[Message] = asyncio.Queue()
     outbox: asyncio.Queue[Message] = asyncio.Queue()
-    lifespan = asyncio.ensure_future(app({"type": "lifespan", "asgi": {"version": "3.0"}}, inbox.get, outbox.put))
+    lifespan = asyncio.ensure_future(
+        app({"type": "lifespan", "asgi": {"version": "3.0"}}, inbox.get, outbox.put)
+    )
     for phase in ("startup", "shutdown"):
         inbox.put_nowait({"type": f"lifespan.{phase}"})
         answer = await asyncio.wait_for(outbox.get(), timeout=10)
@@ -153,12 +175,17 @@ async def started(app: App) -> AsyncIterator[None]:
 
 @contextmanager
 def serving(build: Callable[[str], App], port: int = 0) -> Iterator[str]:
-    """Run the app that ``build`` returns for its own base URL; yield that URL, without a trailing slash."""
+    """Run the app that ``build`` returns for its own base URL; yield that URL, without a trailing
+    slash.
+    """
     with socket.create_server(("127.0.0.1", port)) as listener:
-        # asyncio does this by itself, but not for a listener that it is given: each answer would come 40 ms late.
+        # asyncio does this by itself, but not for a listener that it is given: each answer would
+        # come 40 ms late.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server = uvicorn.Server(uvicorn.Config(build(base_url), log_config=None, timeout_graceful_shutdown=1))
+        server = uvicorn.Server(
+            uvicorn.Config(build(base_url), log_config=None, timeout_graceful_shutdown=1)
+        )
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         try:

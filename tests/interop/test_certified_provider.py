@@ -1,4 +1,6 @@
-"""Our verifiers against a certified identity provider: every algorithm, opaque tokens, rotation, outages, slowness."""
+"""Our verifiers against a certified identity provider: every algorithm, opaque tokens, rotation,
+outages, slowness.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ def introspecting(
     )
 
 
-# ------------------------------------------------------------------------------------------------------ signed tokens
+# ------------------------------------------------------------------------------------ signed tokens
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -58,7 +60,11 @@ async def test_a_token_of_each_algorithm_is_accepted_with_nothing_configured_but
     resource = f"{BASE_URL}/{algorithm}"
     verifier = JWTVerifier(issuer=idp.issuer, audience=resource)
     token = await verifier.verify(idp.token(resource, "mcp:read mcp:write", user="bob"))
-    assert (token.subject, token.client_id, token.scopes) == ("bob", "test-app", ["mcp:read", "mcp:write"])
+    assert (token.subject, token.client_id, token.scopes) == (
+        "bob",
+        "test-app",
+        ["mcp:read", "mcp:write"],
+    )
     assert (token.resource, token.claims["iss"]) == (resource, idp.issuer)
     assert (idp.hits[DISCOVERY], idp.hits["/jwks"]) == (1, 1)
 
@@ -75,8 +81,12 @@ async def test_tokens_of_the_other_algorithms_are_refused_where_one_is_named(
     assert "/jwks" not in idp.hits
 
 
-async def test_its_tokens_are_marked_as_access_tokens_so_the_strict_profile_takes_them(idp: IdentityProvider) -> None:
-    verifier = JWTVerifier(issuer=idp.issuer, audience=RESOURCE, claims=ClaimRules(require_at_jwt=True))
+async def test_its_tokens_are_marked_as_access_tokens_so_the_strict_profile_takes_them(
+    idp: IdentityProvider,
+) -> None:
+    verifier = JWTVerifier(
+        issuer=idp.issuer, audience=RESOURCE, claims=ClaimRules(require_at_jwt=True)
+    )
     assert (await verifier.verify(idp.token(RESOURCE))).subject == "alice"
 
 
@@ -95,14 +105,18 @@ async def test_an_id_token_is_no_access_token(idp: IdentityProvider) -> None:
     assert refused.value.reason == "audience"
 
 
-async def test_a_provider_with_an_openid_document_only_is_discovered_too(idp: IdentityProvider) -> None:
+async def test_a_provider_with_an_openid_document_only_is_discovered_too(
+    idp: IdentityProvider,
+) -> None:
     idp.fail(DISCOVERY, status=404)
     verifier = JWTVerifier(issuer=idp.issuer, audience=RESOURCE)
     assert (await verifier.verify(idp.token(RESOURCE))).subject == "alice"
     assert (idp.hits[DISCOVERY], idp.hits[OPENID_DISCOVERY], idp.hits["/jwks"]) == (1, 1, 1)
 
 
-async def test_an_issuer_that_spells_itself_differently_is_not_believed(idp: IdentityProvider) -> None:
+async def test_an_issuer_that_spells_itself_differently_is_not_believed(
+    idp: IdentityProvider,
+) -> None:
     verifier = JWTVerifier(issuer=f"{idp.issuer}/", audience=RESOURCE)
     with pytest.raises(ServerUnavailable):
         await verifier.verify(idp.token(RESOURCE))
@@ -112,7 +126,9 @@ async def test_an_issuer_that_spells_itself_differently_is_not_believed(idp: Ide
 async def test_every_answer_of_the_middleware_with_its_tokens(idp: IdentityProvider) -> None:
     verifier = JWTVerifier(issuer=idp.issuer, required_scopes=["mcp:read"])
     app = Spy()
-    protected = MCPAuthMiddleware(app, RemoteAuthProvider(verifier, [idp.issuer], BASE_URL), mcp_path="/mcp")
+    protected = MCPAuthMiddleware(
+        app, RemoteAuthProvider(verifier, [idp.issuer], BASE_URL), mcp_path="/mcp"
+    )
     answers = {
         "valid": await call(protected, "POST", "/mcp", bearer(idp.token(RESOURCE))),
         "scope": await call(protected, "POST", "/mcp", bearer(idp.token(RESOURCE, "mcp:write"))),
@@ -131,14 +147,16 @@ async def test_every_answer_of_the_middleware_with_its_tokens(idp: IdentityProvi
     assert 'error="insufficient_scope"' in (answers["scope"].header("www-authenticate") or "")
 
 
-# ----------------------------------------------------------------------------------------------------------- rotation
+# ----------------------------------------------------------------------------------------- rotation
 
 
 async def test_a_token_signed_with_a_new_key_is_accepted_as_soon_as_the_cooldown_has_passed(
     idp: IdentityProvider,
 ) -> None:
     clock = FrozenClock(time.time())
-    verifier = JWTVerifier(issuer=idp.issuer, audience=RESOURCE, clock=clock, jwks=JWKSOptions(cooldown_seconds=5))
+    verifier = JWTVerifier(
+        issuer=idp.issuer, audience=RESOURCE, clock=clock, jwks=JWKSOptions(cooldown_seconds=5)
+    )
     old = idp.token(RESOURCE)
     await verifier.verify(old)
     idp.rotate()
@@ -152,7 +170,9 @@ async def test_a_token_signed_with_a_new_key_is_accepted_as_soon_as_the_cooldown
     assert idp.hits["/jwks"] == 2
 
 
-async def test_tokens_of_a_withdrawn_key_are_refused_once_the_new_keys_are_here(idp: IdentityProvider) -> None:
+async def test_tokens_of_a_withdrawn_key_are_refused_once_the_new_keys_are_here(
+    idp: IdentityProvider,
+) -> None:
     clock = FrozenClock(time.time())
     verifier = JWTVerifier(issuer=idp.issuer, audience=RESOURCE, clock=clock)
     old = idp.token(RESOURCE)
@@ -166,7 +186,9 @@ async def test_tokens_of_a_withdrawn_key_are_refused_once_the_new_keys_are_here(
     assert idp.hits["/jwks"] == 2
 
 
-async def test_a_burst_of_tokens_signed_with_a_new_key_costs_one_fetch(idp: IdentityProvider) -> None:
+async def test_a_burst_of_tokens_signed_with_a_new_key_costs_one_fetch(
+    idp: IdentityProvider,
+) -> None:
     clock = FrozenClock(time.time())
     verifier = JWTVerifier(issuer=idp.issuer, audience=RESOURCE, clock=clock)
     await verifier.verify(idp.token(RESOURCE))
@@ -179,7 +201,7 @@ async def test_a_burst_of_tokens_signed_with_a_new_key_costs_one_fetch(idp: Iden
     assert idp.hits["/jwks"] == 2
 
 
-# ----------------------------------------------------------------------------------------------- outages and slowness
+# ----------------------------------------------------------------------------- outages and slowness
 
 
 async def test_a_provider_that_is_down_from_the_start_is_503_not_401_and_forgiven_when_it_is_back(
@@ -187,7 +209,9 @@ async def test_a_provider_that_is_down_from_the_start_is_503_not_401_and_forgive
 ) -> None:
     clock = FrozenClock(time.time())
     verifier = JWTVerifier(issuer=idp.issuer, clock=clock)
-    protected = MCPAuthMiddleware(Spy(), RemoteAuthProvider(verifier, [idp.issuer], BASE_URL), mcp_path="/mcp")
+    protected = MCPAuthMiddleware(
+        Spy(), RemoteAuthProvider(verifier, [idp.issuer], BASE_URL), mcp_path="/mcp"
+    )
     headers = bearer(idp.token(RESOURCE))
     idp.fail("/jwks")
     down = [await call(protected, "POST", "/mcp", headers) for _ in range(3)]
@@ -199,8 +223,12 @@ async def test_a_provider_that_is_down_from_the_start_is_503_not_401_and_forgive
     assert (await call(protected, "POST", "/mcp", headers)).status == 200
 
 
-@pytest.mark.parametrize("paths", [[DISCOVERY, OPENID_DISCOVERY], ["/jwks"]], ids=["discovery", "keys"])
-async def test_one_failed_start_is_over_within_a_second_and_a_half(idp: IdentityProvider, paths: list[str]) -> None:
+@pytest.mark.parametrize(
+    "paths", [[DISCOVERY, OPENID_DISCOVERY], ["/jwks"]], ids=["discovery", "keys"]
+)
+async def test_one_failed_start_is_over_within_a_second_and_a_half(
+    idp: IdentityProvider, paths: list[str]
+) -> None:
     verifier = JWTVerifier(issuer=idp.issuer, audience=RESOURCE)
     token = idp.token(RESOURCE)
     for path in paths:
@@ -212,7 +240,9 @@ async def test_one_failed_start_is_over_within_a_second_and_a_half(idp: Identity
     assert (await verifier.verify(token)).subject == "alice"
 
 
-async def test_old_keys_serve_through_an_outage_until_they_are_too_old_to_trust(idp: IdentityProvider) -> None:
+async def test_old_keys_serve_through_an_outage_until_they_are_too_old_to_trust(
+    idp: IdentityProvider,
+) -> None:
     clock = FrozenClock(time.time())
     options = JWKSOptions(ttl_seconds=60, stale_seconds=60)
     verifier = JWTVerifier(issuer=idp.issuer, audience=RESOURCE, clock=clock, jwks=options)
@@ -229,7 +259,9 @@ async def test_old_keys_serve_through_an_outage_until_they_are_too_old_to_trust(
             await verifier.verify(token)
 
 
-async def test_a_token_with_an_unknown_key_is_not_judged_while_the_keys_cannot_be_had(idp: IdentityProvider) -> None:
+async def test_a_token_with_an_unknown_key_is_not_judged_while_the_keys_cannot_be_had(
+    idp: IdentityProvider,
+) -> None:
     clock = FrozenClock(time.time())
     verifier = JWTVerifier(issuer=idp.issuer, audience=RESOURCE, clock=clock)
     await verifier.verify(idp.token(RESOURCE))
@@ -241,7 +273,9 @@ async def test_a_token_with_an_unknown_key_is_not_judged_while_the_keys_cannot_b
         await verifier.verify(token)
 
 
-async def test_a_hundred_first_requests_wait_together_for_one_slow_answer(idp: IdentityProvider) -> None:
+async def test_a_hundred_first_requests_wait_together_for_one_slow_answer(
+    idp: IdentityProvider,
+) -> None:
     verifier = JWTVerifier(issuer=idp.issuer, audience=RESOURCE)
     token = idp.token(RESOURCE)
     idp.delay("/jwks", 0.2)
@@ -251,7 +285,9 @@ async def test_a_hundred_first_requests_wait_together_for_one_slow_answer(idp: I
 
 
 async def test_a_provider_slower_than_the_timeout_counts_as_down(idp: IdentityProvider) -> None:
-    verifier = JWTVerifier(issuer=idp.issuer, audience=RESOURCE, jwks=JWKSOptions(timeout_seconds=0.2))
+    verifier = JWTVerifier(
+        issuer=idp.issuer, audience=RESOURCE, jwks=JWKSOptions(timeout_seconds=0.2)
+    )
     token = idp.token(RESOURCE)
     idp.delay("/jwks", 2)
     started = time.monotonic()
@@ -262,7 +298,9 @@ async def test_a_provider_slower_than_the_timeout_counts_as_down(idp: IdentityPr
 
 async def test_nobody_waits_for_keys_that_are_only_due_for_renewal(idp: IdentityProvider) -> None:
     clock = FrozenClock(time.time())
-    verifier = JWTVerifier(issuer=idp.issuer, audience=RESOURCE, clock=clock, jwks=JWKSOptions(ttl_seconds=60))
+    verifier = JWTVerifier(
+        issuer=idp.issuer, audience=RESOURCE, clock=clock, jwks=JWKSOptions(ttl_seconds=60)
+    )
     first, second = idp.token(RESOURCE), idp.token(RESOURCE)
     async with verifier:
         await verifier.verify(first)
@@ -274,16 +312,22 @@ async def test_nobody_waits_for_keys_that_are_only_due_for_renewal(idp: Identity
         assert time.monotonic() - started < 1
 
 
-# ------------------------------------------------------------------------------------------------------ opaque tokens
+# ------------------------------------------------------------------------------------ opaque tokens
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
-async def test_an_opaque_token_is_looked_up_once_and_then_remembered(idp: IdentityProvider, method: str) -> None:
+async def test_an_opaque_token_is_looked_up_once_and_then_remembered(
+    idp: IdentityProvider, method: str
+) -> None:
     verifier = introspecting(idp, client_auth_method=method)
     opaque = idp.token(OPAQUE, "mcp:read mcp:write", user="bob")
     for _ in range(3):
         token = await verifier.verify(opaque)
-        assert (token.subject, token.client_id, token.scopes) == ("bob", "test-app", ["mcp:read", "mcp:write"])
+        assert (token.subject, token.client_id, token.scopes) == (
+            "bob",
+            "test-app",
+            ["mcp:read", "mcp:write"],
+        )
         assert token.resource == OPAQUE
     assert idp.hits[INTROSPECTION] == 1
 
@@ -294,7 +338,9 @@ async def test_an_opaque_token_for_another_resource_is_refused(idp: IdentityProv
     assert refused.value.reason == "audience"
 
 
-async def test_an_opaque_token_is_refused_as_soon_as_its_remembered_answer_has_aged(idp: IdentityProvider) -> None:
+async def test_an_opaque_token_is_refused_as_soon_as_its_remembered_answer_has_aged(
+    idp: IdentityProvider,
+) -> None:
     clock = FrozenClock(time.time())
     verifier = introspecting(idp, clock=clock, cache_ttl_seconds=30)
     opaque = idp.token(OPAQUE)
@@ -328,13 +374,21 @@ async def test_introspection_that_fails_or_dawdles_is_503_not_401(idp: IdentityP
             await introspecting(idp, http_client=impatient).verify(opaque)
 
 
-async def test_a_wrong_secret_of_ours_is_our_outage_and_not_the_fault_of_the_token(idp: IdentityProvider) -> None:
+async def test_a_wrong_secret_of_ours_is_our_outage_and_not_the_fault_of_the_token(
+    idp: IdentityProvider,
+) -> None:
     with pytest.raises(ServerUnavailable):
-        await introspecting(idp, client_secret="not-the-secret-0123456789").verify(idp.token(OPAQUE))
+        await introspecting(idp, client_secret="not-the-secret-0123456789").verify(
+            idp.token(OPAQUE)
+        )
 
 
-async def test_signed_and_opaque_tokens_of_one_provider_each_go_to_their_verifier(idp: IdentityProvider) -> None:
-    both = MultiAuth(verifiers=[JWTVerifier(issuer=idp.issuer, audience=RESOURCE), introspecting(idp)])
+async def test_signed_and_opaque_tokens_of_one_provider_each_go_to_their_verifier(
+    idp: IdentityProvider,
+) -> None:
+    both = MultiAuth(
+        verifiers=[JWTVerifier(issuer=idp.issuer, audience=RESOURCE), introspecting(idp)]
+    )
     signed = await both.verify_token(idp.token(RESOURCE))
     assert signed is not None
     assert signed.resource == RESOURCE

@@ -1,8 +1,9 @@
-"""The official conformance suite (npm ``@modelcontextprotocol/conformance``) examines ``OAuthProvider``.
+"""The official conformance suite (npm ``@modelcontextprotocol/conformance``) examines
+``OAuthProvider``.
 
-Its scenarios for authorization servers are two, with three checks: the metadata document, and a sign-in of a client
-with PKCE and a resource. Those for servers know nothing of authorization; here they show that what goes through the
-middleware is what would go by without it.
+Its scenarios for authorization servers are two, with three checks: the metadata document, and a
+sign-in of a client with PKCE and a resource. Those for servers know nothing of authorization; here
+they show that what goes through the middleware is what would go by without it.
 """
 
 from __future__ import annotations
@@ -36,22 +37,31 @@ ROBOT = {
 
 @contextmanager
 def suite(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
-    """Run the suite; yield the process, and a dict that has each check with its outcome after the block."""
+    """Run the suite; yield the process, and a dict that has each check with its outcome after the
+    block.
+    """
     node, outcomes = need_node((22, 0), NPM), dict[str, str]()
     with tempfile.TemporaryDirectory() as folder:
         command = [node, str(SUITE), *arguments, "--output-dir", folder]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:
             try:
                 yield process, outcomes
             finally:
                 process.kill()
         for file in sorted(Path(folder).rglob("checks.json")):
             for check in json.loads(file.read_text()):
-                outcomes[check["id"]] = ": ".join(filter(None, (check["status"], check.get("errorMessage"))))
+                outcomes[check["id"]] = ": ".join(
+                    filter(None, (check["status"], check.get("errorMessage")))
+                )
 
 
 CASES = {
-    **{version: (version, False, False) for version in ("2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")},
+    **{
+        version: (version, False, False)
+        for version in ("2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")
+    },
     "below a path": ("2026-07-28", True, False),
     "with a client that registers": ("2026-07-28", False, True),
 }
@@ -63,30 +73,51 @@ def test_the_authorization_server_passes_every_check_without_a_warning(case: str
     port = free_port()
     metadata = {"client_name": "Suite", "redirect_uris": [f"http://127.0.0.1:{port}/callback"]}
     known = Registration(clients=[{**metadata, "client_id": "suite"}])
-    with deployed(None if mounted else mcp_sdk_app(), mounted=mounted, registration=known) as deployment:
+    with deployed(
+        None if mounted else mcp_sdk_app(), mounted=mounted, registration=known
+    ) as deployment:
         issuer, client_id = deployment.provider.base_url or "", "suite"
         if registers:
             metadata["token_endpoint_auth_method"] = "none"
-            client_id = httpx.post(f"{issuer}/register", json=metadata).raise_for_status().json()["client_id"]
-        options = {"--url": issuer, "--client-id": client_id, "--resource": deployment.url, "--port": str(port)}
+            client_id = (
+                httpx.post(f"{issuer}/register", json=metadata)
+                .raise_for_status()
+                .json()["client_id"]
+            )
+        options = {
+            "--url": issuer,
+            "--client-id": client_id,
+            "--resource": deployment.url,
+            "--port": str(port),
+        }
         options["--spec-version"] = version
-        with suite("authorization", *(part for option in options.items() for part in option)) as (process, outcomes):
+        with suite("authorization", *(part for option in options.items() for part in option)) as (
+            process,
+            outcomes,
+        ):
             assert process.stdout is not None
             said = []
             for line in process.stdout:
                 said.append(line)
-                # It opens no browser, but prints what a person has to open, and listens for what comes back.
+                # It opens no browser, but prints what a person has to open, and listens for what
+                # comes back.
                 if line.startswith(f"{issuer}/authorize?"):
                     Person().visit_and_return(line.strip())
             assert process.wait(10) == 0, "".join(said)
-    expected = ["authorization-code-grant", "authorization-server-metadata", "authorization-server-metadata-cimd"]
+    expected = [
+        "authorization-code-grant",
+        "authorization-server-metadata",
+        "authorization-server-metadata-cimd",
+    ]
     if version < "2025-11-25":
         expected.remove("authorization-server-metadata-cimd")
     assert outcomes == dict.fromkeys(expected, "SUCCESS")
 
 
 class _WithToken:
-    """In front of the middleware: gives every request a token, since the suite's client has none."""
+    """In front of the middleware: gives every request a token, since the suite's client has
+    none.
+    """
 
     def __init__(self, app: App, headers: list[tuple[bytes, bytes]]) -> None:
         self._app = app
@@ -119,11 +150,15 @@ def test_behind_the_middleware_a_server_passes_what_it_passes_without_it(scenari
         without = examine(f"{base_url}/mcp")
     headers: list[tuple[bytes, bytes]] = []
     with deployed(
-        mcp_sdk_app(), outside=lambda app: _WithToken(app, headers), registration=Registration(clients=[ROBOT])
+        mcp_sdk_app(),
+        outside=lambda app: _WithToken(app, headers),
+        registration=Registration(clients=[ROBOT]),
     ) as deployment:
         credentials = (ROBOT["client_id"], ROBOT["client_secret"])
         form = {"grant_type": "client_credentials"}
-        answer = httpx.post(f"{deployment.provider.base_url}/token", data=form, auth=credentials).raise_for_status()
+        answer = httpx.post(
+            f"{deployment.provider.base_url}/token", data=form, auth=credentials
+        ).raise_for_status()
         headers.append((b"authorization", b"Bearer " + answer.json()["access_token"].encode()))
         behind = examine(deployment.url)
     assert behind == without

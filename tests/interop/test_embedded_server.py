@@ -1,4 +1,6 @@
-"""Real MCP clients and an MCP server that signs people in itself: from the URL to the tool, and long after."""
+"""Real MCP clients and an MCP server that signs people in itself: from the URL to the tool, and
+long after.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,14 @@ pytestmark = pytest.mark.asyncio
 PASSWORDS = {"alice": hash_password(PASSWORD)}
 SERVERS: dict[str, Callable[[], App]] = {"mcp-sdk": mcp_sdk_app, "fastmcp": fastmcp_app}
 # Programs take their time, and talk to every server in the same way.
-PAIRS = [(name, "mcp-sdk") for name in sorted(CLIENTS)] + [(name, "fastmcp") for name in ("python-sdk", "fastmcp")]
+PAIRS = [(name, "mcp-sdk") for name in sorted(CLIENTS)] + [
+    (name, "fastmcp") for name in ("python-sdk", "fastmcp")
+]
 NEW_CLIENT = ["client_registered", "signed_in", "approved", "token_issued"]
 SIGN_IN = ["signed_in", "approved", "token_issued"]
 
 
-# ---------------------------------------------------------------------------------------------- a client and its user
+# ---------------------------------------------------------------------------- a client and its user
 
 
 @pytest.mark.parametrize(("client", "server"), PAIRS)
@@ -54,29 +58,47 @@ async def test_a_client_that_knows_only_the_url_gets_in_stays_in_and_comes_back_
 
             await deployment.provider.admin.revoke_person("alice")
             assert whoever(await connection.call("whoami")) == {"alice"}
-            assert [each for each in deployment.done() if each != "refused"] == ["grant_revoked", *SIGN_IN]
+            assert [each for each in deployment.done() if each != "refused"] == [
+                "grant_revoked",
+                *SIGN_IN,
+            ]
             assert connection.sign_ins == 2
 
 
-@pytest.mark.parametrize("client", ["python-sdk", "python-sdk-with-session", "typescript-sdk-2", "mcp-remote"])
-async def test_a_tool_that_needs_more_makes_the_client_ask_for_more_and_the_person_agrees(client: str) -> None:
-    """Left out: the first TypeScript SDK refreshes the token that it has; FastMCP's client and the Inspector …"""
+@pytest.mark.parametrize(
+    "client", ["python-sdk", "python-sdk-with-session", "typescript-sdk-2", "mcp-remote"]
+)
+async def test_a_tool_that_needs_more_makes_the_client_ask_for_more_and_the_person_agrees(
+    client: str,
+) -> None:
+    """Left out: the first TypeScript SDK refreshes the token that it has; FastMCP's client and the
+    Inspector …
+    """
     with deployed(mcp_sdk_app()) as deployment:
         async with CLIENTS[client](deployment.url) as connection:
             assert whoever(await connection.call("whoami")) == {"alice"}
             assert deployment.done() == NEW_CLIENT
             assert await connection.call("write_note") == "written"
-            assert [each for each in deployment.done() if each != "signed_in"] == ["approved", "token_issued"]
+            assert [each for each in deployment.done() if each != "signed_in"] == [
+                "approved",
+                "token_issued",
+            ]
             assert {*(await connection.call("my_scopes")).split()} >= {"mcp:read", "mcp:write"}
             assert whoever(await connection.call("whoami")) == {"alice"}
         assert deployment.reasons()[-1] == "insufficient_scope"
 
 
-@pytest.mark.parametrize(("client", "at_once"), [("python-sdk", 3), ("typescript-sdk", 1), ("typescript-sdk-2", 3)])
-async def test_nobody_is_signed_out_however_often_the_token_is_refreshed(client: str, at_once: int) -> None:
-    """The TypeScript SDK refreshes once for each call under way, each time with the same refresh token.
+@pytest.mark.parametrize(
+    ("client", "at_once"), [("python-sdk", 3), ("typescript-sdk", 1), ("typescript-sdk-2", 3)]
+)
+async def test_nobody_is_signed_out_however_often_the_token_is_refreshed(
+    client: str, at_once: int
+) -> None:
+    """The TypeScript SDK refreshes once for each call under way, each time with the same refresh
+    token.
 
-    (That of the first generation fails at this by itself: it takes the second 401 for a broken server.)
+    (That of the first generation fails at this by itself: it takes the second 401 for a broken
+    server.)
     """
     with deployed(mcp_sdk_app()) as deployment:
         async with CLIENTS[client](deployment.url) as connection:
@@ -115,7 +137,9 @@ async def test_a_client_does_not_notice_that_the_server_was_restarted(tmp_path: 
 
 async def test_a_client_whose_user_says_no_is_told_and_gets_nothing() -> None:
     with deployed(mcp_sdk_app()) as deployment:
-        with pytest.RaisesGroup(pytest.RaisesExc(Refused, match="access_denied"), flatten_subgroups=True):
+        with pytest.RaisesGroup(
+            pytest.RaisesExc(Refused, match="access_denied"), flatten_subgroups=True
+        ):
             async with python_sdk(deployment.url, Person(decision="deny")):
                 pass
         assert deployment.done() == ["client_registered", "signed_in", "denied", "refused"]
@@ -131,10 +155,15 @@ async def test_a_client_whose_registration_is_forgotten_registers_again() -> Non
             assert await admin.delete_client(known.client_id)
             assert whoever(await connection.call("whoami")) == {"alice"}
             done = deployment.done()
-            assert (done[:2], done[-3:]) == (["grant_revoked", "client_deleted"], ["client_registered", *SIGN_IN[1:]])
+            assert (done[:2], done[-3:]) == (
+                ["grant_revoked", "client_deleted"],
+                ["client_registered", *SIGN_IN[1:]],
+            )
 
 
-async def test_a_client_that_the_operator_knows_gets_in_with_its_secret_from_any_port_of_loopback() -> None:
+async def test_a_client_that_the_operator_knows_gets_in_with_its_secret_from_any_port_of_loopback() -> (
+    None
+):
     known = {
         "client_id": "inspector",
         "client_secret": "a-secret-that-is-long-enough-for-this",
@@ -155,25 +184,33 @@ async def test_a_client_with_a_metadata_document_gets_in_without_registering(cli
     with Authority() as authority, DocumentHost(authority) as host:
         names, paths = ("127.0.0.1", "localhost"), ("callback", "oauth/callback")
         redirect_uris = [f"http://{name}/{path}" for name in names for path in paths]
-        document = host.serve_client("/client.json", client_name="A client of note", redirect_uris=redirect_uris)
-        registration = Registration(development_documents=True, development_ca_file=authority.ca_file)
+        document = host.serve_client(
+            "/client.json", client_name="A client of note", redirect_uris=redirect_uris
+        )
+        registration = Registration(
+            development_documents=True, development_ca_file=authority.ca_file
+        )
         with deployed(mcp_sdk_app(), registration=registration) as deployment:
             async with CLIENTS[client](deployment.url, "alice", document=document) as connection:
                 assert whoever(await connection.call("whoami")) == {"alice"}
                 deployment.clock.seconds += 3601
                 connection.wait_for_expiry()
                 assert whoever(await connection.call("whoami")) == {"alice"}
-            assert {event.client_id for event in deployment.events if event.action == "approved"} == {document}
+            assert {
+                event.client_id for event in deployment.events if event.action == "approved"
+            } == {document}
             assert deployment.done() == [*SIGN_IN, "token_refreshed"]
         assert set(host.requests) == {"/client.json"}
 
 
-# ------------------------------------------------------------------------------- FastMCP with our provider as its own
+# ------------------------------------------------------------- FastMCP with our provider as its own
 
 
 @pytest.mark.parametrize("mounted", [False, True], ids=["at the root", "below a path"])
 @pytest.mark.parametrize("client", ["python-sdk", "fastmcp", "typescript-sdk-2", "mcp-remote"])
-async def test_a_client_finds_a_fastmcp_server_that_has_our_provider_as_its_own(client: str, mounted: bool) -> None:
+async def test_a_client_finds_a_fastmcp_server_that_has_our_provider_as_its_own(
+    client: str, mounted: bool
+) -> None:
     with deployed(None, mounted=mounted) as deployment:
         async with CLIENTS[client](deployment.url) as connection:
             assert whoever(await connection.call("whoami")) == {"alice"}
@@ -188,7 +225,9 @@ async def test_the_urls_in_the_metadata_of_such_a_server_lead_somewhere(mounted:
     with deployed(None, mounted=mounted) as deployment:
         issuer = deployment.provider.base_url
         parts = urlsplit(issuer)
-        known_at = f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path}"
+        known_at = (
+            f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path}"
+        )
         async with httpx.AsyncClient() as http:
             document = (await http.get(known_at)).raise_for_status().json()
             assert document["issuer"] == issuer

@@ -1,4 +1,6 @@
-"""FastAPI: the middleware, and a Security dependency that checks scopes and shows in the OpenAPI document."""
+"""FastAPI: the middleware, and a Security dependency that checks scopes and shows in the OpenAPI
+document.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +18,28 @@ from asgi_mcp_auth import (
     insufficient_scope_response,
 )
 from asgi_mcp_auth.testing import Issuer
-from tests.interop.protection import BASE_URL, CHALLENGE, METADATA_PATH, RESOURCE, as_user, provider_for
+from tests.interop.protection import (
+    BASE_URL,
+    CHALLENGE,
+    METADATA_PATH,
+    RESOURCE,
+    as_user,
+    provider_for,
+)
 from tests.support.asgi import App, call
 
 pytestmark = pytest.mark.asyncio
 
-# The recipe of docs/: the scheme is there for the document, the middleware has done the checking already.
-scheme = OpenIdConnect(openIdConnectUrl=f"{BASE_URL}/.well-known/openid-configuration", auto_error=False)
+# The recipe of docs/: the scheme is there for the document, the middleware has done the checking
+# already.
+scheme = OpenIdConnect(
+    openIdConnectUrl=f"{BASE_URL}/.well-known/openid-configuration", auto_error=False
+)
 
 
-def caller(request: Request, needed: SecurityScopes, _: Annotated[str | None, Depends(scheme)]) -> AccessToken:
+def caller(
+    request: Request, needed: SecurityScopes, _: Annotated[str | None, Depends(scheme)]
+) -> AccessToken:
     token = get_access_token(request)
     if token is None or not token.has_scopes(*needed.scopes):
         raise InsufficientScope(*needed.scopes)
@@ -63,7 +77,9 @@ PUBLIC = ["/health", "/openapi.json"]
 def listed(issuer: Issuer) -> App:
     """Return an app with the middleware in its list."""
     app = api()
-    app.add_middleware(MCPAuthMiddleware, provider=provider_for(issuer), mcp_path="/mcp", public_paths=PUBLIC)
+    app.add_middleware(
+        MCPAuthMiddleware, provider=provider_for(issuer), mcp_path="/mcp", public_paths=PUBLIC
+    )
     return app
 
 
@@ -93,7 +109,9 @@ async def test_without_a_token_the_middleware_answers(issuer: Issuer, build: Any
 
 
 @both_ways
-async def test_an_endpoint_that_needs_more_gives_a_challenge_with_the_whole_set(issuer: Issuer, build: Any) -> None:
+async def test_an_endpoint_that_needs_more_gives_a_challenge_with_the_whole_set(
+    issuer: Issuer, build: Any
+) -> None:
     app = build(issuer)
     refused = await call(app, "POST", "/notes", as_user(issuer))
     assert refused.status == 403
@@ -105,7 +123,9 @@ async def test_an_endpoint_that_needs_more_gives_a_challenge_with_the_whole_set(
 
 
 @both_ways
-async def test_the_openapi_document_says_which_endpoint_needs_what(issuer: Issuer, build: Any) -> None:
+async def test_the_openapi_document_says_which_endpoint_needs_what(
+    issuer: Issuer, build: Any
+) -> None:
     document = (await call(build(issuer), "GET", "/openapi.json")).json()
     assert document["components"]["securitySchemes"] == {
         "OpenIdConnect": {

@@ -1,4 +1,6 @@
-"""Clients that act for themselves (client_credentials), with the providers that the MCP SDKs have for that."""
+"""Clients that act for themselves (client_credentials), with the providers that the MCP SDKs have
+for that.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ KEYS = {
     "RS256": pem_of(rsa.generate_private_key(public_exponent=65537, key_size=2048)),
 }
 PUBLIC = [
-    kind.import_key(KEYS[algorithm]).as_dict(private=False) for kind, algorithm in ((ECKey, "ES256"), (RSAKey, "RS256"))
+    kind.import_key(KEYS[algorithm]).as_dict(private=False)
+    for kind, algorithm in ((ECKey, "ES256"), (RSAKey, "RS256"))
 ]
 MACHINES = [
     {"client_id": "robot", "client_secret": SECRET, "grant_types": ["client_credentials"], "scope": "mcp:read"},
@@ -55,14 +58,21 @@ MACHINES = [
 def deployment() -> Iterator[Deployment]:
     """A server that knows three machines, and lets nobody register."""
     registration = Registration(clients=MACHINES, metadata_documents=False)
-    with deployed(mcp_sdk_app(), registration=registration, allow_dynamic_registration=False) as server:
+    with deployed(
+        mcp_sdk_app(), registration=registration, allow_dynamic_registration=False
+    ) as server:
         yield server
 
 
 def by_secret(deployment: Deployment, client_id: str, method: Any, secret: str = SECRET) -> Any:
     issuer = deployment.provider.base_url
     return ClientCredentialsOAuthProvider(
-        deployment.url, Memory(), client_id, secret, token_endpoint_auth_method=method, issuer=issuer
+        deployment.url,
+        Memory(),
+        client_id,
+        secret,
+        token_endpoint_auth_method=method,
+        issuer=issuer,
     )
 
 
@@ -76,7 +86,9 @@ def by_key(deployment: Deployment, algorithm: str) -> Any:
 
 
 async def revoke_all(deployment: Deployment) -> None:
-    """Have the operator end what machines got; time cannot do it, because they sign by their own clocks."""
+    """Have the operator end what machines got; time cannot do it, because they sign by their own
+    clocks.
+    """
     admin = deployment.provider.admin
     for grant_id, _ in [each async for each in admin.grants()]:
         await admin.revoke_grant(grant_id)
@@ -84,8 +96,14 @@ async def revoke_all(deployment: Deployment) -> None:
 
 
 PYTHON: dict[str, tuple[str, Callable[[Deployment], Any]]] = {
-    "secret in the header": ("robot", lambda server: by_secret(server, "robot", "client_secret_basic")),
-    "secret in the body": ("writer", lambda server: by_secret(server, "writer", "client_secret_post")),
+    "secret in the header": (
+        "robot",
+        lambda server: by_secret(server, "robot", "client_secret_basic"),
+    ),
+    "secret in the body": (
+        "writer",
+        lambda server: by_secret(server, "writer", "client_secret_post"),
+    ),
     "ES256": ("signer", lambda server: by_key(server, "ES256")),
     "RS256": ("signer", lambda server: by_key(server, "RS256")),
 }
@@ -122,7 +140,9 @@ async def test_a_machine_gets_in_with_the_typescript_sdk_and_again_when_its_toke
             await revoke_all(deployment)
 
 
-async def test_a_machine_that_may_only_read_stays_outside_of_what_needs_more(deployment: Deployment) -> None:
+async def test_a_machine_that_may_only_read_stays_outside_of_what_needs_more(
+    deployment: Deployment,
+) -> None:
     credentials = {"clientId": "robot", "clientSecret": SECRET, "scope": "mcp:read"}
     async with typescript(deployment.url, packages=NPM, credentials=credentials) as client:
         assert await client.call("my_scopes") == "mcp:read"
@@ -139,7 +159,7 @@ async def test_a_machine_with_a_wrong_secret_stays_outside(deployment: Deploymen
     assert {event.reason for event in deployment.events if event.action == "refused"} == {"secret"}
 
 
-# ------------------------------------------------------------------------------------------ the server says it can do
+# ------------------------------------------------------------------------ the server says it can do
 
 
 class SDKClientCredentials(Extension):

@@ -28,7 +28,14 @@ from asgi_mcp_auth import (
     UserinfoTokenVerifier,
 )
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, Issuer
-from tests.interop.protection import BASE_URL, CHALLENGE, METADATA_PATH, RESOURCE, as_user, provider_for
+from tests.interop.protection import (
+    BASE_URL,
+    CHALLENGE,
+    METADATA_PATH,
+    RESOURCE,
+    as_user,
+    provider_for,
+)
 from tests.interop.servers import (
     GREETING,
     MCP_HEADERS,
@@ -47,7 +54,9 @@ pytestmark = pytest.mark.asyncio
 
 def sdk_wrapped(issuer: Issuer) -> App:
     """The MCP SDK's app inside the middleware."""
-    return MCPAuthMiddleware(mcp_sdk_server().streamable_http_app(), provider_for(issuer), mcp_path="/mcp")
+    return MCPAuthMiddleware(
+        mcp_sdk_server().streamable_http_app(), provider_for(issuer), mcp_path="/mcp"
+    )
 
 
 def fastmcp_wrapped(issuer: Issuer) -> App:
@@ -61,7 +70,9 @@ def fastmcp_with_our_provider(issuer: Issuer) -> App:
 
 
 def sdk_with_our_verifier(issuer: Issuer) -> App:
-    """The MCP SDK with our verifier where it takes its own; challenges and metadata are the SDK's then."""
+    """The MCP SDK with our verifier where it takes its own; challenges and metadata are the SDK's
+    then.
+    """
     settings = AuthSettings(
         issuer_url=issuer.issuer,
         resource_server_url=RESOURCE,
@@ -76,7 +87,9 @@ OURS = [sdk_wrapped, fastmcp_wrapped, fastmcp_with_our_provider]
 ALL = [*OURS, sdk_with_our_verifier]
 
 
-async def post(app: App, caller: dict[str, str], message: Any = None, session: str | None = None) -> Answer:
+async def post(
+    app: App, caller: dict[str, str], message: Any = None, session: str | None = None
+) -> Answer:
     """Send one JSON-RPC message, in a session if there is one."""
     headers = {**MCP_HEADERS, **caller, "Mcp-Protocol-Version": "2025-11-25"}
     if session is not None:
@@ -90,7 +103,9 @@ async def open_session(app: App, caller: dict[str, str]) -> str:
     assert greeted.status == 200, greeted
     session = greeted.header("mcp-session-id")
     assert session is not None
-    done = await post(app, caller, {"jsonrpc": "2.0", "method": "notifications/initialized"}, session)
+    done = await post(
+        app, caller, {"jsonrpc": "2.0", "method": "notifications/initialized"}, session
+    )
     assert done.status == 202
     return session
 
@@ -102,11 +117,13 @@ async def ask(app: App, caller: dict[str, str], session: str, tool: str) -> str:
     return answer_of(answered.body.decode())
 
 
-# ------------------------------------------------------------------------------------------------- who is calling
+# ----------------------------------------------------------------------------------- who is calling
 
 
 @pytest.mark.parametrize("build", OURS)
-async def test_a_tool_sees_the_caller_through_every_library(issuer: Issuer, build: Callable[[Issuer], App]) -> None:
+async def test_a_tool_sees_the_caller_through_every_library(
+    issuer: Issuer, build: Callable[[Issuer], App]
+) -> None:
     app, bob = build(issuer), as_user(issuer, "bob")
     async with started(app):
         seen = json.loads(await ask(app, bob, await open_session(app, bob), "whoami"))
@@ -114,7 +131,9 @@ async def test_a_tool_sees_the_caller_through_every_library(issuer: Issuer, buil
     assert set(seen.values()) == {"bob"}
 
 
-async def test_with_our_verifier_in_the_sdk_a_tool_sees_the_caller_through_the_sdk(issuer: Issuer) -> None:
+async def test_with_our_verifier_in_the_sdk_a_tool_sees_the_caller_through_the_sdk(
+    issuer: Issuer,
+) -> None:
     app, bob = sdk_with_our_verifier(issuer), as_user(issuer, "bob")
     async with started(app):
         seen = json.loads(await ask(app, bob, await open_session(app, bob), "whoami"))
@@ -134,7 +153,7 @@ async def test_in_a_session_a_tool_sees_the_token_of_its_own_call(
         assert await ask(app, reader, session, "my_scopes") == "mcp:read"
 
 
-# ------------------------------------------------------------------------------------------- a session has one owner
+# -------------------------------------------------------------------------- a session has one owner
 
 OTHERS = {
     "another user": {"sub": "mallory"},
@@ -145,7 +164,9 @@ OTHERS = {
 
 @pytest.mark.parametrize("build", ALL)
 @pytest.mark.parametrize("other", sorted(OTHERS))
-async def test_nobody_else_gets_into_a_session(issuer: Issuer, build: Callable[[Issuer], App], other: str) -> None:
+async def test_nobody_else_gets_into_a_session(
+    issuer: Issuer, build: Callable[[Issuer], App], other: str
+) -> None:
     app, alice = build(issuer), as_user(issuer, "alice")
     intruder = as_user(issuer, **OTHERS[other])
     async with started(app):
@@ -154,7 +175,9 @@ async def test_nobody_else_gets_into_a_session(issuer: Issuer, build: Callable[[
         for method in ("GET", "DELETE"):
             headers = {**MCP_HEADERS, **intruder, "Mcp-Session-Id": session}
             assert (await call(app, method, "/mcp", headers)).status == 404
-        assert '"alice"' in await ask(app, alice, session, "whoami"), "the session still lives, and is hers"
+        assert '"alice"' in await ask(app, alice, session, "whoami"), (
+            "the session still lives, and is hers"
+        )
 
 
 @pytest.mark.parametrize("build", ALL)
@@ -168,23 +191,37 @@ async def test_the_owner_of_a_session_comes_back_with_a_new_token(
 
 
 @pytest.mark.parametrize("server", ["sdk", "fastmcp"])
-async def test_the_same_subject_of_another_issuer_is_another_user(issuer: Issuer, server: str) -> None:
+async def test_the_same_subject_of_another_issuer_is_another_user(
+    issuer: Issuer, server: str
+) -> None:
     with Issuer(algorithms=("ES256",)) as second:
-        both = MultiAuth(verifiers=[JWTVerifier(issuer=issuer.issuer), JWTVerifier(issuer=second.issuer)])
+        both = MultiAuth(
+            verifiers=[JWTVerifier(issuer=issuer.issuer), JWTVerifier(issuer=second.issuer)]
+        )
         provider = RemoteAuthProvider(both, [issuer.issuer, second.issuer], BASE_URL)
-        inner = mcp_sdk_server().streamable_http_app() if server == "sdk" else fastmcp_server().http_app()
+        inner = (
+            mcp_sdk_server().streamable_http_app()
+            if server == "sdk"
+            else fastmcp_server().http_app()
+        )
         app = MCPAuthMiddleware(inner, provider, mcp_path="/mcp")
         async with started(app):
             session = await open_session(app, as_user(issuer, "alice"))
-            assert (await post(app, as_user(second, "alice"), call_message("whoami"), session)).status == 404
+            assert (
+                await post(app, as_user(second, "alice"), call_message("whoami"), session)
+            ).status == 404
 
 
 @pytest.mark.parametrize("server", ["sdk", "fastmcp"])
 @pytest.mark.parametrize("named", [True, False], ids=["issuer=", "no issuer="])
-async def test_the_same_subject_of_another_introspection_endpoint_is_another_user(server: str, named: bool) -> None:
+async def test_the_same_subject_of_another_introspection_endpoint_is_another_user(
+    server: str, named: bool
+) -> None:
     """Neither of them says ``iss``, and both know an Alice who uses the same client."""
     with Issuer(algorithms=("ES256",)) as first, Issuer(algorithms=("ES256",)) as second:
-        app = _behind(server, [_introspection(first, named=named), _introspection(second, named=named)])
+        app = _behind(
+            server, [_introspection(first, named=named), _introspection(second, named=named)]
+        )
         alice, again, other = (
             {"Authorization": f"Bearer {idp.mint_opaque(aud=RESOURCE, scope='mcp:read', iss=None)}"}
             for idp in (first, first, second)
@@ -192,24 +229,31 @@ async def test_the_same_subject_of_another_introspection_endpoint_is_another_use
         async with started(app):
             session = await open_session(app, alice)
             assert (await post(app, other, call_message("whoami"), session)).status == 404
-            assert '"alice"' in await ask(app, again, session, "whoami"), "the session still lives, and is hers"
+            assert '"alice"' in await ask(app, again, session, "whoami"), (
+                "the session still lives, and is hers"
+            )
             assert '"alice"' in await ask(app, other, await open_session(app, other), "whoami")
 
 
 @pytest.mark.parametrize("server", ["sdk", "fastmcp"])
-async def test_the_same_subject_of_another_provider_of_profiles_is_another_user(server: str) -> None:
+async def test_the_same_subject_of_another_provider_of_profiles_is_another_user(
+    server: str,
+) -> None:
     with serving_profiles() as first, serving_profiles() as second:
         for provider, token in ((first, "first-1"), (first, "first-2"), (second, "second-1")):
             provider.profiles[token] = {"sub": "alice"}
         sources = [
-            UserinfoTokenVerifier(userinfo_url=each.userinfo_url, audience=ANY_AUDIENCE) for each in (first, second)
+            UserinfoTokenVerifier(userinfo_url=each.userinfo_url, audience=ANY_AUDIENCE)
+            for each in (first, second)
         ]
         app = _behind(server, sources)
         async with started(app):
             session = await open_session(app, {"Authorization": "Bearer first-1"})
             intruder = {"Authorization": "Bearer second-1"}
             assert (await post(app, intruder, call_message("whoami"), session)).status == 404
-            assert '"alice"' in await ask(app, {"Authorization": "Bearer first-2"}, session, "whoami")
+            assert '"alice"' in await ask(
+                app, {"Authorization": "Bearer first-2"}, session, "whoami"
+            )
 
 
 def _introspection(idp: Issuer, *, named: bool) -> IntrospectionTokenVerifier:
@@ -224,11 +268,13 @@ def _introspection(idp: Issuer, *, named: bool) -> IntrospectionTokenVerifier:
 
 def _behind(server: str, sources: Sequence[AuthProvider]) -> App:
     provider = RemoteAuthProvider(MultiAuth(verifiers=sources), ["https://idp.example"], BASE_URL)
-    inner = mcp_sdk_server().streamable_http_app() if server == "sdk" else fastmcp_server().http_app()
+    inner = (
+        mcp_sdk_server().streamable_http_app() if server == "sdk" else fastmcp_server().http_app()
+    )
     return MCPAuthMiddleware(inner, provider, mcp_path="/mcp")
 
 
-# ----------------------------------------------------------------------------------------------------- FastMCP(auth=)
+# ----------------------------------------------------------------------------------- FastMCP(auth=)
 
 
 async def test_fastmcp_takes_our_provider_for_one_of_its_own(issuer: Issuer) -> None:
@@ -266,9 +312,13 @@ async def test_inside_fastmcp_the_metadata_document_is_ours(issuer: Issuer) -> N
 
 
 async def test_our_routes_are_of_the_kind_that_fastmcp_looks_for(issuer: Issuer) -> None:
-    """It names the metadata document in challenges of its own only where a real Starlette route serves it."""
+    """It names the metadata document in challenges of its own only where a real Starlette route
+    serves it.
+    """
     provider = provider_for(issuer)
-    assert METADATA_PATH in [route.path for route in provider.get_routes("/mcp") if isinstance(route, Route)]
+    assert METADATA_PATH in [
+        route.path for route in provider.get_routes("/mcp") if isinstance(route, Route)
+    ]
     assert provider._get_resource_url("/mcp") == RESOURCE
 
 
@@ -281,10 +331,12 @@ async def test_inside_fastmcp_custom_routes_are_protected_as_well(issuer: Issuer
 
     app = server.http_app()
     assert (await call(app, "GET", "/health")).status == 401
-    assert (await call(app, "GET", "/health", as_user(issuer, "bob"))).body == b"bob with test-client"
+    assert (
+        await call(app, "GET", "/health", as_user(issuer, "bob"))
+    ).body == b"bob with test-client"
 
 
-# ----------------------------------------------------------------------------------------- MCPServer(token_verifier=)
+# ----------------------------------------------------------------------- MCPServer(token_verifier=)
 
 
 async def test_inside_the_sdk_our_verifier_decides(issuer: Issuer) -> None:
@@ -307,8 +359,12 @@ async def test_inside_the_sdk_our_verifier_decides(issuer: Issuer) -> None:
         assert (await post(app, as_user(issuer))).status == 200
 
 
-async def test_inside_the_sdk_an_outage_is_an_error_of_the_server_and_not_a_refusal(issuer: Issuer) -> None:
-    """The SDK has no answer for it, so it is 500 there; with the middleware in front it is 503 and Retry-After."""
+async def test_inside_the_sdk_an_outage_is_an_error_of_the_server_and_not_a_refusal(
+    issuer: Issuer,
+) -> None:
+    """The SDK has no answer for it, so it is 500 there; with the middleware in front it is 503 and
+    Retry-After.
+    """
     issuer.fail("/jwks")
     app = sdk_with_our_verifier(issuer)
 
@@ -319,8 +375,12 @@ async def test_inside_the_sdk_an_outage_is_an_error_of_the_server_and_not_a_refu
     assert (await post(server, as_user(issuer))).status == 500
 
 
-async def test_what_a_tool_raises_is_an_answer_of_the_protocol_and_no_challenge(issuer: Issuer) -> None:
-    """A tool that needs more scope has to say so in words: the SDK turns its exceptions into JSON-RPC answers."""
+async def test_what_a_tool_raises_is_an_answer_of_the_protocol_and_no_challenge(
+    issuer: Issuer,
+) -> None:
+    """A tool that needs more scope has to say so in words: the SDK turns its exceptions into
+    JSON-RPC answers.
+    """
     events: list[AuthEvent] = []
     server = mcp_sdk_server()
 
@@ -328,7 +388,9 @@ async def test_what_a_tool_raises_is_an_answer_of_the_protocol_and_no_challenge(
     def admin() -> str:
         raise InsufficientScope("admin")
 
-    app = MCPAuthMiddleware(server.streamable_http_app(), provider_for(issuer), mcp_path="/mcp", on_event=events.append)
+    app = MCPAuthMiddleware(
+        server.streamable_http_app(), provider_for(issuer), mcp_path="/mcp", on_event=events.append
+    )
     alice = as_user(issuer)
     async with started(app):
         session = await open_session(app, alice)
@@ -338,7 +400,9 @@ async def test_what_a_tool_raises_is_an_answer_of_the_protocol_and_no_challenge(
     assert events == []
 
 
-async def test_a_public_path_is_anonymous_for_the_sdk_too_whoever_an_outer_layer_let_in(issuer: Issuer) -> None:
+async def test_a_public_path_is_anonymous_for_the_sdk_too_whoever_an_outer_layer_let_in(
+    issuer: Issuer,
+) -> None:
     """Architecture, decision 5: what an outer layer left is overwritten."""
     seen: list[object] = []
 

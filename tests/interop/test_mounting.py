@@ -1,4 +1,6 @@
-"""Where the app runs: mounted below a path, under TestClient, without a lifespan, in two event loops at once."""
+"""Where the app runs: mounted below a path, under TestClient, without a lifespan, in two event
+loops at once.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ async def without_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse(f"hello {scope['user'].display_name}")(scope, receive, send)
 
 
-# -------------------------------------------------------------------------------------------------- below another app
+# -------------------------------------------------------------------------------- below another app
 
 
 def mounted_in_starlette(issuer: Issuer) -> App:
@@ -50,12 +52,16 @@ async def test_below_a_mount_challenge_document_and_audience_agree(issuer: Issue
     app = mounted_in_starlette(issuer)
     refused = await call(app, "GET", "/api/mcp")
     assert refused.status == 401
-    assert f'resource_metadata="{BASE_URL}{MOUNTED_METADATA_PATH}"' in (refused.header("www-authenticate") or "")
+    assert f'resource_metadata="{BASE_URL}{MOUNTED_METADATA_PATH}"' in (
+        refused.header("www-authenticate") or ""
+    )
     document = await call(app, "GET", MOUNTED_METADATA_PATH)
     assert (document.status, document.json()["resource"]) == (200, MOUNTED_RESOURCE)
     accepted = await call(app, "GET", "/api/mcp", as_user(issuer, "bob", aud=MOUNTED_RESOURCE))
     assert accepted.body == b"hello bob"
-    assert (await call(app, "GET", "/api/mcp", as_user(issuer))).status == 401, "a token for the unmounted resource"
+    assert (await call(app, "GET", "/api/mcp", as_user(issuer))).status == 401, (
+        "a token for the unmounted resource"
+    )
 
 
 @pytest.mark.asyncio
@@ -72,10 +78,14 @@ async def test_below_a_mount_the_first_request_logs_what_the_host_app_has_to_add
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("prefix", ["/a", "/a/b"])
-async def test_one_app_mounted_anywhere_protects_the_same_paths(issuer: Issuer, prefix: str) -> None:
+async def test_one_app_mounted_anywhere_protects_the_same_paths(
+    issuer: Issuer, prefix: str
+) -> None:
     provider = provider_for(issuer, BASE_URL + prefix)
     spy = Spy()
-    app = mounted(MCPAuthMiddleware(spy, provider, mcp_path="/mcp", public_paths=["/health"]), prefix)
+    app = mounted(
+        MCPAuthMiddleware(spy, provider, mcp_path="/mcp", public_paths=["/health"]), prefix
+    )
     assert (await call(app, "GET", f"{prefix}/mcp")).status == 401
     assert (await call(app, "GET", f"{prefix}/health")).status == 200
     assert (await call(app, "GET", f"{prefix}/health/more")).status == 401
@@ -84,14 +94,17 @@ async def test_one_app_mounted_anywhere_protects_the_same_paths(issuer: Issuer, 
 
 @pytest.mark.asyncio
 async def test_two_resources_on_one_host_do_not_take_each_other_s_tokens(issuer: Issuer) -> None:
-    a, b = (MCPAuthMiddleware(Spy(), provider_for(issuer, f"{BASE_URL}/{name}"), mcp_path="/mcp") for name in "ab")
+    a, b = (
+        MCPAuthMiddleware(Spy(), provider_for(issuer, f"{BASE_URL}/{name}"), mcp_path="/mcp")
+        for name in "ab"
+    )
     app = Starlette(routes=[Mount("/a", a), Mount("/b", b)])
     token = as_user(issuer, aud=f"{BASE_URL}/a/mcp")
     assert (await call(app, "GET", "/a/mcp", token)).status == 200
     assert (await call(app, "GET", "/b/mcp", token)).status == 401
 
 
-# --------------------------------------------------------------------------------- with, without and between lifespans
+# -------------------------------------------------------------- with, without and between lifespans
 
 
 def app_with_clock(issuer: Issuer, inner: App | None = None) -> tuple[App, FrozenClock]:
@@ -99,17 +112,24 @@ def app_with_clock(issuer: Issuer, inner: App | None = None) -> tuple[App, Froze
     clock = FrozenClock(time.time())
     verifier = JWTVerifier(issuer=issuer.issuer, audience=RESOURCE, clock=clock)
     provider = RemoteAuthProvider(verifier, [issuer.issuer], BASE_URL)
-    return MCPAuthMiddleware(inner or Starlette(routes=[Route("/mcp", hello)]), provider, mcp_path="/mcp"), clock
+    return MCPAuthMiddleware(
+        inner or Starlette(routes=[Route("/mcp", hello)]), provider, mcp_path="/mcp"
+    ), clock
 
 
 def greet(client: TestClient, issuer: Issuer, user: str = "alice") -> str:
     return client.get("/mcp", headers=as_user(issuer, user)).text
 
 
-def test_testclient_without_its_with_gives_each_request_a_loop_and_each_fetches_what_it_needs(issuer: Issuer) -> None:
+def test_testclient_without_its_with_gives_each_request_a_loop_and_each_fetches_what_it_needs(
+    issuer: Issuer,
+) -> None:
     app, clock = app_with_clock(issuer)
     client = TestClient(app)
-    assert [greet(client, issuer, user) for user in ("alice", "bob")] == ["hello alice", "hello bob"]
+    assert [greet(client, issuer, user) for user in ("alice", "bob")] == [
+        "hello alice",
+        "hello bob",
+    ]
     assert issuer.hits["/jwks"] == 1
     issuer.rotate()
     clock.advance(5)
@@ -117,7 +137,9 @@ def test_testclient_without_its_with_gives_each_request_a_loop_and_each_fetches_
     assert issuer.hits["/jwks"] == 2
 
 
-def test_testclient_s_lifespan_warms_the_keys_up_and_the_app_works_before_between_and_after(issuer: Issuer) -> None:
+def test_testclient_s_lifespan_warms_the_keys_up_and_the_app_works_before_between_and_after(
+    issuer: Issuer,
+) -> None:
     app, clock = app_with_clock(issuer)
     fetches = 0
     for _ in range(2):
@@ -130,7 +152,9 @@ def test_testclient_s_lifespan_warms_the_keys_up_and_the_app_works_before_betwee
         fetches = issuer.hits["/jwks"]
 
 
-def test_an_app_without_a_lifespan_is_served_and_its_keys_are_warmed_up_all_the_same(issuer: Issuer) -> None:
+def test_an_app_without_a_lifespan_is_served_and_its_keys_are_warmed_up_all_the_same(
+    issuer: Issuer,
+) -> None:
     app, _ = app_with_clock(issuer, without_lifespan)
     with serve(app) as base_url:
         assert issuer.hits["/jwks"] == 1
@@ -144,7 +168,9 @@ def test_two_event_loops_at_once_share_one_app(issuer: Issuer) -> None:
 
     def requests_in_a_loop_of_their_own() -> None:
         async def ten() -> None:
-            answers = await asyncio.gather(*(call(app, "GET", "/mcp", as_user(issuer)) for _ in range(10)))
+            answers = await asyncio.gather(
+                *(call(app, "GET", "/mcp", as_user(issuer)) for _ in range(10))
+            )
             statuses.extend(answer.status for answer in answers)
 
         asyncio.run(ten())

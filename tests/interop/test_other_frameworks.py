@@ -1,4 +1,6 @@
-"""Litestar, Quart and Django: the middleware goes around the app, and get_access_token() answers inside."""
+"""Litestar, Quart and Django: the middleware goes around the app, and get_access_token() answers
+inside.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ pytestmark = pytest.mark.asyncio
 
 
 def seen_by(source: Any) -> dict[str, Any]:
-    """Return whom the two ways of asking name; ``source`` is what the framework calls the request."""
+    """Return whom the two ways of asking name; ``source`` is what the framework calls the
+    request.
+    """
     from_task, from_request = get_access_token(), get_access_token(source)
     return {
         "from_task": from_task.subject if from_task else None,
@@ -31,7 +35,7 @@ def seen_by(source: Any) -> dict[str, Any]:
     }
 
 
-# ----------------------------------------------------------------------------------------------------------- Litestar
+# ----------------------------------------------------------------------------------------- Litestar
 
 
 def litestar_app() -> App:
@@ -57,10 +61,12 @@ def litestar_app() -> App:
         await socket.accept()
         await socket.close()
 
-    return litestar.Litestar([who, users_way, thread, health, websocket], openapi_config=None, logging_config=None)
+    return litestar.Litestar(
+        [who, users_way, thread, health, websocket], openapi_config=None, logging_config=None
+    )
 
 
-# -------------------------------------------------------------------------------------------------------------- Quart
+# -------------------------------------------------------------------------------------------- Quart
 
 
 def quart_app() -> App:
@@ -83,7 +89,7 @@ def quart_app() -> App:
     return app
 
 
-# ------------------------------------------------------------------------------------------------------------- Django
+# ------------------------------------------------------------------------------------------- Django
 
 
 async def who(request: ASGIRequest) -> JsonResponse:
@@ -117,14 +123,21 @@ async def test_the_handler_knows_the_caller(issuer: Issuer, app: App) -> None:
     assert (response.status, response.json()) == (200, {"from_task": "bob", "from_request": "bob"})
 
 
-async def test_a_handler_that_runs_in_a_thread_knows_the_caller_too(issuer: Issuer, app: App) -> None:
+async def test_a_handler_that_runs_in_a_thread_knows_the_caller_too(
+    issuer: Issuer, app: App
+) -> None:
     response = await call(app, "GET", "/thread", as_user(issuer, "bob"))
     assert response.body.strip(b'"') == b"bob"
 
 
-async def test_on_a_public_path_the_caller_is_nobody_even_with_a_token(issuer: Issuer, app: App) -> None:
+async def test_on_a_public_path_the_caller_is_nobody_even_with_a_token(
+    issuer: Issuer, app: App
+) -> None:
     for headers in ({}, as_user(issuer)):
-        assert (await call(app, "GET", "/health", headers)).json() == {"from_task": None, "from_request": None}
+        assert (await call(app, "GET", "/health", headers)).json() == {
+            "from_task": None,
+            "from_request": None,
+        }
 
 
 async def test_without_a_token_the_challenge_leads_to_the_metadata(app: App) -> None:

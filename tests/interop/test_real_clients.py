@@ -1,4 +1,6 @@
-"""Real MCP clients get from a URL to the answer of a tool: challenge, discovery, registration, sign-in, call."""
+"""Real MCP clients get from a URL to the answer of a tool: challenge, discovery, registration,
+sign-in, call.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,14 @@ from asgi_mcp_auth import (
 )
 from tests.interop.clients import CLIENTS, python_sdk
 from tests.interop.identity_provider import IdentityProvider
-from tests.interop.servers import WritingNeedsMore, fastmcp_app, fastmcp_server, mcp_sdk_app, mcp_sdk_server, serving
+from tests.interop.servers import (
+    WritingNeedsMore,
+    fastmcp_app,
+    fastmcp_server,
+    mcp_sdk_app,
+    mcp_sdk_server,
+    serving,
+)
 from tests.support.asgi import App
 
 pytestmark = pytest.mark.asyncio
@@ -51,7 +60,9 @@ def server(request: pytest.FixtureRequest, idp: IdentityProvider) -> Iterator[Se
 
     def build(base_url: str) -> App:
         verifier = JWTVerifier(issuer=idp.issuer, required_scopes=["mcp:read"])
-        provider = RemoteAuthProvider(verifier, authorization_servers=[idp.issuer], base_url=base_url)
+        provider = RemoteAuthProvider(
+            verifier, authorization_servers=[idp.issuer], base_url=base_url
+        )
         app = WritingNeedsMore(SERVERS[request.param]())
         return MCPAuthMiddleware(app, provider, mcp_path="/mcp", on_event=server.events.append)
 
@@ -73,7 +84,9 @@ async def test_a_client_signs_its_user_in_and_the_tool_knows_who_it_is(
 
 
 @pytest.mark.parametrize("client", ["python-sdk", "python-sdk-with-session", "typescript-sdk"])
-async def test_a_tool_that_needs_more_makes_the_client_come_back_with_more(server: Server, client: str) -> None:
+async def test_a_tool_that_needs_more_makes_the_client_come_back_with_more(
+    server: Server, client: str
+) -> None:
     async with CLIENTS[client](server.url) as connection:
         assert await connection.call("write_note") == "written"
         assert {*(await connection.call("my_scopes")).split()} == {"mcp:read", "mcp:write"}
@@ -88,9 +101,13 @@ async def test_a_client_gets_in_with_every_kind_of_token_that_the_provider_issue
     def build(base_url: str) -> App:
         client_id, client_secret = idp.introspection_client
         opaque = IntrospectionTokenVerifier(
-            introspection_url=idp.introspection_url, client_id=client_id, client_secret=client_secret
+            introspection_url=idp.introspection_url,
+            client_id=client_id,
+            client_secret=client_secret,
         )
-        both = MultiAuth(verifiers=[JWTVerifier(issuer=idp.issuer), opaque], required_scopes=["mcp:read"])
+        both = MultiAuth(
+            verifiers=[JWTVerifier(issuer=idp.issuer), opaque], required_scopes=["mcp:read"]
+        )
         provider = RemoteAuthProvider(both, authorization_servers=[idp.issuer], base_url=base_url)
         app = mcp_sdk_server().streamable_http_app(streamable_http_path=f"/{kind}")
         return MCPAuthMiddleware(app, provider, mcp_path=f"/{kind}")
@@ -107,7 +124,9 @@ async def test_a_client_finds_a_fastmcp_server_with_our_provider_that_is_mounted
 ) -> None:
     def build(base_url: str) -> App:
         verifier = JWTVerifier(issuer=idp.issuer, required_scopes=["mcp:read"])
-        provider = RemoteAuthProvider(verifier, authorization_servers=[idp.issuer], base_url=f"{base_url}/api")
+        provider = RemoteAuthProvider(
+            verifier, authorization_servers=[idp.issuer], base_url=f"{base_url}/api"
+        )
         app = fastmcp_server(auth=provider).http_app()
         return Starlette(
             routes=[*provider.get_well_known_routes("/mcp"), Mount("/api", app)],
@@ -120,14 +139,20 @@ async def test_a_client_finds_a_fastmcp_server_with_our_provider_that_is_mounted
             assert connection.sign_ins == 1
 
 
-async def test_fastmcp_s_client_gets_in_with_a_token_it_was_given(idp: IdentityProvider, server: Server) -> None:
-    async with FastMCPClient(server.url, auth=BearerAuth(idp.token(server.url, user="carol"))) as client:
+async def test_fastmcp_s_client_gets_in_with_a_token_it_was_given(
+    idp: IdentityProvider, server: Server
+) -> None:
+    async with FastMCPClient(
+        server.url, auth=BearerAuth(idp.token(server.url, user="carol"))
+    ) as client:
         result = await client.call_tool("whoami")
     assert '"ours": "carol"' in result.content[0].text
     assert server.refusals == []
 
 
-async def test_a_client_with_a_token_for_another_server_stays_outside(idp: IdentityProvider, server: Server) -> None:
+async def test_a_client_with_a_token_for_another_server_stays_outside(
+    idp: IdentityProvider, server: Server
+) -> None:
     token = idp.token("http://127.0.0.1:1/mcp")
     with pytest.raises(MCPError):
         async with FastMCPClient(server.url, auth=BearerAuth(token)):

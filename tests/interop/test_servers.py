@@ -1,4 +1,6 @@
-"""uvicorn with h11 and httptools, hypercorn and granian: one table of requests, the same answers."""
+"""uvicorn with h11 and httptools, hypercorn and granian: one table of requests, the same
+answers.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,14 @@ from websockets.sync.client import connect
 
 from asgi_mcp_auth import AuthEvent, MCPAuthMiddleware
 from asgi_mcp_auth.testing import Issuer
-from tests.interop.protection import CHALLENGE, METADATA_PATH, METADATA_URL, RESOURCE, as_user, provider_for
+from tests.interop.protection import (
+    CHALLENGE,
+    METADATA_PATH,
+    METADATA_URL,
+    RESOURCE,
+    as_user,
+    provider_for,
+)
 from tests.interop.servers import mcp_sdk_app
 from tests.support.asgi import SERVERS, Receive, Scope, Send, serve
 
@@ -26,8 +35,14 @@ Answer = tuple[int, http.client.HTTPMessage, bytes]
 
 LOOPBACK = "http://localhost:6274"
 REFUSED = f'resource_metadata="{METADATA_URL}", scope="mcp:read"'
-INVALID = f'Bearer error="invalid_token", {REFUSED}, error_description="The access token is invalid or expired"'
-MALFORMED = f'Bearer error="invalid_request", {REFUSED}, error_description="The Authorization header is malformed"'
+INVALID = (
+    f'Bearer error="invalid_token", {REFUSED}, error_description="The access token is invalid or'
+    ' expired"'
+)
+MALFORMED = (
+    f'Bearer error="invalid_request", {REFUSED}, error_description="The Authorization header is'
+    ' malformed"'
+)
 INSUFFICIENT = (
     f'Bearer error="insufficient_scope", {REFUSED}, '
     'error_description="The access token lacks a scope that this operation needs"'
@@ -63,7 +78,9 @@ class Served(NamedTuple):
         self, method: str, path: str, headers: Headers, body: bytes = b""
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         """Send one request with exactly these header fields, which httpx would fold."""
-        with closing(http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=10)) as connection:
+        with closing(
+            http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=10)
+        ) as connection:
             connection.putrequest(method, path)
             for name, value in [*headers, *([("Content-Length", str(len(body)))] if body else [])]:
                 connection.putheader(name, value)
@@ -77,7 +94,11 @@ def served(request: pytest.FixtureRequest, session_issuer: Issuer) -> Iterator[S
     """The greeter on each server in turn."""
     events: list[AuthEvent] = []
     app = MCPAuthMiddleware(
-        greeter, provider_for(session_issuer), mcp_path="/mcp", public_paths=["/health"], on_event=events.append
+        greeter,
+        provider_for(session_issuer),
+        mcp_path="/mcp",
+        public_paths=["/health"],
+        on_event=events.append,
     )
     with serve(app, request.param) as url:
         yield Served(url, session_issuer, events)
@@ -101,9 +122,12 @@ def error(code: str, description: str) -> bytes:
 
 INVALID_BODY = error("invalid_token", "The access token is invalid or expired")
 MALFORMED_BODY = error("invalid_request", "The Authorization header is malformed")
-INSUFFICIENT_BODY = error("insufficient_scope", "The access token lacks a scope that this operation needs")
+INSUFFICIENT_BODY = error(
+    "insufficient_scope", "The access token lacks a scope that this operation needs"
+)
 
-# $valid, $weak (another scope) and $foreign (another audience) stand for header fields with such tokens.
+# $valid, $weak (another scope) and $foreign (another audience) stand for header fields with such
+# tokens.
 CASES = {
     "no token": Case("POST", "/mcp", (), 401, CHALLENGE, b"{}", "missing_token"),
     "no token, GET": Case("GET", "/mcp", (), 401, CHALLENGE, b"{}", "missing_token"),
@@ -112,23 +136,53 @@ CASES = {
     "no token, OPTIONS": Case("OPTIONS", "/mcp", (), 401, CHALLENGE, b"{}", "missing_token"),
     "Basic": Case("POST", "/mcp", ("Basic YTpi",), 401, CHALLENGE, b"{}", "missing_token"),
     "garbage": Case("POST", "/mcp", ("Bearer garbage",), 401, INVALID, INVALID_BODY, "malformed"),
-    "no token68": Case("POST", "/mcp", ("Bearer a b",), 400, MALFORMED, MALFORMED_BODY, "authorization_syntax"),
-    "two headers": Case("POST", "/mcp", ("$valid", "$valid"), 400, MALFORMED, MALFORMED_BODY, "several_authorizations"),
-    "header and query": Case(
-        "POST", "/mcp?access_token=x", ("$valid",), 400, MALFORMED, MALFORMED_BODY, "several_token_methods"
+    "no token68": Case(
+        "POST", "/mcp", ("Bearer a b",), 400, MALFORMED, MALFORMED_BODY, "authorization_syntax"
     ),
-    "token in query": Case("POST", "/mcp?access_token=x", (), 401, CHALLENGE, b"{}", "missing_token"),
-    "wrong scope": Case("POST", "/mcp", ("$weak",), 403, INSUFFICIENT, INSUFFICIENT_BODY, "insufficient_scope"),
+    "two headers": Case(
+        "POST",
+        "/mcp",
+        ("$valid", "$valid"),
+        400,
+        MALFORMED,
+        MALFORMED_BODY,
+        "several_authorizations",
+    ),
+    "header and query": Case(
+        "POST",
+        "/mcp?access_token=x",
+        ("$valid",),
+        400,
+        MALFORMED,
+        MALFORMED_BODY,
+        "several_token_methods",
+    ),
+    "token in query": Case(
+        "POST", "/mcp?access_token=x", (), 401, CHALLENGE, b"{}", "missing_token"
+    ),
+    "wrong scope": Case(
+        "POST", "/mcp", ("$weak",), 403, INSUFFICIENT, INSUFFICIENT_BODY, "insufficient_scope"
+    ),
     "wrong audience": Case("POST", "/mcp", ("$foreign",), 401, INVALID, INVALID_BODY, "audience"),
     "valid": Case("POST", "/mcp", ("$valid",), 200, None, b"POST by alice", None),
     "valid, elsewhere": Case("GET", "/elsewhere", ("$valid",), 200, None, b"GET by alice", None),
     "valid, HEAD": Case("HEAD", "/mcp", ("$valid",), 200, None, b"", None),
     "public": Case("GET", "/health", (), 200, None, b"GET by ", None),
-    "not public by an encoded letter": Case("GET", "/he%61lth", (), 401, CHALLENGE, b"{}", "missing_token"),
-    "not public by an encoded slash": Case("GET", "/health%2F", (), 401, CHALLENGE, b"{}", "missing_token"),
+    "not public by an encoded letter": Case(
+        "GET", "/he%61lth", (), 401, CHALLENGE, b"{}", "missing_token"
+    ),
+    "not public by an encoded slash": Case(
+        "GET", "/health%2F", (), 401, CHALLENGE, b"{}", "missing_token"
+    ),
     "not public by dots": Case("GET", "/x/../health", (), 401, CHALLENGE, b"{}", "missing_token"),
     "unknown document": Case(
-        "GET", "/.well-known/oauth-protected-resource/x", (), 404, None, b'{"error":"not_found"}', None
+        "GET",
+        "/.well-known/oauth-protected-resource/x",
+        (),
+        404,
+        None,
+        b'{"error":"not_found"}',
+        None,
     ),
 }
 
@@ -158,7 +212,10 @@ def test_every_server_gives_the_same_answer(served: Served, name: str) -> None:
 
 
 def test_a_preflight_is_answered_for_a_page_that_may_call_and_for_no_other(served: Served) -> None:
-    wish = [("Access-Control-Request-Method", "POST"), ("Access-Control-Request-Headers", "authorization")]
+    wish = [
+        ("Access-Control-Request-Method", "POST"),
+        ("Access-Control-Request-Headers", "authorization"),
+    ]
     status, headers, body = served.ask("OPTIONS", "/mcp", [("Origin", LOOPBACK), *wish])
     assert (status, body) == (204, b"")
     assert headers["access-control-allow-origin"] == LOOPBACK
@@ -168,7 +225,10 @@ def test_a_preflight_is_answered_for_a_page_that_may_call_and_for_no_other(serve
 
 
 def test_a_page_that_may_call_can_read_challenge_and_answer(served: Served) -> None:
-    for headers, expected in (([], 401), ([("Authorization", as_user(served.issuer)["Authorization"])], 200)):
+    for headers, expected in (
+        ([], 401),
+        ([("Authorization", as_user(served.issuer)["Authorization"])], 200),
+    ):
         status, answered, _ = served.ask("POST", "/mcp", [("Origin", LOOPBACK), *headers])
         assert (status, answered["access-control-allow-origin"]) == (expected, LOOPBACK)
         assert "WWW-Authenticate" in answered["access-control-expose-headers"]
@@ -205,7 +265,9 @@ def test_a_websocket_is_let_in_with_a_token(served: Served) -> None:
 
 
 @pytest.mark.parametrize("token", [None, "garbage"])
-def test_a_websocket_is_refused_at_the_handshake_without_one(served: Served, token: str | None) -> None:
+def test_a_websocket_is_refused_at_the_handshake_without_one(
+    served: Served, token: str | None
+) -> None:
     served.events.clear()
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     with pytest.raises(InvalidStatus) as refused:
@@ -213,12 +275,16 @@ def test_a_websocket_is_refused_at_the_handshake_without_one(served: Served, tok
     response = refused.value.response
     challenge = CHALLENGE if token is None else INVALID
     assert (response.status_code, response.headers["www-authenticate"]) == (401, challenge)
-    assert [event.reason for event in served.events] == ["missing_token" if token is None else "malformed"]
+    assert [event.reason for event in served.events] == [
+        "missing_token" if token is None else "malformed"
+    ]
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("server", SERVERS)
-async def test_a_tool_of_a_real_mcp_server_is_called_on_each_server(issuer: Issuer, server: str) -> None:
+async def test_a_tool_of_a_real_mcp_server_is_called_on_each_server(
+    issuer: Issuer, server: str
+) -> None:
     app = MCPAuthMiddleware(mcp_sdk_app(), provider_for(issuer), mcp_path="/mcp")
     token = issuer.mint(aud=RESOURCE, sub="bob", scope="mcp:read")
     with serve(app, server) as url:

@@ -1,4 +1,6 @@
-"""Starlette: in its middleware list, wrapped from outside, and with the provider's routes mounted by hand."""
+"""Starlette: in its middleware list, wrapped from outside, and with the provider's routes mounted
+by hand.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,22 @@ from asgi_mcp_auth import (
     insufficient_scope_response,
 )
 from asgi_mcp_auth.testing import Issuer
-from tests.interop.protection import BASE_URL, CHALLENGE, METADATA_PATH, METADATA_URL, RESOURCE, as_user, provider_for
+from tests.interop.protection import (
+    BASE_URL,
+    CHALLENGE,
+    METADATA_PATH,
+    METADATA_URL,
+    RESOURCE,
+    as_user,
+    provider_for,
+)
 from tests.support.asgi import App, call, handshake
 
 pytestmark = pytest.mark.asyncio
 
 STEP_UP = (
-    f'Bearer error="insufficient_scope", resource_metadata="{METADATA_URL}", scope="mcp:read notes:write", '
-    'error_description="The access token lacks a scope that this operation needs"'
+    f'Bearer error="insufficient_scope", resource_metadata="{METADATA_URL}", scope="mcp:read'
+    ' notes:write", error_description="The access token lacks a scope that this operation needs"'
 )
 
 
@@ -79,7 +89,12 @@ def routes() -> list[Any]:
 
 def listed(issuer: Issuer, **settings: Any) -> App:
     """Return an app with the middleware in its list."""
-    settings = {"provider": provider_for(issuer), "mcp_path": "/mcp", "public_paths": ["/health"], **settings}
+    settings = {
+        "provider": provider_for(issuer),
+        "mcp_path": "/mcp",
+        "public_paths": ["/health"],
+        **settings,
+    }
     return Starlette(routes=routes(), middleware=[Middleware(MCPAuthMiddleware, **settings)])
 
 
@@ -87,15 +102,21 @@ def wrapped(issuer: Issuer, **settings: Any) -> App:
     """Return an app with the middleware around it."""
     app = Starlette(routes=routes())
     app.add_exception_handler(InsufficientScope, insufficient_scope_response)
-    return MCPAuthMiddleware(app, provider_for(issuer), mcp_path="/mcp", public_paths=["/health"], **settings)
+    return MCPAuthMiddleware(
+        app, provider_for(issuer), mcp_path="/mcp", public_paths=["/health"], **settings
+    )
 
 
 both_ways = pytest.mark.parametrize("build", [listed, wrapped])
 
 
 @both_ways
-async def test_the_handler_sees_the_caller_where_starlette_s_users_look(issuer: Issuer, build: Any) -> None:
-    response = await call(build(issuer), "GET", "/who", as_user(issuer, "bob", "mcp:read notes:write"))
+async def test_the_handler_sees_the_caller_where_starlette_s_users_look(
+    issuer: Issuer, build: Any
+) -> None:
+    response = await call(
+        build(issuer), "GET", "/who", as_user(issuer, "bob", "mcp:read notes:write")
+    )
     assert response.json() == {
         "authenticated": True,
         "identity": f"{issuer.issuer}|bob",
@@ -107,7 +128,9 @@ async def test_the_handler_sees_the_caller_where_starlette_s_users_look(issuer: 
 
 
 @both_ways
-async def test_on_a_public_path_the_caller_is_nobody_even_with_a_token(issuer: Issuer, build: Any) -> None:
+async def test_on_a_public_path_the_caller_is_nobody_even_with_a_token(
+    issuer: Issuer, build: Any
+) -> None:
     for headers in ({}, as_user(issuer)):
         seen = (await call(build(issuer), "GET", "/health", headers)).json()
         assert (seen["authenticated"], seen["identity"], seen["scopes"]) == (False, "", [])
@@ -115,12 +138,16 @@ async def test_on_a_public_path_the_caller_is_nobody_even_with_a_token(issuer: I
 
 
 @both_ways
-async def test_a_handler_that_runs_in_a_thread_knows_the_caller_too(issuer: Issuer, build: Any) -> None:
+async def test_a_handler_that_runs_in_a_thread_knows_the_caller_too(
+    issuer: Issuer, build: Any
+) -> None:
     assert (await call(build(issuer), "GET", "/thread", as_user(issuer, "bob"))).body == b"bob"
 
 
 @both_ways
-async def test_without_a_token_the_challenge_leads_to_the_metadata(issuer: Issuer, build: Any) -> None:
+async def test_without_a_token_the_challenge_leads_to_the_metadata(
+    issuer: Issuer, build: Any
+) -> None:
     app = build(issuer)
     refused = await call(app, "GET", "/who")
     assert (refused.status, refused.header("www-authenticate")) == (401, CHALLENGE)
@@ -135,39 +162,54 @@ async def test_without_a_token_the_challenge_leads_to_the_metadata(issuer: Issue
 
 
 @both_ways
-async def test_starlette_s_requires_reads_the_scopes_of_the_token(issuer: Issuer, build: Any) -> None:
+async def test_starlette_s_requires_reads_the_scopes_of_the_token(
+    issuer: Issuer, build: Any
+) -> None:
     app = build(issuer)
     assert (await call(app, "GET", "/write", as_user(issuer))).status == 403
-    assert (await call(app, "GET", "/write", as_user(issuer, scope="mcp:read notes:write"))).body == b"written"
+    assert (
+        await call(app, "GET", "/write", as_user(issuer, scope="mcp:read notes:write"))
+    ).body == b"written"
 
 
 @both_ways
-async def test_a_handler_asks_for_more_by_raising_insufficient_scope(issuer: Issuer, build: Any) -> None:
+async def test_a_handler_asks_for_more_by_raising_insufficient_scope(
+    issuer: Issuer, build: Any
+) -> None:
     events: list[AuthEvent] = []
-    response = await call(build(issuer, on_event=events.append), "GET", "/step-up", as_user(issuer, "bob"))
+    response = await call(
+        build(issuer, on_event=events.append), "GET", "/step-up", as_user(issuer, "bob")
+    )
     assert (response.status, response.header("www-authenticate")) == (403, STEP_UP)
     assert [(event.reason, event.subject, event.path) for event in events] == [
         ("insufficient_scope", "bob", "/step-up")
     ]
 
 
-async def test_wrapped_from_outside_and_without_the_handler_starlette_s_own_500_comes_first(issuer: Issuer) -> None:
+async def test_wrapped_from_outside_and_without_the_handler_starlette_s_own_500_comes_first(
+    issuer: Issuer,
+) -> None:
     app = MCPAuthMiddleware(Starlette(routes=routes()), provider_for(issuer), mcp_path="/mcp")
 
     async def server(scope: Any, receive: Any, send: Any) -> None:
-        with pytest.raises(InsufficientScope):  # it is not sent a second answer, and servers log what comes out here
+        # it is not sent a second answer, and servers log what comes out here
+        with pytest.raises(InsufficientScope):
             await app(scope, receive, send)
 
     assert (await call(server, "GET", "/step-up", as_user(issuer))).status == 500
 
 
 @both_ways
-async def test_a_mounted_app_that_needs_more_gives_the_same_challenge(issuer: Issuer, build: Any) -> None:
+async def test_a_mounted_app_that_needs_more_gives_the_same_challenge(
+    issuer: Issuer, build: Any
+) -> None:
     app = build(issuer)
     refused = await call(app, "GET", "/admin/", as_user(issuer))
     assert refused.status == 403
     assert 'scope="mcp:read admin"' in (refused.header("www-authenticate") or "")
-    assert (await call(app, "GET", "/admin/", as_user(issuer, scope="mcp:read admin"))).body == b"admin"
+    assert (
+        await call(app, "GET", "/admin/", as_user(issuer, scope="mcp:read admin"))
+    ).body == b"admin"
 
 
 @both_ways
@@ -184,7 +226,9 @@ async def test_get_middleware_is_an_entry_of_the_list(issuer: Issuer) -> None:
     app = Starlette(routes=routes(), middleware=provider_for(issuer).get_middleware())
     headers = as_user(issuer, aud=BASE_URL)
     assert (await call(app, "GET", "/who", headers)).json()["display_name"] == "alice"
-    assert (await call(app, "GET", "/who", as_user(issuer))).status == 401, "here the resource is the base URL"
+    assert (await call(app, "GET", "/who", as_user(issuer))).status == 401, (
+        "here the resource is the base URL"
+    )
 
 
 async def test_the_provider_s_routes_are_starlette_routes_as_they_are(issuer: Issuer) -> None:

@@ -1,4 +1,6 @@
-"""Every preset, in each way that it can be used: with its example parameters it makes objects that could work."""
+"""Every preset, in each way that it can be used: with its example parameters it makes objects that
+could work.
+"""
 
 from __future__ import annotations
 
@@ -34,21 +36,28 @@ ANNOUNCED = """
 """
 INTROSPECTION = {"client_id": "rs", "client_secret": "rs-secret"}
 
-# Where the providers' own documentation says that the metadata of the examples are. The rules have to lead there.
+# Where the providers' own documentation says that the metadata of the examples are. The rules have
+# to lead there.
 METADATA = {
     "auth0": "https://example.eu.auth0.com/.well-known/openid-configuration",
     "authentik": "https://authentik.example.com/application/o/mcp/.well-known/openid-configuration",
     "clerk": "https://verb-noun-00.clerk.accounts.dev/.well-known/oauth-authorization-server",
-    "entra": "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0/.well-known/openid-configuration",
+    "entra": (
+        "https://login.microsoftonline.com/72f988bf-86f1-41af-91ab-2d7cd011db47/v2.0/.well-known/openid-configuration"
+    ),
     "huggingface": "https://huggingface.co/.well-known/openid-configuration",
     "kinde": "https://example.kinde.com/.well-known/openid-configuration",
     "logto": "https://example.logto.app/oidc/.well-known/openid-configuration",
     "okta": "https://example.okta.com/oauth2/aus1a2b/.well-known/openid-configuration",
     "onelogin": "https://example.onelogin.com/oidc/2/.well-known/openid-configuration",
     "ory": "https://slug.projects.oryapis.com/.well-known/openid-configuration",
-    "pingone": "https://auth.pingone.eu/11111111-2222-4333-8444-555555555555/as/.well-known/openid-configuration",
+    "pingone": (
+        "https://auth.pingone.eu/11111111-2222-4333-8444-555555555555/as/.well-known/openid-configuration"
+    ),
     "stytch": "https://noun-verb-1234.customers.stytch.dev/.well-known/oauth-authorization-server",
-    "supabase": "https://abcdefghijklmnopqrst.supabase.co/.well-known/oauth-authorization-server/auth/v1",
+    "supabase": (
+        "https://abcdefghijklmnopqrst.supabase.co/.well-known/oauth-authorization-server/auth/v1"
+    ),
     "workos": "https://example.authkit.app/.well-known/oauth-authorization-server",
 }
 
@@ -65,7 +74,11 @@ def audience_for(preset: Preset) -> str | None:
     audience = preset.tokens.audience
     if audience.kind == "none":
         return ANY_AUDIENCE
-    return "the-name" if audience.kind == "shared" or (audience.kind == "named" and audience.value is None) else None
+    return (
+        "the-name"
+        if audience.kind == "shared" or (audience.kind == "named" and audience.value is None)
+        else None
+    )
 
 
 def more_for(preset: Preset) -> dict[str, str]:
@@ -102,7 +115,10 @@ def test_a_preset_is_complete(name: str) -> None:
     assert urlsplit(preset.source).scheme == "https"
     assert preset.steps
     assert all(step.endswith(".") and step[0].isupper() for step in preset.steps)
-    assert all(each.meaning[0].islower() and not each.meaning.endswith(".") for each in preset.parameters.values())
+    assert all(
+        each.meaning[0].islower() and not each.meaning.endswith(".")
+        for each in preset.parameters.values()
+    )
     assert preset.checked in ("documentation", "memory")  # "run" needs a test that runs it
     assert preset.login is not None or preset.registration is not None
 
@@ -116,7 +132,11 @@ def test_every_template_is_filled_in_and_every_parameter_used(name: str) -> None
         assert "{" not in text
         if re.match(r"\w+://", text):
             assert urlsplit(text).scheme == "https", text
-    used = set(re.findall(r"\{(\w+)\}", " ".join(texts_in((preset.tokens, preset.login, preset.registration)))))
+    used = set(
+        re.findall(
+            r"\{(\w+)\}", " ".join(texts_in((preset.tokens, preset.login, preset.registration)))
+        )
+    )
     assert used | ({"version"} if name == "entra" else set()) == set(preset.parameters)
 
 
@@ -135,7 +155,11 @@ def test_verifier_verifies_or_says_what_is_missing(name: str) -> None:
             presets.verifier(name, audience=ANY_AUDIENCE, **examples(preset))
         return
     verifier = verifier_for(name)
-    kinds = {JWTs: JWTVerifier, Introspected: IntrospectionTokenVerifier, Profiles: UserinfoTokenVerifier}
+    kinds = {
+        JWTs: JWTVerifier,
+        Introspected: IntrospectionTokenVerifier,
+        Profiles: UserinfoTokenVerifier,
+    }
     assert type(verifier) is kinds[type(preset.tokens)]
     found, _ = resolve(name, examples(preset))
     if isinstance(found.tokens, JWTs):
@@ -147,9 +171,16 @@ def test_verifier_verifies_or_says_what_is_missing(name: str) -> None:
 def test_remote_sends_clients_to_where_they_can_register(name: str) -> None:
     preset = presets.CATALOG[name]
     audience = None if preset.tokens is None else audience_for(preset)
-    settings: dict[str, Any] = {**examples(preset), **more_for(preset), "base_url": BASE_URL, "audience": audience}
+    settings: dict[str, Any] = {
+        **examples(preset),
+        **more_for(preset),
+        "base_url": BASE_URL,
+        "audience": audience,
+    }
     if preset.registration is None:
-        with pytest.raises(ConfigurationError, match=rf"cannot register at .*: write presets\.proxy\('{name}', …\)"):
+        with pytest.raises(
+            ConfigurationError, match=rf"cannot register at .*: write presets\.proxy\('{name}', …\)"
+        ):
             presets.remote(name, **settings)
         return
     provider = presets.remote(name, resource_name="Notes", **settings)
@@ -157,7 +188,9 @@ def test_remote_sends_clients_to_where_they_can_register(name: str) -> None:
     assert found.registration is not None
     assert provider.authorization_servers == [found.registration.issuer]
     assert provider.resource_name == "Notes"
-    assert {route.path for route in provider.get_routes("/mcp")} >= {"/.well-known/oauth-protected-resource/mcp"}
+    assert {route.path for route in provider.get_routes("/mcp")} >= {
+        "/.well-known/oauth-protected-resource/mcp"
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -174,7 +207,9 @@ def test_proxy_signs_people_in_there(name: str) -> None:
     assert proxy.required_scopes == ["notes:read"]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if isinstance(presets.CATALOG[name].login, OIDC)])
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if isinstance(presets.CATALOG[name].login, OIDC)]
+)
 def test_openid_is_asked_for(name: str) -> None:
     login = presets.CATALOG[name].login
     assert login is not None
@@ -187,7 +222,8 @@ def test_tokens_that_are_for_nobody_are_only_taken_by_those_who_say_so(name: str
     if preset.tokens is None or audience_for(preset) != ANY_AUDIENCE:
         return
     with pytest.raises(
-        ConfigurationError, match=r"do not say which server they were made for: .*audience=ANY_AUDIENCE"
+        ConfigurationError,
+        match=r"do not say which server they were made for: .*audience=ANY_AUDIENCE",
     ):
         presets.verifier(name, **examples(preset))
     if isinstance(preset.tokens, JWTs):  # an ID token has an audience, but nobody would look at it

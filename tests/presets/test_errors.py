@@ -15,7 +15,11 @@ from asgi_mcp_auth.claims import ClaimRules
 ROOT = Path(__file__).parents[2]
 TENANT, OTHER = "72f988bf-86f1-41af-91ab-2d7cd011db47", "fa15d692-e9c7-4460-a743-29f2956fd429"
 API = "11111111-2222-4333-8444-555555555555"
-CREDENTIALS = {"client_id": "the-proxy", "client_secret": "s", "base_url": "https://mcp.example.com"}
+CREDENTIALS = {
+    "client_id": "the-proxy",
+    "client_secret": "s",
+    "base_url": "https://mcp.example.com",
+}
 
 
 @pytest.mark.parametrize(
@@ -70,19 +74,26 @@ def test_a_missing_parameter_is_named_and_explained() -> None:
     ],
 )
 def test_a_host_is_a_host_and_nothing_else(host: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"domain=.* must be a host name in lower case, like 'example\.eu"):
+    with pytest.raises(
+        ConfigurationError, match=r"domain=.* must be a host name in lower case, like 'example\.eu"
+    ):
         presets.verifier("auth0", domain=host)
 
 
 @pytest.mark.parametrize(
-    "realm", ["", ".", "..", "a/b", "a b", "a?b", "a#b", "a%2fb", "a\\b", "ä", "{server}", "a" * 129]
+    "realm",
+    ["", ".", "..", "a/b", "a b", "a?b", "a#b", "a%2fb", "a\\b", "ä", "{server}", "a" * 129],
 )
 def test_a_path_segment_is_one(realm: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"realm=.* must be letters, digits and \._~- only"):
+    with pytest.raises(
+        ConfigurationError, match=r"realm=.* must be letters, digits and \._~- only"
+    ):
         presets.verifier("keycloak", server="https://sso.example.com", realm=realm)
 
 
-@pytest.mark.parametrize("label", ["acme.evil", "acme/", "-acme", "acme-", "Acme", "a" * 64, "", "acme@"])
+@pytest.mark.parametrize(
+    "label", ["acme.evil", "acme/", "-acme", "acme-", "Acme", "a" * 64, "", "acme@"]
+)
 def test_a_label_is_one(label: str) -> None:
     with pytest.raises(ConfigurationError, match="must be one part of a host name"):
         presets.verifier("onelogin", subdomain=label)
@@ -133,7 +144,9 @@ def test_a_parameter_is_a_str(value: Any) -> None:
 def test_a_setting_that_nobody_knows_or_that_follows_from_the_preset(
     mode: str, settings: dict[str, Any], setting: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=rf"no parameter '{setting}': its own are domain; the settings of"):
+    with pytest.raises(
+        ConfigurationError, match=rf"no parameter '{setting}': its own are domain; the settings of"
+    ):
         getattr(presets, mode)("auth0", domain="example.eu.auth0.com", **settings, **{setting: "x"})
 
 
@@ -143,17 +156,23 @@ def test_a_preset_without_parameters_says_so() -> None:
 
 
 def test_introspection_needs_an_account_of_the_server() -> None:
-    with pytest.raises(ConfigurationError, match="client_id='…' and client_secret='…': those of your server"):
+    with pytest.raises(
+        ConfigurationError, match="client_id='…' and client_secret='…': those of your server"
+    ):
         presets.verifier("propelauth", server="https://auth.example.com")
 
 
 def test_only_any_audience_fits_a_profile() -> None:
-    with pytest.raises(ConfigurationError, match="GitHub's tokens do not say which server they were made for"):
+    with pytest.raises(
+        ConfigurationError, match="GitHub's tokens do not say which server they were made for"
+    ):
         presets.verifier("github", audience="https://mcp.example.com")
 
 
 def test_a_name_that_the_provider_makes_up_has_to_be_told() -> None:
-    with pytest.raises(ConfigurationError, match="needs audience=…: aud is the client id of the OAuth2 provider"):
+    with pytest.raises(
+        ConfigurationError, match="needs audience=…: aud is the client id of the OAuth2 provider"
+    ):
         presets.verifier("authentik", server="https://authentik.example.com", application="mcp")
 
 
@@ -164,24 +183,30 @@ def test_the_rules_for_claims_have_to_be_rules() -> None:
         presets.proxy("google", **CREDENTIALS, upstream="x")
 
 
-# ----------------------------------------------------------------------------------------------------------- Entra ID
+# ----------------------------------------------------------------------------------------- Entra ID
 
 
 @pytest.mark.parametrize("tenant", ["common", "organizations", "consumers", [TENANT, "common"]])
 def test_entra_anybody_with_an_account_is_no_tenant(tenant: Any) -> None:
     for mode, settings in (("verifier", {"api": API}), ("proxy", CREDENTIALS)):
-        with pytest.raises(ConfigurationError, match="would let anybody with a Microsoft account in"):
+        with pytest.raises(
+            ConfigurationError, match="would let anybody with a Microsoft account in"
+        ):
             getattr(presets, mode)("entra", tenant=tenant, **settings)
 
 
-@pytest.mark.parametrize("tenant", ["contoso.onmicrosoft.com", TENANT.upper(), f"{TENANT}/", [], [TENANT, TENANT]])
+@pytest.mark.parametrize(
+    "tenant", ["contoso.onmicrosoft.com", TENANT.upper(), f"{TENANT}/", [], [TENANT, TENANT]]
+)
 def test_entra_a_tenant_is_its_id(tenant: Any) -> None:
     with pytest.raises(ConfigurationError, match="tenant="):
         presets.verifier("entra", tenant=tenant, api=API)
 
 
 def test_entra_needs_to_know_the_api_or_the_audience() -> None:
-    with pytest.raises(ConfigurationError, match="needs api='…' or audience=…: aud is the client id of the API"):
+    with pytest.raises(
+        ConfigurationError, match="needs api='…' or audience=…: aud is the client id of the API"
+    ):
         presets.verifier("entra", tenant=TENANT)
 
 
@@ -195,25 +220,32 @@ def test_entra_knows_two_versions() -> None:
 def test_entra_several_tenants_are_several_issuers() -> None:
     issuers = tuple(f"https://login.microsoftonline.com/{each}/v2.0" for each in (TENANT, OTHER))
     assert presets.verifier("entra", tenant=[TENANT, OTHER], api=API).issuers == issuers
-    assert isinstance(presets.proxy("entra", tenant=[TENANT, OTHER], **CREDENTIALS, store="memory://"), OIDCProxy)
+    assert isinstance(
+        presets.proxy("entra", tenant=[TENANT, OTHER], **CREDENTIALS, store="memory://"), OIDCProxy
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------- the rest
+# ----------------------------------------------------------------------------------------- the rest
 
 
 def test_what_the_user_says_of_claims_wins() -> None:
     rules = ClaimRules(client_id_claim="azp", scope_claim="permissions")
-    verifier: Any = presets.verifier("clerk", domain="clerk.example.com", audience=ANY_AUDIENCE, claims=rules)
+    verifier: Any = presets.verifier(
+        "clerk", domain="clerk.example.com", audience=ANY_AUDIENCE, claims=rules
+    )
     assert verifier._checks.rules == rules
 
 
 def test_the_presets_are_loaded_when_they_are_asked_for() -> None:
     probe = (
-        "import sys, asgi_mcp_auth as a; print('asgi_mcp_auth.presets' in sys.modules);"
-        "a.presets.verifier('auth0', domain='example.eu.auth0.com'); print('asgi_mcp_auth.server' in sys.modules);"
-        "from asgi_mcp_auth import presets; presets.proxy; print('asgi_mcp_auth.server' in sys.modules)"
+        "import sys, asgi_mcp_auth as a; print('asgi_mcp_auth.presets' in"
+        " sys.modules);a.presets.verifier('auth0', domain='example.eu.auth0.com');"
+        " print('asgi_mcp_auth.server' in sys.modules);from asgi_mcp_auth import presets;"
+        " presets.proxy; print('asgi_mcp_auth.server' in sys.modules)"
     )
-    result = subprocess.run([sys.executable, "-W", "error", "-c", probe], capture_output=True, text=True, cwd=ROOT)
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", probe], capture_output=True, text=True, cwd=ROOT
+    )
     assert (result.stdout.split(), result.stderr) == (["False", "False", "True"], "")
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         presets.nothing  # noqa: B018  # that is the test

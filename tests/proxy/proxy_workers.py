@@ -1,4 +1,5 @@
-"""The app of several uvicorn processes that are one proxy, with a tool behind that calls the identity provider.
+"""The app of several uvicorn processes that are one proxy, with a tool behind that calls the
+identity provider.
 
 The tool answers with who the identity provider says its caller is.
 """
@@ -35,8 +36,11 @@ class Tool:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         token = await get_upstream_token(scope)  # what it raises is the middleware's to answer
-        response = await self._http.get(self._userinfo_url, headers={"Authorization": f"Bearer {token}"})
-        # Another worker may have refreshed meanwhile; with some providers a token ends when it has a successor.
+        response = await self._http.get(
+            self._userinfo_url, headers={"Authorization": f"Bearer {token}"}
+        )
+        # Another worker may have refreshed meanwhile; with some providers a token ends when it has
+        # a successor.
         status = STALE if response.status_code == 401 else response.status_code
         headers = [(b"content-type", b"application/json"), (b"retry-after", b"0")]
         await send({"type": "http.response.start", "status": status, "headers": headers})

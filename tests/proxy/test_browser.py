@@ -1,4 +1,6 @@
-"""People at a real browser sign in at the identity provider behind the proxy: through both hops, or not."""
+"""People at a real browser sign in at the identity provider behind the proxy: through both hops, or
+not.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,8 @@ async def before(
     Args:
         name: of the upstream.
         chromium: the browser.
-        https: whether the proxy is https://mcp.example.com; otherwise http://localhost. Upstreams are 127.0.0.1, which
-            is another site in both cases.
+        https: whether the proxy is https://mcp.example.com; otherwise http://localhost. Upstreams
+            are 127.0.0.1, which is another site in both cases.
         settings: of the proxy.
     """
     port = free_port()
@@ -57,7 +59,7 @@ def sent_to(scene: Scene, upstream: Upstream) -> list[str]:
     return [each.url for each in scene.sent if each.url.startswith(upstream.origin)]
 
 
-# --------------------------------------------------------------------------------------------------------- both hops
+# ---------------------------------------------------------------------------------------- both hops
 
 
 @pytest.mark.parametrize("https", [False, True], ids=["http", "https"])
@@ -77,22 +79,37 @@ async def test_px01_a_person_consents_here_then_signs_in_upstream_and_gets_back_
         cookies = {each["name"] for each in await scene.context.cookies()}
         await allow(page)
         await page.wait_for_url(f"{upstream.origin}**")
-        tied = [each for each in await scene.context.cookies(scene.base_url) if each["name"] not in cookies]
+        tied = [
+            each
+            for each in await scene.context.cookies(scene.base_url)
+            if each["name"] not in cookies
+        ]
         await upstream.use_pages(page)
         await back_at_client(page)
         response = await client.redeem(scene.answer()["code"])
         assert response.status == 200, response.body
-        assert (await scene.server.call("POST", "/mcp", bearer=response.json()["access_token"])).status == 200
+        assert (
+            await scene.server.call("POST", "/mcp", bearer=response.json()["access_token"])
+        ).status == 200
         subject = scene.server.spy.scope["access_token"].subject
-        assert subject == subject_of(upstream) if name != "glewlwyd" else subject.startswith(f"{upstream.issuer}|")
+        assert (
+            subject == subject_of(upstream)
+            if name != "glewlwyd"
+            else subject.startswith(f"{upstream.issuer}|")
+        )
         # PX-03, PX-04: what ties the way back to this browser came only with the approval.
         assert tied
-        assert all(each["httpOnly"] and each["sameSite"] == "Lax" and each["secure"] is https for each in tied)
+        assert all(
+            each["httpOnly"] and each["sameSite"] == "Lax" and each["secure"] is https
+            for each in tied
+        )
         assert all(each["name"].startswith("__Host-") for each in tied if https)
 
 
 @pytest.mark.parametrize("name", UPSTREAMS)
-async def test_p01_who_is_signed_in_upstream_is_asked_here_all_the_same(chromium: Browser, name: str) -> None:
+async def test_p01_who_is_signed_in_upstream_is_asked_here_all_the_same(
+    chromium: Browser, name: str
+) -> None:
     async with before(name, chromium) as (scene, upstream):
         page = await scene.open(await scene.client())
         await allow(page)
@@ -108,7 +125,8 @@ async def test_p01_who_is_signed_in_upstream_is_asked_here_all_the_same(chromium
             assert scene.client_app.visits == []
         await allow(page)
         if name == "glewlwyd":
-            await page.get_by_role("button", name="Continue").click()  # it asks who it is, every time
+            # it asks who it is, every time
+            await page.get_by_role("button", name="Continue").click()
         await back_at_client(page)
         assert "code" in scene.answer()
 
@@ -129,7 +147,7 @@ async def test_p03_another_site_cannot_send_a_browser_through_both_hops(chromium
         assert scene.client_app.visits == []
 
 
-# ---------------------------------------------------------------------------------------------------------------- no
+# ----------------------------------------------------------------------------------------------- no
 
 
 @pytest.mark.parametrize("name", UPSTREAMS)
@@ -139,11 +157,17 @@ async def test_px01_who_denies_here_is_not_sent_upstream(chromium: Browser, name
         await page.get_by_role("button", name="Deny").click()
         await back_at_client(page)
         answer = scene.answer()
-        assert (answer["error"], answer["state"], answer["iss"]) == ("access_denied", "the-state", scene.base_url)
+        assert (answer["error"], answer["state"], answer["iss"]) == (
+            "access_denied",
+            "the-state",
+            scene.base_url,
+        )
         assert sent_to(scene, upstream) == []
 
 
-@pytest.mark.parametrize(("name", "decision"), [("certified", "deny"), ("certified", "deny later"), ("github", "deny")])
+@pytest.mark.parametrize(
+    ("name", "decision"), [("certified", "deny"), ("certified", "deny later"), ("github", "deny")]
+)
 async def test_px09_who_denies_upstream_gets_back_to_the_client_with_an_error(
     chromium: Browser, name: str, decision: str
 ) -> None:
@@ -153,7 +177,11 @@ async def test_px09_who_denies_upstream_gets_back_to_the_client_with_an_error(
         await upstream.use_pages(page, decision=decision)
         await back_at_client(page)
         answer = scene.answer()
-        assert (answer["error"], answer["state"], answer["iss"]) == ("access_denied", "the-state", scene.base_url)
+        assert (answer["error"], answer["state"], answer["iss"]) == (
+            "access_denied",
+            "the-state",
+            scene.base_url,
+        )
         assert await upstream.requests() == []
 
 
@@ -176,7 +204,11 @@ async def test_p07_an_error_of_the_upstream_is_an_error_for_the_client(
         await allow(page)
         await back_at_client(page)
         answer = scene.answer()
-        assert (answer["error"], answer["state"], answer["iss"]) == (mapped, "the-state", scene.base_url)
+        assert (answer["error"], answer["state"], answer["iss"]) == (
+            mapped,
+            "the-state",
+            scene.base_url,
+        )
         assert not set("<>") & set("".join(answer.values()))
         assert await upstream.requests() == []
 
@@ -206,12 +238,17 @@ async def test_who_may_not_come_in_reads_why_and_whom_to_ask(chromium: Browser) 
         assert scene.answer()["error"] == "access_denied"
 
 
-# ---------------------------------------------------------------------------------------- what nobody planned for
+# -------------------------------------------------------------------------- what nobody planned for
 
 
-async def test_two_tabs_for_two_clients_go_through_both_hops_side_by_side(chromium: Browser) -> None:
+async def test_two_tabs_for_two_clients_go_through_both_hops_side_by_side(
+    chromium: Browser,
+) -> None:
     async with before("certified", chromium) as (scene, upstream):
-        clients = [await scene.client(client_name="First"), await scene.client(client_name="Second")]
+        clients = [
+            await scene.client(client_name="First"),
+            await scene.client(client_name="Second"),
+        ]
         first, second = [await scene.open(client) for client in clients]
         await allow(first)
         await expect(first.get_by_label("Account")).to_be_visible()
@@ -223,14 +260,19 @@ async def test_two_tabs_for_two_clients_go_through_both_hops_side_by_side(chromi
         await back_at_client(first)
         for client, code in zip(clients, (scene.answer()["code"], code_of_second), strict=True):
             assert (await client.redeem(code)).status == 200
-        subjects = {event.subject for event in scene.server.events if event.action == "token_issued"}
+        subjects = {
+            event.subject for event in scene.server.events if event.action == "token_issued"
+        }
         assert subjects == {subject_of(upstream)}
 
 
 async def test_two_people_in_two_tabs_each_get_their_own(chromium: Browser) -> None:
     """Z43, across both hops. The first tab's consent was given by whoever signed in in it."""
     async with before("github", chromium) as (scene, upstream):
-        clients = [await scene.client(client_name="First"), await scene.client(client_name="Second")]
+        clients = [
+            await scene.client(client_name="First"),
+            await scene.client(client_name="Second"),
+        ]
         pages = [await scene.open(client) for client in clients]
         for page in pages:
             await allow(page)
@@ -245,7 +287,9 @@ async def test_two_people_in_two_tabs_each_get_their_own(chromium: Browser) -> N
 
 
 @pytest.mark.parametrize("name", WITH_A_NO)
-async def test_back_from_the_upstream_one_may_go_forward_again(chromium: Browser, name: str) -> None:
+async def test_back_from_the_upstream_one_may_go_forward_again(
+    chromium: Browser, name: str
+) -> None:
     async with before(name, chromium) as (scene, upstream):
         client = await scene.client()
         page = await scene.open(client)
@@ -261,7 +305,9 @@ async def test_back_from_the_upstream_one_may_go_forward_again(chromium: Browser
 
 
 @pytest.mark.parametrize("name", WITH_A_NO)
-async def test_the_back_button_after_both_hops_gives_no_second_code(chromium: Browser, name: str) -> None:
+async def test_the_back_button_after_both_hops_gives_no_second_code(
+    chromium: Browser, name: str
+) -> None:
     """Z12, P04. The browser would show the consent page, the upstream's, or the callback again."""
     async with before(name, chromium) as (scene, upstream):
         client = await scene.client()
@@ -275,7 +321,9 @@ async def test_the_back_button_after_both_hops_gives_no_second_code(chromium: Br
         before_that = len(await upstream.requests())
         for url in (callback, consent):
             await page.goto(url)
-            await expect(page.get_by_text("This page has expired, or was used before.")).to_be_visible()
+            await expect(
+                page.get_by_text("This page has expired, or was used before.")
+            ).to_be_visible()
         await scene.check(page, f"proxy-expired-{name}")
         await page.go_back()
         await expect(page.get_by_role("button", name="Allow")).to_have_count(0)
@@ -284,7 +332,9 @@ async def test_the_back_button_after_both_hops_gives_no_second_code(chromium: Br
 
 
 @pytest.mark.parametrize("name", UPSTREAMS)
-async def test_p02_another_browser_at_the_callback_gets_no_code(chromium: Browser, name: str) -> None:
+async def test_p02_another_browser_at_the_callback_gets_no_code(
+    chromium: Browser, name: str
+) -> None:
     """Consent in one browser, the upstream's URL opened in another: login CSRF, were it to work."""
     async with before(name, chromium) as (scene, upstream):
         page = await scene.open(await scene.client())
@@ -294,7 +344,9 @@ async def test_p02_another_browser_at_the_callback_gets_no_code(chromium: Browse
         other.set_default_timeout(10_000)
         stranger = await other.new_page()
         answers: list[Any] = []
-        stranger.on("response", lambda each: answers.append(each) if "/auth/callback" in each.url else None)
+        stranger.on(
+            "response", lambda each: answers.append(each) if "/auth/callback" in each.url else None
+        )
         await stranger.goto(next(url for url in sent_to(scene, upstream)))
         await upstream.use_pages(stranger, "bob")
         await expect(stranger.get_by_role("heading", name="This cannot go on")).to_be_visible()
@@ -319,8 +371,14 @@ async def test_p04_a_callback_is_good_once(chromium: Browser) -> None:
         scene.answer()
         callback = next(each.url for each in scene.sent if "/auth/callback" in each.url)
         known = len(await upstream.requests())
-        for url in (callback, f"{scene.base_url}/auth/callback", f"{scene.base_url}/auth/callback?state=x&code=y"):
+        for url in (
+            callback,
+            f"{scene.base_url}/auth/callback",
+            f"{scene.base_url}/auth/callback?state=x&code=y",
+        ):
             await page.goto(url)
-            await expect(page.get_by_text("This page has expired, or was used before.")).to_be_visible()
+            await expect(
+                page.get_by_text("This page has expired, or was used before.")
+            ).to_be_visible()
         assert len(await upstream.requests()) == known
         assert scene.client_app.visits == []

@@ -1,4 +1,6 @@
-"""Real MCP clients sign their people in through a proxy, and tools call the identity provider's API for them."""
+"""Real MCP clients sign their people in through a proxy, and tools call the identity provider's API
+for them.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def app_for(upstream: Upstream) -> App:
 
     @server.tool()
     async def upstream_profile() -> str:
-        response = await ask(upstream.userinfo_endpoint, "GET", headers=bearer(await get_upstream_token()))
+        response = await ask(
+            upstream.userinfo_endpoint, "GET", headers=bearer(await get_upstream_token())
+        )
         return response.raise_for_status().text
 
     return server.streamable_http_app()
@@ -57,11 +61,19 @@ async def before(
         settings: of the proxy.
     """
     port = free_port()
-    lifetime = {"expires_in": upstream_seconds} if name == "github" else {"access_seconds": upstream_seconds}
-    async with UPSTREAMS[name](callback=f"http://127.0.0.1:{port}/auth/callback", **lifetime) as upstream:
+    lifetime = (
+        {"expires_in": upstream_seconds}
+        if name == "github"
+        else {"access_seconds": upstream_seconds}
+    )
+    async with UPSTREAMS[name](
+        callback=f"http://127.0.0.1:{port}/auth/callback", **lifetime
+    ) as upstream:
         kind, known = proxy_for(upstream)
         lifetimes = Lifetimes(access_token_seconds=access_seconds, revocation_lag_seconds=0)
-        with deployed(app_for(upstream), port=port, kind=kind, lifetimes=lifetimes, **known, **settings) as deployment:
+        with deployed(
+            app_for(upstream), port=port, kind=kind, lifetimes=lifetimes, **known, **settings
+        ) as deployment:
             yield deployment, upstream
 
 
@@ -77,7 +89,10 @@ def named(profile: str) -> str:
 async def test_a_client_that_knows_only_the_url_gets_in_and_its_tool_knows_who_the_person_is_upstream(
     client: str, name: str
 ) -> None:
-    async with before(name) as (deployment, upstream), CLIENTS[client](deployment.url, "alice") as connection:
+    async with (
+        before(name) as (deployment, upstream),
+        CLIENTS[client](deployment.url, "alice") as connection,
+    ):
         assert whoever(await connection.call("whoami")) == {subject_of(upstream)}
         assert deployment.done() == NEW_CLIENT
         assert named(await connection.call("upstream_profile")) == "alice"
@@ -87,10 +102,15 @@ async def test_a_client_that_knows_only_the_url_gets_in_and_its_tool_knows_who_t
 
 @pytest.mark.parametrize("name", WITH_FORMS)
 @pytest.mark.parametrize("client", ["python-sdk", "typescript-sdk"])
-async def test_a_client_stays_in_while_the_tokens_of_both_legs_expire(client: str, name: str) -> None:
+async def test_a_client_stays_in_while_the_tokens_of_both_legs_expire(
+    client: str, name: str
+) -> None:
     """PX-11."""
     lifetimes = {"access_seconds": 2, "upstream_seconds": 2}
-    async with before(name, **lifetimes) as (deployment, upstream), CLIENTS[client](deployment.url) as connection:
+    async with (
+        before(name, **lifetimes) as (deployment, upstream),
+        CLIENTS[client](deployment.url) as connection,
+    ):
         for _ in range(3):
             assert named(await connection.call("upstream_profile")) == "alice"
             await asyncio.sleep(2.2)
@@ -102,13 +122,19 @@ async def test_a_client_stays_in_while_the_tokens_of_both_legs_expire(client: st
 
 
 @pytest.mark.parametrize("name", WITH_FORMS)
-async def test_px06_a_client_whose_person_was_thrown_out_upstream_signs_them_in_again(name: str) -> None:
+async def test_px06_a_client_whose_person_was_thrown_out_upstream_signs_them_in_again(
+    name: str,
+) -> None:
     lifetimes = {"access_seconds": 3600, "upstream_seconds": 2}
-    async with before(name, **lifetimes) as (deployment, upstream), python_sdk(deployment.url) as connection:
+    async with (
+        before(name, **lifetimes) as (deployment, upstream),
+        python_sdk(deployment.url) as connection,
+    ):
         assert named(await connection.call("upstream_profile")) == "alice"
         await upstream.revoke_user("alice")
         await asyncio.sleep(2.1)
-        said = await connection.call("upstream_profile")  # the tool fails: by then its answer has begun
+        # the tool fails: by then its answer has begun
+        said = await connection.call("upstream_profile")
         assert "alice" not in said
         assert [each for each in deployment.done() if each == "grant_revoked"] == ["grant_revoked"]
         assert named(await connection.call("upstream_profile")) == "alice"
@@ -141,7 +167,9 @@ async def test_a_client_whose_user_says_no_upstream_is_told_and_gets_nothing() -
             return super()._fill_in(http, page)
 
     async with before("certified") as (deployment, upstream):
-        with pytest.RaisesGroup(pytest.RaisesExc(Refused, match="access_denied"), flatten_subgroups=True):
+        with pytest.RaisesGroup(
+            pytest.RaisesExc(Refused, match="access_denied"), flatten_subgroups=True
+        ):
             async with python_sdk(deployment.url, SaysNoUpstream()):
                 pass
         assert await upstream.requests() == []

@@ -1,4 +1,6 @@
-"""What becomes of the identity provider's tokens: used by tools, refreshed, given back; grants end with them."""
+"""What becomes of the identity provider's tokens: used by tools, refreshed, given back; grants end
+with them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,13 @@ from typing import Any
 
 import pytest
 
-from asgi_mcp_auth import ConfigurationError, InsufficientScope, InvalidToken, MissingToken, get_upstream_token
+from asgi_mcp_auth import (
+    ConfigurationError,
+    InsufficientScope,
+    InvalidToken,
+    MissingToken,
+    get_upstream_token,
+)
 from asgi_mcp_auth.proxy import UpstreamRules
 from asgi_mcp_auth.proxy.tokens import LEASE_SECONDS, LEASES
 from asgi_mcp_auth.server import Registration
@@ -22,7 +30,9 @@ pytestmark = pytest.mark.asyncio
 TOKENS = "upstream"
 
 
-async def signed_in(server: Server, upstream: Upstream, user: str = "alice") -> tuple[ClientOf, dict[str, Any]]:
+async def signed_in(
+    server: Server, upstream: Upstream, user: str = "alice"
+) -> tuple[ClientOf, dict[str, Any]]:
     """Return a client and the tokens that it has for somebody."""
     client = await server.register()
     return client, await tokens_for(upstream, client, user)
@@ -30,7 +40,9 @@ async def signed_in(server: Server, upstream: Upstream, user: str = "alice") -> 
 
 async def revoke(server: Server, client: ClientOf, token: str) -> None:
     """Give a token back."""
-    response = await server.call("POST", "/revoke", form={"client_id": client.client_id, "token": token})
+    response = await server.call(
+        "POST", "/revoke", form={"client_id": client.client_id, "token": token}
+    )
     assert response.status == 200
 
 
@@ -48,7 +60,9 @@ async def test_a_tool_gets_the_persons_own_token(upstream: Upstream, kind: str) 
         assert refreshes(upstream) == 0
 
 
-async def test_a_token_that_is_due_is_refreshed_and_rotation_is_survived(upstream: Upstream) -> None:
+async def test_a_token_that_is_due_is_refreshed_and_rotation_is_survived(
+    upstream: Upstream,
+) -> None:
     """PX-11: a minute before it expires."""
     async with deploy_proxy(upstream) as server:
         _, tokens = await signed_in(server, upstream)
@@ -62,10 +76,14 @@ async def test_a_token_that_is_due_is_refreshed_and_rotation_is_survived(upstrea
         assert (refreshes(upstream), upstream.reused) == (1, [])
 
 
-async def test_a_provider_that_keeps_its_refresh_token_need_not_send_it_again(upstream: Upstream) -> None:
+async def test_a_provider_that_keeps_its_refresh_token_need_not_send_it_again(
+    upstream: Upstream,
+) -> None:
     async with deploy_proxy(upstream) as server:
         _, tokens = await signed_in(server, upstream)
-        upstream.answer("/token", b'{"access_token":"second","token_type":"Bearer","expires_in":3600}', times=1)
+        upstream.answer(
+            "/token", b'{"access_token":"second","token_type":"Bearer","expires_in":3600}', times=1
+        )
         server.clock.advance(3550)
         assert await upstream_token(server, tokens["access_token"]) == "second"
         kept = upstream.requests[-1]["refresh_token"]
@@ -75,19 +93,25 @@ async def test_a_provider_that_keeps_its_refresh_token_need_not_send_it_again(up
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_of_many_at_once_one_refreshes(upstream: Upstream, engine: str) -> None:
-    """P13, PX-11: twenty tools and twenty refreshing requests of the client; one upstream refresh, one successor."""
+    """P13, PX-11: twenty tools and twenty refreshing requests of the client; one upstream refresh,
+    one successor.
+    """
     with fresh(engine) as place:
         async with deploy_proxy(upstream, store=place.store(clock=upstream.clock)) as server:
             client, tokens = await signed_in(server, upstream)
             upstream.delay("/token", 0.2)
             server.clock.advance(3601)
-            answers = await asyncio.gather(*(client.refresh(tokens["refresh_token"]) for _ in range(20)))
+            answers = await asyncio.gather(
+                *(client.refresh(tokens["refresh_token"]) for _ in range(20))
+            )
             assert {answer.status for answer in answers} == {200}
             assert len({answer.json()["refresh_token"] for answer in answers}) == 1
             access_token = answers[0].json()["access_token"]
             server.clock.advance(3590)
             provider: Any = server.provider
-            seen = await asyncio.gather(*(_given(provider, server, access_token) for _ in range(20)))
+            seen = await asyncio.gather(
+                *(_given(provider, server, access_token) for _ in range(20))
+            )
             assert len(set(seen)) == 1
             assert await upstream_token(server, access_token) in upstream.access
             assert (refreshes(upstream), upstream.reused) == (2, [])
@@ -112,11 +136,15 @@ async def test_an_upstream_that_has_ended_the_sign_in_ends_the_grant_at_the_refr
         assert (response.status, response.json()["error"]) == (400, "invalid_grant")
         assert server.reasons() == ["sign_in_ended"]
         assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 401
-        assert [each.reason for each in server.events if each.action == "grant_revoked"] == ["sign_in_ended"]
+        assert [each.reason for each in server.events if each.action == "grant_revoked"] == [
+            "sign_in_ended"
+        ]
         assert await server.provider.store.scan(TOKENS) == []
 
 
-async def test_an_upstream_that_has_ended_the_sign_in_ends_the_grant_when_a_tool_asks(upstream: Upstream) -> None:
+async def test_an_upstream_that_has_ended_the_sign_in_ends_the_grant_when_a_tool_asks(
+    upstream: Upstream,
+) -> None:
     async with deploy_proxy(upstream) as server:
         client, tokens = await signed_in(server, upstream)
         upstream.end("alice")
@@ -129,9 +157,18 @@ async def test_an_upstream_that_has_ended_the_sign_in_ends_the_grant_when_a_tool
 
 @pytest.mark.parametrize(
     ("status", "body"),
-    [(503, b""), (500, b"<html>"), (429, b""), (200, b"<html>"), (200, b"{}"), (401, b'{"error":"invalid_client"}')],
+    [
+        (503, b""),
+        (500, b"<html>"),
+        (429, b""),
+        (200, b"<html>"),
+        (200, b"{}"),
+        (401, b'{"error":"invalid_client"}'),
+    ],
 )
-async def test_an_upstream_that_is_down_ends_nothing(upstream: Upstream, status: int, body: bytes) -> None:
+async def test_an_upstream_that_is_down_ends_nothing(
+    upstream: Upstream, status: int, body: bytes
+) -> None:
     """P12: 503, the grant stays, and the same refresh token works afterwards, theirs and ours."""
     async with deploy_proxy(upstream) as server:
         client, tokens = await signed_in(server, upstream)
@@ -146,7 +183,9 @@ async def test_an_upstream_that_is_down_ends_nothing(upstream: Upstream, status:
         assert upstream.reused == []
 
 
-async def test_while_the_old_token_is_good_an_upstream_that_is_down_goes_unnoticed(upstream: Upstream) -> None:
+async def test_while_the_old_token_is_good_an_upstream_that_is_down_goes_unnoticed(
+    upstream: Upstream,
+) -> None:
     async with deploy_proxy(upstream) as server:
         client, tokens = await signed_in(server, upstream)
         first = await upstream_token(server, tokens["access_token"])
@@ -183,7 +222,9 @@ async def test_nobody_waits_for_ever(upstream: Upstream, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_refreshed_tokens_of_somebody_else_end_the_grant(upstream: Upstream, kind: str) -> None:
+async def test_refreshed_tokens_of_somebody_else_end_the_grant(
+    upstream: Upstream, kind: str
+) -> None:
     """P15."""
     async with deploy_proxy(upstream, kind) as server:
         client, tokens = await signed_in(server, upstream)
@@ -193,7 +234,9 @@ async def test_refreshed_tokens_of_somebody_else_end_the_grant(upstream: Upstrea
         assert await server.provider.store.scan(TOKENS) == []
 
 
-@pytest.mark.parametrize("claims", [{"sub": None}, {"aud": "another"}, {"iss": "https://evil.example"}])
+@pytest.mark.parametrize(
+    "claims", [{"sub": None}, {"aud": "another"}, {"iss": "https://evil.example"}]
+)
 async def test_a_refreshed_id_token_that_is_not_right_ends_the_grant(
     upstream: Upstream, claims: dict[str, Any]
 ) -> None:
@@ -205,7 +248,9 @@ async def test_a_refreshed_id_token_that_is_not_right_ends_the_grant(
         assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
 
 
-async def test_whose_refreshed_tokens_are_is_asked_again_if_it_could_not_be(upstream: Upstream) -> None:
+async def test_whose_refreshed_tokens_are_is_asked_again_if_it_could_not_be(
+    upstream: Upstream,
+) -> None:
     """P15: the new tokens are kept before, so that nothing is lost."""
     async with deploy_proxy(upstream, "oauth") as server:
         client, tokens = await signed_in(server, upstream)
@@ -221,12 +266,16 @@ async def test_an_answer_without_an_id_token_is_enough_at_a_refresh(upstream: Up
     """OpenID Connect Core §12.2."""
     async with deploy_proxy(upstream) as server:
         client, tokens = await signed_in(server, upstream)
-        upstream.answer("/token", b'{"access_token":"second","token_type":"Bearer","expires_in":60}', times=1)
+        upstream.answer(
+            "/token", b'{"access_token":"second","token_type":"Bearer","expires_in":60}', times=1
+        )
         server.clock.advance(3590)
         assert (await client.refresh(tokens["refresh_token"])).status == 200
 
 
-async def test_without_a_refresh_token_a_grant_lasts_as_long_as_the_access_token(upstream: Upstream) -> None:
+async def test_without_a_refresh_token_a_grant_lasts_as_long_as_the_access_token(
+    upstream: Upstream,
+) -> None:
     """PX-06."""
     upstream.refreshes = False
     async with deploy_proxy(upstream) as server:
@@ -285,7 +334,9 @@ async def test_an_access_token_is_given_back_where_there_is_no_other(upstream: U
 
 
 @pytest.mark.parametrize("status", [400, 503])
-async def test_a_provider_that_takes_nothing_back_is_no_obstacle(upstream: Upstream, status: int) -> None:
+async def test_a_provider_that_takes_nothing_back_is_no_obstacle(
+    upstream: Upstream, status: int
+) -> None:
     """P22."""
     async with deploy_proxy(upstream) as server:
         client, tokens = await signed_in(server, upstream)
@@ -315,7 +366,9 @@ async def test_a_replayed_code_gives_everything_back(upstream: Upstream) -> None
 
 
 async def test_a_code_that_nobody_redeems_leaves_nothing_for_long(upstream: Upstream) -> None:
-    """P21: the tokens of a sign-in that led to nothing go with the transaction, long before a grant would."""
+    """P21: the tokens of a sign-in that led to nothing go with the transaction, long before a grant
+    would.
+    """
     async with deploy_proxy(upstream) as server:
         await code_of(upstream, await server.register())
         assert len(await server.provider.store.scan(TOKENS)) == 1
@@ -360,9 +413,13 @@ async def test_who_has_no_upstream_token(upstream: Upstream) -> None:
         client, tokens = await signed_in(server, upstream)
         access = await provider.verify_token(tokens["access_token"])
         with pytest.raises(ConfigurationError, match="not of this proxy"):
-            await provider.get_upstream_token({"access_token": access.model_copy(update={"claims": {"iss": "x"}})})
+            await provider.get_upstream_token(
+                {"access_token": access.model_copy(update={"claims": {"iss": "x"}})}
+            )
         with pytest.raises(ConfigurationError, match="no OAuthProxy"):
-            await get_upstream_token({"access_token": access.model_copy(update={"claims": {"iss": "x"}})})
+            await get_upstream_token(
+                {"access_token": access.model_copy(update={"claims": {"iss": "x"}})}
+            )
         assert await get_upstream_token({"access_token": access}) in upstream.access
         await revoke(server, client, tokens["refresh_token"])
         with pytest.raises(InvalidToken):

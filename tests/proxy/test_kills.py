@@ -23,7 +23,9 @@ from tests.support.upstream import CLIENT_ID, CLIENT_SECRET, Upstream
 from tests.support.workers import WorkersApp, workers
 
 
-def _build(base_url: str, url: str, keys: Sequence[str], *, issuer: str) -> tuple[OAuthProvider, App]:
+def _build(
+    base_url: str, url: str, keys: Sequence[str], *, issuer: str
+) -> tuple[OAuthProvider, App]:
     verifier = IntrospectionTokenVerifier(
         introspection_url=f"{issuer}/introspect",
         client_id=INTROSPECTION_CLIENT[0],
@@ -52,7 +54,9 @@ app = WorkersApp.of(_build, __name__)
 async def test_p21_a_worker_that_is_killed_in_the_middle_of_a_sign_in_leaves_nothing_and_the_person_starts_again(
     engine: str,
 ) -> None:
-    """The identity provider has used up its code by then; whose tokens they are was not known yet."""
+    """The identity provider has used up its code by then; whose tokens they are was not known
+    yet.
+    """
     with Upstream() as upstream, fresh(engine) as place:
         more: Any = {"issuer": upstream.issuer}
         with workers(2, {"p": place}, app=f"{__name__}:app", more=more) as deployments:
@@ -70,7 +74,9 @@ async def test_p21_a_worker_that_is_killed_in_the_middle_of_a_sign_in_leaves_not
             upstream.reset()
             store = place.store().within(str(dying.provider.base_url))
             await store.open()
-            assert [await store.scan(kind) for kind in ("upstream", "upstream_state", "code", "session")] == [[]] * 4
+            assert [
+                await store.scan(kind) for kind in ("upstream", "upstream_state", "code", "session")
+            ] == [[]] * 4
             await store.aclose()
             browser.server = client.server = other
             assert (await browser.send("GET", callback)).status == 400

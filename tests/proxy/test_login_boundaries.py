@@ -1,4 +1,6 @@
-"""The login step of a proxy at its edges: whose answer it takes, for how long, what it calls people, what it tells."""
+"""The login step of a proxy at its edges: whose answer it takes, for how long, what it calls
+people, what it tells.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +48,16 @@ async def test_px04_a_state_without_its_cookie_is_worth_nothing_and_is_not_used_
         assert (await come_back(browser, callback)).status == 303
 
 
-async def test_px04_of_two_departures_for_one_approval_the_last_one_counts(upstream: Upstream) -> None:
+async def test_px04_of_two_departures_for_one_approval_the_last_one_counts(
+    upstream: Upstream,
+) -> None:
     """A double click, or the back button: each has a state, a verifier and a cookie of its own."""
     async with deploy_proxy(upstream) as server:
         client, browser = await server.register(), server.browser()
         page = await browser.open(client.authorization_url())
-        first, second = [upstream.approve((await browser.submit(page, action="approve")).url) for _ in range(2)]
+        first, second = [
+            upstream.approve((await browser.submit(page, action="approve")).url) for _ in range(2)
+        ]
         assert (await come_back(browser, first)).status == 400
         assert upstream.requests == []
         assert "code" in answer_of((await come_back(browser, second)).header("location") or "")
@@ -66,7 +72,8 @@ async def test_p04_a_state_does_not_fit_another_transaction(upstream: Upstream) 
         mine = page.hidden["transaction"]
         callback = upstream.approve(await depart(browser, clients[1]))
         sent = {name: values[0] for name, values in parse_qs(urlsplit(callback).query).items()}
-        # The cookie has the transaction in its name, so that somebody would have to move its value, too.
+        # The cookie has the transaction in its name, so that somebody would have to move its value,
+        # too.
         theirs, ours = (name for name in reversed(browser.cookies) if "mcp_login_" in name)
         before, browser.cookies[ours] = browser.cookies[ours], browser.cookies[theirs]
         response = await browser.send("GET", f"/login?{urlencode({**sent, 'transaction': mine})}")
@@ -80,7 +87,9 @@ async def test_p04_a_state_does_not_fit_another_transaction(upstream: Upstream) 
 async def test_px04_a_state_lasts_as_long_as_the_transaction_and_ten_minutes_at_most(
     upstream: Upstream, transaction_seconds: int, stays_for: int
 ) -> None:
-    async with deploy_proxy(upstream, lifetimes=Lifetimes(transaction_seconds=transaction_seconds)) as server:
+    async with deploy_proxy(
+        upstream, lifetimes=Lifetimes(transaction_seconds=transaction_seconds)
+    ) as server:
         client, browser = await server.register(), server.browser()
         callback = upstream.approve(await depart(browser, client))
         server.clock.advance(stays_for - 0.1)
@@ -90,8 +99,12 @@ async def test_px04_a_state_lasts_as_long_as_the_transaction_and_ten_minutes_at_
         assert (await come_back(browser, callback)).status == 400
 
 
-async def test_the_tokens_of_a_sign_in_wait_for_the_code_a_minute_longer_than_it_can_take(upstream: Upstream) -> None:
-    async with deploy_proxy(upstream, lifetimes=Lifetimes(transaction_seconds=100, code_seconds=30)) as server:
+async def test_the_tokens_of_a_sign_in_wait_for_the_code_a_minute_longer_than_it_can_take(
+    upstream: Upstream,
+) -> None:
+    async with deploy_proxy(
+        upstream, lifetimes=Lifetimes(transaction_seconds=100, code_seconds=30)
+    ) as server:
         client, browser = await server.register(), server.browser()
         await come_back(browser, upstream.approve(await depart(browser, client)))
         server.clock.advance(189.9)
@@ -101,7 +114,9 @@ async def test_the_tokens_of_a_sign_in_wait_for_the_code_a_minute_longer_than_it
 
 
 @pytest.mark.parametrize(("length", "fine"), [(4096, True), (4097, False)])
-async def test_a_code_has_at_most_4096_characters(upstream: Upstream, length: int, fine: bool) -> None:
+async def test_a_code_has_at_most_4096_characters(
+    upstream: Upstream, length: int, fine: bool
+) -> None:
     async with deploy_proxy(upstream) as server:
         client, browser = await server.register(), server.browser()
         await come_back(browser, upstream.approve(await depart(browser, client), code="c" * length))
@@ -119,7 +134,15 @@ async def test_without_scopes_none_are_asked_for(upstream: Upstream) -> None:
 @pytest.mark.parametrize(
     ("claims", "name"),
     [
-        ({"name": "Alice A.", "preferred_username": "al", "email": "a@example.com", "login": "alice42"}, "Alice A."),
+        (
+            {
+                "name": "Alice A.",
+                "preferred_username": "al",
+                "email": "a@example.com",
+                "login": "alice42",
+            },
+            "Alice A.",
+        ),
         ({"preferred_username": "al", "email": "a@example.com", "login": "alice42"}, "al"),
         ({"email": "a@example.com", "login": "alice42"}, "a@example.com"),
         ({"login": "alice42"}, "alice42"),
@@ -130,7 +153,9 @@ async def test_without_scopes_none_are_asked_for(upstream: Upstream) -> None:
         ({}, None),
     ],
 )
-async def test_what_the_pages_call_people(upstream: Upstream, claims: dict[str, Any], name: str | None) -> None:
+async def test_what_the_pages_call_people(
+    upstream: Upstream, claims: dict[str, Any], name: str | None
+) -> None:
     upstream.people["alice"] = claims
     async with deploy_proxy(upstream) as server:
         await tokens_for(upstream, await server.register())
@@ -140,7 +165,9 @@ async def test_what_the_pages_call_people(upstream: Upstream, claims: dict[str, 
 
 
 @pytest.mark.parametrize(("length", "is_hashed"), [(0, False), (1, True)])
-async def test_a_subject_of_255_characters_is_left_as_it_is(upstream: Upstream, length: int, is_hashed: bool) -> None:
+async def test_a_subject_of_255_characters_is_left_as_it_is(
+    upstream: Upstream, length: int, is_hashed: bool
+) -> None:
     room = 255 - len(upstream.issuer) - 1
     async with deploy_proxy(upstream) as server:
         await tokens_for(upstream, await server.register(), "a" * (room + length))
@@ -157,11 +184,23 @@ async def test_a_subject_of_255_characters_is_left_as_it_is(upstream: Upstream, 
             {"iss": "https://evil.example"},
             "The answer to a sign-in is not from the identity provider that was asked (iss)",
         ),
-        ({"code": None}, "The identity provider's answer to a sign-in has neither a code nor an error"),
+        (
+            {"code": None},
+            "The identity provider's answer to a sign-in has neither a code nor an error",
+        ),
         ({"code": "made-up"}, "The identity provider does not know the code of a sign-in"),
-        ({"error": "invalid_scope"}, "The identity provider answers a sign-in with an error: invalid_scope"),
-        ({"error": "<b>"}, "The identity provider answers a sign-in with an error: one that is no error code"),
-        ({"error": "a" * 65}, "The identity provider answers a sign-in with an error: one that is no error code"),
+        (
+            {"error": "invalid_scope"},
+            "The identity provider answers a sign-in with an error: invalid_scope",
+        ),
+        (
+            {"error": "<b>"},
+            "The identity provider answers a sign-in with an error: one that is no error code",
+        ),
+        (
+            {"error": "a" * 65},
+            "The identity provider answers a sign-in with an error: one that is no error code",
+        ),
     ],
 )
 async def test_the_log_says_why_a_sign_in_failed(
@@ -194,11 +233,15 @@ async def test_the_log_says_what_is_wrong_with_an_id_token(
 
 
 @pytest.mark.parametrize("contact", [None, "Ask the help desk."])
-async def test_who_is_turned_away_by_the_hook_is_told_so(upstream: Upstream, contact: str | None) -> None:
+async def test_who_is_turned_away_by_the_hook_is_told_so(
+    upstream: Upstream, contact: str | None
+) -> None:
     rules = UpstreamRules(person=lambda identity: None, contact=contact)
     async with deploy_proxy(upstream, upstream=rules) as server:
         client, browser = await server.register(), server.browser()
-        text = (await come_back(browser, upstream.approve(await depart(browser, client)))).body.decode()
+        text = (
+            await come_back(browser, upstream.approve(await depart(browser, client)))
+        ).body.decode()
         assert "Your account may not use this service." in text
         assert ("Ask the help desk." in text) == (contact is not None)
         assert "None" not in text
@@ -217,7 +260,9 @@ async def test_who_is_turned_away_by_a_rule_is_told_which(upstream: Upstream) ->
     ):
         async with deploy_proxy(upstream, upstream=rules) as server:
             client, browser = await server.register(), server.browser()
-            text = (await come_back(browser, upstream.approve(await depart(browser, client)))).body.decode()
+            text = (
+                await come_back(browser, upstream.approve(await depart(browser, client)))
+            ).body.decode()
             assert said in text
 
 
@@ -243,7 +288,9 @@ async def test_new_metadata_may_name_other_keys(upstream: Upstream) -> None:
 
 
 class Opaque(TokenVerifier):
-    """A verifier of somebody's own, which knows no reasons: it goes by the name of the token's owner."""
+    """A verifier of somebody's own, which knows no reasons: it goes by the name of the token's
+    owner.
+    """
 
     def __init__(self, upstream: Upstream) -> None:
         super().__init__()
@@ -255,7 +302,11 @@ class Opaque(TokenVerifier):
         user = self._upstream.access.get(token)
         if user == "nobody":
             return AccessToken(token=token, client_id="c", scopes=[])
-        return None if user in (None, "mallory") else AccessToken(token=token, client_id="c", scopes=[], subject=user)
+        return (
+            None
+            if user in (None, "mallory")
+            else AccessToken(token=token, client_id="c", scopes=[], subject=user)
+        )
 
 
 async def test_a_verifier_of_ones_own_says_who_it_is_and_the_sign_in_page_names_the_provider(
@@ -266,14 +317,21 @@ async def test_a_verifier_of_ones_own_says_who_it_is_and_the_sign_in_page_names_
         tokens = await tokens_for(upstream, client)
         assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
         assert server.spy.scope[SCOPE_KEY].subject == f"{upstream.issuer}|alice"
-        for user, said in (("mallory", "the access token is not valid"), ("nobody", "the access token names nobody")):
+        for user, said in (
+            ("mallory", "the access token is not valid"),
+            ("nobody", "the access token names nobody"),
+        ):
             browser = server.browser()
-            response = await come_back(browser, upstream.approve(await depart(browser, client), user))
+            response = await come_back(
+                browser, upstream.approve(await depart(browser, client), user)
+            )
             assert answer_of(response.header("location") or "")["error"] == "server_error"
             assert f"A sign-in at the identity provider failed: {said}" in caplog.messages
 
 
-async def test_of_several_issuers_the_token_says_which(upstream: Upstream, caplog: pytest.LogCaptureFixture) -> None:
+async def test_of_several_issuers_the_token_says_which(
+    upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
     """And one that says none is of the server where people signed in."""
     second = "https://second.example"
     verifier = IntrospectionTokenVerifier(
@@ -285,7 +343,10 @@ async def test_of_several_issuers_the_token_says_which(upstream: Upstream, caplo
         clock=upstream.clock,
     )
     async with deploy_proxy(upstream, "oauth", token_verifier=verifier) as server:
-        for claims, issuer in (({"iss": second}, second), ({"iss": upstream.issuer}, upstream.issuer)):
+        for claims, issuer in (
+            ({"iss": second}, second),
+            ({"iss": upstream.issuer}, upstream.issuer),
+        ):
             upstream.people["alice"] = claims
             await tokens_for(upstream, await server.register())
             subjects = {grant.subject async for _, grant in server.provider.admin.grants()}
@@ -293,4 +354,7 @@ async def test_of_several_issuers_the_token_says_which(upstream: Upstream, caplo
         upstream.answer("/introspect", b'{"active":false}', times=1)
         browser, client = server.browser(), await server.register()
         await come_back(browser, upstream.approve(await depart(browser, client)))
-        assert "A sign-in at the identity provider failed: the access token is not valid (inactive)" in caplog.messages
+        assert (
+            "A sign-in at the identity provider failed: the access token is not valid (inactive)"
+            in caplog.messages
+        )

@@ -1,4 +1,6 @@
-"""Four workers are one proxy: long sessions with short lifetimes on both legs, and an upstream that often fails."""
+"""Four workers are one proxy: long sessions with short lifetimes on both legs, and an upstream that
+often fails.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,19 @@ ROUND_SECONDS = 0.9  # an upstream token is due after 0.8 of them
 async def four_workers(engine: str, name: str) -> AsyncIterator[tuple[Four, Any]]:
     """Start an upstream, and four processes that are the proxy before it."""
     port = free_port()
-    lifetime = {"expires_in": UPSTREAM_SECONDS} if name == "github" else {"access_seconds": UPSTREAM_SECONDS}
+    lifetime = (
+        {"expires_in": UPSTREAM_SECONDS}
+        if name == "github"
+        else {"access_seconds": UPSTREAM_SECONDS}
+    )
     callback = f"http://127.0.0.1:{port}/{engine}/auth/callback"
     async with UPSTREAMS[name](callback=callback, **lifetime) as upstream:
         with ExitStack() as stack:
             place = stack.enter_context(fresh(engine))
             more = {"upstream": known_of(upstream), "access_seconds": 2}
-            started = stack.enter_context(workers(4, {engine: place}, app=APP, port=port, more=more))
+            started = stack.enter_context(
+                workers(4, {engine: place}, app=APP, port=port, more=more)
+            )
             yield started[engine], upstream
 
 
@@ -47,7 +55,8 @@ class Session:
 
     Attributes:
         told_to_wait: how often it was told to try again.
-        refreshing: held by whichever call refreshes, as clients do that use each refresh token once.
+        refreshing: held by whichever call refreshes, as clients do that use each refresh token
+            once.
     """
 
     client: ClientOf
@@ -72,7 +81,9 @@ class Session:
         return cls(client, four, response.json())
 
     async def refresh(self, worker: Worker) -> None:
-        """Get new tokens; an answer that says so is asked for again, everything else is the end of the session."""
+        """Get new tokens; an answer that says so is asked for again, everything else is the end of
+        the session.
+        """
         client = replace(self.client, server=worker)
         response = await self._again(lambda: client.refresh(self.tokens["refresh_token"]))
         assert response.status == 200, response.body
@@ -86,7 +97,8 @@ class Session:
 
         tokens = self.tokens
         response = await self._again(ask)
-        if response.status == 401:  # our own has expired while the upstream's was asked for again and again
+        # our own has expired while the upstream's was asked for again and again
+        if response.status == 401:
             async with self.refreshing:
                 if self.tokens is tokens:  # no other call has refreshed meanwhile
                     await self.refresh(worker)
@@ -107,11 +119,15 @@ class Session:
 
 
 async def live(session: Session, rounds: int, user: str) -> None:
-    """Refresh so often, and call the tool at all workers at once each time, when the upstream's token is due."""
+    """Refresh so often, and call the tool at all workers at once each time, when the upstream's
+    token is due.
+    """
     turns = itertools.cycle(session.four)
     for _ in range(rounds):
         await asyncio.gather(asyncio.sleep(ROUND_SECONDS), session.refresh(next(turns)))
-        assert await asyncio.gather(*(session.call(worker) for worker in session.four)) == [user] * 4
+        assert (
+            await asyncio.gather(*(session.call(worker) for worker in session.four)) == [user] * 4
+        )
 
 
 async def stay_in(engine: str, name: str, rounds: int, clients: int) -> None:

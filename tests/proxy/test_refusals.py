@@ -16,7 +16,13 @@ from asgi_mcp_auth import JWTVerifier
 from asgi_mcp_auth.proxy import UpstreamRules
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.asgi import Response
-from tests.support.authorization_server import BASE_URL, WEB_REDIRECT_URI, Browser, Server, answer_of
+from tests.support.authorization_server import (
+    BASE_URL,
+    WEB_REDIRECT_URI,
+    Browser,
+    Server,
+    answer_of,
+)
 from tests.support.proxy import KINDS, come_back, depart, deploy_proxy, tokens_for, told
 from tests.support.sockets import HostileServer, read_head
 from tests.support.upstream import Upstream
@@ -47,13 +53,21 @@ async def nobody_is_in(server: Server, upstream: Upstream) -> None:
     assert await server.provider.store.scan("code") == []
 
 
-async def test_a_state_that_is_missing_unknown_repeated_or_used_leads_nowhere(upstream: Upstream) -> None:
+async def test_a_state_that_is_missing_unknown_repeated_or_used_leads_nowhere(
+    upstream: Upstream,
+) -> None:
     """P04, PX-04: and the identity provider is not asked."""
     async with deploy_proxy(upstream) as server:
         client, browser = await server.register(), server.browser()
         callback = upstream.approve(await depart(browser, client))
         state = parse_qs(urlsplit(callback).query)["state"][0]
-        for query in ("", "code=c", "state=&code=c", f"state={'x' * 43}&code=c", f"state={state}&state={state}&code=c"):
+        for query in (
+            "",
+            "code=c",
+            "state=&code=c",
+            f"state={'x' * 43}&code=c",
+            f"state={state}&state={state}&code=c",
+        ):
             assert (await browser.send("GET", f"/auth/callback?{query}")).status == 400
         assert upstream.requests == []
         assert (await come_back(browser, callback)).status == 303
@@ -62,7 +76,9 @@ async def test_a_state_that_is_missing_unknown_repeated_or_used_leads_nowhere(up
 
 
 async def test_the_state_of_another_sign_in_does_not_fit(upstream: Upstream) -> None:
-    """P04: a code of one sign-in, with the state of another, fails at the identity provider (PKCE)."""
+    """P04: a code of one sign-in, with the state of another, fails at the identity provider
+    (PKCE).
+    """
     async with deploy_proxy(upstream) as server:
         client, browser = await server.register(), server.browser()
         first, second = [upstream.approve(await depart(browser, client)) for _ in range(2)]
@@ -102,7 +118,9 @@ async def test_an_answer_of_another_issuer_is_refused(upstream: Upstream, kind: 
         for issuer in ("https://evil.example", f"{upstream.issuer}/", ""):
             assert error_of(await attempt(server, upstream, iss=issuer)) == "server_error"
         assert upstream.requests == []
-        assert "code" in answer_of((await attempt(server, upstream, iss=None)).header("location") or "")
+        assert "code" in answer_of(
+            (await attempt(server, upstream, iss=None)).header("location") or ""
+        )
 
 
 async def test_an_issuer_that_promises_to_name_itself_has_to(upstream: Upstream) -> None:
@@ -130,7 +148,9 @@ async def test_an_error_upstream_becomes_one_of_ours(
 ) -> None:
     """P07, PX-09."""
     async with deploy_proxy(upstream) as server:
-        response = await attempt(server, upstream, code=None, error=sent, error_description="<b>&\r\n</b>")
+        response = await attempt(
+            server, upstream, code=None, error=sent, error_description="<b>&\r\n</b>"
+        )
         assert error_of(response) == told
         assert "<" not in (response.header("location") or "")
         assert "<" not in caplog.text
@@ -139,7 +159,9 @@ async def test_an_error_upstream_becomes_one_of_ours(
 
 
 @pytest.mark.parametrize("code", [None, "", "c" * 4097])
-async def test_an_answer_without_code_and_error_is_an_error(upstream: Upstream, code: str | None) -> None:
+async def test_an_answer_without_code_and_error_is_an_error(
+    upstream: Upstream, code: str | None
+) -> None:
     """P07."""
     async with deploy_proxy(upstream) as server:
         assert error_of(await attempt(server, upstream, code=code)) == "server_error"
@@ -218,7 +240,9 @@ async def test_without_an_id_token_nobody_has_signed_in(upstream: Upstream) -> N
 
 
 @pytest.mark.parametrize("answer", [{"active": False}, {"active": True, "client_id": "c"}])
-async def test_an_access_token_that_says_nobody_signs_nobody_in(upstream: Upstream, answer: dict[str, Any]) -> None:
+async def test_an_access_token_that_says_nobody_signs_nobody_in(
+    upstream: Upstream, answer: dict[str, Any]
+) -> None:
     """P15, P17."""
     async with deploy_proxy(upstream, "oauth") as server:
         upstream.answer("/introspect", json.dumps(answer).encode())
@@ -226,11 +250,15 @@ async def test_an_access_token_that_says_nobody_signs_nobody_in(upstream: Upstre
         await nobody_is_in(server, upstream)
 
 
-@pytest.mark.parametrize(("audience", "told"), [("api", None), ("another api", "server_error"), (None, "server_error")])
+@pytest.mark.parametrize(
+    ("audience", "told"), [("api", None), ("another api", "server_error"), (None, "server_error")]
+)
 async def test_an_access_token_that_was_made_for_something_else_signs_nobody_in(
     upstream: Upstream, audience: str | None, told: str | None
 ) -> None:
-    """P17: several services share an application at the provider; its audience is a setting of ours."""
+    """P17: several services share an application at the provider; its audience is a setting of
+    ours.
+    """
     upstream.access_claims = {"aud": audience}
     verifier = JWTVerifier(issuer=upstream.issuer, audience="api", clock=upstream.clock)
     async with deploy_proxy(upstream, "oauth", token_verifier=verifier) as server:
@@ -292,13 +320,17 @@ async def test_a_token_endpoint_that_is_slow(upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("path", ["/token", "/introspect"])
-async def test_an_identity_provider_that_is_down_says_nothing_about_anybody(upstream: Upstream, path: str) -> None:
+async def test_an_identity_provider_that_is_down_says_nothing_about_anybody(
+    upstream: Upstream, path: str
+) -> None:
     upstream.fail(path)
     async with deploy_proxy(upstream, "oauth") as server:
         assert error_of(await attempt(server, upstream)) == "temporarily_unavailable"
 
 
-async def test_without_metadata_nobody_is_sent_anywhere(upstream: Upstream, caplog: pytest.LogCaptureFixture) -> None:
+async def test_without_metadata_nobody_is_sent_anywhere(
+    upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
     """And once it is there, people can sign in, without a restart."""
     for path in ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"):
         upstream.fail(path, times=1)
@@ -343,13 +375,18 @@ async def test_metadata_that_was_good_once_stays_in_use(upstream: Upstream) -> N
         {"jwks_uri": 7},
     ],
 )
-async def test_metadata_that_is_not_right_is_not_used(upstream: Upstream, members: dict[str, Any]) -> None:
+async def test_metadata_that_is_not_right_is_not_used(
+    upstream: Upstream, members: dict[str, Any]
+) -> None:
     """P20; RFC 8414 §3.3."""
     upstream.metadata_more = members
     async with deploy_proxy(upstream) as server:
         client, browser = await server.register(), server.browser()
         page = await browser.open(client.authorization_url())
-        assert answer_of((await browser.submit(page, action="approve")).url)["error"] == "temporarily_unavailable"
+        assert (
+            answer_of((await browser.submit(page, action="approve")).url)["error"]
+            == "temporarily_unavailable"
+        )
 
 
 async def test_a_config_url_leads_to_the_metadata_of_its_own_issuer(upstream: Upstream) -> None:
@@ -361,7 +398,10 @@ async def test_a_config_url_leads_to_the_metadata_of_its_own_issuer(upstream: Up
     async with deploy_proxy(upstream, issuer=None, config_url=url) as server:
         client, browser = await server.register(), server.browser()
         page = await browser.open(client.authorization_url())
-        assert answer_of((await browser.submit(page, action="approve")).url)["error"] == "temporarily_unavailable"
+        assert (
+            answer_of((await browser.submit(page, action="approve")).url)["error"]
+            == "temporarily_unavailable"
+        )
     tenants = ["https://login.example/a", "https://login.example/b"]
     async with deploy_proxy(upstream, issuer=tenants, config_url=url) as server:
         for tenant, answer in ((tenants[1], "code"), ("https://login.example/c", "error")):
@@ -374,8 +414,21 @@ async def test_a_config_url_leads_to_the_metadata_of_its_own_issuer(upstream: Up
     ("metadata", "rules", "in_header"),
     [
         ({}, {}, True),
-        ({"token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_post"]}, {}, False),
-        ({"token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"]}, {}, True),
+        (
+            {"token_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_post"]},
+            {},
+            False,
+        ),
+        (
+            {
+                "token_endpoint_auth_methods_supported": [
+                    "client_secret_post",
+                    "client_secret_basic",
+                ]
+            },
+            {},
+            True,
+        ),
         ({"token_endpoint_auth_methods_supported": "client_secret_post"}, {}, True),
         ({}, {"client_auth_method": "client_secret_post"}, False),
     ],
@@ -383,7 +436,9 @@ async def test_a_config_url_leads_to_the_metadata_of_its_own_issuer(upstream: Up
 async def test_the_secret_goes_where_the_provider_wants_it(
     upstream: Upstream, metadata: dict[str, Any], rules: dict[str, Any], in_header: bool
 ) -> None:
-    """RFC 6749 §2.3.1: in the header, unless the metadata or the settings say otherwise; never in both places."""
+    """RFC 6749 §2.3.1: in the header, unless the metadata or the settings say otherwise; never in
+    both places.
+    """
     seen: list[bytes] = []
 
     def behave(connection: socket.socket) -> None:
@@ -391,7 +446,9 @@ async def test_the_secret_goes_where_the_provider_wants_it(
         while b"code_verifier" not in data:
             data += connection.recv(65536)
         seen.append(data)
-        connection.sendall(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}")
+        connection.sendall(
+            b"HTTP/1.1 400 Bad Request\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
+        )
 
     with HostileServer(behave) as endpoint:
         upstream.metadata_more = {**metadata, "token_endpoint": f"{endpoint.url}/token"}
@@ -405,7 +462,9 @@ async def test_the_secret_goes_where_the_provider_wants_it(
     assert b"audience=api" in body
 
 
-async def test_what_was_said_in_the_log_holds_no_secret(upstream: Upstream, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_was_said_in_the_log_holds_no_secret(
+    upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
     """P09."""
     caplog.set_level(logging.DEBUG, logger="asgi_mcp_auth")
     async with deploy_proxy(upstream) as server:
@@ -415,15 +474,28 @@ async def test_what_was_said_in_the_log_holds_no_secret(upstream: Upstream, capl
         await attempt(server, upstream)
         upstream.answer("/token", b"very secret", status=500)
         await attempt(server, upstream)
-    secrets = [*upstream.access, *upstream._sessions, "the secret of the proxy", "very secret", "secret too"]
+    secrets = [
+        *upstream.access,
+        *upstream._sessions,
+        "the secret of the proxy",
+        "very secret",
+        "secret too",
+    ]
     assert not [secret for secret in secrets if secret in caplog.text]
 
 
-async def test_what_a_stranger_can_cause_is_no_warning(upstream: Upstream, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_a_stranger_can_cause_is_no_warning(
+    upstream: Upstream, caplog: pytest.LogCaptureFixture
+) -> None:
     """Whoever gets as far as the redirect can open the callback with anything."""
     caplog.set_level(logging.WARNING, logger="asgi_mcp_auth")
     async with deploy_proxy(upstream) as server:
-        for answer in ({"error": "x"}, {"iss": "https://evil.example"}, {"code": None}, {"code": "made-up"}):
+        for answer in (
+            {"error": "x"},
+            {"iss": "https://evil.example"},
+            {"code": None},
+            {"code": "made-up"},
+        ):
             assert error_of(await attempt(server, upstream, **answer)) == "server_error"
         assert caplog.records == []
         upstream.fail("/token", status=401)

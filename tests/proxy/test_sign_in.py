@@ -10,7 +10,13 @@ from asgi_mcp_auth import ConfigurationError
 from asgi_mcp_auth.proxy import UpstreamIdentity, UpstreamRules
 from asgi_mcp_auth.server import Person
 from asgi_mcp_auth.tokens import SCOPE_KEY
-from tests.support.authorization_server import BASE_URL, WEB_REDIRECT_URI, Server, answer_of, challenge_of
+from tests.support.authorization_server import (
+    BASE_URL,
+    WEB_REDIRECT_URI,
+    Server,
+    answer_of,
+    challenge_of,
+)
 from tests.support.proxy import KINDS, come_back, depart, deploy_proxy, tokens_for, told
 from tests.support.upstream import CLIENT_ID, Upstream
 
@@ -27,7 +33,9 @@ async def who(server: Server, access_token: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_person_of_the_identity_provider_gets_tokens_of_ours(upstream: Upstream, kind: str) -> None:
+async def test_a_person_of_the_identity_provider_gets_tokens_of_ours(
+    upstream: Upstream, kind: str
+) -> None:
     """PX-06, P19: the subject is issuer and person, never an address that changes hands."""
     upstream.people["alice"] = {"email": "alice@example.com", "name": "Alice"}
     async with deploy_proxy(upstream, kind) as server:
@@ -40,10 +48,18 @@ async def test_a_person_of_the_identity_provider_gets_tokens_of_ours(upstream: U
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_what_goes_upstream_is_ours_alone(upstream: Upstream, kind: str) -> None:
-    """PX-07, PX-10, P08, P18: our own verifier, nonce, state and scopes; nothing that the client chose."""
+    """PX-07, PX-10, P08, P18: our own verifier, nonce, state and scopes; nothing that the client
+    chose.
+    """
     async with deploy_proxy(upstream, kind, upstream_scopes=["openid", "profile"]) as server:
         client, browser = await server.register(), server.browser()
-        wishes = {"scope": "mcp:read mcp:write", "login_hint": "mallory", "prompt": "login", "nonce": "n", "foo": "bar"}
+        wishes = {
+            "scope": "mcp:read mcp:write",
+            "login_hint": "mallory",
+            "prompt": "login",
+            "nonce": "n",
+            "foo": "bar",
+        }
         asked = [upstream.asked(await depart(browser, client, **wishes)) for _ in range(2)]
         for each in asked:
             assert each.pop("prompt") == "login"
@@ -67,19 +83,28 @@ async def test_what_goes_upstream_is_ours_alone(upstream: Upstream, kind: str) -
             assert asked[0][name] != asked[1][name]
 
 
-async def test_the_required_scopes_and_openid_are_asked_for_unless_others_are_named(upstream: Upstream) -> None:
+async def test_the_required_scopes_and_openid_are_asked_for_unless_others_are_named(
+    upstream: Upstream,
+) -> None:
     for kind, expected in (("oidc", "openid mcp:read"), ("oauth", "mcp:read")):
         async with deploy_proxy(upstream, kind) as server:
             url = await depart(server.browser(), await server.register())
             assert upstream.asked(url)["scope"] == expected
 
 
-async def test_the_consent_page_says_where_people_sign_in_and_what_is_asked_for_there(upstream: Upstream) -> None:
+async def test_the_consent_page_says_where_people_sign_in_and_what_is_asked_for_there(
+    upstream: Upstream,
+) -> None:
     """PX-02."""
     async with deploy_proxy(upstream, upstream_scopes=["openid", "repo:delete"]) as server:
         client = await server.register(client_name="An odd client")
         page = await server.browser().open(client.authorization_url())
-        for text in ("An odd client", upstream.issuer.removeprefix("http://"), "repo:delete", "127.0.0.1:8123"):
+        for text in (
+            "An odd client",
+            upstream.issuer.removeprefix("http://"),
+            "repo:delete",
+            "127.0.0.1:8123",
+        ):
             assert text in page.text
         assert "frame-ancestors 'none'" in (page.response.header("content-security-policy") or "")
 
@@ -101,7 +126,9 @@ async def test_state_and_cookie_exist_only_after_the_approval(upstream: Upstream
         assert len(await server.provider.store.scan(STATES)) == 1
 
 
-async def test_each_sign_in_goes_upstream_although_somebody_is_signed_in(upstream: Upstream) -> None:
+async def test_each_sign_in_goes_upstream_although_somebody_is_signed_in(
+    upstream: Upstream,
+) -> None:
     async with deploy_proxy(upstream) as server:
         client, browser = await server.register(), server.browser()
         for _ in range(2):
@@ -109,18 +136,24 @@ async def test_each_sign_in_goes_upstream_although_somebody_is_signed_in(upstrea
         assert len(upstream.requests) == 2
 
 
-async def test_two_tabs_do_not_share_the_tokens_of_the_identity_provider(upstream: Upstream) -> None:
+async def test_two_tabs_do_not_share_the_tokens_of_the_identity_provider(
+    upstream: Upstream,
+) -> None:
     """PX-06: each grant has its own, so that revoking one leaves the other alone."""
     async with deploy_proxy(upstream) as server:
         browser, clients = server.browser(), [await server.register() for _ in range(2)]
         urls = [await depart(browser, client) for client in clients]
         answers = [await come_back(browser, upstream.approve(url)) for url in urls]
         codes = [answer_of(answer.header("location") or "")["code"] for answer in answers]
-        tokens = [(await client.redeem(code)).json() for client, code in zip(clients, codes, strict=True)]
+        tokens = [
+            (await client.redeem(code)).json() for client, code in zip(clients, codes, strict=True)
+        ]
         assert len(await server.provider.store.scan(TOKENS)) == 2
         assert (
             await server.call(
-                "POST", "/revoke", form={"client_id": clients[0].client_id, "token": tokens[0]["refresh_token"]}
+                "POST",
+                "/revoke",
+                form={"client_id": clients[0].client_id, "token": tokens[0]["refresh_token"]},
             )
         ).status == 200
         await told(server)
@@ -129,10 +162,16 @@ async def test_two_tabs_do_not_share_the_tokens_of_the_identity_provider(upstrea
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_claims_that_are_asked_for_are_repeated_and_others_are_not(upstream: Upstream, kind: str) -> None:
+async def test_claims_that_are_asked_for_are_repeated_and_others_are_not(
+    upstream: Upstream, kind: str
+) -> None:
     upstream.people["alice"] = {"email": "alice@example.com", "groups": ["staff"], "phone": "1"}
-    async with deploy_proxy(upstream, kind, upstream=UpstreamRules(claims=["email", "groups", "tid"])) as server:
-        claims = (await who(server, (await tokens_for(upstream, await server.register()))["access_token"])).claims
+    async with deploy_proxy(
+        upstream, kind, upstream=UpstreamRules(claims=["email", "groups", "tid"])
+    ) as server:
+        claims = (
+            await who(server, (await tokens_for(upstream, await server.register()))["access_token"])
+        ).claims
         assert (claims["email"], claims["groups"]) == ("alice@example.com", ["staff"])
         assert not {"phone", "tid"} & set(claims)
 
@@ -145,9 +184,15 @@ async def test_a_hook_says_who_the_person_is(upstream: Upstream) -> None:
         return Person(subject=f"user-{identity.subject}", claims={"team": "blue"})
 
     async with deploy_proxy(upstream, upstream=UpstreamRules(person=person)) as server:
-        access = await who(server, (await tokens_for(upstream, await server.register()))["access_token"])
+        access = await who(
+            server, (await tokens_for(upstream, await server.register()))["access_token"]
+        )
         assert (access.subject, access.claims["team"]) == ("user-alice", "blue")
-        assert (seen[0].issuer, seen[0].subject, seen[0].claims["aud"]) == (upstream.issuer, "alice", CLIENT_ID)
+        assert (seen[0].issuer, seen[0].subject, seen[0].claims["aud"]) == (
+            upstream.issuer,
+            "alice",
+            CLIENT_ID,
+        )
         assert "aud" not in repr(seen[0])
 
 
@@ -164,7 +209,9 @@ async def test_a_subject_that_is_too_long_is_hashed(upstream: Upstream) -> None:
 
 
 async def test_the_userinfo_endpoint_is_asked_if_wanted(upstream: Upstream) -> None:
-    """OpenID Connect Core §5.3.2: it has to speak of the same person; the ID token has the last word."""
+    """OpenID Connect Core §5.3.2: it has to speak of the same person; the ID token has the last
+    word.
+    """
     upstream.people["alice"] = {"email": "from-userinfo@example.com", "groups": ["staff"]}
     upstream.id_token = {"email": "from-id-token@example.com", "groups": None}
     rules = UpstreamRules(userinfo=True, claims=["email", "groups"])
@@ -181,21 +228,61 @@ async def test_the_userinfo_endpoint_is_asked_if_wanted(upstream: Upstream) -> N
 @pytest.mark.parametrize(
     ("rules", "claims", "welcome"),
     [
-        ({"allowed_domains": ["example.com"]}, {"email": "a@example.com", "email_verified": True}, True),
-        ({"allowed_domains": ["Example.com"]}, {"email": "a@EXAMPLE.com", "email_verified": "true"}, True),
+        (
+            {"allowed_domains": ["example.com"]},
+            {"email": "a@example.com", "email_verified": True},
+            True,
+        ),
+        (
+            {"allowed_domains": ["Example.com"]},
+            {"email": "a@EXAMPLE.com", "email_verified": "true"},
+            True,
+        ),
         ({"allowed_domains": ["example.com"]}, {"email": "a@example.com"}, False),
-        ({"allowed_domains": ["example.com"]}, {"email": "a@example.com", "email_verified": False}, False),
-        ({"allowed_domains": ["example.com"]}, {"email": "a@evil.example", "email_verified": True}, False),
-        ({"allowed_domains": ["example.com"]}, {"email": "a@sub.example.com", "email_verified": True}, False),
-        ({"allowed_domains": ["example.com"]}, {"email": "a@evil@example.com", "email_verified": True}, False),
-        ({"allowed_domains": ["example.com"]}, {"email": ["a@example.com"], "email_verified": True}, False),
+        (
+            {"allowed_domains": ["example.com"]},
+            {"email": "a@example.com", "email_verified": False},
+            False,
+        ),
+        (
+            {"allowed_domains": ["example.com"]},
+            {"email": "a@evil.example", "email_verified": True},
+            False,
+        ),
+        (
+            {"allowed_domains": ["example.com"]},
+            {"email": "a@sub.example.com", "email_verified": True},
+            False,
+        ),
+        (
+            {"allowed_domains": ["example.com"]},
+            {"email": "a@evil@example.com", "email_verified": True},
+            False,
+        ),
+        (
+            {"allowed_domains": ["example.com"]},
+            {"email": ["a@example.com"], "email_verified": True},
+            False,
+        ),
         ({"allowed_domains": ["example.com"]}, {}, False),
-        ({"allowed_claims": {"groups": ["staff", "admins"]}}, {"groups": ["guests", "staff"]}, True),
+        (
+            {"allowed_claims": {"groups": ["staff", "admins"]}},
+            {"groups": ["guests", "staff"]},
+            True,
+        ),
         ({"allowed_claims": {"groups": ["staff"]}}, {"groups": "staff"}, True),
         ({"allowed_claims": {"groups": ["staff"]}}, {"groups": ["Staff"]}, False),
         ({"allowed_claims": {"groups": ["staff"]}}, {"groups": {"staff": True}}, False),
-        ({"allowed_claims": {"groups": ["staff"], "tid": ["t1"]}}, {"groups": ["staff"], "tid": "t1"}, True),
-        ({"allowed_claims": {"groups": ["staff"], "tid": ["t1"]}}, {"groups": ["staff"], "tid": "t2"}, False),
+        (
+            {"allowed_claims": {"groups": ["staff"], "tid": ["t1"]}},
+            {"groups": ["staff"], "tid": "t1"},
+            True,
+        ),
+        (
+            {"allowed_claims": {"groups": ["staff"], "tid": ["t1"]}},
+            {"groups": ["staff"], "tid": "t2"},
+            False,
+        ),
         ({"person": lambda identity: None}, {}, False),
     ],
 )
@@ -223,8 +310,12 @@ async def test_who_may_come_in(
         assert (await browser.send("GET", "/applications")).status == 303  # nobody is signed in
 
 
-async def test_the_secret_and_the_tokens_of_the_identity_provider_stay_inside(upstream: Upstream) -> None:
-    """PX-06, PX-12, P09, P11: in no answer, no audit event, no metadata, and encrypted in the store."""
+async def test_the_secret_and_the_tokens_of_the_identity_provider_stay_inside(
+    upstream: Upstream,
+) -> None:
+    """PX-06, PX-12, P09, P11: in no answer, no audit event, no metadata, and encrypted in the
+    store.
+    """
     async with deploy_proxy(upstream) as server:
         client, browser = await server.register(), server.browser()
         seen = [repr(client.information)]
@@ -237,7 +328,13 @@ async def test_the_secret_and_the_tokens_of_the_identity_provider_stay_inside(up
         access = await who(server, tokens["access_token"])
         metadata = await server.call("GET", "/.well-known/oauth-authorization-server")
         engine: Any = server.provider.store.inner
-        seen += [repr(tokens), repr(access.claims), metadata.body.decode(), repr(server.events), repr(vars(engine))]
+        seen += [
+            repr(tokens),
+            repr(access.claims),
+            metadata.body.decode(),
+            repr(server.events),
+            repr(vars(engine)),
+        ]
         secrets = [*upstream.access, *upstream._sessions, "the secret of the proxy"]
         assert len(secrets) == 3
         assert not [secret for secret in secrets if any(secret in text for text in seen)]
@@ -245,12 +342,18 @@ async def test_the_secret_and_the_tokens_of_the_identity_provider_stay_inside(up
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_token_of_the_identity_provider_is_refused_here(upstream: Upstream, kind: str) -> None:
+async def test_a_token_of_the_identity_provider_is_refused_here(
+    upstream: Upstream, kind: str
+) -> None:
     """PX-06, P10."""
     async with deploy_proxy(upstream, kind) as server:
         await tokens_for(upstream, await server.register())
         (token,) = upstream.access
-        for each in (token, upstream.mint(sub="alice", aud=CLIENT_ID), upstream.mint(aud=server.provider.resource)):
+        for each in (
+            token,
+            upstream.mint(sub="alice", aud=CLIENT_ID),
+            upstream.mint(aud=server.provider.resource),
+        ):
             assert (await server.call("POST", "/mcp", bearer=each)).status == 401
 
 
@@ -259,21 +362,36 @@ async def test_a_setting_that_is_wrong_is_named(upstream: Upstream) -> None:
         ("oidc", "issuer", {"issuer": None}),
         ("oidc", "config_url", {"issuer": [upstream.issuer, "https://b.example"]}),
         ("oidc", "issuer", {"issuer": "idp.example"}),
-        ("oidc", "config_url", {"config_url": "http://idp.example/.well-known/openid-configuration"}),
+        (
+            "oidc",
+            "config_url",
+            {"config_url": "http://idp.example/.well-known/openid-configuration"},
+        ),
         ("oidc", "client_id", {"client_id": ""}),
         ("oidc", "client_secret", {"client_secret": ""}),
         (
             "oidc",
             "client_secret",
-            {"client_secret": None, "upstream": UpstreamRules(client_auth_method="client_secret_post")},
+            {
+                "client_secret": None,
+                "upstream": UpstreamRules(client_auth_method="client_secret_post"),
+            },
         ),
         ("oidc", "client_secret", {"upstream": UpstreamRules(client_auth_method="none")}),
         ("oidc", "openid", {"upstream_scopes": ["profile"]}),
         ("oidc", "upstream", {"upstream": {"userinfo": True}}),
         ("oidc", "redirect_path", {"redirect_path": "auth/callback"}),
         ("oidc", "redirect_path", {"redirect_path": "/token"}),
-        ("oauth", "upstream_authorization_endpoint", {"upstream_authorization_endpoint": "file:///etc/passwd"}),
-        ("oauth", "upstream_token_endpoint", {"upstream_token_endpoint": "http://idp.example/token"}),
+        (
+            "oauth",
+            "upstream_authorization_endpoint",
+            {"upstream_authorization_endpoint": "file:///etc/passwd"},
+        ),
+        (
+            "oauth",
+            "upstream_token_endpoint",
+            {"upstream_token_endpoint": "http://idp.example/token"},
+        ),
         ("oauth", "upstream_revocation_endpoint", {"upstream_revocation_endpoint": "--help"}),
         ("oauth", "upstream_client_id", {"upstream_client_id": None}),
         ("oauth", "upstream_client_secret", {"upstream_client_secret": 7}),

@@ -1,4 +1,6 @@
-"""Kept tokens at their edges: when they are due, how long records stay, who waits for whom, what a failure leaves."""
+"""Kept tokens at their edges: when they are due, how long records stay, who waits for whom, what a
+failure leaves.
+"""
 
 from __future__ import annotations
 
@@ -73,18 +75,26 @@ class Bench:
 
     def worker(self, **settings: Any) -> UpstreamTokens:
         """Return what one process has of them."""
-        return UpstreamTokens(self.store, self.clock, self.client, self.says, self.returns, **settings)
+        return UpstreamTokens(
+            self.store, self.clock, self.client, self.says, self.returns, **settings
+        )
 
     async def keep(self, *, seconds: float = DAY, **answer: Any) -> str:
-        """Keep tokens of a sign-in; return their reference. They last 100 s and have a refresh token by default."""
+        """Keep tokens of a sign-in; return their reference. They last 100 s and have a refresh
+        token by default.
+        """
         usual: dict[str, Any] = {"access_token": "first", "refresh_token": "r1", "expires_in": 100}
         self.upstream._sessions["r1"] = {"user": "alice"}
         identity = UpstreamIdentity(issuer="https://idp.example", subject="alice", claims={})
-        return await self.tokens.keep(identity, TokenAnswer(**{**usual, **answer}), self.clock.time(), seconds)
+        return await self.tokens.keep(
+            identity, TokenAnswer(**{**usual, **answer}), self.clock.time(), seconds
+        )
 
     @asynccontextmanager
     async def refreshing(self, reference: str) -> AsyncIterator[asyncio.Task[str]]:
-        """Ask for a live token; the provider has the refresh token meanwhile, and has not answered."""
+        """Ask for a live token; the provider has the refresh token meanwhile, and has not
+        answered.
+        """
         with self.upstream.holding() as arrived:
             task = asyncio.create_task(self.tokens.live(reference, welcome))
             assert await asyncio.to_thread(arrived.wait, SECONDS)
@@ -151,7 +161,9 @@ async def test_refreshed_tokens_have_a_life_of_their_own(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("expires_in", [0, None])
-async def test_a_lifetime_that_is_nothing_or_not_known(bench: Bench, expires_in: int | None) -> None:
+async def test_a_lifetime_that_is_nothing_or_not_known(
+    bench: Bench, expires_in: int | None
+) -> None:
     reference = await bench.keep(expires_in=expires_in)
     record = await bench.record(reference)
     assert record is not None
@@ -287,7 +299,9 @@ async def test_after_a_failure_nobody_tries_for_a_second(bench: Bench, failure: 
     assert (record["turn"], bench.refreshes) == (2, 2)
 
 
-async def test_after_a_failure_the_old_token_is_given_out_as_long_as_it_is_good(bench: Bench) -> None:
+async def test_after_a_failure_the_old_token_is_given_out_as_long_as_it_is_good(
+    bench: Bench,
+) -> None:
     bench.upstream.fail("/token")
     reference = await bench.keep()
     bench.clock.advance(98.5)
@@ -331,7 +345,9 @@ async def test_without_a_refresh_token_the_end_of_the_access_token_is_the_end(
 
 async def test_refreshed_tokens_are_looked_at_once(bench: Bench) -> None:
     """And what came with them goes then: it is of no more use."""
-    bench.upstream.answer("/token", b'{"access_token":"second","expires_in":100,"id_token":"a.b.c"}', times=1)
+    bench.upstream.answer(
+        "/token", b'{"access_token":"second","expires_in":100,"id_token":"a.b.c"}', times=1
+    )
     reference = await bench.keep()
     bench.clock.advance(100)
     for _ in range(3):
@@ -363,7 +379,11 @@ async def test_a_check_says_nothing_of_tokens_that_came_later(bench: Bench) -> N
     assert [await bench.tokens.live(reference, welcome)] == found
     record = await bench.record(reference)
     assert record is not None
-    assert (record["access_token"], record["is_checked"], record["id_token"]) == ("third", False, "d.e.f")
+    assert (record["access_token"], record["is_checked"], record["id_token"]) == (
+        "third",
+        False,
+        "d.e.f",
+    )
 
 
 @pytest.mark.parametrize("verdict", ["mallory", SignInFailed()])
@@ -394,7 +414,9 @@ async def test_an_answer_for_a_sign_in_that_has_ended_meanwhile_is_given_back(be
 
 
 async def test_who_is_cancelled_loses_no_tokens(bench: Bench) -> None:
-    """An MCP client may cancel a call at any moment; the provider has taken the old refresh token by then."""
+    """An MCP client may cancel a call at any moment; the provider has taken the old refresh token
+    by then.
+    """
     reference = await bench.keep()
     bench.clock.advance(100)
     async with bench.refreshing(reference) as refreshing:

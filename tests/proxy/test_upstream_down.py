@@ -1,4 +1,6 @@
-"""The identity provider is down, or hangs: whoever signs in is told, and whoever is signed in works on."""
+"""The identity provider is down, or hangs: whoever signs in is told, and whoever is signed in works
+on.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,29 @@ from tests.browser.stage import stage
 from tests.proxy.upstreams.proxies import UPSTREAMS, proxy_for
 from tests.proxy.upstreams.upstream import ask, bearer
 from tests.support.asgi import Receive, Response, Scope, Send, Spy
-from tests.support.authorization_server import BASE_URL, Browser, ClientOf, Server, answer_of, deploy
+from tests.support.authorization_server import (
+    BASE_URL,
+    Browser,
+    ClientOf,
+    Server,
+    answer_of,
+    deploy,
+)
 from tests.support.engines import free_port
 
 pytestmark = pytest.mark.asyncio
 
-SHORT = {"certified": {"access_seconds": 1}, "glewlwyd": {"access_seconds": 2}, "github": {"expires_in": 1}}
+SHORT = {
+    "certified": {"access_seconds": 1},
+    "glewlwyd": {"access_seconds": 2},
+    "github": {"expires_in": 1},
+}
 # Glewlwyd counts from the last whole second, so that of its two at least one is left.
-LONG = {"certified": {"access_seconds": 300}, "glewlwyd": {"access_seconds": 300}, "github": {"expires_in": 300}}
+LONG = {
+    "certified": {"access_seconds": 300},
+    "glewlwyd": {"access_seconds": 300},
+    "github": {"expires_in": 300},
+}
 UNTIL_EXPIRED = {"certified": 1.1, "glewlwyd": 2.1, "github": 1.1}
 
 
@@ -42,7 +59,9 @@ class Tool(Spy):
         if scope["type"] == "lifespan":
             await super().__call__(scope, receive, send)
             return
-        response = await ask(self.userinfo_url, "GET", headers=bearer(await get_upstream_token(scope)))
+        response = await ask(
+            self.userinfo_url, "GET", headers=bearer(await get_upstream_token(scope))
+        )
         await send({"type": "http.response.start", "status": response.status_code, "headers": []})
         await send({"type": "http.response.body", "body": response.content})
 
@@ -77,7 +96,9 @@ class World:
 
 
 @asynccontextmanager
-async def world(name: str, lifetimes: dict[str, dict[str, Any]], *, tool: bool = True) -> AsyncIterator[World]:
+async def world(
+    name: str, lifetimes: dict[str, dict[str, Any]], *, tool: bool = True
+) -> AsyncIterator[World]:
     async with UPSTREAMS[name](callback=f"{BASE_URL}/auth/callback", **lifetimes[name]) as upstream:
         kind, settings = proxy_for(upstream)
         spy = Tool() if tool else Spy()
@@ -94,24 +115,32 @@ def is_alice(response: Response) -> bool:
     return "alice" in (document.get("login"), document.get("email", "").partition("@")[0])
 
 
-# ------------------------------------------------------------------------------------------------------- signing in
+# --------------------------------------------------------------------------------------- signing in
 
 
 @pytest.mark.parametrize("name", ["certified", "glewlwyd"])
-async def test_px09_who_signs_in_while_nothing_is_known_of_an_upstream_that_is_down_is_told_so(name: str) -> None:
+async def test_px09_who_signs_in_while_nothing_is_known_of_an_upstream_that_is_down_is_told_so(
+    name: str,
+) -> None:
     async with world(name, LONG) as here:
         client = await here.server.register()
         await here.upstream.down()
         _, url = await here.consented(client)
         answer = answer_of(url)
-        assert (answer["error"], answer["state"], answer["iss"]) == ("temporarily_unavailable", "the-state", BASE_URL)
+        assert (answer["error"], answer["state"], answer["iss"]) == (
+            "temporarily_unavailable",
+            "the-state",
+            BASE_URL,
+        )
         await here.upstream.up()
         await asyncio.sleep(1.1)  # it does not look again at once
         assert is_alice(await here.call(await here.sign_in(client)))
 
 
 @pytest.mark.parametrize("name", UPSTREAMS)
-async def test_px09_who_comes_back_from_an_upstream_that_is_down_by_then_is_told_so(name: str) -> None:
+async def test_px09_who_comes_back_from_an_upstream_that_is_down_by_then_is_told_so(
+    name: str,
+) -> None:
     async with world(name, LONG) as here:
         client = await here.server.register()
         browser, url = await here.consented(client)
@@ -119,26 +148,40 @@ async def test_px09_who_comes_back_from_an_upstream_that_is_down_by_then_is_told
             callback = await here.upstream.sign_in(http, url)
         await here.upstream.down()
         answer = answer_of((await browser.open(callback)).url)
-        assert (answer["error"], answer["state"], answer["iss"]) == ("temporarily_unavailable", "the-state", BASE_URL)
+        assert (answer["error"], answer["state"], answer["iss"]) == (
+            "temporarily_unavailable",
+            "the-state",
+            BASE_URL,
+        )
         await here.upstream.up()
         assert is_alice(await here.call(await here.sign_in(client)))
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_person_whose_application_shows_nothing_finds_out_at_the_proxy_itself(chromium: Chromium) -> None:
-    """Who only wants to see their applications is sent to the identity provider too, and there is no client to tell."""
+async def test_a_person_whose_application_shows_nothing_finds_out_at_the_proxy_itself(
+    chromium: Chromium,
+) -> None:
+    """Who only wants to see their applications is sent to the identity provider too, and there is
+    no client to tell.
+    """
     port = free_port()
-    async with UPSTREAMS["certified"](callback=f"http://localhost:{port}/auth/callback") as upstream:
+    async with UPSTREAMS["certified"](
+        callback=f"http://localhost:{port}/auth/callback"
+    ) as upstream:
         kind, settings = proxy_for(upstream)
-        async with stage(chromium, kind=kind, port=port, options={"clock": time}, **settings) as scene:
+        async with stage(
+            chromium, kind=kind, port=port, options={"clock": time}, **settings
+        ) as scene:
             await upstream.down()
             page = await scene.page()
             await page.goto(f"{scene.base_url}/applications")
-            await expect(page.get_by_text("The identity provider cannot be reached at the moment")).to_be_visible()
+            await expect(
+                page.get_by_text("The identity provider cannot be reached at the moment")
+            ).to_be_visible()
             await scene.check(page, "proxy-upstream-down")
 
 
-# -------------------------------------------------------------------------------------------------- those who are in
+# --------------------------------------------------------------------------------- those who are in
 
 
 @pytest.mark.parametrize("name", UPSTREAMS)
@@ -148,14 +191,17 @@ async def test_requests_with_live_tokens_go_on_while_the_upstream_is_down(name: 
         tokens = await here.sign_in(client)
         await here.upstream.down()
         assert (await here.call(tokens)).status == 200
-        # So does a refresh, as long as the upstream's token lives: nobody upstream needs to be asked.
+        # So does a refresh, as long as the upstream's token lives: nobody upstream needs to be
+        # asked.
         refreshed = await client.refresh(tokens["refresh_token"])
         assert refreshed.status == 200, refreshed.body
         assert (await here.call(refreshed.json())).status == 200
 
 
 @pytest.mark.parametrize("name", UPSTREAMS)
-async def test_p12_a_refresh_that_needs_an_upstream_that_is_down_is_put_off_and_nobody_is_signed_out(name: str) -> None:
+async def test_p12_a_refresh_that_needs_an_upstream_that_is_down_is_put_off_and_nobody_is_signed_out(
+    name: str,
+) -> None:
     async with world(name, SHORT) as here:
         client = await here.server.register()
         tokens = await here.sign_in(client)
@@ -188,11 +234,15 @@ async def test_p22_who_signs_out_while_the_upstream_is_down_is_signed_out(name: 
         assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
 
 
-# --------------------------------------------------------------------------------------------------- one that is slow
+# --------------------------------------------------------------------------------- one that is slow
 
 
-async def test_px11_a_tool_call_that_is_given_up_while_the_upstream_takes_its_time_signs_nobody_out() -> None:
-    """MCP clients cancel calls. The refresh token has been used by then, and what came for it may not get lost."""
+async def test_px11_a_tool_call_that_is_given_up_while_the_upstream_takes_its_time_signs_nobody_out() -> (
+    None
+):
+    """MCP clients cancel calls. The refresh token has been used by then, and what came for it may
+    not get lost.
+    """
     async with world("certified", SHORT) as here:
         client = await here.server.register()
         tokens = await here.sign_in(client)

@@ -1,4 +1,6 @@
-"""The upstreams that the proxy is tested with are what they say: each is used here without a proxy."""
+"""The upstreams that the proxy is tested with are what they say: each is used here without a
+proxy.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ async def redeem(upstream: Upstream, callback_url: str) -> dict[str, Any]:
 
 async def token(upstream: Upstream, **form: str) -> dict[str, Any]:
     credentials = (upstream.client_id, upstream.client_secret)
-    response = await ask(upstream.token_endpoint, data=form, auth=credentials, headers={"Accept": "application/json"})
+    response = await ask(
+        upstream.token_endpoint, data=form, auth=credentials, headers={"Accept": "application/json"}
+    )
     found: dict[str, Any] = response.json()
     return found
 
@@ -61,25 +65,33 @@ async def whose(upstream: Upstream, access_token: str) -> httpx.Response:
     return await ask(upstream.userinfo_endpoint, "GET", headers=bearer(access_token))
 
 
-# ---------------------------------------------------------------------------------------------------------- certified
+# ---------------------------------------------------------------------------------------- certified
 
 
-async def signed_in(upstream: Upstream, http: httpx.AsyncClient, user: str = "alice", **more: Any) -> dict[str, Any]:
+async def signed_in(
+    upstream: Upstream, http: httpx.AsyncClient, user: str = "alice", **more: Any
+) -> dict[str, Any]:
     scope = "openid email groups" if upstream.name == "certified" else "read:user"
     url = upstream.authorization_url(scope=scope, **PKCE, **more)
     return await redeem(upstream, await upstream.sign_in(http, url, user))
 
 
-async def test_a_person_signs_in_at_the_certified_upstream_and_its_tokens_rotate(certified: CertifiedUpstream) -> None:
+async def test_a_person_signs_in_at_the_certified_upstream_and_its_tokens_rotate(
+    certified: CertifiedUpstream,
+) -> None:
     async with browser() as http:
         tokens = await signed_in(certified, http, nonce="a-nonce")
     assert (await whose(certified, tokens["access_token"])).json()["email"] == "alice@example.com"
-    successor = await token(certified, grant_type="refresh_token", refresh_token=tokens["refresh_token"])
+    successor = await token(
+        certified, grant_type="refresh_token", refresh_token=tokens["refresh_token"]
+    )
     assert successor["refresh_token"] != tokens["refresh_token"]
     assert [each.client_auth for each in await certified.requests()] == ["client_secret_basic"] * 2
     assert await certified.reused() == set()
     # Used twice, and everything is over.
-    again = await token(certified, grant_type="refresh_token", refresh_token=tokens["refresh_token"])
+    again = await token(
+        certified, grant_type="refresh_token", refresh_token=tokens["refresh_token"]
+    )
     assert again["error"] == "invalid_grant"
     assert (await whose(certified, successor["access_token"])).status_code == 401
     assert len(await certified.reused()) == 1
@@ -97,19 +109,25 @@ async def test_the_certified_upstream_names_itself_wants_pkce_and_lets_nobody_re
     )
     assert known["revocation_endpoint"] == certified.revocation_endpoint
     async with browser() as http:
-        answer = answer_at(await certified.sign_in(http, certified.authorization_url(scope="openid")))
+        answer = answer_at(
+            await certified.sign_in(http, certified.authorization_url(scope="openid"))
+        )
         assert (answer["error"], answer["iss"]) == ("invalid_request", certified.issuer)
 
 
 @pytest.mark.parametrize("decision", ["deny", "deny later"])
-async def test_a_person_says_no_at_the_certified_upstream(certified: CertifiedUpstream, decision: str) -> None:
+async def test_a_person_says_no_at_the_certified_upstream(
+    certified: CertifiedUpstream, decision: str
+) -> None:
     async with browser() as http:
         url = certified.authorization_url(scope="openid", **PKCE)
         answer = answer_at(await certified.sign_in(http, url, decision=decision))
         assert (answer["error"], answer["state"]) == ("access_denied", "a-state")
 
 
-async def test_who_has_approved_at_the_certified_upstream_is_not_asked_again(certified: CertifiedUpstream) -> None:
+async def test_who_has_approved_at_the_certified_upstream_is_not_asked_again(
+    certified: CertifiedUpstream,
+) -> None:
     async with browser() as http:
         await signed_in(certified, http, "bob")
         response = await http.get(certified.authorization_url(scope="openid email groups", **PKCE))
@@ -122,21 +140,31 @@ async def test_the_certified_upstream_fails_when_it_shall(certified: CertifiedUp
     await certified.fail_one_refresh_in(2)
     statuses = []
     for _ in range(6):
-        answer = await token(certified, grant_type="refresh_token", refresh_token=tokens["refresh_token"])
+        answer = await token(
+            certified, grant_type="refresh_token", refresh_token=tokens["refresh_token"]
+        )
         tokens = answer if "access_token" in answer else tokens
         statuses.append((await certified.requests())[-1].status)
     assert statuses == [200, 503] * 3
     assert await certified.reused() == set()
     await certified.reset()
     await certified.fail("/token", 429, times=1, headers={"Retry-After": "7"})
-    assert (await token(certified, grant_type="refresh_token", refresh_token="r"))["error"] == "injected"
+    assert (await token(certified, grant_type="refresh_token", refresh_token="r"))[
+        "error"
+    ] == "injected"
     await certified.refuse(error="server_error", iss="https://other.example.com")
     async with browser() as http:
         answer = answer_at(await certified.sign_in(http, certified.authorization_url()))
-    assert answer == {"error": "server_error", "state": "a-state", "iss": "https://other.example.com"}
+    assert answer == {
+        "error": "server_error",
+        "state": "a-state",
+        "iss": "https://other.example.com",
+    }
 
 
-async def test_the_certified_upstream_is_down_and_up_again_and_remembers(certified: CertifiedUpstream) -> None:
+async def test_the_certified_upstream_is_down_and_up_again_and_remembers(
+    certified: CertifiedUpstream,
+) -> None:
     async with browser() as http:
         tokens = await signed_in(certified, http)
     await certified.down()
@@ -148,26 +176,35 @@ async def test_the_certified_upstream_is_down_and_up_again_and_remembers(certifi
     assert (await whose(certified, tokens["access_token"])).status_code == 200
     await certified.revoke_user("alice")
     assert (await whose(certified, tokens["access_token"])).status_code == 401
-    again = await token(certified, grant_type="refresh_token", refresh_token=tokens["refresh_token"])
+    again = await token(
+        certified, grant_type="refresh_token", refresh_token=tokens["refresh_token"]
+    )
     assert again["error"] == "invalid_grant"
 
 
 async def test_what_the_certified_upstream_issues_may_last_a_second() -> None:
-    async with certified_upstream(callback=CALLBACK, access_seconds=1) as upstream, browser() as http:
+    async with (
+        certified_upstream(callback=CALLBACK, access_seconds=1) as upstream,
+        browser() as http,
+    ):
         tokens = await signed_in(upstream, http)
         assert tokens["expires_in"] == 1
         time.sleep(2.1)  # noqa: ASYNC251  # nothing else is going on
         assert (await whose(upstream, tokens["access_token"])).status_code == 401
 
 
-# ------------------------------------------------------------------------------------------------------- GitHub-shaped
+# ------------------------------------------------------------------------------------ GitHub-shaped
 
 
-async def test_a_person_signs_in_at_the_github_shaped_upstream_and_its_tokens_rotate(github: GitHubShaped) -> None:
+async def test_a_person_signs_in_at_the_github_shaped_upstream_and_its_tokens_rotate(
+    github: GitHubShaped,
+) -> None:
     async with browser() as http:
         tokens = await signed_in(github, http)
     assert (await whose(github, tokens["access_token"])).json()["id"] == 1001
-    successor = await token(github, grant_type="refresh_token", refresh_token=tokens["refresh_token"])
+    successor = await token(
+        github, grant_type="refresh_token", refresh_token=tokens["refresh_token"]
+    )
     assert (await whose(github, tokens["access_token"])).status_code == 401
     assert (await whose(github, successor["access_token"])).json()["login"] == "alice"
     again = await token(github, grant_type="refresh_token", refresh_token=tokens["refresh_token"])
@@ -175,17 +212,23 @@ async def test_a_person_signs_in_at_the_github_shaped_upstream_and_its_tokens_ro
     assert len(await github.reused()) == 1
 
 
-async def test_the_github_shaped_upstream_answers_forms_and_errors_with_200(github: GitHubShaped) -> None:
+async def test_the_github_shaped_upstream_answers_forms_and_errors_with_200(
+    github: GitHubShaped,
+) -> None:
     form = {"code": "unknown", "client_id": github.client_id, "client_secret": github.client_secret}
     response = await ask(github.token_endpoint, data=form)
     assert (response.status_code, "error=bad_verification_code" in response.text) == (200, True)
     assert (await github.requests())[0].client_auth == "client_secret_post"
 
 
-async def test_the_github_shaped_upstream_checks_the_code_verifier_that_was_promised(github: GitHubShaped) -> None:
+async def test_the_github_shaped_upstream_checks_the_code_verifier_that_was_promised(
+    github: GitHubShaped,
+) -> None:
     async with browser() as http:
         url = github.authorization_url(**{**PKCE, "code_challenge": challenge_of("w" * 43)})
-        assert (await redeem(github, await github.sign_in(http, url)))["error"] == "bad_verification_code"
+        assert (await redeem(github, await github.sign_in(http, url)))[
+            "error"
+        ] == "bad_verification_code"
 
 
 async def test_a_person_says_no_at_the_github_shaped_upstream(github: GitHubShaped) -> None:
@@ -195,7 +238,9 @@ async def test_a_person_says_no_at_the_github_shaped_upstream(github: GitHubShap
 
 
 @pytest.mark.parametrize("fault", sorted({*FAULTS} - {"silence", "drip"}))
-async def test_the_github_shaped_upstream_misbehaves_as_told_and_then_no_more(github: GitHubShaped, fault: str) -> None:
+async def test_the_github_shaped_upstream_misbehaves_as_told_and_then_no_more(
+    github: GitHubShaped, fault: str
+) -> None:
     known: Mapping[str, Fault] = FAULTS
     github.fault("user", fault, times=1)
     answer = await whose(github, "whatever")
@@ -204,19 +249,30 @@ async def test_the_github_shaped_upstream_misbehaves_as_told_and_then_no_more(gi
 
 
 @pytest.mark.parametrize("fault", ["silence", "drip"])
-async def test_the_github_shaped_upstream_lets_others_wait(github: GitHubShaped, fault: str) -> None:
+async def test_the_github_shaped_upstream_lets_others_wait(
+    github: GitHubShaped, fault: str
+) -> None:
     github.fault("token", fault, times=1)
     with pytest.raises(httpx.ReadTimeout):
         async with httpx.AsyncClient(timeout=0.2, trust_env=False) as http:
             await http.post(github.token_endpoint)
 
 
-async def test_tokens_of_the_github_shaped_upstream_end_when_they_are_revoked(github: GitHubShaped) -> None:
+async def test_tokens_of_the_github_shaped_upstream_end_when_they_are_revoked(
+    github: GitHubShaped,
+) -> None:
     async with browser() as http:
         tokens = [await signed_in(github, http, "bob") for _ in range(2)]
     client = (github.client_id, github.client_secret)
-    assert (await ask(github.revocation_endpoint, data={"token": tokens[0]["refresh_token"]}, auth=client)).is_success
-    assert [(await whose(github, each["access_token"])).status_code for each in tokens] == [401, 200]
+    assert (
+        await ask(
+            github.revocation_endpoint, data={"token": tokens[0]["refresh_token"]}, auth=client
+        )
+    ).is_success
+    assert [(await whose(github, each["access_token"])).status_code for each in tokens] == [
+        401,
+        200,
+    ]
     await github.down()
     await github.up()
     assert github.live_tokens() == [tokens[1]["access_token"]]
@@ -224,28 +280,39 @@ async def test_tokens_of_the_github_shaped_upstream_end_when_they_are_revoked(gi
     assert github.live_tokens() == []
 
 
-# ----------------------------------------------------------------------------------------------------------- glewlwyd
+# ----------------------------------------------------------------------------------------- glewlwyd
 
 
 async def test_a_person_signs_in_at_glewlwyd_and_its_tokens_rotate() -> None:
     async with glewlwyd_upstream(callback=CALLBACK) as upstream, browser() as http:
         known = (await ask(f"{upstream.issuer}/.well-known/openid-configuration", "GET")).json()
-        assert (known["issuer"], known["token_endpoint"]) == (upstream.issuer, upstream.token_endpoint)
+        assert (known["issuer"], known["token_endpoint"]) == (
+            upstream.issuer,
+            upstream.token_endpoint,
+        )
         assert known["revocation_endpoint"] == upstream.revocation_endpoint
         assert "registration_endpoint" not in known
         url = upstream.authorization_url(scope="openid notes", nonce="a-nonce", **PKCE)
         back = await upstream.sign_in(http, url)
         assert answer_at(back)["iss"] == upstream.issuer
         tokens = await redeem(upstream, back)
-        assert (await whose(upstream, tokens["access_token"])).json()["email"] == "alice@example.com"
+        assert (await whose(upstream, tokens["access_token"])).json()[
+            "email"
+        ] == "alice@example.com"
         await upstream.down()
         await upstream.up()
         form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
         successor = await token(upstream, **form)
         assert successor["refresh_token"] != tokens["refresh_token"]
-        again = await ask(upstream.token_endpoint, data=form, auth=(upstream.client_id, upstream.client_secret))
+        again = await ask(
+            upstream.token_endpoint, data=form, auth=(upstream.client_id, upstream.client_secret)
+        )
         assert again.status_code == 400
         form = {"token": successor["access_token"]}
-        revoked = await ask(upstream.revocation_endpoint, data=form, auth=(upstream.client_id, upstream.client_secret))
+        revoked = await ask(
+            upstream.revocation_endpoint,
+            data=form,
+            auth=(upstream.client_id, upstream.client_secret),
+        )
         assert revoked.is_success
         assert (await whose(upstream, successor["access_token"])).status_code == 401

@@ -36,7 +36,9 @@ pytestmark = pytest.mark.asyncio
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT"])
-async def test_rs13_no_credentials_are_401_with_an_absolute_metadata_url_for_every_method(method: str) -> None:
+async def test_rs13_no_credentials_are_401_with_an_absolute_metadata_url_for_every_method(
+    method: str,
+) -> None:
     guard = protect()
     response = await call(guard.app, method, "/mcp")
     guard.assert_refused(response, 401, "missing_token")
@@ -50,17 +52,28 @@ async def test_rs14_no_credentials_are_answered_without_an_error_code() -> None:
 
 
 async def test_rs15_the_challenge_names_the_scopes_that_the_operation_needs() -> None:
-    guard = protect(provider=make_provider(required_scopes=["mcp:read"]), required_scopes=["mcp:write"])
+    guard = protect(
+        provider=make_provider(required_scopes=["mcp:read"]), required_scopes=["mcp:write"]
+    )
     response = await call(guard.app, "POST", "/mcp")
-    assert challenge_of(response) == {"resource_metadata": METADATA_URL, "scope": "mcp:read mcp:write"}
+    assert challenge_of(response) == {
+        "resource_metadata": METADATA_URL,
+        "scope": "mcp:read mcp:write",
+    }
 
 
 async def test_rs15_the_challenge_has_no_scope_where_none_is_needed() -> None:
     assert "scope" not in challenge_of(await call(protect().app, "POST", "/mcp"))
 
 
-async def test_challenge_scopes_of_the_provider_come_first_although_no_operation_needs_them() -> None:
-    guard = protect(provider=make_provider(challenge_scopes=["mcp:all", "mcp:read"], required_scopes=["mcp:read"]))
+async def test_challenge_scopes_of_the_provider_come_first_although_no_operation_needs_them() -> (
+    None
+):
+    guard = protect(
+        provider=make_provider(
+            challenge_scopes=["mcp:all", "mcp:read"], required_scopes=["mcp:read"]
+        )
+    )
     assert challenge_of(await call(guard.app, "POST", "/mcp"))["scope"] == "mcp:all mcp:read"
     guard.events.clear()
     guard.assert_entered(await call(guard.app, "POST", "/mcp", ALICE))
@@ -77,14 +90,19 @@ INVALID: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("case", "claims", "reason"), INVALID, ids=[case for case, _, _ in INVALID])
+@pytest.mark.parametrize(
+    ("case", "claims", "reason"), INVALID, ids=[case for case, _, _ in INVALID]
+)
 async def test_rs16_an_invalid_token_is_401_invalid_token_with_the_metadata_url_and_scope(
     case: str, claims: dict[str, Any], reason: str
 ) -> None:
     clock = FrozenClock()
     with Issuer(algorithms=["ES256"], clock=clock) as idp:
         verifier = JWTVerifier(
-            public_key=idp.public_jwk(), issuer=idp.issuer, clock=clock, required_scopes=["mcp:read"]
+            public_key=idp.public_jwk(),
+            issuer=idp.issuer,
+            clock=clock,
+            required_scopes=["mcp:read"],
         )
         guard = protect(provider=RemoteAuthProvider(verifier, [idp.issuer], BASE_URL))
         usual = {"aud": RESOURCE, "scope": "mcp:read"}
@@ -97,20 +115,28 @@ async def test_rs16_an_invalid_token_is_401_invalid_token_with_the_metadata_url_
             METADATA_URL,
             "mcp:read",
         )
-        good = await call(guard.app, "POST", "/mcp", {"Authorization": f"Bearer {idp.mint(**usual)}"})
+        good = await call(
+            guard.app, "POST", "/mcp", {"Authorization": f"Bearer {idp.mint(**usual)}"}
+        )
         guard.assert_entered(good)
 
 
 MALFORMED: list[tuple[str, list[tuple[bytes, bytes]], str]] = [
     ("two headers", [(b"authorization", b"Bearer alice-token")] * 2, "several_authorizations"),
     ("no token", [(b"authorization", b"Bearer ")], "authorization_syntax"),
-    ("several tokens", [(b"authorization", b"Bearer alice-token bob-token")], "authorization_syntax"),
+    (
+        "several tokens",
+        [(b"authorization", b"Bearer alice-token bob-token")],
+        "authorization_syntax",
+    ),
     ("not token68", [(b"authorization", b"Bearer alice,token")], "authorization_syntax"),
     ("not ASCII", [(b"authorization", "Bearer alicé".encode())], "authorization_syntax"),
 ]
 
 
-@pytest.mark.parametrize(("headers", "reason"), [each[1:] for each in MALFORMED], ids=[each[0] for each in MALFORMED])
+@pytest.mark.parametrize(
+    ("headers", "reason"), [each[1:] for each in MALFORMED], ids=[each[0] for each in MALFORMED]
+)
 async def test_rs17_a_malformed_request_is_400_invalid_request_with_a_challenge(
     headers: list[tuple[bytes, bytes]], reason: str
 ) -> None:
@@ -141,9 +167,14 @@ async def test_rs19_a_broad_scope_implies_the_narrow_ones() -> None:
     rules = ClaimRules(scope_hierarchy={"mcp:admin": ["mcp:write"], "mcp:write": ["mcp:read"]})
     with Issuer(algorithms=["ES256"]) as idp:
         verifier = JWTVerifier(public_key=idp.public_jwk(), issuer=idp.issuer, claims=rules)
-        guard = protect(provider=RemoteAuthProvider(verifier, [idp.issuer], BASE_URL), required_scopes=["mcp:read"])
+        guard = protect(
+            provider=RemoteAuthProvider(verifier, [idp.issuer], BASE_URL),
+            required_scopes=["mcp:read"],
+        )
         broad = idp.mint(aud=RESOURCE, scope="mcp:admin")
-        guard.assert_entered(await call(guard.app, "POST", "/mcp", {"Authorization": f"Bearer {broad}"}))
+        guard.assert_entered(
+            await call(guard.app, "POST", "/mcp", {"Authorization": f"Bearer {broad}"})
+        )
         other = idp.mint(aud=RESOURCE, scope="mcp:adm")
         response = await call(guard.app, "POST", "/mcp", {"Authorization": f"Bearer {other}"})
         guard.assert_refused(response, 403, "insufficient_scope")
@@ -160,7 +191,9 @@ def every_refusal() -> list[tuple[str, dict[str, str]]]:
 
 
 @pytest.mark.parametrize(("target", "headers"), every_refusal())
-async def test_rs20_every_challenge_keeps_to_the_syntax(target: str, headers: dict[str, str]) -> None:
+async def test_rs20_every_challenge_keeps_to_the_syntax(
+    target: str, headers: dict[str, str]
+) -> None:
     guard = protect(required_scopes=["mcp:read", "mcp:admin"])
     challenge = challenge_of(await call(guard.app, "POST", target, headers))  # it checks the syntax
     assert challenge["scope"] == "mcp:read mcp:admin"
@@ -180,16 +213,22 @@ async def test_rs21_the_unanchored_expressions_of_the_sdks_find_the_right_values
     assert "=" not in challenge.get("error_description", "")
 
 
-async def test_rs22_there_is_one_challenge_field_and_it_begins_with_bearer_and_a_parameter() -> None:
+async def test_rs22_there_is_one_challenge_field_and_it_begins_with_bearer_and_a_parameter() -> (
+    None
+):
     response = await call(protect().app, "POST", "/mcp")
-    assert [value.startswith('Bearer resource_metadata="') for value in response.all("www-authenticate")] == [True]
+    assert [
+        value.startswith('Bearer resource_metadata="') for value in response.all("www-authenticate")
+    ] == [True]
 
 
-async def test_a_bare_verifier_challenges_with_a_realm_only(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_bare_verifier_challenges_with_a_realm_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     guard = protect(provider=StaticTokenVerifier(TOKENS))
-    assert [(each.levelname, "RemoteAuthProvider" in each.getMessage()) for each in caplog.records] == [
-        ("WARNING", True)
-    ]
+    assert [
+        (each.levelname, "RemoteAuthProvider" in each.getMessage()) for each in caplog.records
+    ] == [("WARNING", True)]
     response = await call(guard.app, "POST", "/mcp")
     guard.assert_refused(response, 401, "missing_token")
     assert response.header("www-authenticate") == 'Bearer realm="mcp"'
@@ -216,8 +255,12 @@ class Unavailable(TokenVerifier):
 
 
 @pytest.mark.parametrize(("seconds", "header"), [(0, "1"), (1, "1"), (1.2, "2"), (30, "30")])
-async def test_rs24_an_outage_is_503_with_retry_after_and_no_challenge(seconds: float, header: str) -> None:
-    guard = protect(provider=RemoteAuthProvider(Unavailable(seconds), ["https://idp.example.com"], BASE_URL))
+async def test_rs24_an_outage_is_503_with_retry_after_and_no_challenge(
+    seconds: float, header: str
+) -> None:
+    guard = protect(
+        provider=RemoteAuthProvider(Unavailable(seconds), ["https://idp.example.com"], BASE_URL)
+    )
     response = await call(guard.app, "POST", "/mcp", ALICE)
     guard.assert_refused(response, 503, "unavailable")
     assert response.header("retry-after") == header
@@ -251,7 +294,9 @@ async def test_rs24_the_body_does_not_tell_whether_a_token_exists() -> None:
     clock = FrozenClock()
     tokens = {**TOKENS, "old-token": {"client_id": "client-a", "expires_at": int(clock.time())}}
     guard = protect(
-        provider=RemoteAuthProvider(StaticTokenVerifier(tokens, clock=clock), ["https://i.example"], BASE_URL)
+        provider=RemoteAuthProvider(
+            StaticTokenVerifier(tokens, clock=clock), ["https://i.example"], BASE_URL
+        )
     )
     for token in ("old-token", "unknown-token", "x" * 20_000):
         response = await call(guard.app, "POST", "/mcp", {"Authorization": f"Bearer {token}"})
@@ -273,7 +318,8 @@ async def test_rs47_the_first_request_of_a_session_is_treated_like_any_other() -
 
 def wire(response: Response) -> dict[str, Any]:
     return {
-        name: response.header(name) for name in ("www-authenticate", "content-type", "cache-control", "retry-after")
+        name: response.header(name)
+        for name in ("www-authenticate", "content-type", "cache-control", "retry-after")
     }
 
 
@@ -288,7 +334,9 @@ async def test_rs13_to_rs18_look_the_same_over_uvicorn(server: str) -> None:
     ]
     with serve(guard.app, server) as base_url:
         over_the_wire = [
-            request(base_url, b"POST /mcp HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n" + line + b"\r\n")
+            request(
+                base_url, b"POST /mcp HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n" + line + b"\r\n"
+            )
             for line in lines
         ]
     reported = guard.reasons

@@ -25,7 +25,9 @@ pytestmark = pytest.mark.asyncio
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
 async def test_rs25_the_scheme_is_compared_case_insensitively(scheme: str) -> None:
     guard = protect()
-    guard.assert_entered(await call(guard.app, "GET", "/mcp", {"Authorization": f"{scheme} alice-token"}))
+    guard.assert_entered(
+        await call(guard.app, "GET", "/mcp", {"Authorization": f"{scheme} alice-token"})
+    )
 
 
 async def test_rs25_a_session_is_no_authentication() -> None:
@@ -35,7 +37,9 @@ async def test_rs25_a_session_is_no_authentication() -> None:
     guard.assert_refused(response, 401, "missing_token")
 
 
-@pytest.mark.parametrize("target", ["/mcp?access_token=alice-token", "/mcp?a=b&access_token=alice-token"])
+@pytest.mark.parametrize(
+    "target", ["/mcp?access_token=alice-token", "/mcp?a=b&access_token=alice-token"]
+)
 async def test_rs26_a_token_in_the_query_is_not_read(target: str) -> None:
     guard = protect()
     guard.assert_refused(await call(guard.app, "POST", target), 401, "missing_token")
@@ -63,9 +67,13 @@ async def test_rs26_a_token_in_a_form_body_or_a_cookie_is_not_read() -> None:
         (None, "missing_aud"),
     ],
 )
-async def test_rs27_only_tokens_for_this_resource_are_accepted(audience: Any, reason: str | None) -> None:
+async def test_rs27_only_tokens_for_this_resource_are_accepted(
+    audience: Any, reason: str | None
+) -> None:
     with Issuer(algorithms=["ES256"]) as idp:
-        guard = protect(provider=RemoteAuthProvider(JWTVerifier(issuer=idp.issuer), [idp.issuer], BASE_URL))
+        guard = protect(
+            provider=RemoteAuthProvider(JWTVerifier(issuer=idp.issuer), [idp.issuer], BASE_URL)
+        )
         headers = {"Authorization": f"Bearer {idp.mint(aud=audience)}"}
         response = await call(guard.app, "POST", "/mcp", headers)
         if reason is None:
@@ -76,11 +84,14 @@ async def test_rs27_only_tokens_for_this_resource_are_accepted(audience: Any, re
 
 
 async def test_rs27_both_spellings_of_the_resource_are_accepted() -> None:
-    """A JavaScript client sends ``new URL(resource).href``; the token carries what the client asked for."""
+    """A JavaScript client sends ``new URL(resource).href``; the token carries what the client asked
+    for.
+    """
     with Issuer(algorithms=["ES256"]) as idp:
         verifier = JWTVerifier(public_key=idp.public_jwk(), issuer=idp.issuer)
         guard = protect(
-            provider=RemoteAuthProvider(verifier, [idp.issuer], "https://MCP.example.com:443"), mcp_path=None
+            provider=RemoteAuthProvider(verifier, [idp.issuer], "https://MCP.example.com:443"),
+            mcp_path=None,
         )
         for audience in ("https://MCP.example.com:443", "https://mcp.example.com/"):
             headers = {"Authorization": f"Bearer {idp.mint(aud=audience)}"}
@@ -111,7 +122,10 @@ async def test_one_provider_cannot_protect_two_resources() -> None:
 def introspecting(idp: Issuer, **settings: Any) -> IntrospectionTokenVerifier:
     client_id, client_secret = INTROSPECTION_CLIENT
     return IntrospectionTokenVerifier(
-        introspection_url=idp.introspection_url, client_id=client_id, client_secret=client_secret, **settings
+        introspection_url=idp.introspection_url,
+        client_id=client_id,
+        client_secret=client_secret,
+        **settings,
     )
 
 
@@ -136,7 +150,9 @@ async def test_rs31_an_opaque_token_is_introspected_and_its_audience_checked() -
 async def test_rs24_rs31_an_introspection_outage_is_503_with_retry_after() -> None:
     clock = FrozenClock()
     with Issuer(algorithms=["ES256"], clock=clock) as idp:
-        guard = protect(provider=RemoteAuthProvider(introspecting(idp, clock=clock), [idp.issuer], BASE_URL))
+        guard = protect(
+            provider=RemoteAuthProvider(introspecting(idp, clock=clock), [idp.issuer], BASE_URL)
+        )
         idp.fail("/introspect")
         headers = {"Authorization": f"Bearer {idp.mint_opaque(aud=RESOURCE)}"}
         response = await call(guard.app, "POST", "/mcp", headers)
@@ -149,7 +165,9 @@ async def test_rs24_rs31_an_introspection_outage_is_503_with_retry_after() -> No
 async def test_rs32_a_bound_token_sent_as_bearer_is_refused() -> None:
     with Issuer(algorithms=["ES256"]) as idp:
         jwt = JWTVerifier(issuer=idp.issuer)
-        provider = RemoteAuthProvider(MultiAuth(verifiers=[jwt, introspecting(idp)]), [idp.issuer], BASE_URL)
+        provider = RemoteAuthProvider(
+            MultiAuth(verifiers=[jwt, introspecting(idp)]), [idp.issuer], BASE_URL
+        )
         guard = protect(provider=provider)
         for token in (
             idp.mint(aud=RESOURCE, cnf={"jkt": "x"}),
@@ -168,14 +186,18 @@ async def test_rs36_urls_are_https_but_for_loopback(base_url: str) -> None:
         make_provider(base_url)
 
 
-async def test_rs37_a_token_never_shows_in_a_log_an_event_or_a_response(caplog: pytest.LogCaptureFixture) -> None:
+async def test_rs37_a_token_never_shows_in_a_log_an_event_or_a_response(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     guard = protect(required_scopes=["mcp:admin"])
     secrets = ["alice-token", "bob-token", "nobody-knows-this", "broken,token"]
     answers: list[str] = []
     with caplog.at_level(logging.DEBUG):
         for secret in secrets:
             for target in ("/mcp", f"/mcp?access_token={secret}"):
-                response = await call(guard.app, "POST", target, {"Authorization": f"Bearer {secret}"})
+                response = await call(
+                    guard.app, "POST", target, {"Authorization": f"Bearer {secret}"}
+                )
                 answers.append(f"{response.headers} {response.body!r}")
     records = [f"{record.getMessage()} {record.__dict__}" for record in caplog.records]
     assert len(guard.events) == 8

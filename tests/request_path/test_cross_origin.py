@@ -25,7 +25,10 @@ async def test_rs23_a_preflight_passes_without_credentials_and_without_the_app()
     response = await call(guard.app, "OPTIONS", "/mcp", PREFLIGHT)
     assert (response.status, response.body, guard.spy.scopes, guard.reasons) == (204, b"", [], [])
     assert response.header("access-control-allow-origin") == BASE_URL
-    assert response.header("access-control-allow-headers") == PREFLIGHT["Access-Control-Request-Headers"]
+    assert (
+        response.header("access-control-allow-headers")
+        == PREFLIGHT["Access-Control-Request-Headers"]
+    )
     assert "DELETE" in (response.header("access-control-allow-methods") or "")
     assert response.header("access-control-allow-credentials") is None
     assert response.header("vary") == "Origin"
@@ -38,18 +41,28 @@ async def test_a_204_has_no_content_length() -> None:
 
 
 @pytest.mark.parametrize("asked", [None, "", "x\u00e9", "a" * 1025, 'x"y'])
-async def test_a_preflight_that_asks_for_no_or_odd_headers_gets_the_usual_ones(asked: str | None) -> None:
+async def test_a_preflight_that_asks_for_no_or_odd_headers_gets_the_usual_ones(
+    asked: str | None,
+) -> None:
     headers = {**PREFLIGHT, "Access-Control-Request-Headers": asked}
     sent = {name: value for name, value in headers.items() if value is not None}
-    granted = (await call(protect().app, "OPTIONS", "/mcp", sent)).header("access-control-allow-headers") or ""
-    assert {"Authorization", "MCP-Protocol-Version", "Mcp-Session-Id", "DPoP"} <= set(granted.split(", "))
+    granted = (await call(protect().app, "OPTIONS", "/mcp", sent)).header(
+        "access-control-allow-headers"
+    ) or ""
+    assert {"Authorization", "MCP-Protocol-Version", "Mcp-Session-Id", "DPoP"} <= set(
+        granted.split(", ")
+    )
 
 
 async def test_an_options_request_that_is_no_preflight_needs_a_token() -> None:
     guard = protect()
-    guard.assert_refused(await call(guard.app, "OPTIONS", "/mcp", {"Origin": BASE_URL}), 401, "missing_token")
     guard.assert_refused(
-        await call(guard.app, "OPTIONS", "/mcp", {"Access-Control-Request-Method": "POST"}), 401, "missing_token"
+        await call(guard.app, "OPTIONS", "/mcp", {"Origin": BASE_URL}), 401, "missing_token"
+    )
+    guard.assert_refused(
+        await call(guard.app, "OPTIONS", "/mcp", {"Access-Control-Request-Method": "POST"}),
+        401,
+        "missing_token",
     )
     guard.assert_entered(await call(guard.app, "OPTIONS", "/mcp", {**ALICE, "Origin": BASE_URL}))
 
@@ -79,7 +92,10 @@ async def test_rs23_the_apps_own_responses_get_the_headers_they_lack() -> None:
 async def test_an_app_that_answers_for_itself_is_left_alone() -> None:
     own = [(b"access-control-allow-origin", b"https://mine.example"), (b"vary", b"Accept")]
     response = await call(protect(Spy(own)).app, "POST", "/mcp", {**ALICE, "Origin": BASE_URL})
-    assert response.headers == [("content-type", "text/plain"), *[(n.decode(), v.decode()) for n, v in own]]
+    assert response.headers == [
+        ("content-type", "text/plain"),
+        *[(n.decode(), v.decode()) for n, v in own],
+    ]
 
 
 async def test_headers_that_the_app_sends_already_are_not_sent_twice() -> None:
@@ -103,7 +119,11 @@ async def test_a_request_without_an_origin_gets_no_cross_origin_headers() -> Non
     guard = protect()
     for headers in ({}, ALICE):
         response = await call(guard.app, "POST", "/mcp", headers)
-        assert not [name for name, _ in response.headers if name.startswith("access-control") or name == "vary"]
+        assert not [
+            name
+            for name, _ in response.headers
+            if name.startswith("access-control") or name == "vary"
+        ]
 
 
 async def test_a_public_path_leaves_cross_origin_questions_to_the_app() -> None:
@@ -137,7 +157,9 @@ FORBIDDEN = [
 
 @pytest.mark.parametrize("origin", FORBIDDEN)
 @pytest.mark.parametrize("method", ["POST", "OPTIONS"])
-async def test_rs34_an_origin_that_is_not_allowed_is_403_whatever_the_token(origin: str, method: str) -> None:
+async def test_rs34_an_origin_that_is_not_allowed_is_403_whatever_the_token(
+    origin: str, method: str
+) -> None:
     guard = protect()
     headers = {**PREFLIGHT, **ALICE, "Origin": origin}
     response = await call(guard.app, method, "/mcp", headers)
@@ -175,7 +197,9 @@ async def test_rs34_the_servers_own_origin_and_loopback_are_allowed_by_default(o
         ("http://[::1]:8000", "http://[::1]:8000"),
     ],
 )
-async def test_rs34_the_own_origin_is_written_as_browsers_write_it(base_url: str, origin: str) -> None:
+async def test_rs34_the_own_origin_is_written_as_browsers_write_it(
+    base_url: str, origin: str
+) -> None:
     guard = protect(provider=make_provider(base_url), allowed_origins=[])
     guard.assert_entered(await call(guard.app, "POST", "/mcp", {**ALICE, "Origin": origin}))
     response = await call(guard.app, "POST", "/mcp", {**ALICE, "Origin": "http://localhost"})
@@ -184,17 +208,23 @@ async def test_rs34_the_own_origin_is_written_as_browsers_write_it(base_url: str
 
 async def test_rs34_without_a_base_url_only_loopback_is_allowed_and_host_is_not_asked() -> None:
     guard = protect(provider=StaticTokenVerifier(TOKENS))
-    guard.assert_entered(await call(guard.app, "POST", "/mcp", {**ALICE, "Origin": "http://localhost:1"}))
+    guard.assert_entered(
+        await call(guard.app, "POST", "/mcp", {**ALICE, "Origin": "http://localhost:1"})
+    )
     headers = {**ALICE, "Host": "rebound.example", "Origin": "http://rebound.example"}
     guard.assert_refused(await call(guard.app, "POST", "/mcp", headers), 403, "origin")
 
 
 async def test_a_list_of_origins_replaces_loopback() -> None:
-    guard = protect(allowed_origins=["https://app.example", "vscode-webview://panel", "http://[::1]:99"])
+    guard = protect(
+        allowed_origins=["https://app.example", "vscode-webview://panel", "http://[::1]:99"]
+    )
     for origin in ("https://app.example", "vscode-webview://panel", "http://[::1]:99", BASE_URL):
         guard.assert_entered(await call(guard.app, "POST", "/mcp", {**ALICE, "Origin": origin}))
     for origin in ("http://localhost", "https://app.example:444", "https://APP.example"):
-        guard.assert_refused(await call(guard.app, "POST", "/mcp", {**ALICE, "Origin": origin}), 403, "origin")
+        guard.assert_refused(
+            await call(guard.app, "POST", "/mcp", {**ALICE, "Origin": origin}), 403, "origin"
+        )
 
 
 @pytest.mark.parametrize("origin", ["null", "https://anybody.example"])
@@ -225,14 +255,18 @@ async def test_a_star_allows_every_page_without_credentials(origin: str) -> None
         ([""], "no path"),
     ],
 )
-async def test_an_origin_that_no_browser_would_send_is_refused_at_construction(setting: Any, told: str) -> None:
+async def test_an_origin_that_no_browser_would_send_is_refused_at_construction(
+    setting: Any, told: str
+) -> None:
     with pytest.raises(ConfigurationError, match=f"allowed_origins.*{told}"):
         protect(allowed_origins=setting)
 
 
 async def test_rs34_a_websocket_of_a_foreign_page_is_refused() -> None:
     guard = protect()
-    denial = (await handshake(guard.app, "/mcp", {**ALICE, "Origin": "https://evil.example"})).denial
+    denial = (
+        await handshake(guard.app, "/mcp", {**ALICE, "Origin": "https://evil.example"})
+    ).denial
     assert denial is not None
     guard.assert_refused(denial, 403, "origin")
     assert (await handshake(guard.app, "/mcp", {**ALICE, "Origin": "http://localhost:1"})).accepted
@@ -250,9 +284,15 @@ async def test_rs23_rs34_a_browsers_exchange_over_uvicorn() -> None:
         assert "content-length" not in headers
         status, headers, body = request(
             base_url,
-            b"POST /mcp HTTP/1.1\r\nHost: h\r\nOrigin: http://localhost:6274\r\nAuthorization: Bearer alice-token\r\n"
-            b"Content-Length: 0\r\n\r\n",
+            b"POST /mcp HTTP/1.1\r\nHost: h\r\nOrigin: http://localhost:6274\r\nAuthorization:"
+            b" Bearer alice-token\r\nContent-Length: 0\r\n\r\n",
         )
-        assert (status, body, headers["access-control-allow-origin"]) == (200, b"hello", "http://localhost:6274")
-        status, headers, _ = request(base_url, b"GET /mcp HTTP/1.1\r\nHost: h\r\nOrigin: http://h\r\n\r\n")
+        assert (status, body, headers["access-control-allow-origin"]) == (
+            200,
+            b"hello",
+            "http://localhost:6274",
+        )
+        status, headers, _ = request(
+            base_url, b"GET /mcp HTTP/1.1\r\nHost: h\r\nOrigin: http://h\r\n\r\n"
+        )
         assert (status, "access-control-allow-origin" in headers) == (403, False)

@@ -1,4 +1,6 @@
-"""What the app learns about its caller, and that nobody else can write there: RS-28, RS-42, RS-44."""
+"""What the app learns about its caller, and that nobody else can write there: RS-28, RS-42,
+RS-44.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,10 @@ async def test_the_app_gets_the_token_and_starlettes_auth_and_user() -> None:
 async def test_a_user_without_a_subject_is_its_client() -> None:
     guard = protect(provider=StaticTokenVerifier({"machine": {"client_id": "cron"}}))
     await call(guard.app, "GET", "/mcp", {"Authorization": "Bearer machine"})
-    assert (guard.spy.scope["user"].identity, guard.spy.scope["access_token"].subject) == ("cron", None)
+    assert (guard.spy.scope["user"].identity, guard.spy.scope["access_token"].subject) == (
+        "cron",
+        None,
+    )
 
 
 async def test_on_a_public_path_the_values_are_explicitly_anonymous() -> None:
@@ -56,16 +61,27 @@ async def test_on_a_public_path_the_values_are_explicitly_anonymous() -> None:
     scope = guard.spy.scope
     assert scope["access_token"] is None
     assert scope["auth"].scopes == []
-    assert (scope["user"].is_authenticated, scope["user"].identity, scope["user"].display_name) == (False, "", "")
+    assert (scope["user"].is_authenticated, scope["user"].identity, scope["user"].display_name) == (
+        False,
+        "",
+        "",
+    )
     scope["auth"].scopes.append("mcp:admin")
     assert scope["auth"].scopes == []
 
 
 @pytest.mark.parametrize(("path", "headers"), [("/mcp", ALICE), ("/open", {})])
-async def test_rs42_what_an_outer_layer_left_in_our_keys_is_overwritten(path: str, headers: dict[str, str]) -> None:
+async def test_rs42_what_an_outer_layer_left_in_our_keys_is_overwritten(
+    path: str, headers: dict[str, str]
+) -> None:
     guard = protect(public_paths=["/open"])
     spoof = AccessToken(token="spoof", client_id="evil", scopes=["mcp:admin"], subject="root")
-    members = {"access_token": spoof, "auth": spoof, "user": spoof, "asgi_mcp_auth.challenger": spoof}
+    members = {
+        "access_token": spoof,
+        "auth": spoof,
+        "user": spoof,
+        "asgi_mcp_auth.challenger": spoof,
+    }
     await call(guard.app, "GET", path, headers, **members)
     scope = guard.spy.scope
     assert not [name for name in members if scope[name] is spoof]
@@ -98,13 +114,18 @@ async def test_rs42_state_is_shared_with_the_server_as_it_is() -> None:
 @pytest.mark.parametrize("header", ["X-User", "X-Forwarded-User", "X-Auth-Subject", "Remote-User"])
 async def test_rs42_a_header_that_claims_an_identity_has_no_effect(header: str) -> None:
     guard = protect()
-    guard.assert_refused(await call(guard.app, "GET", "/mcp", {header: "root"}), 401, "missing_token")
+    guard.assert_refused(
+        await call(guard.app, "GET", "/mcp", {header: "root"}), 401, "missing_token"
+    )
     guard.assert_entered(await call(guard.app, "GET", "/mcp", {**ALICE, header: "root"}), "alice")
 
 
 async def test_rs44_the_authorization_header_reaches_the_app_unless_it_is_switched_off() -> None:
     headers = {**ALICE, "X-Other": "1"}
-    for forward, expected in ((True, ["host", "authorization", "x-other"]), (False, ["host", "x-other"])):
+    for forward, expected in (
+        (True, ["host", "authorization", "x-other"]),
+        (False, ["host", "x-other"]),
+    ):
         guard = protect(forward_authorization=forward, public_paths=["/open"])
         for target in ("/mcp", "/open"):
             await call(guard.app, "GET", target, headers)
@@ -117,7 +138,9 @@ async def test_get_access_token_reads_a_scope_a_request_and_the_running_task() -
     found: list[AccessToken | None] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        found.extend([get_access_token(scope), get_access_token(Request(scope)), get_access_token()])
+        found.extend(
+            [get_access_token(scope), get_access_token(Request(scope)), get_access_token()]
+        )
         found.append(await asyncio.create_task(in_a_task()))
         found.append(await asyncio.to_thread(get_access_token))
         await Spy()(scope, receive, send)
@@ -167,7 +190,9 @@ async def test_concurrent_requests_each_see_their_own_caller() -> None:
         await Spy()(scope, receive, send)
 
     guard = protect(app)
-    await asyncio.gather(*(call(guard.app, "GET", "/mcp", headers) for headers in [ALICE, BOB] * 10))
+    await asyncio.gather(
+        *(call(guard.app, "GET", "/mcp", headers) for headers in [ALICE, BOB] * 10)
+    )
     assert seen == {"alice": ["alice"] * 50, "bob": ["bob"] * 50}
 
 
@@ -192,7 +217,10 @@ async def test_starlettes_requires_and_request_user_work() -> None:
     async def me(request: Request) -> JSONResponse:
         return JSONResponse({"user": request.user.display_name, "scopes": request.auth.scopes})
 
-    guard = protect(Starlette(routes=[Route("/admin", admin), Route("/me", me)]), rules=[Rule("/open", public=True)])
+    guard = protect(
+        Starlette(routes=[Route("/admin", admin), Route("/me", me)]),
+        rules=[Rule("/open", public=True)],
+    )
     response = await call(guard.app, "GET", "/me", ALICE)
     assert response.json() == {"user": "alice", "scopes": ["mcp:read", "mcp:write"]}
     assert (await call(guard.app, "GET", "/admin", ALICE)).status == 403
@@ -219,7 +247,10 @@ async def test_without_other_libraries_the_user_is_ours_and_none_of_them_is_impo
         sys.executable, "-c", ALONE, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
     )
     output, _ = await process.communicate()
-    assert output.decode().splitlines() == ["['asgi_mcp_auth.tokens', 'asgi_mcp_auth.tokens']", "[]"]
+    assert output.decode().splitlines() == [
+        "['asgi_mcp_auth.tokens', 'asgi_mcp_auth.tokens']",
+        "[]",
+    ]
 
 
 @pytest.mark.parametrize("app", [None, "app", 1])

@@ -35,7 +35,9 @@ class Diary(StaticTokenVerifier):
         self.entries.append("closed")
 
 
-def app_with(diary: Diary, *steps: Callable[[Any, Any], Awaitable[None]]) -> ApplicationCommunicator:
+def app_with(
+    diary: Diary, *steps: Callable[[Any, Any], Awaitable[None]]
+) -> ApplicationCommunicator:
     """Return a running lifespan of an app that takes these steps."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -47,7 +49,9 @@ def app_with(diary: Diary, *steps: Callable[[Any, Any], Awaitable[None]]) -> App
 
 
 def running(app: App, diary: Diary) -> ApplicationCommunicator:
-    return ApplicationCommunicator(MCPAuthMiddleware(app, diary), {"type": "lifespan", "asgi": {"version": "3.0"}})  # type: ignore[arg-type]
+    return ApplicationCommunicator(
+        MCPAuthMiddleware(app, diary), {"type": "lifespan", "asgi": {"version": "3.0"}}
+    )  # type: ignore[arg-type]
 
 
 def hear(diary: Diary) -> Callable[[Any, Any], Awaitable[None]]:
@@ -74,7 +78,11 @@ def fail(text: str) -> Callable[[Any, Any], Awaitable[None]]:
 async def test_the_provider_opens_before_the_apps_startup_and_closes_after_its_shutdown() -> None:
     diary = Diary()
     lifespan = app_with(
-        diary, hear(diary), say("lifespan.startup.complete"), hear(diary), say("lifespan.shutdown.complete")
+        diary,
+        hear(diary),
+        say("lifespan.startup.complete"),
+        hear(diary),
+        say("lifespan.shutdown.complete"),
     )
     await lifespan.send_input(STARTUP)
     assert await lifespan.receive_output() == {"type": "lifespan.startup.complete"}
@@ -148,14 +156,19 @@ async def test_a_startup_that_fails_politely_is_passed_on() -> None:
     diary = Diary()
     lifespan = app_with(diary, hear(diary), say("lifespan.startup.failed", message="no database"))
     await lifespan.send_input(STARTUP)
-    assert await lifespan.receive_output() == {"type": "lifespan.startup.failed", "message": "no database"}
+    assert await lifespan.receive_output() == {
+        "type": "lifespan.startup.failed",
+        "message": "no database",
+    }
     await lifespan.wait()
     assert diary.entries == ["opened", "lifespan.startup", "closed"]
 
 
 async def test_a_shutdown_that_raises_is_not_swallowed_and_the_provider_is_closed() -> None:
     diary = Diary()
-    lifespan = app_with(diary, hear(diary), say("lifespan.startup.complete"), hear(diary), fail("still busy"))
+    lifespan = app_with(
+        diary, hear(diary), say("lifespan.startup.complete"), hear(diary), fail("still busy")
+    )
     await lifespan.send_input(STARTUP)
     await lifespan.receive_output()
     await lifespan.send_input(SHUTDOWN)
@@ -171,7 +184,10 @@ async def test_a_shutdown_that_fails_politely_is_passed_on_after_the_provider_is
     await lifespan.send_input(STARTUP)
     await lifespan.receive_output()
     await lifespan.send_input(SHUTDOWN)
-    assert await lifespan.receive_output() == {"type": "lifespan.shutdown.failed", "message": "still busy"}
+    assert await lifespan.receive_output() == {
+        "type": "lifespan.shutdown.failed",
+        "message": "still busy",
+    }
     assert diary.entries[-1] == "closed"
     await lifespan.wait()
 
@@ -197,7 +213,9 @@ async def test_the_state_that_the_app_puts_into_its_lifespan_scope_is_the_server
     async def app(scope: Any, receive: Any, send: Any) -> None:
         scope["state"]["pool"] = "mine"
 
-    lifespan = ApplicationCommunicator(MCPAuthMiddleware(app, Diary()), {"type": "lifespan", "state": state})  # type: ignore[arg-type]
+    lifespan = ApplicationCommunicator(
+        MCPAuthMiddleware(app, Diary()), {"type": "lifespan", "state": state}
+    )  # type: ignore[arg-type]
     await lifespan.send_input(STARTUP)
     await lifespan.receive_output()
     assert state == {"pool": "mine"}

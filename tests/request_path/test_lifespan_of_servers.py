@@ -39,8 +39,11 @@ def test_starlette_keeps_its_lifespan_and_the_key_set_is_warm_before_it_starts(w
             app.add_middleware(MCPAuthMiddleware, provider=provider)
         with serve(app) as base_url:
             token = idp.mint(aud=BASE_URL)
-            request = urllib.request.Request(f"{base_url}/none", headers={"Authorization": f"Bearer {token}"})
-            with pytest.raises(urllib.request.HTTPError, match="404") as error:  # the app's own answer
+            request = urllib.request.Request(
+                f"{base_url}/none", headers={"Authorization": f"Bearer {token}"}
+            )
+            # the app's own answer
+            with pytest.raises(urllib.request.HTTPError, match="404") as error:
                 urllib.request.urlopen(request)
             error.value.close()
         assert idp.hits["/jwks"] == 1
@@ -50,8 +53,12 @@ def test_starlette_keeps_its_lifespan_and_the_key_set_is_warm_before_it_starts(w
 def test_a_provider_that_is_down_does_not_stop_the_server_from_starting() -> None:
     with Issuer(algorithms=["ES256"]) as idp:
         idp.fail("/jwks")
-        verifier = JWTVerifier(issuer=idp.issuer, jwks=JWKSOptions(timeout_seconds=0.5, cooldown_seconds=0.1))
-        with serve(MCPAuthMiddleware(Spy(), RemoteAuthProvider(verifier, [idp.issuer], BASE_URL))) as base_url:
+        verifier = JWTVerifier(
+            issuer=idp.issuer, jwks=JWKSOptions(timeout_seconds=0.5, cooldown_seconds=0.1)
+        )
+        with serve(
+            MCPAuthMiddleware(Spy(), RemoteAuthProvider(verifier, [idp.issuer], BASE_URL))
+        ) as base_url:
             url = f"{base_url}/.well-known/oauth-protected-resource"
             with urllib.request.urlopen(url) as response:
                 assert response.status == 200

@@ -53,7 +53,9 @@ async def test_rs01_rs03_the_document_lies_at_the_inserted_path_and_names_the_re
 
 
 @pytest.mark.parametrize("mcp_path", ["/mcp", "/mcp/"])
-async def test_rs01_both_spellings_of_a_trailing_slash_are_served_with_the_configured_resource(mcp_path: str) -> None:
+async def test_rs01_both_spellings_of_a_trailing_slash_are_served_with_the_configured_resource(
+    mcp_path: str,
+) -> None:
     guard = protect(mcp_path=mcp_path)
     documents = [await call(guard.app, "GET", f"{ROOT}/{spelling}") for spelling in ("mcp", "mcp/")]
     assert [each.json()["resource"] for each in documents] == [BASE_URL + mcp_path] * 2
@@ -61,7 +63,9 @@ async def test_rs01_both_spellings_of_a_trailing_slash_are_served_with_the_confi
 
 async def test_rs02_with_one_resource_the_root_document_is_the_same() -> None:
     guard = protect()
-    assert (await call(guard.app, "GET", ROOT)).body == (await call(guard.app, "GET", METADATA_PATH)).body
+    assert (await call(guard.app, "GET", ROOT)).body == (
+        await call(guard.app, "GET", METADATA_PATH)
+    ).body
 
 
 async def test_rs02_the_routes_for_a_host_app_hold_only_the_inserted_form() -> None:
@@ -75,9 +79,13 @@ async def test_rs04_authorization_servers_are_published_byte_for_byte() -> None:
     assert (await call(guard.app, "GET", METADATA_PATH)).json()["authorization_servers"] == servers
 
 
-async def test_rs05_the_document_says_what_was_configured_and_scopes_default_to_the_required_ones() -> None:
+async def test_rs05_the_document_says_what_was_configured_and_scopes_default_to_the_required_ones() -> (
+    None
+):
     provider = make_provider(
-        required_scopes=["mcp:read"], resource_name="Wetter", resource_documentation="https://docs.example/mcp"
+        required_scopes=["mcp:read"],
+        resource_name="Wetter",
+        resource_documentation="https://docs.example/mcp",
     )
     assert (await call(protect(provider=provider).app, "GET", METADATA_PATH)).json() == {
         "resource": RESOURCE,
@@ -90,8 +98,15 @@ async def test_rs05_the_document_says_what_was_configured_and_scopes_default_to_
 
 
 async def test_rs05_explicit_scopes_replace_the_required_ones() -> None:
-    guard = protect(provider=make_provider(required_scopes=["mcp:read"], scopes_supported=["mcp:read", "mcp:all"]))
-    assert (await call(guard.app, "GET", METADATA_PATH)).json()["scopes_supported"] == ["mcp:read", "mcp:all"]
+    guard = protect(
+        provider=make_provider(
+            required_scopes=["mcp:read"], scopes_supported=["mcp:read", "mcp:all"]
+        )
+    )
+    assert (await call(guard.app, "GET", METADATA_PATH)).json()["scopes_supported"] == [
+        "mcp:read",
+        "mcp:all",
+    ]
 
 
 async def test_rs06_members_without_a_value_are_left_out() -> None:
@@ -124,15 +139,24 @@ async def test_rs07_other_methods_are_405_with_allow(method: str) -> None:
     ],
 )
 @pytest.mark.parametrize(("method", "status"), [("GET", 404), ("HEAD", 404), ("POST", 405)])
-async def test_rs07_an_unknown_document_of_our_names_is_404(path: str, method: str, status: int) -> None:
+async def test_rs07_an_unknown_document_of_our_names_is_404(
+    path: str, method: str, status: int
+) -> None:
     guard = protect()
     response = await call(guard.app, method, path, ALICE)
     assert (response.status, guard.spy.scopes, guard.reasons) == (status, [], [])
-    assert response.header("access-control-allow-origin") == "*"  # a browser may read that there is nothing
+    # a browser may read that there is nothing
+    assert response.header("access-control-allow-origin") == "*"
 
 
 @pytest.mark.parametrize(
-    "path", ["/.well-known/security.txt", f"{ROOT}-of-mine", "/.well-known/openid-configuration2", "/.well-known/"]
+    "path",
+    [
+        "/.well-known/security.txt",
+        f"{ROOT}-of-mine",
+        "/.well-known/openid-configuration2",
+        "/.well-known/",
+    ],
 )
 async def test_other_well_known_paths_belong_to_the_app(path: str) -> None:
     guard = protect()
@@ -184,7 +208,10 @@ async def test_rs10_no_request_header_changes_a_url() -> None:
         "X-Forwarded-Prefix": "/evil",
         "Forwarded": "host=evil.example;proto=http",
     }
-    assert challenge_of(await call(guard.app, "GET", "/mcp", headers))["resource_metadata"] == METADATA_URL
+    assert (
+        challenge_of(await call(guard.app, "GET", "/mcp", headers))["resource_metadata"]
+        == METADATA_URL
+    )
     assert (await call(guard.app, "GET", METADATA_PATH, headers)).json()["resource"] == RESOURCE
 
 
@@ -194,7 +221,9 @@ async def test_rs12_caches_may_keep_the_document_for_a_short_time() -> None:
 
 
 async def test_resource_base_url_names_the_resource_and_places_the_document() -> None:
-    provider = make_provider("https://gateway.example", resource_base_url="https://tools.example/v1")
+    provider = make_provider(
+        "https://gateway.example", resource_base_url="https://tools.example/v1"
+    )
     guard = protect(provider=provider)
     url = challenge_of(await call(guard.app, "GET", "/mcp"))["resource_metadata"]
     assert url == "https://tools.example/.well-known/oauth-protected-resource/v1/mcp"
@@ -204,13 +233,18 @@ async def test_resource_base_url_names_the_resource_and_places_the_document() ->
 
 async def test_a_name_that_is_not_ascii_survives() -> None:
     provider = make_provider(resource_name='Wëtter "☂"')
-    assert (await call(protect(provider=provider).app, "GET", METADATA_PATH)).json()["resource_name"] == 'Wëtter "☂"'
+    assert (await call(protect(provider=provider).app, "GET", METADATA_PATH)).json()[
+        "resource_name"
+    ] == 'Wëtter "☂"'
 
 
 @pytest.mark.parametrize("server", ["uvicorn-h11", "uvicorn-httptools"])
 async def test_rs01_rs07_get_and_head_over_uvicorn_agree(server: str) -> None:
     with serve(protect().app, server) as base_url:
-        head = f"{METADATA_PATH} HTTP/1.1\r\nHost: evil.example\r\nMCP-Protocol-Version: 2026-07-28\r\n\r\n".encode()
+        head = (
+            f"{METADATA_PATH} HTTP/1.1\r\nHost: evil.example\r\nMCP-Protocol-Version:"
+            " 2026-07-28\r\n\r\n".encode()
+        )
         status, headers, body = request(base_url, b"GET " + head)
         assert (status, json.loads(body)["resource"]) == (200, RESOURCE)
         status_of_head, headers_of_head, _ = request(base_url, b"HEAD " + head)

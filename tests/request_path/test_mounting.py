@@ -54,7 +54,12 @@ async def test_rs43_root_path_is_removed_on_segment_boundaries_only(path: str) -
 async def test_a_path_that_frameworks_cut_differently_is_never_public_and_needs_all_scopes(
     root_path: str, path: str
 ) -> None:
-    rules = [Rule("/open", public=True), Rule("/open/api"), Rule("/a", scopes=["a"]), Rule("/b", scopes=["b"])]
+    rules = [
+        Rule("/open", public=True),
+        Rule("/open/api"),
+        Rule("/a", scopes=["a"]),
+        Rule("/b", scopes=["b"]),
+    ]
     guard = protect(public_paths=["/a/open"], rules=rules)
     response = await call(guard.app, "GET", path, ALICE, root_path=root_path)
     guard.assert_refused(response, 403, "insufficient_scope")
@@ -64,7 +69,9 @@ async def test_a_path_that_frameworks_cut_differently_is_never_public_and_needs_
 async def test_what_has_no_rule_of_its_own_is_served_beside_root_path_as_well() -> None:
     guard = protect(public_paths=["/open"])
     guard.assert_entered(await call(guard.app, "POST", "/mcp", ALICE, root_path="/api"))
-    assert (await call(guard.app, "GET", "/.well-known/oauth-protected-resource/mcp", root_path="/api")).status == 200
+    assert (
+        await call(guard.app, "GET", "/.well-known/oauth-protected-resource/mcp", root_path="/api")
+    ).status == 200
 
 
 async def test_an_app_that_keeps_itself_in_app_has_no_prefix_of_its_own() -> None:
@@ -79,7 +86,11 @@ async def test_a_root_path_beside_the_path_is_told_once(caplog: pytest.LogCaptur
     with caplog.at_level(logging.WARNING):
         for path in ("/open", "/mcp"):
             assert (await call(guard.app, "GET", path, root_path="/api")).status == 401
-    told = [record.getMessage() for record in caplog.records if "Frameworks differ" in record.getMessage()]
+    told = [
+        record.getMessage()
+        for record in caplog.records
+        if "Frameworks differ" in record.getMessage()
+    ]
     assert len(told) == 1
     assert "root_path='/api' off the path '/open'" in told[0]
 
@@ -105,7 +116,9 @@ async def test_a_root_path_beside_the_path_is_told_of_after_requests_that_are_cl
     ]
 
 
-async def test_a_root_path_that_the_app_has_itself_belongs_to_the_server(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_root_path_that_the_app_has_itself_belongs_to_the_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     api = FastAPI()
     api.root_path = "/api"  # as a parameter it is deprecated
     app = MCPAuthMiddleware(api, make_provider().token_verifier, public_paths=["/open"])
@@ -141,7 +154,9 @@ async def test_with_a_path_in_base_url_the_documents_match_with_and_without_it()
     assert url == f"https://mcp.example.com{DOCUMENT}"
 
 
-async def test_rs11_a_mounted_app_says_once_what_the_host_has_to_serve(caplog: pytest.LogCaptureFixture) -> None:
+async def test_rs11_a_mounted_app_says_once_what_the_host_has_to_serve(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     guard = protect(provider=make_provider(API))
     outer = mounted(guard.app, "/api")
     with caplog.at_level(logging.WARNING):
@@ -161,7 +176,9 @@ async def test_rs11_an_app_at_the_root_says_nothing(caplog: pytest.LogCaptureFix
     assert caplog.records == []
 
 
-async def test_rs11_a_bare_verifier_has_no_document_to_miss(caplog: pytest.LogCaptureFixture) -> None:
+async def test_rs11_a_bare_verifier_has_no_document_to_miss(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     guard = protect(provider=make_provider().token_verifier)
     caplog.clear()
     with caplog.at_level(logging.WARNING):
@@ -193,8 +210,13 @@ async def test_rs11_rs43_mounted_over_uvicorn_protection_and_urls_are_the_same(s
         await (guard.app if below else mounted(guard.app, "/api"))(scope, receive, send)
 
     with serve(host, server) as base_url:
-        status, headers, _ = request(base_url, b"GET /api/mcp HTTP/1.1\r\nHost: evil.example\r\n\r\n")
-        assert (status, f'"https://mcp.example.com{DOCUMENT}"' in headers["www-authenticate"]) == (401, True)
+        status, headers, _ = request(
+            base_url, b"GET /api/mcp HTTP/1.1\r\nHost: evil.example\r\n\r\n"
+        )
+        assert (status, f'"https://mcp.example.com{DOCUMENT}"' in headers["www-authenticate"]) == (
+            401,
+            True,
+        )
         status, _, body = request(base_url, f"GET {DOCUMENT} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
         assert (status, json.loads(body)["resource"]) == (200, f"{API}/mcp")
         assert request(base_url, b"GET /api/open HTTP/1.1\r\nHost: h\r\n\r\n")[0] == 200

@@ -13,7 +13,9 @@ from tests.support.protection import ALICE, BOB, challenge_of, make_provider, pr
 pytestmark = pytest.mark.asyncio
 
 
-@pytest.mark.parametrize("path", ["/", "/mcp", "/mcp/", "/mcpx", "/other", "/health", "/favicon.ico", ""])
+@pytest.mark.parametrize(
+    "path", ["/", "/mcp", "/mcp/", "/mcpx", "/other", "/health", "/favicon.ico", ""]
+)
 async def test_rs43_without_rules_every_path_is_protected(path: str) -> None:
     guard = protect()
     guard.assert_refused(await call(guard.app, "GET", path), 401, "missing_token")
@@ -88,7 +90,9 @@ async def test_rs43_a_path_that_two_parties_may_read_differently_is_never_public
 
 
 async def test_an_ambiguous_path_needs_the_scopes_of_every_rule() -> None:
-    guard = protect(rules=[Rule("/a", scopes=["a"]), Rule("/b", scopes=["b", "a"]), Rule("/c", public=True)])
+    guard = protect(
+        rules=[Rule("/a", scopes=["a"]), Rule("/b", scopes=["b", "a"]), Rule("/c", public=True)]
+    )
     response = await call(guard.app, "GET", "/c/../a", ALICE)
     guard.assert_refused(response, 403, "insufficient_scope")
     assert set(challenge_of(response)["scope"].split()) == {"a", "b"}
@@ -97,7 +101,9 @@ async def test_an_ambiguous_path_needs_the_scopes_of_every_rule() -> None:
 async def test_a_path_that_the_server_gives_only_decoded_is_matched_as_it_is() -> None:
     guard = protect(public_paths=["/open/"])
     guard.assert_entered(await call(guard.app, "GET", "/open/x", raw_path=None), None)
-    guard.assert_refused(await call(guard.app, "GET", "/open/../x", raw_path=None), 401, "missing_token")
+    guard.assert_refused(
+        await call(guard.app, "GET", "/open/../x", raw_path=None), 401, "missing_token"
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,7 +124,9 @@ async def test_a_path_that_the_server_gives_only_decoded_is_matched_as_it_is() -
         ("/Reports", "base more reports"),
     ],
 )
-async def test_the_longest_rule_adds_its_scopes_to_the_providers_and_the_middlewares(path: str, scopes: str) -> None:
+async def test_the_longest_rule_adds_its_scopes_to_the_providers_and_the_middlewares(
+    path: str, scopes: str
+) -> None:
     guard = protect(
         provider=make_provider(required_scopes=["base"]),
         required_scopes=["more", "base"],
@@ -154,7 +162,12 @@ async def test_a_rule_covers_websockets_too() -> None:
 
 async def test_a_public_path_asks_for_no_token_and_reads_none() -> None:
     guard = protect(public_paths=["/health"])
-    for headers in ({}, {"Authorization": "Bearer not-known"}, {"Authorization": "Bearer \x01"}, ALICE):
+    for headers in (
+        {},
+        {"Authorization": "Bearer not-known"},
+        {"Authorization": "Bearer \x01"},
+        ALICE,
+    ):
         guard.assert_entered(await call(guard.app, "GET", "/health", headers), None)
 
 
@@ -179,13 +192,19 @@ async def test_a_public_path_asks_for_no_token_and_reads_none() -> None:
         ({"public_paths": ["/a"], "rules": [Rule("/a/")]}, "one path"),
         ({"rules": [Rule("/a", scopes=["b"]), Rule("/A", scopes=["c"])]}, "one path"),
         ({"rules": [Rule("/straße", scopes=["b"]), Rule("/STRASSE")]}, "one path"),
-        ({"public_paths": ["/mcp"]}, r"'/mcp' public, which covers mcp_path='/mcp'.*leave mcp_path out"),
+        (
+            {"public_paths": ["/mcp"]},
+            r"'/mcp' public, which covers mcp_path='/mcp'.*leave mcp_path out",
+        ),
         ({"public_paths": ["/mcp/"]}, "leave mcp_path out"),
         ({"public_paths": ["/MCP"]}, "leave mcp_path out"),
         ({"rules": [Rule("/mcp", public=True)]}, "leave mcp_path out"),
         ({"public_paths": ["/a/"], "mcp_path": "/a/mcp"}, "leave mcp_path out"),
         (
-            {"public_paths": ["/api/mcp"], "provider": make_provider("https://mcp.example.com/api")},
+            {
+                "public_paths": ["/api/mcp"],
+                "provider": make_provider("https://mcp.example.com/api"),
+            },
             "leave mcp_path out",
         ),
         ({"rules": ["/a"]}, "Rule"),
@@ -239,7 +258,8 @@ async def test_what_can_be_meant_is_no_wrong_setting(settings: dict[str, Any]) -
     ("path", "scopes"),
     [
         ("/admin/audit", {"audit"}),
-        ("/ADMIN/audit", {"admin", "audit", "one", "more", "closed"}),  # no rule has all that it may mean: all of all
+        # no rule has all that it may mean: all of all
+        ("/ADMIN/audit", {"admin", "audit", "one", "more", "closed"}),
         ("/admin/AUDIT", {"admin", "audit", "one", "more", "closed"}),
         ("/ADMIN/users", {"admin"}),
         ("/all/ONE", {"one", "more"}),
@@ -249,7 +269,9 @@ async def test_what_can_be_meant_is_no_wrong_setting(settings: dict[str, Any]) -
         ("/%C4%B0nside", {"closed"}),
     ],
 )
-async def test_another_spelling_needs_the_scopes_of_every_rule_that_it_may_mean(path: str, scopes: set[str]) -> None:
+async def test_another_spelling_needs_the_scopes_of_every_rule_that_it_may_mean(
+    path: str, scopes: set[str]
+) -> None:
     guard = protect(
         rules=[
             Rule("/admin", scopes=["admin"]),

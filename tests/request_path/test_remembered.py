@@ -1,4 +1,6 @@
-"""A token seen before is not verified again, and whoever verifies in a way of their own is asked all the same."""
+"""A token seen before is not verified again, and whoever verifies in a way of their own is asked
+all the same.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from asgi_mcp_auth import AccessToken, AuthProvider, JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider
+from asgi_mcp_auth import (
+    AccessToken,
+    AuthProvider,
+    JWTVerifier,
+    MCPAuthMiddleware,
+    RemoteAuthProvider,
+)
 from asgi_mcp_auth.headers import MAX_TOKEN_BYTES
 from asgi_mcp_auth.testing import FrozenClock, Issuer
 from tests.support.asgi import Spy, call
@@ -74,7 +82,9 @@ class Narrowed(JWTVerifier):
         return access
 
 
-async def test_a_token_seen_before_is_let_in_without_another_look_until_it_expires(issuer: Issuer) -> None:
+async def test_a_token_seen_before_is_let_in_without_another_look_until_it_expires(
+    issuer: Issuer,
+) -> None:
     clock, app = FrozenClock(), Spy()
     verifier = JWTVerifier(public_key=issuer.public_jwk(), issuer=issuer.issuer, clock=clock)
     guarded = protected(remote(verifier), app)
@@ -92,7 +102,9 @@ async def test_a_token_seen_before_is_let_in_without_another_look_until_it_expir
 
 
 @pytest.mark.parametrize("kind", [Blocklist, Mixed, Heir])
-async def test_a_verifier_with_a_verdict_of_its_own_is_asked_every_time(issuer: Issuer, kind: type[Any]) -> None:
+async def test_a_verifier_with_a_verdict_of_its_own_is_asked_every_time(
+    issuer: Issuer, kind: type[Any]
+) -> None:
     verifier = kind(public_key=issuer.public_jwk(), issuer=issuer.issuer)
     token = issuer.mint(aud=RESOURCE)
     for guarded in (protected(remote(verifier)), protected(remote(verifier))):
@@ -118,12 +130,16 @@ async def test_a_provider_with_a_verdict_of_its_own_is_asked_every_time(issuer: 
 
 
 async def test_scopes_that_a_verifier_takes_away_are_gone(issuer: Issuer) -> None:
-    verifier = Narrowed(public_key=issuer.public_jwk(), issuer=issuer.issuer, required_scopes=["admin"])
+    verifier = Narrowed(
+        public_key=issuer.public_jwk(), issuer=issuer.issuer, required_scopes=["admin"]
+    )
     guarded, token = protected(remote(verifier)), issuer.mint(aud=RESOURCE, scope="admin read")
     assert [await status(guarded, token), await status(guarded, token)] == [403, 403]
 
 
-async def test_a_token_in_the_query_as_well_is_one_too_many_also_for_a_token_seen_before(issuer: Issuer) -> None:
+async def test_a_token_in_the_query_as_well_is_one_too_many_also_for_a_token_seen_before(
+    issuer: Issuer,
+) -> None:
     guarded = protected(remote(JWTVerifier(public_key=issuer.public_jwk(), issuer=issuer.issuer)))
     token = issuer.mint(aud=RESOURCE)
     assert await status(guarded, token) == 200
@@ -151,7 +167,12 @@ async def test_a_token_longer_than_any_is_not_even_looked_up(issuer: Issuer) -> 
 async def test_a_refusal_leaves_no_reference_cycle_behind(issuer: Issuer) -> None:
     """A cycle through a traceback waits for the garbage collector, thousands of them in a flood."""
     guarded = protected(remote(JWTVerifier(public_key=issuer.public_jwk(), issuer=issuer.issuer)))
-    tokens = ["garbage", issuer.mint(aud=RESOURCE, exp=1), issuer.mint(aud="https://other.example.com"), 'a"b']
+    tokens = [
+        "garbage",
+        issuer.mint(aud=RESOURCE, exp=1),
+        issuer.mint(aud="https://other.example.com"),
+        'a"b',
+    ]
 
     async def flood(rounds: int) -> None:
         for _ in range(rounds):

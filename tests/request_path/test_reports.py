@@ -28,7 +28,11 @@ REFUSALS: list[tuple[str, dict[str, str], AuthEvent]] = [
         "/mcp",
         STRANGER,
         AuthEvent(
-            status=401, reason="unknown_token", method="POST", path="/mcp", token_id=name_of("nobody-knows-this")
+            status=401,
+            reason="unknown_token",
+            method="POST",
+            path="/mcp",
+            token_id=name_of("nobody-knows-this"),
         ),
     ),
     (
@@ -54,11 +58,17 @@ REFUSALS: list[tuple[str, dict[str, str], AuthEvent]] = [
             token_id=name_of("bob-token"),
         ),
     ),
-    ("/mcp", {"Origin": "https://evil.example"}, AuthEvent(status=403, reason="origin", method="POST", path="/mcp")),
+    (
+        "/mcp",
+        {"Origin": "https://evil.example"},
+        AuthEvent(status=403, reason="origin", method="POST", path="/mcp"),
+    ),
 ]
 
 
-@pytest.mark.parametrize(("target", "headers", "event"), REFUSALS, ids=[each[2].reason for each in REFUSALS])
+@pytest.mark.parametrize(
+    ("target", "headers", "event"), REFUSALS, ids=[each[2].reason for each in REFUSALS]
+)
 async def test_a_refusal_is_one_event_and_one_info_record_with_the_same_facts(
     target: str, headers: dict[str, str], event: AuthEvent, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -71,10 +81,14 @@ async def test_a_refusal_is_one_event_and_one_info_record_with_the_same_facts(
     assert {each.name: record.__dict__[each.name] for each in fields(AuthEvent)} == {
         each.name: getattr(event, each.name) for each in fields(AuthEvent)
     }
-    assert record.getMessage() == f"'POST' {event.path!r} refused with {event.status}: {event.reason}"
+    assert (
+        record.getMessage() == f"'POST' {event.path!r} refused with {event.status}: {event.reason}"
+    )
 
 
-async def test_a_step_up_from_the_app_is_reported_like_any_other_refusal(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_step_up_from_the_app_is_reported_like_any_other_refusal(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         raise InsufficientScope("mcp:admin")
 
@@ -82,17 +96,25 @@ async def test_a_step_up_from_the_app_is_reported_like_any_other_refusal(caplog:
     with caplog.at_level(logging.INFO, LOGGER):
         await call(guard.app, "POST", "/mcp", ALICE)
     (event,) = guard.events
-    assert (event.reason, event.client_id, event.token_id) == ("insufficient_scope", "client-a", name_of("alice-token"))
+    assert (event.reason, event.client_id, event.token_id) == (
+        "insufficient_scope",
+        "client-a",
+        name_of("alice-token"),
+    )
     assert [record.__dict__["reason"] for record in caplog.records] == ["insufficient_scope"]
 
 
 async def test_a_refused_handshake_is_reported_as_a_websocket() -> None:
     guard = protect()
     await handshake(guard.app, "/mcp")
-    assert guard.events == [AuthEvent(status=401, reason="missing_token", method="WEBSOCKET", path="/mcp")]
+    assert guard.events == [
+        AuthEvent(status=401, reason="missing_token", method="WEBSOCKET", path="/mcp")
+    ]
 
 
-async def test_a_path_with_line_breaks_stays_on_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_path_with_line_breaks_stays_on_one_line_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with caplog.at_level(logging.INFO, LOGGER):
         await call(protect().app, "GET", "/a%0Aroot%20logged%20in%1b[31m")
     (record,) = caplog.records

@@ -1,4 +1,6 @@
-"""Step-up from inside the app: RequireScopes, a raised InsufficientScope, a framework's exception handler: RS-18."""
+"""Step-up from inside the app: RequireScopes, a raised InsufficientScope, a framework's exception
+handler: RS-18.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,14 @@ from asgi_mcp_auth import (
     insufficient_scope_response,
 )
 from tests.support.asgi import App, Spy, call, handshake
-from tests.support.protection import ALICE, BASE_URL, METADATA_URL, challenge_of, make_provider, protect
+from tests.support.protection import (
+    ALICE,
+    BASE_URL,
+    METADATA_URL,
+    challenge_of,
+    make_provider,
+    protect,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -38,12 +47,19 @@ def raising(error: Exception, *, after: list[dict[str, Any]] | None = None) -> A
     return app
 
 
-async def test_an_insufficient_scope_raised_before_the_response_starts_is_the_403_challenge() -> None:
-    guard = protect(raising(InsufficientScope("mcp:admin", "mcp:read")), required_scopes=["mcp:read"])
+async def test_an_insufficient_scope_raised_before_the_response_starts_is_the_403_challenge() -> (
+    None
+):
+    guard = protect(
+        raising(InsufficientScope("mcp:admin", "mcp:read")), required_scopes=["mcp:read"]
+    )
     response = await call(guard.app, "POST", "/mcp", ALICE)
     guard.assert_refused(response, 403, "insufficient_scope")
     challenge = challenge_of(response)
-    assert (challenge["scope"], challenge["resource_metadata"]) == ("mcp:read mcp:admin", METADATA_URL)
+    assert (challenge["scope"], challenge["resource_metadata"]) == (
+        "mcp:read mcp:admin",
+        METADATA_URL,
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,7 +90,9 @@ async def test_an_insufficient_scope_raised_for_a_page_can_be_read_by_it() -> No
 async def test_an_insufficient_scope_raised_after_the_response_has_started_propagates() -> None:
     error = InsufficientScope("mcp:admin")
     sent: list[Any] = []
-    guard = protect(raising(error, after=[{"type": "http.response.start", "status": 200, "headers": []}]))
+    guard = protect(
+        raising(error, after=[{"type": "http.response.start", "status": 200, "headers": []}])
+    )
 
     async def send(message: Any) -> None:
         sent.append(message["type"])
@@ -113,7 +131,9 @@ async def test_another_exception_of_the_app_propagates_unchanged() -> None:
     assert guard.reasons == []
 
 
-async def test_a_nobody_on_a_public_path_is_asked_to_log_in_with_the_scopes_that_are_needed() -> None:
+async def test_a_nobody_on_a_public_path_is_asked_to_log_in_with_the_scopes_that_are_needed() -> (
+    None
+):
     """RS-13: never 403 for "not logged in"."""
     raised = protect(raising(InsufficientScope("mcp:admin")), public_paths=["/open"])
     required = protect(RequireScopes(Spy(), ["mcp:admin"]), public_paths=["/open"])

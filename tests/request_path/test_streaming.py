@@ -19,7 +19,9 @@ SERVERS = ("uvicorn-h11", "uvicorn-httptools")
 
 
 @pytest.mark.parametrize("headers", [ALICE, {**ALICE, "Origin": BASE_URL}])
-async def test_rs41_messages_pass_through_untouched_in_both_directions(headers: dict[str, str]) -> None:
+async def test_rs41_messages_pass_through_untouched_in_both_directions(
+    headers: dict[str, str],
+) -> None:
     """Whatever an extension calls them: trailers, pathsend, zerocopysend, early hints, push."""
     outgoing: list[dict[str, Any]] = [
         {"type": "http.response.early_hint", "links": []},
@@ -29,9 +31,16 @@ async def test_rs41_messages_pass_through_untouched_in_both_directions(headers: 
         {"type": "http.response.zerocopysend", "file": 3},
         {"type": "http.response.push", "path": "/x", "headers": []},
         {"type": "http.response.body", "more_body": False},
-        {"type": "http.response.trailers", "headers": [(b"x-checksum", b"1")], "more_trailers": False},
+        {
+            "type": "http.response.trailers",
+            "headers": [(b"x-checksum", b"1")],
+            "more_trailers": False,
+        },
     ]
-    incoming = [{"type": "http.request", "body": b"a", "more_body": True}, {"type": "http.disconnect"}]
+    incoming = [
+        {"type": "http.request", "body": b"a", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
     received: list[Any] = []
     sent: list[Any] = []
 
@@ -57,7 +66,12 @@ async def test_rs41_the_start_of_a_response_keeps_its_members_and_its_headers() 
     start = {
         "type": "http.response.start",
         "status": 206,
-        "headers": [(b"x-accel-buffering", b"no"), (b"set-cookie", b"a"), (b"set-cookie", b"b"), (b"X-Odd", b"\xff")],
+        "headers": [
+            (b"x-accel-buffering", b"no"),
+            (b"set-cookie", b"a"),
+            (b"set-cookie", b"b"),
+            (b"X-Odd", b"\xff"),
+        ],
         "trailers": True,
     }
     sent: list[Any] = []
@@ -69,7 +83,9 @@ async def test_rs41_the_start_of_a_response_keeps_its_members_and_its_headers() 
         sent.append(message)
 
     await protect(app).app(make_scope("http", "GET", "/mcp", ALICE), None, send)  # type: ignore[arg-type]
-    await protect(app).app(make_scope("http", "GET", "/mcp", {**ALICE, "Origin": BASE_URL}), None, send)  # type: ignore[arg-type]
+    await protect(app).app(
+        make_scope("http", "GET", "/mcp", {**ALICE, "Origin": BASE_URL}), None, send
+    )  # type: ignore[arg-type]
     assert sent[0] is start
     assert {**sent[1], "headers": None} == {**start, "headers": None}
     assert sent[1]["headers"][:4] == start["headers"]
@@ -86,7 +102,11 @@ async def test_rs33_a_refused_request_is_answered_before_its_body_is_read() -> N
     async def send(message: Any) -> None:
         sent.append(message)
 
-    for headers in ({}, {"Authorization": "Bearer nobody-knows-this"}, {"Origin": "https://evil.example"}):
+    for headers in (
+        {},
+        {"Authorization": "Bearer nobody-knows-this"},
+        {"Origin": "https://evil.example"},
+    ):
         await guard.app(make_scope("http", "POST", "/mcp", headers), receive, send)
     assert [message["status"] for message in sent if "status" in message] == [401, 401, 403]
     assert guard.spy.scopes == []
@@ -106,7 +126,9 @@ async def test_backpressure_reaches_the_app() -> None:
         if message["type"] == "http.response.body":
             await release.wait()
 
-    task = asyncio.create_task(protect(app).app(make_scope("http", "GET", "/mcp", ALICE), None, send))  # type: ignore[arg-type]
+    task = asyncio.create_task(
+        protect(app).app(make_scope("http", "GET", "/mcp", ALICE), None, send)
+    )  # type: ignore[arg-type]
     await asyncio.sleep(0.01)
     assert progress == []
     release.set()
@@ -168,7 +190,9 @@ async def test_rs41_over_uvicorn_an_event_arrives_before_the_next_one_is_made_an
     with caplog.at_level(logging.INFO), serve(protect(app).app, server) as base_url:
         with connect(base_url) as connection:
             connection.sendall(
-                b"GET /mcp HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer alice-token\r\n" + origin + b"\r\n"
+                b"GET /mcp HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer alice-token\r\n"
+                + origin
+                + b"\r\n"
             )
             head = read_until(connection, b"data: one\n\n")
             assert b"x-accel-buffering: no" in head.lower()

@@ -1,4 +1,6 @@
-"""URLs, paths and origins as the operator writes them: what is taken as it is, and what is refused with a reason."""
+"""URLs, paths and origins as the operator writes them: what is taken as it is, and what is refused
+with a reason.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,10 @@ def test_another_url_is_refused_by_name_and_with_the_reason(url: Any, told: str)
 
 
 def test_a_query_is_allowed_where_one_makes_sense() -> None:
-    assert check_url("jwks_uri", "https://idp.example/keys?tenant=1", query=True) == "https://idp.example/keys?tenant=1"
+    assert (
+        check_url("jwks_uri", "https://idp.example/keys?tenant=1", query=True)
+        == "https://idp.example/keys?tenant=1"
+    )
 
 
 @pytest.mark.parametrize("path", ["/café", "/日本"])
@@ -120,13 +125,18 @@ def test_loopback_is_what_can_only_be_this_machine(host: str | None, loopback: b
         ("https://h.example:80?q=/x", "https://h.example:80", "", "https://h.example:80"),
     ],
 )
-def test_the_parts_of_a_url_keep_their_spelling_but_for_the_origin(url: str, root: str, path: str, origin: str) -> None:
+def test_the_parts_of_a_url_keep_their_spelling_but_for_the_origin(
+    url: str, root: str, path: str, origin: str
+) -> None:
     assert (host_root(url), url_path(url), origin_of(url)) == (root, path, origin)
 
 
 def test_a_query_of_the_resource_goes_after_the_inserted_path() -> None:
     """RFC 9728 §3.1."""
-    assert well_known_url("/.well-known/x", "https://h.example/a?b=c") == "https://h.example/.well-known/x/a?b=c"
+    assert (
+        well_known_url("/.well-known/x", "https://h.example/a?b=c")
+        == "https://h.example/.well-known/x/a?b=c"
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,5 +148,7 @@ def test_a_query_of_the_resource_goes_after_the_inserted_path() -> None:
         ("https://h.example?a=b", "https://h.example/?a=b"),
     ],
 )
-def test_a_resource_has_the_spelling_of_the_configuration_and_that_of_a_browser(resource: str, other: str) -> None:
+def test_a_resource_has_the_spelling_of_the_configuration_and_that_of_a_browser(
+    resource: str, other: str
+) -> None:
     assert resource_spellings(resource) == {resource, other}

@@ -9,7 +9,14 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from tests.support.asgi import Spy, handshake, make_scope, serve
-from tests.support.protection import ALICE, BOB, METADATA_URL, challenge_of, parse_challenge, protect
+from tests.support.protection import (
+    ALICE,
+    BOB,
+    METADATA_URL,
+    challenge_of,
+    parse_challenge,
+    protect,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -78,7 +85,9 @@ async def test_messages_of_an_accepted_connection_are_passed_on_untouched() -> N
         sent.append(message)
 
     await protect(app).app(
-        make_scope("websocket", "GET", "/mcp", {**ALICE, "Origin": "http://localhost"}), receive, send
+        make_scope("websocket", "GET", "/mcp", {**ALICE, "Origin": "http://localhost"}),
+        receive,
+        send,
     )
     assert [id(each) for each in received] == [id(each) for each in incoming]
     assert [id(each) for each in sent] == [id(each) for each in outgoing]
@@ -93,7 +102,9 @@ async def test_an_unknown_scope_type_raises_and_does_not_reach_the_app() -> None
 
 
 @pytest.mark.parametrize("server", ["uvicorn-h11", "uvicorn-httptools"])
-async def test_rs40_over_uvicorn_a_stranger_sees_the_challenge_and_a_caller_talks(server: str) -> None:
+async def test_rs40_over_uvicorn_a_stranger_sees_the_challenge_and_a_caller_talks(
+    server: str,
+) -> None:
     async def echo(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "websocket"
         await receive()
@@ -109,7 +120,9 @@ async def test_rs40_over_uvicorn_a_stranger_sees_the_challenge_and_a_caller_talk
             await connect(url, proxy=None)
         response = refused.value.response
         assert response.status_code == 401
-        assert parse_challenge(response.headers["www-authenticate"]) == {"resource_metadata": METADATA_URL}
+        assert parse_challenge(response.headers["www-authenticate"]) == {
+            "resource_metadata": METADATA_URL
+        }
         async with connect(url, additional_headers=ALICE, proxy=None) as connection:
             await connection.send("hello")
             assert await connection.recv() == "alice: hello"
@@ -119,6 +132,8 @@ async def test_rs40_over_uvicorn_a_stranger_sees_the_challenge_and_a_caller_talk
 async def test_a_token_in_the_subprotocol_is_not_read() -> None:
     guard = protect(Spy())
     headers = {"Sec-WebSocket-Protocol": "bearer, alice-token"}
-    denial = (await handshake(guard.app, "/mcp", headers, subprotocols=["bearer", "alice-token"])).denial
+    denial = (
+        await handshake(guard.app, "/mcp", headers, subprotocols=["bearer", "alice-token"])
+    ).denial
     assert denial is not None
     guard.assert_refused(denial, 401, "missing_token")

@@ -16,7 +16,11 @@ SECRET = CONFIDENTIAL["client_secret"]
 
 async def test_a_client_password_in_the_header_or_in_the_body_but_not_in_the_uri() -> None:
     """§2.3.1: HTTP Basic MUST be supported; parameters MUST NOT be in the request URI."""
-    poster = {**CONFIDENTIAL, "client_id": "poster", "token_endpoint_auth_method": "client_secret_post"}
+    poster = {
+        **CONFIDENTIAL,
+        "client_id": "poster",
+        "token_endpoint_auth_method": "client_secret_post",
+    }
     async with deploy(registration=Registration(clients=[CONFIDENTIAL, poster])) as server:
         grant = {"grant_type": "client_credentials"}
         tokens_of(await server.token(headers=basic("service", SECRET), **grant))
@@ -50,7 +54,9 @@ async def test_scope_is_case_sensitive_and_its_order_does_not_matter() -> None:
         client = await server.register()
         tokens = await client.sign_in(scope="mcp:write mcp:read")
         assert set(tokens["scope"].split()) == {"mcp:read", "mcp:write"}
-        assert_refused(await client.refresh(tokens["refresh_token"], scope="MCP:READ"), "invalid_scope")
+        assert_refused(
+            await client.refresh(tokens["refresh_token"], scope="MCP:READ"), "invalid_scope"
+        )
 
 
 async def test_a_code_is_bound_to_client_and_redirect_uri_and_good_once() -> None:
@@ -97,7 +103,9 @@ async def test_a_successful_response_has_its_members_and_is_not_stored() -> None
 async def test_a_failed_authentication_by_header_is_401_with_a_challenge_of_that_scheme() -> None:
     """§5.2: every other error is 400."""
     async with deploy(registration=OPERATORS) as server:
-        response = await server.token(headers=basic("service", "x" * 40), grant_type="client_credentials")
+        response = await server.token(
+            headers=basic("service", "x" * 40), grant_type="client_credentials"
+        )
         assert_refused(response, "invalid_client", 401)
         assert (response.header("www-authenticate") or "").startswith("Basic realm=")
         response = await server.token(client_id="service", grant_type="client_credentials")
@@ -106,12 +114,20 @@ async def test_a_failed_authentication_by_header_is_401_with_a_challenge_of_that
 
 
 async def test_refreshing_gives_no_more_than_was_granted() -> None:
-    """§6: omitted, the scope is as before; a new refresh token has the scope of the one that was used."""
+    """§6: omitted, the scope is as before; a new refresh token has the scope of the one that was
+    used.
+    """
     async with deploy() as server:
         client = await server.register()
         tokens = await client.sign_in(scope="mcp:read")
-        assert_refused(await client.refresh(tokens["refresh_token"], scope="mcp:read mcp:write"), "invalid_scope")
+        assert_refused(
+            await client.refresh(tokens["refresh_token"], scope="mcp:read mcp:write"),
+            "invalid_scope",
+        )
         tokens = await client.sign_in(scope="mcp:read mcp:write")
         narrowed = tokens_of(await client.refresh(tokens["refresh_token"], scope="mcp:read"))
         assert narrowed["scope"] == "mcp:read"
-        assert tokens_of(await client.refresh(narrowed["refresh_token"]))["scope"] == "mcp:read mcp:write"
+        assert (
+            tokens_of(await client.refresh(narrowed["refresh_token"]))["scope"]
+            == "mcp:read mcp:write"
+        )

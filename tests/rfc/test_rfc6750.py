@@ -44,7 +44,9 @@ B64TOKEN = string.ascii_letters + string.digits + "-._~+/"
     ids=lambda value: repr(value)[:30],
 )
 def test_credentials_are_the_scheme_spaces_and_one_b64token(value: bytes, token: str) -> None:
-    """§2.1: credentials = "Bearer" 1*SP b64token; RFC 9110 §11.1: the scheme is case-insensitive."""
+    """§2.1: credentials = "Bearer" 1*SP b64token; RFC 9110 §11.1: the scheme is
+    case-insensitive.
+    """
     assert parse_bearer(value) == token
 
 
@@ -140,7 +142,11 @@ def test_whatever_the_header_holds_it_is_a_token_another_scheme_or_malformed(val
             assert authorization[7:].lstrip(b" ") == token.encode()
 
 
-@given(token=st.text(B64TOKEN, min_size=1, max_size=60), padding=st.integers(0, 3), spaces=st.integers(1, 3))
+@given(
+    token=st.text(B64TOKEN, min_size=1, max_size=60),
+    padding=st.integers(0, 3),
+    spaces=st.integers(1, 3),
+)
 def test_every_b64token_is_found_again(token: str, padding: int, spaces: int) -> None:
     """§2.1: b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="."""
     padded = token + "=" * padding
@@ -186,7 +192,9 @@ def test_the_query_parameter_is_recognised_by_its_whole_name(query: bytes, found
     assert has_query_token(query) == found
 
 
-@pytest.mark.parametrize("text", ["a", "mcp:read", "https://example.com/scope", "!", "#[]^_`{|}~", "~" * 100])
+@pytest.mark.parametrize(
+    "text", ["a", "mcp:read", "https://example.com/scope", "!", "#[]^_`{|}~", "~" * 100]
+)
 def test_a_scope_token_is_printable_ascii_without_quote_and_backslash(text: str) -> None:
     """§3: %x21 / %x23-5B / %x5D-7E."""
     assert is_scope_token(text)
@@ -206,7 +214,9 @@ def test_a_scope_token_can_stand_in_a_quoted_string(text: str) -> None:
 
 
 def test_challenges_say_no_more_than_the_client_needs() -> None:
-    """§3: at least one attribute, each at most once; §3.1: no error code when there was no token."""
+    """§3: at least one attribute, each at most once; §3.1: no error code when there was no
+    token.
+    """
     url = "https://h/.well-known/oauth-protected-resource"
     assert format_challenge(MissingToken(), realm="mcp") == b'Bearer realm="mcp"'
     assert format_challenge(MissingToken(), scopes=["a", "b"], resource_metadata=url) == (
@@ -219,7 +229,9 @@ def test_challenges_say_no_more_than_the_client_needs() -> None:
             'error_description="The access token is invalid or expired"'
         ).encode()
     )
-    assert format_challenge(InvalidRequest("authorization_syntax")).startswith(b'Bearer error="invalid_request", ')
+    assert format_challenge(InvalidRequest("authorization_syntax")).startswith(
+        b'Bearer error="invalid_request", '
+    )
     assert format_challenge(InsufficientScope("a"), scopes=["a"]) == (
         b'Bearer error="insufficient_scope", scope="a", '
         b'error_description="The access token lacks a scope that this operation needs"'
@@ -228,13 +240,24 @@ def test_challenges_say_no_more_than_the_client_needs() -> None:
 
 @pytest.mark.asyncio
 async def test_over_http_the_five_answers_are_told_apart() -> None:
-    """§3 and §3.1: 401 without a code, 400 invalid_request, 401 invalid_token, 403 insufficient_scope, and success."""
+    """§3 and §3.1: 401 without a code, 400 invalid_request, 401 invalid_token, 403
+    insufficient_scope, and success.
+    """
     guard = protect(required_scopes=["mcp:write"])
     answers = {}
-    for authorization in (None, "Bearer a b", "Bearer unknown", "Bearer bob-token", "Bearer alice-token"):
+    for authorization in (
+        None,
+        "Bearer a b",
+        "Bearer unknown",
+        "Bearer bob-token",
+        "Bearer alice-token",
+    ):
         headers = {} if authorization is None else {"Authorization": authorization}
         response = await call(guard.app, "POST", "/mcp", headers)
-        answers[authorization] = (response.status, response.json().get("error") if response.status != 200 else None)
+        answers[authorization] = (
+            response.status,
+            response.json().get("error") if response.status != 200 else None,
+        )
         challenge = response.header("www-authenticate")
         assert (challenge is None) == (response.status == 200)
         assert challenge is None or f'resource_metadata="{METADATA_URL}"' in challenge

@@ -19,7 +19,9 @@ OPERATORS = Registration(clients=[CONFIDENTIAL])
 
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
 async def test_a_token_is_revoked_with_all_that_is_based_on_the_same_grant(kind: str) -> None:
-    """§2.1: refresh tokens MUST be supported; access tokens of the grant SHOULD go, too; §3 allows the reverse."""
+    """§2.1: refresh tokens MUST be supported; access tokens of the grant SHOULD go, too; §3 allows
+    the reverse.
+    """
     async with deploy(registration=OPERATORS) as server:
         client = server.known(CONFIDENTIAL)
         tokens = await client.sign_in()
@@ -36,7 +38,9 @@ async def test_credentials_are_checked_and_then_whose_token_it_is() -> None:
         client = await server.register()
         tokens = await client.sign_in()
         form = {"token": tokens["refresh_token"]}
-        response = await server.call("POST", "/revoke", headers=basic("service", "x" * 40), form=form)
+        response = await server.call(
+            "POST", "/revoke", headers=basic("service", "x" * 40), form=form
+        )
         assert_refused(response, "invalid_client", 401)
         assert (await server.call("POST", "/revoke", headers=HEADERS, form=form)).status == 200
         assert await is_alive(server, tokens["access_token"])
@@ -47,7 +51,9 @@ async def test_a_public_client_shows_its_client_id() -> None:
     async with deploy() as server:
         client = await server.register()
         tokens = await client.sign_in()
-        assert_refused(await server.call("POST", "/revoke", form={"token": "x"}), "invalid_client", 401)
+        assert_refused(
+            await server.call("POST", "/revoke", form={"token": "x"}), "invalid_client", 401
+        )
         form = {"token": tokens["refresh_token"], "client_id": client.client_id}
         assert (await server.call("POST", "/revoke", form=form)).status == 200
         assert not await is_alive(server, tokens["access_token"])
@@ -58,7 +64,12 @@ async def test_a_hint_is_a_hint_and_an_invalid_token_is_no_error(hint: str) -> N
     """§2.1, §2.2: the purpose of the request, invalidating the token, has been achieved already."""
     async with deploy(registration=OPERATORS) as server:
         tokens = await server.known(CONFIDENTIAL).sign_in()
-        for token in ("45ghiukldjahdnhzdauz", tokens["refresh_token"], tokens["refresh_token"], tokens["access_token"]):
+        for token in (
+            "45ghiukldjahdnhzdauz",
+            tokens["refresh_token"],
+            tokens["refresh_token"],
+            tokens["access_token"],
+        ):
             form = {"token": token, "token_type_hint": hint}
             assert (await server.call("POST", "/revoke", headers=HEADERS, form=form)).status == 200
         assert not await is_alive(server, tokens["access_token"])
@@ -70,7 +81,9 @@ async def test_a_server_that_cannot_now_says_503_and_when_to_come_back() -> None
     async with deploy(store=EncryptedStore(failing, [KEY]), registration=OPERATORS) as server:
         tokens = await server.known(CONFIDENTIAL).sign_in()
         failing.fail_at = len(failing.calls) + 1
-        response = await server.call("POST", "/revoke", headers=HEADERS, form={"token": tokens["refresh_token"]})
+        response = await server.call(
+            "POST", "/revoke", headers=HEADERS, form={"token": tokens["refresh_token"]}
+        )
         assert (response.status, response.header("retry-after")) == (503, "1")
 
 

@@ -14,7 +14,9 @@ from asgi_mcp_auth._json import decode_base64url, encode_base64url
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.gate import ABSENT, Gate, segment, signing_key, usual_claims
 
-PAYLOAD = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
+PAYLOAD = (
+    "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
+)
 EXPIRY = 1_300_819_380
 RSA = {
     "kty": "RSA",
@@ -32,18 +34,27 @@ EC = {
     "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
     "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
 }
-SECRET = decode_base64url(b"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow")
+SECRET = decode_base64url(
+    b"AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"
+)
 # algorithm, key, protected header, signature: all over the same claims
 EXAMPLES: list[tuple[str, Any, str, str]] = [
-    ("HS256", SECRET, "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9", "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
+    (
+        "HS256",
+        SECRET,
+        "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9",
+        "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
+    ),
     (
         "RS256",
         RSA,
         "eyJhbGciOiJSUzI1NiJ9",
-        "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdb"
-        "F9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383"
-        "LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWy"
-        "wlVmtVrBp0igcN_IoypGlUPQGe77Rw",
+        (
+            "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdb"
+            "F9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383"
+            "LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWy"
+            "wlVmtVrBp0igcN_IoypGlUPQGe77Rw"
+        ),
     ),
     (
         "ES256",
@@ -65,7 +76,9 @@ def verifier_for(algorithm: str, key: Any, at: float) -> JWTVerifier:
     )
 
 
-@pytest.mark.parametrize(("algorithm", "key", "header", "signature"), EXAMPLES, ids=["A.1", "A.2", "A.3"])
+@pytest.mark.parametrize(
+    ("algorithm", "key", "header", "signature"), EXAMPLES, ids=["A.1", "A.2", "A.3"]
+)
 @pytest.mark.asyncio
 async def test_the_printed_tokens_are_valid_until_they_expire(
     algorithm: str, key: Any, header: str, signature: str
@@ -78,7 +91,11 @@ async def test_the_printed_tokens_are_valid_until_they_expire(
         await verifier_for(algorithm, key, EXPIRY).verify(token)
     assert caught.value.reason == "expired"
     for change in range(len(signature)):
-        other = signature[:change] + ("A" if signature[change] != "A" else "B") + signature[change + 1 :]
+        other = (
+            signature[:change]
+            + ("A" if signature[change] != "A" else "B")
+            + signature[change + 1 :]
+        )
         with pytest.raises(InvalidToken) as caught:
             await verifier_for(algorithm, key, EXPIRY - 1).verify(f"{header}.{PAYLOAD}.{other}")
         assert caught.value.reason in ("signature", "malformed")
@@ -89,8 +106,12 @@ def test_the_printed_es512_signature_verifies() -> None:
     jwk = {
         "kty": "EC",
         "crv": "P-521",
-        "x": "AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_NjFZ6OvLFV1jSfS9tsz4qUxcWceqwQGk",
-        "y": "ADSmRA43Z1DSNx_RvcLI87cdL07l6jQyyBXMoxVg_l2Th-x3S1WDhjDly79ajL4Kkd0AZMaZmh9ubmf63e3kyMj2",
+        "x": (
+            "AekpBQ8ST8a8VcfVOTNl353vSrDCLLJXmPk06wTjxrrjcBpXp5EOnYG_NjFZ6OvLFV1jSfS9tsz4qUxcWceqwQGk"
+        ),
+        "y": (
+            "ADSmRA43Z1DSNx_RvcLI87cdL07l6jQyyBXMoxVg_l2Th-x3S1WDhjDly79ajL4Kkd0AZMaZmh9ubmf63e3kyMj2"
+        ),
     }
     signature = (
         b"AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-KGDKB34XO0aw_7XdtAG8GaSwFKdCAPZgo"
@@ -103,14 +124,18 @@ def test_the_printed_es512_signature_verifies() -> None:
 
 @pytest.mark.asyncio
 async def test_the_printed_unsecured_token_is_refused() -> None:
-    """Appendix A.5; §8: an implementation must not accept alg none unless the application asks for it."""
+    """Appendix A.5; §8: an implementation must not accept alg none unless the application asks for
+    it.
+    """
     gate = Gate()
     await gate.refuses(f"eyJhbGciOiJub25lIn0.{PAYLOAD}.", "algorithm")
 
 
 @pytest.mark.asyncio
 async def test_a_critical_member_makes_the_printed_token_invalid() -> None:
-    """Appendix E: the header {"alg":"none", "crit":["http://example.com/UNDEFINED"], …} has to be refused."""
+    """Appendix E: the header {"alg":"none", "crit":["http://example.com/UNDEFINED"], …} has to be
+    refused.
+    """
     gate = Gate()
     critical = {"crit": ["http://example.com/UNDEFINED"], "http://example.com/UNDEFINED": True}
     await gate.refuses(gate.forge(header={"alg": "none", **critical}), "algorithm")
@@ -120,7 +145,9 @@ async def test_a_critical_member_makes_the_printed_token_invalid() -> None:
 @pytest.mark.parametrize("name", ["jku", "jwk", "x5u", "x5c"])
 @pytest.mark.asyncio
 async def test_header_members_that_bring_a_key_along_are_refused(name: str) -> None:
-    """§4.1.2, §4.1.3, §4.1.5, §4.1.6: they may be there in a JWS, so refusing them is our choice (RFC 8725 §3.10)."""
+    """§4.1.2, §4.1.3, §4.1.5, §4.1.6: they may be there in a JWS, so refusing them is our choice
+    (RFC 8725 §3.10).
+    """
     gate = Gate()
     await gate.refuses(gate.forge(header={name: "https://idp.example.com/key"}), "header")
 
@@ -197,14 +224,18 @@ def test_base64url_has_one_spelling_for_each_value(text: str) -> None:
 
 @pytest.mark.asyncio
 async def test_the_signature_is_over_the_encoded_header_and_payload() -> None:
-    """§5.2: what is verified is ASCII(BASE64URL(header) || '.' || BASE64URL(payload)), not what it means."""
+    """§5.2: what is verified is ASCII(BASE64URL(header) || '.' || BASE64URL(payload)), not what it
+    means.
+    """
     gate = Gate()
     header = json.dumps({"alg": "ES256", "kid": gate.key.key_id})
     claims = json.dumps(usual_claims())
     spaced = f"{segment(header.encode())}.{segment(claims.replace(': ', ' :  ').encode())}"
     await gate.accepts(f"{spaced}.{segment(gate.key.sign(spaced.encode()))}")
     decoded = gate.key.sign(f"{header}.{claims}".encode())
-    await gate.refuses(f"{segment(header.encode())}.{segment(claims.encode())}.{segment(decoded)}", "signature")
+    await gate.refuses(
+        f"{segment(header.encode())}.{segment(claims.encode())}.{segment(decoded)}", "signature"
+    )
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256"])

@@ -74,7 +74,9 @@ def test_a_member_that_forbids_or_does_not_fit_is_heeded(members: dict[str, Any]
 
 
 def test_members_that_nobody_knows_are_ignored() -> None:
-    """Section 4: additional members MUST be ignored. So are x5u, x5c and x5t, which would bring another key."""
+    """Section 4: additional members MUST be ignored. So are x5u, x5c and x5t, which would bring
+    another key.
+    """
     extra = {
         "x5u": "https://evil.example",
         "x5c": ["AAAA"],
@@ -97,12 +99,16 @@ def test_a_key_without_alg_serves_the_algorithms_of_its_type() -> None:
         "PS512",
     ]
     assert [key.algorithm for key in keys_from_jwk(EC, ASYMMETRIC)] == ["ES256"]
-    assert [key.algorithm for key in keys_from_jwk({**RSA, "alg": "PS384"}, ASYMMETRIC)] == ["PS384"]
+    assert [key.algorithm for key in keys_from_jwk({**RSA, "alg": "PS384"}, ASYMMETRIC)] == [
+        "PS384"
+    ]
     assert keys_from_jwk({**RSA, "alg": "ES256"}, ASYMMETRIC) == []
     assert keys_from_jwk({**RSA, "alg": "HS256"}, SYMMETRIC) == []
 
 
-@pytest.mark.parametrize("document", [{}, {"keys": None}, {"keys": {}}, {"keys": "x"}, {"key": []}], ids=str)
+@pytest.mark.parametrize(
+    "document", [{}, {"keys": None}, {"keys": {}}, {"keys": "x"}, {"key": []}], ids=str
+)
 def test_a_key_set_has_an_array_named_keys(document: dict[str, Any]) -> None:
     """Section 5.1."""
     with pytest.raises(UnusableKey, match="it has no list named keys"):
@@ -119,17 +125,21 @@ def test_a_key_set_has_at_most_64_keys() -> None:
 
 
 @pytest.mark.parametrize(
-    "member", [None, 5, "x", [], {}, {"kty": "oct", "k": "AA"}, {**EC, "crv": "P-999"}, {**RSA, "n": ""}]
+    "member",
+    [None, 5, "x", [], {}, {"kty": "oct", "k": "AA"}, {**EC, "crv": "P-999"}, {**RSA, "n": ""}],
 )
 def test_a_key_that_is_not_understood_is_ignored_and_the_set_is_not(member: Any) -> None:
-    """Section 5: keys of an unknown kty, with missing members or values out of range SHOULD be ignored."""
+    """Section 5: keys of an unknown kty, with missing members or values out of range SHOULD be
+    ignored.
+    """
     keys, skipped = key_set_from({"keys": [member, {**EC, "kid": "good"}, member]}, ASYMMETRIC)
     assert len(keys.find("good", "ES256")) == 1
     assert len(skipped) == 2
 
 
 @pytest.mark.parametrize(
-    ("crv", "algorithm", "size"), [("P-256", "ES256", 32), ("P-384", "ES384", 48), ("P-521", "ES512", 66)]
+    ("crv", "algorithm", "size"),
+    [("P-256", "ES256", 32), ("P-384", "ES384", 48), ("P-521", "ES512", 66)],
 )
 def test_a_coordinate_has_the_full_length_of_its_curve(crv: str, algorithm: str, size: int) -> None:
     """RFC 7518 section 6.2.1.2: leading zero octets are part of it."""
@@ -186,12 +196,14 @@ _values = st.recursive(
     | st.floats(allow_nan=False)
     | st.text(max_size=50)
     | st.sampled_from([*RSA.values(), *EC.values()]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=5,
 )
-_names = st.sampled_from(["kty", "crv", "x", "y", "n", "e", "d", "k", "use", "key_ops", "alg", "kid", "x5c"]) | st.text(
-    max_size=5
-)
+_names = st.sampled_from(
+    ["kty", "crv", "x", "y", "n", "e", "d", "k", "use", "key_ops", "alg", "kid", "x5c"]
+) | st.text(max_size=5)
 
 
 @given(
@@ -219,7 +231,9 @@ def test_whatever_a_key_set_holds_only_unusable_keys_are_reported(jwk: Any) -> N
         st.one_of(_values, st.lists(st.dictionaries(_names, _values, max_size=6), max_size=4)),
     )
 )
-def test_whatever_a_document_is_it_is_a_key_set_or_an_unusable_one(document: dict[str, Any]) -> None:
+def test_whatever_a_document_is_it_is_a_key_set_or_an_unusable_one(
+    document: dict[str, Any],
+) -> None:
     try:
         keys, skipped = key_set_from(document, ASYMMETRIC)
     except UnusableKey:

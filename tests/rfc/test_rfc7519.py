@@ -1,4 +1,6 @@
-"""JSON Web Token (RFC 7519): the registered claims, and the JWT Best Current Practices (RFC 8725)."""
+"""JSON Web Token (RFC 7519): the registered claims, and the JWT Best Current Practices (RFC
+8725).
+"""
 
 from __future__ import annotations
 
@@ -53,16 +55,30 @@ async def test_the_issuer_is_compared_exactly() -> None:
 
 async def test_an_issuer_need_not_be_a_url() -> None:
     """§4.1.1: a StringOrURI."""
-    gate = Gate(issuer="accounts.example.com", good=lambda: gate.forge(claims={"iss": "accounts.example.com"}))
+    gate = Gate(
+        issuer="accounts.example.com",
+        good=lambda: gate.forge(claims={"iss": "accounts.example.com"}),
+    )
     await gate.refuses(gate.forge(), "issuer")
 
 
 @pytest.mark.parametrize(
     ("aud", "accepted"),
-    [(AUDIENCE, True), ([AUDIENCE], True), (["x", AUDIENCE], True), (["x"], False), ("x", False), ([], False)],
+    [
+        (AUDIENCE, True),
+        ([AUDIENCE], True),
+        (["x", AUDIENCE], True),
+        (["x"], False),
+        ("x", False),
+        ([], False),
+    ],
 )
-async def test_the_audience_is_one_string_or_an_array_of_which_one_must_be_us(aud: Any, accepted: bool) -> None:
-    """§4.1.3: a principal that does not identify itself with a value in aud MUST reject the token."""
+async def test_the_audience_is_one_string_or_an_array_of_which_one_must_be_us(
+    aud: Any, accepted: bool
+) -> None:
+    """§4.1.3: a principal that does not identify itself with a value in aud MUST reject the
+    token.
+    """
     gate = Gate()
     token = gate.forge(claims={"aud": aud})
     if accepted:
@@ -72,7 +88,9 @@ async def test_the_audience_is_one_string_or_an_array_of_which_one_must_be_us(au
 
 
 @pytest.mark.parametrize(("exp", "accepted"), [(NOW + 1, True), (NOW, False), (NOW - 1, False)])
-async def test_a_token_must_not_be_accepted_on_or_after_its_expiry(exp: int, accepted: bool) -> None:
+async def test_a_token_must_not_be_accepted_on_or_after_its_expiry(
+    exp: int, accepted: bool
+) -> None:
     """§4.1.4: "on or after which"."""
     gate = Gate()
     token = gate.forge(claims={"exp": exp})
@@ -83,8 +101,12 @@ async def test_a_token_must_not_be_accepted_on_or_after_its_expiry(exp: int, acc
 
 
 @pytest.mark.parametrize(("nbf", "accepted"), [(NOW, True), (NOW + 60, True), (NOW + 61, False)])
-async def test_a_token_must_not_be_accepted_before_nbf_but_clocks_differ(nbf: int, accepted: bool) -> None:
-    """§4.1.5: "some small leeway, usually no more than a few minutes, to account for clock skew"."""
+async def test_a_token_must_not_be_accepted_before_nbf_but_clocks_differ(
+    nbf: int, accepted: bool
+) -> None:
+    """§4.1.5: "some small leeway, usually no more than a few minutes, to account for clock
+    skew".
+    """
     gate = Gate()
     token = gate.forge(claims={"nbf": nbf})
     if accepted:
@@ -124,7 +146,11 @@ async def test_only_the_algorithms_that_were_asked_for_are_used(algorithm: str) 
     other = {"RS256": "ES256", "ES256": "RS256"}[algorithm]
     keys = [signing_key(algorithm).public_jwk(), signing_key(other).public_jwk()]
     verifier = JWTVerifier(
-        public_key=keys, algorithm=algorithm, issuer=ISSUER, token_cache_size=0, clock=FrozenClock(NOW)
+        public_key=keys,
+        algorithm=algorithm,
+        issuer=ISSUER,
+        token_cache_size=0,
+        clock=FrozenClock(NOW),
     )
     gate = Gate(verifier, algorithm=algorithm)
     await gate.refuses(gate.forge(key=signing_key(other)), "algorithm")

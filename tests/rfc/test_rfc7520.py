@@ -1,4 +1,6 @@
-"""Examples of Protecting Content Using JOSE (RFC 7520): the four single signatures of §4, as they are printed there."""
+"""Examples of Protecting Content Using JOSE (RFC 7520): the four single signatures of §4, as they
+are printed there.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ PAYLOAD = (
     "IG1pZ2h0IGJlIHN3ZXB0IG9mZiB0by4"
 )
 TEXT = (
-    "It’s a dangerous business, Frodo, going out your door. You step onto the road, and if you don't keep your feet, "
-    "there’s no knowing where you might be swept off to."
+    "It’s a dangerous business, Frodo, going out your door. You step onto the road, and if you"
+    " don't keep your feet, there’s no knowing where you might be swept off to."
 )
 
 # algorithm, public key, protected header, signature
@@ -36,7 +38,7 @@ EXAMPLES: list[tuple[str, dict[str, str], str, str]] = [
             ),
             "e": "AQAB",
         },
-        ("eyJhbGciOiJSUzI1NiIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9"),
+        "eyJhbGciOiJSUzI1NiIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9",
         (
             "MRjdkly7_-oTPTS3AXP41iQIGKa80A0ZmTuV5MEaHoxnW2e5CZ5NlKtainoFmKZopdHM1O2U4mwzJdQx996ivp83xuglII7P"
             "NDi84wnB-BDkoBwA78185hX-Es4JIwmDLJK3lfWRa-XtL0RnltuYv746iYTh_qHRD68BNt1uSNCrUCTJDt5aAE6x8wW1Kt9e"
@@ -58,7 +60,7 @@ EXAMPLES: list[tuple[str, dict[str, str], str, str]] = [
             ),
             "e": "AQAB",
         },
-        ("eyJhbGciOiJQUzM4NCIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9"),
+        "eyJhbGciOiJQUzM4NCIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9",
         (
             "cu22eBqkYDKgIlTpzDXGvaFfz6WGoz7fUDcfT0kkOy42miAh2qyBzk1xEsnk2IpN6-tPid6VrklHkqsGqDqHCdP6O8TTB5dD"
             "DItllVo6_1OLPpcbUrhiUSMxbbXUvdvWXzg-UD8biiReQFlfz28zGWVsdiNAUf8ZnyPEgVFn442ZdNqiVJRmBqrYRXe8P_ij"
@@ -73,10 +75,14 @@ EXAMPLES: list[tuple[str, dict[str, str], str, str]] = [
             "kid": "bilbo.baggins@hobbiton.example",
             "use": "sig",
             "crv": "P-521",
-            "x": ("AHKZLLOsCOzz5cY97ewNUajB957y-C-U88c3v13nmGZx6sYl_oJXu9A5RkTKqjqvjyekWF-7ytDyRXYgCF5cj0Kt"),
-            "y": ("AdymlHvOiLxXkEhayXQnNCvDX4h9htZaCJN34kfmC6pV5OhQHiraVySsUdaQkAgDPrwQrJmbnX9cwlGfP-HqHZR1"),
+            "x": (
+                "AHKZLLOsCOzz5cY97ewNUajB957y-C-U88c3v13nmGZx6sYl_oJXu9A5RkTKqjqvjyekWF-7ytDyRXYgCF5cj0Kt"
+            ),
+            "y": (
+                "AdymlHvOiLxXkEhayXQnNCvDX4h9htZaCJN34kfmC6pV5OhQHiraVySsUdaQkAgDPrwQrJmbnX9cwlGfP-HqHZR1"
+            ),
         },
-        ("eyJhbGciOiJFUzUxMiIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9"),
+        "eyJhbGciOiJFUzUxMiIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9",
         (
             "AE_R_YZCChjn4791jSQCrdPZCNYqHXCTZH0-JZGYNlaAjP2kqaluUIIUnC9qvbu9Plon7KRTzoNEuT4Va2cmL1eJAQy3mtPB"
             "u_u_sDDyYjnAMDxXPn7XrT0lw-kvAD890jl8e2puQens_IEKBpHABlsbEPX6sFY8OcGDqoRuBomu9xQ2"
@@ -91,14 +97,18 @@ EXAMPLES: list[tuple[str, dict[str, str], str, str]] = [
             "alg": "HS256",
             "k": "hJtXIZ2uSN5kbQfbtTNWbpdmhkV8FJG-Onbc6mxCcYg",
         },
-        ("eyJhbGciOiJIUzI1NiIsImtpZCI6IjAxOGMwYWU1LTRkOWItNDcxYi1iZmQ2LWVlZjMxNGJjNzAzNyJ9"),
+        "eyJhbGciOiJIUzI1NiIsImtpZCI6IjAxOGMwYWU1LTRkOWItNDcxYi1iZmQ2LWVlZjMxNGJjNzAzNyJ9",
         "s0h6KThzkfBBBkLspW1h84VsJZFTsPPqMDA7g1Md7p0",
     ),
 ]
 
 
-@pytest.mark.parametrize(("algorithm", "jwk", "header", "signature"), EXAMPLES, ids=["4.1", "4.2", "4.3", "4.4"])
-def test_v90_a_printed_signature_verifies(algorithm: str, jwk: dict[str, str], header: str, signature: str) -> None:
+@pytest.mark.parametrize(
+    ("algorithm", "jwk", "header", "signature"), EXAMPLES, ids=["4.1", "4.2", "4.3", "4.4"]
+)
+def test_v90_a_printed_signature_verifies(
+    algorithm: str, jwk: dict[str, str], header: str, signature: str
+) -> None:
     """§4.1 RSA v1.5, §4.2 RSA-PSS, §4.3 ECDSA, §4.4 HMAC-SHA2."""
     assert decode_base64url(PAYLOAD.encode()).decode() == TEXT
     if jwk["kty"] == "oct":
@@ -112,7 +122,9 @@ def test_v90_a_printed_signature_verifies(algorithm: str, jwk: dict[str, str], h
     assert not key.verify(signed, raw[:-1] + bytes([raw[-1] ^ 1]))
 
 
-@pytest.mark.parametrize(("algorithm", "jwk", "header", "signature"), EXAMPLES, ids=["4.1", "4.2", "4.3", "4.4"])
+@pytest.mark.parametrize(
+    ("algorithm", "jwk", "header", "signature"), EXAMPLES, ids=["4.1", "4.2", "4.3", "4.4"]
+)
 @pytest.mark.asyncio
 async def test_v90_the_verifier_gets_as_far_as_the_payload_which_is_no_token(
     algorithm: str, jwk: dict[str, str], header: str, signature: str

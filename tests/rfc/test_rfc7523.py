@@ -1,4 +1,6 @@
-"""JWT Profile for OAuth 2.0 Client Authentication (RFC 7523 §2.2 and §3), with its revision's say on the audience."""
+"""JWT Profile for OAuth 2.0 Client Authentication (RFC 7523 §2.2 and §3), with its revision's say
+on the audience.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,14 @@ from tests.support.token_endpoint import assert_refused, tokens_of
 pytestmark = pytest.mark.asyncio
 
 
-async def check(verdict: bool, header: dict[str, Any] | None = None, key: Any = None, **claims: Any) -> None:
+async def check(
+    verdict: bool, header: dict[str, Any] | None = None, key: Any = None, **claims: Any
+) -> None:
     robot = Robot(BASE_URL, clock := FrozenClock())
     async with deploy(clock=clock, registration=Registration(clients=[robot.metadata])) as server:
-        response = await server.token(**robot.form(robot.assertion(header=header, key=key, **claims)))
+        response = await server.token(
+            **robot.form(robot.assertion(header=header, key=key, **claims))
+        )
         if verdict:
             tokens_of(response)
         else:
@@ -39,7 +45,9 @@ async def test_the_assertion_type_is_the_one_of_this_profile() -> None:
     robot = Robot(BASE_URL, clock := FrozenClock())
     async with deploy(clock=clock, registration=Registration(clients=[robot.metadata])) as server:
         kind = "urn:ietf:params:oauth:client-assertion-type:saml2-bearer"
-        assert_refused(await server.token(**robot.form(client_assertion_type=kind)), "invalid_client", 401)
+        assert_refused(
+            await server.token(**robot.form(client_assertion_type=kind)), "invalid_client", 401
+        )
 
 
 @pytest.mark.parametrize(
@@ -69,7 +77,9 @@ async def test_section_3_item_by_item(claims: dict[str, Any], verdict: bool) -> 
 
 
 async def test_the_jti_is_used_once() -> None:
-    """§3, 7: servers MAY ensure that assertions are not replayed; this one does, and so wants a jti."""
+    """§3, 7: servers MAY ensure that assertions are not replayed; this one does, and so wants a
+    jti.
+    """
     robot = Robot(BASE_URL, clock := FrozenClock())
     async with deploy(clock=clock, registration=Registration(clients=[robot.metadata])) as server:
         form = robot.form()

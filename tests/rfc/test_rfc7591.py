@@ -9,7 +9,14 @@ import pytest
 from asgi_mcp_auth.server import Registration
 from asgi_mcp_auth.server.client_metadata import AUTH_METHODS
 from tests.support.asgi import Response
-from tests.support.authorization_server import REDIRECT_URI, WEB_REDIRECT_URI, Server, answer_of, basic, deploy
+from tests.support.authorization_server import (
+    REDIRECT_URI,
+    WEB_REDIRECT_URI,
+    Server,
+    answer_of,
+    basic,
+    deploy,
+)
 from tests.support.gate import signing_key
 
 pytestmark = pytest.mark.asyncio
@@ -24,17 +31,25 @@ async def register(server: Server, document: Any, **headers: str) -> Response:
 
 
 async def test_a_registration_is_answered_with_all_that_holds_now() -> None:
-    """§3.2.1. The answer has the defaults and substitutions in it, and is kept by nobody (AS-51)."""
+    """§3.2.1. The answer has the defaults and substitutions in it, and is kept by nobody
+    (AS-51).
+    """
     async with deploy() as server:
         response = await register(server, MINIMAL)
         assert response.status == 201
         assert response.header("content-type") == "application/json"
-        assert (response.header("cache-control"), response.header("pragma")) == ("no-store", "no-cache")
+        assert (response.header("cache-control"), response.header("pragma")) == (
+            "no-store",
+            "no-cache",
+        )
         document = response.json()
         secret, token = document.pop("client_secret"), document.pop("registration_access_token")
         client_id, uri = document.pop("client_id"), document.pop("registration_client_uri")
         assert uri == f"http://localhost:8000/register?client_id={client_id}"
-        assert all(len(each) >= 32 and each.replace("-", "").replace("_", "").isalnum() for each in (secret, token))
+        assert all(
+            len(each) >= 32 and each.replace("-", "").replace("_", "").isalnum()
+            for each in (secret, token)
+        )
         assert document == {
             "client_id_issued_at": 1_800_000_000,
             "client_secret_expires_at": 0,
@@ -48,13 +63,19 @@ async def test_a_registration_is_answered_with_all_that_holds_now() -> None:
 async def test_a_public_client_gets_no_secret() -> None:
     """§2. ``none`` (AS-52, AS-75)."""
     async with deploy() as server:
-        document = (await register(server, {**MINIMAL, "token_endpoint_auth_method": "none"})).json()
+        document = (
+            await register(server, {**MINIMAL, "token_endpoint_auth_method": "none"})
+        ).json()
         assert not {"client_secret", "client_secret_expires_at"} & set(document)
 
 
-@pytest.mark.parametrize("method", ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"])
+@pytest.mark.parametrize(
+    "method", ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]
+)
 async def test_a_client_authenticates_as_it_has_registered(method: str) -> None:
-    """§2. What the metadata document offers can be registered, and no other method works then (AS-08)."""
+    """§2. What the metadata document offers can be registered, and no other method works then
+    (AS-08).
+    """
     async with deploy() as server:
         document = {
             **MINIMAL,
@@ -69,10 +90,14 @@ async def test_a_client_authenticates_as_it_has_registered(method: str) -> None:
         answers = {
             "none": await server.token(**form, client_id=client_id),
             "client_secret_basic": await server.token(headers=basic(client_id, secret), **form),
-            "client_secret_post": await server.token(**form, client_id=client_id, client_secret=secret),
+            "client_secret_post": await server.token(
+                **form, client_id=client_id, client_secret=secret
+            ),
         }
         errors = {name: each.json()["error"] for name, each in answers.items()}
-        assert errors == {name: "invalid_grant" if name == method else "invalid_client" for name in answers}
+        assert errors == {
+            name: "invalid_grant" if name == method else "invalid_client" for name in answers
+        }
 
 
 ECHOED = {
@@ -100,14 +125,17 @@ ECHOED = {
 async def test_metadata_that_is_understood_comes_back(name: str) -> None:
     """§2, §2.2: languages are kept."""
     async with deploy() as server:
-        assert (await register(server, {**MINIMAL, name: ECHOED[name]})).json()[name] == ECHOED[name]
+        assert (await register(server, {**MINIMAL, name: ECHOED[name]})).json()[name] == ECHOED[
+            name
+        ]
 
 
 @pytest.mark.parametrize(
     "member",
     [
         {"favourite_colour": "green"},
-        {"software_statement": "eyJhbGciOiJub25lIn0.e30."},  # §2.3: not supported, so it has to be ignored
+        # §2.3: not supported, so it has to be ignored
+        {"software_statement": "eyJhbGciOiJub25lIn0.e30."},
         {"client_id": "mine"},
         {"client_secret": "mine-mine-mine-mine-mine-mine-mine"},
         {"client_id_issued_at": 1},
@@ -127,10 +155,15 @@ async def test_metadata_that_is_understood_comes_back(name: str) -> None:
     ],
     ids=str,
 )
-async def test_what_is_not_understood_has_no_value_or_is_ours_to_say_is_left_out(member: dict[str, Any]) -> None:
+async def test_what_is_not_understood_has_no_value_or_is_ours_to_say_is_left_out(
+    member: dict[str, Any],
+) -> None:
     """§2, §3.1. Z93: what a caller says of itself that is ours to say is not stored (AS-52)."""
     async with deploy() as server:
-        plain, document = (await register(server, MINIMAL)).json(), (await register(server, MINIMAL | member)).json()
+        plain, document = (
+            (await register(server, MINIMAL)).json(),
+            (await register(server, MINIMAL | member)).json(),
+        )
         assert set(document) == set(plain)
         assert not [value for value in member.values() if value and value in document.values()]
 
@@ -141,12 +174,18 @@ async def test_what_is_not_understood_has_no_value_or_is_ours_to_say_is_left_out
         ({}, {"grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"]}),
         ({"grant_types": ["authorization_code"]}, {"grant_types": ["authorization_code"]}),
         ({"grant_types": ["refresh_token", "authorization_code"]}, {"response_types": ["code"]}),
-        ({"grant_types": ["authorization_code", "authorization_code"]}, {"grant_types": ["authorization_code"]}),
+        (
+            {"grant_types": ["authorization_code", "authorization_code"]},
+            {"grant_types": ["authorization_code"]},
+        ),
         (
             {"grant_types": ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code"]},
             {"grant_types": ["authorization_code"]},
         ),
-        ({"grant_types": ["authorization_code", "client_credentials"]}, {"grant_types": ["authorization_code"]}),
+        (
+            {"grant_types": ["authorization_code", "client_credentials"]},
+            {"grant_types": ["authorization_code"]},
+        ),
         ({"response_types": ["code"]}, {"response_types": ["code"]}),
         ({"scope": "mcp:read admin mcp:read"}, {"scope": "mcp:read"}),  # Z99
         ({"scope": "  mcp:write   mcp:read "}, {"scope": "mcp:write mcp:read"}),
@@ -155,7 +194,9 @@ async def test_what_is_not_understood_has_no_value_or_is_ours_to_say_is_left_out
     ],
     ids=str,
 )
-async def test_values_that_are_not_supported_are_replaced(asked: dict[str, Any], effective: dict[str, Any]) -> None:
+async def test_values_that_are_not_supported_are_replaced(
+    asked: dict[str, Any], effective: dict[str, Any]
+) -> None:
     """§3.2.1: the client is told what it has got instead (AS-52)."""
     async with deploy() as server:
         response = await register(server, MINIMAL | asked)
@@ -217,7 +258,8 @@ METADATA: list[dict[str, Any]] = [
     {"scope": "x" * 2049},
     {"require_pushed_authorization_requests": "true"},
     {"require_pushed_authorization_requests": 1},
-    {"dpop_bound_access_tokens": True},  # cannot be done here: plain tokens are not what such a client wants
+    # cannot be done here: plain tokens are not what such a client wants
+    {"dpop_bound_access_tokens": True},
     {"tls_client_certificate_bound_access_tokens": True},
     *(
         {name: value}  # Z94
@@ -248,7 +290,9 @@ METADATA: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("member", METADATA, ids=lambda member: str(member)[:70])
-async def test_metadata_that_cannot_be_registered_is_invalid_client_metadata(member: dict[str, Any]) -> None:
+async def test_metadata_that_cannot_be_registered_is_invalid_client_metadata(
+    member: dict[str, Any],
+) -> None:
     """§3.2.2. Z91, Z92, Z94, Z95 (AS-53, AS-55). Nothing of it is said again."""
     async with deploy() as server:
         response = await register(server, MINIMAL | member)
@@ -256,7 +300,11 @@ async def test_metadata_that_cannot_be_registered_is_invalid_client_metadata(mem
         assert response.header("cache-control") == "no-store"
         assert server.reasons() == ["client_metadata"]
         for value in member.values():
-            assert type(value) is not str or value in AUTH_METHODS or value not in response.json()["error_description"]
+            assert (
+                type(value) is not str
+                or value in AUTH_METHODS
+                or value not in response.json()["error_description"]
+            )
         assert [each async for each in server.provider.admin.clients()] == []
 
 
@@ -285,7 +333,10 @@ async def test_what_is_no_json_object_is_invalid_client_metadata(body: bytes) ->
     async with deploy() as server:
         response = await register(server, body)
         assert (response.status, response.json()["error"]) == (400, "invalid_client_metadata")
-        assert response.json()["error_description"] == "The body must be a JSON object, with each member once"
+        assert (
+            response.json()["error_description"]
+            == "The body must be a JSON object, with each member once"
+        )
 
 
 @pytest.mark.parametrize(
@@ -306,7 +357,9 @@ async def test_what_is_no_json_object_is_invalid_client_metadata(body: bytes) ->
     ],
     ids=str,
 )
-async def test_a_registration_is_uncompressed_json(headers: list[tuple[str, str]], status: int) -> None:
+async def test_a_registration_is_uncompressed_json(
+    headers: list[tuple[str, str]], status: int
+) -> None:
     """§3.1."""
     async with deploy() as server:
         body = b'{"redirect_uris": ["https://app.example.com/callback"]}'
@@ -393,7 +446,10 @@ URIS: dict[str, tuple[Any, bool]] = {
     "http of all addresses": ("http://0.0.0.0/callback", False),
     "http of another loopback address": ("http://127.0.0.2/callback", False),
     "http of a name that begins like loopback": ("http://localhost.evil.example/callback", False),
-    "http of an address that begins like loopback": ("http://127.0.0.1.evil.example/callback", False),
+    "http of an address that begins like loopback": (
+        "http://127.0.0.1.evil.example/callback",
+        False,
+    ),
     "http of loopback as a number": ("http://2130706433/callback", False),
     "http of loopback in capitals": ("http://LOCALHOST/callback", False),
     # AS-14: private-use schemes are the operator's to allow
@@ -409,11 +465,15 @@ URIS: dict[str, tuple[Any, bool]] = {
 
 @pytest.mark.parametrize("case", URIS)
 async def test_a_redirect_uri_is_https_or_loopback_and_absolute(case: str) -> None:
-    """§3.2.2. Z87, Z88, Z89 (AS-14, AS-54): and what can be registered can be used, to the last character."""
+    """§3.2.2. Z87, Z88, Z89 (AS-14, AS-54): and what can be registered can be used, to the last
+    character.
+    """
     uri, accepted = URIS[case]
     async with deploy() as server:
         for uris in ([uri], [f"{WEB_REDIRECT_URI}/other", uri]):
-            response = await register(server, {"redirect_uris": uris, "token_endpoint_auth_method": "none"})
+            response = await register(
+                server, {"redirect_uris": uris, "token_endpoint_auth_method": "none"}
+            )
             if not accepted:
                 assert (response.status, response.json()["error"]) == (400, "invalid_redirect_uri")
                 assert server.reasons() == ["redirect_uri"]
@@ -444,7 +504,9 @@ async def test_z90_redirect_uris_are_a_list_of_up_to_32(uris: Any) -> None:
         assert (response.status, response.json()["error"]) == (400, "invalid_redirect_uri")
         assert (await register(server, {})).json()["error"] == "invalid_redirect_uri"
         thirty_two = [f"{WEB_REDIRECT_URI}/{number}" for number in range(32)]
-        assert (await register(server, {"redirect_uris": thirty_two})).json()["redirect_uris"] == thirty_two
+        assert (await register(server, {"redirect_uris": thirty_two})).json()[
+            "redirect_uris"
+        ] == thirty_two
 
 
 @pytest.mark.parametrize(
@@ -464,7 +526,9 @@ async def test_z90_redirect_uris_are_a_list_of_up_to_32(uris: Any) -> None:
     ],
     ids=str,
 )
-async def test_a_private_use_scheme_has_to_be_allowed(schemes: list[str], uri: str, accepted: bool) -> None:
+async def test_a_private_use_scheme_has_to_be_allowed(
+    schemes: list[str], uri: str, accepted: bool
+) -> None:
     """AS-14; RFC 8252 §7.1."""
     async with deploy(allowed_redirect_schemes=schemes) as server:
         response = await register(server, {"redirect_uris": [uri]})
@@ -473,11 +537,15 @@ async def test_a_private_use_scheme_has_to_be_allowed(schemes: list[str], uri: s
 
 async def test_the_refusal_of_a_private_use_scheme_names_it_and_the_setting() -> None:
     async with deploy() as server:
-        response = await register(server, {"redirect_uris": ["cursor://anysphere.cursor-mcp/oauth/callback"]})
+        response = await register(
+            server, {"redirect_uris": ["cursor://anysphere.cursor-mcp/oauth/callback"]}
+        )
         assert response.json() == {
             "error": "invalid_redirect_uri",
-            "error_description": "The redirect URI scheme cursor is not allowed here; the operator can add it to "
-            "allowed_redirect_schemes",
+            "error_description": (
+                "The redirect URI scheme cursor is not allowed here; the operator can add it to "
+                "allowed_redirect_schemes"
+            ),
         }
 
 
@@ -498,7 +566,9 @@ async def test_an_application_that_says_it_is_a_web_site_has_no_loopback(
 ) -> None:
     """OpenID Connect Registration §2; MCP 2026-07-28 (AS-56). Who does not say is not punished."""
     async with deploy() as server:
-        response = await register(server, {"redirect_uris": [uri], "application_type": application_type})
+        response = await register(
+            server, {"redirect_uris": [uri], "application_type": application_type}
+        )
         assert (response.status == 201) == accepted
         assert accepted or response.json()["error"] == "invalid_redirect_uri"
 
@@ -523,9 +593,13 @@ TOKEN = "the-initial-access-token-that-the-operator-hands-out"
     ],
     ids=repr,
 )
-async def test_z97_an_initial_access_token_opens_the_registration(authorization: str | None, status: int) -> None:
+async def test_z97_an_initial_access_token_opens_the_registration(
+    authorization: str | None, status: int
+) -> None:
     """§3 (AS-57)."""
-    async with deploy(registration=Registration(initial_access_token=TOKEN, metadata_documents=False)) as server:
+    async with deploy(
+        registration=Registration(initial_access_token=TOKEN, metadata_documents=False)
+    ) as server:
         headers = {} if authorization is None else {"Authorization": authorization}
         response = await register(server, MINIMAL, **headers)
         assert response.status == status
@@ -535,18 +609,24 @@ async def test_z97_an_initial_access_token_opens_the_registration(authorization:
             assert server.reasons() == ["registration_token"]
             # Whoever may not register does not make us read anything.
             many = [(b"x" * 1000) for _ in range(1000)]
-            assert (await server.call("POST", "/register", headers=headers, body=many)).status == 401
+            assert (
+                await server.call("POST", "/register", headers=headers, body=many)
+            ).status == 401
 
 
 async def test_two_authorization_headers_are_refused() -> None:
-    async with deploy(registration=Registration(initial_access_token=TOKEN, metadata_documents=False)) as server:
+    async with deploy(
+        registration=Registration(initial_access_token=TOKEN, metadata_documents=False)
+    ) as server:
         headers = [("Authorization", f"Bearer {TOKEN}")] * 2
         response = await server.call("POST", "/register", headers=headers, document=MINIMAL)
         assert (response.status, response.json()["error"]) == (400, "invalid_request")
 
 
 async def test_z99_a_scope_in_a_registration_gives_nothing() -> None:
-    """A person decides; what a client has registered for is neither granted nor a limit to what it may ask for."""
+    """A person decides; what a client has registered for is neither granted nor a limit to what it
+    may ask for.
+    """
     async with deploy() as server:
         client = await server.register(scope="mcp:write admin")
         assert client.information["scope"] == "mcp:write"

@@ -29,7 +29,9 @@ async def test_a_verifier_has_43_to_128_characters(length: int, good: bool) -> N
     async with deploy() as server:
         client = await server.register()
         verifier = "a" * length
-        response = await client.redeem(await client.code(code_challenge=challenge_of(verifier)), code_verifier=verifier)
+        response = await client.redeem(
+            await client.code(code_challenge=challenge_of(verifier)), code_verifier=verifier
+        )
         if good:
             tokens_of(response)
         else:
@@ -45,8 +47,12 @@ async def test_a_verifier_has_43_to_128_characters(length: int, good: bool) -> N
         {"code_challenge_method": "unknown"},
     ],
 )
-async def test_a_challenge_is_required_and_its_method_is_s256(parameters: dict[str, str | None]) -> None:
-    """§4.3 and §4.4.1. Departs from §4.2, as OAuth 2.1 does: plain is not supported, so neither is leaving it out."""
+async def test_a_challenge_is_required_and_its_method_is_s256(
+    parameters: dict[str, str | None],
+) -> None:
+    """§4.3 and §4.4.1. Departs from §4.2, as OAuth 2.1 does: plain is not supported, so neither is
+    leaving it out.
+    """
     async with deploy() as server:
         client = await server.register()
         url = await server.browser().decide(client.authorization_url(**parameters))

@@ -1,4 +1,6 @@
-"""OAuth 2.0 Token Introspection (RFC 7662), from the resource server's side, and that both sides fit each other."""
+"""OAuth 2.0 Token Introspection (RFC 7662), from the resource server's side, and that both sides
+fit each other.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,15 @@ def idp() -> Iterator[Issuer]:
 
 
 def gate_for(idp: Issuer, **settings: Any) -> Gate:
-    usual = {"introspection_url": idp.introspection_url, "client_id": CLIENT_ID, "client_secret": SECRET}
+    usual = {
+        "introspection_url": idp.introspection_url,
+        "client_id": CLIENT_ID,
+        "client_secret": SECRET,
+    }
     clock = idp.clock
-    verifier = IntrospectionTokenVerifier(**{**usual, "clock": clock, "cache_ttl_seconds": 0, **settings})
+    verifier = IntrospectionTokenVerifier(
+        **{**usual, "clock": clock, "cache_ttl_seconds": 0, **settings}
+    )
     return Gate(verifier, good=lambda: idp.mint_opaque(aud=AUDIENCE), clock=clock)
 
 
@@ -42,7 +50,9 @@ def gate_for(idp: Issuer, **settings: Any) -> Gate:
     ],
     ids=lambda settings: settings["client_auth_method"],
 )
-async def test_the_request_is_an_authenticated_form_post(idp: Issuer, settings: dict[str, Any]) -> None:
+async def test_the_request_is_an_authenticated_form_post(
+    idp: Issuer, settings: dict[str, Any]
+) -> None:
     """§2.1: POST, application/x-www-form-urlencoded, and some form of authorization."""
     gate = gate_for(idp, **settings)
     await gate.accepts(gate.good())
@@ -67,7 +77,9 @@ async def test_an_answer_without_active_is_not_active(idp: Issuer) -> None:
     """§2.2: active is REQUIRED."""
     gate = gate_for(idp)
     await gate.accepts(gate.good())
-    idp.answer("/introspect", b'{"scope":"mcp:read","client_id":"c","aud":"%b"}' % AUDIENCE.encode())
+    idp.answer(
+        "/introspect", b'{"scope":"mcp:read","client_id":"c","aud":"%b"}' % AUDIENCE.encode()
+    )
     await gate.only_refuses("token", "inactive")
     idp.reset()
     await gate.accepts(gate.good())
@@ -106,7 +118,14 @@ async def test_what_an_active_answer_says_is_checked_like_a_jwt(
 ) -> None:
     """§4: the resource server still has to check that the token is meant for it and valid now."""
     gate = gate_for(idp, issuer=idp.issuer)
-    good = {"active": True, "client_id": "c", "sub": "s", "aud": AUDIENCE, "exp": NOW + 9, "iss": idp.issuer}
+    good = {
+        "active": True,
+        "client_id": "c",
+        "sub": "s",
+        "aud": AUDIENCE,
+        "exp": NOW + 9,
+        "iss": idp.issuer,
+    }
     bad = {name: value for name, value in {**good, **members}.items() if value is not None}
     for body, accepted in ((good, True), (bad, False), (good, True)):
         idp.answer("/introspect", json.dumps(body).encode())
@@ -129,8 +148,12 @@ async def test_an_expired_token_is_refused_even_if_the_issuer_calls_it_active(id
 
 
 @pytest.mark.parametrize("token_type", ["Bearer", "bearer", "BEARER", "access_token", None])
-async def test_a_bearer_token_is_accepted_under_every_name_it_goes_by(idp: Issuer, token_type: Any) -> None:
-    """§2.2: token_type is OPTIONAL; RFC 6749 §5.1 calls it case-insensitive. Keycloak answers with access_token."""
+async def test_a_bearer_token_is_accepted_under_every_name_it_goes_by(
+    idp: Issuer, token_type: Any
+) -> None:
+    """§2.2: token_type is OPTIONAL; RFC 6749 §5.1 calls it case-insensitive. Keycloak answers with
+    access_token.
+    """
     gate = gate_for(idp)
     await gate.accepts(idp.mint_opaque(aud=AUDIENCE, token_type=token_type))
 
@@ -139,14 +162,23 @@ async def test_a_bearer_token_is_accepted_under_every_name_it_goes_by(idp: Issue
 async def test_every_member_but_active_may_be_missing(idp: Issuer, name: str) -> None:
     """§2.2: all other members are OPTIONAL."""
     gate = gate_for(idp, issuer=idp.issuer)
-    body = {"active": True, "client_id": "c", "sub": "s", "aud": AUDIENCE, "exp": NOW + 9, "iss": idp.issuer}
+    body = {
+        "active": True,
+        "client_id": "c",
+        "sub": "s",
+        "aud": AUDIENCE,
+        "exp": NOW + 9,
+        "iss": idp.issuer,
+    }
     body.pop(name, None)
     idp.answer("/introspect", json.dumps(body).encode())
     await gate.accepts("token")
 
 
 async def test_an_answer_without_aud_needs_any_audience(idp: Issuer) -> None:
-    """§2.2: aud is OPTIONAL there; here it is required, unless the configuration says otherwise in writing."""
+    """§2.2: aud is OPTIONAL there; here it is required, unless the configuration says otherwise in
+    writing.
+    """
     strict, lax = gate_for(idp), gate_for(idp, audience=ANY_AUDIENCE)
     await strict.refuses(idp.mint_opaque(), "missing_aud")
     await lax.accepts(idp.mint_opaque())
@@ -155,15 +187,19 @@ async def test_an_answer_without_aud_needs_any_audience(idp: Issuer) -> None:
 async def test_members_that_nobody_knows_are_kept_for_the_application(idp: Issuer) -> None:
     """§2.2: specific implementations MAY extend the answer."""
     gate = gate_for(idp)
-    access = await gate.accepts(idp.mint_opaque(aud=AUDIENCE, extension_field={"a": [1]}, username="jdoe"))
+    access = await gate.accepts(
+        idp.mint_opaque(aud=AUDIENCE, extension_field={"a": [1]}, username="jdoe")
+    )
     assert (access.claims["extension_field"], access.claims["username"]) == ({"a": [1]}, "jdoe")
 
 
-# --------------------------------------------------------------------------------- from the authorization server's side
+# ------------------------------------------------------------- from the authorization server's side
 
 
 async def test_our_verifier_and_our_endpoint_understand_each_other() -> None:
-    """§2: a resource server elsewhere asks the introspection endpoint of an OAuthProvider, over HTTP."""
+    """§2: a resource server elsewhere asks the introspection endpoint of an OAuthProvider, over
+    HTTP.
+    """
     registration = Registration(clients=[{**CONFIDENTIAL, "client_id": CLIENT_ID}])
     async with deploy(registration=registration) as server:
         client = await server.register()
@@ -182,8 +218,15 @@ async def test_our_verifier_and_our_endpoint_understand_each_other() -> None:
                 clock=server.clock,
             )
             access = await verifier.verify(tokens["access_token"])
-            assert (access.subject, access.client_id, access.scopes) == ("alice", client.client_id, ["mcp:read"])
-            assert (access.resource, access.expires_at) == (RESOURCE, int(server.clock.time()) + 3600)
+            assert (access.subject, access.client_id, access.scopes) == (
+                "alice",
+                client.client_id,
+                ["mcp:read"],
+            )
+            assert (access.resource, access.expires_at) == (
+                RESOURCE,
+                int(server.clock.time()) + 3600,
+            )
             for token, reason in (
                 (revoked["access_token"], "inactive"),
                 (tokens["refresh_token"], "audience"),

@@ -1,4 +1,6 @@
-"""CFRG Elliptic Curve signatures in JOSE (RFC 8037), their fully specified names (RFC 9864), and ES256K (RFC 8812)."""
+"""CFRG Elliptic Curve signatures in JOSE (RFC 8037), their fully specified names (RFC 9864), and
+ES256K (RFC 8812).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ from tests.support.gate import Gate, signing_key
 
 JWK = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
 SIGNED = b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc"
-SIGNATURE = b"hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg"
+SIGNATURE = (
+    b"hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg"
+)
 
 
 def test_the_printed_signature_verifies() -> None:
@@ -48,7 +52,11 @@ async def test_a_fully_specified_name_goes_with_its_curve_and_eddsa_with_both(
     key_algorithm: str, names: set[str], name: str
 ) -> None:
     """RFC 9864 section 2.2."""
-    jwk = {each: value for each, value in signing_key(key_algorithm).public_jwk().items() if each != "alg"}
+    jwk = {
+        each: value
+        for each, value in signing_key(key_algorithm).public_jwk().items()
+        if each != "alg"
+    }
     gate = Gate(algorithm=key_algorithm, public_key=jwk)
     token = gate.forge(header={"alg": name})
     if name in names:

@@ -20,7 +20,9 @@ pytestmark = pytest.mark.asyncio
 NOWHERE = PasswordLogin(lambda name: None)
 
 
-async def metadata(server: Server, target: str = "/.well-known/oauth-authorization-server") -> dict[str, Any]:
+async def metadata(
+    server: Server, target: str = "/.well-known/oauth-authorization-server"
+) -> dict[str, Any]:
     response = await server.call("GET", target)
     assert response.status == 200, target
     document: dict[str, Any] = response.json()
@@ -75,7 +77,9 @@ async def test_the_document_says_what_there_is() -> None:
 
 
 @pytest.mark.parametrize("scopes", [[], ["offline_access"], ["a", "offline_access", "b"]])
-async def test_a_member_without_a_value_is_left_out_and_none_is_there_twice(scopes: list[str]) -> None:
+async def test_a_member_without_a_value_is_left_out_and_none_is_there_twice(
+    scopes: list[str],
+) -> None:
     """§3.2 (AS-08)."""
     async with deploy(required_scopes=[], scopes_supported=scopes) as server:
         document = await metadata(server)
@@ -87,7 +91,11 @@ async def test_a_member_without_a_value_is_left_out_and_none_is_there_twice(scop
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
 @pytest.mark.parametrize(
     "target",
-    ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/.well-known/jwks.json"],
+    [
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/openid-configuration",
+        "/.well-known/jwks.json",
+    ],
 )
 async def test_documents_are_read_and_nothing_else(method: str, target: str) -> None:
     """§3.1, §3.2 (RS-07, RS-08): by everybody, pages of any origin included."""
@@ -119,34 +127,59 @@ PLACES = [
 async def test_the_document_lies_wherever_clients_look_and_names_one_issuer(
     base_url: str, path: str, below: str
 ) -> None:
-    """§3.1: the path is inserted; OpenID Connect Discovery §4.1: it stands in front (AS-01, AS-02, AS-03, Z117)."""
+    """§3.1: the path is inserted; OpenID Connect Discovery §4.1: it stands in front (AS-01, AS-02,
+    AS-03, Z117).
+    """
     async with deploy(base_url=base_url) as server:
         issuer = base_url.removesuffix("/")
         document = await metadata(server, f"/.well-known/oauth-authorization-server{path}")
         assert document["issuer"] == issuer
-        for target in (f"/.well-known/openid-configuration{path}", f"{below}/.well-known/openid-configuration"):
+        for target in (
+            f"/.well-known/openid-configuration{path}",
+            f"{below}/.well-known/openid-configuration",
+        ):
             openid = await metadata(server, target)
             assert openid == document | {
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": ["ES256"],
             }
-        endpoints = {name: url for name, url in document.items() if name.endswith("_endpoint") or name == "jwks_uri"}
+        endpoints = {
+            name: url
+            for name, url in document.items()
+            if name.endswith("_endpoint") or name == "jwks_uri"
+        }
         assert all(url.startswith(f"{issuer}/") for url in endpoints.values())
         for name, url in endpoints.items():
-            method, target = "GET" if name == "jwks_uri" else "POST", url[len("http://localhost:8000") :]
+            method, target = (
+                "GET" if name == "jwks_uri" else "POST",
+                url[len("http://localhost:8000") :],
+            )
             response = await server.call(method, target, form={} if method == "POST" else None)
-            assert response.status in (200, 303, 400) or response.json()["error"] == "invalid_client", name
+            assert (
+                response.status in (200, 303, 400) or response.json()["error"] == "invalid_client"
+            ), name
 
 
 @pytest.mark.parametrize("base_url", ["http://localhost:8000", "http://localhost:8000/t1"])
-async def test_clients_of_2025_03_26_find_everything_at_the_root_of_the_origin(base_url: str) -> None:
-    """RS-45: no resource metadata, the path of the MCP URL is thrown away, no ``resource``, the usual endpoints."""
+async def test_clients_of_2025_03_26_find_everything_at_the_root_of_the_origin(
+    base_url: str,
+) -> None:
+    """RS-45: no resource metadata, the path of the MCP URL is thrown away, no ``resource``, the
+    usual endpoints.
+    """
     async with deploy(base_url=base_url) as server:
         document = await metadata(server)
         assert document["issuer"] == base_url
-        for target, method, status in (("/authorize", "GET", 400), ("/token", "POST", 401), ("/register", "POST", 400)):
+        for target, method, status in (
+            ("/authorize", "GET", 400),
+            ("/token", "POST", 401),
+            ("/register", "POST", 400),
+        ):
             assert (await server.call(method, target, form={})).status == status
-        registration = {"redirect_uris": ["http://127.0.0.1:1/callback"], "token_endpoint_auth_method": "none"}
+        registration = {
+            "redirect_uris": ["http://127.0.0.1:1/callback"],
+            "token_endpoint_auth_method": "none",
+        }
         client = await server.register(**registration)
         tokens = await client.sign_in(resource=None)
         assert claims_of(tokens["access_token"])["aud"] == f"{base_url}/mcp"
@@ -183,11 +216,21 @@ ISSUERS = [
 
 @pytest.mark.parametrize("issuer", ISSUERS)
 async def test_the_issuer_is_the_same_to_the_last_character_everywhere(issuer: str) -> None:
-    """§3.3; RFC 9207 §2.4; RFC 9728 §3.3 (AS-03, Z116): in no place does a URL type write it anew."""
-    async with deploy(base_url=issuer, login=NOWHERE, registration=Registration(clients=[PUBLIC])) as server:
+    """§3.3; RFC 9207 §2.4; RFC 9728 §3.3 (AS-03, Z116): in no place does a URL type write it
+    anew.
+    """
+    async with deploy(
+        base_url=issuer, login=NOWHERE, registration=Registration(clients=[PUBLIC])
+    ) as server:
         path = server.provider._server.issuer.partition("//")[2].partition("/")[2]
-        document = await metadata(server, f"/.well-known/oauth-authorization-server{path and '/' + path}")
-        resource = (await server.call("GET", f"/.well-known/oauth-protected-resource{path and '/' + path}/mcp")).json()
+        document = await metadata(
+            server, f"/.well-known/oauth-authorization-server{path and '/' + path}"
+        )
+        resource = (
+            await server.call(
+                "GET", f"/.well-known/oauth-protected-resource{path and '/' + path}/mcp"
+            )
+        ).json()
         assert document["issuer"] == issuer
         assert resource["authorization_servers"] == [issuer]
         assert resource["resource"] == f"{issuer}/mcp" == document["protected_resources"][0]
@@ -212,9 +255,17 @@ async def test_the_issuer_of_a_token_and_of_a_response_is_that_of_the_document()
 @pytest.mark.parametrize("host", ["evil.example", "localhost:9999", "MCP.example.com"])
 async def test_what_a_request_says_of_its_host_is_in_no_document(host: str) -> None:
     """RS-10; RFC 9700 §4.13."""
-    headers = {"Host": host, "X-Forwarded-Host": host, "Forwarded": f"host={host}", "X-Forwarded-Proto": "https"}
+    headers = {
+        "Host": host,
+        "X-Forwarded-Host": host,
+        "Forwarded": f"host={host}",
+        "X-Forwarded-Proto": "https",
+    }
     async with deploy() as server:
-        for target in ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"):
+        for target in (
+            "/.well-known/oauth-authorization-server",
+            "/.well-known/openid-configuration",
+        ):
             response = await server.call("GET", target, headers=headers)
             assert host.encode() not in response.body
         response = await server.call("GET", "/authorize", headers=headers)
@@ -229,7 +280,10 @@ async def test_z119_the_key_set_has_public_members_only() -> None:
         "EdDSA": {"kty", "kid", "use", "alg", "crv", "x"},
     }
     for algorithm, expected in members.items():
-        for options in ({"signing_algorithm": algorithm}, {"signing_keys": [signing_key(algorithm).pem()]}):
+        for options in (
+            {"signing_algorithm": algorithm},
+            {"signing_keys": [signing_key(algorithm).pem()]},
+        ):
             async with deploy(options=options) as server:
                 document = await metadata(server, "/.well-known/jwks.json")
                 assert set(document) == {"keys"}
@@ -243,10 +297,16 @@ async def test_z119_the_key_set_has_public_members_only() -> None:
     ("settings", "gone"),
     [
         (
-            {"allow_dynamic_registration": False, "registration": Registration(metadata_documents=True)},
+            {
+                "allow_dynamic_registration": False,
+                "registration": Registration(metadata_documents=True),
+            },
             ["registration_endpoint"],
         ),
-        ({"registration": Registration(metadata_documents=False)}, ["client_id_metadata_document_supported"]),
+        (
+            {"registration": Registration(metadata_documents=False)},
+            ["client_id_metadata_document_supported"],
+        ),
         (
             {"options": {"disabled": ["revoke"]}},
             [

@@ -30,19 +30,41 @@ async def test_the_token_is_for_the_resource_whether_it_was_named_or_not() -> No
         client = await server.register()
         for at_authorize in (RESOURCE, None):
             for at_token in (RESOURCE, None):
-                tokens = tokens_of(await client.redeem(await client.code(resource=at_authorize), resource=at_token))
-                assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
+                tokens = tokens_of(
+                    await client.redeem(await client.code(resource=at_authorize), resource=at_token)
+                )
+                assert (
+                    await server.call("POST", "/mcp", bearer=tokens["access_token"])
+                ).status == 200
                 assert server.spy.scopes[-1]["access_token"].claims["aud"] == RESOURCE
-                refreshed = tokens_of(await client.refresh(tokens["refresh_token"], resource=at_token))
-                assert (await server.call("POST", "/mcp", bearer=refreshed["access_token"])).status == 200
+                refreshed = tokens_of(
+                    await client.refresh(tokens["refresh_token"], resource=at_token)
+                )
+                assert (
+                    await server.call("POST", "/mcp", bearer=refreshed["access_token"])
+                ).status == 200
 
 
 async def test_it_may_be_repeated() -> None:
     """§2: several, as long as each is one of ours."""
     async with deploy() as server:
         client = await server.register()
-        form = {"grant_type": "authorization_code", "client_id": client.client_id, "code_verifier": client.verifier}
-        pairs = [*form.items(), ("code", await client.code()), ("resource", RESOURCE), ("resource", RESOURCE)]
+        form = {
+            "grant_type": "authorization_code",
+            "client_id": client.client_id,
+            "code_verifier": client.verifier,
+        }
+        pairs = [
+            *form.items(),
+            ("code", await client.code()),
+            ("resource", RESOURCE),
+            ("resource", RESOURCE),
+        ]
         tokens_of(await server.call("POST", "/token", form=pairs))
-        pairs = [*form.items(), ("code", await client.code()), ("resource", RESOURCE), ("resource", BAD[0])]
+        pairs = [
+            *form.items(),
+            ("code", await client.code()),
+            ("resource", RESOURCE),
+            ("resource", BAD[0]),
+        ]
         assert_refused(await server.call("POST", "/token", form=pairs), "invalid_target")

@@ -53,7 +53,9 @@ async def test_a_token_as_section_3_prints_it_is_accepted() -> None:
     ],
 )
 async def test_the_type_is_at_jwt(typ: Any, strict: bool, lax: bool) -> None:
-    """§2.1 and §4: MUST be checked. Departure by default: Entra, Okta, Auth0 and Keycloak send JWT or nothing."""
+    """§2.1 and §4: MUST be checked. Departure by default: Entra, Okta, Auth0 and Keycloak send JWT
+    or nothing.
+    """
     for rules, accepted in ((STRICT, strict), (ClaimRules(), lax)):
         gate = Gate(claims=rules)
         token = gate.forge(header={"typ": typ})
@@ -68,7 +70,9 @@ async def test_the_type_is_at_jwt(typ: Any, strict: bool, lax: bool) -> None:
     [("iss", "missing_iss"), ("exp", "missing_exp"), ("aud", "missing_aud"), ("sub", "subject")],
 )
 async def test_a_required_claim_may_not_be_missing(name: str, reason: str) -> None:
-    """§2.2: iss, exp, aud, sub, client_id, iat and jti are REQUIRED; §4 says which of them a resource server checks."""
+    """§2.2: iss, exp, aud, sub, client_id, iat and jti are REQUIRED; §4 says which of them a
+    resource server checks.
+    """
     gate = Gate(claims=STRICT)
     await gate.refuses(gate.forge(claims={name: ABSENT}), reason)
 
@@ -93,7 +97,9 @@ async def test_an_expired_token_is_refused() -> None:
 
 
 async def test_the_client_stands_for_itself_when_there_is_no_user() -> None:
-    """§2.2: sub is the client then; §5 and RFC 9700 §4.15: what tells them apart is not our guess."""
+    """§2.2: sub is the client then; §5 and RFC 9700 §4.15: what tells them apart is not our
+    guess.
+    """
     gate = Gate(claims=STRICT)
     access = await gate.accepts(gate.forge(claims={"sub": "the-client", "client_id": "the-client"}))
     assert (access.subject, access.client_id) == ("the-client", "the-client")
@@ -103,27 +109,40 @@ async def test_the_client_stands_for_itself_when_there_is_no_user() -> None:
 async def test_roles_and_groups_become_scopes_only_by_the_configuration(name: str) -> None:
     """§2.2.3.1."""
     plain = Gate()
-    mapped = Gate(claims=ClaimRules(map_scopes=lambda claims: [f"{name}:{each}" for each in claims.get(name, [])]))
+    mapped = Gate(
+        claims=ClaimRules(
+            map_scopes=lambda claims: [f"{name}:{each}" for each in claims.get(name, [])]
+        )
+    )
     for gate, scopes in ((plain, ["mcp:read"]), (mapped, ["mcp:read", f"{name}:admin"])):
         assert (await gate.accepts(gate.forge(claims={name: ["admin"]}))).scopes == scopes
 
 
-# -------------------------------------------------------------------------------------------- what OAuthProvider issues
+# ------------------------------------------------------------------------ what OAuthProvider issues
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
-async def test_what_we_issue_is_such_a_token_also_for_another_implementation(algorithm: str) -> None:
-    """§2.1, §2.2, §4: verified by joserfc with the key set that is published; RS256 MUST be supported."""
+async def test_what_we_issue_is_such_a_token_also_for_another_implementation(
+    algorithm: str,
+) -> None:
+    """§2.1, §2.2, §4: verified by joserfc with the key set that is published; RS256 MUST be
+    supported.
+    """
     async with deploy(options={"signing_algorithm": algorithm}) as server:
         client = await server.register()
         tokens = await client.sign_in("alice", scope="mcp:read mcp:write")
         document = (await server.call("GET", "/.well-known/jwks.json")).json()
         keys = joserfc_jwk.KeySet.import_key_set(document)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SecurityWarning)  # joserfc prefers the name Ed25519 to EdDSA
+            # joserfc prefers the name Ed25519 to EdDSA
+            warnings.simplefilter("ignore", SecurityWarning)
             token = joserfc_jwt.decode(tokens["access_token"], keys, algorithms=[algorithm])
         now = int(server.clock.time())
-        assert token.header == {"typ": "at+jwt", "alg": algorithm, "kid": document["keys"][0]["kid"]}
+        assert token.header == {
+            "typ": "at+jwt",
+            "alg": algorithm,
+            "kid": document["keys"][0]["kid"],
+        }
         claims = dict(token.claims)
         assert claims.pop("jti")
         assert claims.pop("grant_id")
@@ -180,7 +199,11 @@ async def test_a_token_of_a_client_itself_has_the_client_as_its_subject() -> Non
 
 class _Steward(Login):
     async def sign_in(self, attempt: LoginAttempt) -> Person:
-        return Person(subject="carol", name="Carol", claims={"roles": ["steward"], "email": "carol@example.com"})
+        return Person(
+            subject="carol",
+            name="Carol",
+            claims={"roles": ["steward"], "email": "carol@example.com"},
+        )
 
 
 async def test_identity_claims_are_there_when_the_login_step_says_so_and_only_then() -> None:
@@ -189,5 +212,9 @@ async def test_identity_claims_are_there_when_the_login_step_says_so_and_only_th
         tokens = await (await server.register()).sign_in("carol")
         assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
         claims = server.spy.scope["access_token"].claims
-        assert (claims["roles"], claims["email"], claims["sub"]) == (["steward"], "carol@example.com", "carol")
+        assert (claims["roles"], claims["email"], claims["sub"]) == (
+            ["steward"],
+            "carol@example.com",
+            "carol",
+        )
         assert "name" not in claims

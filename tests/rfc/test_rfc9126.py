@@ -36,7 +36,10 @@ async def push(client: ClientOf, form: Any = None, **parameters: str | None) -> 
     """Push a request, authenticated as the client."""
     headers = basic(client.client_id, str(SECRET)) if "client_secret" in client.information else {}
     return await client.server.call(
-        "POST", "/par", headers=headers, form=form if form is not None else parameters_of(client, **parameters)
+        "POST",
+        "/par",
+        headers=headers,
+        form=form if form is not None else parameters_of(client, **parameters),
     )
 
 
@@ -65,7 +68,10 @@ async def test_a_pushed_request_is_carried_out(confidential: bool) -> None:
         assert document["expires_in"] == 60
         prefix, _, secret = document["request_uri"].rpartition(":")
         assert (prefix, len(secret)) == ("urn:ietf:params:oauth:request_uri", 43)
-        assert (response.header("content-type"), response.header("cache-control")) == ("application/json", "no-store")
+        assert (response.header("content-type"), response.header("cache-control")) == (
+            "application/json",
+            "no-store",
+        )
         assert response.header("access-control-allow-origin") is None
         answer = answer_of(await server.browser().decide(url_for(client, document["request_uri"])))
         assert answer["state"] == "a b"
@@ -77,7 +83,12 @@ async def test_what_was_pushed_counts_and_nothing_beside_it() -> None:
     async with deploy() as server:
         client = await server.register()
         uri = (await push(client, state="pushed")).json()["request_uri"]
-        evil = {"redirect_uri": "https://evil.example/", "state": "evil", "scope": "unknown", "response_type": "token"}
+        evil = {
+            "redirect_uri": "https://evil.example/",
+            "state": "evil",
+            "scope": "unknown",
+            "response_type": "token",
+        }
         url = await server.browser().decide(url_for(client, uri, **evil))
         assert url.startswith(client.information["redirect_uris"][0])
         assert answer_of(url)["state"] == "pushed"
@@ -111,7 +122,9 @@ async def test_a_request_uri_expires(age: int, is_good: bool) -> None:
         document = (await push(client)).json()
         assert document["expires_in"] == 30
         server.clock.advance(age)
-        response = await server.call("GET", url_for(client, document["request_uri"]).removeprefix(BASE_URL))
+        response = await server.call(
+            "GET", url_for(client, document["request_uri"]).removeprefix(BASE_URL)
+        )
         assert (response.status == 303) is is_good
 
 
@@ -132,7 +145,9 @@ async def test_a_request_uri_is_its_clients_and_another_does_not_use_it_up() -> 
 async def test_a_made_up_request_uri_is_a_page(secret: str) -> None:
     async with deploy() as server:
         client = await server.register()
-        await is_refused(server, url_for(client, f"urn:ietf:params:oauth:request_uri:{secret}"), "request_uri")
+        await is_refused(
+            server, url_for(client, f"urn:ietf:params:oauth:request_uri:{secret}"), "request_uri"
+        )
 
 
 @pytest.mark.parametrize(
@@ -152,7 +167,9 @@ async def test_a_made_up_request_uri_is_a_page(secret: str) -> None:
         ({"response_mode": "fragment"}, "invalid_request"),
     ],
 )
-async def test_what_could_not_be_answered_is_refused_at_once(parameters: dict[str, str | None], error: str) -> None:
+async def test_what_could_not_be_answered_is_refused_at_once(
+    parameters: dict[str, str | None], error: str
+) -> None:
     """AS-66. §2.3: as JSON, never as a redirect."""
     async with deploy() as server:
         client = await server.register()
@@ -174,9 +191,13 @@ async def test_a_client_proves_who_it_is_as_at_the_token_endpoint() -> None:
             response = await server.call("POST", "/par", headers=headers, form=form)
             assert (response.status, response.json()["error"]) == (401, "invalid_client")
         public = await server.register()
-        response = await server.call("POST", "/par", form={**parameters_of(public), "client_id": "nobody"})
+        response = await server.call(
+            "POST", "/par", form={**parameters_of(public), "client_id": "nobody"}
+        )
         assert (response.status, response.json()["error"]) == (401, "invalid_client")
-        response = await server.call("POST", "/par", headers=basic("service", str(SECRET)), form=parameters_of(public))
+        response = await server.call(
+            "POST", "/par", headers=basic("service", str(SECRET)), form=parameters_of(public)
+        )
         assert response.status in (400, 401)
 
 
@@ -205,9 +226,13 @@ BODIES = [
 
 
 @pytest.mark.parametrize(("method", "kind", "body", "status"), BODIES)
-async def test_z54_z55_what_is_no_form_is_refused(method: str, kind: str | None, body: bytes, status: int) -> None:
+async def test_z54_z55_what_is_no_form_is_refused(
+    method: str, kind: str | None, body: bytes, status: int
+) -> None:
     async with deploy() as server:
-        response = await server.call(method, "/par", headers={"Content-Type": kind} if kind else {}, body=body)
+        response = await server.call(
+            method, "/par", headers={"Content-Type": kind} if kind else {}, body=body
+        )
         assert (response.status, response.json()["error"]) == (status, "invalid_request")
         assert response.header("allow") == ("POST" if status == 405 else None)
 

@@ -6,7 +6,12 @@ from typing import Any
 
 import pytest
 
-from asgi_mcp_auth import ConfigurationError, MCPAuthMiddleware, RemoteAuthProvider, StaticTokenVerifier
+from asgi_mcp_auth import (
+    ConfigurationError,
+    MCPAuthMiddleware,
+    RemoteAuthProvider,
+    StaticTokenVerifier,
+)
 from tests.support.asgi import Spy, call
 from tests.support.protection import TOKENS
 
@@ -14,7 +19,9 @@ ISSUER = "https://idp.example.com"
 
 
 def provider_at(base_url: str, **settings: Any) -> RemoteAuthProvider:
-    return RemoteAuthProvider(StaticTokenVerifier(TOKENS, required_scopes=["mcp:read"]), [ISSUER], base_url, **settings)
+    return RemoteAuthProvider(
+        StaticTokenVerifier(TOKENS, required_scopes=["mcp:read"]), [ISSUER], base_url, **settings
+    )
 
 
 @pytest.mark.parametrize(
@@ -23,19 +30,51 @@ def provider_at(base_url: str, **settings: Any) -> RemoteAuthProvider:
         ("https://h.example", None, "https://h.example", "/.well-known/oauth-protected-resource"),
         ("https://h.example/", None, "https://h.example", "/.well-known/oauth-protected-resource"),
         ("https://h.example", "/", "https://h.example", "/.well-known/oauth-protected-resource"),
-        ("https://h.example", "/mcp", "https://h.example/mcp", "/.well-known/oauth-protected-resource/mcp"),
-        ("https://h.example", "/mcp/", "https://h.example/mcp/", "/.well-known/oauth-protected-resource/mcp/"),
-        ("https://h.example/a", "/mcp", "https://h.example/a/mcp", "/.well-known/oauth-protected-resource/a/mcp"),
-        ("https://h.example/a/", "/mcp", "https://h.example/a/mcp", "/.well-known/oauth-protected-resource/a/mcp"),
-        ("https://H.example:443", "/mcp", "https://H.example:443/mcp", "/.well-known/oauth-protected-resource/mcp"),
-        ("http://localhost:8000", "/mcp", "http://localhost:8000/mcp", "/.well-known/oauth-protected-resource/mcp"),
+        (
+            "https://h.example",
+            "/mcp",
+            "https://h.example/mcp",
+            "/.well-known/oauth-protected-resource/mcp",
+        ),
+        (
+            "https://h.example",
+            "/mcp/",
+            "https://h.example/mcp/",
+            "/.well-known/oauth-protected-resource/mcp/",
+        ),
+        (
+            "https://h.example/a",
+            "/mcp",
+            "https://h.example/a/mcp",
+            "/.well-known/oauth-protected-resource/a/mcp",
+        ),
+        (
+            "https://h.example/a/",
+            "/mcp",
+            "https://h.example/a/mcp",
+            "/.well-known/oauth-protected-resource/a/mcp",
+        ),
+        (
+            "https://H.example:443",
+            "/mcp",
+            "https://H.example:443/mcp",
+            "/.well-known/oauth-protected-resource/mcp",
+        ),
+        (
+            "http://localhost:8000",
+            "/mcp",
+            "http://localhost:8000/mcp",
+            "/.well-known/oauth-protected-resource/mcp",
+        ),
     ],
 )
 @pytest.mark.asyncio
 async def test_the_document_lies_where_the_path_is_inserted_and_names_the_resource_as_configured(
     base_url: str, mcp_path: str | None, resource: str, location: str
 ) -> None:
-    """§3.1: between host and path; §3.3: the resource value MUST be identical to the identifier it was found by."""
+    """§3.1: between host and path; §3.3: the resource value MUST be identical to the identifier it
+    was found by.
+    """
     provider = provider_at(base_url)
     app = MCPAuthMiddleware(Spy(), provider, mcp_path=mcp_path)
     response = await call(app, "GET", location)
@@ -52,7 +91,9 @@ async def test_the_document_lies_where_the_path_is_inserted_and_names_the_resour
 async def test_members_without_a_value_are_left_out() -> None:
     """§3.2: parameters with zero values MUST be omitted."""
     bare = RemoteAuthProvider(StaticTokenVerifier(TOKENS), [ISSUER], "https://h.example")
-    document = (await call(MCPAuthMiddleware(Spy(), bare), "GET", "/.well-known/oauth-protected-resource")).json()
+    document = (
+        await call(MCPAuthMiddleware(Spy(), bare), "GET", "/.well-known/oauth-protected-resource")
+    ).json()
     assert document == {
         "resource": "https://h.example",
         "authorization_servers": [ISSUER],
@@ -80,10 +121,14 @@ async def test_members_with_a_value_are_there() -> None:
         "resource_name": "Wetter",
         "resource_documentation": "https://h.example/docs#auth",
     }
-    assert full.resource_metadata_url == "https://r.example/.well-known/oauth-protected-resource/mcp"
+    assert (
+        full.resource_metadata_url == "https://r.example/.well-known/oauth-protected-resource/mcp"
+    )
 
 
-@pytest.mark.parametrize("url", ["http://h.example", "https://h.example#f", "https://h.example/?q", "h.example", ""])
+@pytest.mark.parametrize(
+    "url", ["http://h.example", "https://h.example#f", "https://h.example/?q", "h.example", ""]
+)
 def test_the_resource_is_an_https_url_without_fragment(url: str) -> None:
     """§1.2 and §2."""
     with pytest.raises(ConfigurationError, match=r"^base_url="):

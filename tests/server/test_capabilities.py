@@ -1,4 +1,5 @@
-"""Whatever is switched on or off: what the metadata names works, and everything else is refused (Z118, AS-08).
+"""Whatever is switched on or off: what the metadata names works, and everything else is refused
+(Z118, AS-08).
 
 The settings are generated; what has to work follows from the document alone.
 """
@@ -73,7 +74,10 @@ def host() -> Iterator[tuple[Authority, DocumentHost]]:
 
 
 @given(configurations)
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_z118_what_the_metadata_names_works_and_nothing_else_does(
     host: tuple[Authority, DocumentHost], configuration: dict[str, Any]
 ) -> None:
@@ -81,7 +85,9 @@ def test_z118_what_the_metadata_names_works_and_nothing_else_does(
 
 
 @pytest.mark.parametrize("feature", ["register", *MAY_BE_OFF])
-def test_z118_each_feature_alone_is_switched_off(host: tuple[Authority, DocumentHost], feature: str) -> None:
+def test_z118_each_feature_alone_is_switched_off(
+    host: tuple[Authority, DocumentHost], feature: str
+) -> None:
     disabled = set() if feature == "register" else {feature}
     asyncio.run(examine(host, disabled=disabled, allow_dynamic_registration=feature != "register"))
 
@@ -108,7 +114,9 @@ async def examine(
                 "client_id": method,
                 "token_endpoint_auth_method": method,
                 "redirect_uris": [WEB_REDIRECT_URI],
-                "grant_types": [each for each in ALL_GRANTS if each not in (method == "none" and OWN, *disabled)],
+                "grant_types": [
+                    each for each in ALL_GRANTS if each not in (method == "none" and OWN, *disabled)
+                ],
                 **client,
             }
             for method, client in CLIENTS.items()
@@ -136,7 +144,9 @@ async def examine(
 
 
 class Examiner:
-    """Holds a server to its metadata, which is all that it knows of it, but for what may be missing."""
+    """Holds a server to its metadata, which is all that it knows of it, but for what may be
+    missing.
+    """
 
     def __init__(self, server: Server, document_url: str, prefix: str, *, management: bool) -> None:
         self.server = server
@@ -162,12 +172,20 @@ class Examiner:
         await self.check_requests()
         await self.check_document()
 
-    async def post(self, name: str, form: Mapping[str, str], headers: Mapping[str, str] | None = None) -> Response:
+    async def post(
+        self, name: str, form: Mapping[str, str], headers: Mapping[str, str] | None = None
+    ) -> Response:
         """Send a form to an endpoint that the metadata names."""
-        return await self.server.call("POST", urlsplit(self.metadata[name]).path, form=form, headers=headers or {})
+        return await self.server.call(
+            "POST", urlsplit(self.metadata[name]).path, form=form, headers=headers or {}
+        )
 
-    def proof(self, method: str, endpoint: str = "token_endpoint") -> tuple[dict[str, str], dict[str, str]]:
-        """Return the form members and the headers with which the client ``method`` proves who it is."""
+    def proof(
+        self, method: str, endpoint: str = "token_endpoint"
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the form members and the headers with which the client ``method`` proves who it
+        is.
+        """
         if method == "none":
             return {"client_id": method}, {}
         if method == "client_secret_basic":
@@ -175,10 +193,20 @@ class Examiner:
         if method == "client_secret_post":
             return {"client_id": method, "client_secret": SECRET}, {}
         key, now = signing_key(), int(self.server.clock.time())
-        claims = {"iss": method, "sub": method, "aud": self.metadata["issuer"], "exp": now + 60, "iat": now}
-        header = {"alg": self.metadata[f"{endpoint}_auth_signing_alg_values_supported"][3], "kid": key.key_id}
+        claims = {
+            "iss": method,
+            "sub": method,
+            "aud": self.metadata["issuer"],
+            "exp": now + 60,
+            "iat": now,
+        }
+        header = {
+            "alg": self.metadata[f"{endpoint}_auth_signing_alg_values_supported"][3],
+            "kid": key.key_id,
+        }
         assert (
-            header["alg"] == "PS256" or header["alg"] in self.metadata[f"{endpoint}_auth_signing_alg_values_supported"]
+            header["alg"] == "PS256"
+            or header["alg"] in self.metadata[f"{endpoint}_auth_signing_alg_values_supported"]
         )
         header["alg"] = "ES256"
         assertion = sign_jwt(key, header, {**claims, "jti": secrets.token_hex(8)})
@@ -197,16 +225,24 @@ class Examiner:
         return {name: value for name, value in {**usual, **changes}.items() if value is not None}
 
     async def authorize(self, client_id: str, **changes: str | None) -> dict[str, str]:
-        """Have a person go through an authorization request, pushed where it has to be; return the response."""
+        """Have a person go through an authorization request, pushed where it has to be; return the
+        response.
+        """
         parameters = self.request(client_id, **changes)
         if self.metadata.get("require_pushed_authorization_requests"):
-            form, headers = self.proof(client_id) if client_id in CLIENTS else ({"client_id": client_id}, {})
-            response = await self.post("pushed_authorization_request_endpoint", {**parameters, **form}, headers)
+            form, headers = (
+                self.proof(client_id) if client_id in CLIENTS else ({"client_id": client_id}, {})
+            )
+            response = await self.post(
+                "pushed_authorization_request_endpoint", {**parameters, **form}, headers
+            )
             if response.status != 201:
                 return {str(name): str(value) for name, value in response.json().items()}
             parameters = {"client_id": client_id, "request_uri": response.json()["request_uri"]}
         browser = self.server.browser()
-        page = await browser.open(f"{self.metadata['authorization_endpoint']}?{urlencode(parameters)}")
+        page = await browser.open(
+            f"{self.metadata['authorization_endpoint']}?{urlencode(parameters)}"
+        )
         page = await browser.sign_in(page, username="alice")
         if urlsplit(page.url).path.endswith("/consent"):
             page = await browser.submit(page, action="approve")
@@ -219,7 +255,9 @@ class Examiner:
 
     async def redeem(self, client_id: str, code: str) -> dict[str, Any]:
         """Redeem a code and return the response."""
-        form, headers = self.proof(client_id) if client_id in CLIENTS else ({"client_id": client_id}, {})
+        form, headers = (
+            self.proof(client_id) if client_id in CLIENTS else ({"client_id": client_id}, {})
+        )
         sent = {"grant_type": "authorization_code", "code": code, "code_verifier": VERIFIER, **form}
         response = await self.post("token_endpoint", sent, headers)
         assert response.status == 200, response.body
@@ -239,7 +277,11 @@ class Examiner:
         """Pages are in no document; both of a pair are there, or none."""
         statuses = [
             (await self.server.call(method, f"{self.prefix}/{path}", form={})).status
-            for method, path in (("GET", "applications"), ("POST", "applications"), ("POST", "logout"))
+            for method, path in (
+                ("GET", "applications"),
+                ("POST", "applications"),
+                ("POST", "logout"),
+            )
         ]
         assert (404 in statuses) == (set(statuses) == {404})
 
@@ -255,8 +297,13 @@ class Examiner:
         assert set(information["grant_types"]) <= set(self.metadata["grant_types_supported"])
         assert information["response_types"] == self.metadata["response_types_supported"]
         answer = await self.authorize(information["client_id"])
-        assert (await self.redeem(information["client_id"], answer["code"]))["token_type"] == "Bearer"
-        token, uri = information.get("registration_access_token"), information.get("registration_client_uri")
+        assert (await self.redeem(information["client_id"], answer["code"]))[
+            "token_type"
+        ] == "Bearer"
+        token, uri = (
+            information.get("registration_access_token"),
+            information.get("registration_client_uri"),
+        )
         assert ((token is None), (uri is None)) == (not self.management,) * 2
         parts = urlsplit(uri or f"x?client_id={information['client_id']}")
         response = await self.server.call("GET", f"{target}?{parts.query}", bearer=token or "guess")
@@ -265,9 +312,13 @@ class Examiner:
     async def check_method(self, method: str) -> None:
         """A way to authenticate works at each endpoint that names it."""
         tokens = await self.redeem(method, (await self.authorize(method))["code"])
-        assert ("refresh_token" in tokens) == ("refresh_token" in self.metadata["grant_types_supported"])
+        assert ("refresh_token" in tokens) == (
+            "refresh_token" in self.metadata["grant_types_supported"]
+        )
         verifier = JWTVerifier(
-            public_key=(await self.server.call("GET", urlsplit(self.metadata["jwks_uri"]).path)).json(),
+            public_key=(
+                await self.server.call("GET", urlsplit(self.metadata["jwks_uri"]).path)
+            ).json(),
             issuer=self.metadata["issuer"],
             audience=self.metadata["protected_resources"][0],
             clock=self.server.clock,
@@ -283,15 +334,25 @@ class Examiner:
                 assert response.status == 200
             else:
                 assert response.json()["error"] == "invalid_client"
-        alive = (await self.server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
+        alive = (
+            await self.server.call("POST", "/mcp", bearer=tokens["access_token"])
+        ).status == 200
         assert alive == ("revocation_endpoint" not in self.metadata)
 
     async def check_grants(self) -> None:
         """A grant type that is not named is not supported."""
         form, headers = self.proof("client_secret_basic")
-        other = ["password", "implicit", "urn:ietf:params:oauth:grant-type:device_code", "client_credentials", "x"]
+        other = [
+            "password",
+            "implicit",
+            "urn:ietf:params:oauth:grant-type:device_code",
+            "client_credentials",
+            "x",
+        ]
         for grant_type in other:
-            response = await self.post("token_endpoint", {"grant_type": grant_type, **form}, headers)
+            response = await self.post(
+                "token_endpoint", {"grant_type": grant_type, **form}, headers
+            )
             if grant_type in self.metadata["grant_types_supported"]:
                 assert response.status == 200
             else:
@@ -324,14 +385,20 @@ class Examiner:
         for resource in self.metadata["protected_resources"]:
             assert "code" in await self.authorize("none", resource=resource, response_mode="query")
         query = urlencode(self.request("none"))
-        plain = await self.server.browser().send("GET", f"{self.metadata['authorization_endpoint']}?{query}")
+        plain = await self.server.browser().send(
+            "GET", f"{self.metadata['authorization_endpoint']}?{query}"
+        )
         must_push = self.metadata.get("require_pushed_authorization_requests", False)
         assert ("error=invalid_request" in (plain.header("location") or "")) == must_push
         foreign = urlencode(self.request("none", request_uri="https://app.example.com/request.jwt"))
         location = (
-            await self.server.browser().send("GET", f"{self.metadata['authorization_endpoint']}?{foreign}")
+            await self.server.browser().send(
+                "GET", f"{self.metadata['authorization_endpoint']}?{foreign}"
+            )
         ).header("location")
-        assert dict(parse_qsl(urlsplit(location or "").query))["error"] == "request_uri_not_supported"
+        assert (
+            dict(parse_qsl(urlsplit(location or "").query))["error"] == "request_uri_not_supported"
+        )
 
     async def check_document(self) -> None:
         """A client with a metadata document gets in, or is nobody."""
@@ -340,4 +407,7 @@ class Examiner:
             answer = await self.authorize(client.client_id)
             assert (await self.redeem(client.client_id, answer["code"]))["token_type"] == "Bearer"
         else:
-            assert (await self.authorize(client.client_id))["error"] in ("page 400", "invalid_client")
+            assert (await self.authorize(client.client_id))["error"] in (
+                "page 400",
+                "invalid_client",
+            )

@@ -1,7 +1,7 @@
 """A store that fails, or a client that leaves, at any moment of any request (S24, S25, Z52, Z53).
 
-The answer is a good one, a refusal or a 503, never a 500; nothing is issued twice, nothing that ended lives on, and the
-next request works.
+The answer is a good one, a refusal or a 503, never a 500; nothing is issued twice, nothing that
+ended lives on, and the next request works.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.asgi import Response
 from tests.support.assertions import Robot
-from tests.support.authorization_server import BASE_URL, CONFIDENTIAL, KEY, ClientOf, Page, Server, answer_of, deploy
+from tests.support.authorization_server import (
+    BASE_URL,
+    CONFIDENTIAL,
+    KEY,
+    ClientOf,
+    Page,
+    Server,
+    answer_of,
+    deploy,
+)
 from tests.support.engines import ENGINES
 from tests.support.failing import FailingStore
 from tests.support.token_endpoint import assert_refused, deploy_on, is_alive, tokens_of
@@ -28,7 +37,12 @@ pytestmark = pytest.mark.asyncio
 
 When = Literal["before", "after"]
 FAULTS = [
-    pytest.param(when, for_good, cancels, id=f"{'cancelled' if cancels else 'failing'} {when}{' for good' * for_good}")
+    pytest.param(
+        when,
+        for_good,
+        cancels,
+        id=f"{'cancelled' if cancels else 'failing'} {when}{' for good' * for_good}",
+    )
     for when in ("before", "after")
     for for_good, cancels in ((False, False), (True, False), (False, True))
 ]
@@ -42,7 +56,9 @@ class Deployment:
         self.store = store
 
     async def attempt(self, work: Callable[[], Awaitable[Any]], number: int) -> tuple[Any, bool]:
-        """Do the work while the store fails at one of its calls; return what came out, and whether it came to that."""
+        """Do the work while the store fails at one of its calls; return what came out, and whether
+        it came to that.
+        """
         self.store.calls.clear()
         self.store.fail_at = number
         task = asyncio.ensure_future(work())
@@ -60,16 +76,22 @@ class Deployment:
 
 
 @asynccontextmanager
-async def faulty(when: When, for_good: bool, cancels: bool, **settings: Any) -> AsyncIterator[Deployment]:
+async def faulty(
+    when: When, for_good: bool, cancels: bool, **settings: Any
+) -> AsyncIterator[Deployment]:
     clock = FrozenClock()
     store = FailingStore(MemoryStore(clock=clock), when=when, for_good=for_good, cancels=cancels)
     registration = Registration(clients=[CONFIDENTIAL, Robot(BASE_URL, clock).metadata])
-    async with deploy(store=EncryptedStore(store, [KEY]), clock=clock, registration=registration, **settings) as server:
+    async with deploy(
+        store=EncryptedStore(store, [KEY]), clock=clock, registration=registration, **settings
+    ) as server:
         yield Deployment(server, store)
 
 
 def status_of(response: Response | None, *good: int) -> int | None:
-    """Return the status, which must be good or a 503 that says when to come back; ``None`` where nobody waited."""
+    """Return the status, which must be good or a 503 that says when to come back; ``None`` where
+    nobody waited.
+    """
     if response is None:
         return None
     assert response.status in (*good, 503), response.body
@@ -88,7 +110,9 @@ async def until_it_works(attempt: Callable[[int], Awaitable[bool]], *, at_least:
 
 
 @pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
-async def test_z52_z53_redeeming_gives_one_family_or_none(when: When, for_good: bool, cancels: bool) -> None:
+async def test_z52_z53_redeeming_gives_one_family_or_none(
+    when: When, for_good: bool, cancels: bool
+) -> None:
     async with faulty(when, for_good, cancels) as deployment:
         server = deployment.server
         client = await server.register()
@@ -118,7 +142,9 @@ async def test_z52_z53_redeeming_gives_one_family_or_none(when: When, for_good: 
 
 
 @pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
-async def test_s24_s25_refreshing_signs_nobody_out(when: When, for_good: bool, cancels: bool) -> None:
+async def test_s24_s25_refreshing_signs_nobody_out(
+    when: When, for_good: bool, cancels: bool
+) -> None:
     """The client tries again with what it has."""
     async with faulty(when, for_good, cancels) as deployment:
         server = deployment.server
@@ -157,7 +183,11 @@ async def test_s24_s25_a_replay_is_never_good_and_ends_the_grant_in_the_end(
             refreshed = tokens_of(await client.refresh(tokens["refresh_token"]))
             server.clock.advance(60)
             replay = number % 2
-            work = (lambda: client.redeem(code)) if replay else (lambda: client.refresh(tokens["refresh_token"]))
+            work = (
+                (lambda: client.redeem(code))
+                if replay
+                else (lambda: client.refresh(tokens["refresh_token"]))
+            )
             response, failed = await deployment.attempt(work, number)
             status_of(response, 400)
             assert_refused(await work(), "invalid_grant")
@@ -195,7 +225,9 @@ async def test_s24_s25_what_was_acknowledged_as_revoked_is(
 
 @pytest.mark.parametrize("who", ["secret", "assertion"])
 @pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
-async def test_s24_s25_clients_that_act_for_themselves(when: When, for_good: bool, cancels: bool, who: str) -> None:
+async def test_s24_s25_clients_that_act_for_themselves(
+    when: When, for_good: bool, cancels: bool, who: str
+) -> None:
     async with faulty(when, for_good, cancels) as deployment:
         server = deployment.server
         service, robot = server.known(CONFIDENTIAL), Robot(BASE_URL, server.clock)
@@ -235,8 +267,12 @@ async def test_s25_an_assertion_that_met_a_fault_is_good_at_most_once(
 
 @pytest.mark.parametrize("limits", [None, RateLimits()], ids=["without limits", "with limits"])
 @pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
-async def test_s24_s25_the_whole_sign_in(when: When, for_good: bool, cancels: bool, limits: RateLimits | None) -> None:
-    """From ``/authorize`` to the app; whoever meets a fault on the way reloads the page, or begins again."""
+async def test_s24_s25_the_whole_sign_in(
+    when: When, for_good: bool, cancels: bool, limits: RateLimits | None
+) -> None:
+    """From ``/authorize`` to the app; whoever meets a fault on the way reloads the page, or begins
+    again.
+    """
     async with faulty(when, for_good, cancels, rate_limits=limits) as deployment:
         server = deployment.server
         client = await server.register(token_endpoint_auth_method="client_secret_basic")
@@ -281,11 +317,14 @@ async def test_s24_s25_registering_and_going(when: When, for_good: bool, cancels
             tokens = await client.sign_in()
             uri = f"/register?client_id={client.client_id}"
             token = client.information["registration_access_token"]
-            response, failed = await deployment.attempt(lambda: server.call("DELETE", uri, bearer=token), number)
+            response, failed = await deployment.attempt(
+                lambda: server.call("DELETE", uri, bearer=token), number
+            )
             if status_of(response, 204) != 204:
                 again = await server.call("DELETE", uri, bearer=token)
                 assert again.status in (204, 401)
-                if again.status == 401:  # it is gone, and the answer was lost: the operator can still end what it had
+                # it is gone, and the answer was lost: the operator can still end what it had
+                if again.status == 401:
                     await server.provider.admin.delete_client(client.client_id)
             assert not await is_alive(server, tokens["access_token"])
             assert_refused(await client.refresh(tokens["refresh_token"]), "invalid_client", 401)
@@ -294,12 +333,14 @@ async def test_s24_s25_registering_and_going(when: When, for_good: bool, cancels
         await until_it_works(attempt, at_least=3)
 
 
-# -------------------------------------------------------------------------------------------------------- real engines
+# ------------------------------------------------------------------------------------- real engines
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_z53_clients_that_leave_at_any_moment_leave_no_half_of_anything(engine: str) -> None:
-    """Each is cancelled a little later than the one before, on engines whose calls really take time."""
+    """Each is cancelled a little later than the one before, on engines whose calls really take
+    time.
+    """
     async with deploy_on(engine) as server:
         client = await server.register()
         for number in range(12):
@@ -327,7 +368,9 @@ async def test_z53_clients_that_leave_at_any_moment_leave_no_half_of_anything(en
 
 
 async def test_a_cold_worker_gets_its_keys_before_it_uses_anything_up() -> None:
-    """It has started while the store was down, and the store fails again when the keys are wanted."""
+    """It has started while the store was down, and the store fails again when the keys are
+    wanted.
+    """
     clock = FrozenClock()
     engine = MemoryStore(clock=clock)
     async with deploy(store=EncryptedStore(engine, [KEY]), clock=clock) as warm:

@@ -1,4 +1,6 @@
-"""Where a server lives: at the root or below a path, behind the middleware or mounted by hand, inside other servers."""
+"""Where a server lives: at the root or below a path, behind the middleware or mounted by hand,
+inside other servers.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ def by_hand(provider: OAuthProvider) -> App:
     """Its routes among others at the root of the host, and behind them what is protected."""
     inner = MCPAuthMiddleware(Starlette(routes=[Route("/mcp", tool)]), provider, mcp_path="/mcp")
     path = (provider.base_url or "").removeprefix(ROOT)
-    return Starlette(routes=[Route("/other", tool), *provider.get_routes("/mcp"), Mount(path or "/", inner)])
+    return Starlette(
+        routes=[Route("/other", tool), *provider.get_routes("/mcp"), Mount(path or "/", inner)]
+    )
 
 
 def below_a_mount(provider: OAuthProvider) -> App:
@@ -79,12 +83,20 @@ def behind_a_proxy_that_strips(provider: OAuthProvider) -> App:
     return proxy
 
 
-HOSTS = [by_the_middleware, by_starlettes_middleware, by_hand, below_a_mount, behind_a_proxy_that_strips]
+HOSTS = [
+    by_the_middleware,
+    by_starlettes_middleware,
+    by_hand,
+    below_a_mount,
+    behind_a_proxy_that_strips,
+]
 
 
 @pytest.mark.parametrize("base_url", [ROOT, BELOW])
 @pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.__name__)
-async def test_a_client_finds_everything_and_gets_in(host: Callable[[OAuthProvider], App], base_url: str) -> None:
+async def test_a_client_finds_everything_and_gets_in(
+    host: Callable[[OAuthProvider], App], base_url: str
+) -> None:
     """From the challenge on, over nothing but the URLs that it is told."""
     clock = FrozenClock()
     provider = provider_at(base_url, clock)
@@ -93,13 +105,20 @@ async def test_a_client_finds_everything_and_gets_in(host: Callable[[OAuthProvid
     async with provider:
         refused = await server.call("POST", f"{path}/mcp")
         assert refused.status == 401
-        location = (refused.header("www-authenticate") or "").partition('resource_metadata="')[2].partition('"')[0]
+        location = (
+            (refused.header("www-authenticate") or "")
+            .partition('resource_metadata="')[2]
+            .partition('"')[0]
+        )
         resource = (await server.call("GET", location.removeprefix(ROOT))).json()
         assert resource["resource"] == f"{base_url}/mcp"
         (issuer,) = resource["authorization_servers"]
         inserted = f"/.well-known/oauth-authorization-server{issuer.removeprefix(ROOT)}"
         metadata = (await server.call("GET", inserted)).json()
-        document = {"redirect_uris": ["http://127.0.0.1/callback"], "token_endpoint_auth_method": "none"}
+        document = {
+            "redirect_uris": ["http://127.0.0.1/callback"],
+            "token_endpoint_auth_method": "none",
+        }
         target = metadata["registration_endpoint"].removeprefix(ROOT)
         registered = await server.call("POST", target, document=document)
         assert registered.status == 201
@@ -108,13 +127,18 @@ async def test_a_client_finds_everything_and_gets_in(host: Callable[[OAuthProvid
         code = await client.code()
         form = {"grant_type": "authorization_code", "code": code, "code_verifier": client.verifier}
         target = metadata["token_endpoint"].removeprefix(ROOT)
-        tokens = (await server.call("POST", target, form={**form, "client_id": client.client_id})).json()
+        tokens = (
+            await server.call("POST", target, form={**form, "client_id": client.client_id})
+        ).json()
         method = "POST" if host in (by_the_middleware, behind_a_proxy_that_strips) else "GET"
         accepted = await server.call(method, f"{path}/mcp", bearer=tokens["access_token"])
         assert (accepted.status, accepted.body[:5]) == (200, b"hello")
         keys = await server.call("GET", metadata["jwks_uri"].removeprefix(ROOT))
         assert len(keys.json()["keys"]) == 1
-        for target in (f"/.well-known/openid-configuration{path}", f"{path}/.well-known/openid-configuration"):
+        for target in (
+            f"/.well-known/openid-configuration{path}",
+            f"{path}/.well-known/openid-configuration",
+        ):
             assert (await server.call("GET", target)).json()["issuer"] == base_url
 
 
@@ -125,18 +149,22 @@ async def test_a_prefix_moves_the_endpoints_and_leaves_the_documents() -> None:
         assert metadata["token_endpoint"] == f"{ROOT}/oauth/token"
         assert metadata["jwks_uri"] == f"{ROOT}/.well-known/jwks.json"
         for target in ("/token", "/register", "/authorize", "/login"):
-            assert (await server.call("POST", target, form={})).status == 401  # the app's, and so protected
+            # the app's, and so protected
+            assert (await server.call("POST", target, form={})).status == 401
 
 
 async def registered_at(server: Server, target: str) -> dict[str, Any]:
-    document = {"redirect_uris": ["http://127.0.0.1/callback"], "token_endpoint_auth_method": "none"}
+    document = {
+        "redirect_uris": ["http://127.0.0.1/callback"],
+        "token_endpoint_auth_method": "none",
+    }
     response = await server.call("POST", target, document=document)
     assert response.status == 201
     information: dict[str, Any] = response.json()
     return information
 
 
-# ------------------------------------------------------------------------------------------------ inside other servers
+# ----------------------------------------------------------------------------- inside other servers
 
 
 async def test_several_issuers_beside_a_server_of_our_own() -> None:
@@ -186,7 +214,10 @@ async def test_fastmcp_takes_it_as_its_own_provider(base_url: str) -> None:
     app = (
         inner
         if not path
-        else Starlette(routes=[*provider.get_well_known_routes("/mcp"), Mount(path, inner)], lifespan=inner.lifespan)
+        else Starlette(
+            routes=[*provider.get_well_known_routes("/mcp"), Mount(path, inner)],
+            lifespan=inner.lifespan,
+        )
     )
     async with running(app, provider, clock) as server:
         refused = await call(app, "POST", f"{path}/mcp", MCP_HEADERS)
@@ -221,8 +252,14 @@ async def test_the_mcp_sdk_takes_it_as_its_verifier_beside_its_routes() -> None:
 
 async def sign_in(server: Server, path: str = "") -> dict[str, Any]:
     client = ClientOf(server, await registered_at(server, f"{path}/register"))
-    form = {"grant_type": "authorization_code", "code": await client.code(), "code_verifier": client.verifier}
-    response = await server.call("POST", f"{path}/token", form={**form, "client_id": client.client_id})
+    form = {
+        "grant_type": "authorization_code",
+        "code": await client.code(),
+        "code_verifier": client.verifier,
+    }
+    response = await server.call(
+        "POST", f"{path}/token", form={**form, "client_id": client.client_id}
+    )
     assert response.status == 200
     tokens: dict[str, Any] = response.json()
     return tokens
@@ -246,16 +283,22 @@ async def test_two_servers_in_one_host_have_clients_keys_and_documents_of_their_
     app = Starlette(routes=[*documents, Mount("/a", inner[0]), Mount("/b", inner[1])])
     servers = [Server(each, app, Spy(), clock, []) for each in providers]  # type: ignore[arg-type]  # any app
     async with providers[0], providers[1]:
-        tokens = [await sign_in(server, f"/{name}") for server, name in zip(servers, "ab", strict=True)]
+        tokens = [
+            await sign_in(server, f"/{name}") for server, name in zip(servers, "ab", strict=True)
+        ]
         for mine, name in enumerate("ab"):
             for index, each in enumerate(tokens):
-                response = await call(app, "POST", f"/{name}/mcp", {"Authorization": f"Bearer {each['access_token']}"})
+                response = await call(
+                    app, "POST", f"/{name}/mcp", {"Authorization": f"Bearer {each['access_token']}"}
+                )
                 assert response.status == (200 if index == mine else 401)
             document = await call(app, "GET", f"/.well-known/oauth-authorization-server/{name}")
             assert document.json()["issuer"] == f"{ROOT}/{name}"
 
 
-async def test_below_a_mount_the_first_request_logs_what_the_host_has_to_add(caplog: pytest.LogCaptureFixture) -> None:
+async def test_below_a_mount_the_first_request_logs_what_the_host_has_to_add(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     provider = provider_at(BELOW)
     app = mounted(MCPAuthMiddleware(Spy(), provider, mcp_path="/mcp"), "/t1")
     with caplog.at_level(logging.WARNING, "asgi_mcp_auth"):

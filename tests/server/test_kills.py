@@ -1,6 +1,7 @@
 """S01. A worker is killed (SIGKILL) while it registers, redeems, refreshes and revokes.
 
-What it had acknowledged is so; what was used, replaced or revoked stays so; the clients that were cut off go on.
+What it had acknowledged is so; what was used, replaced or revoked stays so; the clients that were
+cut off go on.
 """
 
 from __future__ import annotations
@@ -95,5 +96,7 @@ async def test_s01_a_worker_that_is_killed_has_lost_and_revived_nothing(place: P
 
 @pytest.mark.soak
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
-async def test_s01_workers_that_are_killed_two_hundred_times_have_lost_and_revived_nothing(place: Place) -> None:
+async def test_s01_workers_that_are_killed_two_hundred_times_have_lost_and_revived_nothing(
+    place: Place,
+) -> None:
     await kills(place, 200)

@@ -1,6 +1,8 @@
-"""Z126. A state machine does anything in any order to two servers on one store, and they do what the rules say.
+"""Z126. A state machine does anything in any order to two servers on one store, and they do what
+the rules say.
 
-The rules stand in tests/support/rules_of_tokens.py. They were written from the RFCs and this server's documentation.
+The rules stand in tests/support/rules_of_tokens.py. They were written from the RFCs and this
+server's documentation.
 """
 
 from __future__ import annotations
@@ -12,12 +14,27 @@ from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 from asgi_mcp_auth.server import Lifetimes, Registration
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.asgi import Response
-from tests.support.authorization_server import CONFIDENTIAL, ClientOf, Server, basic, deploy, memory_store
+from tests.support.authorization_server import (
+    CONFIDENTIAL,
+    ClientOf,
+    Server,
+    basic,
+    deploy,
+    memory_store,
+)
 from tests.support.rules_of_tokens import BAD_CLIENT, OK, Access, Code, Refresh, Rules
 
 T = TypeVar("T")
@@ -25,7 +42,10 @@ T = TypeVar("T")
 USERS = ("alice", "bob")
 SCOPES = ("mcp:read", "mcp:write")
 scopes = st.sets(st.sampled_from(SCOPES), min_size=1).map(frozenset)
-short, long = (1, 1, 2, 3, 8, 10, 11), (57, 59, 60, 61, 539, 600, 601, 3539, 3600, 3601, 86_400, 14 * 86_400)
+short, long = (
+    (1, 1, 2, 3, 8, 10, 11),
+    (57, 59, 60, 61, 539, 600, 601, 3539, 3600, 3601, 86_400, 14 * 86_400),
+)
 pauses = st.sampled_from([*short, *short, *long])
 seldom = st.sampled_from([False] * 4 + [True])
 GUARD = basic("service", CONFIDENTIAL["client_secret"])
@@ -52,8 +72,12 @@ class Machine(RuleBasedStateMachine):
     def deploy(self) -> Any:
         lifetimes = Lifetimes(revocation_lag_seconds=0)
         # When registrations end is another matter: tests/server/register.
-        registration = Registration(clients=[CONFIDENTIAL], unused_seconds=10**9, client_seconds=10**9)
-        return deploy(store=self.store, clock=self.clock, lifetimes=lifetimes, registration=registration)
+        registration = Registration(
+            clients=[CONFIDENTIAL], unused_seconds=10**9, client_seconds=10**9
+        )
+        return deploy(
+            store=self.store, clock=self.clock, lifetimes=lifetimes, registration=registration
+        )
 
     def run(self, work: Awaitable[T]) -> T:
         async def wait() -> T:
@@ -90,7 +114,7 @@ class Machine(RuleBasedStateMachine):
             self.issued.append((tokens["refresh_token"], refresh))
         return tokens["refresh_token"], refresh
 
-    # -------------------------------------------------------------------------------------------------------- clients
+    # -------------------------------------------------------------------------------------- clients
 
     @initialize(target=clients)
     def begin(self) -> str:
@@ -111,22 +135,36 @@ class Machine(RuleBasedStateMachine):
             return
         if by_itself:
             token = known.information["registration_access_token"]
-            response = self.run(server.call("DELETE", f"/register?client_id={client}", bearer=token))
+            response = self.run(
+                server.call("DELETE", f"/register?client_id={client}", bearer=token)
+            )
             assert response.status == (204 if client in self.rules.clients else 401)
         else:
             self.run(server.provider.admin.delete_client(client))
         self.rules.delete(client)
 
-    # ---------------------------------------------------------------------------------------------------------- codes
+    # ---------------------------------------------------------------------------------------- codes
 
-    @rule(target=codes, client=clients, user=st.sampled_from(USERS), scopes=scopes, worker=st.integers(0, 1))
+    @rule(
+        target=codes,
+        client=clients,
+        user=st.sampled_from(USERS),
+        scopes=scopes,
+        worker=st.integers(0, 1),
+    )
     def authorize(self, client: str, user: str, scopes: frozenset[str], worker: int) -> Any:
         if client not in self.rules.clients:
             return multiple()
         code = self.run(self.at(client, worker).code(user, scope=" ".join(sorted(scopes))))
         return code, self.rules.authorize(client, user, scopes)
 
-    @rule(target=refresh_tokens, client=clients, user=st.sampled_from(USERS), scopes=scopes, worker=st.integers(0, 1))
+    @rule(
+        target=refresh_tokens,
+        client=clients,
+        user=st.sampled_from(USERS),
+        scopes=scopes,
+        worker=st.integers(0, 1),
+    )
     def sign_in(self, client: str, user: str, scopes: frozenset[str], worker: int) -> Any:
         if client not in self.rules.clients:
             return multiple()
@@ -161,7 +199,9 @@ class Machine(RuleBasedStateMachine):
         answers = self.run(race())
         verdicts = [self.rules.redeem(known, known.client, True) for _ in answers]
         for answer, verdict in zip(
-            sorted(answers, key=lambda each: each.status), sorted(verdicts, key=OK.__ne__), strict=True
+            sorted(answers, key=lambda each: each.status),
+            sorted(verdicts, key=OK.__ne__),
+            strict=True,
         ):
             self.expect(answer, verdict)
         good = [answer for answer in answers if answer.status == 200]
@@ -170,7 +210,7 @@ class Machine(RuleBasedStateMachine):
         assert known.grant is not None
         return self.note(good[0], Refresh(known.grant, 0), known.scopes)
 
-    # -------------------------------------------------------------------------------------------------------- refresh
+    # -------------------------------------------------------------------------------------- refresh
 
     @rule(
         target=refresh_tokens,
@@ -181,14 +221,22 @@ class Machine(RuleBasedStateMachine):
         contenders=st.sampled_from([1, 1, 1, 4]),
     )
     def refresh(
-        self, pair: tuple[str, Refresh], thief: str | None, asked: frozenset[str] | None, worker: int, contenders: int
+        self,
+        pair: tuple[str, Refresh],
+        thief: str | None,
+        asked: frozenset[str] | None,
+        worker: int,
+        contenders: int,
     ) -> Any:
         token, known = pair
         by = thief or known.grant.client
         scope = None if asked is None else " ".join(sorted(asked))
 
         async def race() -> list[Response]:
-            each = [self.at(by, (worker + number) % 2).refresh(token, scope=scope) for number in range(contenders)]
+            each = [
+                self.at(by, (worker + number) % 2).refresh(token, scope=scope)
+                for number in range(contenders)
+            ]
             return list(await asyncio.gather(*each))
 
         answers = self.run(race())
@@ -204,18 +252,22 @@ class Machine(RuleBasedStateMachine):
             self.note(answer, refreshed, known.grant.scopes if asked is None else asked)
         return successor, refreshed
 
-    # ----------------------------------------------------------------------------------------------- acting for itself
+    # ---------------------------------------------------------------------------- acting for itself
 
     @rule(scopes=scopes, worker=st.integers(0, 1))
     def act(self, scopes: frozenset[str], worker: int) -> None:
         response = self.run(
-            self.at("service", worker).token(grant_type="client_credentials", scope=" ".join(sorted(scopes)))
+            self.at("service", worker).token(
+                grant_type="client_credentials", scope=" ".join(sorted(scopes))
+            )
         )
         assert self.expect(response, OK)
         assert "refresh_token" not in response.json()
-        self.seen.append((response.json()["access_token"], self.rules.access(self.rules.act("service", scopes))))
+        self.seen.append(
+            (response.json()["access_token"], self.rules.access(self.rules.act("service", scopes)))
+        )
 
-    # ----------------------------------------------------------------------------------------------------- revocation
+    # ----------------------------------------------------------------------------------- revocation
 
     @rule(data=st.data(), thief=thieves, worker=st.integers(0, 1))
     def revoke(self, data: Any, thief: str | None, worker: int) -> None:
@@ -227,10 +279,16 @@ class Machine(RuleBasedStateMachine):
         form = {"token": token, "client_id": by}
         headers = GUARD if by == "service" else {}
         self.expect(
-            self.run(client.server.call("POST", "/revoke", form=form, headers=headers)), self.rules.revoke(known, by)
+            self.run(client.server.call("POST", "/revoke", form=form, headers=headers)),
+            self.rules.revoke(known, by),
         )
 
-    @rule(user=st.sampled_from(USERS), client=st.none() | clients, worker=st.integers(0, 1), sure=seldom)
+    @rule(
+        user=st.sampled_from(USERS),
+        client=st.none() | clients,
+        worker=st.integers(0, 1),
+        sure=seldom,
+    )
     def revoke_by_operator(self, user: str, client: str | None, worker: int, sure: bool) -> None:
         admin = self.workers[worker].provider.admin
         if not sure:
@@ -238,7 +296,7 @@ class Machine(RuleBasedStateMachine):
         self.run(admin.revoke_person(user) if client is None else admin.revoke_client(user, client))
         self.rules.end(user=user, client=client)
 
-    # ----------------------------------------------------------------------------------------------------------- time
+    # ----------------------------------------------------------------------------------------- time
 
     @rule(seconds=pauses)
     def wait(self, seconds: int) -> None:
@@ -254,7 +312,7 @@ class Machine(RuleBasedStateMachine):
     def sweep(self, worker: int) -> None:
         self.run(self.workers[worker].provider.admin.sweep())
 
-    # ----------------------------------------------------------------------------------------------------- invariants
+    # ----------------------------------------------------------------------------------- invariants
 
     @invariant()
     def access_tokens_are_alive_as_long_as_the_rules_say(self) -> None:
@@ -267,7 +325,9 @@ class Machine(RuleBasedStateMachine):
     def each_grant_has_at_most_one_refresh_token_that_is_good(self) -> None:
         for number, (token, known) in enumerate(self.issued):
             server: Server = self.workers[number % 2]
-            response = self.run(server.call("POST", "/introspect", headers=GUARD, form={"token": token}))
+            response = self.run(
+                server.call("POST", "/introspect", headers=GUARD, form={"token": token})
+            )
             assert response.json()["active"] is self.rules.is_current(known)
         current = [known.grant for _, known in self.issued if self.rules.is_current(known)]
         assert len(current) == len(set(current))

@@ -12,7 +12,14 @@ import pytest
 
 from asgi_mcp_auth.server import Registration
 from asgi_mcp_auth.testing import FrozenClock
-from tests.support.authorization_server import CONFIDENTIAL, Server, answer_of, basic, deploy, memory_store
+from tests.support.authorization_server import (
+    CONFIDENTIAL,
+    Server,
+    answer_of,
+    basic,
+    deploy,
+    memory_store,
+)
 from tests.support.engines import ENGINES, fresh
 
 pytestmark = pytest.mark.asyncio
@@ -22,9 +29,18 @@ OURS, THEIRS = "http://localhost:8000", "http://localhost:8001"
 
 @asynccontextmanager
 async def two_servers() -> AsyncIterator[tuple[Server, Server]]:
-    """Run two servers on one store; both know the client ``CONFIDENTIAL``, and at one of them nobody can register."""
-    clock, registration = FrozenClock(), Registration(clients=[CONFIDENTIAL], metadata_documents=False)
-    settings: dict[str, Any] = {"store": memory_store(clock), "clock": clock, "registration": registration}
+    """Run two servers on one store; both know the client ``CONFIDENTIAL``, and at one of them
+    nobody can register.
+    """
+    clock, registration = (
+        FrozenClock(),
+        Registration(clients=[CONFIDENTIAL], metadata_documents=False),
+    )
+    settings: dict[str, Any] = {
+        "store": memory_store(clock),
+        "clock": clock,
+        "registration": registration,
+    }
     closed = deploy(base_url=THEIRS, allow_dynamic_registration=False, **settings)
     async with deploy(base_url=OURS, **settings) as ours, closed as theirs:
         yield ours, theirs
@@ -40,7 +56,9 @@ async def test_a_client_of_one_server_is_nobody_at_another() -> None:
 
 
 async def test_a_code_a_refresh_token_and_an_access_token_are_good_where_they_were_issued() -> None:
-    """A person who allowed a client one thing has not allowed it another, though both servers know the client."""
+    """A person who allowed a client one thing has not allowed it another, though both servers know
+    the client.
+    """
     async with two_servers() as (ours, theirs):
         client = ours.known(CONFIDENTIAL)
         elsewhere = replace(client, server=theirs)
@@ -52,19 +70,27 @@ async def test_a_code_a_refresh_token_and_an_access_token_are_good_where_they_we
         assert (await theirs.call("POST", "/mcp", bearer=tokens["access_token"])).status == 401
         assert [grant async for grant in theirs.provider.admin.grants()] == []
         assert (await client.refresh(tokens["refresh_token"])).status == 200
-        key_sets = [(await each.call("GET", "/.well-known/jwks.json")).json() for each in (ours, theirs)]
+        key_sets = [
+            (await each.call("GET", "/.well-known/jwks.json")).json() for each in (ours, theirs)
+        ]
         assert key_sets[0] != key_sets[1]
 
 
-async def test_who_is_signed_in_at_one_server_is_not_at_another_and_a_consent_counts_for_one() -> None:
+async def test_who_is_signed_in_at_one_server_is_not_at_another_and_a_consent_counts_for_one() -> (
+    None
+):
     async with two_servers() as (ours, theirs):
         client, browser = ours.known(CONFIDENTIAL), ours.browser()
         await client.code(browser=browser)
-        browser.headers["Sec-Fetch-Site"] = "same-origin"  # a page of ours led there: a consent may be remembered
-        assert "code" in answer_of((await browser.open(client.authorization_url())).url)  # not asked again
+        # a page of ours led there: a consent may be remembered
+        browser.headers["Sec-Fetch-Site"] = "same-origin"
+        # not asked again
+        assert "code" in answer_of((await browser.open(client.authorization_url())).url)
         stranger = theirs.browser()
         stranger.headers |= browser.headers
-        tags = [server._server.sessions.cookies.session for server in (ours.provider, theirs.provider)]
+        tags = [
+            server._server.sessions.cookies.session for server in (ours.provider, theirs.provider)
+        ]
         stranger.cookies[tags[1]] = browser.cookies[tags[0]]
         page = await stranger.open(replace(client, server=theirs).authorization_url())
         assert page.url.startswith(f"{THEIRS}/login")

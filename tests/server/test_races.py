@@ -1,4 +1,6 @@
-"""Two processes, 20 contenders in each: a code gives tokens once, a refresh token has one successor (Z47, Z73, Z86)."""
+"""Two processes, 20 contenders in each: a code gives tokens once, a refresh token has one successor
+(Z47, Z73, Z86).
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ async def races(place: Place, racers: Sequence[Contender], rounds: int) -> None:
             refused = [(status, document["error"]) for status, document in answers if status != 200]
             assert refused == [(400, "invalid_grant")] * (2 * CONTENDERS - 1)
 
-            answers = race(racers, place, *[refreshing(client, tokens["refresh_token"])] * CONTENDERS)
+            answers = race(
+                racers, place, *[refreshing(client, tokens["refresh_token"])] * CONTENDERS
+            )
             assert [status for status, _ in answers] == [200] * 2 * CONTENDERS
             (successor,) = {document["refresh_token"] for _, document in answers}
             assert successor != tokens["refresh_token"]
@@ -61,17 +65,22 @@ async def races(place: Place, racers: Sequence[Contender], rounds: int) -> None:
             assert await is_alive(server, tokens["access_token"])
 
             requests = [refreshing(client, tokens["refresh_token"])] * (CONTENDERS - 1)
-            answers = race(racers, place, *requests, revoking(client, tokens["access_token"]), *requests)
+            answers = race(
+                racers, place, *requests, revoking(client, tokens["access_token"]), *requests
+            )
             assert answers.count((200, {})) == 2
             issued = [document for status, document in answers if status == 200 and document]
             for document in (tokens, *issued[:2], *issued[-2:]):
                 assert (await client.refresh(document["refresh_token"])).status == 400
-            for document in issued[-2:]:  # nobody has asked for these, so no process remembers them as alive
+            # nobody has asked for these, so no process remembers them as alive
+            for document in issued[-2:]:
                 assert not await is_alive(server, document["access_token"])
 
 
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
-async def test_z47_z73_z86_two_processes_race_and_one_of_40_wins(place: Place, racers: Sequence[Contender]) -> None:
+async def test_z47_z73_z86_two_processes_race_and_one_of_40_wins(
+    place: Place, racers: Sequence[Contender]
+) -> None:
     await races(place, racers, 4)
 
 

@@ -1,4 +1,6 @@
-"""What is written comes back as it was, whatever it is: records, forms, headers, cookies, refresh tokens, answers."""
+"""What is written comes back as it was, whatever it is: records, forms, headers, cookies, refresh
+tokens, answers.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,11 @@ some_text = st.text(min_size=1, max_size=40)
 json_object = st.dictionaries(
     text,
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text,
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | text,
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(text, inner, max_size=3),
         max_leaves=5,
     ),
@@ -58,7 +64,11 @@ records = st.one_of(
     people,
     any_record(Client, metadata=json_object),
     any_record(AuthorizationRequest),
-    any_record(Transaction, request=st.none() | any_record(AuthorizationRequest), signed_in=st.none() | people),
+    any_record(
+        Transaction,
+        request=st.none() | any_record(AuthorizationRequest),
+        signed_in=st.none() | people,
+    ),
     any_record(Session, person=people),
     any_record(Code, person=people, used_at=st.none() | times),
     any_record(Grant, person=st.none() | people, rotated_at=times),
@@ -72,7 +82,9 @@ async def test_a_record_comes_back_from_the_store_as_it_was(record: Any) -> None
 
 
 @given(records, st.dictionaries(some_text.map(lambda name: f"x{name}"), st.integers(), max_size=2))
-async def test_what_a_newer_version_adds_to_a_record_is_left_out(record: Any, more: Mapping[str, int]) -> None:
+async def test_what_a_newer_version_adds_to_a_record_is_left_out(
+    record: Any, more: Mapping[str, int]
+) -> None:
     data = record.dump()
     for name, value in more.items():
         data = data.replace(b"{", b"{%b:%d," % (_quoted(name), value), 1)
@@ -84,7 +96,9 @@ async def test_a_form_is_read_as_it_was_written(form: dict[str, str]) -> None:
     request = _request([(b"content-type", FORM)], urlencode(form).encode())
     await request.read_parameters()
     request.parameters.check_single()
-    assert {name: request.parameters.get(name) for name in form} == {name: form[name] or None for name in form}
+    assert {name: request.parameters.get(name) for name in form} == {
+        name: form[name] or None for name in form
+    }
 
 
 @given(text, text)
@@ -95,14 +109,20 @@ async def test_a_client_id_and_a_secret_of_any_characters_pass_through_a_basic_h
     pair = base64.b64encode(f"{quote_plus(client_id)}:{quote_plus(secret)}".encode())
     request = _request([(b"authorization", b"Basic " + pair)])
     await request.read_parameters()
-    assert parse_client_credentials(request) == Credentials("client_secret_basic", client_id, secret)
+    assert parse_client_credentials(request) == Credentials(
+        "client_secret_basic", client_id, secret
+    )
 
 
 @given(st.lists(st.binary(max_size=20), max_size=4), st.lists(st.binary(max_size=20), max_size=4))
-async def test_no_cookie_of_another_application_hides_or_changes_ours(before: list[bytes], after: list[bytes]) -> None:
+async def test_no_cookie_of_another_application_hides_or_changes_ours(
+    before: list[bytes], after: list[bytes]
+) -> None:
     name = Cookies("https://mcp.example.com", "0123abcd").session
     ours = b"%b=the-session" % name.encode()
-    foreign = [pair for pair in after if not b"".join(pair.split(b";")).strip().startswith(name.encode())]
+    foreign = [
+        pair for pair in after if not b"".join(pair.split(b";")).strip().startswith(name.encode())
+    ]
     request = _request([(b"cookie", b"; ".join([*before, ours, *foreign]))])
     assert request.cookie(name) == "the-session"
 

@@ -59,15 +59,17 @@ async def secrets_of_a_day(server: Server) -> dict[str, str]:
     assert not await is_alive(server, found["access token 1"])
 
     form = {"redirect_uri": REDIRECT_URI, "response_type": "code", "code_challenge": "c" * 43}
-    pushed = await server.call("POST", "/par", headers=headers, form={**form, "code_challenge_method": "S256"})
+    pushed = await server.call(
+        "POST", "/par", headers=headers, form={**form, "code_challenge_method": "S256"}
+    )
     found["pushed request"] = pushed.json()["request_uri"].rpartition(":")[2]
     robot = Robot(BASE_URL, server.clock)
     found["assertion"] = robot.assertion()
     tokens_of(await server.token(**robot.form(found["assertion"])))
     service = basic("service", CONFIDENTIAL["client_secret"])
-    found["access token of a client"] = tokens_of(await server.token(headers=service, grant_type="client_credentials"))[
-        "access_token"
-    ]
+    found["access token of a client"] = tokens_of(
+        await server.token(headers=service, grant_type="client_credentials")
+    )["access_token"]
     found["configured secret"] = CONFIDENTIAL["client_secret"]
 
     # What is refused is written down, too.
@@ -75,9 +77,13 @@ async def secrets_of_a_day(server: Server) -> dict[str, str]:
     await client.redeem(found["code that waits"], code_verifier="w" * 43)
     await client.refresh(found["refresh token 0"])
     await server.token(**robot.form(found["assertion"]))
-    await server.token(headers=basic("service", found["client secret"]), grant_type="client_credentials")
+    await server.token(
+        headers=basic("service", found["client secret"]), grant_type="client_credentials"
+    )
     await server.call("POST", "/mcp", bearer=found["refresh token 1"])
-    await server.call("GET", f"/mcp?access_token={found['access token 0']}", bearer=found["access token 0"])
+    await server.call(
+        "GET", f"/mcp?access_token={found['access token 0']}", bearer=found["access token 0"]
+    )
     found["signing key"] = server.provider._server.signer._keys[0].key.pem().split("\n")[1]  # type: ignore[attr-defined]
     return found
 
@@ -85,12 +91,23 @@ async def secrets_of_a_day(server: Server) -> dict[str, str]:
 def spellings(secret: str) -> set[bytes]:
     """Return the ways in which a secret may have been written down."""
     data = secret.encode()
-    return {data, base64.b64encode(data).rstrip(b"="), base64.urlsafe_b64encode(data).rstrip(b"="), data.hex().encode()}
+    return {
+        data,
+        base64.b64encode(data).rstrip(b"="),
+        base64.urlsafe_b64encode(data).rstrip(b"="),
+        data.hex().encode(),
+    }
 
 
 def parts(secret: str) -> set[bytes]:
-    """Return what must not be found: each spelling, and of long secrets their ends, which nobody could guess either."""
-    return {part for each in spellings(secret) for part in (each, *((each[-24:],) if len(each) > 48 else ()))}
+    """Return what must not be found: each spelling, and of long secrets their ends, which nobody
+    could guess either.
+    """
+    return {
+        part
+        for each in spellings(secret)
+        for part in (each, *((each[-24:],) if len(each) > 48 else ()))
+    }
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -102,11 +119,15 @@ async def test_s16_neither_the_store_nor_the_debug_log_holds_a_secret(
     registration = Registration(clients=[CONFIDENTIAL, Robot(BASE_URL, clock).metadata])
     with fresh(engine) as place:
         store = place.store(clock=clock)
-        async with deploy(store=store, clock=clock, registration=registration, rate_limits=RateLimits()) as server:
+        async with deploy(
+            store=store, clock=clock, registration=registration, rate_limits=RateLimits()
+        ) as server:
             secrets = await secrets_of_a_day(server)
             secrets |= {f"encryption key {number}": key for number, key in enumerate(place.keys)}
             dump = place.dump()
-        log = "\n".join(f"{record.getMessage()} {vars(record)!r}" for record in caplog.records).encode()
+        log = "\n".join(
+            f"{record.getMessage()} {vars(record)!r}" for record in caplog.records
+        ).encode()
         assert len(secrets) > 20
         assert b"grant" in dump, "there is something to look at"
         assert b"token_issued" in log

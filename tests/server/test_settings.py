@@ -1,4 +1,6 @@
-"""Every wrong setting of the authorization server is a ConfigurationError that names it and says what to write."""
+"""Every wrong setting of the authorization server is a ConfigurationError that names it and says
+what to write.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,14 @@ from asgi_mcp_auth import (
     RemoteAuthProvider,
     store_from_url,
 )
-from asgi_mcp_auth.server import Lifetimes, Pages, RateLimits, Registration, ServerOptions, hash_password
+from asgi_mcp_auth.server import (
+    Lifetimes,
+    Pages,
+    RateLimits,
+    Registration,
+    ServerOptions,
+    hash_password,
+)
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from tests.support.asgi import Spy
@@ -69,21 +78,33 @@ def test_what_the_cases_below_change_is_itself_correct(make: Maker) -> None:
     make()
 
 
-# ------------------------------------------------------------------------------------------------------------ provider
+# ----------------------------------------------------------------------------------------- provider
 
 
 @pytest.mark.parametrize(("url", "advice"), BASE_URLS, ids=lambda value: repr(value)[:50])
-@pytest.mark.parametrize(("make", "setting"), [(provider, "base_url"), (options, "resource_base_url")])
-def test_z125_a_url_of_ours_is_absolute_https_plain_and_a_str(make: Maker, setting: str, url: Any, advice: str) -> None:
+@pytest.mark.parametrize(
+    ("make", "setting"), [(provider, "base_url"), (options, "resource_base_url")]
+)
+def test_z125_a_url_of_ours_is_absolute_https_plain_and_a_str(
+    make: Maker, setting: str, url: Any, advice: str
+) -> None:
     with pytest.raises(ConfigurationError, match=rf"^{setting}\b[\s\S]*({advice})"):
         make(**{setting: url})
 
 
-@pytest.mark.parametrize("login", [None, "alice", {"alice": "password"}, PasswordLogin, DevLogin, lambda request: None])
+@pytest.mark.parametrize(
+    "login", [None, "alice", {"alice": "password"}, PasswordLogin, DevLogin, lambda request: None]
+)
 def test_the_error_for_a_missing_login_names_the_choices(login: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^login=.* must say how people sign in") as refused:
+    with pytest.raises(
+        ConfigurationError, match=r"^login=.* must say how people sign in"
+    ) as refused:
         provider(login=login)
-    for choice in ("PasswordLogin({'alice': hash_password('…')})", "AppLogin('https://…')", "DevLogin()"):
+    for choice in (
+        "PasswordLogin({'alice': hash_password('…')})",
+        "AppLogin('https://…')",
+        "DevLogin()",
+    ):
         assert choice in str(refused.value)
 
 
@@ -92,20 +113,28 @@ def test_a_login_that_is_left_out_is_a_missing_login() -> None:
         OAuthProvider(base_url="https://mcp.example.com", store=memory_store())
 
 
-@pytest.mark.parametrize("base_url", ["https://mcp.example.com", "https://10.0.0.1", "https://localhost.example.com"])
+@pytest.mark.parametrize(
+    "base_url", ["https://mcp.example.com", "https://10.0.0.1", "https://localhost.example.com"]
+)
 def test_z125_development_logins_are_for_this_machine(base_url: str) -> None:
     with pytest.raises(
-        ConfigurationError, match=r"^DevLogin lets everybody in, and base_url=.* is not loopback: write"
+        ConfigurationError,
+        match=r"^DevLogin lets everybody in, and base_url=.* is not loopback: write",
     ):
         provider(base_url=base_url, login=DevLogin())
     with pytest.raises(
         ConfigurationError, match=r"^PasswordLogin has a plain password for 'alice'.*hash_password"
     ) as refused:
-        provider(base_url=base_url, login=PasswordLogin({"alice": "correct horse", "bob": hash_password("x")}))
+        provider(
+            base_url=base_url,
+            login=PasswordLogin({"alice": "correct horse", "bob": hash_password("x")}),
+        )
     assert "correct horse" not in str(refused.value)
 
 
-@pytest.mark.parametrize("base_url", ["http://localhost:8000", "http://127.0.0.1", "https://[::1]:8443"])
+@pytest.mark.parametrize(
+    "base_url", ["http://localhost:8000", "http://127.0.0.1", "https://[::1]:8443"]
+)
 def test_development_logins_work_on_this_machine(base_url: str) -> None:
     provider(base_url=base_url, login=DevLogin())
     provider(base_url=base_url, login=PasswordLogin({"alice": "correct horse"}))
@@ -138,7 +167,9 @@ SCOPES: list[Any] = ["mcp:read", ["a b"], [""], ['"a"'], ["ä"], [5], 5, b"a"]
 @pytest.mark.parametrize("scopes", SCOPES, ids=repr)
 @pytest.mark.parametrize("setting", ["required_scopes", "scopes_supported"])
 def test_scopes_are_a_list_of_scope_tokens(setting: str, scopes: Any) -> None:
-    with pytest.raises(ConfigurationError, match=rf"^{setting}\b.*(must be a list of scopes|is not one scope)"):
+    with pytest.raises(
+        ConfigurationError, match=rf"^{setting}\b.*(must be a list of scopes|is not one scope)"
+    ):
         provider(**{setting: scopes})
 
 
@@ -171,7 +202,9 @@ SWITCHES: list[tuple[Maker, str]] = [
 
 
 @pytest.mark.parametrize("value", [None, 0, 1, "yes", "false", []], ids=repr)
-@pytest.mark.parametrize(("make", "setting"), SWITCHES, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    ("make", "setting"), SWITCHES, ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_a_switch_is_true_or_false(make: Maker, setting: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=rf"^{setting}=.* must be True or False"):
         make(**{setting: value})
@@ -193,7 +226,7 @@ def test_a_group_of_settings_is_its_object(setting: str, kind: str, value: Any) 
         provider(**{setting: value})
 
 
-# ------------------------------------------------------------------------------------------------------------- numbers
+# ------------------------------------------------------------------------------------------ numbers
 
 SECONDS: list[tuple[Maker, str, float, float | None]] = [
     (lifetimes, "access_token_seconds", 1, 86_400),
@@ -218,8 +251,12 @@ def test_every_lifetime_has_its_bounds() -> None:
     assert {name for make, name, _, _ in SECONDS if make is lifetimes} == set(Lifetimes.__slots__)
 
 
-@pytest.mark.parametrize(("make", "setting", "least", "most"), SECONDS, ids=lambda value: str(value)[:30])
-def test_a_number_of_seconds_has_bounds(make: Maker, setting: str, least: float, most: float | None) -> None:
+@pytest.mark.parametrize(
+    ("make", "setting", "least", "most"), SECONDS, ids=lambda value: str(value)[:30]
+)
+def test_a_number_of_seconds_has_bounds(
+    make: Maker, setting: str, least: float, most: float | None
+) -> None:
     make(**{setting: least})
     wrong = [least - 0.5] if most is None else [least - 0.5, most + 1]
     if most is not None:
@@ -233,21 +270,26 @@ def test_a_number_of_seconds_has_bounds(make: Maker, setting: str, least: float,
 def test_a_rate_is_a_whole_number_of_at_least_one(setting: str) -> None:
     rates(**{setting: 1})
     for value in (-1, 1.5, "10", None, True, float("nan")):
-        with pytest.raises(ConfigurationError, match=rf"^{setting}=.* must be a whole number, 0 or more"):
+        with pytest.raises(
+            ConfigurationError, match=rf"^{setting}=.* must be a whole number, 0 or more"
+        ):
             rates(**{setting: value})
-    with pytest.raises(ConfigurationError, match=rf"^{setting}=0 would let nobody in: write rate_limits=None"):
+    with pytest.raises(
+        ConfigurationError, match=rf"^{setting}=0 would let nobody in: write rate_limits=None"
+    ):
         rates(**{setting: 0})
 
 
 def test_room_for_unfinished_sign_ins_holds_at_least_one() -> None:
     rates(unfinished_bytes=16_384)
     with pytest.raises(
-        ConfigurationError, match=r"^unfinished_bytes=1 has no room for one sign-in: write at least 16384"
+        ConfigurationError,
+        match=r"^unfinished_bytes=1 has no room for one sign-in: write at least 16384",
     ):
         rates(unfinished_bytes=1)
 
 
-# -------------------------------------------------------------------------------------------------------- registration
+# ------------------------------------------------------------------------------------- registration
 
 
 @pytest.mark.parametrize("token", ["", "short", "x" * 31, b"x" * 32, 5], ids=repr)
@@ -261,7 +303,12 @@ def test_an_initial_access_token_cannot_be_guessed(token: Any) -> None:
 
 @pytest.mark.parametrize(
     ("make", "setting"),
-    [(registration, "approve"), (registration, "trust_document"), (options, "grant_scopes"), (options, "on_event")],
+    [
+        (registration, "approve"),
+        (registration, "trust_document"),
+        (options, "grant_scopes"),
+        (options, "on_event"),
+    ],
 )
 @pytest.mark.parametrize("value", ["print", 5, True, [print]], ids=repr)
 def test_a_hook_is_a_function(make: Maker, setting: str, value: Any) -> None:
@@ -269,17 +316,30 @@ def test_a_hook_is_a_function(make: Maker, setting: str, value: Any) -> None:
         make(**{setting: value})
 
 
-@pytest.mark.parametrize("clients", [{}, {"client_id": "x"}, "x", [5], ["x"], [None], 5, None, iter([])], ids=repr)
+@pytest.mark.parametrize(
+    "clients", [{}, {"client_id": "x"}, "x", [5], ["x"], [None], 5, None, iter([])], ids=repr
+)
 def test_clients_are_a_list_of_dicts(clients: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^clients must be a list, like \[\{'client_id': …"):
+    with pytest.raises(
+        ConfigurationError, match=r"^clients must be a list, like \[\{'client_id': …"
+    ):
         registration(clients=clients)
 
 
 APP = {"client_id": "app", "redirect_uris": [WEB_REDIRECT_URI]}
 CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
-    "no id": ([{"redirect_uris": [WEB_REDIRECT_URI]}], r"clients\[0\] \(None\) needs a client_id of its own"),
-    "an empty id": ([{**APP, "client_id": ""}], r"clients\[0\] \(''\) needs a client_id of its own"),
-    "an id that is none": ([{**APP, "client_id": 5}], r"clients\[0\] \(5\) needs a client_id of its own"),
+    "no id": (
+        [{"redirect_uris": [WEB_REDIRECT_URI]}],
+        r"clients\[0\] \(None\) needs a client_id of its own",
+    ),
+    "an empty id": (
+        [{**APP, "client_id": ""}],
+        r"clients\[0\] \(''\) needs a client_id of its own",
+    ),
+    "an id that is none": (
+        [{**APP, "client_id": 5}],
+        r"clients\[0\] \(5\) needs a client_id of its own",
+    ),
     "an id with a line break": ([{**APP, "client_id": "a\nb"}], r"needs a client_id of its own"),
     "an id twice": ([APP, APP], r"clients\[1\] \('app'\) needs a client_id of its own"),
     "an http URL": ([{**APP, "client_id": "http://x/y"}], r"only https URLs can be a client_id"),
@@ -287,7 +347,10 @@ CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
         [{**APP, "client_secret": "short"}],
         r"clients\[0\] \('app'\): client_secret must have at least 32 characters: python",
     ),
-    "a secret that is none": ([{**APP, "client_secret": 5}], "client_secret must have at least 32 characters"),
+    "a secret that is none": (
+        [{**APP, "client_secret": 5}],
+        "client_secret must have at least 32 characters",
+    ),
     "a secret of a public client": (
         [{**APP, "client_secret": SECRET, "token_endpoint_auth_method": "none"}],
         "client_secret and token_endpoint_auth_method do not fit each other",
@@ -297,8 +360,14 @@ CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
         "client_secret and token_endpoint_auth_method do not fit each other",
     ),
     "no redirect URI": ([{"client_id": "app"}], "redirect_uris must be a list of at least one URI"),
-    "a redirect URI as text": ([{**APP, "redirect_uris": WEB_REDIRECT_URI}], "redirect_uris must be a list"),
-    "a redirect URI without TLS": ([{**APP, "redirect_uris": ["http://x/y"]}], "A redirect URI must be https"),
+    "a redirect URI as text": (
+        [{**APP, "redirect_uris": WEB_REDIRECT_URI}],
+        "redirect_uris must be a list",
+    ),
+    "a redirect URI without TLS": (
+        [{**APP, "redirect_uris": ["http://x/y"]}],
+        "A redirect URI must be https",
+    ),
     "a scheme that is not allowed": (
         [{**APP, "redirect_uris": ["cursor://x"]}],
         "scheme cursor is not allowed here; the operator can add it to allowed_redirect_schemes",
@@ -307,14 +376,23 @@ CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
         [{**APP, "redirect_uri": WEB_REDIRECT_URI}],
         "redirect_uri is not a member of client metadata that is known here",
     ),
-    "a scope that is misspelled": ([{**APP, "scope": "mcp:reads"}], "scope must be out of mcp:read, mcp:write"),
-    "a scope beside a good one": ([{**APP, "scope": "mcp:read admin"}], "scope must be out of mcp:read, mcp:write"),
+    "a scope that is misspelled": (
+        [{**APP, "scope": "mcp:reads"}],
+        "scope must be out of mcp:read, mcp:write",
+    ),
+    "a scope beside a good one": (
+        [{**APP, "scope": "mcp:read admin"}],
+        "scope must be out of mcp:read, mcp:write",
+    ),
     "a scope that is empty": ([{**APP, "scope": ""}], "scope has no value: leave it out"),
     "a grant type that is misspelled": (
         [{**APP, "grant_types": ["authorization_code", "client_credential"]}],
         "grant_types must be out of authorization_code, refresh_token, client_credentials",
     ),
-    "the password grant": ([{**APP, "grant_types": ["password"]}], "grant_types names a grant that is not supported"),
+    "the password grant": (
+        [{**APP, "grant_types": ["password"]}],
+        "grant_types names a grant that is not supported",
+    ),
     "a public client that acts for itself": (
         [{"client_id": "app", "grant_types": ["client_credentials"]}],
         "client_credentials needs a client that can authenticate",
@@ -327,7 +405,10 @@ CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
         [{**APP, "token_endpoint_auth_method": "tls_client_auth"}],
         "token_endpoint_auth_method is not supported here",
     ),
-    "keys that are none": ([{**APP, "jwks": {"keys": []}}], "jwks must be a key set with at least one public key"),
+    "keys that are none": (
+        [{**APP, "jwks": {"keys": []}}],
+        "jwks must be a key set with at least one public key",
+    ),
 }
 
 
@@ -336,7 +417,10 @@ def test_a_client_of_the_operators_is_held_to_more_than_a_strangers(case: str) -
     """A limit with a mistake in it must not become none."""
     clients, advice = CLIENTS[case]
     disabled = ["client_credentials"] if case.endswith("switched off") else []
-    settings = {"scopes_supported": ["mcp:read", "mcp:write"], "options": options(disabled=disabled)}
+    settings = {
+        "scopes_supported": ["mcp:read", "mcp:write"],
+        "options": options(disabled=disabled),
+    }
     with pytest.raises(ConfigurationError, match=rf"^(?=clients\[\d\]).*{advice}") as refused:
         provider(registration=registration(clients=clients), **settings)
     assert SECRET not in str(refused.value)
@@ -345,10 +429,16 @@ def test_a_client_of_the_operators_is_held_to_more_than_a_strangers(case: str) -
 GOOD_CLIENTS: list[tuple[dict[str, Any], str]] = [
     (APP, "none"),
     ({**APP, "client_secret": SECRET}, "client_secret_basic"),
-    ({**APP, "client_secret": SECRET, "token_endpoint_auth_method": "client_secret_post"}, "client_secret_post"),
+    (
+        {**APP, "client_secret": SECRET, "token_endpoint_auth_method": "client_secret_post"},
+        "client_secret_post",
+    ),
     ({**APP, "jwks": {"keys": [signing_key().public_jwk()]}}, "private_key_jwt"),
     ({**APP, "jwks_uri": "https://app.example.com/jwks"}, "private_key_jwt"),
-    ({"client_id": "x", "client_secret": SECRET, "grant_types": ["client_credentials"]}, "client_secret_basic"),
+    (
+        {"client_id": "x", "client_secret": SECRET, "grant_types": ["client_credentials"]},
+        "client_secret_basic",
+    ),
     ({**APP, "client_id": "https://app.example.com/client.json"}, "none"),
 ]
 
@@ -357,18 +447,24 @@ GOOD_CLIENTS: list[tuple[dict[str, Any], str]] = [
 def test_how_a_client_of_the_operators_authenticates_follows_from_what_it_has(
     client: dict[str, Any], method: str
 ) -> None:
-    made = provider(registration=registration(clients=[client]))._server.clients._configured[client["client_id"]]
+    made = provider(registration=registration(clients=[client]))._server.clients._configured[
+        client["client_id"]
+    ]
     assert (made.auth_methods, made.origin, made.expires_at) == ([method], "configured", None)
 
 
 def test_documents_of_this_machine_are_for_this_machine() -> None:
-    with pytest.raises(ConfigurationError, match=r"^development_documents=True is for a base_url on loopback only"):
+    with pytest.raises(
+        ConfigurationError, match=r"^development_documents=True is for a base_url on loopback only"
+    ):
         provider(registration=registration(development_documents=True))
     provider(base_url="http://localhost", registration=registration(development_documents=True))
 
 
 def test_a_ca_file_belongs_to_documents_of_this_machine(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"^development_ca_file needs development_documents=True"):
+    with pytest.raises(
+        ConfigurationError, match=r"^development_ca_file needs development_documents=True"
+    ):
         registration(development_ca_file="ca.pem")
     with pytest.raises(ConfigurationError, match=r"^development_ca_file=5 must be a str"):
         registration(development_ca_file=5, development_documents=True)
@@ -377,7 +473,7 @@ def test_a_ca_file_belongs_to_documents_of_this_machine(tmp_path: Path) -> None:
         provider(base_url="http://localhost", registration=missing)
 
 
-# ------------------------------------------------------------------------------------------------------------- options
+# ------------------------------------------------------------------------------------------ options
 
 
 @pytest.mark.parametrize(
@@ -400,9 +496,13 @@ def test_a_prefix_is_a_plain_path(value: Any, advice: str) -> None:
         options(path_prefix=value)
 
 
-@pytest.mark.parametrize("value", ["HS256", "none", "PS256", "es256", "", None, ["ES256"], 5], ids=repr)
+@pytest.mark.parametrize(
+    "value", ["HS256", "none", "PS256", "es256", "", None, ["ES256"], 5], ids=repr
+)
 def test_a_signing_algorithm_is_one_of_three(value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^signing_algorithm=.* must be one of ES256, RS256, EdDSA"):
+    with pytest.raises(
+        ConfigurationError, match=r"^signing_algorithm=.* must be one of ES256, RS256, EdDSA"
+    ):
         options(signing_algorithm=value)
 
 
@@ -414,16 +514,20 @@ def test_what_is_switched_off_is_a_list(value: Any) -> None:
 
 def test_what_is_switched_off_has_to_be_there() -> None:
     with pytest.raises(
-        ConfigurationError, match=r"^disabled has 'token': there are revoke, introspect, par, applications"
+        ConfigurationError,
+        match=r"^disabled has 'token': there are revoke, introspect, par, applications",
     ):
         options(disabled=["par", "token"])
     with pytest.raises(
-        ConfigurationError, match=r"^require_pushed_requests=True needs the endpoint that disabled=\['par'\]"
+        ConfigurationError,
+        match=r"^require_pushed_requests=True needs the endpoint that disabled=\['par'\]",
     ):
         options(disabled=["par"], require_pushed_requests=True)
 
 
-@pytest.mark.parametrize("value", ["a", ["a"], {"a": "b"}, {"a": ["b c"]}, {"": ["a"]}, {5: ["a"]}, {"a": 5}], ids=repr)
+@pytest.mark.parametrize(
+    "value", ["a", ["a"], {"a": "b"}, {"a": ["b c"]}, {"": ["a"]}, {5: ["a"]}, {"a": 5}], ids=repr
+)
 def test_a_hierarchy_is_a_dict_of_lists_of_scopes(value: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^scope_hierarchy\b"):
         options(scope_hierarchy=value)
@@ -463,34 +567,43 @@ def test_pages_are_told_what_they_can_show(settings: dict[str, Any], advice: str
 
 
 @pytest.mark.parametrize(
-    ("url", "advice"), [each for each in BASE_URLS if "query" not in each[1]], ids=lambda value: repr(value)[:50]
+    ("url", "advice"),
+    [each for each in BASE_URLS if "query" not in each[1]],
+    ids=lambda value: repr(value)[:50],
 )
 def test_the_applications_own_sign_in_page_is_a_url_of_ours(url: Any, advice: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"^login_url\b[\s\S]*({advice})"):
         AppLogin(url)
 
 
-# ------------------------------------------------------------------------------------------ settings together, warnings
+# ---------------------------------------------------------------------- settings together, warnings
 
 
 def test_a_second_path_for_the_same_provider_is_refused() -> None:
     made = provider()
     MCPAuthMiddleware(Spy(), made, mcp_path="/mcp")
-    with pytest.raises(ConfigurationError, match=r"^mcp_path='/other', but this provider protects '/mcp' already"):
+    with pytest.raises(
+        ConfigurationError, match=r"^mcp_path='/other', but this provider protects '/mcp' already"
+    ):
         MCPAuthMiddleware(Spy(), made, mcp_path="/other")
 
 
-def test_s27_a_store_that_forgets_is_accepted_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_s27_a_store_that_forgets_is_accepted_with_one_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Z125: several workers would each have their own."""
     with caplog.at_level(logging.WARNING, "asgi_mcp_auth"):
         provider(store="memory:")
     (record,) = caplog.records
     assert (
-        "forgets everybody's grants when the process ends, and several workers do not share it" in record.getMessage()
+        "forgets everybody's grants when the process ends, and several workers do not share it"
+        in record.getMessage()
     )
 
 
-def test_an_ordinary_server_warns_of_nothing(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+def test_an_ordinary_server_warns_of_nothing(
+    caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
     with caplog.at_level(logging.WARNING, "asgi_mcp_auth"):
         MCPAuthMiddleware(Spy(), provider(store=f"sqlite:///{tmp_path}/auth.db"), mcp_path="/mcp")
     assert caplog.records == []
@@ -536,7 +649,9 @@ print(json.dumps(result))
 """
 
 
-def test_making_a_provider_touches_no_network_and_no_file_but_the_key_of_sqlite(tmp_path: Path) -> None:
+def test_making_a_provider_touches_no_network_and_no_file_but_the_key_of_sqlite(
+    tmp_path: Path,
+) -> None:
     command = [sys.executable, "-c", IO, str(tmp_path), KEY]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     seen = json.loads(done.stdout)
@@ -546,7 +661,8 @@ def test_making_a_provider_touches_no_network_and_no_file_but_the_key_of_sqlite(
         "postgresql": [],
     }
     assert {event for event, _ in seen["sqlite"]} == {"open"}
-    files = {name for _, name in seen["sqlite"] if not name.isdigit()} - {tmp_path.name}  # the folder is synced
+    # the folder is synced
+    files = {name for _, name in seen["sqlite"] if not name.isdigit()} - {tmp_path.name}
     assert all(name.startswith("auth.db.key") for name in files)
     assert [path.name for path in tmp_path.iterdir()] == ["auth.db.key"]
 

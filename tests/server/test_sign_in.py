@@ -23,11 +23,19 @@ async def test_a_client_that_nobody_knew_gets_a_token_for_its_user_and_calls_the
     async with deploy() as server:
         client = await server.register()
         tokens = await client.sign_in("alice")
-        assert (tokens["token_type"], tokens["expires_in"], tokens["scope"]) == ("Bearer", 3600, "mcp:read")
+        assert (tokens["token_type"], tokens["expires_in"], tokens["scope"]) == (
+            "Bearer",
+            3600,
+            "mcp:read",
+        )
         response = await server.call("POST", "/mcp", bearer=tokens["access_token"])
         assert response.status == 200
         access = server.spy.scope["access_token"]
-        assert (access.subject, access.client_id, access.resource) == ("alice", client.client_id, RESOURCE)
+        assert (access.subject, access.client_id, access.resource) == (
+            "alice",
+            client.client_id,
+            RESOURCE,
+        )
         assert access.scopes == ["mcp:read"]
 
 
@@ -64,8 +72,12 @@ async def test_a_refresh_token_brings_a_new_pair_and_revoking_one_ends_all() -> 
 
 
 @pytest.mark.asyncio
-async def test_a_client_that_registered_with_what_its_first_challenge_named_may_ask_for_more_later() -> None:
-    """Step-up: TypeScript clients register with the ``scope`` of the first 401; the person decides about the rest."""
+async def test_a_client_that_registered_with_what_its_first_challenge_named_may_ask_for_more_later() -> (
+    None
+):
+    """Step-up: TypeScript clients register with the ``scope`` of the first 401; the person decides
+    about the rest.
+    """
     async with deploy() as server:
         client = await server.register(scope="mcp:read")
         assert client.information["scope"] == "mcp:read"

@@ -84,20 +84,29 @@ async def test_of_forty_requests_at_all_of_them_one_redeems_the_code_and_the_cli
 ) -> None:
     client = await four[0].register()
     code = await client.code()
-    answers = await asyncio.gather(*(at(client, worker).redeem(code) for _ in range(10) for worker in four))
+    answers = await asyncio.gather(
+        *(at(client, worker).redeem(code) for _ in range(10) for worker in four)
+    )
     (tokens,) = [tokens_of(answer) for answer in answers if answer.status == 200]
     assert {answer.status for answer in answers} == {200, 400}
-    refresh = [at(client, worker).refresh(tokens["refresh_token"]) for _ in range(10) for worker in four]
+    refresh = [
+        at(client, worker).refresh(tokens["refresh_token"]) for _ in range(10) for worker in four
+    ]
     successors = {tokens_of(answer)["refresh_token"] for answer in await asyncio.gather(*refresh)}
     assert len(successors) == 1
     for worker in four:
         assert await is_alive(worker, tokens["access_token"])
 
 
-async def test_v75_a_revocation_is_seen_here_at_once_and_elsewhere_within_the_lag(four: Workers) -> None:
+async def test_v75_a_revocation_is_seen_here_at_once_and_elsewhere_within_the_lag(
+    four: Workers,
+) -> None:
     client = await four[0].register()
     tokens = await client.sign_in()
-    assert await asyncio.gather(*(is_alive(worker, tokens["access_token"]) for worker in four)) == [True] * 4
+    assert (
+        await asyncio.gather(*(is_alive(worker, tokens["access_token"]) for worker in four))
+        == [True] * 4
+    )
     form = {"token": tokens["refresh_token"], "client_id": client.client_id}
     assert (await four[2].call("POST", "/revoke", form=form)).status == 200
     revoked_at = time.monotonic()
@@ -109,14 +118,18 @@ async def test_v75_a_revocation_is_seen_here_at_once_and_elsewhere_within_the_la
         await asyncio.sleep(0.05)
 
 
-async def test_a_client_that_one_has_registered_is_known_to_all_until_one_deletes_it(four: Workers) -> None:
+async def test_a_client_that_one_has_registered_is_known_to_all_until_one_deletes_it(
+    four: Workers,
+) -> None:
     client = await four[0].register()
     tokens = await at(client, four[1]).sign_in()
     uri = f"/register?client_id={client.client_id}"
     token = client.information["registration_access_token"]
     assert (await four[2].call("DELETE", uri, bearer=token)).status == 204
     for worker in four:
-        assert_refused(await at(client, worker).refresh(tokens["refresh_token"]), "invalid_client", 401)
+        assert_refused(
+            await at(client, worker).refresh(tokens["refresh_token"]), "invalid_client", 401
+        )
 
 
 async def test_a_client_s_own_tokens_are_good_everywhere(four: Workers) -> None:

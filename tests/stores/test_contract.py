@@ -22,7 +22,8 @@ from tests.support.engines import ENGINES, fresh
 class TestContract(StoreContract):
     @pytest_asyncio.fixture
     async def store(self, engine: str, encrypted: bool) -> AsyncIterator[Store]:
-        self.clock = FrozenClock() if engine in ("memory", "sqlite") else None  # the others have a clock of their own
+        # the others have a clock of their own
+        self.clock = FrozenClock() if engine in ("memory", "sqlite") else None
         with fresh(engine) as place:
             given = place.store(clock=self.clock or time)
             store: Store = given if encrypted else given.inner
@@ -38,18 +39,24 @@ class TestContract(StoreContract):
 
 
 class Forgets(MemoryStore):
-    async def put(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> None:
+    async def put(
+        self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
+    ) -> None:
         pass
 
 
 class AddsTwice(MemoryStore):
-    async def add(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> bool:
+    async def add(
+        self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
+    ) -> bool:
         await self.put(ns, key, value, ttl=ttl, group=group)
         return True
 
 
 class IgnoresEtags(MemoryStore):
-    async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
+    async def swap(
+        self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None
+    ) -> bool:
         record = await self.get(ns, key)
         return record is not None and await super().swap(ns, key, record, value, ttl=ttl)
 
@@ -66,7 +73,9 @@ class TakesInTwoSteps(MemoryStore):
 
 
 class NeverExpires(MemoryStore):
-    async def put(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> None:
+    async def put(
+        self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
+    ) -> None:
         await super().put(ns, key, value, group=group)
 
 
@@ -90,6 +99,8 @@ class ListsEveryGroup(MemoryStore):
         (ListsEveryGroup, "test_put_replaces"),
     ],
 )
-async def test_s26_the_contract_finds_out_a_store_that_breaks_it(kind: type[MemoryStore], test: str) -> None:
+async def test_s26_the_contract_finds_out_a_store_that_breaks_it(
+    kind: type[MemoryStore], test: str
+) -> None:
     with pytest.raises(AssertionError):
         await getattr(StoreContract(), test)(kind())

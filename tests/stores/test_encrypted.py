@@ -1,4 +1,6 @@
-"""EncryptedStore: nothing readable reaches the engine; what cannot be decrypted is an outage (S10, S17, S18)."""
+"""EncryptedStore: nothing readable reaches the engine; what cannot be decrypted is an outage (S10,
+S17, S18).
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def test_it_is_a_store(store: EncryptedStore) -> None:
 
 
 @pytest.mark.asyncio
-async def test_no_verb_lets_a_value_through_in_the_clear(engine: MemoryStore, store: EncryptedStore) -> None:
+async def test_no_verb_lets_a_value_through_in_the_clear(
+    engine: MemoryStore, store: EncryptedStore
+) -> None:
     await store.put("grant", "k", SECRET, group="alice")
     seen = [await stored(engine)]
     record = await store.get("grant", "k")
@@ -55,7 +59,9 @@ async def test_no_verb_lets_a_value_through_in_the_clear(engine: MemoryStore, st
 
 
 @pytest.mark.asyncio
-async def test_s17_an_older_key_decrypts_and_the_first_encrypts(engine: MemoryStore, store: EncryptedStore) -> None:
+async def test_s17_an_older_key_decrypts_and_the_first_encrypts(
+    engine: MemoryStore, store: EncryptedStore
+) -> None:
     await store.put("grant", "k", SECRET)
     rotated = EncryptedStore(engine, [OTHER_KEY, KEY])
     record = await rotated.get("grant", "k")
@@ -112,7 +118,9 @@ async def test_s10_a_value_cut_off_makes_a_record_unreadable(
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("ns", "key"), [("grant", "other"), ("client", "k"), ("gran", "tk"), ("grantk", "")])
+@pytest.mark.parametrize(
+    ("ns", "key"), [("grant", "other"), ("client", "k"), ("gran", "tk"), ("grantk", "")]
+)
 async def test_s18_a_value_moved_to_another_record_is_unreadable_there(
     engine: MemoryStore, store: EncryptedStore, ns: str, key: str
 ) -> None:
@@ -124,7 +132,9 @@ async def test_s18_a_value_moved_to_another_record_is_unreadable_there(
 
 
 @pytest.mark.asyncio
-async def test_take_removes_what_it_cannot_read_and_add_respects_it(engine: MemoryStore, store: EncryptedStore) -> None:
+async def test_take_removes_what_it_cannot_read_and_add_respects_it(
+    engine: MemoryStore, store: EncryptedStore
+) -> None:
     await engine.put("login", "k", b"somebody else wrote this, and it is long enough")
     assert await store.add("login", "k", b"x") is False
     with pytest.raises(UnreadableRecord):
@@ -134,15 +144,24 @@ async def test_take_removes_what_it_cannot_read_and_add_respects_it(engine: Memo
 
 
 @pytest.mark.asyncio
-async def test_scan_fills_its_page_past_unreadable_records(engine: MemoryStore, store: EncryptedStore) -> None:
+async def test_scan_fills_its_page_past_unreadable_records(
+    engine: MemoryStore, store: EncryptedStore
+) -> None:
     for number in range(30):
-        await (store if number % 10 == 9 else engine).put("grant", f"{number:02}", SECRET, group="g")
+        await (store if number % 10 == 9 else engine).put(
+            "grant", f"{number:02}", SECRET, group="g"
+        )
     assert [key for key, _ in await store.scan("grant", limit=2)] == ["09", "19"]
-    assert [key for key, _ in await store.scan("grant", group="g", after="09", limit=5)] == ["19", "29"]
+    assert [key for key, _ in await store.scan("grant", group="g", after="09", limit=5)] == [
+        "19",
+        "29",
+    ]
 
 
 @pytest.mark.asyncio
-async def test_what_is_not_a_value_passes_through(engine: MemoryStore, store: EncryptedStore) -> None:
+async def test_what_is_not_a_value_passes_through(
+    engine: MemoryStore, store: EncryptedStore
+) -> None:
     await store.open()
     await store.put("grant", "k", SECRET, ttl=-100)
     assert await engine.get("grant", "k") is None
@@ -201,7 +220,10 @@ async def test_two_users_of_one_engine_have_records_and_derived_keys_of_their_ow
     one, other = store.within("https://a.example"), store.within("https://b.example")
     assert await one.add("grant", "k", b"one")
     assert await other.add("grant", "k", b"other")
-    assert [(await each.get("grant", "k") or Record(b"", 0)).value for each in (one, other)] == [b"one", b"other"]
+    assert [(await each.get("grant", "k") or Record(b"", 0)).value for each in (one, other)] == [
+        b"one",
+        b"other",
+    ]
     assert await store.get("grant", "k") is None
     assert [len(await each.scan("grant")) for each in (one, other, store)] == [1, 1, 0]
     assert await one.take("grant", "k") == b"one"

@@ -1,4 +1,6 @@
-"""store_from_url: which URL names which store, where its keys come from, and what each mistake is told."""
+"""store_from_url: which URL names which store, where its keys come from, and what each mistake is
+told.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,13 @@ def mode_of(path: str | Path) -> int:
     return stat.S_IMODE(os.stat(path).st_mode)
 
 
-# ------------------------------------------------------------------------------------------------------------- memory
+# ------------------------------------------------------------------------------------------- memory
 
 
 @pytest.mark.asyncio
-async def test_memory_has_a_key_of_its_own_and_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+async def test_memory_has_a_key_of_its_own_and_one_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     clock = FrozenClock()
     store = store_from_url("memory:", clock=clock)
     assert isinstance(store.inner, MemoryStore)
@@ -46,11 +50,13 @@ async def test_memory_has_a_key_of_its_own_and_one_warning(caplog: pytest.LogCap
     assert "forgets" in caplog.text
 
 
-# ------------------------------------------------------------------------------------------------------------- SQLite
+# ------------------------------------------------------------------------------------------- SQLite
 
 
 @pytest.mark.asyncio
-async def test_s05_sqlite_makes_database_and_key_file_readable_for_nobody_else(tmp_path: Path) -> None:
+async def test_s05_sqlite_makes_database_and_key_file_readable_for_nobody_else(
+    tmp_path: Path,
+) -> None:
     umask = os.umask(0)
     try:
         store = store_from_url("sqlite:///auth.db")
@@ -93,7 +99,8 @@ def test_sqlite_processes_that_start_at_once_agree_on_one_key() -> None:
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": root}
     started = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) for _ in range(6)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+        for _ in range(6)
     ]
     for process in started:
         assert process.stdin is not None
@@ -116,9 +123,12 @@ async def test_sqlite_a_lost_key_file_is_reported_and_not_replaced() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [("", "empty"), ("\n\n", "empty"), ("hunter2", "something else"), ("ä", "not ASCII")]
+    ("content", "told"),
+    [("", "empty"), ("\n\n", "empty"), ("hunter2", "something else"), ("ä", "not ASCII")],
 )
-def test_sqlite_a_key_file_with_something_else_in_it_is_reported_but_not_repeated(content: str, told: str) -> None:
+def test_sqlite_a_key_file_with_something_else_in_it_is_reported_but_not_repeated(
+    content: str, told: str
+) -> None:
     Path("auth.db.key").write_text(content, encoding="utf-8")
     with pytest.raises(ConfigurationError, match=told) as refused:
         store_from_url("sqlite:///auth.db")
@@ -126,7 +136,9 @@ def test_sqlite_a_key_file_with_something_else_in_it_is_reported_but_not_repeate
     assert "hunter2" not in str(refused.value)
 
 
-def test_sqlite_a_key_file_that_others_can_read_is_warned_about(caplog: pytest.LogCaptureFixture) -> None:
+def test_sqlite_a_key_file_that_others_can_read_is_warned_about(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     store_from_url("sqlite:///auth.db")
     assert caplog.records == []
     os.chmod("auth.db.key", 0o644)
@@ -136,7 +148,9 @@ def test_sqlite_a_key_file_that_others_can_read_is_warned_about(caplog: pytest.L
 
 def test_sqlite_a_key_file_that_cannot_be_read_is_reported() -> None:
     os.mkdir("auth.db.key")
-    with pytest.raises(ConfigurationError, match=r"auth\.db\.key cannot be used \(Is a directory\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"auth\.db\.key cannot be used \(Is a directory\)"
+    ):
         store_from_url("sqlite:///auth.db")
 
 
@@ -165,12 +179,16 @@ def test_sqlite_an_odd_url_is_told_the_right_form(url: str) -> None:
     assert os.listdir() == []
 
 
-# ---------------------------------------------------------------------------------------------------- Redis, PostgreSQL
+# -------------------------------------------------------------------------------- Redis, PostgreSQL
 
 
-@pytest.mark.parametrize("url", ["redis://:hunter2@host/0", "rediss://host", "postgresql://u:hunter2@host/db"])
+@pytest.mark.parametrize(
+    "url", ["redis://:hunter2@host/0", "rediss://host", "postgresql://u:hunter2@host/db"]
+)
 def test_a_shared_engine_without_keys_is_told_how_to_make_one(url: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"encryption_keys=\[.*python -c .*token_urlsafe\(32\)") as refused:
+    with pytest.raises(
+        ConfigurationError, match=r"encryption_keys=\[.*python -c .*token_urlsafe\(32\)"
+    ) as refused:
         store_from_url(url)
     assert "hunter2" not in str(refused.value)
 
@@ -191,7 +209,11 @@ except ValueError as error:
 """
     root = str(Path(__file__).parents[2])
     told = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     assert f"pip install 'asgi-mcp-auth{extra}'" in told
     assert driver in told
@@ -226,9 +248,15 @@ def test_a_wrong_option_is_refused_and_no_password_repeated(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("redis://:hunter2@host:6379/0?prefix=app", "EncryptedStore(RedisStore('redis://host:6379/0'))"),
+        (
+            "redis://:hunter2@host:6379/0?prefix=app",
+            "EncryptedStore(RedisStore('redis://host:6379/0'))",
+        ),
         ("rediss://u:hunter2@host?wait_replicas=1", "EncryptedStore(RedisStore('rediss://host'))"),
-        ("unix://u:hunter2@/run/redis.sock?db=1", "EncryptedStore(RedisStore('unix:///run/redis.sock'))"),
+        (
+            "unix://u:hunter2@/run/redis.sock?db=1",
+            "EncryptedStore(RedisStore('unix:///run/redis.sock'))",
+        ),
         (
             "postgresql://u:hunter2@host/db?schema=app&pool_size=5&statement_cache_size=0&sslmode=require",
             "EncryptedStore(PostgreSQLStore('postgresql://host/db'))",
@@ -243,7 +271,7 @@ def test_a_store_shows_its_place_and_no_password(url: str, shown: str) -> None:
     assert repr(store_from_url(url, encryption_keys=[KEY])) == shown
 
 
-# --------------------------------------------------------------------------------------------------------------- others
+# ------------------------------------------------------------------------------------------- others
 
 
 def test_no_driver_is_imported_before_its_url_is_named() -> None:
@@ -256,13 +284,18 @@ print(sorted({"redis", "asyncpg", *engines} & set(sys.modules)))
 """
     root = str(Path(__file__).parents[2])
     told = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout
     assert told.strip() == "[]"
 
 
 @pytest.mark.parametrize(
-    "url", ["", "auth.db", "mysql://u:hunter2@host/db", "memory:x", "memory://x", "MEMORY:", 5, None]
+    "url",
+    ["", "auth.db", "mysql://u:hunter2@host/db", "memory:x", "memory://x", "MEMORY:", 5, None],
 )
 def test_what_is_no_store_is_told_what_is_one(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"sqlite:///|'memory:'") as refused:

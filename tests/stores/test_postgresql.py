@@ -1,4 +1,6 @@
-"""PostgreSQLStore: errors that are tried again, connections that break, waits that end (S11 to S14)."""
+"""PostgreSQLStore: errors that are tried again, connections that break, waits that end (S11 to
+S14).
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,7 @@ def attempts(place: Place) -> int:
     return int(query(f"SELECT last_value FROM {place.name}.failures"))  # noqa: S608 (our own name)
 
 
-# ---------------------------------------------------------------------------------------------------------- tried again
+# -------------------------------------------------------------------------------------- tried again
 
 
 @pytest.mark.parametrize("code", ["40001", "40P01", "57P01"])
@@ -107,7 +109,9 @@ async def test_s11_other_errors_are_503_at_once(store: PostgreSQLStore, place: P
     assert attempts(place) == 1
 
 
-async def test_s11_a_call_that_ran_and_lost_its_connection_answers_as_it_would_have(place: Place) -> None:
+async def test_s11_a_call_that_ran_and_lost_its_connection_answers_as_it_would_have(
+    place: Place,
+) -> None:
     """The statement is committed, and the connection ends before the answer."""
     async with Cut() as proxy:
         store = PostgreSQLStore(place.url.replace(f":{shared_postgresql().port}", f":{proxy.port}"))
@@ -133,7 +137,9 @@ async def test_s11_a_call_that_ran_and_lost_its_connection_answers_as_it_would_h
 
 
 class Cut:
-    """A proxy to PostgreSQL that cuts a connection when the server has acknowledged a certain command."""
+    """A proxy to PostgreSQL that cuts a connection when the server has acknowledged a certain
+    command.
+    """
 
     def __init__(self) -> None:
         self.cuts = 0
@@ -152,14 +158,18 @@ class Cut:
         await asyncio.gather(*self._connections, return_exceptions=True)
 
     def cut_next(self, command: str) -> None:
-        """Cut the connection that acknowledges this command next (``CommandComplete`` begins with its name)."""
+        """Cut the connection that acknowledges this command next (``CommandComplete`` begins with
+        its name).
+        """
         self._wanted = command.encode()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
-        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", shared_postgresql().port)
+        there_reader, there_writer = await asyncio.open_connection(
+            "127.0.0.1", shared_postgresql().port
+        )
         upwards = asyncio.ensure_future(self._copy(reader, there_writer))
         try:
             while data := await there_reader.read(65536):
@@ -181,7 +191,9 @@ class Cut:
 
 
 @pytest.mark.parametrize("isolation", ["serializable", "repeatable%20read"])
-async def test_s11_stricter_isolation_costs_attempts_and_loses_nothing(place: Place, isolation: str) -> None:
+async def test_s11_stricter_isolation_costs_attempts_and_loses_nothing(
+    place: Place, isolation: str
+) -> None:
     store = PostgreSQLStore(f"{place.url}&default_transaction_isolation={isolation}")
     await store.open()
     await store.put("ns", "counter", b"0")
@@ -204,14 +216,22 @@ async def test_s11_stricter_isolation_costs_attempts_and_loses_nothing(place: Pl
     await store.aclose()
 
 
-# ---------------------------------------------------------------------------------------------------------- connections
+# -------------------------------------------------------------------------------------- connections
 
 
-async def test_s12_connections_that_the_server_ended_are_not_used_again(store: PostgreSQLStore) -> None:
+async def test_s12_connections_that_the_server_ended_are_not_used_again(
+    store: PostgreSQLStore,
+) -> None:
     await asyncio.gather(*(store.put("ns", f"{number}", b"1") for number in range(30)))
-    query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND query ~ 'records'")
+    query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND"
+        " query ~ 'records'"
+    )
     await asyncio.sleep(0.05)
-    assert await asyncio.gather(*(store.take("ns", f"{number}") for number in range(30))) == [b"1"] * 30
+    assert (
+        await asyncio.gather(*(store.take("ns", f"{number}") for number in range(30)))
+        == [b"1"] * 30
+    )
 
 
 async def test_s12_a_server_that_is_down_is_503_and_back_at_once_when_it_is_up(
@@ -234,7 +254,12 @@ async def test_s12_a_server_that_is_down_is_503_and_back_at_once_when_it_is_up(
         await store.aclose()
     finally:
         server.stop()
-    assert ["does not answer" in message for message in caplog.messages] == [True, False, True, False]
+    assert ["does not answer" in message for message in caplog.messages] == [
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 async def test_two_event_loops_have_connections_of_their_own(store: PostgreSQLStore) -> None:
@@ -251,7 +276,9 @@ async def test_two_event_loops_have_connections_of_their_own(store: PostgreSQLSt
     assert [key for key, _ in await store.scan("ns")] == ["here", "there", "unpooled"]
 
 
-async def test_s13_a_statement_that_the_server_gives_up_is_503(place: Place, store: PostgreSQLStore) -> None:
+async def test_s13_a_statement_that_the_server_gives_up_is_503(
+    place: Place, store: PostgreSQLStore
+) -> None:
     await store.put("ns", "key", b"1")
     impatient = PostgreSQLStore(f"{place.url}&statement_timeout=200")
     await impatient.open()
@@ -261,7 +288,9 @@ async def test_s13_a_statement_that_the_server_gives_up_is_503(place: Place, sto
     await impatient.aclose()
 
 
-async def test_sweep_leaves_rows_alone_that_somebody_else_holds(store: PostgreSQLStore, place: Place) -> None:
+async def test_sweep_leaves_rows_alone_that_somebody_else_holds(
+    store: PostgreSQLStore, place: Place
+) -> None:
     await store.put("ns", "held", b"1", ttl=-100)
     with shared_postgresql().lock_rows(place.name):
         await store.put("ns", "free", b"1", ttl=-100)
@@ -271,7 +300,7 @@ async def test_sweep_leaves_rows_alone_that_somebody_else_holds(store: PostgreSQ
             await asyncio.sleep(0.05)
 
 
-# ------------------------------------------------------------------------------------------------------------- settings
+# ----------------------------------------------------------------------------------------- settings
 
 
 @pytest.mark.parametrize("cache", ["&statement_cache_size=0", ""])

@@ -1,4 +1,6 @@
-"""Several processes on one store: exactly one succeeds, nothing acknowledged is lost (S01-S03, S12, S14, S15)."""
+"""Several processes on one store: exactly one succeeds, nothing acknowledged is lost (S01-S03, S12,
+S14, S15).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,15 @@ import pytest
 
 from asgi_mcp_auth import ConfigurationError, ServerUnavailable
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
-from tests.support.engines import SHARED_ENGINES, Place, PostgreSQLServer, RedisServer, Server, fresh, shared_postgresql
+from tests.support.engines import (
+    SHARED_ENGINES,
+    Place,
+    PostgreSQLServer,
+    RedisServer,
+    Server,
+    fresh,
+    shared_postgresql,
+)
 from tests.support.store_processes import Child, check, children
 
 pytestmark = pytest.mark.asyncio
@@ -26,7 +36,7 @@ def place(engine: str) -> Iterator[Place]:
         yield place
 
 
-# -------------------------------------------------------------------------------------------------------------- races
+# -------------------------------------------------------------------------------------------- races
 
 
 async def races(place: Place, rounds: int) -> None:
@@ -57,7 +67,9 @@ async def test_s14_of_two_processes_with_20_contenders_each_one_call_succeeds(pl
 
 @pytest.mark.soak
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
-async def test_s14_of_two_processes_with_20_contenders_each_one_call_succeeds_a_thousand_times(place: Place) -> None:
+async def test_s14_of_two_processes_with_20_contenders_each_one_call_succeeds_a_thousand_times(
+    place: Place,
+) -> None:
     await races(place, 1000)
 
 
@@ -76,7 +88,7 @@ async def test_s03_two_processes_with_eight_writers_each_lose_no_increment(place
     assert int(record.value) == 2 * 8 * 10
 
 
-# --------------------------------------------------------------------------------------------------------- first start
+# -------------------------------------------------------------------------------------- first start
 
 
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
@@ -104,7 +116,7 @@ async def test_s15_opening_again_changes_nothing(place: Place) -> None:
     await again.aclose()
 
 
-# -------------------------------------------------------------------------------------------------------------- crashes
+# ------------------------------------------------------------------------------------------ crashes
 
 
 async def worker_killed(store: EncryptedStore, place: Place, name: str) -> int:
@@ -137,7 +149,9 @@ async def test_s01_200_killed_workers_lose_nothing_that_was_acknowledged(place: 
 
 
 async def engine_killed(server: Server, times: int) -> None:
-    """Kill an engine in the middle of its work, start it again, and check that it has what it acknowledged."""
+    """Kill an engine in the middle of its work, start it again, and check that it has what it
+    acknowledged.
+    """
     place = Place("redis" if isinstance(server, RedisServer) else "postgresql", server.url)
     store = place.store()
     await store.open()
@@ -188,7 +202,9 @@ async def test_s01_a_postgresql_killed_200_times_loses_nothing_that_it_acknowled
 
 
 @pytest.mark.parametrize("engine", ["sqlite"])
-async def test_s02_sqlite_recovers_from_its_log_without_the_shared_memory_file(place: Place) -> None:
+async def test_s02_sqlite_recovers_from_its_log_without_the_shared_memory_file(
+    place: Place,
+) -> None:
     with children(1, place, "work", "w") as (child,):
         await asyncio.sleep(0.3)
         child.kill()
@@ -202,7 +218,7 @@ async def test_s02_sqlite_recovers_from_its_log_without_the_shared_memory_file(p
     await store.aclose()
 
 
-# -------------------------------------------------------------------------------------------------------- newer schema
+# ------------------------------------------------------------------------------------- newer schema
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])

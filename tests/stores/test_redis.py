@@ -1,4 +1,6 @@
-"""RedisStore: what somebody else wrote, scripts forgotten, indexes, replicas, clusters (S06 to S10)."""
+"""RedisStore: what somebody else wrote, scripts forgotten, indexes, replicas, clusters (S06 to
+S10).
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,7 @@ def record_key(place: Place, behind: redis.Redis) -> bytes:
     return bytes(key)
 
 
-# ------------------------------------------------------------------------------------------------------ foreign content
+# ---------------------------------------------------------------------------------- foreign content
 
 
 @pytest.mark.parametrize(
@@ -147,12 +149,16 @@ async def test_s07_a_redis_without_memory_refuses_writes_and_half_of_nothing_is_
         await store.aclose()
 
 
-# ------------------------------------------------------------------------------------------------------------- indexes
+# ------------------------------------------------------------------------------------------ indexes
 
 
-async def test_indexes_keep_nothing_of_what_is_gone(store: RedisStore, place: Place, behind: redis.Redis) -> None:
+async def test_indexes_keep_nothing_of_what_is_gone(
+    store: RedisStore, place: Place, behind: redis.Redis
+) -> None:
     for number in range(250):
-        await store.put("ns", f"{number}", b"1", ttl=0.3, group=f"g{number % 3}" if number % 2 else None)
+        await store.put(
+            "ns", f"{number}", b"1", ttl=0.3, group=f"g{number % 3}" if number % 2 else None
+        )
     await store.put("ns", "moved", b"1", group="before")
     await store.put("ns", "moved", b"1", group="after")
     await store.put("ns", "taken", b"1", group="taken")
@@ -195,7 +201,7 @@ async def test_sweep_leaves_what_lives_longer_than_it_was_noted(
     assert behind.exists(f"{{{place.name}}}:due") == 0
 
 
-# ------------------------------------------------------------------------------------------------------------- settings
+# ----------------------------------------------------------------------------------------- settings
 
 
 @pytest.mark.parametrize(
@@ -219,7 +225,9 @@ async def test_s07_a_policy_that_throws_records_away_is_warned_about(
     assert ("noeviction" in caplog.text) is warned
 
 
-async def test_a_redis_that_does_not_tell_its_settings_is_taken_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_redis_that_does_not_tell_its_settings_is_taken_as_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with RedisServer("--rename-command", "CONFIG", "") as server:
         store = RedisStore(server.url)
         await store.open()
@@ -246,7 +254,9 @@ async def test_a_wrong_password_is_a_configuration_error_at_open_and_503_later(u
 async def test_a_user_who_may_not_do_what_a_verb_needs_gets_503() -> None:
     with RedisServer() as server:
         with server.client() as client:
-            client.execute_command("ACL", "SETUSER", "poor", "on", ">password", "~*", "+ping", "+client", "+select")
+            client.execute_command(
+                "ACL", "SETUSER", "poor", "on", ">password", "~*", "+ping", "+client", "+select"
+            )
         store = RedisStore(server.url.replace("//", "//poor:password@"))
         await store.open()
         for call in (store.get("ns", "key"), store.take("ns", "key"), store.scan("ns")):
@@ -265,10 +275,12 @@ async def test_a_socket_is_as_good_as_a_port() -> None:
         await store.aclose()
 
 
-# -------------------------------------------------------------------------------------------------------------- outages
+# ------------------------------------------------------------------------------------------ outages
 
 
-async def test_s06_a_redis_that_is_down_at_the_start_is_503_until_it_is_up(caplog: pytest.LogCaptureFixture) -> None:
+async def test_s06_a_redis_that_is_down_at_the_start_is_503_until_it_is_up(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     server = RedisServer()
     try:
         store = RedisStore(server.url)
@@ -327,7 +339,7 @@ async def test_two_event_loops_have_connections_of_their_own(store: RedisStore) 
     assert [key for key, _ in await store.scan("ns")] == ["here", "there", "unpooled"]
 
 
-# ------------------------------------------------------------------------------------------------ replicas, clusters
+# ------------------------------------------------------------------------------- replicas, clusters
 
 
 async def test_s08_with_wait_replicas_no_acknowledged_write_is_lost_by_a_failover() -> None:

@@ -1,4 +1,6 @@
-"""SQLiteStore on its bad days: files that are not as they should be, full disks, forks, threads (S04, S05)."""
+"""SQLiteStore on its bad days: files that are not as they should be, full disks, forks, threads
+(S04, S05).
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def path(tmp_path: Path) -> str:
 
 
 def run(code: str, path: str, **settings: object) -> str:
-    """Run code in a process of its own, with a ``store`` at ``path``, and return what it printed."""
+    """Run code in a process of its own, with a ``store`` at ``path``, and return what it
+    printed.
+    """
     prelude = f"""
 import asyncio, os, resource, sys
 from asgi_mcp_auth import ServerUnavailable
@@ -60,7 +64,7 @@ def overwrite(path: str, data: bytes, offset: int = 0, *, empty: bool = False) -
         file.write(data)
 
 
-# --------------------------------------------------------------------------------------------------------------- files
+# -------------------------------------------------------------------------------------------- files
 
 
 async def test_making_the_object_opens_nothing(path: str) -> None:
@@ -78,7 +82,9 @@ async def test_a_process_may_change_its_folder_before_the_file_is_opened(
     assert await SQLiteStore(path).take("ns", "key") == b"1"
 
 
-async def test_s05_a_database_that_others_can_read_is_warned_about(path: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_s05_a_database_that_others_can_read_is_warned_about(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     os.close(os.open(path, os.O_CREAT, 0o644))
     store = SQLiteStore(path)
     await store.open()
@@ -95,7 +101,11 @@ async def test_a_missing_folder_is_a_configuration_error_at_open_and_503_later(p
 
 
 async def test_the_database_of_another_program_is_left_alone(path: str) -> None:
-    for statement in ("CREATE TABLE records (x)", "PRAGMA user_version = 1", "PRAGMA application_id = 5"):
+    for statement in (
+        "CREATE TABLE records (x)",
+        "PRAGMA user_version = 1",
+        "PRAGMA application_id = 5",
+    ):
         overwrite(path, b"", empty=True)
         other = sqlite3.connect(path)
         other.execute(statement)
@@ -109,7 +119,9 @@ async def test_the_database_of_another_program_is_left_alone(path: str) -> None:
 
 
 @pytest.mark.parametrize("statement", [1, 2, 3])
-async def test_a_file_that_another_process_begins_while_it_is_looked_at_is_ours(path: str, statement: int) -> None:
+async def test_a_file_that_another_process_begins_while_it_is_looked_at_is_ours(
+    path: str, statement: int
+) -> None:
     """Twelve workers that start at once: each looks at the file in several statements."""
     begun: list[str] = []
 
@@ -192,7 +204,9 @@ async def test_s04_damage_while_the_file_is_open_is_unavailability_and_a_repair_
     assert "answers again" in caplog.messages[1]
 
 
-async def test_s04_a_full_disk_is_503_for_what_does_not_fit_and_half_of_nothing_is_kept(path: str) -> None:
+async def test_s04_a_full_disk_is_503_for_what_does_not_fit_and_half_of_nothing_is_kept(
+    path: str,
+) -> None:
     code = """
 async def main():
     await store.open()
@@ -278,7 +292,7 @@ async def test_a_lock_that_is_held_for_a_while_is_waited_for(path: str) -> None:
     await store.aclose()
 
 
-# --------------------------------------------------------------------------------------------------- threads and forks
+# -------------------------------------------------------------------------------- threads and forks
 
 
 async def test_a_fork_goes_on_with_a_connection_of_its_own(path: str) -> None:
@@ -302,7 +316,9 @@ if child:
     assert run(code, path) == "['child after', 'parent after', 'parent before']\n"
 
 
-async def test_two_event_loops_share_a_store_and_closing_one_leaves_the_other_open(path: str) -> None:
+async def test_two_event_loops_share_a_store_and_closing_one_leaves_the_other_open(
+    path: str,
+) -> None:
     store = SQLiteStore(path)
     await store.open()
 
@@ -319,7 +335,9 @@ async def test_two_event_loops_share_a_store_and_closing_one_leaves_the_other_op
     await store.aclose()
 
 
-async def test_an_event_loop_that_is_closed_while_its_request_is_running_disturbs_nobody(path: str) -> None:
+async def test_an_event_loop_that_is_closed_while_its_request_is_running_disturbs_nobody(
+    path: str,
+) -> None:
     store = SQLiteStore(path)
     await store.open()
 
@@ -351,7 +369,7 @@ async def test_a_store_that_is_forgotten_ends_its_thread(path: str) -> None:
         await asyncio.sleep(0.01)
 
 
-# ------------------------------------------------------------------------------------------------------- group commit
+# ------------------------------------------------------------------------------------- group commit
 
 
 async def test_a_mistake_in_one_call_is_its_caller_s_alone(path: str) -> None:

@@ -1,8 +1,9 @@
-"""Call an ASGI app in this process, or serve it with a real server. No mocks, nothing of the package under test.
+"""Call an ASGI app in this process, or serve it with a real server. No mocks, nothing of the
+package under test.
 
-app = Spy()
-response = await call(MCPAuthMiddleware(app, provider), "GET", "/mcp", {"Authorization": f"Bearer {token}"})
-assert response.status == 401 and response.header("www-authenticate") == ... and app.scopes == []
+app = Spy() response = await call(MCPAuthMiddleware(app, provider), "GET", "/mcp", {"Authorization":
+f"Bearer {token}"}) assert response.status == 401 and response.header("www-authenticate") == ... and
+app.scopes == []
 
 with serve(app, "uvicorn-h11", prefix="/api") as base_url:
     httpx.get(f"{base_url}/mcp")
@@ -61,7 +62,8 @@ class Response:
 
 
 class Spy:
-    """An app that remembers its scopes: 200 ``hello`` for HTTP, an accepted and then closed WebSocket, a full lifespan.
+    """An app that remembers its scopes: 200 ``hello`` for HTTP, an accepted and then closed
+    WebSocket, a full lifespan.
 
     Attributes:
         scopes: of the HTTP and WebSocket calls, in order. Empty: nothing came through.
@@ -112,7 +114,8 @@ def make_scope(
         type: ``http`` or ``websocket``.
         method: the HTTP method; not in a WebSocket's scope.
         target: as on the request line: percent-encoded, with the query if there is one.
-        headers: names in any case; a ``Host`` is added where there is none. Byte pairs go out as they are.
+        headers: names in any case; a ``Host`` is added where there is none. Byte pairs go out as
+            they are.
         members: replace or add members, such as ``root_path="/api"``; ``None`` removes one.
     """
     pairs = headers.items() if isinstance(headers, Mapping) else headers
@@ -155,7 +158,8 @@ async def call(
     body: bytes | Iterable[bytes] = b"",
     **members: Any,
 ) -> Response:
-    """Run one HTTP request through the app; after its body the client waits, and leaves when the answer is complete.
+    """Run one HTTP request through the app; after its body the client waits, and leaves when the
+    answer is complete.
 
     The answer is held to the ASGI specification on the way. What the app raises comes out here.
 
@@ -168,7 +172,9 @@ async def call(
         members: see there.
     """
     exchange = _Exchange([body] if isinstance(body, bytes) else list(body))
-    await app(make_scope("http", method, target, headers, **members), exchange.receive, exchange.send)
+    await app(
+        make_scope("http", method, target, headers, **members), exchange.receive, exchange.send
+    )
     return exchange.response("http.response")
 
 
@@ -184,7 +190,8 @@ class Handshake:
 async def handshake(
     app: App, target: str = "/", headers: HeaderInput = (), *, denial: bool = True, **members: Any
 ) -> Handshake:
-    """Run a WebSocket handshake through the app and say how it ended; an accepted connection is closed again.
+    """Run a WebSocket handshake through the app and say how it ended; an accepted connection is
+    closed again.
 
     Args:
         app: any ASGI 3 app.
@@ -195,7 +202,9 @@ async def handshake(
     """
     extensions: dict[str, dict[str, Any]] = {"websocket.http.response": {}} if denial else {}
     scope = make_scope("websocket", "GET", target, headers, **{"extensions": extensions, **members})
-    exchange = _Exchange([], first={"type": "websocket.connect"}, last={"type": "websocket.disconnect", "code": 1000})
+    exchange = _Exchange(
+        [], first={"type": "websocket.connect"}, last={"type": "websocket.disconnect", "code": 1000}
+    )
     await app(scope, exchange.receive, exchange.send)
     first = exchange.sent[0]
     if first["type"] == "websocket.accept":
@@ -231,20 +240,27 @@ class _Exchange:
         assert not self.ended, f"{message['type']} after the end of the answer"
         self.sent.append(message)
         kind = message["type"]
-        if kind == "websocket.close" or (kind.endswith(".response.body") and not message.get("more_body", False)):
+        if kind == "websocket.close" or (
+            kind.endswith(".response.body") and not message.get("more_body", False)
+        ):
             self.ended = True
-        if self.ended or kind == "websocket.accept":  # accepted is enough to know: the client goes at once
+        # accepted is enough to know: the client goes at once
+        if self.ended or kind == "websocket.accept":
             self.gone.set()
 
     def response(self, prefix: str) -> Response:
         assert self.sent, "the app answered nothing"
         start, *rest = self.sent
         assert start["type"] == f"{prefix}.start", f"the first message was {start['type']}"
-        assert all(message["type"] == f"{prefix}.body" for message in rest), [message["type"] for message in rest]
+        assert all(message["type"] == f"{prefix}.body" for message in rest), [
+            message["type"] for message in rest
+        ]
         assert self.ended, "the answer has no end"
         headers: list[tuple[str, str]] = []
         for name, value in start.get("headers", []):
-            assert (type(name), type(value)) == (bytes, bytes), f"{name!r}: {value!r} is not a pair of bytes"
+            assert (type(name), type(value)) == (bytes, bytes), (
+                f"{name!r}: {value!r} is not a pair of bytes"
+            )
             assert name == name.lower(), f"{name!r} is not in lower case"
             assert not set(value) & set(b"\r\n\0"), f"{name!r}: {value!r} would split the response"
             headers.append((name.decode("latin-1"), value.decode("latin-1")))
@@ -253,7 +269,9 @@ class _Exchange:
 
 
 def mounted(app: App, prefix: str) -> App:
-    """Return an app that serves another one under a prefix, as Starlette's ``Mount`` does, and 404 elsewhere."""
+    """Return an app that serves another one under a prefix, as Starlette's ``Mount`` does, and 404
+    elsewhere.
+    """
 
     async def outer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -338,7 +356,8 @@ class _Running:
 
     def stop(self) -> None:
         if self._loop is not None:
-            with suppress(RuntimeError):  # the loop is closed: the server died before, and error says why
+            # the loop is closed: the server died before, and error says why
+            with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._stopping.set)
 
     async def stopping(self) -> None:
@@ -377,7 +396,8 @@ async def _run_hypercorn(app: App, server: str, listener: socket.socket, running
     config.bind = [f"fd://{listener.detach()}"]
     config.graceful_timeout = 0.5
     config.errorlog = config.accesslog = None
-    # The socket listens already: what comes before the lifespan's startup is done waits in its backlog.
+    # The socket listens already: what comes before the lifespan's startup is done waits in its
+    # backlog.
     running.started()
     await hypercorn.asyncio.serve(app, config, shutdown_trigger=running.stopping, mode="asgi")  # type: ignore[arg-type]
 
@@ -388,7 +408,9 @@ async def _run_granian(app: App, server: str, listener: socket.socket, running: 
 
     port: int = listener.getsockname()[1]
     listener.close()  # granian opens its own
-    instance = Server(app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False)
+    instance = Server(
+        app, address="127.0.0.1", port=port, interface=Interfaces.ASGI, log_enabled=False
+    )
     serving = asyncio.create_task(instance.serve())
     deadline = time.monotonic() + 15
     while not serving.done() and time.monotonic() < deadline:

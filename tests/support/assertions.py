@@ -1,4 +1,6 @@
-"""Clients that sign what they say (RFC 7523): their keys, and assertions that are right but for what a test changes."""
+"""Clients that sign what they say (RFC 7523): their keys, and assertions that are right but for
+what a test changes.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class Robot:
         metadata: for ``Registration(clients=[…])``.
     """
 
-    def __init__(self, issuer: str, clock: Clock, *, algorithm: str = "ES256", client_id: str = "robot") -> None:
+    def __init__(
+        self, issuer: str, clock: Clock, *, algorithm: str = "ES256", client_id: str = "robot"
+    ) -> None:
         self.client_id = client_id
         self.issuer = issuer
         self.clock = clock
@@ -66,13 +70,19 @@ class Robot:
         return {name: value for name, value in {**usual, **changed}.items() if value is not ABSENT}
 
     def assertion(
-        self, *, header: Mapping[str, Any] | None = None, key: SigningKey | None = None, **changed: Any
+        self,
+        *,
+        header: Mapping[str, Any] | None = None,
+        key: SigningKey | None = None,
+        **changed: Any,
     ) -> str:
         """Return an assertion."""
         key = key or self.key
         members = {"alg": key.algorithm, "kid": key.key_id, "typ": "JWT", **(header or {})}
         return sign_jwt(
-            key, {name: value for name, value in members.items() if value is not ABSENT}, self.claims(**changed)
+            key,
+            {name: value for name, value in members.items() if value is not ABSENT},
+            self.claims(**changed),
         )
 
     def form(self, assertion: str | None = None, **more: str | None) -> dict[str, str | None]:

@@ -1,4 +1,5 @@
-"""A whole authorization server in this process, a client that talks to it, and a person at a browser.
+"""A whole authorization server in this process, a client that talks to it, and a person at a
+browser.
 
 async with deploy(required_scopes=["mcp:read"]) as server:
     client = await server.register()
@@ -49,7 +50,9 @@ CONFIDENTIAL = {
 
 def challenge_of(verifier: str) -> str:
     """Return the S256 challenge of a PKCE verifier (RFC 7636 §4.2)."""
-    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    return (
+        base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    )
 
 
 def basic(client_id: str, secret: str) -> dict[str, str]:
@@ -111,15 +114,25 @@ class Server:
             pairs.append(("Authorization", f"Bearer {bearer}"))
         return await call(self.app, method, target, pairs, body=body, **members)
 
-    async def token(self, *, headers: Mapping[str, str] | None = None, **form: str | None) -> Response:
+    async def token(
+        self, *, headers: Mapping[str, str] | None = None, **form: str | None
+    ) -> Response:
         """Ask the token endpoint."""
         sent = {name: value for name, value in form.items() if value is not None}
         return await self.call("POST", "/token", headers=headers or {}, form=sent)
 
     async def register(self, **metadata: Any) -> ClientOf:
-        """Register a client: public, for loopback, unless ``metadata`` says otherwise; ``None`` leaves a member out."""
-        usual = {"redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none", "client_name": "Test client"}
-        document = {name: value for name, value in {**usual, **metadata}.items() if value is not None}
+        """Register a client: public, for loopback, unless ``metadata`` says otherwise; ``None``
+        leaves a member out.
+        """
+        usual = {
+            "redirect_uris": [REDIRECT_URI],
+            "token_endpoint_auth_method": "none",
+            "client_name": "Test client",
+        }
+        document = {
+            name: value for name, value in {**usual, **metadata}.items() if value is not None
+        }
         response = await self.call("POST", "/register", document=document)
         assert response.status == 201, response.body
         return ClientOf(self, response.json())
@@ -160,9 +173,19 @@ class Page:
     def forms(self) -> list[tuple[str, dict[str, str]]]:
         """Each form: where it goes, and its inputs with their values."""
         found: list[tuple[str, dict[str, str]]] = []
-        for action, inner in re.findall(r'<form method="post" action="([^"]*)">(.*?)</form>', self.text, re.DOTALL):
-            inputs = (dict(re.findall(r'(\w+)="([^"]*)"', tag)) for tag in re.findall(r"<input ([^>]*)>", inner))
-            found.append((unescape(action), {unescape(each["name"]): unescape(each["value"]) for each in inputs}))
+        for action, inner in re.findall(
+            r'<form method="post" action="([^"]*)">(.*?)</form>', self.text, re.DOTALL
+        ):
+            inputs = (
+                dict(re.findall(r'(\w+)="([^"]*)"', tag))
+                for tag in re.findall(r"<input ([^>]*)>", inner)
+            )
+            found.append(
+                (
+                    unescape(action),
+                    {unescape(each["name"]): unescape(each["value"]) for each in inputs},
+                )
+            )
         return found
 
 
@@ -179,7 +202,11 @@ class Browser:
     headers: dict[str, str] = field(default_factory=dict)
 
     async def send(
-        self, method: str, url: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        url: str,
+        form: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Response:
         """Send one request and keep the cookies of the answer; redirects are not followed."""
         parts = urlsplit(url)
@@ -198,7 +225,9 @@ class Browser:
         return response
 
     async def open(self, url: str, form: Mapping[str, str] | None = None) -> Page:
-        """Open a URL, or send a form there; follow redirects until a page, or somebody else's URL, comes up."""
+        """Open a URL, or send a form there; follow redirects until a page, or somebody else's URL,
+        comes up.
+        """
         response = await self.send("GET" if form is None else "POST", url, form)
         while response.status == 303:
             url = response.header("location") or ""
@@ -214,10 +243,16 @@ class Browser:
 
     async def sign_in(self, page: Page, **values: str) -> Page:
         """Fill in the sign-in form, if the page is one."""
-        return await self.submit(page, **values) if urlsplit(page.url).path.endswith("/login") else page
+        return (
+            await self.submit(page, **values)
+            if urlsplit(page.url).path.endswith("/login")
+            else page
+        )
 
     async def decide(self, url: str, user: str = "alice", action: str = "approve") -> str:
-        """Open an authorization URL, sign in, decide; return the URL that leads back to the client."""
+        """Open an authorization URL, sign in, decide; return the URL that leads back to the
+        client.
+        """
         page = await self.sign_in(await self.open(url), username=user)
         if urlsplit(page.url).path.endswith("/consent"):
             page = await self.submit(page, action=action)
@@ -258,9 +293,13 @@ class ClientOf:
         sent = {name: value for name, value in {**usual, **parameters}.items() if value is not None}
         return f"{self.server.provider.base_url}/authorize?{urlencode(sent)}"
 
-    async def code(self, user: str = "alice", browser: Browser | None = None, **parameters: str | None) -> str:
+    async def code(
+        self, user: str = "alice", browser: Browser | None = None, **parameters: str | None
+    ) -> str:
         """Have a person sign in and approve; return the code."""
-        url = await (browser or self.server.browser()).decide(self.authorization_url(**parameters), user)
+        url = await (browser or self.server.browser()).decide(
+            self.authorization_url(**parameters), user
+        )
         answer = answer_of(url)
         assert "code" in answer, answer
         return answer["code"]
@@ -274,12 +313,19 @@ class ClientOf:
 
     async def redeem(self, code: str, **form: str | None) -> Response:
         """Redeem a code."""
-        sent = {"grant_type": "authorization_code", "code": code, "code_verifier": self.verifier, **form}
+        sent = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "code_verifier": self.verifier,
+            **form,
+        }
         return await self.token(**sent)
 
     async def refresh(self, refresh_token: str, **form: str | None) -> Response:
         """Use a refresh token."""
-        return await self.token(**{"grant_type": "refresh_token", "refresh_token": refresh_token, **form})
+        return await self.token(
+            **{"grant_type": "refresh_token", "refresh_token": refresh_token, **form}
+        )
 
     async def sign_in(self, user: str = "alice", **parameters: str | None) -> dict[str, Any]:
         """Get tokens for a person, all the way; return the token response."""
@@ -335,7 +381,9 @@ async def deploy(
     clock, events = clock or FrozenClock(), list[AuditEvent]()
     usual: dict[str, Any] = {"required_scopes": ["mcp:read"], "scopes_supported": list(SCOPES)}
     if kind is OAuthProvider:
-        usual["login"] = login or (DevLogin(networks=EVERYWHERE) if "//localhost" in base_url else Trusting())
+        usual["login"] = login or (
+            DevLogin(networks=EVERYWHERE) if "//localhost" in base_url else Trusting()
+        )
     provider = kind(
         base_url=base_url,
         store=store or memory_store(clock),

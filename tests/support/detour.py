@@ -1,4 +1,6 @@
-"""An HTTP client on whose way every host is this machine: for providers whose addresses nobody can choose."""
+"""An HTTP client on whose way every host is this machine: for providers whose addresses nobody can
+choose.
+"""
 
 from __future__ import annotations
 

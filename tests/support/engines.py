@@ -1,4 +1,5 @@
-"""The four engines of stores for tests: real servers of our own, a place in them for each test, and what they hold.
+"""The four engines of stores for tests: real servers of our own, a place in them for each test, and
+what they hold.
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_something(engine: str) -> None:
@@ -7,7 +8,8 @@ async def test_something(engine: str) -> None:
         ...
         assert secret.encode() not in place.dump()
 
-Servers that a test kills are its own: ``with RedisServer() as server``, ``with PostgreSQLServer() as server``.
+Servers that a test kills are its own: ``with RedisServer() as server``, ``with PostgreSQLServer()
+    as server``.
 """
 
 from __future__ import annotations
@@ -53,11 +55,14 @@ class Place:
     Attributes:
         engine: one of ``ENGINES``.
         name: its key prefix or schema.
-        url: what ``store_from_url`` and ``OAuthProvider(store=…)`` take; in another process too, memory aside.
+        url: what ``store_from_url`` and ``OAuthProvider(store=…)`` take; in another process too,
+            memory aside.
         keys: the ``encryption_keys`` that belong to it.
     """
 
-    def __init__(self, engine: str, url: str, *, name: str = "", folder: Path | None = None) -> None:
+    def __init__(
+        self, engine: str, url: str, *, name: str = "", folder: Path | None = None
+    ) -> None:
         self.engine = engine
         self.name = name
         self.url = url
@@ -66,7 +71,9 @@ class Place:
         self._memory: MemoryStore | None = None
 
     def store(self, *, clock: Clock = time) -> EncryptedStore:
-        """Return a new store on the same records; the clock is for the engines that have none of their own."""
+        """Return a new store on the same records; the clock is for the engines that have none of
+        their own.
+        """
         if self.engine != "memory":
             return store_from_url(self.url, encryption_keys=self.keys, clock=clock)
         if self._memory is None:
@@ -87,7 +94,9 @@ class Place:
 
 @contextmanager
 def fresh(engine: str) -> Iterator[Place]:
-    """Give a test an empty place in an engine; redis and postgresql are skipped where they are not installed."""
+    """Give a test an empty place in an engine; redis and postgresql are skipped where they are not
+    installed.
+    """
     name = f"t{secrets.token_hex(8)}"
     if engine == "memory":
         yield Place(engine, "memory:")
@@ -131,7 +140,10 @@ class Server:
         return self
 
     def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.stop()
 
@@ -161,7 +173,12 @@ class Server:
     def _run(self) -> None:
         with open(self.folder / "log", "ab") as log:
             self.process = subprocess.Popen(
-                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, **_as_user(self)
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                **_as_user(self),
             )
 
     def signal(self, number: int) -> None:
@@ -202,7 +219,11 @@ class RedisServer(Server):
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def command(self) -> Sequence[str]:
-        aof = ("--appendonly", "yes", "--appendfsync", "always") if self.durable else ("--appendonly", "no")
+        aof = (
+            ("--appendonly", "yes", "--appendfsync", "always")
+            if self.durable
+            else ("--appendonly", "no")
+        )
         bind = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder))
         return [self.program, *bind, "--save", "", *aof, *self.options]
 
@@ -221,7 +242,8 @@ class RedisServer(Server):
 
 
 class PostgreSQLServer(Server):
-    """A PostgreSQL cluster with one database, which its user owns. Runs as ``postgres`` where the tests are root.
+    """A PostgreSQL cluster with one database, which its user owns. Runs as ``postgres`` where the
+    tests are root.
 
     Args:
         options: settings, such as ``"max_connections=5"``.
@@ -244,7 +266,12 @@ class PostgreSQLServer(Server):
             "shared_buffers=16MB",
             *self.options,
         )
-        return [self.program, "-D", str(self.data), *(part for each in settings for part in ("-c", each))]
+        return [
+            self.program,
+            "-D",
+            str(self.data),
+            *(part for each in settings for part in ("-c", each)),
+        ]
 
     def is_ready(self) -> bool:
         try:
@@ -255,14 +282,20 @@ class PostgreSQLServer(Server):
         return len(lines) > 7 and lines[0] == str(self.process.pid) and lines[7].strip() == "ready"
 
     def query(self, sql: str) -> bytes:
-        """Run SQL behind the store's back and return what it answers, unaligned or as COPY sends it."""
-        return subprocess.run([self._psql(), "-XAtq", self.url, "-c", sql], capture_output=True, check=True).stdout
+        """Run SQL behind the store's back and return what it answers, unaligned or as COPY sends
+        it.
+        """
+        return subprocess.run(
+            [self._psql(), "-XAtq", self.url, "-c", sql], capture_output=True, check=True
+        ).stdout
 
     @contextmanager
     def lock_rows(self, schema: str) -> Iterator[None]:
         """Hold a lock on every row of a schema, as a transaction that somebody forgot does."""
         command = [self._psql(), "-XAtq", self.url]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as psql:
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as psql:
             assert psql.stdin is not None
             assert psql.stdout is not None
             psql.stdin.write(f"BEGIN; SELECT 'locked' FROM {schema}.records FOR UPDATE;\n")  # noqa: S608 (our own name)
@@ -283,17 +316,26 @@ class PostgreSQLServer(Server):
 
     def _processes(self) -> list[int]:
         assert self.process is not None
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        children = (
+            Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        )
         return [self.process.pid, *map(int, children)]
 
     def _psql(self) -> str:
         return str(Path(self.program).resolve().with_name("psql"))
 
     def dump(self, schema: str) -> bytes:
-        """Return the rows of a schema, and the files of the whole cluster with its log of writes."""
+        """Return the rows of a schema, and the files of the whole cluster with its log of
+        writes.
+        """
         rows = self.query(f"COPY {schema}.records TO STDOUT (FORMAT binary)")
         self.query("CHECKPOINT")
-        files = [path for part in ("base", "pg_wal") for path in (self.data / part).rglob("*") if path.is_file()]
+        files = [
+            path
+            for part in ("base", "pg_wal")
+            for path in (self.data / part).rglob("*")
+            if path.is_file()
+        ]
         return rows + b"".join(path.read_bytes() for path in files)
 
 
@@ -358,7 +400,12 @@ def _dump_memory(store: MemoryStore | None) -> bytes:
     entries = {} if store is None else store._entries
     return b"\n".join(
         b"\n".join(
-            (ns.encode(), key.encode("utf-8", "surrogatepass"), entry.record.value, repr(entry.record.group).encode())
+            (
+                ns.encode(),
+                key.encode("utf-8", "surrogatepass"),
+                entry.record.value,
+                repr(entry.record.group).encode(),
+            )
         )
         for ns, kind in entries.items()
         for key, entry in kind.items()
@@ -372,10 +419,14 @@ def _dump_sqlite(folder: Path) -> bytes:
         database = sqlite3.connect(folder / "auth.db")
         try:
             for row in database.execute("SELECT ns, key, value, grp FROM records"):
-                rows += [column if isinstance(column, bytes) else str(column).encode() for column in row]
+                rows += [
+                    column if isinstance(column, bytes) else str(column).encode() for column in row
+                ]
         finally:
             database.close()
-    return b"\n".join([*rows, *(path.read_bytes() for path in folder.glob("auth.db*") if path.suffix != ".key")])
+    return b"\n".join(
+        [*rows, *(path.read_bytes() for path in folder.glob("auth.db*") if path.suffix != ".key")]
+    )
 
 
 def _dump_redis(prefix: str) -> bytes:

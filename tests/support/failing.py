@@ -1,4 +1,6 @@
-"""Stores that fail or are slow when a test wants it: before a call reaches the engine, or after it was carried out."""
+"""Stores that fail or are slow when a test wants it: before a call reaches the engine, or after it
+was carried out.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,16 @@ from asgi_mcp_auth.stores import Record, Store
 
 
 class FailingStore:
-    """Passes every verb on to a store, and raises ``ServerUnavailable`` at one of the calls, or from one on.
+    """Passes every verb on to a store, and raises ``ServerUnavailable`` at one of the calls, or
+    from one on.
 
     Args:
         store: what does the work.
         fail_at: the number of the call, the first is 1; 0 for none.
         when: ``before`` nothing has happened, ``after`` everything has and only the answer is lost.
         for_good: whether the calls after it fail as well.
-        cancels: whether the task that calls is cancelled instead, as a server does whose client has gone.
+        cancels: whether the task that calls is cancelled instead, as a server does whose client has
+            gone.
 
     Attributes:
         calls: the verbs that were called, with kind and key.
@@ -49,14 +53,26 @@ class FailingStore:
     async def get(self, ns: str, key: str) -> Record | None:
         return await self._call(lambda: self.inner.get(ns, key), "get", ns, key)
 
-    async def put(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> None:
-        await self._call(lambda: self.inner.put(ns, key, value, ttl=ttl, group=group), "put", ns, key)
+    async def put(
+        self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
+    ) -> None:
+        await self._call(
+            lambda: self.inner.put(ns, key, value, ttl=ttl, group=group), "put", ns, key
+        )
 
-    async def add(self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None) -> bool:
-        return await self._call(lambda: self.inner.add(ns, key, value, ttl=ttl, group=group), "add", ns, key)
+    async def add(
+        self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
+    ) -> bool:
+        return await self._call(
+            lambda: self.inner.add(ns, key, value, ttl=ttl, group=group), "add", ns, key
+        )
 
-    async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
-        return await self._call(lambda: self.inner.swap(ns, key, known, value, ttl=ttl), "swap", ns, key)
+    async def swap(
+        self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None
+    ) -> bool:
+        return await self._call(
+            lambda: self.inner.swap(ns, key, known, value, ttl=ttl), "swap", ns, key
+        )
 
     async def take(self, ns: str, key: str) -> bytes | None:
         return await self._call(lambda: self.inner.take(ns, key), "take", ns, key)
@@ -70,12 +86,16 @@ class FailingStore:
     async def scan(
         self, ns: str, *, group: str | None = None, after: str | None = None, limit: int = 100
     ) -> list[tuple[str, Record]]:
-        return await self._call(lambda: self.inner.scan(ns, group=group, after=after, limit=limit), "scan", ns)
+        return await self._call(
+            lambda: self.inner.scan(ns, group=group, after=after, limit=limit), "scan", ns
+        )
 
     async def _call(self, work: Callable[[], Awaitable[Any]], *call: str) -> Any:
         self.calls.append(call)
         number = len(self.calls)
-        fails = self.fail_at and (number >= self.fail_at if self.for_good else number == self.fail_at)
+        fails = self.fail_at and (
+            number >= self.fail_at if self.for_good else number == self.fail_at
+        )
         if fails and self.when == "before":
             await self._fail()
         result = await work()
@@ -92,7 +112,8 @@ class FailingStore:
 
 
 class FullStore(FailingStore):
-    """Passes every verb on to a store, as long as it is not full: then it reads, and lets go, and takes nothing.
+    """Passes every verb on to a store, as long as it is not full: then it reads, and lets go, and
+    takes nothing.
 
     Attributes:
         full: whether it is.
@@ -112,7 +133,8 @@ class HeldStore(FailingStore):
     """Passes every verb on to a store, and makes one call wait.
 
     Attributes:
-        hold: which call, ``("get", "code")`` for example: the next such verb on such a kind. ``None`` for none.
+        hold: which call, ``("get", "code")`` for example: the next such verb on such a kind.
+            ``None`` for none.
         arrived: set when it is there.
         go: lets it go on.
     """

@@ -1,7 +1,9 @@
-"""A flood of everything that a stranger can send to an authorization server, from one address or from many.
+"""A flood of everything that a stranger can send to an authorization server, from one address or
+from many.
 
-``python flood.py PORT ADDRESSES NUMBER SECONDS``: one of its processes. It gets ready, says so, waits for a line,
-floods, and prints what was answered, as JSON. It talks to 127.0.0.1 only, and stops by itself.
+``python flood.py PORT ADDRESSES NUMBER SECONDS``: one of its processes. It gets ready, says so,
+waits for a line, floods, and prints what was answered, as JSON. It talks to 127.0.0.1 only, and
+stops by itself.
 """
 
 from __future__ import annotations
@@ -52,7 +54,9 @@ class Connection:
         self._address = address
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def send(self, method: str, target: str, headers: Headers | None = None, body: bytes = b"") -> Answer:
+    async def send(
+        self, method: str, target: str, headers: Headers | None = None, body: bytes = b""
+    ) -> Answer:
         """Send one request and return its answer; status 0 when the server hung up."""
         head = {"Host": HOST, "Content-Length": str(len(body)), **(headers or {})}
         lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
@@ -85,14 +89,20 @@ class Connection:
             self._streams[1].close()
             self._streams = None
 
-    async def send_form(self, target: str, form: Mapping[str, str], headers: Headers | None = None) -> Answer:
+    async def send_form(
+        self, target: str, form: Mapping[str, str], headers: Headers | None = None
+    ) -> Answer:
         """POST a form."""
         kind = {"Content-Type": "application/x-www-form-urlencoded"}
-        return await self.send("POST", target, {**kind, **(headers or {})}, urlencode(form).encode())
+        return await self.send(
+            "POST", target, {**kind, **(headers or {})}, urlencode(form).encode()
+        )
 
     async def send_document(self, target: str, document: object) -> Answer:
         """POST JSON."""
-        return await self.send("POST", target, {"Content-Type": "application/json"}, json.dumps(document).encode())
+        return await self.send(
+            "POST", target, {"Content-Type": "application/json"}, json.dumps(document).encode()
+        )
 
 
 def hidden_field(page: bytes, name: str) -> str:
@@ -119,7 +129,11 @@ def _encoded(data: bytes) -> str:
 
 
 def _jwt(header: Mapping[str, Any], claims: Mapping[str, Any], signature_bytes: int) -> str:
-    parts = (json.dumps(header).encode(), json.dumps(claims).encode(), secrets.token_bytes(signature_bytes))
+    parts = (
+        json.dumps(header).encode(),
+        json.dumps(claims).encode(),
+        secrets.token_bytes(signature_bytes),
+    )
     return ".".join(map(_encoded, parts))
 
 
@@ -161,7 +175,9 @@ class Flood:
     async def run(self, seconds: float) -> None:
         """Flood for some time."""
         self._ends_at = time.monotonic() + seconds
-        await asyncio.gather(*(self._send_all(name) for name in self._kinds for _ in range(IN_FLIGHT)))
+        await asyncio.gather(
+            *(self._send_all(name) for name in self._kinds for _ in range(IN_FLIGHT))
+        )
 
     def _connection(self) -> Connection:
         self._next += 1
@@ -176,25 +192,36 @@ class Flood:
             connection.close()
 
     async def prepare(self, address: str) -> None:
-        """Get what an attacker gets first, from an address that has its share yet: a key's id, clients, a page."""
+        """Get what an attacker gets first, from an address that has its share yet: a key's id,
+        clients, a page.
+        """
         connection = Connection(self._port, address)
         keys = json.loads((await connection.send("GET", "/.well-known/jwks.json")).body)
         self._key_id = keys["keys"][0]["kid"]
         document = {"redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none"}
-        self._client_id = json.loads((await connection.send_document("/register", document)).body)["client_id"]
+        self._client_id = json.loads((await connection.send_document("/register", document)).body)[
+            "client_id"
+        ]
         for _ in range(4):
             # As many keys to try as a server takes: without names, or with them.
             nameless = [_public_jwk() for _ in range(40)]
             named = [{**key, "kid": str(number)} for number, key in enumerate(nameless[:8])]
             for keys, key_id in ((nameless, ""), (named, "7"), (named[:1], "0")):
-                document = {"redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "private_key_jwt"}
-                answer = await connection.send_document("/register", {**document, "jwks": {"keys": keys}})
+                document = {
+                    "redirect_uris": [REDIRECT_URI],
+                    "token_endpoint_auth_method": "private_key_jwt",
+                }
+                answer = await connection.send_document(
+                    "/register", {**document, "jwks": {"keys": keys}}
+                )
                 if answer.status == 201:
                     self._client_keys[json.loads(answer.body)["client_id"]] = key_id
                     break
         answer = await connection.send("GET", f"/authorize?{authorization_query(self._client_id)}")
         cookie = answer.headers["set-cookie"].partition(";")[0]
-        page = await connection.send("GET", "/" + answer.headers["location"].split("/", 3)[3], {"Cookie": cookie})
+        page = await connection.send(
+            "GET", "/" + answer.headers["location"].split("/", 3)[3], {"Cookie": cookie}
+        )
         fields = {name: hidden_field(page.body, name) for name in ("transaction", "csrf")}
         self._login = {"Cookie": cookie}, fields
         connection.close()
@@ -206,7 +233,9 @@ class Flood:
 
     async def _register(self, connection: Connection) -> Answer:
         uris = [f"https://{secrets.token_hex(8)}.example/{'x' * 1900}" for _ in range(3)]
-        return await connection.send_document("/register", {"client_name": "e\u0301" * 250, "redirect_uris": uris})
+        return await connection.send_document(
+            "/register", {"client_name": "e\u0301" * 250, "redirect_uris": uris}
+        )
 
     async def _authorize(self, connection: Connection) -> Answer:
         query = authorization_query(self._client_id, state="s" * random.choice((3900, 14_000)))
@@ -230,22 +259,37 @@ class Flood:
         client_id = random.choice([*self._client_keys, *made_up])
         key_id = self._client_keys.get(client_id, "")
         header = {"alg": "ES384", **({"kid": key_id} if key_id else {})}
-        claims = {"iss": client_id, "sub": client_id, "aud": f"https://{HOST}", "jti": secrets.token_hex(8)}
+        claims = {
+            "iss": client_id,
+            "sub": client_id,
+            "aud": f"https://{HOST}",
+            "jti": secrets.token_hex(8),
+        }
         assertion = _jwt(header, {**claims, "exp": int(time.time()) + 60}, 96)
-        form = {"grant_type": "authorization_code", "code": "x", "client_assertion_type": ASSERTION_TYPE}
+        form = {
+            "grant_type": "authorization_code",
+            "code": "x",
+            "client_assertion_type": ASSERTION_TYPE,
+        }
         return await connection.send_form("/token", {**form, "client_assertion": assertion})
 
     async def _garbage(self, connection: Connection) -> Answer:
         kind = random.randrange(5)
         if kind == 0:
-            return await connection.send("POST", "/mcp", {"Authorization": f"Bearer {secrets.token_hex(7000)}"})
+            return await connection.send(
+                "POST", "/mcp", {"Authorization": f"Bearer {secrets.token_hex(7000)}"}
+            )
         if kind == 1:
-            return await connection.send("POST", "/register", {"Content-Type": "application/json"}, b"[" * 8000)
+            return await connection.send(
+                "POST", "/register", {"Content-Type": "application/json"}, b"[" * 8000
+            )
         if kind == 2:
             return await connection.send_form("/token", {f"p{number}": "%" for number in range(60)})
         if kind == 3:
             return await connection.send("GET", "/applications", {"Cookie": "a=b; " * 2000})
-        return await connection.send_bytes(b"POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Length: nonsense\r\n\r\n")
+        return await connection.send_bytes(
+            b"POST /mcp HTTP/1.1\r\nHost: x\r\nContent-Length: nonsense\r\n\r\n"
+        )
 
     async def _document(self, connection: Connection) -> Answer:
         client_id = f"https://{secrets.token_hex(8)}.invalid/client.json"

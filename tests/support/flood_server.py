@@ -1,7 +1,8 @@
-"""The server of the mixed flood: an ``OAuthProvider`` as anybody deploys it, in a process that can say how it fares.
+"""The server of the mixed flood: an ``OAuthProvider`` as anybody deploys it, in a process that can
+say how it fares.
 
-``python flood_server.py PORT FOLDER``. Beside the protected app it answers ``/_state``, and ``/_later`` lets a day
-pass.
+``python flood_server.py PORT FOLDER``. Beside the protected app it answers ``/_state``, and
+``/_later`` lets a day pass.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class LaterClock:
 
 
 def dead_zones(look_up: Callable[..., Any]) -> Callable[..., Any]:
-    """Stand in for the machine's name server: names of the flood lie in zones whose servers answer nobody.
+    """Stand in for the machine's name server: names of the flood lie in zones whose servers answer
+    nobody.
 
     So nothing of it leaves this machine.
     """
@@ -85,7 +87,9 @@ def stored_bytes(folder: Path) -> int:
 async def protected(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Answer 200."""
     assert scope["type"] == "http"  # it knows no lifespan
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+    )
     await send({"type": "http.response.body", "body": b"ok"})
 
 

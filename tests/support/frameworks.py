@@ -1,4 +1,6 @@
-"""What Django needs of a test: one settings object for the whole process, and header names as servers forgive them."""
+"""What Django needs of a test: one settings object for the whole process, and header names as
+servers forgive them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ django.setup()
 
 
 def django_at(urlconf: Any, app: App) -> App:
-    """Return ``app``, a Django app or one around it, with the routes of ``urlconf``, whoever set Django up."""
+    """Return ``app``, a Django app or one around it, with the routes of ``urlconf``, whoever set
+    Django up.
+    """
 
     async def served(scope: Scope, receive: Receive, send: Send) -> None:
         async def lower(message: Message) -> None:

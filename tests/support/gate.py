@@ -1,11 +1,13 @@
-"""Forge tokens that no issuer would make, and hold each of them against a verifier that is known to work.
+"""Forge tokens that no issuer would make, and hold each of them against a verifier that is known to
+work.
 
 gate = Gate()
 await gate.accepts(gate.forge())
 await gate.refuses(gate.forge(header={"alg": "none"}), "algorithm")
 
-``refuses`` is one experiment: the same verifier accepts a good token, refuses the bad one for exactly the named reason,
-in Python and over HTTP, without a word of the token in the response or in the log, and accepts a good token again.
+``refuses`` is one experiment: the same verifier accepts a good token, refuses the bad one for
+exactly the named reason, in Python and over HTTP, without a word of the token in the response or in
+the log, and accepts a good token again.
 """
 
 from __future__ import annotations
@@ -87,20 +89,24 @@ def _parsed(part: str) -> dict[str, Any]:
 
 
 def compact(header: Any, payload: Any, sign: Callable[[bytes], bytes]) -> str:
-    """Return a JWS of any header and payload, bytes or JSON, with whatever signature (RFC 7515 §7.1)."""
+    """Return a JWS of any header and payload, bytes or JSON, with whatever signature (RFC 7515
+    §7.1).
+    """
     signing_input = f"{segment(header)}.{segment(payload)}"
     return f"{signing_input}.{encode_base64url(sign(signing_input.encode()))}"
 
 
 class Gate:
-    """A verifier in Python and behind a middleware, with the means to make good and bad tokens for it.
+    """A verifier in Python and behind a middleware, with the means to make good and bad tokens for
+    it.
 
     Args:
         verifier: built from ``settings`` when it is left out.
         algorithm: of the key that signs the good tokens.
         good: makes a good token; by default a fresh JWT.
         required_scopes: of the middleware.
-        settings: for the ``JWTVerifier``. It remembers no tokens unless told to, so that each verdict is a new one.
+        settings: for the ``JWTVerifier``. It remembers no tokens unless told to, so that each
+            verdict is a new one.
     """
 
     def __init__(
@@ -165,7 +171,9 @@ class Gate:
         return access
 
     async def refuses(self, token: str, *reasons: str, good: str | None = None) -> None:
-        """Check that the token is refused for one of ``reasons``, and that a good one passes before and after."""
+        """Check that the token is refused for one of ``reasons``, and that a good one passes before
+        and after.
+        """
         await self.accepts(good or self.good())
         await self.only_refuses(token, *reasons)
         await self.accepts(good or self.good())
@@ -181,13 +189,16 @@ class Gate:
             self.app.scopes.clear()
             self.events.clear()
             if not _B64TOKEN.fullmatch(token):
-                return  # not even a Bearer credential: what HTTP says to that is in tests/request_path
+                # not even a Bearer credential: what HTTP says to that is in tests/request_path
+                return
             response = await self.call(token)
         assert self.app.scopes == []
         assert (response.status, response.json()["error"]) == (401, "invalid_token")
         challenge = response.header("www-authenticate")
         assert challenge is not None
-        assert challenge.startswith('Bearer error="invalid_token", resource_metadata="https://mcp.example.com/')
+        assert challenge.startswith(
+            'Bearer error="invalid_token", resource_metadata="https://mcp.example.com/'
+        )
         assert [event.reason for event in self.events] == [reason]
         for text in (challenge, response.body.decode(), *map(str, records.messages())):
             _says_nothing(text, token)

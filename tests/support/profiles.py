@@ -1,4 +1,6 @@
-"""A provider that hands out opaque tokens and shows whoever sends one a profile: GitHub's shape, on loopback."""
+"""A provider that hands out opaque tokens and shows whoever sends one a profile: GitHub's shape, on
+loopback.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def serving_profiles(path: str = "/user") -> Iterator[ProfileServer]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         profiles = ProfileServer(server.server_port, path)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
         try:
             yield profiles
         finally:

@@ -1,4 +1,5 @@
-"""One protected resource as most tests need it: two callers, their tokens, and a record of every refusal.
+"""One protected resource as most tests need it: two callers, their tokens, and a record of every
+refusal.
 
 guard = protect(public_paths=["/health"])
 response = await call(guard.app, "GET", "/mcp", ALICE)
@@ -11,7 +12,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from asgi_mcp_auth import AuthEvent, AuthProvider, MCPAuthMiddleware, RemoteAuthProvider, StaticTokenVerifier
+from asgi_mcp_auth import (
+    AuthEvent,
+    AuthProvider,
+    MCPAuthMiddleware,
+    RemoteAuthProvider,
+    StaticTokenVerifier,
+)
 from tests.support.asgi import App, Response, Spy
 
 BASE_URL = "https://mcp.example.com"
@@ -21,7 +28,11 @@ METADATA_PATH = "/.well-known/oauth-protected-resource/mcp"
 METADATA_URL = f"{BASE_URL}{METADATA_PATH}"
 
 TOKENS: Mapping[str, Mapping[str, Any]] = {
-    "alice-token": {"client_id": "client-a", "subject": "alice", "scopes": ["mcp:read", "mcp:write"]},
+    "alice-token": {
+        "client_id": "client-a",
+        "subject": "alice",
+        "scopes": ["mcp:read", "mcp:write"],
+    },
     "bob-token": {"client_id": "client-b", "subject": "bob"},
 }
 ALICE = {"Authorization": "Bearer alice-token"}
@@ -46,7 +57,9 @@ class Guard:
         events: every refusal, in order.
     """
 
-    def __init__(self, app: App | None, provider: AuthProvider | None, settings: dict[str, Any]) -> None:
+    def __init__(
+        self, app: App | None, provider: AuthProvider | None, settings: dict[str, Any]
+    ) -> None:
         self.spy = Spy()
         self.events: list[AuthEvent] = []
         self.app = MCPAuthMiddleware(
@@ -62,7 +75,9 @@ class Guard:
         return [event.reason for event in self.events]
 
     def assert_refused(self, response: Response, status: int, reason: str) -> None:
-        """Check the answer, that its reason was reported exactly once, and that nothing reached the app."""
+        """Check the answer, that its reason was reported exactly once, and that nothing reached the
+        app.
+        """
         assert (response.status, self.reasons) == (status, [reason])
         assert self.events[0].status == status
         assert self.spy.scopes == []

@@ -19,17 +19,31 @@ from asgi_mcp_auth.proxy import UpstreamIdentity
 from asgi_mcp_auth.server import Person
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT
 from tests.support.asgi import Response, call
-from tests.support.authorization_server import BASE_URL, Browser, ClientOf, Server, answer_of, deploy
+from tests.support.authorization_server import (
+    BASE_URL,
+    Browser,
+    ClientOf,
+    Server,
+    answer_of,
+    deploy,
+)
 from tests.support.upstream import CLIENT_ID, CLIENT_SECRET, Upstream
 
 KINDS = ("oidc", "oauth")
 
 
-def deploy_proxy(upstream: Upstream, which: str = "oidc", /, **settings: Any) -> AbstractAsyncContextManager[Server]:
+def deploy_proxy(
+    upstream: Upstream, which: str = "oidc", /, **settings: Any
+) -> AbstractAsyncContextManager[Server]:
     """Run a proxy of one of ``KINDS``, as ``deploy`` does; its clock is the upstream's."""
     usual: dict[str, Any] = {"clock": upstream.clock}
     if which == "oidc":
-        usual |= {"kind": OIDCProxy, "issuer": upstream.issuer, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+        usual |= {
+            "kind": OIDCProxy,
+            "issuer": upstream.issuer,
+            "client_id": CLIENT_ID,
+            "client_secret": CLIENT_SECRET,
+        }
     else:
         usual |= {
             "kind": OAuthProxy,
@@ -57,7 +71,9 @@ async def welcome(identity: UpstreamIdentity) -> Person:
 
 
 async def told(server: Server) -> None:
-    """Wait until the identity provider has been told which tokens nobody uses any more, or has not answered."""
+    """Wait until the identity provider has been told which tokens nobody uses any more, or has not
+    answered.
+    """
     provider: Any = server.provider
     await provider._login._returns.settle()
 
@@ -74,7 +90,9 @@ async def come_back(browser: Browser, callback: str) -> Response:
     return await browser.send("GET", callback)
 
 
-async def code_of(upstream: Upstream, client: ClientOf, user: str = "alice", browser: Browser | None = None) -> str:
+async def code_of(
+    upstream: Upstream, client: ClientOf, user: str = "alice", browser: Browser | None = None
+) -> str:
     """Sign in all the way; return the code for the client."""
     browser = browser or client.server.browser()
     response = await come_back(browser, upstream.approve(await depart(browser, client), user))
@@ -92,7 +110,9 @@ async def tokens_for(upstream: Upstream, client: ClientOf, user: str = "alice") 
 
 
 async def upstream_token(server: Server, access_token: str) -> str:
-    """Return what a tool gets that asks for the upstream token during a request with this access token."""
+    """Return what a tool gets that asks for the upstream token during a request with this access
+    token.
+    """
     provider: Any = server.provider
     found: list[Any] = []
 

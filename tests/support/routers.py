@@ -1,10 +1,11 @@
-"""One site in the router of every framework, so that a gate can be compared with what an app makes of a path.
+"""One site in the router of every framework, so that a gate can be compared with what an app makes
+of a path.
 
 app = framework_app("Litestar")
 page = await served_page(app, scope)   # the page of SITE that answers, None where there is none
 
-The site has a page of each kind: public by itself, by a prefix and by a rule, closed inside of what is public, closed
-with scopes, nested, and pages with parameters that take what no other page does.
+The site has a page of each kind: public by itself, by a prefix and by a rule, closed inside of what
+is public, closed with scopes, nested, and pages with parameters that take what no other page does.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ Needs = frozenset[str] | None
 SITE: Mapping[str, Needs] = {
     "/": frozenset(),
     "/health": None,
-    "/docs": None,  # public as "/docs/", which is this page to a router that does not care about the slash
+    # public as "/docs/", which is this page to a router that does not care about the slash
+    "/docs": None,
     "/docs/internal": frozenset({"internal"}),
     "/docs/internal/{two}": frozenset({"internal"}),
     "/docs/{one}": None,
@@ -68,7 +70,7 @@ def settings_below(prefix: str = "") -> dict[str, Any]:
     }
 
 
-# ---------------------------------------------------------------------------------------------------------- the servers
+# -------------------------------------------------------------------------------------- the servers
 
 PREFIXING = ("uvicorn-h11", "uvicorn-httptools")
 """The servers that put root_path in front of the path. The others pass both on, side by side."""
@@ -87,7 +89,7 @@ def scope_members(target: str, root_path: str, *, in_front: bool) -> dict[str, A
     return {"path": before + unquote(target), "raw_path": raw_path, "root_path": root_path}
 
 
-# ------------------------------------------------------------------------------------------------------- the frameworks
+# ----------------------------------------------------------------------------------- the frameworks
 
 
 async def served_page(app: App, scope: Scope) -> str | None:
@@ -156,12 +158,16 @@ def quart_app() -> App:
         async def handler(pattern: str = pattern, **_: str) -> str:
             return pattern
 
-        app.add_url_rule(pattern.replace("{", "<").replace("}", ">"), pattern.replace(".", "_"), handler)
+        app.add_url_rule(
+            pattern.replace("{", "<").replace("}", ">"), pattern.replace(".", "_"), handler
+        )
     return app
 
 
 def django_app(kind: str = "path") -> App:
-    """Return Django's app for the site; ``kind`` is ``path``, or ``re_path`` for routes that ignore case."""
+    """Return Django's app for the site; ``kind`` is ``path``, or ``re_path`` for routes that ignore
+    case.
+    """
     import re
 
     from django.core.asgi import get_asgi_application
@@ -199,7 +205,9 @@ def blacksheep_app() -> App:
 
 
 def started(app: Any) -> App:
-    """Return an app that starts BlackSheep's on its first request: it takes no request before its lifespan."""
+    """Return an app that starts BlackSheep's on its first request: it takes no request before its
+    lifespan.
+    """
     from blacksheep import InvalidURL
 
     async def outer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -207,7 +215,8 @@ def started(app: Any) -> App:
             await app.start()
         try:
             await app(scope, receive, send)
-        except InvalidURL:  # it cuts /api off /apix as well, and then cannot say that x is not found
+        # it cuts /api off /apix as well, and then cannot say that x is not found
+        except InvalidURL:
             await send({"type": "http.response.start", "status": 500, "headers": []})
             await send({"type": "http.response.body", "body": b""})
 
@@ -224,7 +233,7 @@ FRAMEWORKS: Mapping[str, Callable[[], App]] = {
     "BlackSheep": blacksheep_app,
 }
 
-# ------------------------------------------------------------------------------------------------------------- mounts
+# ------------------------------------------------------------------------------------------- mounts
 
 
 def in_starlette(app: App) -> App:
@@ -245,7 +254,11 @@ def in_fastapi(app: App) -> App:
 def in_litestar(app: App) -> App:
     from litestar import Litestar, asgi
 
-    return Litestar([asgi("/sub", is_mount=True, copy_scope=True)(app)], openapi_config=None, logging_config=None)
+    return Litestar(
+        [asgi("/sub", is_mount=True, copy_scope=True)(app)],
+        openapi_config=None,
+        logging_config=None,
+    )
 
 
 def in_blacksheep(app: App) -> App:

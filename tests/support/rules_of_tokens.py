@@ -1,7 +1,8 @@
-"""What codes, grants and tokens have to do, said again in a hundred lines: from the RFCs, not from the code.
+"""What codes, grants and tokens have to do, said again in a hundred lines: from the RFCs, not from
+the code.
 
-RFC 6749 §4.1, §4.4 and §6; RFC 7009; RFC 7636; RFC 9700 §4.14; and how long this server says that things live.
-Each method says what the server has to answer, and remembers what follows from it.
+RFC 6749 §4.1, §4.4 and §6; RFC 7009; RFC 7636; RFC 9700 §4.14; and how long this server says that
+things live. Each method says what the server has to answer, and remembers what follows from it.
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ class Rules:
         if grant.ended or self.now >= min(grant.ends, grant.used + IDLE) or by != grant.client:
             return BAD_GRANT
         is_current = token.generation == grant.generation
-        if not is_current and (token.generation < grant.generation - 1 or self.now - grant.used > RETRY):
+        if not is_current and (
+            token.generation < grant.generation - 1 or self.now - grant.used > RETRY
+        ):
             grant.ended = True
             return BAD_GRANT
         if scopes is not None and not scopes <= grant.scopes:

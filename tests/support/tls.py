@@ -1,4 +1,5 @@
-"""A certificate authority, and https hosts on loopback sockets that are as good or as bad as a test wants.
+"""A certificate authority, and https hosts on loopback sockets that are as good or as bad as a test
+wants.
 
 with Authority() as authority, DocumentHost(authority) as host:
     host.serve("/client.json", {"client_id": host.url("/client.json"), …})
@@ -32,7 +33,8 @@ DAY = datetime.timedelta(days=1)
 
 
 class Authority:
-    """A certificate authority of a test's own; a context manager, because its files go away with it.
+    """A certificate authority of a test's own; a context manager, because its files go away with
+    it.
 
     Attributes:
         ca_file: its certificate, as a client takes it.
@@ -62,7 +64,9 @@ class Authority:
             _builder(self._name, self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .add_extension(usages, critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False)
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
+            )
             .sign(self._key, hashes.SHA256())
         )
         path = Path(self._folder.name) / "ca.pem"
@@ -73,7 +77,10 @@ class Authority:
         return self
 
     def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._folder.cleanup()
 
@@ -99,13 +106,18 @@ class Authority:
         certificate = (
             _builder(subject, issuer, key.public_key(), ended=expired)
             .add_extension(alternatives, critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()),
+                critical=False,
+            )
             .sign(issuer_key, hashes.SHA256())
         )
         path = Path(self._folder.name) / "server.pem"
         path.write_bytes(
             key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
             )
             + certificate.public_bytes(serialization.Encoding.PEM)
         )
@@ -114,7 +126,9 @@ class Authority:
         return context
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: Any, *, ended: bool = False) -> x509.CertificateBuilder:
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: Any, *, ended: bool = False
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -193,7 +207,10 @@ class DocumentHost:
         return self
 
     def __exit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.stopping.set()
         self._listener.shutdown(socket.SHUT_RDWR)
@@ -212,10 +229,19 @@ class DocumentHost:
         return f"https://{host}:{self.port}{path}"
 
     def serve(self, path: str, document: Any, *, status: int = 200, **headers: str) -> None:
-        """Answer ``path`` with a document, or with bytes as they are; underscores in header names are hyphens."""
+        """Answer ``path`` with a document, or with bytes as they are; underscores in header names
+        are hyphens.
+        """
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
-        names = {"content_type": "application/json", "content_length": str(len(body)), "connection": "close", **headers}
-        lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in names.items() if value)
+        names = {
+            "content_type": "application/json",
+            "content_length": str(len(body)),
+            "connection": "close",
+            **headers,
+        }
+        lines = "".join(
+            f"{name.replace('_', '-')}: {value}\r\n" for name, value in names.items() if value
+        )
         answer = f"HTTP/1.1 {status} x\r\n{lines}\r\n".encode("latin-1") + body
         self.behave(path, lambda connection: connection.sendall(answer))
 
@@ -223,12 +249,22 @@ class DocumentHost:
         """Do something else to whoever asks for ``path``."""
         self._answers[path] = behaviour
 
-    def serve_client(self, path: str = "/client.json", *, host: str = "localhost", **members: Any) -> str:
-        """Answer ``path`` with a client metadata document and return its URL; ``None`` leaves a member out."""
+    def serve_client(
+        self, path: str = "/client.json", *, host: str = "localhost", **members: Any
+    ) -> str:
+        """Answer ``path`` with a client metadata document and return its URL; ``None`` leaves a
+        member out.
+        """
         url = self.url(path, host=host)
         headers: Mapping[str, str] = members.pop("headers", {})
-        usual = {"client_id": url, "client_name": "Document client", "redirect_uris": ["http://127.0.0.1/callback"]}
-        document = {name: value for name, value in {**usual, **members}.items() if value is not None}
+        usual = {
+            "client_id": url,
+            "client_name": "Document client",
+            "redirect_uris": ["http://127.0.0.1/callback"],
+        }
+        document = {
+            name: value for name, value in {**usual, **members}.items() if value is not None
+        }
         self.serve(path, document, **headers)
         return url
 

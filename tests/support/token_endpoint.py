@@ -1,4 +1,6 @@
-"""What tests of the token endpoint and its neighbours share: a server on each engine, and how answers have to look."""
+"""What tests of the token endpoint and its neighbours share: a server on each engine, and how
+answers have to look.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ async def is_alive(server: Server, access_token: str) -> bool:
 
 
 def assert_not_kept(response: Response) -> None:
-    """Check that nobody caches the answer (RFC 6749 §5.1), and that it is for pages of any origin, without cookies."""
+    """Check that nobody caches the answer (RFC 6749 §5.1), and that it is for pages of any origin,
+    without cookies.
+    """
     assert response.header("cache-control") == "no-store"
     assert response.header("pragma") == "no-cache"
     assert response.header("access-control-allow-credentials") is None

@@ -1,4 +1,5 @@
-"""Other processes that run an authorization server on a store: they race for codes, and get killed while they work.
+"""Other processes that run an authorization server on a store: they race for codes, and get killed
+while they work.
 
 This module is also the program that they run. A parent and its child talk in lines of JSON.
 """
@@ -42,7 +43,8 @@ class Contender:
         self.process.stdin.flush()
 
     def work(self, place: Place, jobs: Sequence[dict[str, str]]) -> None:
-        """Have it redeem, refresh and revoke, one job after the other, until it is killed; it says what it was told.
+        """Have it redeem, refresh and revoke, one job after the other, until it is killed; it says
+        what it was told.
 
         Args:
             place: where.
@@ -84,8 +86,12 @@ def contenders(count: int) -> Iterator[Sequence[Contender]]:
             each.close()
 
 
-def race(racers: Sequence[Contender], place: Place, *requests: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
-    """Have each process send all of ``requests`` at once, and return the statuses and documents of all answers."""
+def race(
+    racers: Sequence[Contender], place: Place, *requests: dict[str, Any]
+) -> list[tuple[int, dict[str, Any]]]:
+    """Have each process send all of ``requests`` at once, and return the statuses and documents of
+    all answers.
+    """
     for racer in racers:
         racer.tell(place, *requests)
     return [(status, document) for racer in racers for status, document in racer.hear()]
@@ -106,14 +112,19 @@ async def _run() -> None:
                 await asyncio.gather(*workers)
                 continue
             call = servers[url].call
-            answers = await asyncio.gather(*(call("POST", each["path"], form=each["form"]) for each in requests))
+            answers = await asyncio.gather(
+                *(call("POST", each["path"], form=each["form"]) for each in requests)
+            )
             _say([(answer.status, answer.json() if answer.body else {}) for answer in answers])
 
 
 async def _work(server: Server, jobs: Sequence[dict[str, str]]) -> None:
     for job in jobs:
         client = {"client_id": job["client_id"]}
-        metadata = {"redirect_uris": ["https://app.example.com/callback"], "token_endpoint_auth_method": "none"}
+        metadata = {
+            "redirect_uris": ["https://app.example.com/callback"],
+            "token_endpoint_auth_method": "none",
+        }
         registered = (await server.call("POST", "/register", document=metadata)).json()
         _say([job["code"], "registered", registered])
         tokens = (await server.token(grant_type="authorization_code", **job)).json()
@@ -121,7 +132,9 @@ async def _work(server: Server, jobs: Sequence[dict[str, str]]) -> None:
         form = {**client, "grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
         refreshed = (await server.token(**form)).json()
         _say([job["code"], "refreshed", refreshed])
-        revoked = await server.call("POST", "/revoke", form={**client, "token": refreshed["refresh_token"]})
+        revoked = await server.call(
+            "POST", "/revoke", form={**client, "token": refreshed["refresh_token"]}
+        )
         _say([job["code"], "revoked", revoked.status])
 
 

@@ -1,4 +1,5 @@
-"""An identity provider for the tests of the proxy, as a person and a script see it; its back channel is a real socket.
+"""An identity provider for the tests of the proxy, as a person and a script see it; its back
+channel is a real socket.
 
 with Upstream() as upstream:
     callback = upstream.approve(url_that_the_browser_was_sent_to)
@@ -27,7 +28,8 @@ CLIENT_SECRET = "the secret of the proxy, with : and %"
 
 
 class Upstream(Issuer):
-    """Signs people in, with OpenID Connect or plain OAuth; refresh tokens rotate, and a used one ends everything.
+    """Signs people in, with OpenID Connect or plain OAuth; refresh tokens rotate, and a used one
+    ends everything.
 
     Attributes:
         requests: the forms that the token endpoint got.
@@ -72,7 +74,8 @@ class Upstream(Issuer):
         }
 
     def approve(self, url: str, user: str = "alice", **answer: str | None) -> str:
-        """Sign in and consent, as the person whose browser was sent to ``url``; return where it is sent back to.
+        """Sign in and consent, as the person whose browser was sent to ``url``; return where it is
+        sent back to.
 
         Args:
             url: the authorization request.
@@ -106,7 +109,9 @@ class Upstream(Issuer):
 
     @contextmanager
     def holding(self) -> Iterator[threading.Event]:
-        """Let the token endpoint answer nobody for a while; what is yielded is set when somebody has asked."""
+        """Let the token endpoint answer nobody for a while; what is yielded is set when somebody
+        has asked.
+        """
         self._arrived.clear()
         self._released.clear()
         try:
@@ -128,7 +133,12 @@ class Upstream(Issuer):
                 return self._token(form)
             if path == "/userinfo":
                 user = self.access.get(form.get("client_secret", ""))
-                return _json({"sub": user, **self.people.get(user, {})} if user else {"error": "invalid_token"}, 200)
+                return _json(
+                    {"sub": user, **self.people.get(user, {})}
+                    if user
+                    else {"error": "invalid_token"},
+                    200,
+                )
             if path == "/revoke":
                 self.revoked.append(form["token"])
                 self._sessions.pop(form["token"], None)
@@ -144,7 +154,11 @@ class Upstream(Issuer):
                 self.reused.append(token)
             session = self._sessions.pop(token, None)
             self._used.add(token)
-            return _json({"error": "invalid_grant"}, 400) if session is None else self._issue(session, anew=False)
+            return (
+                _json({"error": "invalid_grant"}, 400)
+                if session is None
+                else self._issue(session, anew=False)
+            )
         session = self._codes.pop(form["code"], None)
         if session is None or session["redirect_uri"] != form["redirect_uri"]:
             return _json({"error": "invalid_grant"}, 400)
@@ -153,7 +167,11 @@ class Upstream(Issuer):
         return self._issue(session, anew=True)
 
     def _issue(self, session: dict[str, str], *, anew: bool) -> Answer:
-        access, refresh, user = secrets.token_urlsafe(24), secrets.token_urlsafe(24), session["user"]
+        access, refresh, user = (
+            secrets.token_urlsafe(24),
+            secrets.token_urlsafe(24),
+            session["user"],
+        )
         if not anew and self.refreshed_subject is not None:
             user = self.refreshed_subject
         if self.access_claims is not None:
@@ -174,7 +192,8 @@ class Upstream(Issuer):
             document["refresh_token"] = refresh
         if "openid" in session.get("scope", "").split() and (anew or self.refreshes_id_tokens):
             document["id_token"] = self.mint(
-                header={"typ": "JWT", **self.id_token_header}, **self._id_claims(session, user, access)
+                header={"typ": "JWT", **self.id_token_header},
+                **self._id_claims(session, user, access),
             )
         return _json(document)
 

@@ -1,10 +1,12 @@
-"""Several uvicorn processes with one configuration, as a deployment has them: workers of one authorization server.
+"""Several uvicorn processes with one configuration, as a deployment has them: workers of one
+authorization server.
 
 with workers(4, {"sqlite": place, "redis": other}) as deployments:
     await deployments["sqlite"][2].call("GET", "/.well-known/jwks.json")
 
-This module is also the app that they serve: an ``OAuthProvider`` for each place, below a path of its name. Another app
-makes its providers itself: ``app = WorkersApp.of(build, __name__)`` in a module that ``workers`` is told of.
+This module is also the app that they serve: an ``OAuthProvider`` for each place, below a path of
+its name. Another app makes its providers itself: ``app = WorkersApp.of(build, __name__)`` in a
+module that ``workers`` is told of.
 """
 
 from __future__ import annotations
@@ -51,16 +53,25 @@ class Worker(Server):
         self._prefix = httpx.URL(base_url).path
         self._host = httpx.URL(base_url).netloc.decode()
 
-    async def call(self, method: str, target: str, *, headers: Any = (), form: Any = None, **more: Any) -> Response:
+    async def call(
+        self, method: str, target: str, *, headers: Any = (), form: Any = None, **more: Any
+    ) -> Response:
         """Send one request."""
         document, bearer = more.get("document"), more.get("bearer")
-        sent = [*(headers.items() if isinstance(headers, Mapping) else headers), ("Host", self._host)]
+        sent = [
+            *(headers.items() if isinstance(headers, Mapping) else headers),
+            ("Host", self._host),
+        ]
         if bearer is not None:
             sent.append(("Authorization", f"Bearer {bearer}"))
         path = target if target.startswith(self._prefix) else self._prefix + target
         async with httpx.AsyncClient(verify=_NO_TLS, trust_env=False, timeout=30) as client:
             answer = await client.request(
-                method, self._origin + path, headers=sent, data=None if form is None else dict(form), json=document
+                method,
+                self._origin + path,
+                headers=sent,
+                data=None if form is None else dict(form),
+                json=document,
             )
         return Response(answer.status_code, list(answer.headers.multi_items()), answer.content, [])
 
@@ -74,7 +85,8 @@ def workers(
     port: int | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Sequence[Worker]]]:
-    """Start the processes all at once, on stores that nobody has opened before; wait for them; end them afterwards.
+    """Start the processes all at once, on stores that nobody has opened before; wait for them; end
+    them afterwards.
 
     Args:
         count: how many.
@@ -85,7 +97,9 @@ def workers(
     """
     ports = [port or free_port(), *(free_port() for _ in range(count - 1))]
     base_urls = {name: f"http://127.0.0.1:{ports[0]}/{name}" for name in places}
-    settings = {name: [base_urls[name], place.url, place.keys, more or {}] for name, place in places.items()}
+    settings = {
+        name: [base_urls[name], place.url, place.keys, more or {}] for name, place in places.items()
+    }
     command = [sys.executable, "-m", "uvicorn", app, "--log-level", "warning", "--port"]
     environment = {**os.environ, _SETTINGS: json.dumps({"app": app, "places": settings})}
     started = [subprocess.Popen([*command, str(port)], cwd=ROOT, env=environment) for port in ports]
@@ -93,7 +107,10 @@ def workers(
         for port in ports:
             _wait_for(port)
         pairs = list(zip(ports, started, strict=True))
-        yield {name: [Worker(base_urls[name], port, process) for port, process in pairs] for name in places}
+        yield {
+            name: [Worker(base_urls[name], port, process) for port, process in pairs]
+            for name in places
+        }
     finally:
         for each in started:
             each.terminate()
@@ -117,18 +134,26 @@ Build = Callable[..., tuple[OAuthProvider, App]]
 
 
 class WorkersApp:
-    """The app of one process: for each place what ``build`` returns, a provider and what is protected."""
+    """The app of one process: for each place what ``build`` returns, a provider and what is
+    protected.
+    """
 
     def __init__(self, settings: Mapping[str, Sequence[Any]], build: Build) -> None:
-        built = {name: build(base_url, url, keys, **more) for name, (base_url, url, keys, more) in settings.items()}
+        built = {
+            name: build(base_url, url, keys, **more)
+            for name, (base_url, url, keys, more) in settings.items()
+        }
         self.providers = [provider for provider, _ in built.values()]
         self.apps: dict[str, App] = {
-            name: MCPAuthMiddleware(app, provider, mcp_path="/mcp") for name, (provider, app) in built.items()
+            name: MCPAuthMiddleware(app, provider, mcp_path="/mcp")
+            for name, (provider, app) in built.items()
         }
 
     @classmethod
     def of(cls, build: Build, module: str) -> WorkersApp | None:
-        """Return the app, in a process that ``workers`` has started to serve that of this module."""
+        """Return the app, in a process that ``workers`` has started to serve that of this
+        module.
+        """
         served = json.loads(os.environ.get(_SETTINGS, "{}"))
         return cls(served["places"], build) if served.get("app") == f"{module}:app" else None
 

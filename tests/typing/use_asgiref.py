@@ -1,4 +1,6 @@
-"""Plain ASGI with asgiref's own types: what a careful author of an app without a framework writes."""
+"""Plain ASGI with asgiref's own types: what a careful author of an app without a framework
+writes.
+"""
 
 from __future__ import annotations
 
@@ -38,15 +40,24 @@ async def plain(scope: Scope, receive: Receive, send: Send) -> None:
     if token is not None and not token.has_scopes("notes:write"):
         raise InsufficientScope("notes:write")
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": (token.client_id if token else "nobody").encode()})
+    await send(
+        {"type": "http.response.body", "body": (token.client_id if token else "nobody").encode()}
+    )
 
 
-async def annotated_with_asgiref(scope: AsgirefScope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+async def annotated_with_asgiref(
+    scope: AsgirefScope, receive: ASGIReceiveCallable, send: ASGISendCallable
+) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": False})
 
 
 def report(event: AuthEvent) -> None:
-    logger.info("%s %s", event.status, event.reason, extra={"client_id": event.client_id, "path": event.path})
+    logger.info(
+        "%s %s",
+        event.status,
+        event.reason,
+        extra={"client_id": event.client_id, "path": event.path},
+    )
 
 
 verifier = JWTVerifier(
@@ -65,7 +76,9 @@ opaque = IntrospectionTokenVerifier(
     client_secret="not-a-secret",
     audience="https://mcp.example.com/mcp",
 )
-development = StaticTokenVerifier(tokens={"dev-token": {"client_id": "me", "scopes": ["notes:read"]}})
+development = StaticTokenVerifier(
+    tokens={"dev-token": {"client_id": "me", "scopes": ["notes:read"]}}
+)
 several = MultiAuth(verifiers=[verifier, opaque], base_url="https://mcp.example.com")
 provider = RemoteAuthProvider(verifier, ["https://idp.example"], "https://mcp.example.com")
 
@@ -86,7 +99,9 @@ outer = MCPAuthMiddleware(annotated_with_asgiref, development)
 
 class Custom(TokenVerifier):
     async def verify_token(self, token: str) -> AccessToken | None:
-        return AccessToken(token=token, client_id="c", scopes=["a"]) if token == "let-me-in" else None
+        return (
+            AccessToken(token=token, client_id="c", scopes=["a"]) if token == "let-me-in" else None
+        )
 
 
 async def by_hand() -> None:

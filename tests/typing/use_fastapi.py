@@ -1,4 +1,6 @@
-"""FastAPI: its middleware list, a dependency that gives handlers the token, the exception handler."""
+"""FastAPI: its middleware list, a dependency that gives handlers the token, the exception
+handler.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def current_token(request: Request) -> AccessToken:
 Caller = Annotated[AccessToken, Depends(current_token)]
 
 api = FastAPI(dependencies=[Depends(HTTPBearer(auto_error=False))])
-api.add_middleware(MCPAuthMiddleware, provider=provider, mcp_path="/mcp", required_scopes=["notes:read"])
+api.add_middleware(
+    MCPAuthMiddleware, provider=provider, mcp_path="/mcp", required_scopes=["notes:read"]
+)
 api.add_exception_handler(InsufficientScope, insufficient_scope_response)
 
 

@@ -1,6 +1,8 @@
-"""The MCP SDK and FastMCP: our verifier and provider handed to their servers, their apps behind our middleware.
+"""The MCP SDK and FastMCP: our verifier and provider handed to their servers, their apps behind our
+middleware.
 
-Both name concrete classes where a protocol would do, so handing them ours takes a type-ignore: these two, no more.
+Both name concrete classes where a protocol would do, so handing them ours takes a type-ignore:
+these two, no more.
 """
 
 from __future__ import annotations
@@ -10,7 +12,13 @@ from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import MCPServer
 from pydantic import AnyHttpUrl
 
-from asgi_mcp_auth import AccessToken, JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider, get_access_token
+from asgi_mcp_auth import (
+    AccessToken,
+    JWTVerifier,
+    MCPAuthMiddleware,
+    RemoteAuthProvider,
+    get_access_token,
+)
 
 verifier = JWTVerifier(issuer="https://idp.example", audience="https://mcp.example.com/mcp")
 provider = RemoteAuthProvider(
@@ -23,7 +31,8 @@ sdk = MCPServer(
     "notes",
     token_verifier=verifier,  # type: ignore[arg-type]  # names the SDK's own pydantic AccessToken; ours has what it reads
     auth=AuthSettings(
-        issuer_url=AnyHttpUrl("https://idp.example"), resource_server_url=AnyHttpUrl("https://mcp.example.com/mcp")
+        issuer_url=AnyHttpUrl("https://idp.example"),
+        resource_server_url=AnyHttpUrl("https://mcp.example.com/mcp"),
     ),
 )
 open_server = MCPServer("open")

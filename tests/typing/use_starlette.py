@@ -1,4 +1,6 @@
-"""Starlette: the middleware list, wrapping from outside, routes by hand, a mounted sub-app, step-up."""
+"""Starlette: the middleware list, wrapping from outside, routes by hand, a mounted sub-app,
+step-up.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,13 @@ admin = Starlette(routes=[Route("/", notes)])
 routes = [Route("/notes", notes), Mount("/admin", app=RequireScopes(admin, ["admin"]))]
 inside = Starlette(
     routes=routes,
-    middleware=[Middleware(MCPAuthMiddleware, provider=provider, mcp_path="/mcp", public_paths=["/health"])],
+    middleware=[
+        Middleware(MCPAuthMiddleware, provider=provider, mcp_path="/mcp", public_paths=["/health"])
+    ],
 )
 outside = Starlette(routes=routes)
 outside.add_exception_handler(InsufficientScope, insufficient_scope_response)
 wrapped = MCPAuthMiddleware(outside, provider, mcp_path="/mcp")
-by_hand = Starlette(routes=[*provider.get_routes("/mcp"), *routes], middleware=provider.get_middleware())
+by_hand = Starlette(
+    routes=[*provider.get_routes("/mcp"), *routes], middleware=provider.get_middleware()
+)

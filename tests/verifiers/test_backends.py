@@ -1,4 +1,6 @@
-"""Without cryptography, python-jose falls back to code that accepts MD5 signatures: we refuse to start (V21)."""
+"""Without cryptography, python-jose falls back to code that accepts MD5 signatures: we refuse to
+start (V21).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ import pytest
 def run(program: str) -> subprocess.CompletedProcess[str]:
     """Run a program in a fresh interpreter: what is imported cannot be taken back in this one."""
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 
@@ -40,7 +46,9 @@ def test_v21_python_jose_would_start_without_cryptography_and_say_nothing() -> N
     assert (result.returncode, result.stdout.split()[1]) == (0, "jose.backends.ecdsa_backend")
 
 
-@pytest.mark.parametrize("module", ["asgi_mcp_auth", "asgi_mcp_auth.testing", "asgi_mcp_auth._jose"])
+@pytest.mark.parametrize(
+    "module", ["asgi_mcp_auth", "asgi_mcp_auth.testing", "asgi_mcp_auth._jose"]
+)
 def test_v21_we_do_not(module: str) -> None:
     result = run(
         BLOCK
@@ -51,8 +59,9 @@ def test_v21_we_do_not(module: str) -> None:
         print(type(error).__name__, error)
     """
     )
-    assert result.stdout == (
-        "ConfigurationError python-jose runs without cryptography: pip install 'python-jose[cryptography]'\n"
+    assert (
+        result.stdout == "ConfigurationError python-jose runs without cryptography: pip install"
+        " 'python-jose[cryptography]'\n"
     ), result.stderr
 
 

@@ -1,4 +1,6 @@
-"""What a token may say about itself, at every edge: one second, one character, one type to each side."""
+"""What a token may say about itself, at every edge: one second, one character, one type to each
+side.
+"""
 
 from __future__ import annotations
 
@@ -30,18 +32,35 @@ YEAR_9999 = 253_402_300_799
 ABSENT: Any = object()
 
 
-def checks(*, issuers: Any = (ISSUER,), audience: Any = AUDIENCE, leeway: Any = 0, **rules: Any) -> ClaimChecks:
-    return ClaimChecks(issuers=issuers, audience=audience, leeway_seconds=leeway, rules=ClaimRules(**rules))
+def checks(
+    *, issuers: Any = (ISSUER,), audience: Any = AUDIENCE, leeway: Any = 0, **rules: Any
+) -> ClaimChecks:
+    return ClaimChecks(
+        issuers=issuers, audience=audience, leeway_seconds=leeway, rules=ClaimRules(**rules)
+    )
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    usual = {"iss": ISSUER, "aud": AUDIENCE, "exp": NOW + 300, "client_id": "cli", "sub": "alice", **changes}
+    usual = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "exp": NOW + 300,
+        "client_id": "cli",
+        "sub": "alice",
+        **changes,
+    }
     return {name: value for name, value in usual.items() if value is not ABSENT}
 
 
 def read(own: ClaimChecks, now: float = NOW, **changes: Any) -> dict[str, Any]:
     facts, _ = own.read_jwt(claims(**changes), b"payload", now)
-    return dict(zip(("client_id", "scopes", "expires_at", "resource", "subject", "payload"), facts, strict=True))
+    return dict(
+        zip(
+            ("client_id", "scopes", "expires_at", "resource", "subject", "payload"),
+            facts,
+            strict=True,
+        )
+    )
 
 
 def refusal(own: ClaimChecks, now: float = NOW, **changes: Any) -> str:
@@ -83,16 +102,21 @@ def test_a_token_ends_in_the_very_second_of_exp_plus_leeway(leeway: float) -> No
     read(own, exp=NOW - leeway + 1)
 
 
-@pytest.mark.parametrize("value", ["1800000300", True, False, None, [], {}, YEAR_9999 + 1, float(YEAR_9999 + 1), 1e300])
+@pytest.mark.parametrize(
+    "value", ["1800000300", True, False, None, [], {}, YEAR_9999 + 1, float(YEAR_9999 + 1), 1e300]
+)
 def test_exp_is_a_number_no_later_than_the_year_9999(value: Any) -> None:
     assert refusal(checks(), exp=value) == "invalid_exp"
     read(checks(), exp=YEAR_9999)
 
 
 @pytest.mark.parametrize(
-    ("claim", "invalid", "early"), [("nbf", "invalid_nbf", "not_yet_valid"), ("iat", "invalid_iat", "issued_in_future")]
+    ("claim", "invalid", "early"),
+    [("nbf", "invalid_nbf", "not_yet_valid"), ("iat", "invalid_iat", "issued_in_future")],
 )
-@pytest.mark.parametrize(("leeway", "tolerance"), [(0, 60), (59, 60), (60, 60), (61, 61), (300, 300)])
+@pytest.mark.parametrize(
+    ("leeway", "tolerance"), [(0, 60), (59, 60), (60, 60), (61, 61), (300, 300)]
+)
 def test_nbf_and_iat_tolerate_60_seconds_or_the_leeway(
     claim: str, invalid: str, early: str, leeway: int, tolerance: int
 ) -> None:
@@ -105,7 +129,9 @@ def test_nbf_and_iat_tolerate_60_seconds_or_the_leeway(
         assert refusal(own, **{claim: value}) == invalid
 
 
-@pytest.mark.parametrize(("member", "reason"), [("exp", "missing_exp"), ("iss", "missing_iss"), ("aud", "missing_aud")])
+@pytest.mark.parametrize(
+    ("member", "reason"), [("exp", "missing_exp"), ("iss", "missing_iss"), ("aud", "missing_aud")]
+)
 def test_a_member_that_has_to_be_there_is_missed(member: str, reason: str) -> None:
     assert refusal(checks(), **{member: ABSENT}) == reason
 
@@ -121,7 +147,9 @@ def test_sub_has_to_be_there_only_where_rfc_9068_is_asked_for() -> None:
     assert read(checks(), sub=ABSENT)["subject"] is None
 
 
-@pytest.mark.parametrize("value", [f"{ISSUER}/", ISSUER.upper(), "", None, 1, [ISSUER], {ISSUER: 1}, True])
+@pytest.mark.parametrize(
+    "value", [f"{ISSUER}/", ISSUER.upper(), "", None, 1, [ISSUER], {ISSUER: 1}, True]
+)
 def test_iss_is_compared_byte_for_byte(value: Any) -> None:
     assert refusal(checks(), iss=value) == "issuer"
     assert refusal(checks(issuers=(ISSUER, "b")), iss=value) == "issuer"
@@ -184,7 +212,12 @@ def test_aud_names_us_alone_or_among_64_at_most(value: Any, accepted: bool) -> N
 
 def test_the_resource_is_the_audience_that_matched() -> None:
     own = checks(audience=["a", "b"])
-    assert [read(own, aud=each)["resource"] for each in ("a", "b", ["b", "a"], ["x", "a"])] == ["a", "b", "b", "a"]
+    assert [read(own, aud=each)["resource"] for each in ("a", "b", ["b", "a"], ["x", "a"])] == [
+        "a",
+        "b",
+        "b",
+        "a",
+    ]
 
 
 def test_any_audience_switches_the_check_off_and_names_no_resource() -> None:
@@ -253,8 +286,13 @@ def test_an_audience_is_bound_to_one_resource_and_both_its_spellings() -> None:
         (("sub",), "sub"),
     ],
 )
-def test_the_client_is_in_the_first_claim_that_names_one(present: tuple[str, ...], client: str) -> None:
-    members = {name: name if name in present else ABSENT for name in ("client_id", "azp", "appid", "cid", "sub")}
+def test_the_client_is_in_the_first_claim_that_names_one(
+    present: tuple[str, ...], client: str
+) -> None:
+    members = {
+        name: name if name in present else ABSENT
+        for name in ("client_id", "azp", "appid", "cid", "sub")
+    }
     assert read(checks(), **members)["client_id"] == client
     for bad in ("", None, 1, "a\n", []):
         assert refusal(checks(), **{**members, client: bad}) in ("client_id", "subject")
@@ -288,7 +326,9 @@ def test_a_wrong_subject_is_told_from_a_wrong_client() -> None:
         (["a", "a"], ("a",)),
     ],
 )
-def test_scopes_are_separated_by_spaces_or_listed_and_named_once(value: Any, scopes: tuple[str, ...]) -> None:
+def test_scopes_are_separated_by_spaces_or_listed_and_named_once(
+    value: Any, scopes: tuple[str, ...]
+) -> None:
     for claim in ("scope", "scp"):
         assert read(checks(), **{claim: value})["scopes"] == scopes
 
@@ -359,7 +399,11 @@ def test_a_token_lives_no_longer_than_it_may(exp: int, iat: Any, accepted: bool)
     "rules",
     [
         *({"require_at_jwt": value} for value in (1, "no", [])),
-        *({name: value} for name in ("scope_claim", "client_id_claim") for value in ("", 1, ["a"], ["a", "b"], "a\n")),
+        *(
+            {name: value}
+            for name in ("scope_claim", "client_id_claim")
+            for value in ("", 1, ["a"], ["a", "b"], "a\n")
+        ),
         *({"max_lifetime_seconds": value} for value in (0, 0.5, -1, True, "1", math.nan, math.inf)),
         *({"map_scopes": value} for value in ("f", 1, [])),
         *(
@@ -376,7 +420,11 @@ def test_rules_of_the_wrong_kind_are_wrong_settings(rules: dict[str, Any]) -> No
 
 def test_rules_at_the_edge_are_taken() -> None:
     ClaimRules(
-        max_lifetime_seconds=1, scope_claim="a", client_id_claim="b", scope_hierarchy={}, map_scopes=lambda _: []
+        max_lifetime_seconds=1,
+        scope_claim="a",
+        client_id_claim="b",
+        scope_hierarchy={},
+        map_scopes=lambda _: [],
     )
     assert ClaimRules().require_at_jwt is False
     assert (ClaimRules().scope_claim, ClaimRules().max_lifetime_seconds) == (None, None)
@@ -387,14 +435,17 @@ def test_a_leeway_of_0_to_300_seconds_is_taken(leeway: float) -> None:
     assert checks(leeway=leeway).leeway == leeway
 
 
-@pytest.mark.parametrize("leeway", [-1, -0.001, 300.5, 301, math.nan, math.inf, -math.inf, True, "1", None])
+@pytest.mark.parametrize(
+    "leeway", [-1, -0.001, 300.5, 301, math.nan, math.inf, -math.inf, True, "1", None]
+)
 def test_another_leeway_is_a_wrong_setting(leeway: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"leeway_seconds=.* between 0 and 300"):
         checks(leeway=leeway)
 
 
 @pytest.mark.parametrize(
-    ("value", "valid"), [(0, True), (sys.float_info.max, True), (10**400, False), (-1, False), (5, True)]
+    ("value", "valid"),
+    [(0, True), (sys.float_info.max, True), (10**400, False), (-1, False), (5, True)],
 )
 def test_seconds_without_an_upper_bound_are_any_finite_number(value: Any, valid: bool) -> None:
     if valid:
@@ -419,7 +470,9 @@ def test_a_kind_is_checked_unless_there_is_nothing() -> None:
         check_kind("x", "1", int)
 
 
-@pytest.mark.parametrize("value", ["", [], [""], ["a", ""], ["a", "a"], [1], 1, None, "a\n", ["a", 1]])
+@pytest.mark.parametrize(
+    "value", ["", [], [""], ["a", ""], ["a", "a"], [1], 1, None, "a\n", ["a", 1]]
+)
 def test_names_are_one_text_or_several_each_once(value: Any) -> None:
     with pytest.raises(ConfigurationError, match="x="):
         check_names("x", value)
@@ -427,7 +480,9 @@ def test_names_are_one_text_or_several_each_once(value: Any) -> None:
     assert check_names("x", ("a", "b")) == ("a", "b")
 
 
-@pytest.mark.parametrize("value", ["a", "", 1, None, [1], [""], ["a b"], ["a", 'b"'], [b"a"], ["\\"], ["é"]])
+@pytest.mark.parametrize(
+    "value", ["a", "", 1, None, [1], [""], ["a b"], ["a", 'b"'], [b"a"], ["\\"], ["é"]]
+)
 def test_scopes_in_settings_are_a_list_of_scope_tokens(value: Any) -> None:
     with pytest.raises(ConfigurationError, match="x"):
         check_scopes("x", value)
@@ -437,7 +492,17 @@ def test_scopes_in_settings_are_a_list_of_scope_tokens(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["", [], [""], ["a", "a"], 1, "http://idp.example.com", ["https://a", "http://b"], "https://a?x=1", "a://b"],
+    [
+        "",
+        [],
+        [""],
+        ["a", "a"],
+        1,
+        "http://idp.example.com",
+        ["https://a", "http://b"],
+        "https://a?x=1",
+        "a://b",
+    ],
 )
 def test_issuers_that_cannot_be_meant_are_wrong_settings(value: Any) -> None:
     with pytest.raises(ConfigurationError, match="issuer"):
@@ -474,7 +539,9 @@ def jwt(payload: str) -> str:
         ("x.****.y", None),
     ],
 )
-def test_the_issuer_of_an_unverified_token_is_peeked_at_without_a_crash(token: str, issuer: str | None) -> None:
+def test_the_issuer_of_an_unverified_token_is_peeked_at_without_a_crash(
+    token: str, issuer: str | None
+) -> None:
     assert peek_issuer(token) == issuer
 
 

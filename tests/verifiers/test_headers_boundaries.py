@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from asgi_mcp_auth.errors import InsufficientScope, InvalidRequest, InvalidToken, MissingToken, RequestError
+from asgi_mcp_auth.errors import (
+    InsufficientScope,
+    InvalidRequest,
+    InvalidToken,
+    MissingToken,
+    RequestError,
+)
 from asgi_mcp_auth.headers import (
     MAX_TOKEN_BYTES,
     format_challenge,
@@ -77,7 +83,9 @@ def test_what_tries_to_be_bearer_and_is_not_is_a_malformed_request(value: bytes)
     assert caught.value.reason == "authorization_syntax"
 
 
-@pytest.mark.parametrize("byte", sorted(set(range(256)) - set(EVERY_B64TOKEN_CHARACTER) - set(b"=")))
+@pytest.mark.parametrize(
+    "byte", sorted(set(range(256)) - set(EVERY_B64TOKEN_CHARACTER) - set(b"="))
+)
 def test_a_byte_outside_b64token_is_refused_wherever_it_stands(byte: int) -> None:
     for token in (b"%c", b"a%c", b"%ca", b"a%ca", b"a%c="):
         assert not is_b64token(token % byte)
@@ -93,7 +101,15 @@ def test_a_token_of_16_kib_is_read_and_one_byte_more_is_too_long() -> None:
 
 @pytest.mark.parametrize(
     ("text", "valid"),
-    [("", False), ("a", True), ("a=", True), ("=", False), ("a=a", False), ("==", False), ("a b", False)],
+    [
+        ("", False),
+        ("a", True),
+        ("a=", True),
+        ("=", False),
+        ("a=a", False),
+        ("==", False),
+        ("a b", False),
+    ],
 )
 def test_padding_may_only_end_a_b64token(text: str, valid: bool) -> None:
     assert is_b64token(text.encode()) is valid
@@ -141,7 +157,11 @@ def test_an_empty_text_is_no_scope_token() -> None:
     ("error", "options", "challenge"),
     [
         (MissingToken(), {"realm": "mcp"}, 'Bearer realm="mcp"'),
-        (MissingToken(), {"resource_metadata": "https://a"}, 'Bearer resource_metadata="https://a"'),
+        (
+            MissingToken(),
+            {"resource_metadata": "https://a"},
+            'Bearer resource_metadata="https://a"',
+        ),
         (
             MissingToken(),
             {"resource_metadata": "https://a", "scopes": ["b", "a"]},
@@ -150,13 +170,18 @@ def test_an_empty_text_is_no_scope_token() -> None:
         (
             InvalidToken("expired"),
             {"realm": "mcp", "scopes": []},
-            'Bearer realm="mcp", error="invalid_token", error_description="The access token is invalid or expired"',
+            (
+                'Bearer realm="mcp", error="invalid_token", error_description="The access token is'
+                ' invalid or expired"'
+            ),
         ),
         (
             InsufficientScope("a"),
             {"resource_metadata": "https://a", "scopes": ["a"]},
-            'Bearer error="insufficient_scope", resource_metadata="https://a", scope="a", '
-            'error_description="The access token lacks a scope that this operation needs"',
+            (
+                'Bearer error="insufficient_scope", resource_metadata="https://a", scope="a", '
+                'error_description="The access token lacks a scope that this operation needs"'
+            ),
         ),
     ],
 )

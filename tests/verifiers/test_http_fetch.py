@@ -27,12 +27,17 @@ from tests.support.sockets import HostileServer, answering, read_head
 pytestmark = pytest.mark.asyncio
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "1"\r\n\r\n{}'
-# Far more than a fetch needs and far less than a drip takes: a deadline that is missing shows, a slow machine does not.
+# Far more than a fetch needs and far less than a drip takes: a deadline that is missing shows, a
+# slow machine does not.
 DEADLINE, PATIENCE = 0.3, 5.0
 
 
-async def fetch(url: str, *, max_bytes: int = 1000, timeout_seconds: float = 10, **settings: Any) -> Response:
-    return await HTTPFetcher(timeout_seconds=timeout_seconds).fetch(url, max_bytes=max_bytes, **settings)
+async def fetch(
+    url: str, *, max_bytes: int = 1000, timeout_seconds: float = 10, **settings: Any
+) -> Response:
+    return await HTTPFetcher(timeout_seconds=timeout_seconds).fetch(
+        url, max_bytes=max_bytes, **settings
+    )
 
 
 async def test_an_answer_comes_back_whole_with_lower_case_header_names() -> None:
@@ -73,11 +78,15 @@ async def test_a_form_is_posted() -> None:
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 300])
-@pytest.mark.parametrize("target", ["/elsewhere", "{other}/jwks", "http://169.254.169.254/", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "target", ["/elsewhere", "{other}/jwks", "http://169.254.169.254/", "file:///etc/passwd"]
+)
 async def test_a_redirect_is_not_followed(status: int, target: str) -> None:
     with HostileServer(answering(OK)) as other:
         location = target.format(other=other.url)
-        answer = f"HTTP/1.1 {status} Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+        answer = (
+            f"HTTP/1.1 {status} Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+        )
         with HostileServer(answering(answer)) as server:
             with pytest.raises(FetchFailed, match=f"HTTP {status} redirects"):
                 await fetch(server.url)
@@ -95,7 +104,10 @@ async def test_304_is_an_answer_and_no_redirect() -> None:
 async def test_a_body_may_be_as_large_as_the_limit(size: int, chunked: bool) -> None:
     body = b"x" * size
     if chunked:
-        answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"%x\r\n%b\r\n0\r\n\r\n" % (size, body)
+        answer = (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + b"%x\r\n%b\r\n0\r\n\r\n" % (size, body)
+        )
     else:
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body
     with HostileServer(answering(answer)) as server:
@@ -140,16 +152,22 @@ async def fetch_ok() -> None:
         assert (await fetch(server.url)).status == 200
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "GZIP", "gzip, identity", "x"])
+@pytest.mark.parametrize(
+    "encoding", ["gzip", "deflate", "br", "zstd", "GZIP", "gzip, identity", "x"]
+)
 async def test_a_compressed_body_is_refused_unread(encoding: str) -> None:
-    behave, _ = endless(f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n\r\n".encode(), b"\x1f\x8b" * 1000)
+    behave, _ = endless(
+        f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n\r\n".encode(), b"\x1f\x8b" * 1000
+    )
     with HostileServer(behave) as server, pytest.raises(FetchFailed, match="compressed"):
         await fetch(server.url)
 
 
 @pytest.mark.parametrize("encoding", ["identity", "IDENTITY"])
 async def test_an_identity_encoding_is_none(encoding: str) -> None:
-    answer = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+    answer = (
+        f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: 2\r\n\r\n{{}}".encode()
+    )
     with HostileServer(answering(answer)) as server:
         assert (await fetch(server.url)).body == b"{}"
 
@@ -159,7 +177,11 @@ SLOW: dict[str, tuple[bytes, bytes, float]] = {
     "dripping headers": (b"HTTP/1.1 200 OK\r\n", b"x", 0.01),
     "hang after the headers": (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", b"", 0.01),
     "dripping body": (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"x", 0.01),
-    "dripping chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n", 0.01),
+    "dripping chunks": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"1\r\nx\r\n",
+        0.01,
+    ),
     "informational answers": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n", 0.0001),
 }
 
@@ -175,14 +197,18 @@ async def test_one_deadline_bounds_the_whole_fetch(case: str) -> None:
     head, piece, pause = SLOW[case]
     await fetch_ok()
     behave, _ = endless(head, piece, pause)
-    with HostileServer(behave if piece else lambda connection: hang(connection, head, server)) as server:
+    with HostileServer(
+        behave if piece else lambda connection: hang(connection, head, server)
+    ) as server:
         began = time.monotonic()
         with pytest.raises(FetchFailed, match=r"no complete answer within 0.3 s"):
             await fetch(server.url, timeout_seconds=DEADLINE, max_bytes=10**9)
         assert DEADLINE * 0.9 < time.monotonic() - began < PATIENCE
 
 
-async def test_the_deadline_bounds_a_tls_handshake_that_stalls_and_leaves_no_socket_behind() -> None:
+async def test_the_deadline_bounds_a_tls_handshake_that_stalls_and_leaves_no_socket_behind() -> (
+    None
+):
     hung_up = threading.Event()
 
     def stall(connection: Any) -> None:
@@ -224,7 +250,10 @@ BROKEN: dict[str, bytes] = {
 
 @pytest.mark.parametrize("case", BROKEN)
 async def test_a_broken_answer_is_a_failed_fetch(case: str) -> None:
-    with HostileServer(answering(BROKEN[case])) as server, pytest.raises(FetchFailed, match="Error"):
+    with (
+        HostileServer(answering(BROKEN[case])) as server,
+        pytest.raises(FetchFailed, match="Error"),
+    ):
         await fetch(server.url)
 
 
@@ -235,7 +264,9 @@ async def test_a_server_that_is_not_there_is_a_failed_fetch() -> None:
         await fetch(url)
 
 
-@pytest.mark.parametrize("url", ["https://xn--/", "https://" + "a" * 64 + ".invalid/", "http://[::1"])
+@pytest.mark.parametrize(
+    "url", ["https://xn--/", "https://" + "a" * 64 + ".invalid/", "http://[::1"]
+)
 async def test_a_url_that_cannot_be_reached_is_a_failed_fetch(url: str) -> None:
     with pytest.raises(FetchFailed):
         await fetch(url)
@@ -259,12 +290,19 @@ def self_signed(directory: Path) -> ssl.SSLContext:
         .serial_number(1)
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
         .sign(key, hashes.SHA256())
     )
     file = directory / "server.pem"
     file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
         + certificate.public_bytes(serialization.Encoding.PEM)
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -374,7 +412,10 @@ async def test_a_users_client_is_used_and_never_closed() -> None:
 async def test_a_users_client_that_follows_redirects_does_not_do_so_here() -> None:
     answer = b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"
     async with httpx.AsyncClient(follow_redirects=True) as client:
-        with HostileServer(answering(answer)) as server, pytest.raises(FetchFailed, match="redirects"):
+        with (
+            HostileServer(answering(answer)) as server,
+            pytest.raises(FetchFailed, match="redirects"),
+        ):
             await HTTPFetcher(timeout_seconds=10, client=client).fetch(server.url, max_bytes=10)
 
 
@@ -382,11 +423,16 @@ async def test_a_users_client_that_is_closed_is_a_failed_fetch() -> None:
     client = httpx.AsyncClient()
     await client.aclose()
     with pytest.raises(FetchFailed, match="closed"):
-        await HTTPFetcher(timeout_seconds=10, client=client).fetch("http://127.0.0.1:9", max_bytes=10)
+        await HTTPFetcher(timeout_seconds=10, client=client).fetch(
+            "http://127.0.0.1:9", max_bytes=10
+        )
 
 
 async def test_a_synchronous_client_is_refused_at_construction() -> None:
-    with httpx.Client() as client, pytest.raises(ConfigurationError, match=r"http_client.*AsyncClient"):
+    with (
+        httpx.Client() as client,
+        pytest.raises(ConfigurationError, match=r"http_client.*AsyncClient"),
+    ):
         HTTPFetcher(timeout_seconds=10, client=client)  # type: ignore[arg-type]
 
 
@@ -411,8 +457,12 @@ async def test_a_cancelled_fetch_hangs_up() -> None:
                 await hung_up.wait()
 
 
-async def test_the_proxy_that_the_environment_names_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where an operator has to go through a proxy, the URLs that the operator configured do, too."""
+async def test_the_proxy_that_the_environment_names_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where an operator has to go through a proxy, the URLs that the operator configured do,
+    too.
+    """
     seen: list[bytes] = []
 
     def behave(connection: Any) -> None:

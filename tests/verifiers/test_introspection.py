@@ -1,4 +1,6 @@
-"""IntrospectionTokenVerifier: what it remembers, for how long, and what an issuer that is down costs."""
+"""IntrospectionTokenVerifier: what it remembers, for how long, and what an issuer that is down
+costs.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,14 @@ def idp() -> Iterator[Issuer]:
 
 def verifier_for(idp: Issuer, **settings: Any) -> IntrospectionTokenVerifier:
     client_id, secret = INTROSPECTION_CLIENT
-    usual = {"introspection_url": idp.introspection_url, "client_id": client_id, "client_secret": secret}
-    return IntrospectionTokenVerifier(**{**usual, "audience": AUDIENCE, "clock": idp.clock, **settings})
+    usual = {
+        "introspection_url": idp.introspection_url,
+        "client_id": client_id,
+        "client_secret": secret,
+    }
+    return IntrospectionTokenVerifier(
+        **{**usual, "audience": AUDIENCE, "clock": idp.clock, **settings}
+    )
 
 
 def clock_of(idp: Issuer) -> FrozenClock:
@@ -148,9 +156,16 @@ async def test_tokens_of_any_shape_are_asked_about(idp: Issuer, token: str) -> N
 
 @pytest.mark.parametrize(
     ("token", "reason"),
-    [("x" * 16_385, "too_long"), ("é", "malformed"), ("\ud800", "malformed"), ("a\u00a0b", "malformed")],
+    [
+        ("x" * 16_385, "too_long"),
+        ("é", "malformed"),
+        ("\ud800", "malformed"),
+        ("a\u00a0b", "malformed"),
+    ],
 )
-async def test_what_cannot_be_a_token_is_not_asked_about(idp: Issuer, token: str, reason: str) -> None:
+async def test_what_cannot_be_a_token_is_not_asked_about(
+    idp: Issuer, token: str, reason: str
+) -> None:
     gate = Gate(verifier_for(idp), good=lambda: idp.mint_opaque(aud=AUDIENCE), clock=clock_of(idp))
     await gate.only_refuses(token, reason)
     assert not idp.hits
@@ -181,9 +196,19 @@ async def test_an_outage_is_no_verdict(idp: Issuer, caplog: pytest.LogCaptureFix
     clock.advance(1)
     assert await reason_of(verifier, token) is None
     assert await reason_of(verifier, other) is None
-    messages = [(record.levelname, record.getMessage()) for record in caplog.records if record.name.endswith("lookups")]
+    messages = [
+        (record.levelname, record.getMessage())
+        for record in caplog.records
+        if record.name.endswith("lookups")
+    ]
     assert messages == [
-        ("WARNING", f"Introspection at {idp.introspection_url} failed: HTTP 500. Tokens are answered with 503"),
+        (
+            "WARNING",
+            (
+                f"Introspection at {idp.introspection_url} failed: HTTP 500. Tokens are answered"
+                " with 503"
+            ),
+        ),
         ("INFO", f"Introspection at {idp.introspection_url} works again"),
     ]
 
@@ -242,13 +267,18 @@ async def test_an_answer_that_never_ends_is_cut_off(idp: Issuer) -> None:
 
 async def test_an_endpoint_that_does_not_exist_is_an_outage() -> None:
     verifier = IntrospectionTokenVerifier(
-        introspection_url="http://127.0.0.1:1/introspect", client_id="rs", client_secret="s", audience=AUDIENCE
+        introspection_url="http://127.0.0.1:1/introspect",
+        client_id="rs",
+        client_secret="s",
+        audience=AUDIENCE,
     )
     with pytest.raises(ServerUnavailable):
         await verifier.verify_token("token")
 
 
-async def test_wrong_credentials_say_what_to_check(idp: Issuer, caplog: pytest.LogCaptureFixture) -> None:
+async def test_wrong_credentials_say_what_to_check(
+    idp: Issuer, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(ServerUnavailable):
         await verifier_for(idp, client_secret="wrong-secret").verify_token("token")
     assert "HTTP 401: check client_id and client_secret" in caplog.text
@@ -271,7 +301,9 @@ async def test_a_client_of_the_users_is_used_and_left_open(idp: Issuer) -> None:
     async def look(request: httpx.Request) -> None:
         seen.append(request.headers["x-from"])
 
-    async with httpx.AsyncClient(headers={"x-from": "the-user"}, event_hooks={"request": [look]}) as client:
+    async with httpx.AsyncClient(
+        headers={"x-from": "the-user"}, event_hooks={"request": [look]}
+    ) as client:
         async with verifier_for(idp, http_client=client, cache_ttl_seconds=0) as verifier:
             assert isinstance(verifier, IntrospectionTokenVerifier)
             assert await reason_of(verifier, idp.mint_opaque(aud=AUDIENCE)) is None
@@ -287,7 +319,9 @@ async def test_claims_are_read_by_the_same_rules_as_those_of_a_jwt(idp: Issuer) 
         scope_hierarchy={"role:admin": ["mcp:write"]},
     )
     verifier = verifier_for(idp, claims=rules)
-    access = await verifier.verify(idp.mint_opaque(aud=AUDIENCE, permissions="p", app="the-app", roles=["admin"]))
+    access = await verifier.verify(
+        idp.mint_opaque(aud=AUDIENCE, permissions="p", app="the-app", roles=["admin"])
+    )
     assert (access.client_id, access.scopes) == ("the-app", ["p", "role:admin", "mcp:write"])
     assert await reason_of(verifier, idp.mint_opaque(aud=AUDIENCE)) == "client_id"
 
@@ -314,7 +348,9 @@ async def test_a_url_and_a_secret_of_any_characters_arrive_as_they_are() -> None
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
         verifier = IntrospectionTokenVerifier(
             introspection_url=f"http://127.0.0.1:{server.server_port}/introspect?tenant=a%2Fb",
             client_id="r:s é",
@@ -323,8 +359,11 @@ async def test_a_url_and_a_secret_of_any_characters_arrive_as_they_are() -> None
         )
         assert await reason_of(verifier, "a+b/c==") == "inactive"
         server.shutdown()
-    # RFC 6749 §2.3.1: both halves are form-encoded before they are put together. So a colon in them is no separator.
+    # RFC 6749 §2.3.1: both halves are form-encoded before they are put together. So a colon in them
+    # is no separator.
     path, authorization, body = received[0]
     assert path == "/introspect?tenant=a%2Fb"
     assert body == b"token=a%2Bb%2Fc%3D%3D&token_type_hint=access_token"
-    assert authorization == "Basic " + base64.b64encode(b"r%3As+%C3%A9:p%3Aw%2B%25%2F%C3%BC").decode()
+    assert (
+        authorization == "Basic " + base64.b64encode(b"r%3As+%C3%A9:p%3Aw%2B%25%2F%C3%BC").decode()
+    )

@@ -18,7 +18,9 @@ from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, FrozenClock, Issuer, sig
 
 def get(url: str, form: dict[str, str] | None = None, authorization: str = "") -> tuple[int, Any]:
     data = None if form is None else urllib.parse.urlencode(form).encode()
-    request = urllib.request.Request(url, data, {"Authorization": authorization} if authorization else {})
+    request = urllib.request.Request(
+        url, data, {"Authorization": authorization} if authorization else {}
+    )
     try:
         with urllib.request.urlopen(request) as response:
             return response.status, json.loads(response.read() or b"null")
@@ -29,7 +31,9 @@ def get(url: str, form: dict[str, str] | None = None, authorization: str = "") -
 
 def claims_of(token: str) -> dict[str, Any]:
     payload = token.split(".")[1]
-    claims: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    claims: dict[str, Any] = json.loads(
+        base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+    )
     return claims
 
 
@@ -54,7 +58,11 @@ def test_the_issuer_is_found_where_the_standards_look_for_it(path: str) -> None:
             f"{root}/.well-known/openid-configuration{path}",
         ):
             status, document = get(url)
-            assert (status, document["issuer"], document["jwks_uri"]) == (200, idp.issuer, idp.jwks_uri)
+            assert (status, document["issuer"], document["jwks_uri"]) == (
+                200,
+                idp.issuer,
+                idp.jwks_uri,
+            )
         assert get(idp.jwks_uri) == (200, idp.jwks)
         assert get(f"{root}{path}/nothing")[0] == 404
         assert (idp.hits["/jwks"], idp.hits["/nothing"]) == (1, 1)
@@ -75,7 +83,11 @@ def test_a_minted_token_has_the_usual_claims_and_those_that_were_asked_for() -> 
         }
         assert "aud" not in usual
         other = claims_of(idp.mint(sub=None, scope="a b", iss="https://other.example"))
-        assert ("sub" in other, other["scope"], other["iss"]) == (False, "a b", "https://other.example")
+        assert ("sub" in other, other["scope"], other["iss"]) == (
+            False,
+            "a b",
+            "https://other.example",
+        )
         assert claims_of(idp.mint())["jti"] != claims_of(idp.mint())["jti"]
 
 
@@ -86,11 +98,17 @@ async def test_each_algorithm_has_its_key_and_a_header_can_be_bent() -> None:
         verifier = JWTVerifier(issuer=idp.issuer, audience=ANY_AUDIENCE)
         for algorithm in algorithms:
             assert (await verifier.verify(idp.mint(algorithm=algorithm))).subject == "alice"
-        for header, reason in (({"kid": "x"}, "unknown_key"), ({"alg": None}, "algorithm"), ({"typ": "x"}, "type")):
+        for header, reason in (
+            ({"kid": "x"}, "unknown_key"),
+            ({"alg": None}, "algorithm"),
+            ({"typ": "x"}, "type"),
+        ):
             with pytest.raises(InvalidToken) as refused:
                 await verifier.verify(idp.mint(header=header))
             assert refused.value.reason == reason
-        impossible = sign_jwt(idp.keys["ES256"], {"alg": "ES256", "kid": idp.keys["ES256"].key_id}, b"not json")
+        impossible = sign_jwt(
+            idp.keys["ES256"], {"alg": "ES256", "kid": idp.keys["ES256"].key_id}, b"not json"
+        )
         with pytest.raises(InvalidToken) as refused:
             await verifier.verify(impossible)
         assert refused.value.reason == "payload"
@@ -122,10 +140,22 @@ def test_introspection_answers_its_client_and_nobody_else() -> None:
         status, answer = get(idp.introspection_url, form, basic(client_id, secret))
         assert (status, answer["active"], answer["sub"], answer["scope"]) == (200, True, "bob", "a")
         assert (answer["iss"], "client_id" in answer) == (idp.issuer, False)
-        assert get(idp.introspection_url, {**form, "client_id": client_id, "client_secret": secret})[1] == answer
+        assert (
+            get(idp.introspection_url, {**form, "client_id": client_id, "client_secret": secret})[1]
+            == answer
+        )
         assert get(idp.introspection_url, form, f"Bearer {secret}")[1] == answer
-        for authorization in ("", basic(client_id, "wrong"), basic("wrong", secret), "Bearer wrong", "Digest x"):
-            assert get(idp.introspection_url, form, authorization) == (401, {"error": "invalid_client"})
+        for authorization in (
+            "",
+            basic(client_id, "wrong"),
+            basic("wrong", secret),
+            "Bearer wrong",
+            "Digest x",
+        ):
+            assert get(idp.introspection_url, form, authorization) == (
+                401,
+                {"error": "invalid_client"},
+            )
 
 
 def test_an_opaque_token_ends_when_it_is_revoked_unknown_or_expired() -> None:
@@ -137,7 +167,10 @@ def test_an_opaque_token_ends_when_it_is_revoked_unknown_or_expired() -> None:
         revoked = idp.mint_opaque()
         idp.revoke(revoked)
         clock.advance(300)
-        answers = [get(idp.introspection_url, {"token": token}, client)[1]["active"] for token in (*tokens, revoked)]
+        answers = [
+            get(idp.introspection_url, {"token": token}, client)[1]["active"]
+            for token in (*tokens, revoked)
+        ]
         assert answers == [False, True, False, False]
 
 

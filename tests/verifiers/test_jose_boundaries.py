@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding, rsa, x25519
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    decode_dss_signature,
+    encode_dss_signature,
+)
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from asgi_mcp_auth._jose import (
@@ -26,7 +29,12 @@ from asgi_mcp_auth._json import decode_base64url, encode_base64url
 MESSAGE = b"header.payload"
 EC_BYTES = {"ES256": 32, "ES384": 48, "ES512": 66, "ES256K": 32}
 CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521", "ES256K": "secp256k1"}
-HASHES = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512(), "56K": hashes.SHA256()}
+HASHES = {
+    "256": hashes.SHA256(),
+    "384": hashes.SHA384(),
+    "512": hashes.SHA512(),
+    "56K": hashes.SHA256(),
+}
 
 
 @functools.cache
@@ -58,13 +66,26 @@ def pem_of(private: Any) -> bytes:
 
 def test_the_algorithms_are_these() -> None:
     assert (
-        *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "ES256K"),
+        *(
+            "RS256",
+            "RS384",
+            "RS512",
+            "PS256",
+            "PS384",
+            "PS512",
+            "ES256",
+            "ES384",
+            "ES512",
+            "ES256K",
+        ),
         *("EdDSA", "Ed25519", "Ed448"),
     ) == ASYMMETRIC
     assert SYMMETRIC == ("HS256", "HS384", "HS512")
 
 
-@pytest.mark.parametrize(("bits", "usable"), [(2047, False), (2048, True), (8192, True), (8193, False)])
+@pytest.mark.parametrize(
+    ("bits", "usable"), [(2047, False), (2048, True), (8192, True), (8193, False)]
+)
 def test_rsa_keys_have_2048_to_8192_bits(bits: int, usable: bool) -> None:
     if usable:
         assert names(keys_from_jwk(rsa_jwk(odd(bits)), ["RS256"])) == ["RS256"]
@@ -76,8 +97,23 @@ def test_rsa_keys_have_2048_to_8192_bits(bits: int, usable: bool) -> None:
 @pytest.mark.parametrize(
     ("exponent", "usable"),
     [
-        *((1, False), (2, False), (3, False), (4, False), (5, True), (7, True), (65536, False), (65537, True)),
-        *((2**32 + 1, True), (2**33 - 1, True), (2**33, False), (2**33 + 1, False), (2**64 + 1, False)),
+        *(
+            (1, False),
+            (2, False),
+            (3, False),
+            (4, False),
+            (5, True),
+            (7, True),
+            (65536, False),
+            (65537, True),
+        ),
+        *(
+            (2**32 + 1, True),
+            (2**33 - 1, True),
+            (2**33, False),
+            (2**33 + 1, False),
+            (2**64 + 1, False),
+        ),
     ],
 )
 def test_rsa_exponents_are_odd_and_neither_tiny_nor_huge(exponent: int, usable: bool) -> None:
@@ -88,7 +124,9 @@ def test_rsa_exponents_are_odd_and_neither_tiny_nor_huge(exponent: int, usable: 
             keys_from_jwk(rsa_jwk(odd(2048), exponent), ["RS256"])
 
 
-@pytest.mark.parametrize(("length", "usable"), [(4, True), (2048, True), (2050, False), (2051, False), (2052, False)])
+@pytest.mark.parametrize(
+    ("length", "usable"), [(4, True), (2048, True), (2050, False), (2051, False), (2052, False)]
+)
 def test_a_number_is_spelled_with_at_most_2048_characters(length: int, usable: bool) -> None:
     octets = (65537).to_bytes(length * 3 // 4, "big")
     jwk = {**rsa_jwk(odd(2048)), "e": encode_base64url(octets)}
@@ -103,9 +141,18 @@ def test_a_number_is_spelled_with_at_most_2048_characters(length: int, usable: b
 @pytest.mark.parametrize("value", [None, 1, "", "A+", "A=", "AQAB\n", "é", ["AQAB"], {}])
 @pytest.mark.parametrize(
     ("algorithm", "member"),
-    [("RS256", "n"), ("RS256", "e"), ("ES256", "x"), ("ES256", "y"), ("Ed448", "x"), ("Ed25519", "x")],
+    [
+        ("RS256", "n"),
+        ("RS256", "e"),
+        ("ES256", "x"),
+        ("ES256", "y"),
+        ("Ed448", "x"),
+        ("Ed25519", "x"),
+    ],
 )
-def test_a_number_that_is_not_base64url_makes_the_key_unusable(algorithm: str, member: str, value: Any) -> None:
+def test_a_number_that_is_not_base64url_makes_the_key_unusable(
+    algorithm: str, member: str, value: Any
+) -> None:
     with pytest.raises(UnusableKey, match=f"member {member} is missing or not base64url"):
         keys_from_jwk({**signer(algorithm).public_jwk(), member: value}, [algorithm])
 
@@ -115,7 +162,9 @@ def test_a_number_that_is_not_base64url_makes_the_key_unusable(algorithm: str, m
 def test_coordinates_have_exactly_the_length_of_the_curve(algorithm: str, change: str) -> None:
     jwk = signer(algorithm).public_jwk()
     octets = decode_base64url(jwk["x"].encode())
-    changed = {"shorter": octets[:-1], "longer": octets + b"\0", "leading zero": b"\0" + octets}[change]
+    changed = {"shorter": octets[:-1], "longer": octets + b"\0", "leading zero": b"\0" + octets}[
+        change
+    ]
     with pytest.raises(UnusableKey):
         keys_from_jwk({**jwk, "x": encode_base64url(changed)}, [algorithm])
 
@@ -213,7 +262,9 @@ def test_what_is_not_an_object_is_no_key(jwk: Any) -> None:
         ("Ed448", ["EdDSA", "Ed448"]),
     ],
 )
-def test_a_key_is_bound_to_the_algorithms_of_its_type_and_to_its_own(algorithm: str, fit: list[str]) -> None:
+def test_a_key_is_bound_to_the_algorithms_of_its_type_and_to_its_own(
+    algorithm: str, fit: list[str]
+) -> None:
     jwk: dict[str, Any] = signer(algorithm).public_jwk()
     pem = pem_of(signer(algorithm)._private)
     everything = [*ASYMMETRIC, *SYMMETRIC]
@@ -224,7 +275,9 @@ def test_a_key_is_bound_to_the_algorithms_of_its_type_and_to_its_own(algorithm: 
     assert names(keys_from_jwk({**jwk, "alg": "HS256"}, everything)) == []
 
 
-@pytest.mark.parametrize("private", [ec.generate_private_key(ec.SECP224R1()), x25519.X25519PrivateKey.generate()])
+@pytest.mark.parametrize(
+    "private", [ec.generate_private_key(ec.SECP224R1()), x25519.X25519PrivateKey.generate()]
+)
 def test_a_pem_of_a_kind_that_no_algorithm_uses_gives_no_key(private: Any) -> None:
     assert keys_from_pem(pem_of(private), ASYMMETRIC) == []
 
@@ -253,7 +306,9 @@ def test_a_public_key_is_no_shared_secret() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
-def test_our_signature_is_what_cryptography_verifies_and_theirs_is_what_we_verify(algorithm: str) -> None:
+def test_our_signature_is_what_cryptography_verifies_and_theirs_is_what_we_verify(
+    algorithm: str,
+) -> None:
     private = signer(algorithm)._private
     (key,) = keys_from_jwk(signer(algorithm).public_jwk(), [algorithm])
     assert key.key_id == "one"
@@ -291,19 +346,27 @@ def verify_with_cryptography(algorithm: str, private: Any, signature: bytes) -> 
     if algorithm in EC_BYTES:
         half = EC_BYTES[algorithm]
         assert len(signature) == 2 * half
-        der = encode_dss_signature(int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big"))
+        der = encode_dss_signature(
+            int.from_bytes(signature[:half], "big"), int.from_bytes(signature[half:], "big")
+        )
         public.verify(der, MESSAGE, ec.ECDSA(digest))  # type: ignore[arg-type]
     elif isinstance(private, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey):
         public.verify(signature, MESSAGE)
     else:
         assert digest is not None
-        scheme = padding.PSS(padding.MGF1(digest), digest.digest_size) if algorithm[0] == "P" else padding.PKCS1v15()
+        scheme = (
+            padding.PSS(padding.MGF1(digest), digest.digest_size)
+            if algorithm[0] == "P"
+            else padding.PKCS1v15()
+        )
         public.verify(signature, MESSAGE, scheme, digest)
 
 
 @pytest.mark.parametrize("algorithm", EC_BYTES)
 def test_the_numbers_of_an_ecdsa_signature_have_one_length(algorithm: str) -> None:
-    """RFC 7518 §3.4. A zero in front of a number leaves its value, and would be a second spelling."""
+    """RFC 7518 §3.4. A zero in front of a number leaves its value, and would be a second
+    spelling.
+    """
     half = EC_BYTES[algorithm]
     signature = signer(algorithm).sign(MESSAGE)
     (key,) = keys_from_jwk(signer(algorithm).public_jwk(), [algorithm])
@@ -325,7 +388,9 @@ def test_the_numbers_of_an_ecdsa_signature_have_one_length(algorithm: str) -> No
         ("Ed448", None),
     ],
 )
-def test_a_key_of_another_type_than_its_members_is_unusable(algorithm: str, key_type: str | None) -> None:
+def test_a_key_of_another_type_than_its_members_is_unusable(
+    algorithm: str, key_type: str | None
+) -> None:
     with pytest.raises(UnusableKey):
         keys_from_jwk({**signer(algorithm).public_jwk(), "kty": key_type}, [algorithm])
 
@@ -356,11 +421,18 @@ def test_a_published_key_has_just_the_members_of_its_type(algorithm: str) -> Non
         assert jwk == {**common, "kty": "EC", "crv": CURVES[algorithm], "x": x, "y": y}
     else:
         curve = "Ed448" if algorithm == "Ed448" else "Ed25519"
-        assert jwk == {**common, "kty": "OKP", "crv": curve, "x": encode_base64url(public.public_bytes_raw())}
+        assert jwk == {
+            **common,
+            "kty": "OKP",
+            "crv": curve,
+            "x": encode_base64url(public.public_bytes_raw()),
+        }
 
 
 @pytest.mark.parametrize(("algorithm", "scalar"), [("ES256", 2**200), ("ES512", 5), ("ES384", 7)])
-def test_coordinates_with_leading_zeros_are_published_in_full_length(algorithm: str, scalar: int) -> None:
+def test_coordinates_with_leading_zeros_are_published_in_full_length(
+    algorithm: str, scalar: int
+) -> None:
     """RFC 7518 §6.2.1.2. One key in 256 has a leading zero, so keys are tried until one does."""
     curve = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}[algorithm]
     size = EC_BYTES[algorithm]

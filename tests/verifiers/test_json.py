@@ -29,7 +29,9 @@ VALUES = st.recursive(
     | st.integers(-(10**18), 10**18)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner)
+    ),
     max_leaves=20,
 )
 
@@ -41,7 +43,9 @@ def depth_of(value: Any) -> int:
 
 
 @given(value=VALUES, ascii_only=st.booleans(), indent=st.sampled_from([None, 1]))
-def test_every_json_value_is_read_as_it_was_written(value: Any, ascii_only: bool, indent: int | None) -> None:
+def test_every_json_value_is_read_as_it_was_written(
+    value: Any, ascii_only: bool, indent: int | None
+) -> None:
     data = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
     if depth_of(value) <= MAX_DEPTH:
         assert parse_json(data) == value
@@ -51,7 +55,10 @@ def test_every_json_value_is_read_as_it_was_written(value: Any, ascii_only: bool
 
 
 @given(
-    st.one_of(st.binary(max_size=100), st.text('{}[]",:\\u0123456789eE+-.truefalsn \n', max_size=60).map(str.encode))
+    st.one_of(
+        st.binary(max_size=100),
+        st.text('{}[]",:\\u0123456789eE+-.truefalsn \n', max_size=60).map(str.encode),
+    )
 )
 @example(b"[" * 100_000)
 @example(b'{"a":' * 100_000)
@@ -155,7 +162,9 @@ def test_base64url_reads_what_it_writes(data: bytes) -> None:
     assert len(text) == math.ceil(len(data) * 4 / 3)
 
 
-@given(st.one_of(st.binary(max_size=40), st.text("AQgwEIMBZaz09-_+/=\n ", max_size=12).map(str.encode)))
+@given(
+    st.one_of(st.binary(max_size=40), st.text("AQgwEIMBZaz09-_+/=\n ", max_size=12).map(str.encode))
+)
 @example(b"A" * 5)
 @example(b"AA==")
 @example(b"AA==AAAA")
@@ -198,7 +207,9 @@ def test_what_was_form_encoded_is_decoded_again(text: str) -> None:
 @example(b"%c3%28")
 @example(b"%00%0a")
 def test_a_form_is_read_as_the_standard_library_reads_it_or_refused(text: bytes) -> None:
-    """Refused is what the standard library takes for text: a percent sign that escapes nothing, and other bytes."""
+    """Refused is what the standard library takes for text: a percent sign that escapes nothing, and
+    other bytes.
+    """
     try:
         expected: str | None = unquote_to_bytes(text.replace(b"+", b" ")).decode("utf-8")
     except UnicodeDecodeError:

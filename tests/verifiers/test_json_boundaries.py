@@ -1,4 +1,6 @@
-"""The edges of the strict readers for JSON and base64url: one byte, one level, one bit to each side."""
+"""The edges of the strict readers for JSON and base64url: one byte, one level, one bit to each
+side.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ def test_the_callers_limit_replaces_the_usual_one() -> None:
         assert parse(padded(KIB_256 + 1), max_bytes=KIB_256 + 1) == {"a": 1}
 
 
-@pytest.mark.parametrize(("opening", "closing", "inner"), [("[", "]", ""), ('{"a":', "}", "1"), ('[{"a":', "}]", "1")])
+@pytest.mark.parametrize(
+    ("opening", "closing", "inner"), [("[", "]", ""), ('{"a":', "}", "1"), ('[{"a":', "}]", "1")]
+)
 def test_32_levels_are_read_and_33_are_too_many(opening: str, closing: str, inner: str) -> None:
     levels = opening.count("[") + opening.count("{")
     parse_json(nested(32 // levels, opening, closing, inner))
@@ -86,7 +90,9 @@ def test_the_four_white_spaces_of_json_may_surround_a_value(space: bytes) -> Non
     assert parse_json(space + b"[1]") == parse_json(b"[1]" + space) == [1]
 
 
-@pytest.mark.parametrize("space", [b"\x0b", b"\x0c", b"\xc2\xa0", b"\xe2\x80\xa8", b"\xef\xbb\xbf", b"\0", b"X", b"n"])
+@pytest.mark.parametrize(
+    "space", [b"\x0b", b"\x0c", b"\xc2\xa0", b"\xe2\x80\xa8", b"\xef\xbb\xbf", b"\0", b"X", b"n"]
+)
 def test_nothing_else_may_surround_a_value(space: bytes) -> None:
     for text in (space + b"[1]", b"[1]" + space):
         with pytest.raises(ValueError):  # noqa: PT011 (no value, or trailing data)

@@ -30,7 +30,9 @@ pytestmark = pytest.mark.asyncio
 
 
 def pem(key: SigningKey) -> bytes:
-    made: bytes = key._private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    made: bytes = key._private.public_key().public_bytes(
+        Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
+    )
     return made
 
 
@@ -44,7 +46,8 @@ def certificate(key: SigningKey) -> bytes:
         .public_key(key._private.public_key())
         .serial_number(1)
         .not_valid_before(start)
-        .not_valid_after(start + datetime.timedelta(days=1))  # long past: the configuration vouches for the key
+        # long past: the configuration vouches for the key
+        .not_valid_after(start + datetime.timedelta(days=1))
         .sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
     )
     return made.public_bytes(Encoding.PEM)
@@ -71,11 +74,23 @@ async def test_every_asymmetric_algorithm_is_there_without_being_asked_for(algor
         lambda key: [key.public_jwk(), pem(signing_key("RS512"))],
         lambda key: b"Subject: something\n" + pem(key),
     ],
-    ids=["bytes", "str", "list", "certificate", "certificate-str", "jwk", "jwks", "mixed", "with-preamble"],
+    ids=[
+        "bytes",
+        "str",
+        "list",
+        "certificate",
+        "certificate-str",
+        "jwk",
+        "jwks",
+        "mixed",
+        "with-preamble",
+    ],
 )
 async def test_a_public_key_can_be_given_in_every_usual_form(algorithm: str, spell: Any) -> None:
     gate = Gate(algorithm=algorithm, public_key=spell(signing_key(algorithm)))
-    await gate.refuses(gate.forge(key=signing_key(algorithm, "stranger")), "signature", "unknown_key")
+    await gate.refuses(
+        gate.forge(key=signing_key(algorithm, "stranger")), "signature", "unknown_key"
+    )
 
 
 async def test_a_pem_has_no_key_id_so_a_token_may_name_any() -> None:
@@ -91,17 +106,23 @@ async def test_a_jwk_with_a_key_id_answers_to_that_one_only() -> None:
     mixed = Gate(public_key=[signing_key("ES256", "named").public_jwk(), pem(signing_key())])
     await mixed.accepts(mixed.forge(header={"kid": "whatever"}))
     await mixed.accepts(mixed.forge(key=signing_key("ES256", "named")))
-    await mixed.refuses(mixed.forge(key=signing_key("ES256", "named"), header={"kid": "whatever"}), "signature")
+    await mixed.refuses(
+        mixed.forge(key=signing_key("ES256", "named"), header={"kid": "whatever"}), "signature"
+    )
 
 
 async def test_old_and_new_shared_secrets_work_side_by_side() -> None:
     import hmac
 
     old, new = "0" * 32, "1" * 32
-    verifier = JWTVerifier(public_key=[old, new], algorithm=SYMMETRIC, issuer=ISSUER, clock=FrozenClock(NOW))
+    verifier = JWTVerifier(
+        public_key=[old, new], algorithm=SYMMETRIC, issuer=ISSUER, clock=FrozenClock(NOW)
+    )
 
     def signed(secret: str) -> str:
-        return gate.forge(header={"alg": "HS256"}, sign=lambda data: hmac.digest(secret.encode(), data, "sha256"))
+        return gate.forge(
+            header={"alg": "HS256"}, sign=lambda data: hmac.digest(secret.encode(), data, "sha256")
+        )
 
     gate = Gate(verifier, good=lambda: signed(old))
     await gate.accepts(signed(new))
@@ -111,7 +132,9 @@ async def test_old_and_new_shared_secrets_work_side_by_side() -> None:
 @pytest.mark.parametrize("path", ["", "/tenant", "/tenant/a"])
 async def test_with_only_an_issuer_its_keys_are_discovered(path: str) -> None:
     with Issuer(algorithms=("ES256",), path=path) as idp:
-        gate = Gate(JWTVerifier(issuer=idp.issuer, token_cache_size=0), good=lambda: idp.mint(aud=AUDIENCE))
+        gate = Gate(
+            JWTVerifier(issuer=idp.issuer, token_cache_size=0), good=lambda: idp.mint(aud=AUDIENCE)
+        )
         await gate.refuses(idp.mint(aud="x"), "audience")
         assert idp.hits["/jwks"] == 1
         assert [each.state.jwks_uri for each in gate.verifier.jwks] == [idp.jwks_uri]
@@ -146,13 +169,17 @@ async def test_keys_that_cannot_be_had_are_an_outage_and_not_a_verdict() -> None
 
 async def test_the_audience_is_bound_by_whoever_knows_the_resource() -> None:
     key = signing_key().public_jwk()
-    verifier = JWTVerifier(public_key=key, issuer=ISSUER, base_url=f"{BASE_URL}/", clock=FrozenClock(NOW))
+    verifier = JWTVerifier(
+        public_key=key, issuer=ISSUER, base_url=f"{BASE_URL}/", clock=FrozenClock(NOW)
+    )
     verifier.set_mcp_path("/mcp")
     assert (await verifier.verify(Gate().good())).resource == AUDIENCE
     verifier.bind_audience(AUDIENCE)
     with pytest.raises(ConfigurationError, match="cannot protect two resources"):
         verifier.bind_audience("https://other.example")
-    explicit = JWTVerifier(public_key=key, issuer=ISSUER, audience="api://x", clock=FrozenClock(NOW))
+    explicit = JWTVerifier(
+        public_key=key, issuer=ISSUER, audience="api://x", clock=FrozenClock(NOW)
+    )
     RemoteAuthProvider(explicit, [ISSUER], BASE_URL).set_mcp_path("/mcp")
     assert await explicit.verify_token(Gate().good()) is None
 
@@ -168,7 +195,9 @@ async def test_the_audience_is_bound_by_whoever_knows_the_resource() -> None:
     ],
     ids=str,
 )
-async def test_the_client_is_named_by_the_first_claim_that_is_there(claims: dict[str, Any], client_id: str) -> None:
+async def test_the_client_is_named_by_the_first_claim_that_is_there(
+    claims: dict[str, Any], client_id: str
+) -> None:
     gate = Gate()
     assert (await gate.accepts(gate.forge(claims=claims))).client_id == client_id
 
@@ -192,7 +221,9 @@ async def test_a_token_that_names_no_client_is_refused(claims: dict[str, Any], r
 
 
 async def test_another_claim_may_name_the_client_and_then_no_other_does() -> None:
-    gate = Gate(claims=ClaimRules(client_id_claim="app"), good=lambda: gate.forge(claims={"app": "the-app"}))
+    gate = Gate(
+        claims=ClaimRules(client_id_claim="app"), good=lambda: gate.forge(claims={"app": "the-app"})
+    )
     assert (await gate.accepts(gate.good())).client_id == "the-app"
     await gate.refuses(gate.forge(), "client_id")
 
@@ -211,16 +242,24 @@ async def test_another_claim_may_name_the_client_and_then_no_other_does() -> Non
     ],
     ids=str,
 )
-async def test_implied_scopes_are_followed_to_the_end_and_circles_end(hierarchy: Any, expanded: Any) -> None:
-    assert {name: tuple(sorted(implied)) for name, implied in expand_hierarchy(hierarchy).items()} == expanded
+async def test_implied_scopes_are_followed_to_the_end_and_circles_end(
+    hierarchy: Any, expanded: Any
+) -> None:
+    assert {
+        name: tuple(sorted(implied)) for name, implied in expand_hierarchy(hierarchy).items()
+    } == expanded
 
 
 async def test_a_broad_scope_grants_the_narrow_ones_and_not_the_other_way_round() -> None:
     rules = ClaimRules(scope_hierarchy={"admin": ["write"], "write": ["read"]})
-    gate = Gate(claims=rules, required_scopes=["read"], good=lambda: gate.forge(claims={"scope": "admin"}))
+    gate = Gate(
+        claims=rules, required_scopes=["read"], good=lambda: gate.forge(claims={"scope": "admin"})
+    )
     assert (await gate.accepts(gate.good())).scopes == ["admin", "write", "read"]
     assert (await gate.accepts(gate.forge(claims={"scope": "read x"}))).scopes == ["read", "x"]
-    wide = Gate(claims=rules, required_scopes=["admin"], good=lambda: gate.forge(claims={"scope": "admin"}))
+    wide = Gate(
+        claims=rules, required_scopes=["admin"], good=lambda: gate.forge(claims={"scope": "admin"})
+    )
     assert (await wide.call(gate.forge(claims={"scope": "write read"}))).status == 403
 
 
@@ -237,7 +276,9 @@ async def test_roles_become_scopes_and_imply_others() -> None:
 
 async def test_scopes_of_a_claim_with_dots_or_a_url_for_a_name() -> None:
     gate = Gate(claims=ClaimRules(scope_claim="https://example.com/permissions"))
-    access = await gate.accepts(gate.forge(claims={"https://example.com/permissions": ["a", "b", "a"]}))
+    access = await gate.accepts(
+        gate.forge(claims={"https://example.com/permissions": ["a", "b", "a"]})
+    )
     assert access.scopes == ["a", "b"]
 
 
@@ -251,7 +292,9 @@ async def test_a_fractional_expiry_counts_to_its_fraction() -> None:
     await gate.only_refuses(token, "expired")
 
 
-@pytest.mark.parametrize("junk", [b"", b"not a key", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"])
+@pytest.mark.parametrize(
+    "junk", [b"", b"not a key", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"]
+)
 async def test_what_is_no_pem_is_an_unusable_key(junk: bytes) -> None:
     with pytest.raises(UnusableKey, match="not a PEM public key"):
         keys_from_pem(junk, ASYMMETRIC)

@@ -1,4 +1,6 @@
-"""JWTVerifier at its edges: header members, lengths, the cache, and settings that contradict each other."""
+"""JWTVerifier at its edges: header members, lengths, the cache, and settings that contradict each
+other.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from asgi_mcp_auth import ClaimRules, ConfigurationError, InvalidToken, JWKSOptions, JWTVerifier, RemoteJWKS
+from asgi_mcp_auth import (
+    ClaimRules,
+    ConfigurationError,
+    InvalidToken,
+    JWKSOptions,
+    JWTVerifier,
+    RemoteJWKS,
+)
 from asgi_mcp_auth._jose import ASYMMETRIC, SigningKey
 from asgi_mcp_auth._json import encode_base64url
 from asgi_mcp_auth.testing import FrozenClock
@@ -29,12 +38,19 @@ def signer(algorithm: str = "Ed25519", key_id: str = "one") -> SigningKey:
 
 
 def pem() -> bytes:
-    key: bytes = signer()._private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    key: bytes = (
+        signer()._private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    )
     return key
 
 
 def verifier(**settings: Any) -> JWTVerifier:
-    usual = {"public_key": signer().public_jwk(), "issuer": ISSUER, "audience": AUDIENCE, "clock": FrozenClock(NOW)}
+    usual = {
+        "public_key": signer().public_jwk(),
+        "issuer": ISSUER,
+        "audience": AUDIENCE,
+        "clock": FrozenClock(NOW),
+    }
     return JWTVerifier(**{**usual, **settings})
 
 
@@ -44,7 +60,9 @@ def header(**changes: Any) -> dict[str, Any]:
 
 def forge(head: Any = None, claims: Any = None, key: Any = None) -> str:
     usual = {"iss": ISSUER, "aud": AUDIENCE, "exp": NOW + 300, "client_id": "cli"}
-    payload = claims if isinstance(claims, bytes) else json.dumps({**usual, **(claims or {})}).encode()
+    payload = (
+        claims if isinstance(claims, bytes) else json.dumps({**usual, **(claims or {})}).encode()
+    )
     first = head if isinstance(head, bytes) else json.dumps(head or header()).encode()
     signing_input = f"{encode_base64url(first)}.{encode_base64url(payload)}"
     return f"{signing_input}.{encode_base64url((key or signer()).sign(signing_input.encode()))}"
@@ -92,7 +110,9 @@ async def refusal(own: JWTVerifier, token: str) -> str:
         ({"alg": "ES256"}, "unknown_key"),
     ],
 )
-async def test_a_header_member_that_is_wrong_refuses_the_token(members: dict[str, Any], reason: str) -> None:
+async def test_a_header_member_that_is_wrong_refuses_the_token(
+    members: dict[str, Any], reason: str
+) -> None:
     own = verifier()
     token = forge(header(**members))
     assert await refusal(own, token) == reason
@@ -100,14 +120,17 @@ async def test_a_header_member_that_is_wrong_refuses_the_token(members: dict[str
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("typ", ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"])
+@pytest.mark.parametrize(
+    "typ", ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"]
+)
 async def test_the_types_of_access_tokens_are_taken(typ: str) -> None:
     assert (await verifier().verify(forge(header(typ=typ)))).client_id == "cli"
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    ("typ", "accepted"), [("at+jwt", True), ("application/at+jwt", True), ("JWT", False), (None, False)]
+    ("typ", "accepted"),
+    [("at+jwt", True), ("application/at+jwt", True), ("JWT", False), (None, False)],
 )
 async def test_rfc_9068_wants_its_own_type(typ: str | None, accepted: bool) -> None:
     own = verifier(claims=ClaimRules(require_at_jwt=True))
@@ -132,16 +155,23 @@ async def test_what_has_not_three_ascii_parts_is_malformed(token: str) -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("head", [b"", b"{", b"[]", b'"x"', b"\xff", b'{"alg":"Ed25519","alg":"Ed25519"}'])
+@pytest.mark.parametrize(
+    "head", [b"", b"{", b"[]", b'"x"', b"\xff", b'{"alg":"Ed25519","alg":"Ed25519"}']
+)
 async def test_a_header_that_is_no_object_is_refused_as_header(head: bytes) -> None:
     assert await refusal(verifier(), forge(head)) == "header"
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("payload", [b"", b"{", b"[]", b"1", b'{"exp":1,"exp":1}', b'{"exp":NaN}'])
-async def test_a_payload_that_is_no_object_is_refused_after_its_signature_only(payload: bytes) -> None:
+async def test_a_payload_that_is_no_object_is_refused_after_its_signature_only(
+    payload: bytes,
+) -> None:
     assert await refusal(verifier(), forge(claims=payload)) == "payload"
-    assert await refusal(verifier(), forge(claims=payload, key=SigningKey("Ed25519", "one"))) == "signature"
+    assert (
+        await refusal(verifier(), forge(claims=payload, key=SigningKey("Ed25519", "one")))
+        == "signature"
+    )
 
 
 @pytest.mark.asyncio
@@ -161,7 +191,10 @@ async def test_another_spelling_of_a_part_is_refused() -> None:
 async def test_a_token_of_16_kib_is_looked_at_and_a_longer_one_is_not() -> None:
     own, empty = verifier(), len(forge(claims={"pad": ""}))
     size = (16384 - empty) * 3 // 4
-    sizes = {len(token): token for token in (forge(claims={"pad": "x" * each}) for each in range(size - 3, size + 4))}
+    sizes = {
+        len(token): token
+        for token in (forge(claims={"pad": "x" * each}) for each in range(size - 3, size + 4))
+    }
     for length, token in sizes.items():
         if length <= 16384:
             await own.verify(token)
@@ -182,7 +215,9 @@ async def test_what_is_no_text_is_a_programming_error(token: Any) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("size", [0, 1, 10])
 @pytest.mark.parametrize("leeway", [0, 30])
-async def test_a_remembered_token_ends_in_the_same_second_as_a_new_one(size: int, leeway: int) -> None:
+async def test_a_remembered_token_ends_in_the_same_second_as_a_new_one(
+    size: int, leeway: int
+) -> None:
     clock = FrozenClock(NOW)
     own = verifier(clock=clock, token_cache_size=size, leeway_seconds=leeway)
     token = forge(claims={"exp": NOW + 10, "scope": "a"})
@@ -247,9 +282,14 @@ async def test_a_shared_secret_is_bytes_or_text_in_utf_8() -> None:
     for algorithm in ("HS256", "HS384", "HS512"):
         token = forge({"alg": algorithm}, key=SigningKey(algorithm, "one", SECRET.encode()))
         for form in (SECRET, SECRET.encode()):
-            assert (await verifier(public_key=form, algorithm=algorithm).verify(token)).client_id == "cli"
+            assert (
+                await verifier(public_key=form, algorithm=algorithm).verify(token)
+            ).client_id == "cli"
             await verifier(public_key=form, algorithm=["HS256", "HS384", "HS512"]).verify(token)
-        assert await refusal(verifier(public_key=SECRET + "x", algorithm=algorithm), token) == "signature"
+        assert (
+            await refusal(verifier(public_key=SECRET + "x", algorithm=algorithm), token)
+            == "signature"
+        )
         assert await refusal(verifier(), token) == "algorithm"
 
 
@@ -267,7 +307,10 @@ async def test_only_the_named_algorithms_are_allowed() -> None:
     [
         ({"jwks_uri": "https://a"}, "both given"),
         ({"public_key": None, "algorithm": "HS256"}, "needs the shared secret"),
-        ({"public_key": None, "algorithm": "HS256", "jwks_uri": "https://a"}, "needs the shared secret"),
+        (
+            {"public_key": None, "algorithm": "HS256", "jwks_uri": "https://a"},
+            "needs the shared secret",
+        ),
         ({"public_key": None, "issuer": None}, "no keys"),
         ({"public_key": None, "issuer": "not a url"}, "issuer"),
         ({"public_key": None, "jwks_uri": "http://a"}, "jwks_uri"),
@@ -292,7 +335,9 @@ async def test_only_the_named_algorithms_are_allowed() -> None:
         ({"leeway_seconds": 301}, "leeway_seconds"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any], complaint: str) -> None:
+def test_settings_that_contradict_each_other_are_refused(
+    settings: dict[str, Any], complaint: str
+) -> None:
     with pytest.raises(ConfigurationError, match=complaint):
         verifier(**settings)
 
@@ -317,7 +362,9 @@ def test_one_key_set_serves_all_issuers_and_discovery_makes_one_for_each() -> No
 
 
 @pytest.mark.asyncio
-async def test_with_several_issuers_the_claimed_one_is_looked_up_before_any_key_is_fetched() -> None:
+async def test_with_several_issuers_the_claimed_one_is_looked_up_before_any_key_is_fetched() -> (
+    None
+):
     own = verifier(public_key=None, issuer=[ISSUER, "https://b.example"])
     assert await refusal(own, forge(claims={"iss": "https://c.example"})) == "issuer"
     assert await refusal(own, forge(claims=b"{}")) == "missing_iss"
@@ -363,7 +410,9 @@ def test_scopes_and_url_of_this_server_are_the_verifiers() -> None:
 
 
 class Provider:
-    """A key set and its metadata behind a client of the user's own: no network, and every request counted."""
+    """A key set and its metadata behind a client of the user's own: no network, and every request
+    counted.
+    """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -372,7 +421,11 @@ class Provider:
     def answer(self, request: httpx.Request) -> httpx.Response:
         self.asked.append(request.url.path)
         keys = {"keys": [signer().public_jwk()]}
-        document = keys if request.url.path == "/jwks" else {"issuer": ISSUER, "jwks_uri": f"{ISSUER}/jwks"}
+        document = (
+            keys
+            if request.url.path == "/jwks"
+            else {"issuer": ISSUER, "jwks_uri": f"{ISSUER}/jwks"}
+        )
         return httpx.Response(200, stream=httpx.ByteStream(json.dumps(document).encode()))
 
 
@@ -393,7 +446,8 @@ async def test_keys_are_fetched_and_renewed_as_the_options_say(discovered: bool)
         await asyncio.sleep(0.01)
         assert provider.asked.count("/jwks") == 1
         clock.advance(0.25)
-        await own.verify(token)  # the keys have reached 80 % of their lifetime: a refresh starts, nobody waits for it
+        # the keys have reached 80 % of their lifetime: a refresh starts, nobody waits for it
+        await own.verify(token)
         await asyncio.sleep(0.05)
         assert provider.asked.count("/jwks") == 2
         await own.stop()

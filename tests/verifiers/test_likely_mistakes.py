@@ -1,4 +1,6 @@
-"""Settings that are possible but hardly meant: accepted, with one WARNING that says what is wrong."""
+"""Settings that are possible but hardly meant: accepted, with one WARNING that says what is
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_a_base_url_that_holds_the_path_already_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_base_url_that_holds_the_path_already_is_noticed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     provider(base_url="https://mcp.example.com/mcp").set_mcp_path("/mcp")
     assert len(warnings(caplog)) == 1
     assert "the resource is https://mcp.example.com/mcp/mcp" in warnings(caplog)[0]
@@ -36,7 +40,8 @@ def test_an_authorization_server_spelled_unlike_the_issuer_is_noticed(
     """RFC 8414 §3.3: clients compare the two exactly, too."""
     provider(server=server)
     assert warnings(caplog) == [
-        f"authorization_servers has {server!r}, the verifier {ISSUER!r}: they must be equal to the last slash"
+        f"authorization_servers has {server!r}, the verifier {ISSUER!r}: they must be equal to the"
+        " last slash"
     ]
 
 

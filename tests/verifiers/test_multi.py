@@ -41,7 +41,10 @@ def b() -> Iterator[Issuer]:
 
 def introspection(idp: Issuer, **settings: Any) -> IntrospectionTokenVerifier:
     return IntrospectionTokenVerifier(
-        introspection_url=idp.introspection_url, client_id=CLIENT_ID, client_secret=SECRET, **settings
+        introspection_url=idp.introspection_url,
+        client_id=CLIENT_ID,
+        client_secret=SECRET,
+        **settings,
     )
 
 
@@ -53,8 +56,12 @@ async def reason_of(multi: MultiAuth, token: str) -> str | None:
     return None
 
 
-async def test_a_jwt_goes_to_the_source_that_its_issuer_names_and_to_no_other(a: Issuer, b: Issuer) -> None:
-    multi = MultiAuth(verifiers=[JWTVerifier(issuer=a.issuer), JWTVerifier(issuer=b.issuer)], base_url=BASE_URL)
+async def test_a_jwt_goes_to_the_source_that_its_issuer_names_and_to_no_other(
+    a: Issuer, b: Issuer
+) -> None:
+    multi = MultiAuth(
+        verifiers=[JWTVerifier(issuer=a.issuer), JWTVerifier(issuer=b.issuer)], base_url=BASE_URL
+    )
     gate = Gate(multi, good=lambda: a.mint(aud=AUDIENCE))
     assert (await gate.accepts(a.mint(aud=AUDIENCE, sub="of-a"))).subject == "of-a"
     assert not b.hits
@@ -68,7 +75,9 @@ async def test_a_jwt_goes_to_the_source_that_its_issuer_names_and_to_no_other(a:
 
 async def test_an_opaque_token_goes_to_those_that_take_opaque_ones(a: Issuer, b: Issuer) -> None:
     static = StaticTokenVerifier({"dev-token": {"client_id": "me"}})
-    multi = MultiAuth(verifiers=[JWTVerifier(issuer=a.issuer), introspection(b), static], base_url=BASE_URL)
+    multi = MultiAuth(
+        verifiers=[JWTVerifier(issuer=a.issuer), introspection(b), static], base_url=BASE_URL
+    )
     gate = Gate(multi, good=lambda: a.mint(aud=AUDIENCE))
     await gate.accepts("dev-token")
     await gate.accepts(b.mint_opaque(aud=AUDIENCE))
@@ -106,7 +115,9 @@ async def test_a_source_that_is_down_takes_no_other_down(a: Issuer, b: Issuer) -
 
 
 async def test_a_responsible_source_that_is_down_is_an_outage(a: Issuer, b: Issuer) -> None:
-    multi = MultiAuth(verifiers=[JWTVerifier(issuer=a.issuer), JWTVerifier(issuer=b.issuer)], base_url=BASE_URL)
+    multi = MultiAuth(
+        verifiers=[JWTVerifier(issuer=a.issuer), JWTVerifier(issuer=b.issuer)], base_url=BASE_URL
+    )
     gate = Gate(multi, good=lambda: b.mint(aud=AUDIENCE))
     for path in ("/jwks", "/.well-known/oauth-authorization-server"):
         a.fail(path)
@@ -130,7 +141,9 @@ async def test_the_server_speaks_for_all_sources(a: Issuer, b: Issuer) -> None:
         scopes_supported=["mcp:read", "mcp:write"],
         challenge_scopes=["profile"],
     )
-    multi = MultiAuth(server=server, verifiers=[JWTVerifier(issuer=b.issuer, required_scopes=["mcp:read", "x"])])
+    multi = MultiAuth(
+        server=server, verifiers=[JWTVerifier(issuer=b.issuer, required_scopes=["mcp:read", "x"])]
+    )
     events = []
     app = MCPAuthMiddleware(Spy(), multi, mcp_path="/mcp", on_event=events.append)
     document = (await call(app, "GET", "/.well-known/oauth-protected-resource/mcp")).json()
@@ -151,8 +164,14 @@ async def test_the_server_speaks_for_all_sources(a: Issuer, b: Issuer) -> None:
 
 
 async def test_without_a_server_it_speaks_for_itself(a: Issuer) -> None:
-    multi = MultiAuth(verifiers=[JWTVerifier(issuer=a.issuer, required_scopes=["x"])], required_scopes=["y"])
-    assert (multi.required_scopes, multi.scopes_supported, multi.get_challenge_scopes()) == (["y"], ["y"], ["y"])
+    multi = MultiAuth(
+        verifiers=[JWTVerifier(issuer=a.issuer, required_scopes=["x"])], required_scopes=["y"]
+    )
+    assert (multi.required_scopes, multi.scopes_supported, multi.get_challenge_scopes()) == (
+        ["y"],
+        ["y"],
+        ["y"],
+    )
     assert multi.get_challenge_scopes(["z", "offline_access"]) == ["z"]
 
 
@@ -179,7 +198,9 @@ async def test_it_opens_and_closes_every_source(a: Issuer, b: Issuer) -> None:
         assert (a.hits["/jwks"], b.hits["/jwks"]) == (1, 1)
 
 
-@pytest.mark.parametrize("token", ["a.!.c", "a.e30.c", "..", "a.W10.c", "a.é.c", "a.b", "a.eyJpc3MiOjV9.c"])
+@pytest.mark.parametrize(
+    "token", ["a.!.c", "a.e30.c", "..", "a.W10.c", "a.é.c", "a.b", "a.eyJpc3MiOjV9.c"]
+)
 async def test_what_claims_no_issuer_is_nobodys_and_fetches_nothing(a: Issuer, token: str) -> None:
     multi = MultiAuth(verifiers=[JWTVerifier(issuer=a.issuer)], base_url=BASE_URL)
     gate = Gate(multi, good=lambda: a.mint(aud=AUDIENCE))

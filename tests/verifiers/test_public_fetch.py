@@ -1,4 +1,6 @@
-"""Fetches that strangers cause: from the public internet only, wherever a name leads (Z101 to Z106, Z114, K23, K24)."""
+"""Fetches that strangers cause: from the public internet only, wherever a name leads (Z101 to Z106,
+Z114, K23, K24).
+"""
 
 from __future__ import annotations
 
@@ -36,13 +38,21 @@ def has_ipv6() -> bool:
 
 
 async def fetch(
-    url: str, authority: Authority | None = None, *, addresses: Sequence[str] | None = None, **settings: Any
+    url: str,
+    authority: Authority | None = None,
+    *,
+    addresses: Sequence[str] | None = None,
+    **settings: Any,
 ) -> Response:
     """Fetch as a server in development does; ``addresses`` stand for what the name server says."""
     max_bytes = settings.pop("max_bytes", 5 * 1024)
     if addresses is not None:
         settings["resolve"] = lambda host, port: list(addresses)
-    usual = {"timeout_seconds": 10, "allow_loopback": True, "ca_file": None if authority is None else authority.ca_file}
+    usual = {
+        "timeout_seconds": 10,
+        "allow_loopback": True,
+        "ca_file": None if authority is None else authority.ca_file,
+    }
     return await PublicFetcher(**{**usual, **settings}).fetch(url, max_bytes=max_bytes)
 
 
@@ -113,7 +123,16 @@ PRIVATE = {
     "2130706433": "a number",
     "1.1.1.1.": "a dot too many",
 }
-PUBLIC = ("1.1.1.1", "8.8.8.8", "93.184.216.34", "172.15.0.1", "172.32.0.1", "192.0.1.1", "2606:4700::1111", "2a00::1")
+PUBLIC = (
+    "1.1.1.1",
+    "8.8.8.8",
+    "93.184.216.34",
+    "172.15.0.1",
+    "172.32.0.1",
+    "192.0.1.1",
+    "2606:4700::1111",
+    "2a00::1",
+)
 
 
 @pytest.mark.parametrize("address", PRIVATE)
@@ -188,28 +207,48 @@ def test_a_url_whose_host_may_be_public(url: str) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("address", [each for each in PRIVATE if "." in each or ":" in each])
-async def test_z102_no_packet_goes_to_a_host_whose_address_is_not_public(address: str, authority: Authority) -> None:
+async def test_z102_no_packet_goes_to_a_host_whose_address_is_not_public(
+    address: str, authority: Authority
+) -> None:
     with DocumentHost(authority) as host:
         with pytest.raises(FetchFailed, match="its host has an address that is not public"):
-            await fetch(host.url(host="app.example.com"), authority, addresses=[address], allow_loopback=False)
+            await fetch(
+                host.url(host="app.example.com"),
+                authority,
+                addresses=[address],
+                allow_loopback=False,
+            )
         assert host.connections == 0
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     "addresses",
-    [["93.184.216.34", "127.0.0.1"], ["127.0.0.1", "93.184.216.34"], ["2606:4700::1111", "::ffff:127.0.0.1"]],
+    [
+        ["93.184.216.34", "127.0.0.1"],
+        ["127.0.0.1", "93.184.216.34"],
+        ["2606:4700::1111", "::ffff:127.0.0.1"],
+    ],
     ids=str,
 )
-async def test_z103_one_address_that_is_not_public_is_enough(addresses: list[str], authority: Authority) -> None:
+async def test_z103_one_address_that_is_not_public_is_enough(
+    addresses: list[str], authority: Authority
+) -> None:
     with DocumentHost(authority) as host:
         with pytest.raises(FetchFailed, match="not public"):
-            await fetch(host.url(host="app.example.com"), authority, addresses=addresses, allow_loopback=False)
+            await fetch(
+                host.url(host="app.example.com"),
+                authority,
+                addresses=addresses,
+                allow_loopback=False,
+            )
         assert host.connections == 0
 
 
 @pytest.mark.asyncio
-async def test_in_development_loopback_is_fine_and_other_private_addresses_are_not(authority: Authority) -> None:
+async def test_in_development_loopback_is_fine_and_other_private_addresses_are_not(
+    authority: Authority,
+) -> None:
     with DocumentHost(authority) as host:
         host.serve("/client.json", {})
         assert (await fetch(host.url(), authority)).status == 200
@@ -220,8 +259,12 @@ async def test_in_development_loopback_is_fine_and_other_private_addresses_are_n
 
 
 @pytest.mark.asyncio
-async def test_z103_the_name_is_resolved_once_and_the_connection_goes_where_it_led(authority: Authority) -> None:
-    """DNS rebinding: the second answer, which a library that resolves again would take, is never asked for."""
+async def test_z103_the_name_is_resolved_once_and_the_connection_goes_where_it_led(
+    authority: Authority,
+) -> None:
+    """DNS rebinding: the second answer, which a library that resolves again would take, is never
+    asked for.
+    """
     answers = [["127.0.0.2"], ["127.0.0.3"]]
     asked: list[tuple[str, int]] = []
 
@@ -271,11 +314,15 @@ async def test_an_address_in_the_url_is_its_own_name(host: str, authority: Autho
 
 
 @pytest.mark.asyncio
-async def test_an_address_that_does_not_answer_is_followed_by_the_next_one(authority: Authority) -> None:
+async def test_an_address_that_does_not_answer_is_followed_by_the_next_one(
+    authority: Authority,
+) -> None:
     with DocumentHost(authority, address="127.0.0.6") as host:
         host.serve("/client.json", {})
         url = host.url(host="app.example.com")
-        assert (await fetch(url, authority, addresses=["::1", "127.0.0.5", "127.0.0.6"])).body == b"{}"
+        assert (
+            await fetch(url, authority, addresses=["::1", "127.0.0.5", "127.0.0.6"])
+        ).body == b"{}"
         with pytest.raises(Unreachable, match="ConnectError"):
             await fetch(url, authority, addresses=["::1", "127.0.0.5"])
 
@@ -291,7 +338,9 @@ CERTIFICATES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("case", CERTIFICATES)
-async def test_z114_a_certificate_that_proves_nothing_is_refused(case: str, authority: Authority) -> None:
+async def test_z114_a_certificate_that_proves_nothing_is_refused(
+    case: str, authority: Authority
+) -> None:
     with DocumentHost(authority, context=authority.context(**CERTIFICATES[case])) as host:
         host.serve("/client.json", {})
         with pytest.raises(Unreachable, match="CERTIFICATE_VERIFY_FAILED"):
@@ -300,7 +349,9 @@ async def test_z114_a_certificate_that_proves_nothing_is_refused(case: str, auth
 
 
 @pytest.mark.asyncio
-async def test_z114_the_environment_has_no_say(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_z114_the_environment_has_no_say(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """K24: neither its proxies nor its certificate authorities count for what a stranger named."""
     with DocumentHost(authority) as proxy, DocumentHost(authority) as host:
         host.serve("/client.json", {})
@@ -316,7 +367,9 @@ async def test_z114_the_environment_has_no_say(authority: Authority, monkeypatch
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("url", ["https://localhost:99999/x", "https://[::1/x", "https://" + "a" * 64 + ".invalid/x"])
+@pytest.mark.parametrize(
+    "url", ["https://localhost:99999/x", "https://[::1/x", "https://" + "a" * 64 + ".invalid/x"]
+)
 async def test_a_url_that_is_none_is_a_failed_fetch(url: str) -> None:
     with pytest.raises(FetchFailed):
         await fetch(url)
@@ -340,7 +393,12 @@ def test_the_usual_way_to_addresses_is_that_of_the_system() -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_z104_a_redirect_is_not_followed(status: int, authority: Authority) -> None:
     with DocumentHost(authority) as other, DocumentHost(authority) as host:
-        for location in ("/client.json", other.url(), f"http://127.0.0.1:{other.port}/", "https://169.254.169.254/"):
+        for location in (
+            "/client.json",
+            other.url(),
+            f"http://127.0.0.1:{other.port}/",
+            "https://169.254.169.254/",
+        ):
             host.serve("/client.json", b"", status=status, location=location)
             with pytest.raises(FetchFailed, match=f"HTTP {status} redirects"):
                 await fetch(host.url(), authority)
@@ -348,7 +406,9 @@ async def test_z104_a_redirect_is_not_followed(status: int, authority: Authority
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("size", "fine"), [(5 * 1024, True), (5 * 1024 + 1, False), (10**6, False)])
+@pytest.mark.parametrize(
+    ("size", "fine"), [(5 * 1024, True), (5 * 1024 + 1, False), (10**6, False)]
+)
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_z105_a_body_has_at_most_so_many_bytes(
     size: int, fine: bool, chunked: bool, authority: Authority
@@ -370,9 +430,15 @@ async def test_z105_a_body_has_at_most_so_many_bytes(
 CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
 FLOODS = {
     "chunks without end": endless(CHUNKED, b"1000\r\n" + b"x" * 0x1000 + b"\r\n"),
-    "a body without an end": endless(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n", b"x" * 0x1000),
-    "a length that is a lie": endless(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", b"x" * 0x1000),
-    "compressed": endless(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", b"\x1f\x8b\x08" + b"\0" * 0x1000),
+    "a body without an end": endless(
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n", b"x" * 0x1000
+    ),
+    "a length that is a lie": endless(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n", b"x" * 0x1000
+    ),
+    "compressed": endless(
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", b"\x1f\x8b\x08" + b"\0" * 0x1000
+    ),
     "headers without end": endless(b"HTTP/1.1 200 OK\r\n", b"x: " + b"y" * 0x1000 + b"\r\n"),
 }
 
@@ -394,7 +460,8 @@ async def test_z105_a_flood_is_cut_off_and_costs_no_memory(case: str, authority:
             assert (case, response.body) == ("a length that is a lie", b"x" * 10)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert peak < 2 * 2**20  # TLS, the HTTP library and the other end included, which sends as fast as it can
+        # TLS, the HTTP library and the other end included, which sends as fast as it can
+        assert peak < 2 * 2**20
 
 
 SLOW = {
@@ -408,7 +475,9 @@ SLOW = {
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("case", [*SLOW, "a stalled handshake", "a name server that does not answer"])
+@pytest.mark.parametrize(
+    "case", [*SLOW, "a stalled handshake", "a name server that does not answer"]
+)
 async def test_z106_one_deadline_bounds_everything(case: str, authority: Authority) -> None:
     released = threading.Event()
 
@@ -427,7 +496,9 @@ async def test_z106_one_deadline_bounds_everything(case: str, authority: Authori
 
 
 @pytest.mark.asyncio
-async def test_name_servers_that_do_not_answer_hold_no_thread_of_the_event_loop(authority: Authority) -> None:
+async def test_name_servers_that_do_not_answer_hold_no_thread_of_the_event_loop(
+    authority: Authority,
+) -> None:
     """It has a handful of threads, for everything that the application does in threads."""
     released = threading.Event()
 
@@ -436,7 +507,9 @@ async def test_name_servers_that_do_not_answer_hold_no_thread_of_the_event_loop(
         return []
 
     fetcher = PublicFetcher(timeout_seconds=10, max_fetches=8, resolve=never)
-    fetches = [asyncio.create_task(fetcher.fetch(f"https://{n}.example/x", max_bytes=10)) for n in range(8)]
+    fetches = [
+        asyncio.create_task(fetcher.fetch(f"https://{n}.example/x", max_bytes=10)) for n in range(8)
+    ]
     await asyncio.sleep(0.05)
     for _ in range(20):
         async with asyncio.timeout(PATIENCE):
@@ -448,8 +521,12 @@ async def test_name_servers_that_do_not_answer_hold_no_thread_of_the_event_loop(
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("content", [None, b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
-async def test_a_ca_file_that_cannot_be_read_is_found_at_construction(content: bytes | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "content", [None, b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\nAAAA\n"]
+)
+async def test_a_ca_file_that_cannot_be_read_is_found_at_construction(
+    content: bytes | None, tmp_path: Path
+) -> None:
     path = tmp_path / "ca.pem"
     if content is not None:
         path.write_bytes(content)

@@ -35,11 +35,14 @@ NAMES = ("ES256", "RS256")
 
 
 def issuer(*, algorithms: Sequence[str] = ("ES256",), path: str = "") -> Issuer:
-    return Issuer(algorithms=algorithms, path=path, clock=FrozenClock())  # at the time of the tests' own clocks
+    # at the time of the tests' own clocks
+    return Issuer(algorithms=algorithms, path=path, clock=FrozenClock())
 
 
 def key_set(idp: Issuer, clock: FrozenClock | None = None, **options: Any) -> RemoteJWKS:
-    return RemoteJWKS(idp.jwks_uri, algorithms=NAMES, clock=clock or FrozenClock(), options=JWKSOptions(**options))
+    return RemoteJWKS(
+        idp.jwks_uri, algorithms=NAMES, clock=clock or FrozenClock(), options=JWKSOptions(**options)
+    )
 
 
 def kid(idp: Issuer) -> str:
@@ -54,7 +57,9 @@ async def settle(condition: Callable[[], bool]) -> None:
 
 
 class Patience:
-    """Gives an issuer's answer free when the test says so: no sleeping, no guessing how long a fetch takes."""
+    """Gives an issuer's answer free when the test says so: no sleeping, no guessing how long a
+    fetch takes.
+    """
 
     def __init__(self, body: bytes) -> None:
         self.asked = 0
@@ -65,10 +70,12 @@ class Patience:
         read_head(connection)
         self.asked += 1
         self.free.wait(10)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self.body) + self.body)
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self.body) + self.body
+        )
 
 
-# ------------------------------------------------------------------------------------------------------ how few fetches
+# ---------------------------------------------------------------------------------- how few fetches
 
 
 async def test_a_key_set_is_fetched_when_it_is_first_needed_and_then_remembered() -> None:
@@ -129,7 +136,9 @@ async def test_the_cancellation_of_the_first_caller_takes_nobody_down() -> None:
         ("immutable", 3600),
     ],
 )
-async def test_cache_control_is_honoured_within_bounds(cache_control: str | None, lifetime: int) -> None:
+async def test_cache_control_is_honoured_within_bounds(
+    cache_control: str | None, lifetime: int
+) -> None:
     clock = FrozenClock()
     with issuer() as idp:
         idp.jwks_headers = {} if cache_control is None else {"cache-control": cache_control}
@@ -230,7 +239,9 @@ async def test_the_etag_is_sent_back_only_where_there_are_keys_to_keep() -> None
             seen.append(b"if-none-match" in read_head(connection).lower())
             body, etag = next(answers)
             line = f"ETag: {etag}\r\n" if etag else ""
-            connection.sendall(f"HTTP/1.1 200 OK\r\n{line}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            connection.sendall(
+                f"HTTP/1.1 200 OK\r\n{line}Content-Length: {len(body)}\r\n\r\n".encode() + body
+            )
 
         with HostileServer(behave) as server:
             jwks = RemoteJWKS(server.url, algorithms=NAMES, clock=clock)
@@ -250,10 +261,12 @@ async def test_304_without_keys_to_keep_is_a_failure() -> None:
         assert jwks.state.last_error == "HTTP 304"
 
 
-# ------------------------------------------------------------------------------------------------------------ which key
+# ---------------------------------------------------------------------------------------- which key
 
 
-async def test_a_key_id_that_two_different_keys_claim_belongs_to_neither(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_key_id_that_two_different_keys_claim_belongs_to_neither(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     with issuer() as idp:
         twin = {**SigningKey("ES256", "other").public_jwk(), "kid": kid(idp)}
         third = SigningKey("ES256", "third").public_jwk()
@@ -287,17 +300,21 @@ async def test_configured_keys_without_a_key_id_are_meant_by_every_token() -> No
     one, two = SigningKey("ES256", "one"), SigningKey("ES256", "two")
     unnamed = {name: value for name, value in two.public_jwk().items() if name != "kid"}
     with issuer() as idp:
-        verifier = JWTVerifier(public_key=[one.public_jwk(), unnamed], audience=AUDIENCE, clock=FrozenClock())
+        verifier = JWTVerifier(
+            public_key=[one.public_jwk(), unnamed], audience=AUDIENCE, clock=FrozenClock()
+        )
         for key, name in ((one, "one"), (two, "any"), (two, None)):
             idp.keys = {"ES256": key}
-            assert (await verifier.verify(idp.mint(aud=AUDIENCE, header={"kid": name}))).subject == "alice"
+            assert (
+                await verifier.verify(idp.mint(aud=AUDIENCE, header={"kid": name}))
+            ).subject == "alice"
         named = JWTVerifier(public_key=[one.public_jwk()], audience=AUDIENCE, clock=FrozenClock())
         with pytest.raises(InvalidToken) as refused:
             await named.verify(idp.mint(aud=AUDIENCE, header={"kid": "any"}))
         assert refused.value.reason == "unknown_key"
 
 
-# ------------------------------------------------------------------------------------------------------------- cooldown
+# ----------------------------------------------------------------------------------------- cooldown
 
 
 async def test_an_unknown_key_id_triggers_one_fetch_per_cooldown() -> None:
@@ -370,7 +387,7 @@ async def test_without_keys_the_cooldown_is_one_second() -> None:
         assert len(await jwks.keys_for(kid(idp), "ES256")) == 1
 
 
-# -------------------------------------------------------------------------------------------------------------- outages
+# ------------------------------------------------------------------------------------------ outages
 
 
 async def test_old_keys_are_used_through_an_outage_until_they_are_too_old() -> None:
@@ -414,7 +431,9 @@ async def test_during_an_outage_nobody_waits_for_the_provider() -> None:
         assert idp.hits["/jwks"] == patience + 1
 
 
-async def test_an_outage_is_two_lines_in_the_log_one_for_each_change(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_outage_is_two_lines_in_the_log_one_for_each_change(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     clock = FrozenClock()
     with issuer() as idp, caplog.at_level(logging.DEBUG, "asgi_mcp_auth.jwks"):
         jwks = key_set(idp, clock)
@@ -462,7 +481,9 @@ async def test_an_outage_at_the_start_is_503_and_says_so(caplog: pytest.LogCaptu
         (b"{" + b'"keys": [], "x": ' + b"[" * 100 + b"]" * 100 + b"}", "nested too deeply"),
     ],
 )
-async def test_an_answer_that_is_no_key_set_leaves_the_old_one_in_use(body: bytes, why: str) -> None:
+async def test_an_answer_that_is_no_key_set_leaves_the_old_one_in_use(
+    body: bytes, why: str
+) -> None:
     clock = FrozenClock()
     with issuer() as idp:
         jwks = key_set(idp, clock)
@@ -473,7 +494,9 @@ async def test_an_answer_that_is_no_key_set_leaves_the_old_one_in_use(body: byte
         assert why in (jwks.state.last_error or "")
 
 
-async def test_a_skipped_key_is_warned_of_once_and_again_when_it_changes(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_skipped_key_is_warned_of_once_and_again_when_it_changes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     clock = FrozenClock()
     with issuer() as idp:
         good = idp.jwks["keys"]
@@ -488,7 +511,7 @@ async def test_a_skipped_key_is_warned_of_once_and_again_when_it_changes(caplog:
     assert "number 3 is skipped: its kty or crv" in messages[2]
 
 
-# ---------------------------------------------------------------------------------------------------------------- state
+# -------------------------------------------------------------------------------------------- state
 
 
 async def test_the_state_can_be_observed() -> None:
@@ -496,11 +519,15 @@ async def test_the_state_can_be_observed() -> None:
     with issuer(algorithms=["ES256", "RS256"]) as idp:
         verifier = JWTVerifier(issuer=idp.issuer, audience=AUDIENCE, clock=clock)
         (jwks,) = verifier.jwks
-        assert jwks.state == JWKSState(jwks_uri=None, keys=0, fetches=0, age_seconds=None, last_error=None)
+        assert jwks.state == JWKSState(
+            jwks_uri=None, keys=0, fetches=0, age_seconds=None, last_error=None
+        )
         await verifier.verify(idp.mint(aud=AUDIENCE))
         clock.advance(7)
         keys = jwks.state.keys
-        assert jwks.state == JWKSState(jwks_uri=idp.jwks_uri, keys=keys, fetches=1, age_seconds=7, last_error=None)
+        assert jwks.state == JWKSState(
+            jwks_uri=idp.jwks_uri, keys=keys, fetches=1, age_seconds=7, last_error=None
+        )
         assert keys >= 2
 
 
@@ -512,7 +539,7 @@ async def test_a_verifier_with_keys_of_its_own_has_no_key_sets_to_observe() -> N
             assert (await verifier.verify(idp.mint(aud=AUDIENCE))).subject == "alice"
 
 
-# ------------------------------------------------------------------------------------------------ loops, start and stop
+# ---------------------------------------------------------------------------- loops, start and stop
 
 
 async def test_opening_warms_up_and_pools_and_closing_leaves_nothing_behind() -> None:
@@ -555,7 +582,10 @@ async def test_two_event_loops_can_share_one_key_set() -> None:
         ids = [kid(idp)] * 20
 
         async def find() -> int:
-            return sum(len(each) for each in await asyncio.gather(*(jwks.keys_for(one, "ES256") for one in ids)))
+            return sum(
+                len(each)
+                for each in await asyncio.gather(*(jwks.keys_for(one, "ES256") for one in ids))
+            )
 
         idp.delay("/jwks", 0.05)
         here, there = await asyncio.gather(find(), asyncio.to_thread(run_elsewhere, find))
@@ -566,7 +596,9 @@ async def test_two_event_loops_can_share_one_key_set() -> None:
         assert await find() == 20
 
 
-async def test_a_loop_that_closes_during_a_fetch_does_not_block_the_next_one(recwarn: pytest.WarningsRecorder) -> None:
+async def test_a_loop_that_closes_during_a_fetch_does_not_block_the_next_one(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
     with issuer() as idp:
         patience = Patience(json.dumps(idp.jwks).encode())
         with HostileServer(patience) as server:
@@ -592,7 +624,9 @@ async def test_one_slow_issuer_does_not_delay_another() -> None:
                 "/.well-known/oauth-authorization-server",
                 json.dumps({"issuer": slow.issuer, "jwks_uri": server.url}).encode(),
             )
-            verifier = JWTVerifier(issuer=[slow.issuer, quick.issuer], audience=AUDIENCE, clock=FrozenClock())
+            verifier = JWTVerifier(
+                issuer=[slow.issuer, quick.issuer], audience=AUDIENCE, clock=FrozenClock()
+            )
             waiting = asyncio.create_task(verifier.verify(slow.mint(aud=AUDIENCE)))
             await settle(lambda: patience.asked == 1)
             assert (await verifier.verify(quick.mint(aud=AUDIENCE))).claims["iss"] == quick.issuer
@@ -601,7 +635,7 @@ async def test_one_slow_issuer_does_not_delay_another() -> None:
             assert (await waiting).claims["iss"] == slow.issuer
 
 
-# ------------------------------------------------------------------------------------------------------------ discovery
+# ---------------------------------------------------------------------------------------- discovery
 
 
 @pytest.mark.parametrize(
@@ -639,7 +673,9 @@ async def test_one_slow_issuer_does_not_delay_another() -> None:
         ),
     ],
 )
-async def test_metadata_is_looked_for_where_the_two_standards_put_it(issuer: str, expected: tuple[str, ...]) -> None:
+async def test_metadata_is_looked_for_where_the_two_standards_put_it(
+    issuer: str, expected: tuple[str, ...]
+) -> None:
     assert metadata_urls(issuer) == expected
 
 
@@ -686,7 +722,9 @@ async def test_discovery_gives_up_after_three_places_and_says_what_each_held() -
     with issuer(path="/tenant") as idp:
         idp.fail("/.well-known/oauth-authorization-server/tenant", status=500)
         idp.answer("/.well-known/openid-configuration/tenant", b"<html>")
-        idp.answer("/.well-known/openid-configuration", json.dumps({"issuer": f"{idp.issuer}/"}).encode())
+        idp.answer(
+            "/.well-known/openid-configuration", json.dumps({"issuer": f"{idp.issuer}/"}).encode()
+        )
         with pytest.raises(FetchFailed) as failed:
             await discover_jwks_uri(idp.issuer, fetcher())
         assert sum(idp.hits.values()) == 3
@@ -697,7 +735,17 @@ async def test_discovery_gives_up_after_three_places_and_says_what_each_held() -
 
 
 @pytest.mark.parametrize(
-    "jwks_uri", [None, 1, "", "/jwks", "//x", "http://idp.example/", "file:///etc/passwd", "https://u:p@idp.example/"]
+    "jwks_uri",
+    [
+        None,
+        1,
+        "",
+        "/jwks",
+        "//x",
+        "http://idp.example/",
+        "file:///etc/passwd",
+        "https://u:p@idp.example/",
+    ],
 )
 async def test_a_jwks_uri_that_is_not_https_is_refused(jwks_uri: Any) -> None:
     with issuer() as idp:
@@ -712,7 +760,10 @@ async def test_discovery_and_keys_share_one_deadline() -> None:
         for path in metadata_urls(idp.issuer):
             idp.delay(path.removeprefix(idp.issuer.removesuffix("/tenant")), 0.4)
         jwks = JWTVerifier(
-            issuer=idp.issuer, audience=AUDIENCE, clock=FrozenClock(), jwks=JWKSOptions(timeout_seconds=0.3)
+            issuer=idp.issuer,
+            audience=AUDIENCE,
+            clock=FrozenClock(),
+            jwks=JWKSOptions(timeout_seconds=0.3),
         ).jwks[0]
         began = time.monotonic()
         with pytest.raises(ServerUnavailable):
@@ -721,7 +772,7 @@ async def test_discovery_and_keys_share_one_deadline() -> None:
         assert jwks.state.last_error == "no complete answer within 0.3 s"
 
 
-# -------------------------------------------------------------------------------------------------------------- options
+# ------------------------------------------------------------------------------------------ options
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""Every wrong setting is a ConfigurationError at construction. It names the setting and says what to write instead."""
+"""Every wrong setting is a ConfigurationError at construction. It names the setting and says what
+to write instead.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,12 @@ from typing import Any
 import httpx
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, x25519
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from pydantic import AnyHttpUrl
 
 from asgi_mcp_auth import (
@@ -39,7 +46,9 @@ def pem(key: Any, *, private: bool = False) -> str:
     """The PEM of a key of ``cryptography``."""
     if private:
         return str(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
-    return str(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode())
+    return str(
+        key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    )
 
 
 P256 = ec.generate_private_key(ec.SECP256R1())
@@ -50,7 +59,11 @@ def jwt(**settings: Any) -> JWTVerifier:
 
 
 def introspection(**settings: Any) -> IntrospectionTokenVerifier:
-    usual = {"introspection_url": f"{ISSUER}/introspect", "client_id": "rs", "client_secret": "secret"}
+    usual = {
+        "introspection_url": f"{ISSUER}/introspect",
+        "client_id": "rs",
+        "client_secret": "secret",
+    }
     return IntrospectionTokenVerifier(**{**usual, "audience": AUDIENCE, **settings})
 
 
@@ -145,14 +158,22 @@ BASE_URLS: list[tuple[Any, str]] = [
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
-def test_a_url_of_ours_is_absolute_https_plain_and_a_str(make: Maker, setting: str, url: Any, advice: str) -> None:
+def test_a_url_of_ours_is_absolute_https_plain_and_a_str(
+    make: Maker, setting: str, url: Any, advice: str
+) -> None:
     with pytest.raises(ConfigurationError, match=rf"^{setting}\b[\s\S]*({advice})"):
         make(**{setting: url})
 
 
 @pytest.mark.parametrize(
     "url",
-    ["http://localhost", "http://localhost:8000", "http://127.0.0.1:1", "http://[::1]:8000", "http://app.localhost"],
+    [
+        "http://localhost",
+        "http://localhost:8000",
+        "http://127.0.0.1:1",
+        "http://[::1]:8000",
+        "http://app.localhost",
+    ],
 )
 def test_http_is_for_loopback(url: str) -> None:
     assert remote(base_url=url).base_url == url
@@ -181,20 +202,30 @@ def test_a_url_of_somebody_else_is_too(
 SECONDS: list[tuple[Maker, str]] = [
     (jwt, "leeway_seconds"),
     (introspection, "cache_ttl_seconds"),
-    *((options, f"{name}_seconds") for name in ("ttl", "min_ttl", "max_ttl", "cooldown", "stale", "timeout")),
+    *(
+        (options, f"{name}_seconds")
+        for name in ("ttl", "min_ttl", "max_ttl", "cooldown", "stale", "timeout")
+    ),
 ]
 
 
 @pytest.mark.parametrize("value", NOT_NUMBERS, ids=lambda value: repr(value)[:12])
-@pytest.mark.parametrize(("make", "setting"), SECONDS, ids=lambda value: value if isinstance(value, str) else "")
-def test_a_number_of_seconds_is_a_number_and_not_negative(make: Maker, setting: str, value: Any) -> None:
+@pytest.mark.parametrize(
+    ("make", "setting"), SECONDS, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_a_number_of_seconds_is_a_number_and_not_negative(
+    make: Maker, setting: str, value: Any
+) -> None:
     with pytest.raises(ConfigurationError, match=rf"^{setting}=.* must be a number of seconds"):
         make(**{setting: value})
 
 
 @pytest.mark.parametrize("value", [0, "60", True, float("nan"), float("inf"), -1])
 def test_a_longest_lifetime_is_a_number_and_not_nothing(value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^max_lifetime_seconds=.* must be a number of seconds of at least 1"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"^max_lifetime_seconds=.* must be a number of seconds of at least 1",
+    ):
         rules(max_lifetime_seconds=value)
 
 
@@ -225,7 +256,9 @@ def test_the_longest_introspection_cache_is_an_hour() -> None:
 
 @pytest.mark.parametrize("value", [-1, 1.5, "10", None, True, float("nan")], ids=repr)
 def test_a_cache_size_is_a_whole_number(value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^token_cache_size=.* must be a whole number, 0 or more"):
+    with pytest.raises(
+        ConfigurationError, match=r"^token_cache_size=.* must be a whole number, 0 or more"
+    ):
         jwt(token_cache_size=value)
 
 
@@ -265,7 +298,9 @@ def test_a_cache_size_is_a_whole_number(value: Any) -> None:
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
 def test_scopes_are_a_list_of_words(make: Maker, setting: str, scopes: Any) -> None:
-    with pytest.raises(ConfigurationError, match=rf"{setting}\b.*(must be a list of scopes|is not one scope)"):
+    with pytest.raises(
+        ConfigurationError, match=rf"{setting}\b.*(must be a list of scopes|is not one scope)"
+    ):
         make(**{setting: scopes})
 
 
@@ -283,7 +318,21 @@ def test_the_scopes_of_a_static_token_are_a_list_of_words(scopes: Any) -> None:
 
 @pytest.mark.parametrize(
     "issuer",
-    [5, True, b"https://idp.example.com", [], (), "", [""], [5], [None], [ISSUER, ISSUER], {}, "a\nb", ["a", "\0"]],
+    [
+        5,
+        True,
+        b"https://idp.example.com",
+        [],
+        (),
+        "",
+        [""],
+        [5],
+        [None],
+        [ISSUER, ISSUER],
+        {},
+        "a\nb",
+        ["a", "\0"],
+    ],
     ids=repr,
 )
 @pytest.mark.parametrize("make", [jwt, introspection], ids=["jwt", "introspection"])
@@ -302,7 +351,9 @@ def test_an_issuer_is_a_string_or_a_list_of_different_ones(make: Maker, issuer: 
     ],
 )
 @pytest.mark.parametrize("make", [jwt, introspection], ids=["jwt", "introspection"])
-def test_an_issuer_that_is_a_url_is_https_without_query_and_fragment(make: Maker, issuer: Any) -> None:
+def test_an_issuer_that_is_a_url_is_https_without_query_and_fragment(
+    make: Maker, issuer: Any
+) -> None:
     with pytest.raises(ConfigurationError, match=r"^issuer="):
         make(issuer=issuer)
 
@@ -338,7 +389,9 @@ def test_an_issuer_must_be_a_url_where_its_keys_are_discovered() -> None:
     ids=repr,
 )
 @pytest.mark.parametrize("make", [jwt, introspection], ids=["jwt", "introspection"])
-def test_an_audience_is_a_string_or_a_list_of_different_ones_without_wildcards(make: Maker, audience: Any) -> None:
+def test_an_audience_is_a_string_or_a_list_of_different_ones_without_wildcards(
+    make: Maker, audience: Any
+) -> None:
     with pytest.raises(ConfigurationError, match=r"^audience="):
         make(audience=audience)
 
@@ -354,7 +407,21 @@ def test_a_middleware_without_an_audience_says_the_three_ways_to_name_one(make: 
 
 @pytest.mark.parametrize(
     "algorithm",
-    ["HS257", "none", "rs256", "", [], (), 5, True, None.__class__, b"RS256", ["RS256", "RS256"], ["RS256", 5], [None]],
+    [
+        "HS257",
+        "none",
+        "rs256",
+        "",
+        [],
+        (),
+        5,
+        True,
+        None.__class__,
+        b"RS256",
+        ["RS256", "RS256"],
+        ["RS256", 5],
+        [None],
+    ],
     ids=repr,
 )
 def test_an_algorithm_is_one_of_the_known_names(algorithm: Any) -> None:
@@ -364,20 +431,30 @@ def test_an_algorithm_is_one_of_the_known_names(algorithm: Any) -> None:
 
 @pytest.mark.parametrize("algorithm", [["HS256", "RS256"], ("EdDSA", "HS512")])
 def test_shared_secrets_and_public_keys_are_not_mixed(algorithm: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"^algorithm=.*mixes HS\* with asymmetric ones: make two verifiers"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"^algorithm=.*mixes HS\* with asymmetric ones: make two verifiers",
+    ):
         jwt(algorithm=algorithm)
 
 
-@pytest.mark.parametrize("where", [{"jwks_uri": f"{ISSUER}/jwks"}, {}], ids=["jwks_uri", "discovery"])
+@pytest.mark.parametrize(
+    "where", [{"jwks_uri": f"{ISSUER}/jwks"}, {}], ids=["jwks_uri", "discovery"]
+)
 def test_a_shared_secret_is_never_fetched(where: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=r"^algorithm names HS\*.*write public_key="):
         jwt(public_key=None, algorithm="HS256", **where)
 
 
 def test_keys_come_from_one_place() -> None:
-    with pytest.raises(ConfigurationError, match=r"^public_key and jwks_uri are both given: keep one"):
+    with pytest.raises(
+        ConfigurationError, match=r"^public_key and jwks_uri are both given: keep one"
+    ):
         jwt(jwks_uri=f"{ISSUER}/jwks")
-    with pytest.raises(ConfigurationError, match="has no keys: write issuer='https://…', or jwks_uri, or public_key"):
+    with pytest.raises(
+        ConfigurationError,
+        match="has no keys: write issuer='https://…', or jwks_uri, or public_key",
+    ):
         JWTVerifier(audience=AUDIENCE)
 
 
@@ -413,7 +490,10 @@ DSA = dsa.generate_private_key(1024)  # noqa: S505  # nobody signs with it, and 
         ({"keys": 5}, "kty"),
         ({"keys": None}, "kty"),
         ({"keys": [JWK, JWK]}, "two keys with the same kid"),
-        ([JWK, {**signing_key("ES256", "key-2").public_jwk(), "kid": JWK["kid"]}], "two keys with the same kid"),
+        (
+            [JWK, {**signing_key("ES256", "key-2").public_jwk(), "kid": JWK["kid"]}],
+            "two keys with the same kid",
+        ),
         ({**JWK, "use": "enc"}, "its use is not sig"),
         ({**JWK, "alg": "ES512"}, "fits none"),
         (lambda: JWK, "not an object"),
@@ -426,7 +506,8 @@ def test_a_public_key_is_a_pem_or_a_jwk_that_can_verify(public_key: Any, why: st
 
 
 def test_a_pem_of_a_kind_that_the_library_does_not_know_is_a_configuration_error() -> None:
-    # SubjectPublicKeyInfo with the object identifier 1.2.643.2.2.19 (GOST R 34.10-2001) and nothing in it.
+    # SubjectPublicKeyInfo with the object identifier 1.2.643.2.2.19 (GOST R 34.10-2001) and nothing
+    # in it.
     body = "MBEwCgYGKoUDAgITBQADAwAEAA=="
     with pytest.raises(ConfigurationError, match=r"^public_key"):
         jwt(public_key=f"-----BEGIN PUBLIC KEY-----\n{body}\n-----END PUBLIC KEY-----\n")
@@ -470,7 +551,9 @@ def test_a_shared_secret_is_long_and_no_public_key(secret: Any, why: str) -> Non
         (static, "clock", "Clock"),
     ],
 )
-def test_option_objects_and_clocks_are_what_they_should_be(make: Maker, setting: str, kind: str, value: Any) -> None:
+def test_option_objects_and_clocks_are_what_they_should_be(
+    make: Maker, setting: str, kind: str, value: Any
+) -> None:
     with pytest.raises(ConfigurationError, match=f"^{setting}=.* must be a {kind}"):
         make(**{setting: value})
 
@@ -506,9 +589,13 @@ def test_claim_rules_are_of_the_right_kind(settings: dict[str, Any], why: str) -
 def test_an_http_client_is_an_asynchronous_one(client: Any) -> None:
     with httpx.Client() as synchronous:
         given = synchronous if client is httpx.Client else client
-        with pytest.raises(ConfigurationError, match=r"^http_client=.* must be an httpx\.AsyncClient"):
+        with pytest.raises(
+            ConfigurationError, match=r"^http_client=.* must be an httpx\.AsyncClient"
+        ):
             introspection(http_client=given)
-        with pytest.raises(ConfigurationError, match=r"^http_client=.* must be an httpx\.AsyncClient"):
+        with pytest.raises(
+            ConfigurationError, match=r"^http_client=.* must be an httpx\.AsyncClient"
+        ):
             jwt(public_key=None, jwks=JWKSOptions(http_client=given))
 
 
@@ -527,14 +614,22 @@ def test_an_http_client_is_an_asynchronous_one(client: Any) -> None:
             "^client_auth_method='private_key_jwt' must be 'client_secret_basic'",
         ),
         ({"client_auth_method": None}, "^client_auth_method=None must be"),
-        ({"client_auth_method": "bearer", "client_secret": "a b"}, "^client_secret is sent as a Bearer token"),
-        ({"client_auth_method": "bearer", "client_secret": "é"}, "^client_secret is sent as a Bearer token"),
+        (
+            {"client_auth_method": "bearer", "client_secret": "a b"},
+            "^client_secret is sent as a Bearer token",
+        ),
+        (
+            {"client_auth_method": "bearer", "client_secret": "é"},
+            "^client_secret is sent as a Bearer token",
+        ),
         ({"client_auth_method": "bearer", "client_secret": ""}, "^client_secret must be"),
         ({"introspection_url": None}, "^introspection_url must be given"),
     ],
     ids=str,
 )
-def test_an_introspection_endpoint_is_asked_by_a_client_it_knows(settings: dict[str, Any], why: str) -> None:
+def test_an_introspection_endpoint_is_asked_by_a_client_it_knows(
+    settings: dict[str, Any], why: str
+) -> None:
     with pytest.raises(ConfigurationError, match=why):
         introspection(**settings)
 
@@ -560,9 +655,18 @@ def test_an_introspection_endpoint_is_asked_by_a_client_it_knows(settings: dict[
         ({"d" * 16_385: {"client_id": "me"}}, "can be sent"),
         ({"dev-token": {"client_id": "me", "subject": 5}}, "subject=5 must be a string"),
         ({"dev-token": {"client_id": "me", "sub": 5}}, "subject=5 must be a string"),
-        ({"dev-token": {"client_id": "me", "expires_at": "soon"}}, "expires_at='soon' must be epoch seconds"),
-        ({"dev-token": {"client_id": "me", "expires_at": 1.5}}, "expires_at=1.5 must be epoch seconds"),
-        ({"dev-token": {"client_id": "me", "expires_at": True}}, "expires_at=True must be epoch seconds"),
+        (
+            {"dev-token": {"client_id": "me", "expires_at": "soon"}},
+            "expires_at='soon' must be epoch seconds",
+        ),
+        (
+            {"dev-token": {"client_id": "me", "expires_at": 1.5}},
+            "expires_at=1.5 must be epoch seconds",
+        ),
+        (
+            {"dev-token": {"client_id": "me", "expires_at": True}},
+            "expires_at=True must be epoch seconds",
+        ),
         ({"dev-token": {"client_id": "me", "roles": {"a"}}}, "what JSON can say"),
         ({"dev-token": {"client_id": "me", "name": "\ud800"}}, "what JSON can say"),
     ],
@@ -576,11 +680,17 @@ def test_static_tokens_are_a_dict_of_dicts(tokens: Any, why: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"token_verifier": None}, "^token_verifier=None must be a TokenVerifier, such as JWTVerifier"),
+        (
+            {"token_verifier": None},
+            "^token_verifier=None must be a TokenVerifier, such as JWTVerifier",
+        ),
         ({"token_verifier": JWTVerifier}, "^token_verifier=.* must be a TokenVerifier"),
         ({"token_verifier": "jwt"}, "^token_verifier='jwt' must be a TokenVerifier"),
         ({"base_url": None}, "^base_url must be given: write it in full"),
-        ({"authorization_servers": ISSUER}, "^authorization_servers must be a list of at least one issuer, like"),
+        (
+            {"authorization_servers": ISSUER},
+            "^authorization_servers must be a list of at least one issuer, like",
+        ),
         ({"authorization_servers": []}, "^authorization_servers must be a list of at least one"),
         ({"authorization_servers": None}, "^authorization_servers must be a list"),
         ({"authorization_servers": 5}, "^authorization_servers must be a list"),
@@ -609,12 +719,20 @@ def test_a_remote_provider_has_a_verifier_a_base_url_and_somewhere_to_send_peopl
         ({"verifiers": [5]}, "^MultiAuth needs a server or verifiers"),
         ({"verifiers": [JWTVerifier]}, "^MultiAuth needs a server or verifiers"),
         ({"server": 5}, "^MultiAuth needs a server or verifiers"),
-        ({"verifiers": [jwt(), jwt()]}, "^two sources of MultiAuth want the tokens of 'https://idp.example.com': keep"),
-        ({"server": remote(), "verifiers": [jwt()]}, "^two sources of MultiAuth want the tokens of"),
+        (
+            {"verifiers": [jwt(), jwt()]},
+            "^two sources of MultiAuth want the tokens of 'https://idp.example.com': keep",
+        ),
+        (
+            {"server": remote(), "verifiers": [jwt()]},
+            "^two sources of MultiAuth want the tokens of",
+        ),
     ],
     ids=str,
 )
-def test_several_sources_are_providers_for_different_issuers(settings: dict[str, Any], why: str) -> None:
+def test_several_sources_are_providers_for_different_issuers(
+    settings: dict[str, Any], why: str
+) -> None:
     with pytest.raises(ConfigurationError, match=why):
         multi(**settings)
 
@@ -625,7 +743,10 @@ def test_several_sources_are_providers_for_different_issuers(settings: dict[str,
         ({"app": None}, "^app=None must be an ASGI app"),
         ({"provider": None}, "^provider=None must be an AuthProvider, such as RemoteAuthProvider"),
         ({"provider": "jwt"}, "^provider='jwt' must be an AuthProvider"),
-        ({"mcp_path": "mcp"}, "^mcp_path='mcp' must be a path that begins with a slash, like '/mcp'"),
+        (
+            {"mcp_path": "mcp"},
+            "^mcp_path='mcp' must be a path that begins with a slash, like '/mcp'",
+        ),
         ({"mcp_path": ""}, "^mcp_path='' must be a path"),
         ({"mcp_path": 5}, "^mcp_path=5 must be a path"),
         ({"mcp_path": "//mcp"}, "^mcp_path='//mcp' must be a plain path"),
@@ -636,9 +757,15 @@ def test_several_sources_are_providers_for_different_issuers(settings: dict[str,
         ({"mcp_path": "/m cp"}, "^mcp_path=.* must be a plain path"),
         ({"mcp_path": '/"'}, "^mcp_path=.* must be a plain path"),
         ({"mcp_path": "/\x7f"}, "^mcp_path=.* must be a plain path"),
-        ({"public_paths": "/health"}, r"^public_paths='/health' must be a list: write \['/health'\]"),
+        (
+            {"public_paths": "/health"},
+            r"^public_paths='/health' must be a list: write \['/health'\]",
+        ),
         ({"public_paths": 5}, "^public_paths=5 must be a list"),
-        ({"public_paths": ["health"]}, "^public_paths='health' must be a path that begins with a slash"),
+        (
+            {"public_paths": ["health"]},
+            "^public_paths='health' must be a path that begins with a slash",
+        ),
         ({"public_paths": [""]}, "^public_paths='' must be a path"),
         ({"public_paths": [5]}, "^public_paths=5 must be a path"),
         ({"public_paths": ["/"]}, "would open every path"),
@@ -648,9 +775,15 @@ def test_several_sources_are_providers_for_different_issuers(settings: dict[str,
         ({"rules": Rule("/a")}, "^rules=.* must be a list"),
         ({"rules": ["/a"]}, "^rules has '/a': write Rule"),
         ({"rules": {"/a": ["x"]}}, "^rules has '/a': write Rule"),
-        ({"allowed_origins": "https://app.example"}, r"^allowed_origins=.* must be a list or '\*': write"),
+        (
+            {"allowed_origins": "https://app.example"},
+            r"^allowed_origins=.* must be a list or '\*': write",
+        ),
         ({"allowed_origins": 5}, "^allowed_origins=5 must be a list"),
-        ({"allowed_origins": ["https://app.example/"]}, "^allowed_origins has .*: write each one out like"),
+        (
+            {"allowed_origins": ["https://app.example/"]},
+            "^allowed_origins has .*: write each one out like",
+        ),
         ({"allowed_origins": ["*"]}, "^allowed_origins has .*: write each one out like"),
         ({"allowed_origins": ["app.example"]}, "^allowed_origins has .*: write each one out like"),
         ({"allowed_origins": [5]}, "^allowed_origins has .*: write each one out like"),
@@ -658,7 +791,9 @@ def test_several_sources_are_providers_for_different_issuers(settings: dict[str,
     ],
     ids=str,
 )
-def test_a_middleware_has_an_app_a_provider_and_plain_paths(settings: dict[str, Any], why: str) -> None:
+def test_a_middleware_has_an_app_a_provider_and_plain_paths(
+    settings: dict[str, Any], why: str
+) -> None:
     with pytest.raises(ConfigurationError, match=why):
         middleware(**settings)
 
@@ -669,11 +804,17 @@ def test_a_middleware_has_an_app_a_provider_and_plain_paths(settings: dict[str, 
         ("admin", {}, "^Rule path='admin' must be a path that begins with a slash"),
         (5, {}, "^Rule path=5 must be a path"),
         ("/a/../b", {}, "^Rule path=.* must be a plain path"),
-        ("/a", {"public": True, "scopes": ["x"]}, "is public and asks for scopes: leave out one of the two"),
+        (
+            "/a",
+            {"public": True, "scopes": ["x"]},
+            "is public and asks for scopes: leave out one of the two",
+        ),
         ("/", {"public": True}, "would open every path"),
     ],
 )
-def test_a_rule_has_a_plain_path_and_is_either_public_or_not(path: Any, settings: dict[str, Any], why: str) -> None:
+def test_a_rule_has_a_plain_path_and_is_either_public_or_not(
+    path: Any, settings: dict[str, Any], why: str
+) -> None:
     with pytest.raises(ConfigurationError, match=why):
         rule(path, **settings)
 
@@ -681,13 +822,17 @@ def test_a_rule_has_a_plain_path_and_is_either_public_or_not(path: Any, settings
 def test_one_provider_protects_one_path() -> None:
     provider = remote(token_verifier=jwt(audience=None))
     middleware(provider=provider, mcp_path="/mcp")
-    with pytest.raises(ConfigurationError, match=r"^mcp_path='/other', but this provider protects '/mcp' already"):
+    with pytest.raises(
+        ConfigurationError, match=r"^mcp_path='/other', but this provider protects '/mcp' already"
+    ):
         middleware(provider=provider, mcp_path="/other")
     middleware(provider=provider, mcp_path="/mcp")
     middleware(provider=provider)
     root = remote(token_verifier=jwt(audience=None))
     middleware(provider=root, mcp_path="/")
-    with pytest.raises(ConfigurationError, match=r"^mcp_path='/mcp', but this provider protects '/' already"):
+    with pytest.raises(
+        ConfigurationError, match=r"^mcp_path='/mcp', but this provider protects '/' already"
+    ):
         middleware(provider=root, mcp_path="/mcp")
 
 

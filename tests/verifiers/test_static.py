@@ -26,10 +26,23 @@ pytestmark = pytest.mark.asyncio
 
 
 async def test_a_listed_token_grants_what_the_list_says() -> None:
-    facts = {"client_id": "me", "scopes": ["a"], "subject": "alice", "expires_at": NOW + 1, "roles": {"x": [1]}}
-    gate = Gate(StaticTokenVerifier({"dev-token": facts}, clock=FrozenClock(NOW)), good=lambda: "dev-token")
+    facts = {
+        "client_id": "me",
+        "scopes": ["a"],
+        "subject": "alice",
+        "expires_at": NOW + 1,
+        "roles": {"x": [1]},
+    }
+    gate = Gate(
+        StaticTokenVerifier({"dev-token": facts}, clock=FrozenClock(NOW)), good=lambda: "dev-token"
+    )
     access = await gate.accepts("dev-token")
-    assert (access.client_id, access.scopes, access.subject, access.expires_at) == ("me", ["a"], "alice", NOW + 1)
+    assert (access.client_id, access.scopes, access.subject, access.expires_at) == (
+        "me",
+        ["a"],
+        "alice",
+        NOW + 1,
+    )
     assert access.claims == facts
     await gate.refuses("dev-tokem", "unknown_token")
     await gate.refuses("dev-token2", "unknown_token")
@@ -38,7 +51,9 @@ async def test_a_listed_token_grants_what_the_list_says() -> None:
 
 async def test_a_listed_token_dies_on_the_second() -> None:
     clock = FrozenClock(NOW)
-    verifier = StaticTokenVerifier({"dev-token": {"client_id": "me", "expires_at": NOW + 10}}, clock=clock)
+    verifier = StaticTokenVerifier(
+        {"dev-token": {"client_id": "me", "expires_at": NOW + 10}}, clock=clock
+    )
     gate = Gate(verifier, good=lambda: "dev-token")
     clock.advance(9)
     await gate.accepts("dev-token")
@@ -50,11 +65,20 @@ async def test_a_listed_token_is_for_whatever_resource_there_is() -> None:
     bare = StaticTokenVerifier({"dev-token": {"client_id": "me", "sub": "alice"}})
     access = await bare.verify_token("dev-token")
     assert access is not None
-    assert (access.resource, access.subject, access.expires_at, access.scopes) == (None, "alice", None, [])
-    placed = StaticTokenVerifier({"dev-token": {"client_id": "me"}}, base_url="https://mcp.example.com/")
+    assert (access.resource, access.subject, access.expires_at, access.scopes) == (
+        None,
+        "alice",
+        None,
+        [],
+    )
+    placed = StaticTokenVerifier(
+        {"dev-token": {"client_id": "me"}}, base_url="https://mcp.example.com/"
+    )
     placed.set_mcp_path("/mcp")
     behind = StaticTokenVerifier({"dev-token": {"client_id": "me"}})
-    RemoteAuthProvider(behind, ["https://idp.example.com"], "https://mcp.example.com").set_mcp_path("/mcp")
+    RemoteAuthProvider(behind, ["https://idp.example.com"], "https://mcp.example.com").set_mcp_path(
+        "/mcp"
+    )
     for verifier in (placed, behind):
         access = await verifier.verify_token("dev-token")
         assert access is not None
@@ -99,7 +123,9 @@ class Directory(TokenVerifier):
 async def test_a_verifier_of_the_users_needs_only_verify_token() -> None:
     events = []
     verifier, spy = Directory(required_scopes=["x"]), Spy()
-    app = MCPAuthMiddleware(spy, RemoteAuthProvider(verifier, [ISSUER], "https://h.example"), on_event=events.append)
+    app = MCPAuthMiddleware(
+        spy, RemoteAuthProvider(verifier, [ISSUER], "https://h.example"), on_event=events.append
+    )
     assert (await call(app, "GET", "/", {"Authorization": "Bearer good"})).status == 200
     assert (await call(app, "GET", "/", {"Authorization": "Bearer bad"})).status == 401
     assert [event.reason for event in events] == ["rejected"]
@@ -140,7 +166,10 @@ async def test_a_provider_is_opened_on_each_event_loop_by_itself() -> None:
 async def test_what_a_bare_verifier_says_about_itself() -> None:
     verifier = Directory(required_scopes=["a", "offline_access"], base_url="https://h.example/")
     assert (verifier.base_url, verifier.resource) == ("https://h.example", "https://h.example")
-    assert (verifier.scopes_supported, verifier.challenge_scopes) == (["a", "offline_access"], ["a"])
+    assert (verifier.scopes_supported, verifier.challenge_scopes) == (
+        ["a", "offline_access"],
+        ["a"],
+    )
     assert verifier.get_challenge_scopes(["b", "b"]) == ["b"]
     assert verifier.resource_metadata_url is None
     assert verifier.get_routes("/mcp") == []
@@ -151,17 +180,29 @@ async def test_what_a_bare_verifier_says_about_itself() -> None:
 async def test_what_a_remote_provider_says_about_itself() -> None:
     verifier = Directory(required_scopes=["a"])
     provider = RemoteAuthProvider(
-        verifier, (ISSUER,), "https://h.example", ["a", "b"], challenge_scopes=["c", "offline_access"]
+        verifier,
+        (ISSUER,),
+        "https://h.example",
+        ["a", "b"],
+        challenge_scopes=["c", "offline_access"],
     )
     assert provider.authorization_servers == [ISSUER]
     assert (provider.required_scopes, provider.scopes_supported) == (["a"], ["a", "b"])
-    assert (provider.challenge_scopes, provider.get_challenge_scopes(["d"])) == (["c", "a"], ["c", "d"])
+    assert (provider.challenge_scopes, provider.get_challenge_scopes(["d"])) == (
+        ["c", "a"],
+        ["c", "d"],
+    )
     paths = sorted(route.path for route in provider.get_routes("/mcp"))
-    assert paths == ["/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource/mcp/"]
+    assert paths == [
+        "/.well-known/oauth-protected-resource/mcp",
+        "/.well-known/oauth-protected-resource/mcp/",
+    ]
     assert sorted(route.path for route in provider.get_well_known_routes()) == paths
 
 
-async def test_a_base_url_that_ends_in_the_mcp_path_is_probably_a_mistake(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_base_url_that_ends_in_the_mcp_path_is_probably_a_mistake(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.WARNING)
     RemoteAuthProvider(Directory(), [ISSUER], "https://h.example").set_mcp_path("/mcp")
     assert caplog.records == []
@@ -187,7 +228,9 @@ async def test_the_middleware_of_a_provider_protects_an_app() -> None:
     assert (await call(app, "GET", "/")).status == 401
 
 
-async def test_outside_a_middleware_the_reason_of_a_refusal_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_outside_a_middleware_the_reason_of_a_refusal_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.INFO)
     verifier = StaticTokenVerifier({"t": {"client_id": "me"}})
     assert await verifier.verify_token("secret-token") is None
@@ -197,7 +240,9 @@ async def test_outside_a_middleware_the_reason_of_a_refusal_is_logged(caplog: py
     assert "secret-token" not in caplog.text
 
 
-async def test_two_spellings_of_one_issuer_are_probably_a_mistake(caplog: pytest.LogCaptureFixture) -> None:
+async def test_two_spellings_of_one_issuer_are_probably_a_mistake(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level(logging.WARNING)
     verifier = Directory()
     verifier.issuers = (ISSUER, "https://another.example")

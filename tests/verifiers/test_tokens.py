@@ -11,9 +11,24 @@ from typing import Any
 import pytest
 
 from asgi_mcp_auth import AccessToken, get_access_token
-from asgi_mcp_auth.tokens import AnonymousCredentials, AnonymousUser, Attempt, User, access_token, current, grants
+from asgi_mcp_auth.tokens import (
+    AnonymousCredentials,
+    AnonymousUser,
+    Attempt,
+    User,
+    access_token,
+    current,
+    grants,
+)
 
-FACTS = ("client", ("a", "b"), 1_800_000_300, "https://mcp.example.com/mcp", "alice", b'{"sub":"alice","n":{"x":[1]}}')
+FACTS = (
+    "client",
+    ("a", "b"),
+    1_800_000_300,
+    "https://mcp.example.com/mcp",
+    "alice",
+    b'{"sub":"alice","n":{"x":[1]}}',
+)
 
 
 def verified() -> AccessToken:
@@ -37,7 +52,11 @@ def test_every_field_can_be_read_and_keeps_its_value(make: Any) -> None:
     token = make()
     for _ in range(2):
         assert token.token == "secret-token"
-        assert (token.client_id, token.scopes, token.expires_at) == ("client", ["a", "b"], 1_800_000_300)
+        assert (token.client_id, token.scopes, token.expires_at) == (
+            "client",
+            ["a", "b"],
+            1_800_000_300,
+        )
         assert (token.resource, token.subject) == ("https://mcp.example.com/mcp", "alice")
         assert token.claims == {"sub": "alice", "n": {"x": [1]}}
     assert token.scopes is token.scopes
@@ -79,7 +98,10 @@ def test_two_requests_share_nothing_that_can_be_changed() -> None:
 
 
 @pytest.mark.parametrize("make", [verified, by_hand])
-@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda token: pickle.loads(pickle.dumps(token))])  # noqa: S301
+@pytest.mark.parametrize(
+    "duplicate",
+    [copy.copy, copy.deepcopy, lambda token: pickle.loads(pickle.dumps(token))],  # noqa: S301
+)
 def test_it_can_be_copied_and_sent_to_another_process(make: Any, duplicate: Any) -> None:
     assert duplicate(make()) == by_hand()
 
@@ -147,19 +169,32 @@ def test_a_user_is_the_subject_or_the_client_where_there_is_none() -> None:
 
 
 @pytest.mark.parametrize("subject", ["alice", None])
-def test_a_user_of_one_issuer_is_not_the_user_of_another_one_with_the_same_name(subject: str | None) -> None:
+def test_a_user_of_one_issuer_is_not_the_user_of_another_one_with_the_same_name(
+    subject: str | None,
+) -> None:
     users = [
-        User(AccessToken(token="t", client_id="robot", scopes=[], subject=subject, claims={"iss": issuer}))
+        User(
+            AccessToken(
+                token="t", client_id="robot", scopes=[], subject=subject, claims={"iss": issuer}
+            )
+        )
         for issuer in ("https://a.example", "https://b.example")
     ]
     name = subject or "robot"
-    assert [each.identity for each in users] == [f"https://a.example|{name}", f"https://b.example|{name}"]
+    assert [each.identity for each in users] == [
+        f"https://a.example|{name}",
+        f"https://b.example|{name}",
+    ]
     assert [each.display_name for each in users] == [name, name]
 
 
 @pytest.mark.parametrize("issuer", [None, 5, ["https://a.example"]])
 def test_what_is_no_name_of_an_issuer_is_none(issuer: Any) -> None:
-    user = User(AccessToken(token="t", client_id="robot", scopes=[], subject="alice", claims={"iss": issuer}))
+    user = User(
+        AccessToken(
+            token="t", client_id="robot", scopes=[], subject="alice", claims={"iss": issuer}
+        )
+    )
     assert user.identity == "alice"
 
 
@@ -172,12 +207,17 @@ def test_no_issuer_and_subject_look_like_another_issuers() -> None:
         (None, "alice"),
     ]
     identities = [
-        User(AccessToken(token="t", client_id="robot", scopes=[], subject=subject, claims={"iss": issuer})).identity
+        User(
+            AccessToken(
+                token="t", client_id="robot", scopes=[], subject=subject, claims={"iss": issuer}
+            )
+        ).identity
         for issuer, subject in pairs
     ]
     assert identities[0] == "https://a.example/|auth0|alice"
     assert identities[1] == "https://a.example/%7Cauth0|alice"
-    assert identities[2] == identities[3] == "|https://a.example/|auth0|alice"  # no issuer, and one without a name
+    # no issuer, and one without a name
+    assert identities[2] == identities[3] == "|https://a.example/|auth0|alice"
     assert identities[4] == "alice"
 
 

@@ -44,7 +44,9 @@ WELL_KNOWN = "/.well-known/oauth-protected-resource"
         ("http://[::1]:8000/mcp", "http://[::1]:8000/mcp"),
     ],
 )
-def test_a_resource_is_known_as_it_is_written_and_as_browsers_write_it(resource: str, spelling: str) -> None:
+def test_a_resource_is_known_as_it_is_written_and_as_browsers_write_it(
+    resource: str, spelling: str
+) -> None:
     assert resource_spellings(resource) == {resource, spelling}
 
 
@@ -53,14 +55,35 @@ def test_a_resource_is_known_as_it_is_written_and_as_browsers_write_it(resource:
     [
         ("https://h.example", "https://h.example", "", f"https://h.example{WELL_KNOWN}"),
         ("https://h.example/", "https://h.example", "", f"https://h.example{WELL_KNOWN}"),
-        ("https://h.example/a/b", "https://h.example", "/a/b", f"https://h.example{WELL_KNOWN}/a/b"),
-        ("https://H.example:443/a/", "https://H.example:443", "/a/", f"https://H.example:443{WELL_KNOWN}/a/"),
+        (
+            "https://h.example/a/b",
+            "https://h.example",
+            "/a/b",
+            f"https://h.example{WELL_KNOWN}/a/b",
+        ),
+        (
+            "https://H.example:443/a/",
+            "https://H.example:443",
+            "/a/",
+            f"https://H.example:443{WELL_KNOWN}/a/",
+        ),
         ("https://h.example?q=1", "https://h.example", "", f"https://h.example{WELL_KNOWN}?q=1"),
-        ("https://h.example/a?q=/b", "https://h.example", "/a", f"https://h.example{WELL_KNOWN}/a?q=/b"),
+        (
+            "https://h.example/a?q=/b",
+            "https://h.example",
+            "/a",
+            f"https://h.example{WELL_KNOWN}/a?q=/b",
+        ),
     ],
 )
-def test_a_well_known_url_is_inserted_between_host_and_path(url: str, root: str, path: str, document: str) -> None:
-    assert (host_root(url), url_path(url), well_known_url(WELL_KNOWN, url)) == (root, path, document)
+def test_a_well_known_url_is_inserted_between_host_and_path(
+    url: str, root: str, path: str, document: str
+) -> None:
+    assert (host_root(url), url_path(url), well_known_url(WELL_KNOWN, url)) == (
+        root,
+        path,
+        document,
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,7 +145,12 @@ def test_a_page_of_this_machine_has_a_plain_loopback_origin(origin: str, loopbac
 
 @pytest.mark.parametrize(
     "origin",
-    ["https://app.example", "http://localhost:3000", "https://[2001:db8::1]:8443", "chrome-extension://abcdef"],
+    [
+        "https://app.example",
+        "http://localhost:3000",
+        "https://[2001:db8::1]:8443",
+        "chrome-extension://abcdef",
+    ],
 )
 def test_an_origin_is_what_browsers_send(origin: str) -> None:
     assert check_origin("allowed_origins", origin) == origin
@@ -156,13 +184,21 @@ def test_anything_else_is_no_origin(origin: Any) -> None:
         check_origin("allowed_origins", origin)
 
 
-@given(st.one_of(st.binary(max_size=60), st.text("htps:/[]@.:*?#\n 019azAZlocalhost", max_size=40).map(str.encode)))
+@given(
+    st.one_of(
+        st.binary(max_size=60),
+        st.text("htps:/[]@.:*?#\n 019azAZlocalhost", max_size=40).map(str.encode),
+    )
+)
 @example(b"http://[::1]:99999")
 @example(b"http://localhost:")
 @example("http://localhost\u3002evil".encode())
 @example(b"http://[fe80::1%25lo]")
 def test_whatever_an_origin_header_holds_the_page_may_call_or_it_may_not(value: bytes) -> None:
-    default, listed = AllowedOrigins(None, "https://h.example"), AllowedOrigins(["https://app.example"], None)
+    default, listed = (
+        AllowedOrigins(None, "https://h.example"),
+        AllowedOrigins(["https://app.example"], None),
+    )
     for prefix in (b"", b"http://", b"https://"):
         allowed = default.allow(prefix + value)
         assert allowed in (None, prefix + value)
@@ -173,7 +209,9 @@ def test_whatever_an_origin_header_holds_the_page_may_call_or_it_may_not(value: 
     assert AllowedOrigins("*", None).allow(value) == b"*"
 
 
-URLISH = st.text(string.ascii_letters + string.digits + "-._~:/?#[]@!$&'()*+,;=%\\\"<> \n\té😀\0", max_size=40)
+URLISH = st.text(
+    string.ascii_letters + string.digits + "-._~:/?#[]@!$&'()*+,;=%\\\"<> \n\té😀\0", max_size=40
+)
 
 
 @given(
@@ -184,7 +222,9 @@ URLISH = st.text(string.ascii_letters + string.digits + "-._~:/?#[]@!$&'()*+,;=%
 @example(rest="[", scheme="https://", query=False)
 @example(rest=":99999", scheme="https://h", query=False)
 @example(rest="\u2100.example", scheme="https://", query=False)
-def test_whatever_a_url_setting_is_it_stays_as_it_is_or_is_refused(rest: str, scheme: str, query: bool) -> None:
+def test_whatever_a_url_setting_is_it_stays_as_it_is_or_is_refused(
+    rest: str, scheme: str, query: bool
+) -> None:
     url = scheme + rest
     try:
         checked = check_url("base_url", url, query=query)

@@ -1,4 +1,6 @@
-"""Redirect URIs at their edges: what may be registered, in words, what matches, and what an answer adds to them."""
+"""Redirect URIs at their edges: what may be registered, in words, what matches, and what an answer
+adds to them.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ FRAGMENT = "A redirect URI has a fragment"
 ABSOLUTE = "A redirect URI must be absolute, with its scheme in lower case"
 EMPTY = "A redirect URI has nothing after its scheme"
 NEVER = "A redirect URI has a scheme that is never allowed"
-OTHER = "The redirect URI scheme {} is not allowed here; the operator can add it to allowed_redirect_schemes"
+OTHER = (
+    "The redirect URI scheme {} is not allowed here; the operator can add it to"
+    " allowed_redirect_schemes"
+)
 HOST = "A redirect URI needs a plain host: no user name, wildcard or % encoding, a valid port"
 HTTP = "A redirect URI must be https; http is for 127.0.0.1, [::1] and localhost only"
 
@@ -36,7 +41,8 @@ def test_schemes_may_come_in_any_collection(kind: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "schemes", ["cursor", {"cursor": 1}, None, [5], ["Cursor"], ["cursor://"], [""], ["c"], ["https"]]
+    "schemes",
+    ["cursor", {"cursor": 1}, None, [5], ["Cursor"], ["cursor://"], [""], ["c"], ["https"]],
 )
 def test_what_is_no_list_of_schemes_is_refused(schemes: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^x"):
@@ -132,7 +138,8 @@ def test_what_matches(uri: str, registered: Collection[str], matches: bool) -> N
 
 
 @pytest.mark.parametrize(
-    ("uri", "loopback"), [("http://localhost/", True), ("https://localhost/", False), ("cursor:a", False)]
+    ("uri", "loopback"),
+    [("http://localhost/", True), ("https://localhost/", False), ("cursor:a", False)],
 )
 def test_what_leads_to_this_machine(uri: str, loopback: bool) -> None:
     assert is_loopback_redirect(uri) is loopback

@@ -1,4 +1,6 @@
-"""UserinfoTokenVerifier: whose token it is, what it remembers, and what a provider that is down costs."""
+"""UserinfoTokenVerifier: whose token it is, what it remembers, and what a provider that is down
+costs.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def clock() -> FrozenClock:
 
 
 def verifier_for(provider: ProfileServer, **settings: Any) -> UserinfoTokenVerifier:
-    return UserinfoTokenVerifier(**{"userinfo_url": provider.userinfo_url, "audience": ANY_AUDIENCE, **settings})
+    return UserinfoTokenVerifier(
+        **{"userinfo_url": provider.userinfo_url, "audience": ANY_AUDIENCE, **settings}
+    )
 
 
 async def reason_of(verifier: UserinfoTokenVerifier, token: str) -> str | None:
@@ -51,7 +55,7 @@ async def reason_of(verifier: UserinfoTokenVerifier, token: str) -> str | None:
     return None
 
 
-# --------------------------------------------------------------------------------------------------------- one token
+# ---------------------------------------------------------------------------------------- one token
 
 
 @pytest.mark.asyncio
@@ -86,7 +90,13 @@ async def test_a_profile_that_names_nobody_is_no_verdict(
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("token", "reason"),
-    [("x" * 16_385, "too_long"), ("é", "malformed"), ("\ud800", "malformed"), ("a b", "malformed"), ("", "malformed")],
+    [
+        ("x" * 16_385, "too_long"),
+        ("é", "malformed"),
+        ("\ud800", "malformed"),
+        ("a b", "malformed"),
+        ("", "malformed"),
+    ],
 )
 async def test_what_cannot_be_a_token_is_not_asked_about(
     provider: ProfileServer, clock: FrozenClock, token: str, reason: str
@@ -106,7 +116,9 @@ async def test_a_token_cannot_add_a_header(provider: ProfileServer, token: str) 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("token", [None, 5, b"token"])
-async def test_a_token_that_is_no_str_is_a_programming_error(provider: ProfileServer, token: Any) -> None:
+async def test_a_token_that_is_no_str_is_a_programming_error(
+    provider: ProfileServer, token: Any
+) -> None:
     with pytest.raises(TypeError, match="token must be a str"):
         await verifier_for(provider).verify(token)
 
@@ -121,11 +133,13 @@ async def test_settings_headers_are_sent_along(provider: ProfileServer) -> None:
     assert sent["authorization"] == "Bearer gho_alice"
 
 
-# ------------------------------------------------------------------------------------------------------------- memory
+# ------------------------------------------------------------------------------------------- memory
 
 
 @pytest.mark.asyncio
-async def test_a_profile_is_fetched_once_per_ttl(provider: ProfileServer, clock: FrozenClock) -> None:
+async def test_a_profile_is_fetched_once_per_ttl(
+    provider: ProfileServer, clock: FrozenClock
+) -> None:
     verifier = verifier_for(provider, cache_ttl_seconds=60, clock=clock)
     for _ in range(3):
         assert await reason_of(verifier, "gho_alice") is None
@@ -149,7 +163,9 @@ async def test_with_a_ttl_of_zero_every_request_is_asked_for(provider: ProfileSe
 
 
 @pytest.mark.asyncio
-async def test_a_refusal_is_remembered_for_a_few_seconds_only(provider: ProfileServer, clock: FrozenClock) -> None:
+async def test_a_refusal_is_remembered_for_a_few_seconds_only(
+    provider: ProfileServer, clock: FrozenClock
+) -> None:
     verifier = verifier_for(provider, clock=clock)
     for _ in range(3):
         assert await reason_of(verifier, "not-known-yet") == "inactive"
@@ -172,7 +188,7 @@ async def test_two_tokens_never_share_a_profile(provider: ProfileServer) -> None
     assert (await verifier.verify("gho_alice")).claims["sub"] == "alice-at-idp"
 
 
-# ------------------------------------------------------------------------------------------------------------ outages
+# ------------------------------------------------------------------------------------------ outages
 
 
 @pytest.mark.asyncio
@@ -183,7 +199,9 @@ async def test_the_provider_may_refuse_a_token(provider: ProfileServer, status: 
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("headers", [{"x-ratelimit-remaining": "0"}, {"retry-after": "60"}], ids=str)
+@pytest.mark.parametrize(
+    "headers", [{"x-ratelimit-remaining": "0"}, {"retry-after": "60"}], ids=str
+)
 async def test_a_403_for_asking_too_often_is_no_verdict(
     provider: ProfileServer, clock: FrozenClock, headers: Mapping[str, str]
 ) -> None:
@@ -216,9 +234,16 @@ async def test_an_outage_is_no_verdict(
     clock.advance(1)
     assert await reason_of(verifier, "gho_alice") is None
     assert await reason_of(verifier, "gho_other") == "inactive"
-    messages = [(record.levelname, record.getMessage()) for record in caplog.records if record.name.endswith("lookups")]
+    messages = [
+        (record.levelname, record.getMessage())
+        for record in caplog.records
+        if record.name.endswith("lookups")
+    ]
     assert messages == [
-        ("WARNING", f"Profiles at {provider.userinfo_url} failed: HTTP 500. Tokens are answered with 503"),
+        (
+            "WARNING",
+            f"Profiles at {provider.userinfo_url} failed: HTTP 500. Tokens are answered with 503",
+        ),
         ("INFO", f"Profiles at {provider.userinfo_url} works again"),
     ]
     assert "gho_" not in caplog.text
@@ -236,7 +261,9 @@ async def test_remembered_tokens_survive_an_outage(provider: ProfileServer) -> N
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("status", [204, 400, 404, 413, 429])
-async def test_an_answer_that_may_be_about_one_token_locks_no_other_out(provider: ProfileServer, status: int) -> None:
+async def test_an_answer_that_may_be_about_one_token_locks_no_other_out(
+    provider: ProfileServer, status: int
+) -> None:
     verifier = verifier_for(provider)
     provider.answer = (status, b"", {"location": "https://elsewhere.example"})
     with pytest.raises(ServerUnavailable):
@@ -261,7 +288,9 @@ async def test_an_answer_that_may_be_about_one_token_locks_no_other_out(provider
     ],
     ids=lambda body: repr(body[:20]),
 )
-async def test_an_answer_that_makes_no_sense_is_no_verdict(provider: ProfileServer, body: bytes) -> None:
+async def test_an_answer_that_makes_no_sense_is_no_verdict(
+    provider: ProfileServer, body: bytes
+) -> None:
     provider.answer = (200, body, {})
     with pytest.raises(ServerUnavailable):
         await verifier_for(provider).verify_token("gho_alice")
@@ -276,7 +305,9 @@ async def test_an_endpoint_that_does_not_exist_is_an_outage() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("pooled", [True, False])
-async def test_connections_are_pooled_while_it_is_open(provider: ProfileServer, pooled: bool) -> None:
+async def test_connections_are_pooled_while_it_is_open(
+    provider: ProfileServer, pooled: bool
+) -> None:
     verifier = verifier_for(provider, cache_ttl_seconds=0)
     if pooled:
         async with verifier:
@@ -294,13 +325,15 @@ async def test_a_client_of_the_users_is_used_and_left_open(provider: ProfileServ
     assert provider.requests[0]["x-from"] == "the-user"
 
 
-# ----------------------------------------------------------------------------------------------- audience and settings
+# ---------------------------------------------------------------------------- audience and settings
 
 
 @pytest.mark.asyncio
 async def test_behind_the_middleware_it_says_who_is_calling(provider: ProfileServer) -> None:
     app = Spy()
-    protected = MCPAuthMiddleware(app, RemoteAuthProvider(verifier_for(provider), [ISSUER], "https://mcp.example.com"))
+    protected = MCPAuthMiddleware(
+        app, RemoteAuthProvider(verifier_for(provider), [ISSUER], "https://mcp.example.com")
+    )
     assert (await call(protected, "GET", "/", {"Authorization": "Bearer gho_alice"})).status == 200
     assert app.scope["access_token"].subject == "alice-at-idp"
     assert (await call(protected, "GET", "/", {"Authorization": "Bearer gho_other"})).status == 401
@@ -310,7 +343,9 @@ async def test_behind_the_middleware_it_says_who_is_calling(provider: ProfileSer
 async def test_without_any_audience_it_serves_a_proxy_only(provider: ProfileServer) -> None:
     verifier = verifier_for(provider, audience=None, required_scopes=["read:user"])
     assert (await verifier.verify("gho_alice")).subject == "alice-at-idp"  # what a proxy does
-    with pytest.raises(ConfigurationError, match="Put an OAuthProxy around the verifier, or write audience=ANY_AUD"):
+    with pytest.raises(
+        ConfigurationError, match="Put an OAuthProxy around the verifier, or write audience=ANY_AUD"
+    ):
         MCPAuthMiddleware(Spy(), verifier)
 
 

@@ -1,4 +1,6 @@
-"""The certified upstream: node-oidc-provider with registration off; see tests/interop/idp/upstream.mjs."""
+"""The certified upstream: node-oidc-provider with registration off; see
+tests/interop/idp/upstream.mjs.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,20 @@ from tests.interop.identity_provider import FOLDER, node_with_packages
 from tests.proxy.upstreams.upstream import TokenRequest, WatchedUpstream, ask
 
 ClientAuth = Literal["client_secret_basic", "client_secret_post", "none"]
-_CLIENTS = {"client_secret_basic": "proxy-basic", "client_secret_post": "proxy-post", "none": "proxy-public"}
+_CLIENTS = {
+    "client_secret_basic": "proxy-basic",
+    "client_secret_post": "proxy-post",
+    "none": "proxy-public",
+}
 _SECRET = "upstream-secret-0123456789-0123456789"
 
 
 class CertifiedUpstream(WatchedUpstream):
     """A running node-oidc-provider and its knobs.
 
-    It wants PKCE, issues opaque access tokens and rotates refresh tokens; one that comes twice ends the whole grant,
-    as does revoking one. A person's ``sub`` is ``id-of-`` and their name; all that one person approves in one browser
-    session is one grant, however often they sign in.
+    It wants PKCE, issues opaque access tokens and rotates refresh tokens; one that comes twice ends
+    the whole grant, as does revoking one. A person's ``sub`` is ``id-of-`` and their name; all that
+    one person approves in one browser session is one grant, however often they sign in.
     """
 
     name: ClassVar[str] = "certified"
@@ -50,9 +56,15 @@ class CertifiedUpstream(WatchedUpstream):
         return found
 
     async def fail(
-        self, path: str, status: int = 503, times: int | None = None, headers: Mapping[str, str] | None = None
+        self,
+        path: str,
+        status: int = 503,
+        times: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Answer the next ``times`` requests for ``path`` with ``status``; ``None``: until ``reset``."""
+        """Answer the next ``times`` requests for ``path`` with ``status``; ``None``: until
+        ``reset``.
+        """
         await self._turn("fail", path=path, status=status, times=times, headers=headers or {})
 
     async def fail_one_refresh_in(self, every: int) -> None:
@@ -64,7 +76,9 @@ class CertifiedUpstream(WatchedUpstream):
         await self._turn("delay", path=path, ms=seconds * 1000)
 
     async def refuse(self, **parameters: str) -> None:
-        """Answer the next authorization request at once with these parameters; ``iss`` and ``state`` are added."""
+        """Answer the next authorization request at once with these parameters; ``iss`` and
+        ``state`` are added.
+        """
         await self._turn("refuse", parameters=parameters)
 
     async def revoke_user(self, user: str) -> None:
@@ -111,8 +125,8 @@ async def certified_upstream(
         client_auth: how the proxy authenticates.
         access_seconds: the lifetime of access tokens and id_tokens.
         refresh_seconds: the lifetime of refresh tokens.
-        claims_in_id_token: whether the claims of scopes like ``email`` are in the id_token, as many providers have
-            them; otherwise they are at the userinfo endpoint only.
+        claims_in_id_token: whether the claims of scopes like ``email`` are in the id_token, as many
+            providers have them; otherwise they are at the userinfo endpoint only.
     """
     node = await asyncio.to_thread(node_with_packages)
     options = {

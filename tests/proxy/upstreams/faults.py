@@ -1,4 +1,6 @@
-"""Requests and answers of an upstream that is written here, and what can be wrong with the answers."""
+"""Requests and answers of an upstream that is written here, and what can be wrong with the
+answers.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +36,18 @@ class Fault:
     after: bool = False
 
 
-GOOD = b'{"access_token": "gho_a-trap", "token_type": "bearer", "id": 1, "sub": "1", "login": "trap"}'
+GOOD = (
+    b'{"access_token": "gho_a-trap", "token_type": "bearer", "id": 1, "sub": "1", "login": "trap"}'
+)
 
 FAULTS: Mapping[str, Fault] = {
-    "mebibyte": Fault(headers={"content-type": "application/json"}, body=b'{"filler": "' + b"a" * _MIB + b'"}'),
-    "html": Fault(headers={"content-type": "text/html"}, body=b"<!doctype html><title>Sorry</title><h1>Sorry</h1>"),
+    "mebibyte": Fault(
+        headers={"content-type": "application/json"}, body=b'{"filler": "' + b"a" * _MIB + b'"}'
+    ),
+    "html": Fault(
+        headers={"content-type": "text/html"},
+        body=b"<!doctype html><title>Sorry</title><h1>Sorry</h1>",
+    ),
     "drip": Fault(headers={"content-type": "application/json"}, body=GOOD, drip_seconds=0.5),
     "silence": Fault(silent=True),
     "redirect": Fault(302, {"location": "/trap"}),
@@ -48,10 +57,15 @@ FAULTS: Mapping[str, Fault] = {
     "empty": Fault(headers={"content-type": "application/json"}),
     "500": Fault(500, {"content-type": "text/html"}, b"<h1>Unicorn!</h1>"),
     "503": Fault(503, {"content-type": "text/html"}, b"<h1>Unicorn!</h1>"),
-    "429": Fault(429, {"content-type": "application/json", "retry-after": "7"}, b'{"message": "slow down"}'),
+    "429": Fault(
+        429, {"content-type": "application/json", "retry-after": "7"}, b'{"message": "slow down"}'
+    ),
     "html in the code": Fault(
         headers={"content-type": "application/json"},
-        body=b'{"error": "<script>alert(1)</script>", "error_description": "<img src=x onerror=alert(1)>"}',
+        body=(
+            b'{"error": "<script>alert(1)</script>", "error_description": "<img src=x'
+            b' onerror=alert(1)>"}'
+        ),
     ),
 }
 """By name, for ``@pytest.mark.parametrize("fault", FAULTS)``. ``redirect`` leads to a trap; see ``trapped``."""
@@ -75,7 +89,9 @@ class Request:
             message = await receive()
             body += message.get("body", b"")
             more = message.get("more_body", False)
-        headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = {
+            name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]
+        }
         query = dict(parse_qsl(scope["query_string"].decode(), keep_blank_values=True))
         return cls(scope["method"], scope["path"], query, headers, body)
 
@@ -114,7 +130,11 @@ class Answer:
 
     async def send(self, send: Send) -> None:
         """Send it."""
-        pairs = (("content-type", self.content_type), ("content-length", str(len(self.body))), *self.headers)
+        pairs = (
+            ("content-type", self.content_type),
+            ("content-length", str(len(self.body))),
+            *self.headers,
+        )
         await _start(send, self.status, pairs)
         await send({"type": "http.response.body", "body": self.body})
 
@@ -131,6 +151,8 @@ async def misbehave(fault: Fault, send: Send) -> None:
     body = fault.body
     await _start(send, fault.status, [*fault.headers.items(), ("content-length", str(len(body)))])
     for position in range(len(body) if fault.drip_seconds else 0):
-        await send({"type": "http.response.body", "body": body[position : position + 1], "more_body": True})
+        await send(
+            {"type": "http.response.body", "body": body[position : position + 1], "more_body": True}
+        )
         await asyncio.sleep(fault.drip_seconds)
     await send({"type": "http.response.body", "body": b"" if fault.drip_seconds else body})

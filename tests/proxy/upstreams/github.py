@@ -1,4 +1,6 @@
-"""An upstream that knows OAuth only, in the shape of GitHub: opaque tokens, errors with status 200, no discovery."""
+"""An upstream that knows OAuth only, in the shape of GitHub: opaque tokens, errors with status 200,
+no discovery.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,8 @@ class GitHubShaped(WatchedUpstream):
 
     Attributes:
         accounts: what ``/user`` says of each person; change it to change them.
-        expires_in: the lifetime of access tokens, which then come with refresh tokens; ``None``: they have no end.
+        expires_in: the lifetime of access tokens, which then come with refresh tokens; ``None``:
+            they have no end.
         queries: the parameters of the authorization requests, in order.
         hits: how many requests there were, by path.
         trapped: how many followed a redirect that nobody should follow.
@@ -85,7 +88,7 @@ class GitHubShaped(WatchedUpstream):
         self._stack: ExitStack | None = None
         self._port = 0
 
-    # -------------------------------------------------------------------------------------------------------- knobs
+    # ---------------------------------------------------------------------------------------- knobs
 
     async def requests(self) -> list[TokenRequest]:
         """Return the requests to the token endpoint so far, in order."""
@@ -99,7 +102,9 @@ class GitHubShaped(WatchedUpstream):
             fault: what to answer.
             times: how often.
         """
-        full = {"token": _TOKEN, "user": _USER, "authorize": _AUTHORIZE, "revoke": _REVOKE}.get(path, path)
+        full = {"token": _TOKEN, "user": _USER, "authorize": _AUTHORIZE, "revoke": _REVOKE}.get(
+            path, path
+        )
         self._faults[full] = (FAULTS[fault] if isinstance(fault, str) else fault, times)
 
     async def refuse(self, **parameters: str) -> None:
@@ -117,7 +122,11 @@ class GitHubShaped(WatchedUpstream):
 
     def live_tokens(self, kind: str = "access") -> list[str]:
         """Return the tokens that are good now: ``access`` or ``refresh``."""
-        return [name for name, each in self._tokens.items() if each.kind == kind and self._find(name, kind)]
+        return [
+            name
+            for name, each in self._tokens.items()
+            if each.kind == kind and self._find(name, kind)
+        ]
 
     def reset(self) -> None:
         """Forget faults and requests. What was issued stays."""
@@ -139,13 +148,15 @@ class GitHubShaped(WatchedUpstream):
         listener = socket.create_server(("127.0.0.1", self._port), backlog=128)
         self._port = listener.getsockname()[1]
         self._stack = ExitStack()
-        base_url = await asyncio.to_thread(self._stack.enter_context, serve(self._app(), listener=listener))
+        base_url = await asyncio.to_thread(
+            self._stack.enter_context, serve(self._app(), listener=listener)
+        )
         self.authorization_endpoint = f"{base_url}{_AUTHORIZE}"
         self.token_endpoint = f"{base_url}{_TOKEN}"
         self.userinfo_endpoint = f"{base_url}{_USER}"
         self.revocation_endpoint = f"{base_url}{_REVOKE}"
 
-    # -------------------------------------------------------------------------------------------------------- pages
+    # ---------------------------------------------------------------------------------------- pages
 
     def _app(self) -> App:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -173,7 +184,12 @@ class GitHubShaped(WatchedUpstream):
         await answer.send(send)
 
     def _route(self, request: Request) -> Answer:
-        routes = {_AUTHORIZE: self._authorize, _TOKEN: self._token, _USER: self._user, _REVOKE: self._revoke}
+        routes = {
+            _AUTHORIZE: self._authorize,
+            _TOKEN: self._token,
+            _USER: self._user,
+            _REVOKE: self._revoke,
+        }
         if request.path in routes:
             return routes[request.path](request)
         if request.path == f"/applications/{CLIENT_ID}/token" and request.method == "DELETE":
@@ -188,7 +204,9 @@ class GitHubShaped(WatchedUpstream):
         if request.method == "GET":
             self.queries.append(query)
         if query.get("client_id") != CLIENT_ID or query.get("redirect_uri") != self.callback:
-            return _page("Upstream: this cannot go on", "<p>The application is not known.</p>", status=404)
+            return _page(
+                "Upstream: this cannot go on", "<p>The application is not known.</p>", status=404
+            )
         if self._refusal is not None:
             refusal, self._refusal = self._refusal, None
             return self._back(query, refusal)
@@ -196,7 +214,9 @@ class GitHubShaped(WatchedUpstream):
         if request.method == "POST":
             if request.form.get("action") == "deny":
                 description = "The user has denied your application access."
-                return self._back(query, {"error": "access_denied", "error_description": description})
+                return self._back(
+                    query, {"error": "access_denied", "error_description": description}
+                )
             user = request.form.get("username") or user or "alice"
             self._authorized.add((user, scope))
         if user is None or (user, scope) not in self._authorized:
@@ -205,17 +225,27 @@ class GitHubShaped(WatchedUpstream):
         self._sessions[session] = user
         self._codes[code] = _Code(user, scope, query["redirect_uri"], query.get("code_challenge"))
         answer = self._back(query, {"code": code})
-        return replace(answer, headers=(*answer.headers, ("set-cookie", f"user_session={session}; HttpOnly; Path=/")))
+        return replace(
+            answer,
+            headers=(*answer.headers, ("set-cookie", f"user_session={session}; HttpOnly; Path=/")),
+        )
 
     def _back(self, query: Mapping[str, str], parameters: Mapping[str, str]) -> Answer:
         state = {"state": query["state"]} if "state" in query else {}
-        return Answer(302, headers=(("location", f"{query['redirect_uri']}?{urlencode({**parameters, **state})}"),))
+        return Answer(
+            302,
+            headers=(
+                ("location", f"{query['redirect_uri']}?{urlencode({**parameters, **state})}"),
+            ),
+        )
 
-    # ------------------------------------------------------------------------------------------------------- tokens
+    # --------------------------------------------------------------------------------------- tokens
 
     def _note(self, request: Request, status: int, *, injected: bool) -> None:
         client_id, _, auth = request.client()
-        found = hashlib.sha256((request.form.get("refresh_token") or request.form.get("code") or "").encode())
+        found = hashlib.sha256(
+            (request.form.get("refresh_token") or request.form.get("code") or "").encode()
+        )
         noted = TokenRequest(
             request.form.get("grant_type", "authorization_code"),
             client_id,
@@ -236,22 +266,35 @@ class GitHubShaped(WatchedUpstream):
         self._note(request, 200, injected=False)
         client_id, secret, _ = request.client()
         if (client_id, secret) != (CLIENT_ID, CLIENT_SECRET):
-            error = "incorrect_client_credentials", "The client_id and/or client_secret passed are incorrect."
+            error = (
+                "incorrect_client_credentials",
+                "The client_id and/or client_secret passed are incorrect.",
+            )
             members = _error(*error)
         else:
             members = self._refresh(request.form) if refreshing else self._redeem(request.form)
         if "application/json" in request.headers.get("accept", ""):
-            return Answer(body=json.dumps(members).encode(), content_type="application/json; charset=utf-8")
-        return Answer(body=urlencode(members).encode(), content_type="application/x-www-form-urlencoded; charset=utf-8")
+            return Answer(
+                body=json.dumps(members).encode(), content_type="application/json; charset=utf-8"
+            )
+        return Answer(
+            body=urlencode(members).encode(),
+            content_type="application/x-www-form-urlencoded; charset=utf-8",
+        )
 
     def _redeem(self, form: Mapping[str, str]) -> dict[str, Any]:
         code = self._codes.pop(form.get("code", ""), None)
         if code is None:
             return _error("bad_verification_code", "The code passed is incorrect or expired.")
         if form.get("redirect_uri", code.redirect_uri) != code.redirect_uri:
-            return _error("redirect_uri_mismatch", "The redirect_uri MUST match the registered callback URL.")
+            return _error(
+                "redirect_uri_mismatch", "The redirect_uri MUST match the registered callback URL."
+            )
         digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
-        if code.challenge is not None and base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != code.challenge:
+        if (
+            code.challenge is not None
+            and base64.urlsafe_b64encode(digest).rstrip(b"=").decode() != code.challenge
+        ):
             return _error("bad_verification_code", "The code verifier does not fit.")
         return self._issue(code.user, code.scope, secrets.token_hex(8))
 
@@ -261,14 +304,20 @@ class GitHubShaped(WatchedUpstream):
         if token is None:
             return _error("bad_refresh_token", "The refresh token passed is incorrect or expired.")
         # GitHub: a refresh token is good once, and the access token that came with it ends too.
-        self._tokens = {known: each for known, each in self._tokens.items() if each.family != token.family}
+        self._tokens = {
+            known: each for known, each in self._tokens.items() if each.family != token.family
+        }
         return self._issue(token.user, token.scope, token.family)
 
     def _issue(self, user: str, scope: str, family: str) -> dict[str, Any]:
         access = f"gho_{secrets.token_urlsafe(27)}"
         expires_at = None if self.expires_in is None else time.time() + self.expires_in
         self._tokens[access] = _Token(user, scope, "access", expires_at, family)
-        members: dict[str, Any] = {"access_token": access, "scope": scope.replace(" ", ","), "token_type": "bearer"}
+        members: dict[str, Any] = {
+            "access_token": access,
+            "scope": scope.replace(" ", ","),
+            "token_type": "bearer",
+        }
         if self.expires_in is not None:
             refresh = f"ghr_{secrets.token_urlsafe(57)}"
             self._tokens[refresh] = _Token(user, scope, "refresh", time.time() + 15_897_600, family)
@@ -278,7 +327,11 @@ class GitHubShaped(WatchedUpstream):
 
     def _find(self, name: str, kind: str) -> _Token | None:
         token = self._tokens.get(name)
-        if token is None or token.kind != kind or (token.expires_at is not None and token.expires_at <= time.time()):
+        if (
+            token is None
+            or token.kind != kind
+            or (token.expires_at is not None and token.expires_at <= time.time())
+        ):
             return None
         return token
 
@@ -288,10 +341,16 @@ class GitHubShaped(WatchedUpstream):
         scheme, _, name = request.headers.get("authorization", "").partition(" ")
         token = self._find(name, "access") if scheme.lower() in ("bearer", "token") else None
         if token is None:
-            return Answer(401, b'{"message": "Bad credentials", "status": "401"}', "application/json")
-        document = self.accounts.get(token.user, {"id": int.from_bytes(token.user.encode()) % 10**6 + 2000})
+            return Answer(
+                401, b'{"message": "Bad credentials", "status": "401"}', "application/json"
+            )
+        document = self.accounts.get(
+            token.user, {"id": int.from_bytes(token.user.encode()) % 10**6 + 2000}
+        )
         headers = (("x-oauth-scopes", token.scope.replace(" ", ", ")),)
-        return Answer(200, json.dumps(document).encode(), "application/json; charset=utf-8", headers)
+        return Answer(
+            200, json.dumps(document).encode(), "application/json; charset=utf-8", headers
+        )
 
     def _revoke(self, request: Request) -> Answer:
         if request.client()[:2] != (CLIENT_ID, CLIENT_SECRET):
@@ -308,7 +367,9 @@ class GitHubShaped(WatchedUpstream):
     def _end(self, name: str) -> None:
         token = self._tokens.get(name)
         if token is not None:
-            self._tokens = {known: each for known, each in self._tokens.items() if each.family != token.family}
+            self._tokens = {
+                known: each for known, each in self._tokens.items() if each.family != token.family
+            }
 
 
 def _error(error: str, description: str) -> dict[str, Any]:
@@ -316,27 +377,39 @@ def _error(error: str, description: str) -> dict[str, Any]:
 
 
 def _page(title: str, inner: str, status: int = 200) -> Answer:
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>'
-    text = f'<!doctype html><html lang="en"><head>{head}</head><body><main><h1>{title}</h1>{inner}</main></body></html>'
+    head = (
+        '<meta charset="utf-8"><meta name="viewport"'
+        f' content="width=device-width"><title>{title}</title>'
+    )
+    text = (
+        "<!doctype html><html"
+        f' lang="en"><head>{head}</head><body><main><h1>{title}</h1>{inner}</main></body></html>'
+    )
     return Answer(status, text.encode(), "text/html; charset=utf-8")
 
 
 def _consent(query: Mapping[str, str], user: str | None) -> Answer:
     name = '<label>Username <input name="username"></label> ' if user is None else ""
     buttons = (
-        '<button name="action" value="approve">Authorize</button> <button name="action" value="deny">Cancel</button>'
+        '<button name="action" value="approve">Authorize</button> <button name="action"'
+        ' value="deny">Cancel</button>'
     )
     asked = f"<p>The MCP server wants: {html.escape(query.get('scope') or 'who you are')}</p>"
-    return _page("Upstream: authorize the MCP server?", f'{asked}<form method="post">{name}{buttons}</form>')
+    return _page(
+        "Upstream: authorize the MCP server?", f'{asked}<form method="post">{name}{buttons}</form>'
+    )
 
 
 @asynccontextmanager
-async def github_upstream(*, callback: str, expires_in: float | None = None) -> AsyncIterator[GitHubShaped]:
+async def github_upstream(
+    *, callback: str, expires_in: float | None = None
+) -> AsyncIterator[GitHubShaped]:
     """Serve it on a free port.
 
     Args:
         callback: the proxy's redirect URI.
-        expires_in: the lifetime of access tokens, which then come with refresh tokens; ``None``: they have no end.
+        expires_in: the lifetime of access tokens, which then come with refresh tokens; ``None``:
+            they have no end.
     """
     upstream = GitHubShaped(callback, expires_in)
     await upstream.up()

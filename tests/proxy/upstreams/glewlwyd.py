@@ -1,7 +1,9 @@
-"""Debian's ``glewlwyd`` as an upstream: an OpenID provider in C that nobody here has written, with its own pages.
+"""Debian's ``glewlwyd`` as an upstream: an OpenID provider in C that nobody here has written, with
+its own pages.
 
-It differs from node-oidc-provider where that is of use: its issuer has a path, its access tokens are JWTs for nobody in
-particular, its response names the issuer though its metadata does not promise that, and nobody can say no at its pages.
+It differs from node-oidc-provider where that is of use: its issuer has a path, its access tokens
+are JWTs for nobody in particular, its response names the issuer though its metadata does not
+promise that, and nobody can say no at its pages.
 """
 
 from __future__ import annotations
@@ -30,15 +32,25 @@ _SCHEMA = Path("/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3")
 _ADMIN = {"username": "admin", "password": "password"}  # as the schema has it
 _SECRET = "upstream-secret-0123456789-0123456789"
 _PEOPLE = {"alice": ("Alice", "alice@example.com"), "bob": ("Bob", "bob@example.org")}
-_TYPES = {"html": "text/html", "css": "text/css", "js": "application/javascript", "json": "application/json"}
+_TYPES = {
+    "html": "text/html",
+    "css": "text/css",
+    "js": "application/javascript",
+    "json": "application/json",
+}
 
 
 class _Process(Server):
-    """The program with a database and a copy of its pages: it does not follow Debian's links to jQuery by itself."""
+    """The program with a database and a copy of its pages: it does not follow Debian's links to
+    jQuery by itself.
+    """
 
     def __init__(self) -> None:
         self.program = need("glewlwyd")
-        pages, schema = need_file(_SHARE / "webapp", "glewlwyd-common"), need_file(_SCHEMA, "glewlwyd")
+        pages, schema = (
+            need_file(_SHARE / "webapp", "glewlwyd-common"),
+            need_file(_SCHEMA, "glewlwyd"),
+        )
         super().__init__()
         self.base_url = f"http://127.0.0.1:{self.port}"
         shutil.copytree(pages, self.folder / "pages", ignore=shutil.ignore_patterns("config.json"))
@@ -78,7 +90,9 @@ class _Process(Server):
             "plugin_module_path": "/usr/lib/glewlwyd/plugin",
             "hash_algorithm": "SHA512",
         }
-        types = ", ".join(f'{{extension = ".{name}"; mime_type = "{kind}";}}' for name, kind in _TYPES.items())
+        types = ", ".join(
+            f'{{extension = ".{name}"; mime_type = "{kind}";}}' for name, kind in _TYPES.items()
+        )
         return "\n".join(
             [
                 *(f"{name} = {json.dumps(value)};" for name, value in settings.items()),
@@ -91,7 +105,8 @@ class _Process(Server):
 class Glewlwyd(Upstream):
     """A running Glewlwyd with two people, one client, and the scopes ``openid`` and ``notes``.
 
-    It wants PKCE. A refresh token is good once; one that comes again ends the last of its successors.
+    It wants PKCE. A refresh token is good once; one that comes again ends the last of its
+    successors.
     """
 
     name: ClassVar[str] = "glewlwyd"
@@ -116,9 +131,15 @@ class Glewlwyd(Upstream):
         await asyncio.to_thread(self._process.start)
 
     async def sign_in(
-        self, browser: httpx.AsyncClient, authorization_url: str, user: str = "alice", *, decision: str = "approve"
+        self,
+        browser: httpx.AsyncClient,
+        authorization_url: str,
+        user: str = "alice",
+        *,
+        decision: str = "approve",
     ) -> str:
-        """Do what its pages do, as a person; return the URL of the callback that the browser is sent to.
+        """Do what its pages do, as a person; return the URL of the callback that the browser is
+        sent to.
 
         Raises:
             AssertionError: it sends the browser somewhere else.
@@ -128,14 +149,20 @@ class Glewlwyd(Upstream):
         url = response.headers["location"]
         if not url.startswith(self.callback):
             api = f"{self._process.base_url}/api/auth/"
-            (await browser.post(api, json={"username": user, "password": PASSWORD})).raise_for_status()
-            grant = await browser.put(f"{api}grant/{self.client_id}/", json={"scope": "openid notes"})
+            (
+                await browser.post(api, json={"username": user, "password": PASSWORD})
+            ).raise_for_status()
+            grant = await browser.put(
+                f"{api}grant/{self.client_id}/", json={"scope": "openid notes"}
+            )
             grant.raise_for_status()
             url = (await browser.get(f"{authorization_url}&g_continue")).headers["location"]
         assert url.startswith(self.callback), url
         return url
 
-    async def use_pages(self, page: Page, user: str = "alice", *, decision: str = "approve") -> None:
+    async def use_pages(
+        self, page: Page, user: str = "alice", *, decision: str = "approve"
+    ) -> None:
         """Do the same in a real browser that shows the first of its pages."""
         assert decision == "approve", "nobody can say no here"
         await page.get_by_label("Login").fill(user)
@@ -144,7 +171,9 @@ class Glewlwyd(Upstream):
         await page.get_by_role("button", name="Continue").click()
 
     async def set_up(self, access_seconds: int, refresh_seconds: int) -> None:
-        """Make the plugin, the client, the scope and the people, through the administrator's API."""
+        """Make the plugin, the client, the scope and the people, through the administrator's
+        API.
+        """
         api = f"{self._process.base_url}/api"
         async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
 
@@ -154,11 +183,16 @@ class Glewlwyd(Upstream):
 
             await make("auth", **_ADMIN)
             plugin = _plugin(self.issuer, access_seconds, refresh_seconds)
-            await make("mod/plugin", module="oidc", name="oidc", display_name="OpenID", parameters=plugin)
+            await make(
+                "mod/plugin", module="oidc", name="oidc", display_name="OpenID", parameters=plugin
+            )
             password = {"password_required": True, "password_max_age": 0, "scheme": {}}
             await make("scope", name="notes", display_name="Your notes", **password)
-            # The scope that is there already would let in who has an old session, without a password.
-            (await http.put(f"{api}/scope/openid", json={"display_name": "OpenID", **password})).raise_for_status()
+            # The scope that is there already would let in who has an old session, without a
+            # password.
+            (
+                await http.put(f"{api}/scope/openid", json={"display_name": "OpenID", **password})
+            ).raise_for_status()
             await make("client", **self._client())
             for user, (name, email) in _PEOPLE.items():
                 person = {"username": user, "name": name, "email": email, "password": PASSWORD}
@@ -202,7 +236,13 @@ def _plugin(issuer: str, access_seconds: int, refresh_seconds: int) -> dict[str,
         "pkce-allowed",
         "pkce-required",
     ]
-    empty = ("claims", "additional-parameters", "scope", "pkce-scopes", "introspection-revocation-auth-scope")
+    empty = (
+        "claims",
+        "additional-parameters",
+        "scope",
+        "pkce-scopes",
+        "introspection-revocation-auth-scope",
+    )
     return {
         **dict.fromkeys(off, False),
         **dict.fromkeys(on, True),
@@ -227,8 +267,15 @@ def _plugin(issuer: str, access_seconds: int, refresh_seconds: int) -> dict[str,
 
 def _key() -> dict[str, str]:
     numbers = ec.generate_private_key(ec.SECP256R1()).private_numbers()
-    parts = {"d": numbers.private_value, "x": numbers.public_numbers.x, "y": numbers.public_numbers.y}
-    encoded = {name: base64.urlsafe_b64encode(part.to_bytes(32)).rstrip(b"=").decode() for name, part in parts.items()}
+    parts = {
+        "d": numbers.private_value,
+        "x": numbers.public_numbers.x,
+        "y": numbers.public_numbers.y,
+    }
+    encoded = {
+        name: base64.urlsafe_b64encode(part.to_bytes(32)).rstrip(b"=").decode()
+        for name, part in parts.items()
+    }
     return {"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "key-1", "use": "sig", **encoded}
 
 

@@ -24,7 +24,11 @@ UPSTREAMS: Mapping[str, Callable[..., AbstractAsyncContextManager[Any]]] = {
 }
 """By name, for ``@pytest.mark.parametrize("name", UPSTREAMS)``; each takes ``callback=`` and settings of its own."""
 
-SCOPES = {"certified": ["openid", "email", "groups"], "glewlwyd": ["openid", "notes"], "github": ["read:user"]}
+SCOPES = {
+    "certified": ["openid", "email", "groups"],
+    "glewlwyd": ["openid", "notes"],
+    "github": ["read:user"],
+}
 """What the proxy asks each upstream for."""
 
 _GITHUB_IDS = {"alice": 1001, "bob": 1002}
@@ -37,8 +41,18 @@ def proxy_for(upstream: Upstream) -> tuple[Callable[..., Any], dict[str, Any]]:
 
 def known_of(upstream: Upstream) -> dict[str, Any]:
     """Return what ``proxy_with`` wants to know of an upstream, as JSON can say it."""
-    names = ("name", "issuer", "client_id", "client_secret", "authorization_endpoint", "token_endpoint")
-    return {name: getattr(upstream, name) for name in (*names, "userinfo_endpoint", "revocation_endpoint")}
+    names = (
+        "name",
+        "issuer",
+        "client_id",
+        "client_secret",
+        "authorization_endpoint",
+        "token_endpoint",
+    )
+    return {
+        name: getattr(upstream, name)
+        for name in (*names, "userinfo_endpoint", "revocation_endpoint")
+    }
 
 
 def proxy_with(
@@ -52,10 +66,16 @@ def proxy_with(
     userinfo_endpoint: str,
     revocation_endpoint: str,
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """Return the class of the proxy, and its settings that concern the upstream, in another process perhaps."""
+    """Return the class of the proxy, and its settings that concern the upstream, in another process
+    perhaps.
+    """
     settings: dict[str, Any] = {"upstream_scopes": SCOPES[name]}
     if issuer is not None:
-        settings |= {"issuer": issuer, "client_id": client_id, "client_secret": client_secret or None}
+        settings |= {
+            "issuer": issuer,
+            "client_id": client_id,
+            "client_secret": client_secret or None,
+        }
         return OIDCProxy, settings
     settings |= {
         "upstream_authorization_endpoint": authorization_endpoint,
@@ -69,7 +89,9 @@ def proxy_with(
 
 
 def subject_of(upstream: Upstream, user: str = "alice") -> str:
-    """Return what the proxy's tokens say of a person; Glewlwyd makes up a name for each, so it is not known there."""
+    """Return what the proxy's tokens say of a person; Glewlwyd makes up a name for each, so it is
+    not known there.
+    """
     if upstream.issuer is not None:
         return f"{upstream.issuer}|id-of-{user}"
     return f"{upstream.origin.rstrip('/')}|{_GITHUB_IDS[user]}"

@@ -32,7 +32,8 @@ class TokenRequest:
         hash: SHA-256 of the code or refresh token, in hex.
         parameters: the names of what was sent, sorted.
         status: what was answered; ``None`` when nothing was, so far.
-        injected: whether it failed because the test wanted it to, before the upstream had done anything.
+        injected: whether it failed because the test wanted it to, before the upstream had done
+            anything.
     """
 
     grant_type: str
@@ -45,7 +46,8 @@ class TokenRequest:
 
 
 class Upstream(ABC):
-    """A running identity provider that knows one client, the proxy, and where it sends people back to.
+    """A running identity provider that knows one client, the proxy, and where it sends people back
+    to.
 
     Attributes:
         name: for test ids.
@@ -86,7 +88,9 @@ class Upstream(ABC):
         """Listen again, where it did before."""
 
     def authorization_url(self, **parameters: str | None) -> str:
-        """Return an authorization URL of a client that tests the upstream alone; ``None`` leaves a parameter out."""
+        """Return an authorization URL of a client that tests the upstream alone; ``None`` leaves a
+        parameter out.
+        """
         usual = {
             "response_type": "code",
             "client_id": self.client_id,
@@ -97,15 +101,22 @@ class Upstream(ABC):
         return f"{self.authorization_endpoint}?{urlencode(sent)}"
 
     async def sign_in(
-        self, browser: httpx.AsyncClient, authorization_url: str, user: str = "alice", *, decision: str = "approve"
+        self,
+        browser: httpx.AsyncClient,
+        authorization_url: str,
+        user: str = "alice",
+        *,
+        decision: str = "approve",
     ) -> str:
-        """Go through the upstream's pages as a person; return the URL of the callback that the browser is sent to.
+        """Go through the upstream's pages as a person; return the URL of the callback that the
+        browser is sent to.
 
         Args:
             browser: its cookies are the browser's, so that who comes again is still signed in.
             authorization_url: where the browser was sent.
             user: who they are.
-            decision: ``approve``, ``deny`` at the first page, or ``deny later``: they sign in, and do not agree then.
+            decision: ``approve``, ``deny`` at the first page, or ``deny later``: they sign in, and
+                do not agree then.
 
         Raises:
             AssertionError: a page comes up that leads no further.
@@ -120,10 +131,14 @@ class Upstream(ABC):
                 response = await browser.get(url)
             else:
                 pages += 1
-                said = {"deny": "deny", "deny later": "approve" if pages == 1 else "deny"}.get(decision, "approve")
+                said = {"deny": "deny", "deny later": "approve" if pages == 1 else "deny"}.get(
+                    decision, "approve"
+                )
                 response = await self._fill_in(browser, response, user, said)
 
-    async def use_pages(self, page: Page, user: str = "alice", *, decision: str = "approve") -> None:
+    async def use_pages(
+        self, page: Page, user: str = "alice", *, decision: str = "approve"
+    ) -> None:
         """Do the same in a real browser that shows the first of the upstream's pages.
 
         Args:
@@ -136,7 +151,9 @@ class Upstream(ABC):
             await name.fill(user)
         await page.get_by_role("button").nth(1 if decision == "deny" else 0).click()
         if self.has_two_pages and decision != "deny":
-            consent = page.get_by_role("button", name="Deny" if decision == "deny later" else "Authorize")
+            consent = page.get_by_role(
+                "button", name="Deny" if decision == "deny later" else "Authorize"
+            )
             # Who has agreed before is not asked again.
             while page.url.startswith(self.origin) and not await consent.count():
                 await page.wait_for_timeout(50)
@@ -181,9 +198,13 @@ class WatchedUpstream(Upstream):
         return [each for each in await self.requests() if each.grant_type == "refresh_token"]
 
     async def reused(self) -> set[str]:
-        """Return the hashes of codes and refresh tokens that were sent again after the upstream had processed them."""
+        """Return the hashes of codes and refresh tokens that were sent again after the upstream had
+        processed them.
+        """
         processed = [each for each in await self.requests() if not each.injected]
-        return {found for found, times in Counter(each.hash for each in processed).items() if times > 1}
+        return {
+            found for found, times in Counter(each.hash for each in processed).items() if times > 1
+        }
 
 
 def answer_at(callback_url: str) -> dict[str, str]:

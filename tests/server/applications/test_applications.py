@@ -27,7 +27,12 @@ async def applications(browser: Browser, user: str = "alice") -> Page:
 
 def names_on(page: Page) -> list[str]:
     """Return the applications that can be revoked."""
-    return [action for action, inputs in page.forms if "client_id" in inputs for action in [inputs["client_id"]]]
+    return [
+        action
+        for action, inputs in page.forms
+        if "client_id" in inputs
+        for action in [inputs["client_id"]]
+    ]
 
 
 async def is_alive(server: Server, token: str) -> bool:
@@ -54,7 +59,13 @@ async def test_the_page_shows_name_address_date_and_scopes_in_words() -> None:
         browser = server.browser()
         await client.code(browser=browser, scope="mcp:read mcp:write")
         page = await applications(browser)
-        for words in ("Notes &lt;b&gt;", "app.example.com", "2027-01-15", "Read your notes", "mcp:write"):
+        for words in (
+            "Notes &lt;b&gt;",
+            "app.example.com",
+            "2027-01-15",
+            "Read your notes",
+            "mcp:write",
+        ):
             assert words in page.text
 
 
@@ -74,7 +85,9 @@ async def test_revoking_ends_every_grant_of_that_application_and_no_other() -> N
         response = await one.refresh(tokens[0]["refresh_token"])
         assert response.json()["error"] == "invalid_grant"
         ended = [event for event in server.events if event.action == "grant_revoked"]
-        assert [(event.reason, event.client_id) for event in ended] == [("by_user", one.client_id)] * 2
+        assert [(event.reason, event.client_id) for event in ended] == [
+            ("by_user", one.client_id)
+        ] * 2
 
 
 async def test_revoking_takes_back_what_was_remembered() -> None:
@@ -84,7 +97,9 @@ async def test_revoking_takes_back_what_was_remembered() -> None:
         await client.code(browser=browser)
         assert (await browser.open(client.authorization_url())).url.startswith(WEB_REDIRECT_URI)
         await browser.submit(await applications(browser))
-        assert (await browser.open(client.authorization_url())).url.startswith(f"{BASE_URL}/consent")
+        assert (await browser.open(client.authorization_url())).url.startswith(
+            f"{BASE_URL}/consent"
+        )
 
 
 async def test_the_page_shows_what_older_grants_may_still_do() -> None:
@@ -98,7 +113,9 @@ async def test_the_page_shows_what_older_grants_may_still_do() -> None:
 
 async def test_an_application_is_shown_for_as_long_as_it_can_have_tokens() -> None:
     """Its last grant may have begun without a question, when the consent was almost over."""
-    lifetimes = Lifetimes(consent_seconds=1000, refresh_token_seconds=2000, refresh_idle_seconds=2000)
+    lifetimes = Lifetimes(
+        consent_seconds=1000, refresh_token_seconds=2000, refresh_idle_seconds=2000
+    )
     async with deploy(lifetimes=lifetimes) as server:
         client = await server.register(redirect_uris=[WEB_REDIRECT_URI])
         browser = Browser(server, headers={"Sec-Fetch-Site": "same-origin"})
@@ -124,7 +141,9 @@ async def test_a_form_without_its_token_or_from_elsewhere_revokes_nothing() -> N
         bobs = server.browser()
         await applications(bobs, "bob")
         assert (await bobs.send("POST", "/applications", good)).status == 403
-        assert (await browser.send("POST", "/applications", good, {"Sec-Fetch-Site": "cross-site"})).status == 403
+        assert (
+            await browser.send("POST", "/applications", good, {"Sec-Fetch-Site": "cross-site"})
+        ).status == 403
         assert server.reasons() == ["csrf"] * 4 + ["cross_site"]
         response = await server.browser().send("POST", "/applications", good)
         assert (response.header("location") or "").startswith(f"{BASE_URL}/login")
@@ -157,7 +176,9 @@ async def test_many_applications_are_all_shown() -> None:
     async with deploy() as server:
         browser = server.browser()
         for number in range(120):
-            client = await server.register(client_name=f"Client {number:03}", redirect_uris=[REDIRECT_URI])
+            client = await server.register(
+                client_name=f"Client {number:03}", redirect_uris=[REDIRECT_URI]
+            )
             await client.code(browser=browser)
         assert len(names_on(await applications(browser))) == 120
 
@@ -168,7 +189,9 @@ async def test_signing_out_needs_the_forms_token_and_is_no_link() -> None:
         page = await applications(browser)
         assert (await browser.send("GET", "/logout")).status == 405
         assert (await browser.send("POST", "/logout", {})).status == 403
-        assert (await browser.send("POST", "/logout", {"csrf": page.forms[0][1]["csrf"] + "x"})).status == 403
+        assert (
+            await browser.send("POST", "/logout", {"csrf": page.forms[0][1]["csrf"] + "x"})
+        ).status == 403
         assert (await browser.send("GET", "/applications")).status == 200
         page = await browser.submit(page, number=-1)
         assert "You are signed out" in page.text
@@ -189,5 +212,7 @@ async def test_where_there_is_no_such_page_nothing_leads_to_it() -> None:
     async with deploy(options={"disabled": ["applications"]}) as server:
         client, browser = await server.register(), server.browser()
         assert (await browser.send("GET", "/applications")).status == 404
-        page = await browser.sign_in(await browser.open(client.authorization_url()), username="alice")
+        page = await browser.sign_in(
+            await browser.open(client.authorization_url()), username="alice"
+        )
         assert "applications" not in page.text

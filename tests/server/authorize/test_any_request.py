@@ -1,4 +1,6 @@
-"""Whatever a browser or a program sends to a page: an answer below 500, and no header that it wrote."""
+"""Whatever a browser or a program sends to a page: an answer below 500, and no header that it
+wrote.
+"""
 
 from __future__ import annotations
 
@@ -38,21 +40,60 @@ NAMES = st.sampled_from(
     ]
 )
 VALUES = st.one_of(
-    st.sampled_from(["code", "S256", "none", "login", "approve", "deny", "switch", "mcp:read", "offline_access", "0"]),
-    st.sampled_from(["THE CLIENT", "THE TRANSACTION", "THE TOKEN", "http://127.0.0.1:8123/callback", "a" * 43]),
+    st.sampled_from(
+        [
+            "code",
+            "S256",
+            "none",
+            "login",
+            "approve",
+            "deny",
+            "switch",
+            "mcp:read",
+            "offline_access",
+            "0",
+        ]
+    ),
+    st.sampled_from(
+        ["THE CLIENT", "THE TRANSACTION", "THE TOKEN", "http://127.0.0.1:8123/callback", "a" * 43]
+    ),
     st.text(max_size=30),
 )
 HEADERS = st.dictionaries(
-    st.sampled_from(["Cookie", "Origin", "Sec-Fetch-Site", "Content-Type", "Content-Length", "Authorization", "Host"]),
+    st.sampled_from(
+        [
+            "Cookie",
+            "Origin",
+            "Sec-Fetch-Site",
+            "Content-Type",
+            "Content-Length",
+            "Authorization",
+            "Host",
+        ]
+    ),
     st.one_of(
         st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=40),
-        st.sampled_from(["application/x-www-form-urlencoded", "same-origin", "none", "null", BASE_URL, "localhost"]),
+        st.sampled_from(
+            [
+                "application/x-www-form-urlencoded",
+                "same-origin",
+                "none",
+                "null",
+                BASE_URL,
+                "localhost",
+            ]
+        ),
     ),
     max_size=3,
 )
 
 
-@given(path=PATHS, method=METHODS, pairs=st.lists(st.tuples(NAMES, VALUES), max_size=12), headers=HEADERS)
+@given(
+    path=PATHS,
+    method=METHODS,
+    pairs=st.lists(st.tuples(NAMES, VALUES), max_size=12),
+    headers=HEADERS,
+)
 def test_parameters_and_headers_of_all_kinds(
     path: str, method: str, pairs: list[tuple[str, str]], headers: dict[str, str]
 ) -> None:
@@ -67,7 +108,9 @@ def test_bytes_of_all_kinds(path: str, method: str, data: bytes) -> None:
 async def _send(path: str, method: str, sent: Any, headers: dict[str, str]) -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
-        page = await browser.sign_in(await browser.open(client.authorization_url()), username="alice")
+        page = await browser.sign_in(
+            await browser.open(client.authorization_url()), username="alice"
+        )
         if not isinstance(sent, bytes):
             known = {
                 "THE CLIENT": client.client_id,
@@ -78,7 +121,9 @@ async def _send(path: str, method: str, sent: Any, headers: dict[str, str]) -> N
         await _check(server, browser, path, method, sent, headers)
 
 
-async def _check(server: Server, browser: Browser, path: str, method: str, sent: Any, headers: dict[str, str]) -> None:
+async def _check(
+    server: Server, browser: Browser, path: str, method: str, sent: Any, headers: dict[str, str]
+) -> None:
     cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
     usual = {"Cookie": cookies, "Content-Type": "application/x-www-form-urlencoded", **headers}
     body = sent if isinstance(sent, bytes) else urlencode(sent).encode()

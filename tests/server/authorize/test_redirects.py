@@ -21,7 +21,9 @@ pytestmark = pytest.mark.asyncio
 
 
 async def is_accepted(server: Server, client: ClientOf, uri: str | None) -> bool:
-    """Return whether a request with this redirect URI goes on; otherwise it ends in a page, for that reason."""
+    """Return whether a request with this redirect URI goes on; otherwise it ends in a page, for
+    that reason.
+    """
     path = client.authorization_url(redirect_uri=uri).removeprefix(BASE_URL)
     response = await server.call("GET", path)
     if response.status == 303:
@@ -116,7 +118,9 @@ LOOPBACK = [
 
 
 @pytest.mark.parametrize(("registered", "uri", "accepted"), LOOPBACK)
-async def test_z24_z25_on_loopback_the_port_is_free_and_nothing_else(registered: str, uri: str, accepted: bool) -> None:
+async def test_z24_z25_on_loopback_the_port_is_free_and_nothing_else(
+    registered: str, uri: str, accepted: bool
+) -> None:
     """AS-13. RFC 8252 §7.3."""
     async with deploy() as server:
         client = await server.register(redirect_uris=[registered])
@@ -135,19 +139,28 @@ async def test_z27_private_schemes_are_for_those_whom_the_operator_lets_in(uri: 
 
 
 @pytest.mark.parametrize("left_out", [None, ""])
-async def test_z28_a_redirect_uri_may_be_left_out_where_there_is_only_one(left_out: str | None) -> None:
+async def test_z28_a_redirect_uri_may_be_left_out_where_there_is_only_one(
+    left_out: str | None,
+) -> None:
     async with deploy() as server:
         client = await server.register(redirect_uris=[WEB_REDIRECT_URI])
         location = await server.browser().decide(client.authorization_url(redirect_uri=left_out))
         assert location.startswith(f"{WEB_REDIRECT_URI}?code=")
-        several = await server.register(redirect_uris=[WEB_REDIRECT_URI, "https://app.example.com/other"])
+        several = await server.register(
+            redirect_uris=[WEB_REDIRECT_URI, "https://app.example.com/other"]
+        )
         assert not await is_accepted(server, several, left_out)
 
 
 async def test_z30_nothing_is_sent_to_an_address_that_was_not_checked() -> None:
     async with deploy() as server:
         client = await server.register()
-        for wrong in ({"scope": "unknown"}, {"response_type": "token"}, {"prompt": "none"}, {"resource": "x"}):
+        for wrong in (
+            {"scope": "unknown"},
+            {"response_type": "token"},
+            {"prompt": "none"},
+            {"resource": "x"},
+        ):
             assert not await is_accepted(server, client, "https://evil.example/")
             url = client.authorization_url(redirect_uri="https://evil.example/", **wrong)
             response = await server.call("GET", url.removeprefix(BASE_URL))
@@ -160,14 +173,21 @@ async def test_z31_a_redirect_uri_that_was_taken_back_meanwhile_gets_no_answer(a
     async with deploy() as server:
         client = await server.register()
         browser = server.browser()
-        page = await browser.sign_in(await browser.open(client.authorization_url()), username="alice")
-        token, url = client.information["registration_access_token"], client.information["registration_client_uri"]
+        page = await browser.sign_in(
+            await browser.open(client.authorization_url()), username="alice"
+        )
+        token, url = (
+            client.information["registration_access_token"],
+            client.information["registration_client_uri"],
+        )
         changed = {
             "client_id": client.client_id,
             "redirect_uris": ["https://new.example.com/callback"],
             "token_endpoint_auth_method": "none",
         }
-        response = await server.call("PUT", url.removeprefix(BASE_URL), document=changed, bearer=token)
+        response = await server.call(
+            "PUT", url.removeprefix(BASE_URL), document=changed, bearer=token
+        )
         assert response.status == 200, response.body
         for _ in range(2):
             page_after = await browser.submit(page, action=action)
@@ -180,7 +200,9 @@ async def test_z31_a_client_that_has_gone_meanwhile_gets_no_answer() -> None:
     async with deploy() as server:
         client = await server.register()
         browser = server.browser()
-        page = await browser.sign_in(await browser.open(client.authorization_url()), username="alice")
+        page = await browser.sign_in(
+            await browser.open(client.authorization_url()), username="alice"
+        )
         await server.provider.admin.delete_client(client.client_id)
         assert (await browser.submit(page, action="approve")).response.status == 400
         assert server.reasons() == ["unknown_client"]
@@ -192,13 +214,20 @@ async def test_z32_every_redirect_is_a_303_that_nobody_keeps() -> None:
         client, browser = await server.register(), server.browser()
         responses = [await browser.send("GET", client.authorization_url())]
         page = await browser.open(client.authorization_url())
-        responses.append(await browser.send("POST", page.forms[0][0], {**page.hidden, "username": "alice"}))
+        responses.append(
+            await browser.send("POST", page.forms[0][0], {**page.hidden, "username": "alice"})
+        )
         page = await browser.open(responses[-1].header("location") or "")
-        responses.append(await browser.send("POST", page.forms[0][0], {**page.hidden, "action": "approve"}))
+        responses.append(
+            await browser.send("POST", page.forms[0][0], {**page.hidden, "action": "approve"})
+        )
         assert "code=" in (responses[-1].header("location") or "")
         for response in responses:
             assert response.status == 303
-            assert (response.header("cache-control"), response.header("referrer-policy")) == ("no-store", "no-referrer")
+            assert (response.header("cache-control"), response.header("referrer-policy")) == (
+                "no-store",
+                "no-referrer",
+            )
             assert response.body == b""
 
 
@@ -212,7 +241,9 @@ async def test_z32_every_redirect_is_a_303_that_nobody_keeps() -> None:
         ("https://app.example.com?x=1", [("x", "1")]),
     ],
 )
-async def test_z33_what_stands_in_the_query_stays_and_ours_wins(registered: str, kept: list[tuple[str, str]]) -> None:
+async def test_z33_what_stands_in_the_query_stays_and_ours_wins(
+    registered: str, kept: list[tuple[str, str]]
+) -> None:
     async with deploy() as server:
         client = await server.register(redirect_uris=[registered])
         url = await server.browser().decide(client.authorization_url())
@@ -231,12 +262,16 @@ async def test_z116_the_issuer_in_every_answer_is_that_of_the_metadata() -> None
         for action in ("approve", "deny"):
             url = await server.browser().decide(client.authorization_url(), action=action)
             assert answer_of(url)["iss"] == metadata["issuer"]
-        response = await server.call("GET", client.authorization_url(scope="x").removeprefix(BASE_URL))
+        response = await server.call(
+            "GET", client.authorization_url(scope="x").removeprefix(BASE_URL)
+        )
         assert answer_of(response.header("location") or "")["iss"] == metadata["issuer"]
 
 
 async def test_strangers_are_not_sent_on_by_a_link_that_is_wrong() -> None:
-    """AS-16. RFC 9700 §4.11.2: they see a page with a link; who has approved the application is sent."""
+    """AS-16. RFC 9700 §4.11.2: they see a page with a link; who has approved the application is
+    sent.
+    """
     async with deploy() as server:
         client, browser = await server.register(redirect_uris=[WEB_REDIRECT_URI]), server.browser()
         url = client.authorization_url(scope="unknown", state='"><script>')

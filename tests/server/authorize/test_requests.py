@@ -35,7 +35,9 @@ def pairs_of(client: ClientOf, **parameters: str | None) -> list[tuple[str, str]
     return parse_qsl(urlsplit(client.authorization_url(**parameters)).query, keep_blank_values=True)
 
 
-async def ask(server: Server, pairs: list[tuple[str, str]] | Mapping[str, str] | bytes, **members: Any) -> Response:
+async def ask(
+    server: Server, pairs: list[tuple[str, str]] | Mapping[str, str] | bytes, **members: Any
+) -> Response:
     """Send an authorization request by GET."""
     query = pairs.decode("latin-1") if isinstance(pairs, bytes) else urlencode(pairs)
     return await server.call("GET", f"/authorize?{query}", **members)
@@ -47,7 +49,9 @@ def assert_page(response: Response, status: int = 400) -> None:
     assert response.header("content-type") == "text/html; charset=utf-8"
 
 
-def assert_told(response: Response, error: str, state: str | None = "the-state", to: str = REDIRECT_URI) -> None:
+def assert_told(
+    response: Response, error: str, state: str | None = "the-state", to: str = REDIRECT_URI
+) -> None:
     """Check that the client is told of an error, as RFC 6749 §4.1.2.1 and RFC 9207 have it."""
     assert response.status == 303, response.body
     location = response.header("location") or ""
@@ -66,7 +70,16 @@ async def goes_on(server: Server, client: ClientOf) -> None:
 
 @pytest.mark.parametrize(
     "client_id",
-    [None, "", "nobody", "x" * 4096, "a\x00b", "a\r\nLocation: https://evil.example", "' OR 1=1--", "\u202ex"],
+    [
+        None,
+        "",
+        "nobody",
+        "x" * 4096,
+        "a\x00b",
+        "a\r\nLocation: https://evil.example",
+        "' OR 1=1--",
+        "\u202ex",
+    ],
 )
 async def test_z01_an_unknown_client_is_a_page(client_id: str | None) -> None:
     """AS-11."""
@@ -103,7 +116,9 @@ async def test_z02_only_codes_are_issued(response_type: str | None, error: str) 
 @pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("value", ["the same", "", "https://evil.example/"])
-async def test_z03_a_repeated_client_or_redirect_uri_is_a_page(name: str, order: int, value: str) -> None:
+async def test_z03_a_repeated_client_or_redirect_uri_is_a_page(
+    name: str, order: int, value: str
+) -> None:
     """AS-10."""
     async with deploy() as server:
         client = await server.register()
@@ -141,14 +156,24 @@ async def test_z03_any_other_repeated_parameter_is_told(name: str) -> None:
 async def test_z03_a_repeated_state_is_told_without_a_state() -> None:
     async with deploy() as server:
         client = await server.register()
-        assert_told(await ask(server, [*pairs_of(client), ("state", "another")]), "invalid_request", state=None)
+        assert_told(
+            await ask(server, [*pairs_of(client), ("state", "another")]),
+            "invalid_request",
+            state=None,
+        )
 
 
 async def test_resource_may_be_repeated_and_other_parameters_are_ignored() -> None:
     """AS-10, AS-22."""
     async with deploy() as server:
         client = await server.register()
-        pairs = [*pairs_of(client), ("resource", RESOURCE), ("ui_locales", "de"), ("nonce", "x"), ("audience", "y")]
+        pairs = [
+            *pairs_of(client),
+            ("resource", RESOURCE),
+            ("ui_locales", "de"),
+            ("nonce", "x"),
+            ("audience", "y"),
+        ]
         response = await ask(server, pairs)
         assert urlsplit(response.header("location") or "").path == "/login"
 
@@ -162,7 +187,9 @@ async def test_resource_may_be_repeated_and_other_parameters_are_ignored() -> No
         ("request_uri", "http://169.254.169.254/latest", "request_uri_not_supported"),
     ],
 )
-async def test_z04_request_objects_are_refused_and_never_fetched(name: str, value: str, error: str) -> None:
+async def test_z04_request_objects_are_refused_and_never_fetched(
+    name: str, value: str, error: str
+) -> None:
     """AS-68."""
     async with deploy() as server:
         client = await server.register()
@@ -223,7 +250,11 @@ async def test_z07_the_state_comes_back_as_it_was(state: str) -> None:
         client = await server.register()
         answer = answer_of(await server.browser().decide(client.authorization_url(state=state)))
         assert ("code" in answer, answer["state"]) == (True, state)
-        assert_told(await ask(server, pairs_of(client, state=state, scope="unknown")), "invalid_scope", state=state)
+        assert_told(
+            await ask(server, pairs_of(client, state=state, scope="unknown")),
+            "invalid_scope",
+            state=state,
+        )
 
 
 @pytest.mark.parametrize("state", [None, ""])
@@ -233,7 +264,11 @@ async def test_z07_where_there_was_no_state_there_is_none(state: str | None) -> 
         client = await server.register()
         answer = answer_of(await server.browser().decide(client.authorization_url(state=state)))
         assert answer.keys() == {"code", "iss"}
-        assert_told(await ask(server, pairs_of(client, state=state, scope="unknown")), "invalid_scope", state=None)
+        assert_told(
+            await ask(server, pairs_of(client, state=state, scope="unknown")),
+            "invalid_scope",
+            state=None,
+        )
 
 
 @pytest.mark.parametrize(
@@ -255,7 +290,9 @@ async def test_z08_another_resource_is_refused(resource: str) -> None:
     async with deploy() as server:
         client = await server.register()
         assert_told(await ask(server, pairs_of(client, resource=resource)), "invalid_target")
-        assert_told(await ask(server, [*pairs_of(client), ("resource", resource)]), "invalid_target")
+        assert_told(
+            await ask(server, [*pairs_of(client), ("resource", resource)]), "invalid_target"
+        )
 
 
 async def test_z08_the_spelling_of_javascript_is_understood_and_no_resource_means_ours() -> None:
@@ -272,7 +309,11 @@ async def test_z10_a_long_query_is_refused_and_head_does_nothing() -> None:
         padding = ("x", "y" * MAX_QUERY_BYTES)
         assert_page(await ask(server, [*pairs_of(client), padding]), 413)
         response = await server.call("HEAD", client.authorization_url().removeprefix(BASE_URL))
-        assert (response.status, response.header("allow"), response.all("set-cookie")) == (405, "GET, POST", [])
+        assert (response.status, response.header("allow"), response.all("set-cookie")) == (
+            405,
+            "GET, POST",
+            [],
+        )
 
 
 async def test_z10_a_form_becomes_a_get_with_the_same_parameters() -> None:
@@ -286,7 +327,9 @@ async def test_z10_a_form_becomes_a_get_with_the_same_parameters() -> None:
         assert url.startswith(f"{BASE_URL}/authorize?")
         assert sorted(parse_qsl(urlsplit(url).query)) == sorted(pairs)
         assert "code" in answer_of(await server.browser().decide(url))
-        response = await server.call("POST", "/authorize", form=[*pairs, ("x", "y" * MAX_QUERY_BYTES)])
+        response = await server.call(
+            "POST", "/authorize", form=[*pairs, ("x", "y" * MAX_QUERY_BYTES)]
+        )
         assert_page(response, 413)
 
 
@@ -304,16 +347,25 @@ BAD_BODIES: list[tuple[str, str | None, bytes, int]] = [
     ("text", "text/plain", b"client_id=x", 400),
     ("no type", None, b"client_id=x", 400),
     ("too long", "application/x-www-form-urlencoded", b"x=" + b"y" * 65536, 413),
-    ("many parameters", "application/x-www-form-urlencoded", b"&".join(b"p%d=1" % n for n in range(1_000)), 400),
+    (
+        "many parameters",
+        "application/x-www-form-urlencoded",
+        b"&".join(b"p%d=1" % n for n in range(1_000)),
+        400,
+    ),
     ("not UTF-8", "application/x-www-form-urlencoded", b"client_id=%ff%fe", 400),
     ("raw bytes", "application/x-www-form-urlencoded", b"client_id=\xff", 400),
     ("bad escape", "application/x-www-form-urlencoded", b"client_id=%zz", 400),
 ]
 
 
-@pytest.mark.parametrize(("kind", "body", "status"), [each[1:] for each in BAD_BODIES], ids=[e[0] for e in BAD_BODIES])
+@pytest.mark.parametrize(
+    ("kind", "body", "status"), [each[1:] for each in BAD_BODIES], ids=[e[0] for e in BAD_BODIES]
+)
 @pytest.mark.parametrize("path", ["/authorize", "/login", "/consent", "/applications", "/logout"])
-async def test_z54_z55_what_is_no_form_is_refused(path: str, kind: str | None, body: bytes, status: int) -> None:
+async def test_z54_z55_what_is_no_form_is_refused(
+    path: str, kind: str | None, body: bytes, status: int
+) -> None:
     async with deploy() as server:
         headers = {} if kind is None else {"Content-Type": kind}
         response = await server.call("POST", path, headers=headers, body=body)
@@ -326,14 +378,21 @@ async def test_z54_the_type_of_a_form_may_have_parameters_and_any_case() -> None
     async with deploy() as server:
         client = await server.register()
         body = urlencode(pairs_of(client)).encode()
-        for kind in ("application/x-www-form-urlencoded; charset=UTF-8", "Application/X-WWW-Form-URLencoded"):
-            assert (await server.call("POST", "/authorize", headers={"Content-Type": kind}, body=body)).status == 303
+        for kind in (
+            "application/x-www-form-urlencoded; charset=UTF-8",
+            "Application/X-WWW-Form-URLencoded",
+        ):
+            assert (
+                await server.call("POST", "/authorize", headers={"Content-Type": kind}, body=body)
+            ).status == 303
         for extra in (("Content-Encoding", "gzip"), ("Content-Type", "text/plain")):
             headers = [("Content-Type", "application/x-www-form-urlencoded"), extra]
             assert_page(await server.call("POST", "/authorize", headers=headers, body=body))
 
 
-@pytest.mark.parametrize("query", [b"client_id=%ff", b"client_id=\xe9", b"client_id=%", b"client_id=%4", b"%zz=1"])
+@pytest.mark.parametrize(
+    "query", [b"client_id=%ff", b"client_id=\xe9", b"client_id=%", b"client_id=%4", b"%zz=1"]
+)
 async def test_z55_a_query_that_cannot_be_read_is_a_page(query: bytes) -> None:
     async with deploy() as server:
         assert_page(await ask(server, query))
@@ -391,7 +450,9 @@ async def test_z11_with_a_session_and_no_consent_it_is_another_error() -> None:
         {"code_challenge": "a" * 42 + "é"},
     ],
 )
-async def test_z14_z15_pkce_with_s256_is_for_everybody(confidential: bool, parameters: dict[str, str | None]) -> None:
+async def test_z14_z15_pkce_with_s256_is_for_everybody(
+    confidential: bool, parameters: dict[str, str | None]
+) -> None:
     """AS-18."""
     async with deploy(registration=Registration(clients=[CONFIDENTIAL])) as server:
         client = server.known(CONFIDENTIAL) if confidential else await server.register()
@@ -432,7 +493,15 @@ async def test_z120_no_error_repeats_what_the_request_said() -> None:
         marker = 'Marker"<x>'
         usual = dict(pairs_of(client))
         told = 0
-        for name in (*usual, "request", "request_uri", "response_mode", "prompt", "max_age", "scope"):
+        for name in (
+            *usual,
+            "request",
+            "request_uri",
+            "response_mode",
+            "prompt",
+            "max_age",
+            "scope",
+        ):
             if name in ("state", "prompt"):
                 continue
             response = await ask(server, {**usual, name: marker, "state": "s"})
@@ -442,13 +511,17 @@ async def test_z120_no_error_repeats_what_the_request_said() -> None:
         assert told >= 8
 
 
-@pytest.mark.parametrize("name", ["client_id", "redirect_uri", "state", "scope", "transaction", "csrf", "login_hint"])
+@pytest.mark.parametrize(
+    "name", ["client_id", "redirect_uri", "state", "scope", "transaction", "csrf", "login_hint"]
+)
 async def test_z121_markup_in_any_parameter_stays_text(name: str) -> None:
     markup = '"><svg onload=alert(1)>'
     async with deploy() as server:
         client = await server.register()
         for path in ("/authorize", "/login", "/consent", "/applications", "/nowhere"):
-            response = await server.call("GET", f"{path}?{urlencode({**dict(pairs_of(client)), name: markup})}")
+            response = await server.call(
+                "GET", f"{path}?{urlencode({**dict(pairs_of(client)), name: markup})}"
+            )
             assert b"<svg" not in response.body
             assert b"onload" not in response.body or b"&quot;&gt;&lt;svg onload" in response.body
 
@@ -456,7 +529,9 @@ async def test_z121_markup_in_any_parameter_stays_text(name: str) -> None:
 async def test_the_login_hint_stands_in_the_form_escaped_and_not_for_ever() -> None:
     async with deploy() as server:
         client = await server.register()
-        page = await server.browser().open(client.authorization_url(login_hint='"><b>al' + "i" * 1000))
+        page = await server.browser().open(
+            client.authorization_url(login_hint='"><b>al' + "i" * 1000)
+        )
         value = page.forms[0][1]["username"]
         assert value.startswith('"><b>al')
         assert len(value) == 256

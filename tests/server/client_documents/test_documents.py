@@ -1,4 +1,6 @@
-"""Client ID metadata documents, on a real TLS host (AS-59 to AS-65; Z100, Z101, Z104, Z107 to Z115)."""
+"""Client ID metadata documents, on a real TLS host (AS-59 to AS-65; Z100, Z101, Z104, Z107 to
+Z115).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,14 @@ from asgi_mcp_auth.errors import InvalidClient
 from asgi_mcp_auth.server import RateLimits, Registration
 from asgi_mcp_auth.testing import sign_jwt
 from tests.support.asgi import Response
-from tests.support.authorization_server import CONFIDENTIAL, WEB_REDIRECT_URI, ClientOf, Server, answer_of, deploy
+from tests.support.authorization_server import (
+    CONFIDENTIAL,
+    WEB_REDIRECT_URI,
+    ClientOf,
+    Server,
+    answer_of,
+    deploy,
+)
 from tests.support.gate import signing_key
 from tests.support.tls import Authority, DocumentHost, hang
 
@@ -46,7 +55,9 @@ async def developing(
 ) -> AsyncIterator[Server]:
     """Run a server that fetches documents from this machine."""
     usual = {"development_documents": True, "development_ca_file": authority.ca_file}
-    async with deploy(registration=Registration(**{**usual, **(registration or {})}), **settings) as server:
+    async with deploy(
+        registration=Registration(**{**usual, **(registration or {})}), **settings
+    ) as server:
         yield server
 
 
@@ -56,12 +67,18 @@ def client_of(server: Server, url: str, redirect_uri: str = REDIRECT_URI) -> Cli
 
 async def ask(server: Server, url: str, **parameters: str) -> Response:
     """Send an authorization request of the client ``url``."""
-    return await server.browser().send("GET", client_of(server, url).authorization_url(**parameters))
+    return await server.browser().send(
+        "GET", client_of(server, url).authorization_url(**parameters)
+    )
 
 
 async def ask_token(server: Server, url: str) -> Response:
-    """Ask the token endpoint as the client ``url``; one that is known hears that its code is not good."""
-    return await server.token(client_id=url, grant_type="authorization_code", code="x", code_verifier="v" * 43)
+    """Ask the token endpoint as the client ``url``; one that is known hears that its code is not
+    good.
+    """
+    return await server.token(
+        client_id=url, grant_type="authorization_code", code="x", code_verifier="v" * 43
+    )
 
 
 async def assert_refused(server: Server, url: str, message: str) -> None:
@@ -74,16 +91,29 @@ async def assert_refused(server: Server, url: str, message: str) -> None:
     assert server.reasons() == ["document", "document"]
 
 
-# ------------------------------------------------------------------------------------------------------------ good ones
+# ---------------------------------------------------------------------------------------- good ones
 
 
-async def test_a_client_with_a_document_signs_its_user_in(authority: Authority, host: DocumentHost) -> None:
-    """AS-59, AS-65: nothing is registered; the person sees where the document lies and where they are sent."""
-    url = host.serve_client("/app/client.json", client_name="Notes on the go", redirect_uris=[WEB_REDIRECT_URI])
+async def test_a_client_with_a_document_signs_its_user_in(
+    authority: Authority, host: DocumentHost
+) -> None:
+    """AS-59, AS-65: nothing is registered; the person sees where the document lies and where they
+    are sent.
+    """
+    url = host.serve_client(
+        "/app/client.json", client_name="Notes on the go", redirect_uris=[WEB_REDIRECT_URI]
+    )
     async with developing(authority) as server:
         client, browser = client_of(server, url, WEB_REDIRECT_URI), server.browser()
-        page = await browser.sign_in(await browser.open(client.authorization_url()), username="alice")
-        for text in ("Notes on the go", f"localhost:{host.port}", "app.example.com", "nobody has checked it"):
+        page = await browser.sign_in(
+            await browser.open(client.authorization_url()), username="alice"
+        )
+        for text in (
+            "Notes on the go",
+            f"localhost:{host.port}",
+            "app.example.com",
+            "nobody has checked it",
+        ):
             assert text in page.text
         code = answer_of((await browser.submit(page, action="approve")).url)["code"]
         tokens = (await client.redeem(code)).json()
@@ -96,15 +126,27 @@ async def test_a_client_with_a_document_signs_its_user_in(authority: Authority, 
         assert host.requests == ["/app/client.json"]
 
 
-async def test_a_client_with_a_document_and_a_key_proves_who_it_is(authority: Authority, host: DocumentHost) -> None:
+async def test_a_client_with_a_document_and_a_key_proves_who_it_is(
+    authority: Authority, host: DocumentHost
+) -> None:
     key = signing_key("ES256")
-    document = {"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [key.public_jwk()]}}
+    document = {
+        "token_endpoint_auth_method": "private_key_jwt",
+        "jwks": {"keys": [key.public_jwk()]},
+    }
     url = host.serve_client(**document)
     async with developing(authority) as server:
         client, now = client_of(server, url), int(server.clock.time())
         code = await client.code()
         assert (await client.redeem(code)).json()["error"] == "invalid_client"
-        claims = {"iss": url, "sub": url, "aud": server.provider.base_url, "exp": now + 60, "iat": now, "jti": "1"}
+        claims = {
+            "iss": url,
+            "sub": url,
+            "aud": server.provider.base_url,
+            "exp": now + 60,
+            "iat": now,
+            "jti": "1",
+        }
         assertion = sign_jwt(key, {"alg": "ES256", "kid": key.key_id}, claims)
         kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
         response = await client.redeem(code, client_assertion=assertion, client_assertion_type=kind)
@@ -123,7 +165,10 @@ METHODS: list[tuple[dict[str, Any], list[str]]] = [
         ["private_key_jwt", "none"],
     ),
     ({"token_endpoint_auth_methods_supported": ["private_key_jwt"]}, ["private_key_jwt"]),
-    ({"token_endpoint_auth_methods_supported": ["private_key_jwt", "none"]}, ["none", "private_key_jwt"]),
+    (
+        {"token_endpoint_auth_methods_supported": ["private_key_jwt", "none"]},
+        ["none", "private_key_jwt"],
+    ),
     ({"token_endpoint_auth_methods_supported": ["client_secret_basic"]}, ["none"]),
     ({"token_endpoint_auth_methods_supported": "none"}, ["none"]),
     ({"token_endpoint_auth_method": "none", "token_endpoint_auth_methods_supported": []}, ["none"]),
@@ -190,11 +235,15 @@ BODIES = {
 
 
 @pytest.mark.parametrize("case", BODIES)
-async def test_z107_what_is_no_json_object_is_no_document(case: str, authority: Authority, host: DocumentHost) -> None:
+async def test_z107_what_is_no_json_object_is_no_document(
+    case: str, authority: Authority, host: DocumentHost
+) -> None:
     url = host.url()
     good = f'{{"client_id": "{url}", "client_name": "x", "redirect_uris": ["{REDIRECT_URI}"]}}'.encode()
     template = BODIES[case]
-    body = template.replace(b"%b", good.removeprefix(b"{") if case == "a duplicate member" else good)
+    body = template.replace(
+        b"%b", good.removeprefix(b"{") if case == "a duplicate member" else good
+    )
     host.serve("/client.json", body)
     async with developing(authority) as server:
         await assert_refused(server, url, UNUSABLE)
@@ -229,7 +278,10 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "client_secret_jwt": {"token_endpoint_auth_method": "client_secret_jwt"},
     "a symmetric key": {"jwks": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}},
     "a private key": {"jwks": {"keys": [{**signing_key().public_jwk(), "d": "AQAB"}]}},
-    "keys twice": {"jwks": {"keys": [signing_key().public_jwk()]}, "jwks_uri": "https://app.example.com/jwks"},
+    "keys twice": {
+        "jwks": {"keys": [signing_key().public_jwk()]},
+        "jwks_uri": "https://app.example.com/jwks",
+    },
     "keys that lie inside": {"jwks_uri": "https://169.254.169.254/jwks"},
     "private_key_jwt without a key": {"token_endpoint_auth_method": "private_key_jwt"},
 }
@@ -249,18 +301,31 @@ async def test_a_document_that_says_what_it_must_not_is_refused(
         await assert_refused(server, url, UNUSABLE)
 
 
-async def test_grants_and_scopes_that_do_not_exist_here_are_left_out(authority: Authority, host: DocumentHost) -> None:
-    grants = ["authorization_code", "urn:ietf:params:oauth:grant-type:device_code", "client_credentials"]
-    url = host.serve_client(grant_types=grants, scope="mcp:read admin", logo_uri="https://app.example.com/logo.png")
+async def test_grants_and_scopes_that_do_not_exist_here_are_left_out(
+    authority: Authority, host: DocumentHost
+) -> None:
+    grants = [
+        "authorization_code",
+        "urn:ietf:params:oauth:grant-type:device_code",
+        "client_credentials",
+    ]
+    url = host.serve_client(
+        grant_types=grants, scope="mcp:read admin", logo_uri="https://app.example.com/logo.png"
+    )
     async with developing(authority) as server:
         client = await server.provider.admin.get_client(url)
-        assert (client.grant_types, client.metadata["scope"]) == (["authorization_code"], "mcp:read")
+        assert (client.grant_types, client.metadata["scope"]) == (
+            ["authorization_code"],
+            "mcp:read",
+        )
         response = await client_of(server, url).token(grant_type="client_credentials")
         assert response.json()["error"] == "unauthorized_client"
 
 
 @pytest.mark.parametrize("status", [201, 204, 301, 302, 307, 400, 401, 403, 404, 410])
-async def test_z104_what_is_not_200_is_no_document(status: int, authority: Authority, host: DocumentHost) -> None:
+async def test_z104_what_is_not_200_is_no_document(
+    status: int, authority: Authority, host: DocumentHost
+) -> None:
     """AS-62: redirects are not followed, not even to the same host."""
     elsewhere = host.serve_client("/other.json")
     host.serve("/client.json", b"{}", status=status, location=elsewhere)
@@ -272,12 +337,18 @@ async def test_z104_what_is_not_200_is_no_document(status: int, authority: Autho
 async def assert_unreachable(server: Server, url: str) -> None:
     """Check that the client is asked to come back, and does not throw away what it has."""
     for response in (await ask(server, url), await ask_token(server, url)):
-        assert (response.status, response.header("retry-after"), response.header("location")) == (503, "1", None)
+        assert (response.status, response.header("retry-after"), response.header("location")) == (
+            503,
+            "1",
+            None,
+        )
     assert server.reasons() == []
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
-async def test_a_document_that_cannot_be_had_now_is_503(status: int, authority: Authority, host: DocumentHost) -> None:
+async def test_a_document_that_cannot_be_had_now_is_503(
+    status: int, authority: Authority, host: DocumentHost
+) -> None:
     """Not invalid_client: nobody has said that there is no such client (decision 1)."""
     host.serve("/client.json", b"{}", status=status)
     async with developing(authority) as server:
@@ -294,7 +365,7 @@ async def test_a_host_that_is_not_there_or_is_somebody_else_is_503(authority: Au
         await assert_unreachable(server, url)
 
 
-# ---------------------------------------------------------------------------------------------------------------- URLs
+# --------------------------------------------------------------------------------------------- URLs
 
 URLS: dict[str, str] = {
     # Z100
@@ -335,9 +406,13 @@ URLS: dict[str, str] = {
     "a private network": "https://10.0.0.1/client.json",
     # Z113: our own documents
     "our metadata": "https://mcp.example.com/.well-known/oauth-authorization-server",
-    "our metadata, with the port": "https://mcp.example.com:443/.well-known/oauth-authorization-server",
+    "our metadata, with the port": (
+        "https://mcp.example.com:443/.well-known/oauth-authorization-server"
+    ),
     "our metadata, in capitals": "https://MCP.example.com/.well-known/oauth-authorization-server",
-    "the metadata of our resource": "https://api.example.com/.well-known/oauth-protected-resource/mcp",
+    "the metadata of our resource": (
+        "https://api.example.com/.well-known/oauth-protected-resource/mcp"
+    ),
     "our own endpoint": "https://mcp.example.com/authorize",
 }
 
@@ -384,7 +459,9 @@ async def public_server(**settings: Any) -> AsyncIterator[Server]:
         "https://localhost:8000/client.json",
     ],
 )
-async def test_in_development_a_url_of_this_machine_has_to_be_plain_too(url: str, authority: Authority) -> None:
+async def test_in_development_a_url_of_this_machine_has_to_be_plain_too(
+    url: str, authority: Authority
+) -> None:
     async with developing(authority, base_url="https://localhost:8000") as server:
         await assert_refused(server, url, NO_DOCUMENT)
 
@@ -402,7 +479,9 @@ async def test_in_development_a_url_of_this_machine_has_to_be_plain_too(url: str
 )
 async def test_a_client_id_that_is_no_https_url_is_looked_up_like_any_other(client_id: str) -> None:
     asked: list[str] = []
-    async with deploy(registration=Registration(trust_document=lambda url: bool(asked.append(url)))) as server:
+    async with deploy(
+        registration=Registration(trust_document=lambda url: bool(asked.append(url)))
+    ) as server:
         assert (await ask(server, client_id)).status == 400
         assert (server.reasons(), asked) == (["unknown_client"], [])
 
@@ -417,10 +496,12 @@ async def test_a_url_is_compared_as_a_string(authority: Authority, host: Documen
         await assert_refused(server, url.replace("localhost", "LOCALHOST"), UNUSABLE)
 
 
-# --------------------------------------------------------------------------------------------------------- who decides
+# -------------------------------------------------------------------------------------- who decides
 
 
-async def test_the_operator_decides_which_documents_are_fetched(authority: Authority, host: DocumentHost) -> None:
+async def test_the_operator_decides_which_documents_are_fetched(
+    authority: Authority, host: DocumentHost
+) -> None:
     """AS-65."""
     asked: list[str] = []
 
@@ -436,7 +517,9 @@ async def test_the_operator_decides_which_documents_are_fetched(authority: Autho
     assert host.requests == ["/trusted.json"]
 
 
-async def test_a_client_that_the_operator_wrote_down_is_not_fetched(authority: Authority, host: DocumentHost) -> None:
+async def test_a_client_that_the_operator_wrote_down_is_not_fetched(
+    authority: Authority, host: DocumentHost
+) -> None:
     """AS-65: static registrations win."""
     url = host.serve_client(client_name="From the document")
     known = {**CONFIDENTIAL, "client_id": url, "client_name": "From the operator"}
@@ -449,7 +532,9 @@ async def test_a_client_that_the_operator_wrote_down_is_not_fetched(authority: A
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-async def test_z115_what_is_advertised_is_what_is_done(allowed: bool, authority: Authority, host: DocumentHost) -> None:
+async def test_z115_what_is_advertised_is_what_is_done(
+    allowed: bool, authority: Authority, host: DocumentHost
+) -> None:
     url = host.serve_client()
     async with developing(authority, registration={"metadata_documents": allowed}) as server:
         metadata = (await server.call("GET", "/.well-known/oauth-authorization-server")).json()
@@ -459,12 +544,17 @@ async def test_z115_what_is_advertised_is_what_is_done(allowed: bool, authority:
         assert len(host.requests) == allowed
 
 
-async def test_z110_a_redirect_elsewhere_is_shown_and_so_is_loopback(authority: Authority, host: DocumentHost) -> None:
+async def test_z110_a_redirect_elsewhere_is_shown_and_so_is_loopback(
+    authority: Authority, host: DocumentHost
+) -> None:
     """The document's host says nothing about who listens on the person's machine."""
     url = host.serve_client(redirect_uris=["https://evil.example/callback", REDIRECT_URI])
     async with developing(authority) as server:
         browser = server.browser()
-        for uri, shown in (("https://evil.example/callback", "evil.example"), (REDIRECT_URI, "127.0.0.1")):
+        for uri, shown in (
+            ("https://evil.example/callback", "evil.example"),
+            (REDIRECT_URI, "127.0.0.1"),
+        ):
             page = await browser.open(client_of(server, url, uri).authorization_url())
             page = await browser.sign_in(page, username="alice")
             assert f"localhost:{host.port}" in page.text
@@ -472,7 +562,7 @@ async def test_z110_a_redirect_elsewhere_is_shown_and_so_is_loopback(authority: 
             assert ("a program on this device" in page.text) == (uri == REDIRECT_URI)
 
 
-# ------------------------------------------------------------------------------------------------------------- caching
+# ------------------------------------------------------------------------------------------ caching
 
 
 @pytest.mark.parametrize(
@@ -501,7 +591,9 @@ async def test_z111_a_document_is_kept_as_its_host_says_within_bounds(
     cache_control: str | None, seconds: int, authority: Authority, host: DocumentHost
 ) -> None:
     """AS-64: five minutes to a day."""
-    url = host.serve_client(headers={} if cache_control is None else {"cache_control": cache_control})
+    url = host.serve_client(
+        headers={} if cache_control is None else {"cache_control": cache_control}
+    )
     async with developing(authority) as server:
         for passed, requests in ((0, 1), (0, 1), (seconds - 1, 1), (1, 2)):
             server.clock.advance(passed)
@@ -513,7 +605,12 @@ async def test_z111_a_document_is_kept_as_its_host_says_within_bounds(
 async def test_z111_a_failure_is_remembered_for_half_a_minute(
     failure: str, authority: Authority, host: DocumentHost
 ) -> None:
-    host.serve("/client.json", b"{}", status=404 if failure == "unusable" else 503, cache_control="max-age=86400")
+    host.serve(
+        "/client.json",
+        b"{}",
+        status=404 if failure == "unusable" else 503,
+        cache_control="max-age=86400",
+    )
     url, status = host.url(), 400 if failure == "unusable" else 503
     async with developing(authority) as server:
         for passed, requests in ((0, 1), (29, 1), (1, 2)):
@@ -528,7 +625,9 @@ async def test_z111_a_failure_is_remembered_for_half_a_minute(
 async def test_z111_what_a_document_does_not_say_any_more_ends_with_its_time(
     authority: Authority, host: DocumentHost
 ) -> None:
-    """A redirect URI that was taken out is not used beyond that, nor is a document whose host is down."""
+    """A redirect URI that was taken out is not used beyond that, nor is a document whose host is
+    down.
+    """
     url = host.serve_client(redirect_uris=[REDIRECT_URI, WEB_REDIRECT_URI])
     async with developing(authority) as server:
         tokens = await client_of(server, url).sign_in()
@@ -560,7 +659,9 @@ async def test_a_document_that_changes_between_the_pages_counts_as_it_is_then(
         assert (page.response.status, server.reasons()) == (400, ["redirect_uri"])
 
 
-async def test_z112_many_who_ask_at_once_cause_one_fetch(authority: Authority, host: DocumentHost) -> None:
+async def test_z112_many_who_ask_at_once_cause_one_fetch(
+    authority: Authority, host: DocumentHost
+) -> None:
     url = host.serve_client()
     async with developing(authority) as server:
         answers = await asyncio.gather(*(ask(server, url) for _ in range(50)))
@@ -568,7 +669,9 @@ async def test_z112_many_who_ask_at_once_cause_one_fetch(authority: Authority, h
         assert host.requests == ["/client.json"]
 
 
-async def test_z112_one_who_leaves_takes_nobody_else_along(authority: Authority, host: DocumentHost) -> None:
+async def test_z112_one_who_leaves_takes_nobody_else_along(
+    authority: Authority, host: DocumentHost
+) -> None:
     url = host.serve_client()
     async with developing(authority) as server:
         first, second = (asyncio.create_task(ask(server, url)) for _ in range(2))
@@ -592,7 +695,8 @@ async def test_z112_an_address_makes_us_fetch_as_many_documents_as_it_may_regist
 
         assert [await visit(url, "192.0.2.1") for url in urls] == [303, 303, 303, 429]
         assert server.reasons()[-1] == "rate_limit"
-        assert [await visit(url, "192.0.2.1") for url in urls] == [303, 303, 303, 429]  # what is known costs nothing
+        # what is known costs nothing
+        assert [await visit(url, "192.0.2.1") for url in urls] == [303, 303, 303, 429]
         assert await visit(urls[3], "192.0.2.2") == 303
         response = await server.call("POST", "/register", document={}, client=("192.0.2.1", 1))
         assert response.status == 429
@@ -602,8 +706,12 @@ async def test_z112_an_address_makes_us_fetch_as_many_documents_as_it_may_regist
         assert len(host.requests) == 4
 
 
-async def test_z112_so_many_fetches_are_under_way_at_most(authority: Authority, host: DocumentHost) -> None:
-    """Slow hosts hold up those of the same network who name other new ones, and nobody who is known."""
+async def test_z112_so_many_fetches_are_under_way_at_most(
+    authority: Authority, host: DocumentHost
+) -> None:
+    """Slow hosts hold up those of the same network who name other new ones, and nobody who is
+    known.
+    """
     known, new = host.serve_client("/known.json"), host.serve_client("/new.json")
     slow = [host.url(f"/slow/{number}.json") for number in range(4)]
     for number in range(4):

@@ -15,7 +15,14 @@ from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.asgi import handshake
-from tests.support.authorization_server import BASE_URL, KEY, WEB_REDIRECT_URI, Browser, answer_of, deploy
+from tests.support.authorization_server import (
+    BASE_URL,
+    KEY,
+    WEB_REDIRECT_URI,
+    Browser,
+    answer_of,
+    deploy,
+)
 from tests.support.engines import ENGINES, fresh
 from tests.support.failing import FailingStore
 
@@ -27,8 +34,12 @@ async def test_z38_of_many_clicks_at_once_there_is_one_code_on_every_engine(engi
     with fresh(engine) as place:
         async with deploy(store=place.store()) as server:
             browser, client = server.browser(), await server.register()
-            page = await browser.sign_in(await browser.open(client.authorization_url()), username="alice")
-            pages = await asyncio.gather(*(browser.submit(page, action="approve") for _ in range(20)))
+            page = await browser.sign_in(
+                await browser.open(client.authorization_url()), username="alice"
+            )
+            pages = await asyncio.gather(
+                *(browser.submit(page, action="approve") for _ in range(20))
+            )
             assert len({each.url for each in pages}) == 1
             code = answer_of(pages[0].url)["code"]
             assert len(await server.provider.store.scan("code")) == 1
@@ -43,21 +54,34 @@ async def test_of_yes_and_no_at_once_one_counts_on_every_engine(engine: str) -> 
     with fresh(engine) as place:
         async with deploy(store=place.store()) as server:
             browser, client = server.browser(), await server.register()
-            page = await browser.sign_in(await browser.open(client.authorization_url()), username="alice")
-            pages = await asyncio.gather(*(browser.submit(page, action=each) for each in ["approve", "deny"] * 10))
-            answers = {tuple(sorted(answer_of(each.url))) for each in pages if each.response.status == 303}
+            page = await browser.sign_in(
+                await browser.open(client.authorization_url()), username="alice"
+            )
+            pages = await asyncio.gather(
+                *(browser.submit(page, action=each) for each in ["approve", "deny"] * 10)
+            )
+            answers = {
+                tuple(sorted(answer_of(each.url))) for each in pages if each.response.status == 303
+            }
             assert len(answers) == 1
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_s25_a_store_that_fails_at_any_call_means_503_and_the_next_try_succeeds(when: Any) -> None:
+async def test_s25_a_store_that_fails_at_any_call_means_503_and_the_next_try_succeeds(
+    when: Any,
+) -> None:
     """Whichever step was cut short, the person clicks again, and there is one code."""
     clock = FrozenClock()
     for number in range(1, 40):
         failing = FailingStore(MemoryStore(clock=clock), when=when)
         async with deploy(store=EncryptedStore(failing, [KEY]), clock=clock) as server:
-            browser, client = server.browser(), await server.register(redirect_uris=[WEB_REDIRECT_URI])
-            page = await browser.sign_in(await browser.open(client.authorization_url()), username="alice")
+            browser, client = (
+                server.browser(),
+                await server.register(redirect_uris=[WEB_REDIRECT_URI]),
+            )
+            page = await browser.sign_in(
+                await browser.open(client.authorization_url()), username="alice"
+            )
             failing.fail_at = len(failing.calls) + number
             first = await browser.submit(page, action="approve")
             is_last, failing.fail_at = failing.fail_at > len(failing.calls), 0
@@ -96,13 +120,18 @@ async def test_s25_signing_in_survives_a_store_that_fails_at_any_call(when: Any)
         raise AssertionError("there were more calls than this test tries")
 
 
-@pytest.mark.parametrize("path", ["/authorize", "/login", "/consent", "/applications", "/logout", "/par"])
+@pytest.mark.parametrize(
+    "path", ["/authorize", "/login", "/consent", "/applications", "/logout", "/par"]
+)
 async def test_z123_a_form_that_does_not_arrive_is_given_up(path: str) -> None:
     """After ten seconds; here the client leaves before."""
     assert BODY_SECONDS == 10
     async with deploy() as server:
         sent: list[Any] = []
-        messages = [{"type": "http.request", "body": b"a=", "more_body": True}, {"type": "http.disconnect"}]
+        messages = [
+            {"type": "http.request", "body": b"a=", "more_body": True},
+            {"type": "http.disconnect"},
+        ]
 
         async def receive() -> Any:
             return messages.pop(0)
@@ -134,7 +163,9 @@ async def test_pages_are_no_websockets(path: str) -> None:
 
 
 async def test_z51_no_secret_of_a_browser_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    """Not the password, nor cookies, nor forms' tokens, nor transactions, nor codes; whatever the level."""
+    """Not the password, nor cookies, nor forms' tokens, nor transactions, nor codes; whatever the
+    level.
+    """
     caplog.set_level(logging.DEBUG)
     secrets: list[str] = ["the-password", "wrong-password"]
     async with deploy(login=PasswordLogin({"alice": "the-password"})) as server:

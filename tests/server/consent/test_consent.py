@@ -35,15 +35,21 @@ pytestmark = pytest.mark.asyncio
 HERE = {"Sec-Fetch-Site": "same-origin"}  # a page of the same origin began the navigation
 
 
-async def consent_page(browser: Browser, client: ClientOf, user: str = "alice", **parameters: str | None) -> Page:
+async def consent_page(
+    browser: Browser, client: ClientOf, user: str = "alice", **parameters: str | None
+) -> Page:
     """Return the page that asks ``user``."""
-    page = await browser.sign_in(await browser.open(client.authorization_url(**parameters)), username=user)
+    page = await browser.sign_in(
+        await browser.open(client.authorization_url(**parameters)), username=user
+    )
     assert page.url.startswith(f"{BASE_URL}/consent?transaction="), page.url
     return page
 
 
 async def is_asked(browser: Browser, client: ClientOf, **parameters: str | None) -> bool:
-    """Return whether a person who is signed in has to consent; otherwise they are at the client with a code."""
+    """Return whether a person who is signed in has to consent; otherwise they are at the client
+    with a code.
+    """
     page = await browser.open(client.authorization_url(**parameters))
     if page.url.startswith(f"{BASE_URL}/consent"):
         return True
@@ -57,15 +63,19 @@ def text_of(page: Page) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", body).split())
 
 
-# -------------------------------------------------------------------------------------------------------- what is shown
+# ------------------------------------------------------------------------------------ what is shown
 
 
 async def test_z41_the_page_says_who_asks_for_what_for_whom_and_where_it_goes() -> None:
     """AS-25."""
     pages = Pages(scope_descriptions={"mcp:read": "Read your notes"})
     async with deploy(pages=pages) as server:
-        client = await server.register(client_name="Notes Assistant", redirect_uris=[WEB_REDIRECT_URI])
-        page = await consent_page(server.browser(), client, scope="mcp:read mcp:write offline_access")
+        client = await server.register(
+            client_name="Notes Assistant", redirect_uris=[WEB_REDIRECT_URI]
+        )
+        page = await consent_page(
+            server.browser(), client, scope="mcp:read mcp:write offline_access"
+        )
         text = text_of(page)
         for words in (
             "“Notes Assistant”",
@@ -92,14 +102,18 @@ async def test_z41_for_programs_on_the_persons_machine_there_is_a_warning() -> N
 
 
 async def test_the_operators_own_clients_are_not_called_unchecked() -> None:
-    async with deploy(registration=Registration(clients=[{**CONFIDENTIAL, "client_name": "Our app"}])) as server:
+    async with deploy(
+        registration=Registration(clients=[{**CONFIDENTIAL, "client_name": "Our app"}])
+    ) as server:
         text = text_of(await consent_page(server.browser(), server.known(CONFIDENTIAL)))
         assert "“Our app”" in text
         assert "nobody has checked" not in text
 
 
 async def test_z98_a_client_with_the_name_of_a_known_one_is_still_called_unchecked() -> None:
-    async with deploy(registration=Registration(clients=[{**CONFIDENTIAL, "client_name": "Our app"}])) as server:
+    async with deploy(
+        registration=Registration(clients=[{**CONFIDENTIAL, "client_name": "Our app"}])
+    ) as server:
         client = await server.register(client_name="Our app")
         assert "nobody has checked" in text_of(await consent_page(server.browser(), client))
 
@@ -108,7 +122,9 @@ async def test_a_host_is_never_cut_where_its_owner_stands() -> None:
     host = ".".join(["app.example.com", *["a" * 60] * 3, "evil.example"])
     async with deploy() as server:
         client = await server.register(redirect_uris=[f"https://{host}/callback"])
-        assert f"Afterwards you are sent to {host}" in text_of(await consent_page(server.browser(), client))
+        assert f"Afterwards you are sent to {host}" in text_of(
+            await consent_page(server.browser(), client)
+        )
         long = "app.example.com." + "a." * 400 + "evil.example"
         client = await server.register(redirect_uris=[f"https://{long}/callback"])
         text = text_of(await consent_page(server.browser(), client))
@@ -140,10 +156,16 @@ async def test_z40_a_name_is_shown_as_a_name(name: str, expected: str) -> None:
 @pytest.mark.parametrize("name", ["\u202egnp.exe", "a\u200bb", "a\u2066b", "a\x00b", "a\nb"])
 async def test_z40_what_cannot_be_seen_is_not_shown(name: str) -> None:
     """However it got into the store: registration refuses it."""
-    metadata = {"client_name": name, "redirect_uris": [WEB_REDIRECT_URI], "grant_types": ["authorization_code"]}
+    metadata = {
+        "client_name": name,
+        "redirect_uris": [WEB_REDIRECT_URI],
+        "grant_types": ["authorization_code"],
+    }
     async with deploy() as server:
         known = Client(
-            client_id="old", metadata={**metadata, "token_endpoint_auth_method": "none"}, origin="registered"
+            client_id="old",
+            metadata={**metadata, "token_endpoint_auth_method": "none"},
+            origin="registered",
         )
         await _keep(server, known)
         client = ClientOf(server, {"client_id": "old", "redirect_uris": [WEB_REDIRECT_URI]})
@@ -159,12 +181,15 @@ async def _keep(server: Server, client: Client) -> None:
 
 async def test_z40_nothing_of_a_clients_is_loaded() -> None:
     async with deploy() as server:
-        uris = {name: f"https://evil.example/{name}" for name in ("logo_uri", "client_uri", "tos_uri", "policy_uri")}
+        uris = {
+            name: f"https://evil.example/{name}"
+            for name in ("logo_uri", "client_uri", "tos_uri", "policy_uri")
+        }
         page = await consent_page(server.browser(), await server.register(**uris))
         assert "evil.example" not in page.text
 
 
-# --------------------------------------------------------------------------------------------------- what is in the way
+# ------------------------------------------------------------------------------- what is in the way
 
 
 @pytest.mark.parametrize("csrf", [None, "", "x", "a" * 43, "é" * 20])
@@ -173,7 +198,9 @@ async def test_z35_a_form_without_its_token_decides_nothing(csrf: str | None) ->
         browser, client = server.browser(), await server.register()
         page = await consent_page(browser, client)
         form = {**page.hidden, "action": "approve", "csrf": csrf}
-        response = await browser.send("POST", "/consent", {k: v for k, v in form.items() if v is not None})
+        response = await browser.send(
+            "POST", "/consent", {k: v for k, v in form.items() if v is not None}
+        )
         assert (response.status, response.header("location")) == (403, None)
         assert server.reasons() == ["csrf"]
         assert "code" in answer_of((await browser.submit(page, action="approve")).url)
@@ -185,7 +212,9 @@ async def test_z35_the_token_of_another_transaction_page_or_person_does_not_fit(
         page, other = await consent_page(browser, client), await consent_page(browser, client)
         login = await browser.open(client.authorization_url(prompt="login"))
         for token in (other.hidden["csrf"], login.hidden["csrf"]):
-            response = await browser.send("POST", "/consent", {**page.hidden, "action": "approve", "csrf": token})
+            response = await browser.send(
+                "POST", "/consent", {**page.hidden, "action": "approve", "csrf": token}
+            )
             assert response.status == 403
         bob = await consent_page(browser, client, user="bob", prompt="login")
         response = await browser.send("POST", "/consent", {**page.hidden, "action": "approve"})
@@ -198,7 +227,9 @@ async def test_z35_a_visit_approves_nothing() -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         page = await consent_page(browser, client)
-        response = await browser.send("GET", f"{page.url}&action=approve&csrf={page.hidden['csrf']}")
+        response = await browser.send(
+            "GET", f"{page.url}&action=approve&csrf={page.hidden['csrf']}"
+        )
         assert (response.status, b"Allow" in response.body) == (200, True)
 
 
@@ -231,11 +262,15 @@ async def test_z35_nothing_else_is_a_decision(action: str | None) -> None:
         ({"Origin": "http://localhost:8001"}, False),
     ],
 )
-async def test_z36_a_form_of_another_site_decides_nothing(headers: Mapping[str, str], allowed: bool) -> None:
+async def test_z36_a_form_of_another_site_decides_nothing(
+    headers: Mapping[str, str], allowed: bool
+) -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         page = await consent_page(browser, client)
-        response = await browser.send("POST", "/consent", {**page.hidden, "action": "approve"}, headers)
+        response = await browser.send(
+            "POST", "/consent", {**page.hidden, "action": "approve"}, headers
+        )
         assert response.status == (303 if allowed else 403)
         assert server.reasons() == ([] if allowed else ["cross_site"])
 
@@ -255,7 +290,9 @@ async def test_z36_a_form_from_another_browser_decides_nothing() -> None:
             assert (await stranger.send("GET", page.url)).status == 403
         assert server.reasons() == ["other_browser"] * 6
         session_only = Browser(server, {n: v for n, v in browser.cookies.items() if "session" in n})
-        assert (await session_only.send("POST", "/consent", {**page.hidden, "action": "approve"})).status == 403
+        assert (
+            await session_only.send("POST", "/consent", {**page.hidden, "action": "approve"})
+        ).status == 403
 
 
 @pytest.mark.parametrize("transaction", [None, "", "x", "a" * 43, "é", "\x00", "x" * 5000])
@@ -320,7 +357,10 @@ async def test_z44_every_page_is_for_this_browser_alone() -> None:
             assert policy["default-src"] == "'none'"
             assert (policy["frame-ancestors"], policy["base-uri"]) == ("'none'", "'none'")
             nonces.add(policy["style-src"])
-            assert policy["style-src"].removeprefix("'nonce-").removesuffix("'") in response.body.decode()
+            assert (
+                policy["style-src"].removeprefix("'nonce-").removesuffix("'")
+                in response.body.decode()
+            )
             assert response.header("x-frame-options") == "DENY"
             assert response.header("x-content-type-options") == "nosniff"
             assert response.header("referrer-policy") == "no-referrer"
@@ -331,7 +371,7 @@ async def test_z44_every_page_is_for_this_browser_alone() -> None:
         assert len(nonces) == len(pages) - 1
 
 
-# --------------------------------------------------------------------------------------------------------- the decision
+# ------------------------------------------------------------------------------------- the decision
 
 
 async def test_z45_a_denial_is_told_and_leaves_nothing() -> None:
@@ -344,7 +384,10 @@ async def test_z45_a_denial_is_told_and_leaves_nothing() -> None:
         store = server.provider.store
         for kind in ("consent", "code", "grant"):
             assert await store.scan(kind) == []
-        assert [event.action for event in server.events if event.subject == "alice"] == ["signed_in", "denied"]
+        assert [event.action for event in server.events if event.subject == "alice"] == [
+            "signed_in",
+            "denied",
+        ]
 
 
 async def test_z38_the_same_form_again_brings_the_same_code_until_it_is_used() -> None:
@@ -359,7 +402,8 @@ async def test_z38_the_same_form_again_brings_the_same_code_until_it_is_used() -
         again = await browser.submit(page, action="approve")
         assert again.response.status == 400
         assert server.reasons() == ["expired_form"]
-        assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200  # no replay of the code
+        # no replay of the code
+        assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
 
 
 async def test_z38_of_twenty_clicks_at_once_there_is_one_code() -> None:
@@ -377,12 +421,16 @@ async def test_z38_of_yes_and_no_at_once_one_counts() -> None:
         page = await consent_page(browser, client)
         actions = ["approve", "deny"] * 10
         pages = await asyncio.gather(*(browser.submit(page, action=action) for action in actions))
-        answers = {tuple(sorted(answer_of(page.url))) for page in pages if page.response.status == 303}
+        answers = {
+            tuple(sorted(answer_of(page.url))) for page in pages if page.response.status == 303
+        }
         assert len(answers) == 1
         assert sum(page.response.status == 400 for page in pages) == 10
 
 
-@pytest.mark.parametrize(("first", "second"), [("approve", "deny"), ("deny", "approve"), ("approve", "switch")])
+@pytest.mark.parametrize(
+    ("first", "second"), [("approve", "deny"), ("deny", "approve"), ("approve", "switch")]
+)
 async def test_z38_what_is_decided_is_decided(first: str, second: str) -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
@@ -418,7 +466,10 @@ async def test_z37_two_tabs_with_two_clients_do_not_disturb_each_other() -> None
     async with deploy() as server:
         browser = server.browser()
         clients = [await server.register(client_name=name) for name in ("First", "Second")]
-        logins = [await browser.open(client.authorization_url(state=client.client_id)) for client in clients]
+        logins = [
+            await browser.open(client.authorization_url(state=client.client_id))
+            for client in clients
+        ]
         pages = [await browser.submit(login, username="alice") for login in logins]
         pages_again = [await browser.open(page.url) for page in pages]
         for client, page in reversed(list(zip(clients, pages, strict=True))):
@@ -450,7 +501,9 @@ async def test_another_account_is_asked_for_anew() -> None:
         page = await browser.submit(login, username="bob")
         code = answer_of((await browser.submit(page, action="approve")).url)["code"]
         await client.redeem(code)
-        assert [event.subject for event in server.events if event.action == "token_issued"] == ["bob"]
+        assert [event.subject for event in server.events if event.action == "token_issued"] == [
+            "bob"
+        ]
 
 
 async def test_what_is_approved_is_what_was_shown() -> None:
@@ -482,7 +535,7 @@ async def test_there_is_nothing_to_decide_on_the_way_to_the_applications() -> No
         assert (response.status, server.reasons()) == (400, ["invalid_request"])
 
 
-# --------------------------------------------------------------------------------------------------- what is remembered
+# ------------------------------------------------------------------------------- what is remembered
 
 CASES: dict[str, tuple[dict[str, Any], dict[str, str | None], bool]] = {
     "the same again": ({}, {}, False),
@@ -516,7 +569,9 @@ async def test_z34_more_scopes_and_other_addresses_are_asked_about() -> None:
         assert await is_asked(browser, client, scope="mcp:read mcp:write")
         assert await is_asked(browser, client, scope="mcp:read offline_access")
         assert await is_asked(browser, client, scope="mcp:read", redirect_uri=other)
-        assert await is_asked(browser, await server.register(redirect_uris=[WEB_REDIRECT_URI]), scope="mcp:read")
+        assert await is_asked(
+            browser, await server.register(redirect_uris=[WEB_REDIRECT_URI]), scope="mcp:read"
+        )
 
 
 async def test_z34_a_consent_is_one_persons() -> None:
@@ -535,7 +590,9 @@ async def test_z34_a_consent_for_another_resource_does_not_count() -> None:
         browser = Browser(server, headers=dict(HERE))
         await browser.decide(client.authorization_url())
         assert not await is_asked(browser, client)
-    async with deploy(store=store, clock=server.clock, options={"resource_base_url": "http://localhost:9"}) as moved:
+    async with deploy(
+        store=store, clock=server.clock, options={"resource_base_url": "http://localhost:9"}
+    ) as moved:
         other = Browser(moved, headers=dict(HERE))
         page = await other.open(ClientOf(moved, client.information).authorization_url())
         assert "/consent" in (await other.sign_in(page, username="alice")).url
@@ -573,9 +630,15 @@ async def test_z34_a_denial_is_not_remembered_and_takes_nothing_back() -> None:
 async def test_p03_a_consent_counts_only_where_a_page_of_ours_began_the_navigation(
     site: str | None, public: bool, asked: bool
 ) -> None:
-    """A hostile authorization server hands its users on with the id of a client that they know (RFC 9700 §4.4)."""
+    """A hostile authorization server hands its users on with the id of a client that they know (RFC
+    9700 §4.4).
+    """
     async with deploy(registration=Registration(clients=[CONFIDENTIAL])) as server:
-        client = await server.register(redirect_uris=[WEB_REDIRECT_URI]) if public else server.known(CONFIDENTIAL)
+        client = (
+            await server.register(redirect_uris=[WEB_REDIRECT_URI])
+            if public
+            else server.known(CONFIDENTIAL)
+        )
         browser = Browser(server)
         await browser.decide(client.authorization_url())
         browser.headers = {} if site is None else {"Sec-Fetch-Site": site}

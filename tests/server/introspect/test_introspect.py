@@ -30,8 +30,12 @@ HEADERS = basic("resource-server", GUARD["client_secret"])
 INACTIVE = b'{"active":false}'
 
 
-async def ask(server: Server, token: str, headers: dict[str, str] | None = None, **form: str) -> Response:
-    return await server.call("POST", "/introspect", headers=headers or HEADERS, form={"token": token, **form})
+async def ask(
+    server: Server, token: str, headers: dict[str, str] | None = None, **form: str
+) -> Response:
+    return await server.call(
+        "POST", "/introspect", headers=headers or HEADERS, form={"token": token, **form}
+    )
 
 
 async def active(server: Server, token: str, **form: str) -> dict[str, Any]:
@@ -43,7 +47,9 @@ async def active(server: Server, token: str, **form: str) -> dict[str, Any]:
     return document
 
 
-async def assert_inactive(server: Server, token: str, headers: dict[str, str] | None = None) -> None:
+async def assert_inactive(
+    server: Server, token: str, headers: dict[str, str] | None = None
+) -> None:
     response = await ask(server, token, headers)
     assert (response.status, response.body) == (200, INACTIVE)
     assert_not_kept(response)
@@ -74,7 +80,9 @@ async def test_an_access_token_is_described_as_it_describes_itself() -> None:
 
 
 async def test_a_refresh_token_is_described_and_is_for_this_server_only() -> None:
-    async with deploy(registration=OPERATORS, lifetimes=Lifetimes(refresh_idle_seconds=1000)) as server:
+    async with deploy(
+        registration=OPERATORS, lifetimes=Lifetimes(refresh_idle_seconds=1000)
+    ) as server:
         client = await server.register()
         tokens = await client.sign_in()
         began = int(server.clock.time())
@@ -99,14 +107,20 @@ class Boasting(Login):
     """Signs in a person whose claims would say more than they may."""
 
     async def sign_in(self, attempt: LoginAttempt) -> Person:
-        return Person(subject="mallory", claims={"active": False, "token_type": "DPoP", "username": "root"})
+        return Person(
+            subject="mallory", claims={"active": False, "token_type": "DPoP", "username": "root"}
+        )
 
 
 async def test_a_person_s_claims_do_not_change_what_the_answer_says() -> None:
     async with deploy(registration=OPERATORS, login=Boasting()) as server:
         client = await server.register()
         document = await active(server, (await client.sign_in("mallory"))["access_token"])
-        assert (document["active"], document["token_type"], document["username"]) == (True, "Bearer", "root")
+        assert (document["active"], document["token_type"], document["username"]) == (
+            True,
+            "Bearer",
+            "root",
+        )
 
 
 @pytest.mark.parametrize("hint", ["access_token", "refresh_token", "unknown"])
@@ -149,17 +163,26 @@ async def test_whatever_is_not_active_is_exactly_that() -> None:
 async def test_a_client_sees_its_own_tokens_and_the_operator_s_see_all() -> None:
     """§4: who is not meant to use a token learns nothing of it."""
     async with deploy(registration=OPERATORS) as server:
-        one, two = [await server.register(token_endpoint_auth_method="client_secret_basic") for _ in range(2)]
+        one, two = [
+            await server.register(token_endpoint_auth_method="client_secret_basic")
+            for _ in range(2)
+        ]
         tokens = await one.sign_in()
         for kind in ("access_token", "refresh_token"):
             await active(server, tokens[kind])
-            own = await ask(server, tokens[kind], basic(one.client_id, one.information["client_secret"]))
+            own = await ask(
+                server, tokens[kind], basic(one.client_id, one.information["client_secret"])
+            )
             assert own.json()["active"] is True
-            await assert_inactive(server, tokens[kind], basic(two.client_id, two.information["client_secret"]))
+            await assert_inactive(
+                server, tokens[kind], basic(two.client_id, two.information["client_secret"])
+            )
 
 
 async def test_what_another_process_has_revoked_is_inactive_at_once() -> None:
-    """The revocation lag is for those who ask with every request; this endpoint is asked to know."""
+    """The revocation lag is for those who ask with every request; this endpoint is asked to
+    know.
+    """
     store = memory_store(clock := FrozenClock())
     settings: dict[str, Any] = {"store": store, "clock": clock, "registration": OPERATORS}
     async with deploy(**settings) as here, deploy(**settings) as there:
@@ -186,7 +209,9 @@ async def test_who_asks_has_to_prove_who_that_is() -> None:
             ({"Authorization": f"Bearer {tokens['access_token']}"}, {}, "auth_method"),
         ):
             server.reasons()
-            response = await server.call("POST", "/introspect", headers=headers, form={**form, **token})
+            response = await server.call(
+                "POST", "/introspect", headers=headers, form={**form, **token}
+            )
             assert_refused(response, "invalid_client", 401)
             assert server.reasons() == [reason]
         for form in ({}, {"token": ""}):
@@ -208,5 +233,7 @@ async def test_our_own_resource_server_can_work_with_it() -> None:
         client = ClientOf(server, (await server.register()).information)
         tokens = await client.sign_in()
         document = await active(server, tokens["access_token"])
-        assert {"active", "exp", "aud", "iss", "client_id", "scope", "sub", "token_type"} <= set(document)
+        assert {"active", "exp", "aud", "iss", "client_id", "scope", "sub", "token_type"} <= set(
+            document
+        )
         assert "cnf" not in document

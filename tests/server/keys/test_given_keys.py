@@ -29,7 +29,9 @@ def pem(key: Any, password: bytes | None = None) -> str:
 
 def provider_with(*keys: Any) -> OAuthProvider:
     options = ServerOptions(signing_keys=keys)
-    return OAuthProvider(base_url="http://localhost", login=DevLogin(), store=memory_store(), options=options)
+    return OAuthProvider(
+        base_url="http://localhost", login=DevLogin(), store=memory_store(), options=options
+    )
 
 
 BAD: dict[str, tuple[Any, str]] = {
@@ -37,13 +39,21 @@ BAD: dict[str, tuple[Any, str]] = {
     "nothing": ("", "not an unencrypted PEM private key"),
     "an encrypted PEM": (pem(P256, b"password"), "not an unencrypted PEM private key"),
     "a public key": (
-        str(P256.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), "ascii"),
+        str(
+            P256.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), "ascii"
+        ),
         "not an unencrypted PEM private key",
     ),
     "a damaged PEM": (pem(P256).replace("M", "N", 5), "not an unencrypted PEM private key"),
     "characters that no PEM has": ("\ud800", "not an unencrypted PEM private key"),
-    "a weak RSA key": (pem(rsa.generate_private_key(65537, 1024)), "RSA keys have 2048 to 8192 bits"),  # noqa: S505 (weak is the point)
-    "a curve that is not known": (pem(ec.generate_private_key(ec.SECP384R1())), "neither RSA nor EC on P-256"),
+    "a weak RSA key": (
+        pem(rsa.generate_private_key(65537, 1024)),  # noqa: S505  # weak is the point
+        "RSA keys have 2048 to 8192 bits",
+    ),
+    "a curve that is not known": (
+        pem(ec.generate_private_key(ec.SECP384R1())),
+        "neither RSA nor EC on P-256",
+    ),
     "secp256k1": (pem(ec.generate_private_key(ec.SECP256K1())), "neither RSA nor EC on P-256"),
     "Ed448": (pem(ed448.Ed448PrivateKey.generate()), "neither RSA nor EC on P-256"),
     "X25519": (pem(x25519.X25519PrivateKey.generate()), "neither RSA nor EC on P-256"),
@@ -54,7 +64,9 @@ BAD: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("case", BAD)
 def test_z124_a_key_that_cannot_be_used_is_found_at_construction(case: str) -> None:
     key, why = BAD[case]
-    with pytest.raises(ConfigurationError, match=rf"^signing_keys has a key that cannot be used: .*{why}") as refused:
+    with pytest.raises(
+        ConfigurationError, match=rf"^signing_keys has a key that cannot be used: .*{why}"
+    ) as refused:
         provider_with(pem(P256), key)
     assert "PRIVATE KEY--" not in str(refused.value)
 
@@ -95,13 +107,20 @@ async def test_the_first_key_signs_and_the_others_count_too() -> None:
     async with deploy(options={"signing_keys": [old]}) as server:
         client = await server.register()
         before = (await client.sign_in())["access_token"]
-        later = deploy(store=server.provider.store, clock=server.clock, options={"signing_keys": [new, old]})
+        later = deploy(
+            store=server.provider.store, clock=server.clock, options={"signing_keys": [new, old]}
+        )
         async with later as rotated:
             after = (await (await rotated.register()).sign_in())["access_token"]
-            kids = [key["kid"] for key in (await rotated.call("GET", "/.well-known/jwks.json")).json()["keys"]]
+            kids = [
+                key["kid"]
+                for key in (await rotated.call("GET", "/.well-known/jwks.json")).json()["keys"]
+            ]
             assert kids == [header_of(after)["kid"], header_of(before)["kid"]]
             for token in (before, after):
                 assert (await rotated.call("POST", "/mcp", bearer=token)).status == 200
             assert (await server.call("POST", "/mcp", bearer=after)).status == 401
-        with pytest.raises(ConfigurationError, match="signing_keys are yours to rotate: put a new one in front"):
+        with pytest.raises(
+            ConfigurationError, match="signing_keys are yours to rotate: put a new one in front"
+        ):
             await server.provider.admin.rotate_keys()

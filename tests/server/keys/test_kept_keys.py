@@ -97,7 +97,9 @@ async def test_workers_that_start_at_once_end_with_one_key_and_say_so_once() -> 
     assert sum(len(each.events) for each in workers) == 1
 
 
-async def test_the_next_key_is_published_an_hour_before_it_signs_and_the_old_one_until_its_last_token_ends() -> None:
+async def test_the_next_key_is_published_an_hour_before_it_signs_and_the_old_one_until_its_last_token_ends() -> (
+    None
+):
     """AS-09: rotation with overlap, at every boundary of the clock."""
     store, clock = memory_store(), FrozenClock()
     one = worker(store, clock)
@@ -106,7 +108,8 @@ async def test_the_next_key_is_published_an_hour_before_it_signs_and_the_old_one
         # when, how many keys are published then, whether the old one signs
         (ROTATION - AHEAD_SECONDS - RELOAD_SECONDS, 1, True),
         (ROTATION - AHEAD_SECONDS - 1, 1, True),
-        (ROTATION - AHEAD_SECONDS + RELOAD_SECONDS, 2, True),  # a minute late: it looks once a minute
+        # a minute late: it looks once a minute
+        (ROTATION - AHEAD_SECONDS + RELOAD_SECONDS, 2, True),
         (ROTATION - 1, 2, True),
         (ROTATION + RELOAD_SECONDS, 2, False),
         (ROTATION + OVERLAP - 1, 2, False),
@@ -122,7 +125,9 @@ async def test_the_next_key_is_published_an_hour_before_it_signs_and_the_old_one
 
 
 @pytest.mark.parametrize("before", [1, 2, RELOAD_SECONDS, HOUR - 1])
-async def test_a_token_is_good_to_its_end_however_its_key_is_rotated_meanwhile(before: float) -> None:
+async def test_a_token_is_good_to_its_end_however_its_key_is_rotated_meanwhile(
+    before: float,
+) -> None:
     """Signed in the last moments of the old key; verified by a worker that has started since."""
     clock = FrozenClock()
     store = memory_store(clock)
@@ -139,10 +144,14 @@ async def test_a_token_is_good_to_its_end_however_its_key_is_rotated_meanwhile(b
             new = header_of((await client.sign_in())["access_token"])["kid"]
             assert new != old
             for each in (server, later):
-                assert (await each.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
+                assert (
+                    await each.call("POST", "/mcp", bearer=tokens["access_token"])
+                ).status == 200
 
 
-async def test_a_server_that_nobody_used_for_long_goes_on_with_its_old_key_until_the_next_one_is_known() -> None:
+async def test_a_server_that_nobody_used_for_long_goes_on_with_its_old_key_until_the_next_one_is_known() -> (
+    None
+):
     store, clock = memory_store(), FrozenClock()
     one = worker(store, clock)
     old = await one.kid()
@@ -166,7 +175,7 @@ async def test_a_clock_that_is_set_costs_no_token(jump: float) -> None:
         assert await each.kid() == header["kid"]
 
 
-# ------------------------------------------------------------------------------------------------- another algorithm
+# -------------------------------------------------------------------------------- another algorithm
 
 
 async def test_another_algorithm_signs_at_once_and_what_the_old_one_signed_stays_good() -> None:
@@ -174,21 +183,29 @@ async def test_another_algorithm_signs_at_once_and_what_the_old_one_signed_stays
     store = memory_store(clock)
     async with deploy(store=store, clock=clock) as server:
         old = (await (await server.register()).sign_in())["access_token"]
-        async with deploy(store=store, clock=clock, options={"signing_algorithm": "RS256"}) as later:
+        async with deploy(
+            store=store, clock=clock, options={"signing_algorithm": "RS256"}
+        ) as later:
             new = (await (await later.register()).sign_in())["access_token"]
             assert (header_of(old)["alg"], header_of(new)["alg"]) == ("ES256", "RS256")
-            clock.advance(1)  # a process looks for a key that it does not know at most once a second
+            # a process looks for a key that it does not know at most once a second
+            clock.advance(1)
             for each in (server, later):
                 for token in (old, new):
                     assert (await each.call("POST", "/mcp", bearer=token)).status == 200
-            algorithms = [key["alg"] for key in (await later.call("GET", "/.well-known/jwks.json")).json()["keys"]]
+            algorithms = [
+                key["alg"]
+                for key in (await later.call("GET", "/.well-known/jwks.json")).json()["keys"]
+            ]
             assert algorithms == ["ES256", "RS256"]
 
 
 async def test_workers_with_different_algorithms_do_not_make_keys_in_turn() -> None:
     """A deployment that is being rolled out, or back again."""
     store, clock = memory_store(), FrozenClock()
-    workers = [worker(store, clock, signing_algorithm=algorithm) for algorithm in ("ES256", "EdDSA")]
+    workers = [
+        worker(store, clock, signing_algorithm=algorithm) for algorithm in ("ES256", "EdDSA")
+    ]
     kids = [await each.kid() for each in workers]
     for _ in range(100):
         clock.advance(RELOAD_SECONDS)
@@ -210,13 +227,16 @@ async def test_the_key_of_an_algorithm_that_nobody_uses_any_more_goes_in_the_end
     assert old not in await one.kids()
 
 
-# ------------------------------------------------------------------------------------------------------------ rotating
+# ----------------------------------------------------------------------------------------- rotating
 
 
 async def test_a_key_can_be_rotated_by_hand() -> None:
     clock = FrozenClock()
     store = memory_store(clock)
-    async with deploy(store=store, clock=clock) as server, deploy(store=store, clock=clock) as other:
+    async with (
+        deploy(store=store, clock=clock) as server,
+        deploy(store=store, clock=clock) as other,
+    ):
         client = await server.register()
         old = (await client.sign_in())["access_token"]
         assert (await other.call("POST", "/mcp", bearer=old)).status == 200
@@ -234,7 +254,10 @@ async def test_a_key_that_is_in_wrong_hands_can_be_retired() -> None:
     """Its tokens are refused: here at once, elsewhere within a minute; refresh tokens live on."""
     clock = FrozenClock()
     store = memory_store(clock)
-    async with deploy(store=store, clock=clock) as server, deploy(store=store, clock=clock) as other:
+    async with (
+        deploy(store=store, clock=clock) as server,
+        deploy(store=store, clock=clock) as other,
+    ):
         client = await server.register()
         tokens = await client.sign_in()
         for each in (server, other):
@@ -264,7 +287,7 @@ async def test_workers_that_rotate_at_once_lose_no_key(engine: str) -> None:
             await each.keys._store.aclose()
 
 
-# --------------------------------------------------------------------------------------------- a store that is down
+# ----------------------------------------------------------------------------- a store that is down
 
 
 @contextmanager
@@ -277,7 +300,9 @@ def break_(store: FailingStore, *, broken: bool = True) -> None:
     store.fail_at, store.for_good = (len(store.calls) + 1 if broken else 0), True
 
 
-async def test_a_store_that_is_down_at_the_start_stops_nobody_and_heals(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_store_that_is_down_at_the_start_stops_nobody_and_heals(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     clock = FrozenClock()
     with failing(clock) as (inner, store), caplog.at_level(logging.WARNING, "asgi_mcp_auth"):
         break_(inner)
@@ -293,9 +318,12 @@ async def test_a_store_that_is_down_at_the_start_stops_nobody_and_heals(caplog: 
 
 
 @pytest.mark.parametrize(
-    ("down_for", "good"), [(RELOAD_SECONDS, True), (STALE_SECONDS - 1, True), (STALE_SECONDS, False)]
+    ("down_for", "good"),
+    [(RELOAD_SECONDS, True), (STALE_SECONDS - 1, True), (STALE_SECONDS, False)],
 )
-async def test_keys_at_hand_are_used_for_a_day_while_the_store_is_down(down_for: float, good: bool) -> None:
+async def test_keys_at_hand_are_used_for_a_day_while_the_store_is_down(
+    down_for: float, good: bool
+) -> None:
     clock = FrozenClock()
     with failing(clock) as (inner, store):
         one = worker(store, clock)
@@ -337,10 +365,12 @@ def _header(kid: str) -> str:
     return segment({"typ": "at+jwt", "alg": "ES256", "kid": kid})
 
 
-# ----------------------------------------------------------------------------------------- keys that cannot be read
+# ------------------------------------------------------------------------- keys that cannot be read
 
 
-async def test_s17_keys_that_cannot_be_read_are_kept_and_everything_is_503(caplog: pytest.LogCaptureFixture) -> None:
+async def test_s17_keys_that_cannot_be_read_are_kept_and_everything_is_503(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """One worker with a wrong setting must not throw away what all others use."""
     clock = FrozenClock()
     inner = MemoryStore(clock=clock)
@@ -384,7 +414,9 @@ async def test_s17_an_operator_can_give_them_up() -> None:
     inner = MemoryStore(clock=clock)
     async with deploy(store=EncryptedStore(inner, [KEY]), clock=clock):
         pass
-    async with deploy(store=EncryptedStore(inner, [secrets.token_urlsafe(32)]), clock=clock) as server:
+    async with deploy(
+        store=EncryptedStore(inner, [secrets.token_urlsafe(32)]), clock=clock
+    ) as server:
         assert (await server.call("GET", "/.well-known/jwks.json")).status == 503
         with pytest.raises(ServerUnavailable):
             await server.provider.admin.rotate_keys()
@@ -402,4 +434,6 @@ async def test_s17_the_old_key_behind_the_new_one_reads_them() -> None:
         tokens = await client.sign_in()
         async with deploy(store=EncryptedStore(inner, [new, KEY]), clock=clock) as other:
             assert (await other.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
-            assert (await replace(client, server=other).refresh(tokens["refresh_token"])).status == 200
+            assert (
+                await replace(client, server=other).refresh(tokens["refresh_token"])
+            ).status == 200

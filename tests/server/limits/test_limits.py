@@ -17,7 +17,14 @@ from asgi_mcp_auth.server.limits import Limits
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
-from tests.support.authorization_server import KEY, REDIRECT_URI, Server, Trusting, deploy, memory_store
+from tests.support.authorization_server import (
+    KEY,
+    REDIRECT_URI,
+    Server,
+    Trusting,
+    deploy,
+    memory_store,
+)
 from tests.support.engines import ENGINES, fresh
 from tests.support.failing import FailingStore, HeldStore
 
@@ -47,7 +54,9 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("request_line", REQUESTS)
-async def test_z122_every_endpoint_is_limited_whatever_it_would_have_answered(request_line: str) -> None:
+async def test_z122_every_endpoint_is_limited_whatever_it_would_have_answered(
+    request_line: str,
+) -> None:
     kind, body = REQUESTS[request_line]
     method, target = request_line.split()
     async with deploy(rate_limits=RateLimits(**{kind: 2})) as server:
@@ -55,7 +64,11 @@ async def test_z122_every_endpoint_is_limited_whatever_it_would_have_answered(re
             assert (await server.call(method, target, **body)).status != 429
         server.reasons()
         response = await server.call(method, target, **body)
-        assert (response.status, response.header("retry-after"), server.reasons()) == (429, "60", ["rate_limit"])
+        assert (response.status, response.header("retry-after"), server.reasons()) == (
+            429,
+            "60",
+            ["rate_limit"],
+        )
         if kind == "authorize":
             again = "go back and try again" if method == "POST" else "try again"
             assert f"Too many requests. Please {again} in a minute." in response.body.decode()
@@ -66,7 +79,10 @@ async def test_z122_every_endpoint_is_limited_whatever_it_would_have_answered(re
 
 async def test_endpoints_of_one_kind_are_counted_together_and_kinds_apart() -> None:
     async with deploy(rate_limits=RateLimits(token=2, authorize=2, register=2)) as server:
-        statuses = [(await server.call("POST", path, form={})).status for path in ("/token", "/revoke", "/introspect")]
+        statuses = [
+            (await server.call("POST", path, form={})).status
+            for path in ("/token", "/revoke", "/introspect")
+        ]
         assert statuses[:2] != [429, 429]
         assert statuses[2] == 429
         assert (await server.call("GET", "/authorize")).status == 400
@@ -83,7 +99,8 @@ async def test_endpoints_of_one_kind_are_counted_together_and_kinds_apart() -> N
         (59, 0, 429, "1"),
         (59, 1, 201, None),
         (59, -59, 429, "60"),
-        (0, -1, 201, None),  # the clock was set back into another window: nobody is locked out by that
+        # the clock was set back into another window: nobody is locked out by that
+        (0, -1, 201, None),
     ],
 )
 async def test_a_window_is_a_minute_of_the_clock(
@@ -107,9 +124,17 @@ async def test_who_is_refused_is_not_counted_and_gets_in_when_the_window_is_over
 
 
 async def registrations(server: Server, *clients: Any) -> list[int]:
-    headers = {"X-Forwarded-For": "198.51.100.7", "Forwarded": "for=198.51.100.7", "X-Real-IP": "198.51.100.7"}
+    headers = {
+        "X-Forwarded-For": "198.51.100.7",
+        "Forwarded": "for=198.51.100.7",
+        "X-Real-IP": "198.51.100.7",
+    }
     return [
-        (await server.call("POST", "/register", headers=headers, document=REGISTRATION, client=client)).status
+        (
+            await server.call(
+                "POST", "/register", headers=headers, document=REGISTRATION, client=client
+            )
+        ).status
         for client in clients
     ]
 
@@ -146,9 +171,13 @@ async def test_an_address_with_a_zone_counts_without_it() -> None:
 async def test_z122_workers_of_one_store_count_together(engine: str) -> None:
     with fresh(engine) as place:
         settings: dict[str, Any] = {"rate_limits": RateLimits(register=3)}
-        async with deploy(store=place.store(), **settings) as one, deploy(store=place.store(), **settings) as other:
+        async with (
+            deploy(store=place.store(), **settings) as one,
+            deploy(store=place.store(), **settings) as other,
+        ):
             answers = [
-                await server.call("POST", "/register", document=REGISTRATION) for server in (one, other, one, other)
+                await server.call("POST", "/register", document=REGISTRATION)
+                for server in (one, other, one, other)
             ]
         assert [each.status for each in answers] == [201, 201, 201, 429]
 
@@ -169,7 +198,9 @@ async def admitted(limits: list[Limits], number: int) -> list[bool]:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("limit", [60, 600])
 async def test_z122_of_many_at_once_as_many_get_in_as_may(engine: str, limit: int) -> None:
-    """Honest bursts lose nobody: neither does a counter stay behind, nor do requests give up because of each other."""
+    """Honest bursts lose nobody: neither does a counter stay behind, nor do requests give up
+    because of each other.
+    """
     with fresh(engine) as place:
         stores = [place.store() for _ in range(2)]
         for store in stores:
@@ -314,7 +345,10 @@ async def test_limits_are_on_unless_the_server_is_for_this_machine_only(
     base_url: str, settings: dict[str, Any], limited: bool
 ) -> None:
     async with deploy(base_url=base_url, login=PasswordLogin(PASSWORDS), **settings) as server:
-        statuses = {(await server.call("POST", "/register", document=REGISTRATION)).status for _ in range(61)}
+        statuses = {
+            (await server.call("POST", "/register", document=REGISTRATION)).status
+            for _ in range(61)
+        }
         assert statuses == ({201, 429} if limited else {201})
 
 
@@ -330,6 +364,10 @@ async def test_a_counter_is_gone_when_its_window_is_over() -> None:
 
 
 async def test_the_defaults_are_those_of_the_documentation() -> None:
-    assert RateLimits() == RateLimits(register=60, authorize=300, token=600, passwords=60, login_failures=10)
-    provider = OAuthProvider(base_url="https://mcp.example.com", login=PasswordLogin(PASSWORDS), store=memory_store())
+    assert RateLimits() == RateLimits(
+        register=60, authorize=300, token=600, passwords=60, login_failures=10
+    )
+    provider = OAuthProvider(
+        base_url="https://mcp.example.com", login=PasswordLogin(PASSWORDS), store=memory_store()
+    )
     assert provider._server.limits._rates == RateLimits()

@@ -19,14 +19,26 @@ from tests.support.asgi import Message, Spy, make_scope, serve
 from tests.support.authorization_server import deploy, memory_store
 from tests.support.sockets import connect, read_response, request
 
-HEAD = "POST /{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: 1000\r\n\r\n"
+HEAD = (
+    "POST /{path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length:"
+    " 1000\r\n\r\n"
+)
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
-ENDPOINTS = {"token": FORM, "revoke": FORM, "introspect": FORM, "par": FORM, "register": JSON, "authorize": FORM}
+ENDPOINTS = {
+    "token": FORM,
+    "revoke": FORM,
+    "introspect": FORM,
+    "par": FORM,
+    "register": JSON,
+    "authorize": FORM,
+}
 
 
 @pytest.fixture
 def base_url() -> Iterator[str]:
-    provider = OAuthProvider(base_url="http://localhost:8000", login=DevLogin(), store=memory_store())
+    provider = OAuthProvider(
+        base_url="http://localhost:8000", login=DevLogin(), store=memory_store()
+    )
     with serve(MCPAuthMiddleware(Spy(), provider, mcp_path="/mcp"), "uvicorn-h11") as url:
         yield url
 
@@ -43,14 +55,16 @@ def test_z123_whoever_sends_slowly_keeps_nobody_else_waiting(base_url: str) -> N
     began = time.monotonic()
     for path in ENDPOINTS:
         status, _, _ = request(
-            base_url, f"GET /{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()
+            base_url,
+            f"GET /{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode(),
         )
         assert status in (400, 401, 405)
     assert time.monotonic() - began < 5
     for connection in waiting:
         connection.close()
     status, _, _ = request(
-        base_url, b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        base_url,
+        b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     )
     assert status == 200
 
@@ -116,7 +130,9 @@ async def test_the_deadline_is_for_the_whole_body() -> None:
     ],
     ids=str,
 )
-async def test_a_body_is_read_to_its_end_or_not_at_all(messages: list[Message], outcome: Any) -> None:
+async def test_a_body_is_read_to_its_end_or_not_at_all(
+    messages: list[Message], outcome: Any
+) -> None:
     receive = await receive_of([*messages], 0)
     if isinstance(outcome, bytes):
         assert await read_body(receive, max_bytes=10, timeout_seconds=5) == outcome
@@ -136,6 +152,8 @@ async def test_a_client_that_leaves_in_the_middle_is_one_refusal() -> None:
         async def send(message: Message) -> None:
             answers.append(message)
 
-        await server.app(make_scope("http", "POST", "/token", {"Content-Type": FORM}), receive, send)
+        await server.app(
+            make_scope("http", "POST", "/token", {"Content-Type": FORM}), receive, send
+        )
         assert answers[0]["status"] == 400
         assert server.reasons() == ["invalid_request"]

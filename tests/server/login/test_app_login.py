@@ -1,4 +1,6 @@
-"""``AppLogin``: the host application signs people in on its own page, behind the same middleware or elsewhere."""
+"""``AppLogin``: the host application signs people in on its own page, behind the same middleware or
+elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ ALICE, BOB = Person(subject="user-1", name="Alice"), Person(subject="user-2", na
 
 @asynccontextmanager
 async def hosted() -> AsyncIterator[tuple[Server, AppLogin]]:
-    """Run a Starlette application with a sign-in page of its own; whoever has its cookie is known there."""
+    """Run a Starlette application with a sign-in page of its own; whoever has its cookie is known
+    there.
+    """
     login = AppLogin(f"{BASE_URL}/account/sign-in")
 
     async def account(request: Request) -> Response:
@@ -58,7 +62,9 @@ async def hosted() -> AsyncIterator[tuple[Server, AppLogin]]:
 
     async with deploy(login=login) as server:
         app = Starlette(routes=[Route("/account/sign-in", account, methods=["GET", "POST"])])
-        server.app = MCPAuthMiddleware(app, server.provider, mcp_path="/mcp", public_paths=["/account/"])
+        server.app = MCPAuthMiddleware(
+            app, server.provider, mcp_path="/mcp", public_paths=["/account/"]
+        )
         yield server, login
 
 
@@ -77,7 +83,7 @@ async def sent_to_app(browser: Browser, url: str) -> str:
     return parse_qs(urlsplit(page.url).query)["transaction"][0]
 
 
-# ------------------------------------------------------------------------------------------------------------- it works
+# ----------------------------------------------------------------------------------------- it works
 
 
 async def test_the_application_signs_people_in_behind_the_same_middleware() -> None:
@@ -89,8 +95,13 @@ async def test_the_application_signs_people_in_behind_the_same_middleware() -> N
         assert page.url.startswith(f"{BASE_URL}/consent?transaction=")
         code = answer_of((await browser.submit(page, action="approve")).url)["code"]
         assert (await client.redeem(code)).status == 200
-        assert [event.subject for event in server.events if event.action == "token_issued"] == ["app|alice"]
-        assert (await browser.open(client.authorization_url())).url.startswith(f"{BASE_URL}/consent")  # known there
+        assert [event.subject for event in server.events if event.action == "token_issued"] == [
+            "app|alice"
+        ]
+        # known there
+        assert (await browser.open(client.authorization_url())).url.startswith(
+            f"{BASE_URL}/consent"
+        )
 
 
 async def test_the_application_signs_people_in_on_another_host() -> None:
@@ -127,11 +138,17 @@ async def test_another_account_is_asked_for_at_the_application() -> None:
         assert "bob" in page.text
         code = answer_of((await browser.submit(page, action="approve")).url)["code"]
         await client.redeem(code)
-        assert [event.subject for event in server.events if event.action == "token_issued"] == ["app|bob"]
+        assert [event.subject for event in server.events if event.action == "token_issued"] == [
+            "app|bob"
+        ]
 
 
-@pytest.mark.parametrize("parameters", [{"prompt": "login"}, {"prompt": "select_account"}, {"max_age": "0"}])
-async def test_a_fresh_sign_in_happens_at_the_application_and_once(parameters: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "parameters", [{"prompt": "login"}, {"prompt": "select_account"}, {"max_age": "0"}]
+)
+async def test_a_fresh_sign_in_happens_at_the_application_and_once(
+    parameters: dict[str, str],
+) -> None:
     async with hosted() as (server, _):
         client, browser = await server.register(), server.browser()
         browser.cookies["app_user"] = "alice"
@@ -172,11 +189,13 @@ async def test_the_applications_are_shown_to_whom_the_application_knows() -> Non
         assert (await browser.send("GET", "/applications")).status == 200
 
 
-# -------------------------------------------------------------------------------------------------------------- attacks
+# ------------------------------------------------------------------------------------------ attacks
 
 
 async def test_a_victim_who_finishes_an_attackers_sign_in_gives_nothing_away() -> None:
-    """Login CSRF: the attacker begins, the victim follows the link to the application, which knows them."""
+    """Login CSRF: the attacker begins, the victim follows the link to the application, which knows
+    them.
+    """
     async with elsewhere() as (server, login):
         client = await server.register()
         attacker, victim = server.browser(), server.browser()
@@ -237,7 +256,9 @@ async def test_a_made_up_handover_is_none(handover: str) -> None:
     async with elsewhere() as (server, _):
         client, browser = await server.register(), server.browser()
         transaction = await sent_to_app(browser, client.authorization_url())
-        response = await browser.send("GET", f"/login?transaction={transaction}&handover={quote(handover)}")
+        response = await browser.send(
+            "GET", f"/login?transaction={transaction}&handover={quote(handover)}"
+        )
         assert response.status == 400
         assert not any("session" in line for line in response.all("set-cookie"))
 
@@ -251,7 +272,7 @@ async def test_what_the_application_was_given_is_no_way_to_break_the_url(transac
         assert url.startswith(f"{BASE_URL}/login?")
 
 
-# ------------------------------------------------------------------------------------------------------------- settings
+# ----------------------------------------------------------------------------------------- settings
 
 
 @pytest.mark.parametrize(
@@ -270,13 +291,22 @@ async def test_the_page_of_the_application_is_an_https_url(login_url: Any, words
         AppLogin(login_url)
 
 
-@pytest.mark.parametrize("login_url", ["https://mcp.example.com/login", "https://mcp.example.com/login?x=1"])
+@pytest.mark.parametrize(
+    "login_url", ["https://mcp.example.com/login", "https://mcp.example.com/login?x=1"]
+)
 async def test_the_page_of_the_application_is_not_ours(login_url: str) -> None:
     """Browsers would go round and round."""
     with pytest.raises(ConfigurationError, match=r"own sign-in page.*path_prefix"):
-        OAuthProvider(base_url="https://mcp.example.com", login=AppLogin(login_url), store=memory_store())
+        OAuthProvider(
+            base_url="https://mcp.example.com", login=AppLogin(login_url), store=memory_store()
+        )
     options = ServerOptions(path_prefix="/oauth")
-    OAuthProvider(base_url="https://mcp.example.com", login=AppLogin(login_url), store=memory_store(), options=options)
+    OAuthProvider(
+        base_url="https://mcp.example.com",
+        login=AppLogin(login_url),
+        store=memory_store(),
+        options=options,
+    )
 
 
 async def test_before_there_is_a_server_nobody_can_be_signed_in() -> None:
@@ -284,7 +314,9 @@ async def test_before_there_is_a_server_nobody_can_be_signed_in() -> None:
         await AppLogin(ELSEWHERE).complete("x", ALICE)
 
 
-@pytest.mark.parametrize("person", ["alice", Person(subject=""), Person(subject="a\nb"), Person(subject="x" * 256)])
+@pytest.mark.parametrize(
+    "person", ["alice", Person(subject=""), Person(subject="a\nb"), Person(subject="x" * 256)]
+)
 async def test_a_person_has_a_subject(person: Any) -> None:
     async with elsewhere() as (_, login):
         with pytest.raises(ConfigurationError):

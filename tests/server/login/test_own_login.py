@@ -1,6 +1,8 @@
-"""A login step of somebody's own: here one that hands people over to an identity provider, after they have consented.
+"""A login step of somebody's own: here one that hands people over to an identity provider, after
+they have consented.
 
-It is what a proxy to an upstream identity provider needs: PX-01 to PX-05, PX-08, P01, P02, P04, P05.
+It is what a proxy to an upstream identity provider needs: PX-01 to PX-05, PX-08, P01, P02, P04,
+    P05.
 """
 
 from __future__ import annotations
@@ -105,7 +107,9 @@ async def test_people_consent_before_they_go_upstream_and_come_back_with_a_code(
         response = await come_back(browser, await approve(browser, client))
         answer = answer_of(response.header("location") or "")
         assert (await client.redeem(answer["code"])).status == 200
-        assert [event.subject for event in server.events if event.action == "token_issued"] == ["alice"]
+        assert [event.subject for event in server.events if event.action == "token_issued"] == [
+            "alice"
+        ]
 
 
 async def test_before_approval_there_is_neither_a_state_nor_a_cookie() -> None:
@@ -127,10 +131,17 @@ async def test_nobody_gets_upstream_around_the_consent() -> None:
     async with upstream() as server:
         client, browser = await server.register(), server.browser()
         page = await browser.open(client.authorization_url())
-        for target in (page.url.replace("/consent", "/login"), page.url.replace("/consent", "/login") + "&state=x"):
+        for target in (
+            page.url.replace("/consent", "/login"),
+            page.url.replace("/consent", "/login") + "&state=x",
+        ):
             response = await browser.send("GET", target)
             assert response.header("location") == page.url
-        form = {"transaction": page.hidden["transaction"], "csrf": page.hidden["csrf"], "user": "alice"}
+        form = {
+            "transaction": page.hidden["transaction"],
+            "csrf": page.hidden["csrf"],
+            "user": "alice",
+        }
         assert (await browser.send("POST", "/login", form)).status == 403
         assert await server.provider.store.scan(STATES) == []
 
@@ -170,8 +181,12 @@ async def test_a_state_is_unknown_missing_used_or_anothers() -> None:
             "/auth/callback?user=alice",
         ):
             assert (await browser.send("GET", target)).status == 400
-        assert (await browser.send("GET", f"/auth/callback?state={first}&state={second}")).status == 400
-        assert (await browser.send("POST", "/auth/callback", {"state": first, "user": "alice"})).status == 405
+        assert (
+            await browser.send("GET", f"/auth/callback?state={first}&state={second}")
+        ).status == 400
+        assert (
+            await browser.send("POST", "/auth/callback", {"state": first, "user": "alice"})
+        ).status == 405
         assert (await come_back(browser, first)).status == 303
         assert (await come_back(browser, first)).status == 400
         assert "code" in answer_of((await come_back(browser, second)).header("location") or "")
@@ -194,7 +209,10 @@ async def test_an_error_upstream_is_told_to_the_client() -> None:
         state = await approve(browser, client)
         response = await browser.send("GET", f"/auth/callback?state={state}&error=access_denied")
         answer = answer_of(response.header("location") or "")
-        assert (answer["error"], answer["error_description"]) == ("access_denied", "The identity provider said no")
+        assert (answer["error"], answer["error_description"]) == (
+            "access_denied",
+            "The identity provider said no",
+        )
         assert (answer["state"], answer["iss"]) == ("the-state", BASE_URL)
 
 
@@ -206,7 +224,9 @@ async def test_each_request_goes_upstream_and_a_remembered_consent_only_saves_th
         state = state_of(await browser.open(client.authorization_url()))
         assert "code" in answer_of((await come_back(browser, state)).header("location") or "")
         browser.headers = {"Sec-Fetch-Site": "cross-site"}  # P03
-        assert (await browser.open(client.authorization_url())).url.startswith(f"{BASE_URL}/consent")
+        assert (await browser.open(client.authorization_url())).url.startswith(
+            f"{BASE_URL}/consent"
+        )
 
 
 async def test_what_alice_approved_before_bob_is_asked_about() -> None:
@@ -223,7 +243,11 @@ async def test_what_alice_approved_before_bob_is_asked_about() -> None:
 
 
 async def test_who_may_grant_less_than_was_approved_grants_less() -> None:
-    options = {"grant_scopes": lambda person, client, scopes: [each for each in scopes if each != "mcp:write"]}
+    options = {
+        "grant_scopes": lambda person, client, scopes: [
+            each for each in scopes if each != "mcp:write"
+        ]
+    }
     async with upstream(options=options) as server:
         client, browser = await server.register(), server.browser()
         state = await approve(browser, client, scope="mcp:read mcp:write")
@@ -269,7 +293,9 @@ async def test_a_fresh_sign_in_is_passed_on() -> None:
         page = await browser.open(client.authorization_url(prompt="login"))
         page = await browser.submit(page, action="approve")
         assert page.url.endswith("&prompt=login")
-        assert "code" in answer_of((await come_back(browser, state_of(page))).header("location") or "")
+        assert "code" in answer_of(
+            (await come_back(browser, state_of(page))).header("location") or ""
+        )
 
 
 async def test_the_applications_are_behind_the_same_step() -> None:
@@ -285,7 +311,8 @@ async def test_a_step_without_a_callback_has_none() -> None:
     async with deploy() as server:
         for path in ("/auth/callback", "/callback"):
             response = await server.call("GET", path)
-            assert (response.status, response.header("content-type")) == (401, "application/json")  # the app's
+            # the app's
+            assert (response.status, response.header("content-type")) == (401, "application/json")
 
 
 @pytest.mark.parametrize("cookie", ["a b", "a;b", "x" * 257, "é", "a\r\nb"])

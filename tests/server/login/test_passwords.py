@@ -14,7 +14,14 @@ from asgi_mcp_auth import ConfigurationError, OAuthProvider, PasswordLogin
 from asgi_mcp_auth.server import Person, RateLimits, Registration, hash_password
 from asgi_mcp_auth.server.passwords import NOBODY, check_password
 from tests.support.asgi import Response
-from tests.support.authorization_server import BASE_URL, CONFIDENTIAL, Page, Server, answer_of, deploy
+from tests.support.authorization_server import (
+    BASE_URL,
+    CONFIDENTIAL,
+    Page,
+    Server,
+    answer_of,
+    deploy,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -59,7 +66,7 @@ class Guesser:
         )
 
 
-# ------------------------------------------------------------------------------------------------------------- the hash
+# ----------------------------------------------------------------------------------------- the hash
 
 
 async def test_a_hash_is_scrypt_with_a_salt_of_its_own() -> None:
@@ -71,7 +78,9 @@ async def test_a_hash_is_scrypt_with_a_salt_of_its_own() -> None:
     assert not check_password("Secret", one)
 
 
-@pytest.mark.parametrize("password", ["", " ", "p" * 10_000, "pässwörd", "🎉", "nul\x00", "secret "])
+@pytest.mark.parametrize(
+    "password", ["", " ", "p" * 10_000, "pässwörd", "🎉", "nul\x00", "secret "]
+)
 async def test_every_password_has_a_hash_of_its_own(password: str) -> None:
     assert check_password(password, cheap(password))
     assert not check_password(password + "x", cheap(password))
@@ -109,10 +118,12 @@ async def test_nobodys_password_is_nobodys() -> None:
     assert not check_password("", NOBODY)
 
 
-# ------------------------------------------------------------------------------------------------------------- settings
+# ----------------------------------------------------------------------------------------- settings
 
 
-@pytest.mark.parametrize("users", [{}, None, "alice", ["alice"], {"alice": None}, {"": "x"}, {"alice": ""}, {1: "x"}])
+@pytest.mark.parametrize(
+    "users", [{}, None, "alice", ["alice"], {"alice": None}, {"": "x"}, {"alice": ""}, {1: "x"}]
+)
 async def test_users_are_names_and_hashes(users: Any) -> None:
     with pytest.raises(ConfigurationError, match="PasswordLogin needs users"):
         PasswordLogin(users)
@@ -120,7 +131,9 @@ async def test_users_are_names_and_hashes(users: Any) -> None:
 
 async def test_z125_plain_passwords_are_for_loopback() -> None:
     login = PasswordLogin({"alice": ALICE, "bob": "plain"})
-    with pytest.raises(ConfigurationError, match=r"plain password for 'bob'.*hash_password.*getpass") as refused:
+    with pytest.raises(
+        ConfigurationError, match=r"plain password for 'bob'.*hash_password.*getpass"
+    ) as refused:
         OAuthProvider(base_url="https://mcp.example.com", login=login, store="memory:")
     assert "plain'" not in str(refused.value)
     async with deploy(login=login) as server:
@@ -130,16 +143,20 @@ async def test_z125_plain_passwords_are_for_loopback() -> None:
 
 async def test_the_error_says_how_to_make_a_hash() -> None:
     with pytest.raises(ConfigurationError, match="hash_password"):
-        OAuthProvider(base_url="https://mcp.example.com", login=PasswordLogin({"a": "b"}), store="memory:")
+        OAuthProvider(
+            base_url="https://mcp.example.com", login=PasswordLogin({"a": "b"}), store="memory:"
+        )
 
 
-# ----------------------------------------------------------------------------------------------------------- signing in
+# --------------------------------------------------------------------------------------- signing in
 
 
 async def _send(server: Server, page: Page, name: str, password: str) -> Response:
     browser = server.browser()
     page = await browser.open((await server.register()).authorization_url())
-    return await browser.send("POST", "/login", {**page.hidden, "username": name, "password": password})
+    return await browser.send(
+        "POST", "/login", {**page.hidden, "username": name, "password": password}
+    )
 
 
 async def test_the_form_has_a_user_name_and_a_password_for_password_managers() -> None:
@@ -175,8 +192,13 @@ async def test_a_wrong_pair_is_wrong_and_nothing_says_which_half(name: str, pass
         assert b"secret" not in response.body
         assert not any("session" in line for line in response.all("set-cookie"))
         event = server.events[-1]
-        account = name if name == "alice" else None  # what stands there may be a password, in the wrong field
-        assert (event.action, event.reason, event.subject) == ("sign_in_failed", "credentials", account)
+        # what stands there may be a password, in the wrong field
+        account = name if name == "alice" else None
+        assert (event.action, event.reason, event.subject) == (
+            "sign_in_failed",
+            "credentials",
+            account,
+        )
 
 
 async def test_an_unknown_name_costs_as_much_as_a_wrong_password() -> None:
@@ -210,7 +232,10 @@ async def test_a_person_may_be_more_than_a_name() -> None:
     async def person(name: str) -> Person:
         return Person(subject=f"user-{len(name)}", name=name.title(), claims={"role": "editor"})
 
-    for function in (person, lambda name: Person(subject="user-5", name=name.title(), claims={"role": "editor"})):
+    for function in (
+        person,
+        lambda name: Person(subject="user-5", name=name.title(), claims={"role": "editor"}),
+    ):
         async with deploy(login=PasswordLogin({"alice": ALICE}, person=function)) as server:
             client, browser = await server.register(), server.browser()
             page = await browser.open(client.authorization_url())
@@ -223,7 +248,9 @@ async def test_a_person_may_be_more_than_a_name() -> None:
             assert (access.subject, access.claims["role"]) == ("user-5", "editor")
 
 
-@pytest.mark.parametrize("person", ["alice", None, Person(subject=""), Person(subject="x", claims={"sub": "y"})])
+@pytest.mark.parametrize(
+    "person", ["alice", None, Person(subject=""), Person(subject="x", claims={"sub": "y"})]
+)
 async def test_a_person_function_that_returns_no_person_lets_nobody_in(person: Any) -> None:
     async with deploy(login=PasswordLogin({"alice": ALICE}, person=lambda name: person)) as server:
         page = await login_page(server)
@@ -242,12 +269,14 @@ async def test_a_name_of_a_client_that_acts_for_itself_is_nobodys() -> None:
         assert response.all("set-cookie") == []
 
 
-# ------------------------------------------------------------------------------------------------------------- guessing
+# ----------------------------------------------------------------------------------------- guessing
 
 
 async def test_after_ten_wrong_guesses_there_is_a_pause_even_for_the_right_one() -> None:
     """Z122."""
-    async with deploy(login=PasswordLogin({"alice": ALICE, "bob": ALICE}), rate_limits=LIMITS) as server:
+    async with deploy(
+        login=PasswordLogin({"alice": ALICE, "bob": ALICE}), rate_limits=LIMITS
+    ) as server:
         guesser = await Guesser(server).open()
         for number in range(10):
             assert (await guesser.guess(f"wrong-{number}")).status == 401
@@ -257,7 +286,8 @@ async def test_after_ten_wrong_guesses_there_is_a_pause_even_for_the_right_one()
             assert 0 < int(response.header("retry-after") or 0) <= 600
         assert server.reasons() == ["rate_limit", "rate_limit"]
         assert (await guesser.guess("secret", name="bob")).status == 303  # another account
-        assert (await (await Guesser(server, "192.0.2.2").open()).guess("secret")).status == 303  # from elsewhere
+        # from elsewhere
+        assert (await (await Guesser(server, "192.0.2.2").open()).guess("secret")).status == 303
         server.clock.advance(600)
         assert (await (await Guesser(server).open()).guess("secret")).status == 303
 
@@ -284,7 +314,18 @@ async def test_another_spelling_of_a_name_is_no_new_account() -> None:
 
     async with deploy(login=PasswordLogin(lookup), rate_limits=LIMITS) as server:
         guesser = await Guesser(server).open()
-        spellings = ["alice", "Alice", "ALICE", " alice", "alice ", "aLICE", "\uff41lice", "alicE", "ALice", "aliCE"]
+        spellings = [
+            "alice",
+            "Alice",
+            "ALICE",
+            " alice",
+            "alice ",
+            "aLICE",
+            "\uff41lice",
+            "alicE",
+            "ALice",
+            "aliCE",
+        ]
         for name in spellings:
             assert (await guesser.guess("wrong", name=name)).status == 401
         assert (await guesser.guess("secret", name="alICE")).status == 429
@@ -303,7 +344,9 @@ async def test_of_many_guesses_at_once_ten_count() -> None:
         guesser = await Guesser(server).open()
         statuses: list[int] = []
         while statuses[-1:] != [429] or 401 in statuses[-40:]:
-            responses = await asyncio.gather(*(guesser.guess(f"wrong-{number}") for number in range(40)))
+            responses = await asyncio.gather(
+                *(guesser.guess(f"wrong-{number}") for number in range(40))
+            )
             statuses += sorted(response.status for response in responses)
         assert statuses.count(401) == 10
         assert set(statuses) == {401, 429}
@@ -323,19 +366,33 @@ async def test_what_people_read_says_what_was_too_much_and_when_to_come_back() -
         guesser = await Guesser(server).open()
         assert (await guesser.guess("wrong")).status == 401
         for name, text in (
-            ("alice", b"Too many wrong passwords for this account. Please go back and try again in 10 minutes."),
+            (
+                "alice",
+                (
+                    b"Too many wrong passwords for this account. Please go back and try again in 10"
+                    b" minutes."
+                ),
+            ),
             ("bob", b"The user name or the password is wrong."),
-            ("eve", b"Too many passwords were sent from this network. Please go back and try again in a minute."),
+            (
+                "eve",
+                (
+                    b"Too many passwords were sent from this network. Please go back and try again"
+                    b" in a minute."
+                ),
+            ),
         ):
             assert text in (await guesser.guess("wrong", name=name)).body
         assert (await guesser.guess("secret")).status == 429
 
 
-# ------------------------------------------------------------------------------------------------------- cheaper hashes
+# ----------------------------------------------------------------------------------- cheaper hashes
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_a_hash_that_is_cheaper_than_todays_is_made_anew_at_sign_in(asynchronous: bool) -> None:
+async def test_a_hash_that_is_cheaper_than_todays_is_made_anew_at_sign_in(
+    asynchronous: bool,
+) -> None:
     kept = {"alice": ALICE, "bob": hash_password("secret")}
 
     async def later(name: str, stored: str) -> None:

@@ -1,4 +1,6 @@
-"""Who stays signed in, for how long, and what a cookie is worth: Z42, Z43, AS-74, and what prompts ask for."""
+"""Who stays signed in, for how long, and what a cookie is worth: Z42, Z43, AS-74, and what prompts
+ask for.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,15 @@ import pytest
 
 from asgi_mcp_auth import ConfigurationError, DevLogin, OAuthProvider
 from asgi_mcp_auth.server import Lifetimes
-from tests.support.authorization_server import BASE_URL, Browser, ClientOf, Server, answer_of, deploy, memory_store
+from tests.support.authorization_server import (
+    BASE_URL,
+    Browser,
+    ClientOf,
+    Server,
+    answer_of,
+    deploy,
+    memory_store,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -28,10 +38,12 @@ async def signed_in(server: Server, client: ClientOf, user: str = "alice") -> Br
     return browser
 
 
-# -------------------------------------------------------------------------------------------------------------- cookies
+# ------------------------------------------------------------------------------------------ cookies
 
 
-@pytest.mark.parametrize("base_url", [BASE_URL, "https://mcp.example.com", "https://mcp.example.com/tenant"])
+@pytest.mark.parametrize(
+    "base_url", [BASE_URL, "https://mcp.example.com", "https://mcp.example.com/tenant"]
+)
 async def test_z42_cookies_are_for_this_host_and_no_script(base_url: str) -> None:
     """AS-74. On an http loopback URL clients drop Secure cookies."""
     is_https = base_url.startswith("https:")
@@ -45,7 +57,8 @@ async def test_z42_cookies_are_for_this_host_and_no_script(base_url: str) -> Non
             secure, prefix = ("; Secure", "__Host-") if is_https else ("", "")
             value = r"[A-Za-z0-9_-]{43}"
             pattern = (
-                rf"{prefix}mcp_{kind}_[0-9a-f]{{8}}={value}; Max-Age={seconds}; Path=/; HttpOnly; SameSite=Lax{secure}"
+                rf"{prefix}mcp_{kind}_[0-9a-f]{{8}}={value}; Max-Age={seconds}; Path=/; HttpOnly;"
+                rf" SameSite=Lax{secure}"
             )
             assert re.fullmatch(pattern, line), line
 
@@ -53,7 +66,11 @@ async def test_z42_cookies_are_for_this_host_and_no_script(base_url: str) -> Non
 async def test_two_deployments_on_one_host_have_cookies_of_their_own() -> None:
     """Cookies know no ports."""
     names = set()
-    for base_url in ("http://localhost:8000", "http://localhost:9000", "http://localhost:8000/tenant"):
+    for base_url in (
+        "http://localhost:8000",
+        "http://localhost:9000",
+        "http://localhost:8000/tenant",
+    ):
         async with deploy(base_url=base_url) as server:
             browser = server.browser()
             await browser.open((await server.register()).authorization_url())
@@ -100,11 +117,23 @@ async def test_cookies_of_other_applications_are_in_nobodys_way() -> None:
         browser = await signed_in(server, client)
         ours = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
         path = client.authorization_url().removeprefix(BASE_URL)
-        for other in ('prefs={"a": "b, c"}', "=x", "path=/", "expires", "a=b=c", ";;;", 'x="a;b"', "é=ü"):
+        for other in (
+            'prefs={"a": "b, c"}',
+            "=x",
+            "path=/",
+            "expires",
+            "a=b=c",
+            ";;;",
+            'x="a;b"',
+            "é=ü",
+        ):
             for header in (f"{other}; {ours}", f"{ours}; {other}"):
-                response = await server.call("GET", path, headers=[("Cookie", header.encode().decode("latin-1"))])
+                response = await server.call(
+                    "GET", path, headers=[("Cookie", header.encode().decode("latin-1"))]
+                )
                 assert "/consent?" in (response.header("location") or ""), header
-        split = [("Cookie", f"{name}={value}") for name, value in browser.cookies.items()]  # RFC 9113 §8.2.3
+        # RFC 9113 §8.2.3
+        split = [("Cookie", f"{name}={value}") for name, value in browser.cookies.items()]
         response = await server.call("GET", path, headers=split)
         assert "/consent?" in (response.header("location") or "")
 
@@ -118,7 +147,7 @@ async def test_a_browser_keeps_its_cookie_while_several_tabs_are_open() -> None:
         assert browser.cookies == before
 
 
-# ------------------------------------------------------------------------------------------------------------ lifetimes
+# ---------------------------------------------------------------------------------------- lifetimes
 
 
 @pytest.mark.parametrize(("idle", "stays"), [(3599, True), (3600, False)])
@@ -173,7 +202,7 @@ async def test_the_last_use_is_written_down_once_a_minute() -> None:
         assert await etag() != before
 
 
-# ------------------------------------------------------------------------------------------------------ another session
+# ---------------------------------------------------------------------------------- another session
 
 
 async def test_every_sign_in_makes_a_new_session_and_ends_the_one_before() -> None:
@@ -209,10 +238,15 @@ async def test_the_operator_signs_somebody_out_everywhere() -> None:
         browsers = [await signed_in(server, client) for _ in range(3)]
         bob = await signed_in(server, client, "bob")
         await server.provider.admin.revoke_person("alice")
-        assert [await is_signed_in(browser, client) for browser in (*browsers, bob)] == [False, False, False, True]
+        assert [await is_signed_in(browser, client) for browser in (*browsers, bob)] == [
+            False,
+            False,
+            False,
+            True,
+        ]
 
 
-# -------------------------------------------------------------------------------------------------------------- prompts
+# ------------------------------------------------------------------------------------------ prompts
 
 
 @pytest.mark.parametrize(
@@ -231,7 +265,9 @@ async def test_the_operator_signs_somebody_out_everywhere() -> None:
         ({"login_hint": "bob"}, True),
     ],
 )
-async def test_a_client_may_ask_for_a_fresh_sign_in(parameters: dict[str, str], stays: bool) -> None:
+async def test_a_client_may_ask_for_a_fresh_sign_in(
+    parameters: dict[str, str], stays: bool
+) -> None:
     """AS-28. OpenID Connect Core §3.1.2.1."""
     async with deploy() as server:
         client = await server.register()
@@ -254,7 +290,11 @@ async def test_a_fresh_sign_in_cannot_be_stepped_over() -> None:
             page = await browser.open(client.authorization_url(**parameters))
             response = await browser.send("GET", page.url.replace("/login", "/consent"))
             assert (response.header("location") or "").startswith(f"{BASE_URL}/login?")
-            form = {"transaction": page.hidden["transaction"], "csrf": page.hidden["csrf"], "action": "approve"}
+            form = {
+                "transaction": page.hidden["transaction"],
+                "csrf": page.hidden["csrf"],
+                "action": "approve",
+            }
             response = await browser.send("POST", "/consent", form)
             assert (response.header("location") or "").startswith(f"{BASE_URL}/login?")
 
@@ -274,7 +314,9 @@ async def test_a_sign_in_form_is_good_in_each_tab() -> None:
         client, browser = await server.register(), server.browser()
         pages = [await browser.open(client.authorization_url()) for _ in range(3)]
         for page in pages:
-            assert (await browser.submit(page, username="alice")).url.startswith(f"{BASE_URL}/consent")
+            assert (await browser.submit(page, username="alice")).url.startswith(
+                f"{BASE_URL}/consent"
+            )
 
 
 @pytest.mark.parametrize("csrf", [None, "", "x"])
@@ -305,12 +347,17 @@ async def test_nobody_is_signed_in_by_somebody_elses_form() -> None:
             assert not any("session" in name for name in victim.cookies)
 
 
-# ------------------------------------------------------------------------------------------------------------- DevLogin
+# ----------------------------------------------------------------------------------------- DevLogin
 
 
 @pytest.mark.parametrize(
     "base_url",
-    ["https://mcp.example.com", "https://10.0.0.1", "https://localhost.example.com", "https://127.0.0.1.nip.io"],
+    [
+        "https://mcp.example.com",
+        "https://10.0.0.1",
+        "https://localhost.example.com",
+        "https://127.0.0.1.nip.io",
+    ],
 )
 async def test_z125_letting_everybody_in_is_for_loopback(base_url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"DevLogin lets everybody in.*PasswordLogin"):
@@ -318,7 +365,8 @@ async def test_z125_letting_everybody_in_is_for_loopback(base_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "base_url", ["http://localhost:1", "http://127.0.0.1:1", "http://[::1]:1", "https://localhost:1"]
+    "base_url",
+    ["http://localhost:1", "http://127.0.0.1:1", "http://[::1]:1", "https://localhost:1"],
 )
 async def test_on_loopback_one_click_is_enough(base_url: str) -> None:
     login = DevLogin("dev-user")
@@ -348,8 +396,12 @@ async def test_on_loopback_one_click_is_enough(base_url: str) -> None:
         ("é", False),
     ],
 )
-async def test_pages_on_loopback_are_opened_under_names_of_this_machine(host: str, is_good: bool) -> None:
-    """DNS rebinding: under a name of its own, a hostile page would be of the same origin as ours."""
+async def test_pages_on_loopback_are_opened_under_names_of_this_machine(
+    host: str, is_good: bool
+) -> None:
+    """DNS rebinding: under a name of its own, a hostile page would be of the same origin as
+    ours.
+    """
     async with deploy() as server:
         path = (await server.register()).authorization_url().removeprefix(BASE_URL)
         for target in (path, "/login?transaction=x", "/consent?transaction=x", "/applications"):

@@ -38,7 +38,10 @@ async def two_workers(engine: str) -> AsyncIterator[tuple[Server, Server]]:
     """Run two workers on one store; what one of them does is seen by the other within the lag."""
     with fresh(engine) as place:
         clock = FrozenClock(time.time())
-        settings: dict[str, Any] = {"clock": clock, "registration": Registration(clients=[CONFIDENTIAL])}
+        settings: dict[str, Any] = {
+            "clock": clock,
+            "registration": Registration(clients=[CONFIDENTIAL]),
+        }
         one = deploy(store=place.store(clock=clock), **settings)
         other = deploy(store=place.store(clock=clock), **settings)
         async with one as first, other as second:
@@ -51,7 +54,9 @@ async def gets_in(server: Server, tokens: dict[str, Any]) -> bool:
 
 async def grants_of(server: Server, **which: str) -> list[tuple[str, str]]:
     """The clients and people of the grants that have not ended."""
-    found = [(grant.client_id, grant.subject) async for _, grant in server.provider.admin.grants(**which)]
+    found = [
+        (grant.client_id, grant.subject) async for _, grant in server.provider.admin.grants(**which)
+    ]
     return sorted(found)
 
 
@@ -62,7 +67,12 @@ async def test_grants_can_be_listed_by_person_by_client_and_all(engine: str) -> 
         for client, user in ((a, "alice"), (a, "bob"), (b, "alice")):
             await client.sign_in(user)
         await server.known(CONFIDENTIAL).token(grant_type="client_credentials")
-        everything = [(a.client_id, "alice"), (a.client_id, "bob"), (b.client_id, "alice"), ("service", "service")]
+        everything = [
+            (a.client_id, "alice"),
+            (a.client_id, "bob"),
+            (b.client_id, "alice"),
+            ("service", "service"),
+        ]
         assert await grants_of(other) == sorted(everything)
         assert await grants_of(other, subject="alice") == sorted([everything[0], everything[2]])
         assert await grants_of(other, client_id=a.client_id) == everything[:2]
@@ -71,10 +81,17 @@ async def test_grants_can_be_listed_by_person_by_client_and_all(engine: str) -> 
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_as76_a_person_who_leaves_is_signed_out_everywhere_and_has_allowed_nothing(engine: str) -> None:
-    """Sessions, consents, grants and codes that nobody has redeemed yet: seen elsewhere within the lag."""
+async def test_as76_a_person_who_leaves_is_signed_out_everywhere_and_has_allowed_nothing(
+    engine: str,
+) -> None:
+    """Sessions, consents, grants and codes that nobody has redeemed yet: seen elsewhere within the
+    lag.
+    """
     async with two_workers(engine) as (server, other):
-        client, hosted = await server.register(), await server.register(redirect_uris=[WEB_REDIRECT_URI])
+        client, hosted = (
+            await server.register(),
+            await server.register(redirect_uris=[WEB_REDIRECT_URI]),
+        )
         browser = server.browser()
         await hosted.code("alice", browser)
         tokens, bobs = await client.sign_in("alice"), await client.sign_in("bob")
@@ -114,7 +131,9 @@ async def test_as76_a_client_that_is_deleted_is_gone_with_its_grants(engine: str
             assert (await there.redeem(waiting)).json()["error"] == "invalid_client"
             assert await worker.provider.admin.get_client(client.client_id) is None
         deleted = [event for event in server.events if event.action == "client_deleted"]
-        assert [(event.client_id, event.endpoint) for event in deleted] == [(client.client_id, None)]
+        assert [(event.client_id, event.endpoint) for event in deleted] == [
+            (client.client_id, None)
+        ]
         assert await other.provider.admin.delete_client(client.client_id) is False
 
 
@@ -127,7 +146,11 @@ async def test_one_grant_or_all_that_a_person_allowed_a_client_can_be_ended(engi
         assert await server.provider.admin.revoke_grant(grant_id) is True
         assert await other.provider.admin.revoke_grant(grant_id) is False
         assert await server.provider.admin.revoke_grant("unknown") is False
-        assert [await gets_in(server, each) for each in (first, second, bobs)] == [True, True, False]
+        assert [await gets_in(server, each) for each in (first, second, bobs)] == [
+            True,
+            True,
+            False,
+        ]
         assert await other.provider.admin.revoke_client("alice", client.client_id) == 2
         server.clock.advance(LAG)
         assert [await gets_in(server, each) for each in (first, second)] == [False, False]
@@ -138,14 +161,19 @@ async def test_a_client_of_the_operators_cannot_be_forgotten_but_its_grants_end(
         tokens = (await server.known(CONFIDENTIAL).token(grant_type="client_credentials")).json()
         assert await server.provider.admin.delete_client("service") is False
         assert not await gets_in(server, tokens)
-        assert (await server.known(CONFIDENTIAL).token(grant_type="client_credentials")).status == 200
+        assert (
+            await server.known(CONFIDENTIAL).token(grant_type="client_credentials")
+        ).status == 200
         assert "client_deleted" not in [event.action for event in server.events]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_a_client_can_be_made_while_the_server_runs(engine: str) -> None:
     async with two_workers(engine) as (server, other):
-        metadata = {"redirect_uris": [WEB_REDIRECT_URI], "grant_types": ["authorization_code", "client_credentials"]}
+        metadata = {
+            "redirect_uris": [WEB_REDIRECT_URI],
+            "grant_types": ["authorization_code", "client_credentials"],
+        }
         made = await server.provider.admin.create_client(metadata)
         assert (made["client_secret_expires_at"], "registration_access_token" in made) == (0, False)
         client = await other.provider.admin.get_client(made["client_id"])
@@ -165,10 +193,22 @@ async def test_a_client_can_be_made_while_the_server_runs(engine: str) -> None:
     ("metadata", "error", "message"),
     [
         ({"redirect_uris": ["http://x"]}, InvalidRedirectURI, "must be https"),
-        ({"redirect_uris": [REDIRECT_URI], "scope": "admin"}, InvalidClientMetadata, "scope must be out of"),
+        (
+            {"redirect_uris": [REDIRECT_URI], "scope": "admin"},
+            InvalidClientMetadata,
+            "scope must be out of",
+        ),
         ({"redirect_uri": REDIRECT_URI}, InvalidClientMetadata, "redirect_uri is not a member"),
-        ({"redirect_uris": [REDIRECT_URI], "client_id": "mine"}, InvalidClientMetadata, "are made here; Registration"),
-        ({"redirect_uris": [REDIRECT_URI], "client_secret": "x"}, InvalidClientMetadata, "are made here; Registration"),
+        (
+            {"redirect_uris": [REDIRECT_URI], "client_id": "mine"},
+            InvalidClientMetadata,
+            "are made here; Registration",
+        ),
+        (
+            {"redirect_uris": [REDIRECT_URI], "client_secret": "x"},
+            InvalidClientMetadata,
+            "are made here; Registration",
+        ),
     ],
 )
 async def test_a_client_that_is_made_is_held_to_the_same_as_one_in_the_settings(
@@ -190,7 +230,9 @@ async def test_there_are_more_clients_and_grants_than_fit_on_a_page() -> None:
         assert await server.provider.admin.revoke_person("alice") == 1
 
 
-@pytest.mark.parametrize("client_id", ["", "unknown", "https://127.0.0.1/x", "\ud800", "x" * 5000, "a\nb"], ids=repr)
+@pytest.mark.parametrize(
+    "client_id", ["", "unknown", "https://127.0.0.1/x", "\ud800", "x" * 5000, "a\nb"], ids=repr
+)
 async def test_there_is_no_such_client(client_id: str) -> None:
     async with deploy() as server:
         assert await server.provider.admin.get_client(client_id) is None

@@ -1,4 +1,6 @@
-"""What happened, for the operator: one log record and one call of the hook per outcome, INFO at most, no secret."""
+"""What happened, for the operator: one log record and one call of the hook per outcome, INFO at
+most, no secret.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ import pytest
 from asgi_mcp_auth import PasswordLogin
 from asgi_mcp_auth.server import AuditEvent, RateLimits, Registration, hash_password
 from asgi_mcp_auth.server.audit import AuditAction
-from tests.support.authorization_server import CONFIDENTIAL, REDIRECT_URI, ClientOf, Server, basic, deploy
+from tests.support.authorization_server import (
+    CONFIDENTIAL,
+    REDIRECT_URI,
+    ClientOf,
+    Server,
+    basic,
+    deploy,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -32,7 +41,9 @@ class Scene:
         return await self.browser.open(self.client.authorization_url())
 
     async def consent_page(self) -> Any:
-        return await self.browser.submit(await self.login_page(), username="alice", password="correct horse")
+        return await self.browser.submit(
+            await self.login_page(), username="alice", password="correct horse"
+        )
 
     async def tokens(self) -> dict[str, Any]:
         page = await self.browser.submit(await self.consent_page(), action="approve")
@@ -42,7 +53,9 @@ class Scene:
 
     async def own_tokens(self) -> None:
         headers = basic("service", CONFIDENTIAL["client_secret"])
-        assert (await self.server.token(headers=headers, grant_type="client_credentials")).status == 200
+        assert (
+            await self.server.token(headers=headers, grant_type="client_credentials")
+        ).status == 200
 
     async def registration(self, method: str, document: Any = None) -> None:
         information = self.client.information
@@ -53,7 +66,10 @@ class Scene:
 
     async def changed(self) -> None:
         information = self.client.information
-        document = {"client_id": self.client.client_id, "redirect_uris": information["redirect_uris"]}
+        document = {
+            "client_id": self.client.client_id,
+            "redirect_uris": information["redirect_uris"],
+        }
         await self.registration("PUT", {**document, "token_endpoint_auth_method": "none"})
 
 
@@ -61,13 +77,27 @@ Step = Callable[[Scene], Awaitable[Any]]
 ACTIONS: dict[AuditAction, tuple[Step, Step | None, dict[str, Any]]] = {
     # what happens, what happens before, and what the event says
     "client_registered": (
-        lambda scene: scene.server.call("POST", "/register", document={"redirect_uris": [REDIRECT_URI]}),
+        lambda scene: scene.server.call(
+            "POST", "/register", document={"redirect_uris": [REDIRECT_URI]}
+        ),
         None,
         {"endpoint": "register", "client_id": ...},
     ),
-    "client_changed": (lambda scene: scene.changed(), None, {"endpoint": "register", "client_id": ...}),
-    "client_deleted": (lambda scene: scene.registration("DELETE"), None, {"endpoint": "register", "client_id": ...}),
-    "signed_in": (lambda scene: scene.consent_page(), None, {"endpoint": "login", "subject": "alice"}),
+    "client_changed": (
+        lambda scene: scene.changed(),
+        None,
+        {"endpoint": "register", "client_id": ...},
+    ),
+    "client_deleted": (
+        lambda scene: scene.registration("DELETE"),
+        None,
+        {"endpoint": "register", "client_id": ...},
+    ),
+    "signed_in": (
+        lambda scene: scene.consent_page(),
+        None,
+        {"endpoint": "login", "subject": "alice"},
+    ),
     "sign_in_failed": (
         lambda scene: wrong_password(scene),
         None,
@@ -91,17 +121,35 @@ ACTIONS: dict[AuditAction, tuple[Step, Step | None, dict[str, Any]]] = {
     "token_issued": (
         lambda scene: scene.own_tokens(),
         None,
-        {"endpoint": "token", "client_id": "service", "subject": "service", "grant_id": ..., "scopes": ("mcp:read",)},
+        {
+            "endpoint": "token",
+            "client_id": "service",
+            "subject": "service",
+            "grant_id": ...,
+            "scopes": ("mcp:read",),
+        },
     ),
     "token_refreshed": (
         lambda scene: refresh(scene),
         lambda scene: remember(scene),
-        {"endpoint": "token", "client_id": ..., "subject": "alice", "grant_id": ..., "scopes": ("mcp:read",)},
+        {
+            "endpoint": "token",
+            "client_id": ...,
+            "subject": "alice",
+            "grant_id": ...,
+            "scopes": ("mcp:read",),
+        },
     ),
     "grant_revoked": (
         lambda scene: scene.server.provider.admin.revoke_person("alice"),
         lambda scene: remember(scene),
-        {"client_id": ..., "subject": "alice", "grant_id": ..., "reason": "by_operator", "address": None},
+        {
+            "client_id": ...,
+            "subject": "alice",
+            "grant_id": ...,
+            "reason": "by_operator",
+            "address": None,
+        },
     ),
     "key_created": (
         lambda scene: scene.server.provider.admin.rotate_keys(),
@@ -162,15 +210,24 @@ async def test_an_outcome_is_one_event_and_one_record_that_say_the_same(
         records = [each for each in caplog.records if each.name == "asgi_mcp_auth.server.audit"]
         assert len(records) == len(server.events)
         (record,) = [each for each in records if vars(each)["action"] == action]
-        assert {name: getattr(record, name) for name in asdict(event)} == asdict(event) | {"scopes": event.scopes}
+        assert {name: getattr(record, name) for name in asdict(event)} == asdict(event) | {
+            "scopes": event.scopes
+        }
         assert record.levelno == logging.INFO
         assert record.getMessage().split(" ")[0] == action
-        known = {name: value for name, value in asdict(event).items() if value is not None and name != "action"}
+        known = {
+            name: value
+            for name, value in asdict(event).items()
+            if value is not None and name != "action"
+        }
         expected = {"address": "127.0.0.1", **expected}
         assert set(known) == {name for name, value in expected.items() if value is not None}
         for name, value in expected.items():
             assert value is ... or getattr(event, name) == value, name
-        assert known.get("client_id") in (None, "service", scene.client.client_id) or action == "client_registered"
+        assert (
+            known.get("client_id") in (None, "service", scene.client.client_id)
+            or action == "client_registered"
+        )
 
 
 REFUSALS: dict[str, tuple[str, dict[str, Any], str, str, str]] = {
@@ -182,7 +239,13 @@ REFUSALS: dict[str, tuple[str, dict[str, Any], str, str, str]] = {
         "invalid_client",
         "secret",
     ),
-    "a client nobody knows": ("POST /token", {"form": {"client_id": "x"}}, "token", "invalid_client", "unknown_client"),
+    "a client nobody knows": (
+        "POST /token",
+        {"form": {"client_id": "x"}},
+        "token",
+        "invalid_client",
+        "unknown_client",
+    ),
     "a wrong method": ("GET /token", {}, "token", "invalid_request", "method"),
     "a large body": (
         "POST /token",
@@ -191,9 +254,27 @@ REFUSALS: dict[str, tuple[str, dict[str, Any], str, str, str]] = {
         "invalid_request",
         "body_size",
     ),
-    "no registration": ("POST /register", {"document": []}, "register", "invalid_client_metadata", "client_metadata"),
-    "no redirect URI": ("POST /register", {"document": {}}, "register", "invalid_redirect_uri", "redirect_uri"),
-    "nobody's registration": ("GET /register", {}, "register", "invalid_token", "registration_token"),
+    "no registration": (
+        "POST /register",
+        {"document": []},
+        "register",
+        "invalid_client_metadata",
+        "client_metadata",
+    ),
+    "no redirect URI": (
+        "POST /register",
+        {"document": {}},
+        "register",
+        "invalid_redirect_uri",
+        "redirect_uri",
+    ),
+    "nobody's registration": (
+        "GET /register",
+        {},
+        "register",
+        "invalid_token",
+        "registration_token",
+    ),
     "no transaction": ("GET /login?transaction=x", {}, "login", "invalid_request", "expired_form"),
     "a form from elsewhere": (
         "POST /consent",
@@ -214,9 +295,16 @@ async def test_a_refusal_says_where_and_why(case: str, caplog: pytest.LogCapture
         with caplog.at_level(logging.DEBUG):
             await server.call(method, target, client=(ADDRESS, 1), **sent)
         (event,) = server.events
-        assert event == AuditEvent(action="refused", endpoint=endpoint, address=ADDRESS, error=error, reason=reason)
-        (record,) = [each for each in caplog.records if each.name.startswith("asgi_mcp_auth.server")]
-        assert record.getMessage() == f"refused endpoint={endpoint!r} error={error!r} reason={reason!r}"
+        assert event == AuditEvent(
+            action="refused", endpoint=endpoint, address=ADDRESS, error=error, reason=reason
+        )
+        (record,) = [
+            each for each in caplog.records if each.name.startswith("asgi_mcp_auth.server")
+        ]
+        assert (
+            record.getMessage()
+            == f"refused endpoint={endpoint!r} error={error!r} reason={reason!r}"
+        )
 
 
 async def test_a_client_that_proved_who_it_is_is_named_in_its_refusals() -> None:
@@ -225,7 +313,11 @@ async def test_a_client_that_proved_who_it_is_is_named_in_its_refusals() -> None
         headers = basic("service", CONFIDENTIAL["client_secret"])
         await server.token(headers=headers, grant_type="client_credentials", scope="admin")
         (event,) = server.events
-        assert (event.client_id, event.error, event.reason) == ("service", "invalid_scope", "invalid_scope")
+        assert (event.client_id, event.error, event.reason) == (
+            "service",
+            "invalid_scope",
+            "invalid_scope",
+        )
 
 
 async def test_a_limit_that_was_reached_is_reported_with_the_address() -> None:
@@ -238,15 +330,39 @@ async def test_a_limit_that_was_reached_is_reported_with_the_address() -> None:
 async def test_what_strangers_cause_is_info_at_most(caplog: pytest.LogCaptureFixture) -> None:
     """Whatever they send, wherever they send it."""
     caplog.set_level(logging.DEBUG)
-    async with deploy(rate_limits=RateLimits(token=5), registration=Registration(clients=[CONFIDENTIAL])) as server:
+    async with deploy(
+        rate_limits=RateLimits(token=5), registration=Registration(clients=[CONFIDENTIAL])
+    ) as server:
         nasty = "\r\n<script>%00\udcff' OR 1=1 --"
-        for path in ("authorize", "login", "consent", "applications", "logout", "token", "revoke", "introspect", "par"):
+        for path in (
+            "authorize",
+            "login",
+            "consent",
+            "applications",
+            "logout",
+            "token",
+            "revoke",
+            "introspect",
+            "par",
+        ):
             for method in ("GET", "POST", "PUT"):
-                for name in ("client_id", "transaction", "token", "code", "state", "redirect_uri", "request_uri"):
+                for name in (
+                    "client_id",
+                    "transaction",
+                    "token",
+                    "code",
+                    "state",
+                    "redirect_uri",
+                    "request_uri",
+                ):
                     value = nasty.encode("utf-8", "surrogatepass").decode("latin-1")
                     form = {name: value, "grant_type": value} if method == "POST" else None
                     await server.call(method, f"/{path}?{name}=%0d%0a%ff", form=form)
-        await server.call("POST", "/register", document={"client_name": "\r\nINFO forged", "redirect_uris": ["x\r\ny"]})
+        await server.call(
+            "POST",
+            "/register",
+            document={"client_name": "\r\nINFO forged", "redirect_uris": ["x\r\ny"]},
+        )
         await server.call("POST", "/mcp", bearer="x.y.z")
     ours = [each for each in caplog.records if each.name.startswith("asgi_mcp_auth")]
     assert len(ours) > 100

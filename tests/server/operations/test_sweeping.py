@@ -1,4 +1,6 @@
-"""What has expired is removed by itself, after answers, as fast as it piles up; nobody waits for it."""
+"""What has expired is removed by itself, after answers, as fast as it piles up; nobody waits for
+it.
+"""
 
 from __future__ import annotations
 
@@ -70,8 +72,12 @@ async def records(server: Server) -> int:
 
 
 async def test_everything_that_a_day_leaves_behind_is_gone_some_time_later() -> None:
-    """Registrations nobody used, transactions, pushed requests, codes, sessions, counters, grants, consents."""
-    async with deploy(store=EncryptedStore(MemoryStore(clock=(clock := FrozenClock())), [KEY]), clock=clock) as server:
+    """Registrations nobody used, transactions, pushed requests, codes, sessions, counters, grants,
+    consents.
+    """
+    async with deploy(
+        store=EncryptedStore(MemoryStore(clock=(clock := FrozenClock())), [KEY]), clock=clock
+    ) as server:
         for number in range(5):
             client = await server.register()
             await server.browser().open(client.authorization_url())

@@ -36,7 +36,9 @@ async def test_title_logo_and_colour_are_on_every_page() -> None:
             assert "– Example &amp; Notes</title>" in page.text
             assert "--accent: #ffd400; --on-accent: #000" in page.text
             assert page.text.startswith('<!doctype html>\n<html lang="en">')
-            assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page.text
+            assert (
+                '<meta name="viewport" content="width=device-width, initial-scale=1">' in page.text
+            )
 
 
 async def test_without_a_title_it_is_the_host() -> None:
@@ -51,12 +53,19 @@ async def test_whole_pages_are_replaced_and_still_work() -> None:
     def form(page: Any, *inputs: str) -> str:
         seen.append(page)
         hidden = "".join(
-            f'<input type="hidden" name="{escape(k)}" value="{escape(v)}">' for k, v in page.hidden.items()
+            f'<input type="hidden" name="{escape(k)}" value="{escape(v)}">'
+            for k, v in page.hidden.items()
         )
-        return f'<!doctype html><form method="post" action="{escape(page.action)}">{hidden}{"".join(inputs)}</form>'
+        return (
+            '<!doctype html><form method="post"'
+            f' action="{escape(page.action)}">{hidden}{"".join(inputs)}</form>'
+        )
 
     def login(page: LoginPage) -> str:
-        fields = (f'<input type="{each.type}" name="{each.name}" value="{escape(each.value)}">' for each in page.fields)
+        fields = (
+            f'<input type="{each.type}" name="{each.name}" value="{escape(each.value)}">'
+            for each in page.fields
+        )
         return f"<h1>Mine: {escape(page.client or '')}</h1>" + form(page, *fields)
 
     def consent(page: ConsentPage) -> str:
@@ -64,7 +73,8 @@ async def test_whole_pages_are_replaced_and_still_work() -> None:
 
     def applications(page: ApplicationsPage) -> str:
         return "".join(
-            form(page, f'<input type="hidden" name="client_id" value="{each.client_id}">') for each in page.applications
+            form(page, f'<input type="hidden" name="client_id" value="{each.client_id}">')
+            for each in page.applications
         )
 
     def error(page: ErrorPage) -> str:
@@ -119,7 +129,9 @@ async def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], wor
 
 def _luminance(colour: str) -> float:
     parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 

@@ -1,7 +1,7 @@
 """What the MCP clients of today send when they register, and where they then have people sent back.
 
-From their sources and from registrations that others have recorded, autumn 2026. A client is accepted as it comes, or
-the refusal names the setting that lets it in.
+From their sources and from registrations that others have recorded, autumn 2026. A client is
+accepted as it comes, or the refusal names the setting that lets it in.
 """
 
 from __future__ import annotations
@@ -20,11 +20,23 @@ PUBLIC = {
     "grant_types": ["authorization_code", "refresh_token"],
     "response_types": ["code"],
 }
-ABSENT = ("scope", "client_name", "client_uri", "logo_uri", "contacts", "tos_uri", "jwks_uri", "jwks", "software_id")
+ABSENT = (
+    "scope",
+    "client_name",
+    "client_uri",
+    "logo_uri",
+    "contacts",
+    "tos_uri",
+    "jwks_uri",
+    "jwks",
+    "software_id",
+)
 
 
 class Sent(NamedTuple):
-    """A registration, the redirect URI of the authorization request after it, and the schemes that it needs."""
+    """A registration, the redirect URI of the authorization request after it, and the schemes that
+    it needs.
+    """
 
     document: dict[str, Any]
     redirect_uri: str
@@ -33,7 +45,11 @@ class Sent(NamedTuple):
 
 CLIENTS: dict[str, Sent] = {
     "Claude": Sent(
-        {**PUBLIC, "client_name": "Claude", "redirect_uris": ["https://claude.ai/api/mcp/auth_callback"]},
+        {
+            **PUBLIC,
+            "client_name": "Claude",
+            "redirect_uris": ["https://claude.ai/api/mcp/auth_callback"],
+        },
         "https://claude.ai/api/mcp/auth_callback",
     ),
     "Claude Code": Sent(
@@ -85,7 +101,11 @@ CLIENTS: dict[str, Sent] = {
         "http://127.0.0.1:59656/",  # when the usual port is taken
     ),
     "VS Code in a browser": Sent(
-        {**PUBLIC, "redirect_uris": ["https://vscode.dev/redirect", "http://127.0.0.1/"], "application_type": "native"},
+        {
+            **PUBLIC,
+            "redirect_uris": ["https://vscode.dev/redirect", "http://127.0.0.1/"],
+            "application_type": "native",
+        },
         "https://vscode.dev/redirect",
     ),
     "Cursor": Sent(
@@ -102,7 +122,10 @@ CLIENTS: dict[str, Sent] = {
         ("cursor",),
     ),
     "Cursor, earlier": Sent(
-        {**PUBLIC, "redirect_uris": ["cursor://anysphere.cursor-retrieval/oauth/user-notes/callback"]},
+        {
+            **PUBLIC,
+            "redirect_uris": ["cursor://anysphere.cursor-retrieval/oauth/user-notes/callback"],
+        },
         "cursor://anysphere.cursor-retrieval/oauth/user-notes/callback",
         ("cursor",),
     ),
@@ -111,7 +134,10 @@ CLIENTS: dict[str, Sent] = {
             **PUBLIC,
             "client_name": "MCP Inspector",
             "client_uri": "https://github.com/modelcontextprotocol/inspector",
-            "redirect_uris": ["http://localhost:6274/oauth/callback", "http://localhost:6274/oauth/callback/debug"],
+            "redirect_uris": [
+                "http://localhost:6274/oauth/callback",
+                "http://localhost:6274/oauth/callback/debug",
+            ],
             "scope": "",
         },
         "http://localhost:6274/oauth/callback/debug",
@@ -126,7 +152,11 @@ CLIENTS: dict[str, Sent] = {
         "http://localhost:7777/oauth/callback",
     ),
     "OpenCode": Sent(
-        {**PUBLIC, "client_name": "OpenCode", "redirect_uris": ["http://127.0.0.1:19876/mcp/oauth/callback"]},
+        {
+            **PUBLIC,
+            "client_name": "OpenCode",
+            "redirect_uris": ["http://127.0.0.1:19876/mcp/oauth/callback"],
+        },
         "http://127.0.0.1:19876/mcp/oauth/callback",
     ),
     "mcp-remote": Sent(
@@ -165,12 +195,16 @@ async def test_a_client_registers_and_its_user_signs_in(name: str) -> None:
         client = ClientOf(server, information)
         url = await server.browser().decide(client.authorization_url(redirect_uri=redirect_uri))
         assert url.startswith(f"{redirect_uri}?")
-        tokens = (await client.redeem(answer_of(url)["code"], redirect_uri=redirect_uri, **form)).json()
+        tokens = (
+            await client.redeem(answer_of(url)["code"], redirect_uri=redirect_uri, **form)
+        ).json()
         assert (await client.refresh(tokens["refresh_token"], **form)).status == 200
 
 
 @pytest.mark.parametrize("name", [name for name, sent in CLIENTS.items() if sent.schemes])
-async def test_a_client_with_a_scheme_of_its_own_is_refused_with_the_setting_that_allows_it(name: str) -> None:
+async def test_a_client_with_a_scheme_of_its_own_is_refused_with_the_setting_that_allows_it(
+    name: str,
+) -> None:
     async with deploy() as server:
         response = await server.call("POST", "/register", document=CLIENTS[name].document)
         assert (response.status, response.json()["error"]) == (400, "invalid_redirect_uri")

@@ -1,4 +1,6 @@
-"""How long a registration lasts: a day without a sign-in, and longer than anything that it was granted (Z96, AS-57)."""
+"""How long a registration lasts: a day without a sign-in, and longer than anything that it was
+granted (Z96, AS-57).
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,22 @@ async def is_known(server: Server, client: ClientOf) -> bool:
     return await server.provider.admin.get_client(client.client_id) is not None
 
 
-@pytest.mark.parametrize(("passed", "known"), [(0, True), (DAY - 1, True), (DAY, False), (DAY + 1, False)])
-async def test_z96_a_registration_that_nobody_uses_ends_after_a_day(passed: float, known: bool) -> None:
+@pytest.mark.parametrize(
+    ("passed", "known"), [(0, True), (DAY - 1, True), (DAY, False), (DAY + 1, False)]
+)
+async def test_z96_a_registration_that_nobody_uses_ends_after_a_day(
+    passed: float, known: bool
+) -> None:
     async with deploy() as server:
         client = await server.register()
         server.clock.advance(passed)
         assert await is_known(server, client) == known
-        assert (await server.browser().send("GET", client.authorization_url())).status == (303 if known else 400)
-        response = await server.token(client_id=client.client_id, grant_type="authorization_code", code="x")
+        assert (await server.browser().send("GET", client.authorization_url())).status == (
+            303 if known else 400
+        )
+        response = await server.token(
+            client_id=client.client_id, grant_type="authorization_code", code="x"
+        )
         assert response.json()["error"] == ("invalid_grant" if known else "invalid_client")
 
 
@@ -42,8 +52,12 @@ async def test_looking_and_asking_do_not_make_it_last_longer() -> None:
         assert not await is_known(server, client)
 
 
-@pytest.mark.parametrize(("passed", "known"), [(90 * DAY, True), (91 * DAY - 1, True), (91 * DAY, False)])
-async def test_one_that_somebody_has_approved_of_lasts_for_months(passed: float, known: bool) -> None:
+@pytest.mark.parametrize(
+    ("passed", "known"), [(90 * DAY, True), (91 * DAY - 1, True), (91 * DAY, False)]
+)
+async def test_one_that_somebody_has_approved_of_lasts_for_months(
+    passed: float, known: bool
+) -> None:
     async with deploy() as server:
         client = await server.register()
         await client.code()
@@ -71,13 +85,18 @@ async def test_it_is_not_written_again_for_each_sign_in() -> None:
 
 
 @pytest.mark.parametrize(
-    ("client_seconds", "refresh_token_seconds"), [(3600, 30 * DAY), (40 * DAY, 30 * DAY), (90 * DAY, 365 * DAY)]
+    ("client_seconds", "refresh_token_seconds"),
+    [(3600, 30 * DAY), (40 * DAY, 30 * DAY), (90 * DAY, 365 * DAY)],
 )
 async def test_a_registration_outlives_the_grants_of_its_client(
     client_seconds: float, refresh_token_seconds: float
 ) -> None:
-    """Otherwise a client that refreshes hears invalid_client, and throws away a token that is good."""
-    lifetimes = Lifetimes(refresh_token_seconds=refresh_token_seconds, refresh_idle_seconds=refresh_token_seconds)
+    """Otherwise a client that refreshes hears invalid_client, and throws away a token that is
+    good.
+    """
+    lifetimes = Lifetimes(
+        refresh_token_seconds=refresh_token_seconds, refresh_idle_seconds=refresh_token_seconds
+    )
     registration = Registration(client_seconds=client_seconds)
     async with deploy(lifetimes=lifetimes, registration=registration) as server:
         client = await server.register()
@@ -108,7 +127,9 @@ async def test_registrations_leave_the_engine_too(engine: str) -> None:
                 await server.call("POST", "/register", document={"redirect_uris": [REDIRECT_URI]})
             clients = [each async for each in server.provider.admin.clients()]
             clock.advance(60)
-            assert [await server.provider.admin.get_client(each.client_id) for each in clients] == [None] * 3
+            assert [await server.provider.admin.get_client(each.client_id) for each in clients] == [
+                None
+            ] * 3
             if engine in ("memory", "sqlite"):  # the others go by clocks of their own
                 clock.advance(30)
                 assert await server.provider.admin.sweep() == 3

@@ -25,7 +25,10 @@ async def test_the_operators_function_gets_the_effective_metadata_and_decides() 
     async with deploy(registration=Registration(approve=approve)) as server:
         response = await server.call("POST", "/register", document=DOCUMENT)
         assert (response.status, response.json()["error"]) == (400, "access_denied")
-        assert (server.reasons(), [each async for each in server.provider.admin.clients()]) == (["access_denied"], [])
+        assert (server.reasons(), [each async for each in server.provider.admin.clients()]) == (
+            ["access_denied"],
+            [],
+        )
         assert (await server.call("POST", "/register", document=DOCUMENT)).status == 201
     assert seen[0] == {
         "redirect_uris": [REDIRECT_URI],
@@ -57,7 +60,9 @@ async def test_it_is_asked_about_nothing_that_cannot_be_registered() -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"])
 async def test_where_nobody_may_register_there_is_no_such_endpoint(method: str) -> None:
-    async with deploy(allow_dynamic_registration=False, registration=Registration(metadata_documents=False)) as server:
+    async with deploy(
+        allow_dynamic_registration=False, registration=Registration(metadata_documents=False)
+    ) as server:
         assert (await server.call(method, "/register", document=DOCUMENT)).status == 404
 
 
@@ -79,22 +84,33 @@ async def test_a_registration_that_was_made_before_lives_on_when_it_is_switched_
 async def test_z98_a_client_that_calls_itself_like_another_one_is_shown_as_unverified() -> None:
     known = {**CONFIDENTIAL, "client_name": "Example Notes"}
     async with deploy(registration=Registration(clients=[known])) as server:
-        impostor = await server.register(client_name="Example Notes", redirect_uris=["https://evil.example/callback"])
+        impostor = await server.register(
+            client_name="Example Notes", redirect_uris=["https://evil.example/callback"]
+        )
         browser = server.browser()
-        page = await browser.sign_in(await browser.open(impostor.authorization_url()), username="alice")
+        page = await browser.sign_in(
+            await browser.open(impostor.authorization_url()), username="alice"
+        )
         warning = "nobody has checked it"
         assert warning in page.text
         assert "evil.example" in page.text
         page = await browser.open(server.known(known).authorization_url())
         assert warning not in page.text
-        assert (await browser.send("GET", impostor.authorization_url(client_id="service"))).status == 400
+        assert (
+            await browser.send("GET", impostor.authorization_url(client_id="service"))
+        ).status == 400
         assert server.reasons() == ["redirect_uri"]
 
 
 async def test_ids_are_ours_to_choose_and_new_each_time() -> None:
     async with deploy(registration=Registration(clients=[CONFIDENTIAL])) as server:
         document = {**DOCUMENT, "client_id": "service"}
-        found = {(await server.call("POST", "/register", document=document)).json()["client_id"] for _ in range(3)}
+        found = {
+            (await server.call("POST", "/register", document=document)).json()["client_id"]
+            for _ in range(3)
+        }
         assert len(found) == 3
         assert "service" not in found
-        assert (await server.known(CONFIDENTIAL).token(grant_type="client_credentials")).status == 200
+        assert (
+            await server.known(CONFIDENTIAL).token(grant_type="client_credentials")
+        ).status == 200

@@ -1,4 +1,6 @@
-"""``/revoke``: a client gives a token back, and with it the whole grant (RFC 7009; AS-46 to AS-49, Z82 to Z86)."""
+"""``/revoke``: a client gives a token back, and with it the whole grant (RFC 7009; AS-46 to AS-49,
+Z82 to Z86).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,13 @@ from tests.support.asgi import Response
 from tests.support.authorization_server import CONFIDENTIAL, KEY, ClientOf, Server, basic, deploy
 from tests.support.engines import ENGINES, fresh
 from tests.support.failing import FailingStore, HeldStore
-from tests.support.token_endpoint import assert_not_kept, assert_refused, deploy_on, is_alive, tokens_of
+from tests.support.token_endpoint import (
+    assert_not_kept,
+    assert_refused,
+    deploy_on,
+    is_alive,
+    tokens_of,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -94,7 +102,9 @@ async def test_an_older_refresh_token_of_the_grant_ends_it_too() -> None:
 
 
 @pytest.mark.parametrize("kind", TOKENS)
-async def test_z82_another_client_s_token_is_left_alone_and_nothing_is_said_of_it(kind: str) -> None:
+async def test_z82_another_client_s_token_is_left_alone_and_nothing_is_said_of_it(
+    kind: str,
+) -> None:
     """AS-48."""
     async with deploy(registration=OPERATORS) as server:
         client = await server.register()
@@ -149,7 +159,10 @@ async def test_the_token_is_needed_and_the_client_has_to_prove_itself() -> None:
         tokens = await client.sign_in()
         for form in ({}, {"token": ""}):
             response = await server.call(
-                "POST", "/revoke", headers=basic("service", CONFIDENTIAL["client_secret"]), form=form
+                "POST",
+                "/revoke",
+                headers=basic("service", CONFIDENTIAL["client_secret"]),
+                form=form,
             )
             assert_refused(response, "invalid_request")
         for headers, form in (
@@ -166,7 +179,9 @@ async def test_the_token_is_needed_and_the_client_has_to_prove_itself() -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("order", range(4))
-async def test_z86_revocation_and_refresh_at_once_leave_nothing_alive(engine: str, order: int) -> None:
+async def test_z86_revocation_and_refresh_at_once_leave_nothing_alive(
+    engine: str, order: int
+) -> None:
     async with deploy_on(engine) as server:
         client = await server.register()
         for _ in range(3):
@@ -178,13 +193,17 @@ async def test_z86_revocation_and_refresh_at_once_leave_nothing_alive(engine: st
             for answer in answers:
                 if answer.status == 200:
                     assert not await is_alive(server, answer.json()["access_token"])
-                    assert_refused(await client.refresh(answer.json()["refresh_token"]), "invalid_grant")
+                    assert_refused(
+                        await client.refresh(answer.json()["refresh_token"]), "invalid_grant"
+                    )
                 else:
                     assert_refused(answer, "invalid_grant")
 
 
 @pytest.mark.parametrize("held_call", [("get", "grant"), ("swap", "grant")])
-async def test_z86_a_refresh_that_is_overtaken_by_a_revocation_writes_nothing_alive(held_call: tuple[str, str]) -> None:
+async def test_z86_a_refresh_that_is_overtaken_by_a_revocation_writes_nothing_alive(
+    held_call: tuple[str, str],
+) -> None:
     clock = FrozenClock()
     held = HeldStore(MemoryStore(clock=clock))
     async with deploy(store=EncryptedStore(held, [KEY]), clock=clock) as server:
@@ -200,7 +219,9 @@ async def test_z86_a_refresh_that_is_overtaken_by_a_revocation_writes_nothing_al
 
 
 @pytest.mark.parametrize("held_call", [("get", "grant"), ("put", "grant")])
-async def test_z86_a_revocation_that_is_overtaken_by_refreshes_ends_them_all(held_call: tuple[str, str]) -> None:
+async def test_z86_a_revocation_that_is_overtaken_by_refreshes_ends_them_all(
+    held_call: tuple[str, str],
+) -> None:
     clock = FrozenClock()
     held = HeldStore(MemoryStore(clock=clock))
     async with (
@@ -221,7 +242,9 @@ async def test_z86_a_revocation_that_is_overtaken_by_refreshes_ends_them_all(hel
         assert_refused(await client.refresh(latest["refresh_token"]), "invalid_grant")
 
 
-async def test_v75_a_token_that_is_being_looked_up_while_it_is_revoked_is_not_remembered_as_alive() -> None:
+async def test_v75_a_token_that_is_being_looked_up_while_it_is_revoked_is_not_remembered_as_alive() -> (
+    None
+):
     clock = FrozenClock()
     held = HeldStore(MemoryStore(clock=clock))
     async with deploy(store=EncryptedStore(held, [KEY]), clock=clock) as server:
@@ -248,7 +271,9 @@ async def test_v75_a_token_that_is_being_looked_up_while_it_is_revoked_is_not_re
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("lag", [0, 5])
-async def test_v75_another_process_goes_on_for_the_revocation_lag_and_no_longer(engine: str, lag: float) -> None:
+async def test_v75_another_process_goes_on_for_the_revocation_lag_and_no_longer(
+    engine: str, lag: float
+) -> None:
     clock = FrozenClock()
     settings = {"clock": clock, "lifetimes": Lifetimes(revocation_lag_seconds=lag)}
     with fresh(engine) as place:
@@ -355,7 +380,9 @@ async def test_v76_the_tokens_of_a_retired_key_are_over() -> None:
         assert await is_alive(server, refreshed["access_token"])
 
 
-@pytest.mark.parametrize("grant_id", [{}, {"grant_id": 5}, {"grant_id": None}, {"grant_id": "unknown"}])
+@pytest.mark.parametrize(
+    "grant_id", [{}, {"grant_id": 5}, {"grant_id": None}, {"grant_id": "unknown"}]
+)
 async def test_v77_a_token_that_our_key_has_signed_and_that_names_no_grant_is_refused_each_time(
     grant_id: dict[str, Any],
 ) -> None:

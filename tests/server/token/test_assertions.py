@@ -29,23 +29,36 @@ pytestmark = pytest.mark.asyncio
 async def deploy_with(
     engine: str = "memory", *, algorithm: str = "ES256", **metadata: Any
 ) -> AsyncIterator[tuple[Server, Robot]]:
-    """Run a server that knows a robot; ``metadata`` replaces members of the robot's registration."""
+    """Run a server that knows a robot; ``metadata`` replaces members of the robot's
+    registration.
+    """
     clock = FrozenClock()
     robot = Robot(BASE_URL, clock, algorithm=algorithm)
     registration = Registration(clients=[{**robot.metadata, **metadata}, CONFIDENTIAL])
     with fresh(engine) as place:
-        async with deploy(store=place.store(clock=clock), clock=clock, registration=registration) as server:
+        async with deploy(
+            store=place.store(clock=clock), clock=clock, registration=registration
+        ) as server:
             yield server, robot
 
 
-async def accepts(server: Server, robot: Robot, assertion: str | None = None, **more: str | None) -> None:
+async def accepts(
+    server: Server, robot: Robot, assertion: str | None = None, **more: str | None
+) -> None:
     tokens_of(await server.token(**robot.form(assertion, **more)))
 
 
 async def refuses(
-    server: Server, robot: Robot, assertion: str, reason: str = "assertion", error: str = "invalid_client", **more: Any
+    server: Server,
+    robot: Robot,
+    assertion: str,
+    reason: str = "assertion",
+    error: str = "invalid_client",
+    **more: Any,
 ) -> None:
-    """Check that an assertion is refused and why, and that a good one gets in before and after it."""
+    """Check that an assertion is refused and why, and that a good one gets in before and after
+    it.
+    """
     await accepts(server, robot)
     server.reasons()
     response = await server.token(**robot.form(assertion, **more))
@@ -55,7 +68,7 @@ async def refuses(
     await accepts(server, robot)
 
 
-# -------------------------------------------------------------------------------------------------------- what is good
+# ------------------------------------------------------------------------------------- what is good
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -66,13 +79,16 @@ async def test_a_client_may_sign_with_any_asymmetric_algorithm(algorithm: str) -
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "kind"), [("ES256", ECKey), ("RS256", RSAKey), ("PS256", RSAKey), ("Ed25519", OKPKey)]
+    ("algorithm", "kind"),
+    [("ES256", ECKey), ("RS256", RSAKey), ("PS256", RSAKey), ("Ed25519", OKPKey)],
 )
 async def test_what_another_implementation_signs_is_good(algorithm: str, kind: Any) -> None:
     async with deploy_with(algorithm=algorithm) as (server, robot):
         key = kind.import_key(robot.key.pem())
         header = {"alg": algorithm, "kid": robot.key.key_id}
-        await accepts(server, robot, joserfc_jwt.encode(header, robot.claims(), key, algorithms=[algorithm]))
+        await accepts(
+            server, robot, joserfc_jwt.encode(header, robot.claims(), key, algorithms=[algorithm])
+        )
 
 
 @pytest.mark.parametrize(
@@ -107,15 +123,24 @@ async def test_what_the_header_may_say(header: dict[str, Any]) -> None:
         await accepts(server, robot, robot.assertion(header=header))
 
 
-async def test_a_person_can_be_signed_in_for_such_a_client_and_par_revoke_and_introspect_know_it() -> None:
-    metadata = {"grant_types": ["authorization_code", "refresh_token"], "redirect_uris": ["https://robot.example/cb"]}
+async def test_a_person_can_be_signed_in_for_such_a_client_and_par_revoke_and_introspect_know_it() -> (
+    None
+):
+    metadata = {
+        "grant_types": ["authorization_code", "refresh_token"],
+        "redirect_uris": ["https://robot.example/cb"],
+    }
     async with deploy_with(**metadata) as (server, robot):
-        client = server.known({**robot.metadata, **metadata, "token_endpoint_auth_method": "private_key_jwt"})
+        client = server.known(
+            {**robot.metadata, **metadata, "token_endpoint_auth_method": "private_key_jwt"}
+        )
         code = await client.code()
         form = {"grant_type": "authorization_code", "code": code, "code_verifier": client.verifier}
         tokens = tokens_of(await server.token(**robot.form(**form)))
         refreshed = tokens_of(
-            await server.token(**robot.form(grant_type="refresh_token", refresh_token=tokens["refresh_token"]))
+            await server.token(
+                **robot.form(grant_type="refresh_token", refresh_token=tokens["refresh_token"])
+            )
         )
         shown = {"client_assertion_type": ASSERTION_TYPE}
         form = {**shown, "client_assertion": robot.assertion(), "token": refreshed["access_token"]}
@@ -130,9 +155,15 @@ async def test_a_client_that_registered_itself_may_sign_too() -> None:
     """AS-52: jwks."""
     key = key_of("ES384")
     async with deploy() as server:
-        client = await server.register(token_endpoint_auth_method="private_key_jwt", jwks=key_set(key))
+        client = await server.register(
+            token_endpoint_auth_method="private_key_jwt", jwks=key_set(key)
+        )
         robot = Robot(BASE_URL, server.clock, algorithm="ES384", client_id=client.client_id)
-        form = {"grant_type": "authorization_code", "code": await client.code(), "code_verifier": client.verifier}
+        form = {
+            "grant_type": "authorization_code",
+            "code": await client.code(),
+            "code_verifier": client.verifier,
+        }
         tokens_of(await server.token(**robot.form(**form)))
 
 
@@ -140,12 +171,18 @@ async def test_a_new_key_set_counts_at_once() -> None:
     """RFC 7592 §2.2: the client replaces its registration."""
     async with deploy() as server:
         first, second = key_of("ES256", "first"), key_of("ES256", "second")
-        client = await server.register(token_endpoint_auth_method="private_key_jwt", jwks=key_set(first))
+        client = await server.register(
+            token_endpoint_auth_method="private_key_jwt", jwks=key_set(first)
+        )
         robot = Robot(BASE_URL, server.clock, client_id=client.client_id)
 
         async def status_of(key: SigningKey) -> int:
             form = {**robot.form(robot.assertion(key=key)), "token": "x"}
-            return (await server.call("POST", "/revoke", form={k: v for k, v in form.items() if v is not None})).status
+            return (
+                await server.call(
+                    "POST", "/revoke", form={k: v for k, v in form.items() if v is not None}
+                )
+            ).status
 
         assert (await status_of(first), await status_of(second)) == (200, 401)
         document = {
@@ -160,7 +197,7 @@ async def test_a_new_key_set_counts_at_once() -> None:
         assert (await status_of(first), await status_of(second)) == (401, 200)
 
 
-# ------------------------------------------------------------------------------------------------------- what is not
+# -------------------------------------------------------------------------------------- what is not
 
 
 OTHER = "https://other.example"
@@ -222,7 +259,9 @@ def unsigned(robot: Robot, algorithm: str, sign: Any = lambda _: b"") -> str:
     def encode(data: bytes) -> str:
         return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
-    signing_input = ".".join(encode(json.dumps(part).encode()) for part in ({"alg": algorithm}, robot.claims()))
+    signing_input = ".".join(
+        encode(json.dumps(part).encode()) for part in ({"alg": algorithm}, robot.claims())
+    )
     return f"{signing_input}.{encode(sign(signing_input.encode()))}"
 
 
@@ -251,11 +290,24 @@ async def test_z69_an_assertion_is_signed_with_the_client_s_own_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "typ", ["at+jwt", "application/at+jwt", "dpop+jwt", "oauth-id-jag+jwt", "logout+jwt", "secevent+jwt", "", 5, None]
+    "typ",
+    [
+        "at+jwt",
+        "application/at+jwt",
+        "dpop+jwt",
+        "oauth-id-jag+jwt",
+        "logout+jwt",
+        "secevent+jwt",
+        "",
+        5,
+        None,
+    ],
 )
 async def test_z69_no_other_kind_of_token_is_an_assertion(typ: Any) -> None:
     async with deploy_with() as (server, robot):
-        await refuses(server, robot, robot.assertion(header={"typ": typ}), client_id=robot.client_id)
+        await refuses(
+            server, robot, robot.assertion(header={"typ": typ}), client_id=robot.client_id
+        )
 
 
 async def test_z69_an_access_token_of_ours_is_no_assertion() -> None:
@@ -303,14 +355,16 @@ async def test_an_assertion_names_its_client_unless_client_id_does_and_both_have
 async def test_an_assertion_of_one_client_is_none_of_another_with_the_same_key() -> None:
     clock = FrozenClock()
     one, two = (Robot(BASE_URL, clock, client_id=name) for name in ("one", "two"))
-    async with deploy(clock=clock, registration=Registration(clients=[one.metadata, two.metadata])) as server:
+    async with deploy(
+        clock=clock, registration=Registration(clients=[one.metadata, two.metadata])
+    ) as server:
         for claims in ({"iss": "two"}, {"sub": "two"}):
             await refuses(server, one, one.assertion(**claims), client_id="one")
             await refuses(server, two, one.assertion(**claims), client_id="two")
         await refuses(server, two, one.assertion(), client_id="two")
 
 
-# ---------------------------------------------------------------------------------------------------------------- once
+# --------------------------------------------------------------------------------------------- once
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -323,7 +377,12 @@ async def test_z69_an_assertion_is_good_once(engine: str) -> None:
             await refuses(server, robot, used, "assertion_replayed")
         server.clock.advance(1)
         await refuses(server, robot, used)
-        await refuses(server, robot, robot.assertion(jti=json.loads(part_of(used))["jti"]), "assertion_replayed")
+        await refuses(
+            server,
+            robot,
+            robot.assertion(jti=json.loads(part_of(used))["jti"]),
+            "assertion_replayed",
+        )
 
 
 def part_of(token: str) -> bytes:
@@ -344,7 +403,9 @@ async def test_z69_of_20_at_once_one_is_good(engine: str) -> None:
 async def test_z69_a_jti_belongs_to_its_client_and_to_every_endpoint() -> None:
     clock = FrozenClock()
     one, two = (Robot(BASE_URL, clock, client_id=name) for name in ("one", "two"))
-    async with deploy(clock=clock, registration=Registration(clients=[one.metadata, two.metadata])) as server:
+    async with deploy(
+        clock=clock, registration=Registration(clients=[one.metadata, two.metadata])
+    ) as server:
         used = one.assertion(jti="the same")
         await accepts(server, one, used)
         await accepts(server, two, two.assertion(jti="the same"))

@@ -1,4 +1,6 @@
-"""Which client sends this? Secrets in the header and in the body, and public clients (AS-33, Z62 to Z70)."""
+"""Which client sends this? Secrets in the header and in the body, and public clients (AS-33, Z62 to
+Z70).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,14 @@ import pytest
 from asgi_mcp_auth.server import Registration
 from asgi_mcp_auth.server.client_auth import ASSERTION_TYPE
 from asgi_mcp_auth.server.models import hash_of
-from tests.support.authorization_server import CONFIDENTIAL, ClientOf, Server, basic, deploy, memory_store
+from tests.support.authorization_server import (
+    CONFIDENTIAL,
+    ClientOf,
+    Server,
+    basic,
+    deploy,
+    memory_store,
+)
 from tests.support.token_endpoint import Calls, assert_refused, tokens_of
 
 pytestmark = pytest.mark.asyncio
@@ -20,7 +29,8 @@ pytestmark = pytest.mark.asyncio
 SECRET = CONFIDENTIAL["client_secret"]
 POST = {**CONFIDENTIAL, "client_id": "poster", "token_endpoint_auth_method": "client_secret_post"}
 PUBLIC = {"client_id": "desktop", "redirect_uris": ["http://127.0.0.1/callback"]}
-PADDED = {**CONFIDENTIAL, "client_id": "other1"}  # its header ends in one =, so its last character has spare bits
+# its header ends in one =, so its last character has spare bits
+PADDED = {**CONFIDENTIAL, "client_id": "other1"}
 OPERATORS = Registration(clients=[CONFIDENTIAL, POST, PADDED, PUBLIC])
 CREDENTIALS = {"grant_type": "client_credentials"}
 
@@ -54,7 +64,7 @@ def raw_basic(credentials: str | bytes, scheme: str = "Basic") -> dict[str, str]
     return {"Authorization": f"{scheme} {base64.b64encode(data).decode()}"}
 
 
-# -------------------------------------------------------------------------------------------------------------- secrets
+# ------------------------------------------------------------------------------------------ secrets
 
 
 async def test_both_ways_to_show_a_secret_work() -> None:
@@ -103,7 +113,9 @@ SECRETS: dict[str, str | None] = {
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
 async def test_z62_a_confidential_client_has_to_show_its_very_secret(secret: str | None) -> None:
     async with deploy(registration=OPERATORS) as server:
-        body = await refuses(server, "secret" if secret else "auth_method", client_id="poster", client_secret=secret)
+        body = await refuses(
+            server, "secret" if secret else "auth_method", client_id="poster", client_secret=secret
+        )
         if secret is None:
             header = await refuses(server, "secret", raw_basic("service:"))
         else:
@@ -140,14 +152,26 @@ async def test_z63_two_methods_at_once_are_a_malformed_request() -> None:
 
 async def test_z63_a_request_that_names_two_clients_is_malformed() -> None:
     async with deploy(registration=OPERATORS) as server:
-        await refuses(server, "invalid_request", basic("service", SECRET), "invalid_request", client_id="poster")
+        await refuses(
+            server,
+            "invalid_request",
+            basic("service", SECRET),
+            "invalid_request",
+            client_id="poster",
+        )
 
 
-CUMBERSOME = {**CONFIDENTIAL, "client_id": "a:b c%+/é", "client_secret": "p:q r%20+&=/?é-" + "x" * 32}
+CUMBERSOME = {
+    **CONFIDENTIAL,
+    "client_id": "a:b c%+/é",
+    "client_secret": "p:q r%20+&=/?é-" + "x" * 32,
+}
 
 
 async def test_z64_both_halves_of_the_header_are_form_encoded() -> None:
-    """RFC 6749 §2.3.1: that is how an id with a colon, or a secret with an umlaut, gets into the header."""
+    """RFC 6749 §2.3.1: that is how an id with a colon, or a secret with an umlaut, gets into the
+    header.
+    """
     async with deploy(registration=Registration(clients=[CUMBERSOME])) as server:
         client_id, secret = CUMBERSOME["client_id"], CUMBERSOME["client_secret"]
         for encode in (quote_plus, lambda text: quote(text, safe="")):
@@ -175,14 +199,26 @@ HEADERS = {
     "no value": ("Basic", "no_credentials"),
     "an empty header": ("", "auth_method"),
     "not base64": ("Basic !!!!", "no_credentials"),
-    "base64url": ("Basic " + base64.urlsafe_b64encode(b"service:\xff\xff\xff\xfe").decode(), "no_credentials"),
-    "no padding": ("Basic " + base64.b64encode(b"service:xy").decode().rstrip("="), "no_credentials"),
+    "base64url": (
+        "Basic " + base64.urlsafe_b64encode(b"service:\xff\xff\xff\xfe").decode(),
+        "no_credentials",
+    ),
+    "no padding": (
+        "Basic " + base64.b64encode(b"service:xy").decode().rstrip("="),
+        "no_credentials",
+    ),
     "more padding": (f"Basic {GOOD}=", "no_credentials"),
     "other bits in the last character": (f"Basic {ODD_BITS}", "no_credentials"),
     "a space inside": (f"Basic {GOOD[:8]} {GOOD[8:]}", "no_credentials"),
     "two of them": (f"Basic {GOOD}, Basic {GOOD}", "no_credentials"),
-    "a NUL in the id": ("Basic " + base64.b64encode(b"service\0:" + SECRET.encode()).decode(), "unknown_client"),
-    "not UTF-8": ("Basic " + base64.b64encode(b"service:\xff\xfe" + SECRET.encode()).decode(), "no_credentials"),
+    "a NUL in the id": (
+        "Basic " + base64.b64encode(b"service\0:" + SECRET.encode()).decode(),
+        "unknown_client",
+    ),
+    "not UTF-8": (
+        "Basic " + base64.b64encode(b"service:\xff\xfe" + SECRET.encode()).decode(),
+        "no_credentials",
+    ),
     "another scheme": (f"Digest {GOOD}", "auth_method"),
     "a Bearer token": ("Bearer abc", "auth_method"),
     "a longer scheme": (f"Basics {GOOD}", "auth_method"),
@@ -231,24 +267,48 @@ async def test_z66_a_client_is_held_to_its_method() -> None:
 
 async def test_a_request_of_nobody_is_refused() -> None:
     async with deploy(registration=OPERATORS) as server:
-        for form in ({}, {"client_secret": SECRET}, {"client_id": ""}, {"client_id": "", "client_secret": SECRET}):
+        for form in (
+            {},
+            {"client_secret": SECRET},
+            {"client_id": ""},
+            {"client_id": "", "client_secret": SECRET},
+        ):
             await refuses(server, "no_credentials", **form)
 
 
 @pytest.mark.parametrize(
-    "client_id", ["nobody", "x" * 2048, "x" * 2049, "service ", "Service", "a\0b", "\r\n", "\u202e", "service\n"]
+    "client_id",
+    [
+        "nobody",
+        "x" * 2048,
+        "x" * 2049,
+        "service ",
+        "Service",
+        "a\0b",
+        "\r\n",
+        "\u202e",
+        "service\n",
+    ],
 )
-async def test_z68_an_unknown_client_is_refused_in_the_words_of_a_wrong_secret(client_id: str) -> None:
+async def test_z68_an_unknown_client_is_refused_in_the_words_of_a_wrong_secret(
+    client_id: str,
+) -> None:
     async with deploy(registration=OPERATORS) as server:
         wrong = await refuses(server, "secret", client_id="poster", client_secret="x" * 40)
-        unknown = await refuses(server, "unknown_client", client_id=client_id, client_secret="x" * 40)
+        unknown = await refuses(
+            server, "unknown_client", client_id=client_id, client_secret="x" * 40
+        )
         public = await refuses(server, "unknown_client", client_id=client_id)
         assert wrong.body == unknown.body == public.body
         assert wrong.headers == unknown.headers == public.headers
 
 
-async def test_z67_z68_one_digest_is_compared_in_constant_time_whatever_is_known_of_the_client() -> None:
-    """How long that takes in the end is measured by ``make soak``: tests/server/token/test_timing.py."""
+async def test_z67_z68_one_digest_is_compared_in_constant_time_whatever_is_known_of_the_client() -> (
+    None
+):
+    """How long that takes in the end is measured by ``make soak``:
+    tests/server/token/test_timing.py.
+    """
     async with deploy() as server:
         known = await server.register(token_endpoint_auth_method="client_secret_post")
         public = await server.register()
@@ -276,7 +336,9 @@ async def test_z70_a_secret_may_expire(after: float, good: bool) -> None:
         client = await server.register(token_endpoint_auth_method="client_secret_basic")
         ends_at = int(server.clock.time()) + 100
         clients = server.provider._server.clients
-        await clients.update(client.client_id, lambda known: replace(known, secret_expires_at=ends_at))
+        await clients.update(
+            client.client_id, lambda known: replace(known, secret_expires_at=ends_at)
+        )
         server.clock.advance(after)
         headers = basic(client.client_id, client.information["client_secret"])
         response = await server.call("POST", "/revoke", headers=headers, form={"token": "x"})
@@ -284,7 +346,9 @@ async def test_z70_a_secret_may_expire(after: float, good: bool) -> None:
             assert response.status == 200
             return
         assert_refused(response, "invalid_client", 401)
-        wrong = await server.call("POST", "/revoke", headers=basic(client.client_id, "x" * 40), form={"token": "x"})
+        wrong = await server.call(
+            "POST", "/revoke", headers=basic(client.client_id, "x" * 40), form={"token": "x"}
+        )
         assert wrong.body == response.body
         assert server.reasons() == ["secret_expired", "secret"]
 

@@ -1,4 +1,6 @@
-"""Client authentication at its edges: words, numbers, names of records, and what may not be mixed up."""
+"""Client authentication at its edges: words, numbers, names of records, and what may not be mixed
+up.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,12 @@ REFUSED: dict[str, tuple[dict[str, str], str | None, type[Exception], str]] = {
         MalformedRequest,
         "The client authenticates by two methods at once",
     ),
-    "two clients": ({"client_id": "b"}, "Basic YTpi", MalformedRequest, "The request names two clients"),
+    "two clients": (
+        {"client_id": "b"},
+        "Basic YTpi",
+        MalformedRequest,
+        "The request names two clients",
+    ),
     "an unknown type": (
         {"client_assertion": "a.b.c"},
         None,
@@ -61,8 +68,18 @@ REFUSED: dict[str, tuple[dict[str, str], str | None, type[Exception], str]] = {
         "The client_assertion_type is not supported",
     ),
     "nobody": ({}, None, InvalidClient, "The client does not say who it is"),
-    "a secret of nobody": ({"client_secret": "x"}, None, InvalidClient, "The client does not say who it is"),
-    "another scheme": ({}, "Digest x", InvalidClient, "The client authenticates by an unknown scheme"),
+    "a secret of nobody": (
+        {"client_secret": "x"},
+        None,
+        InvalidClient,
+        "The client does not say who it is",
+    ),
+    "another scheme": (
+        {},
+        "Digest x",
+        InvalidClient,
+        "The client authenticates by an unknown scheme",
+    ),
     "no base64": ({}, "Basic !", InvalidClient, "Client authentication failed"),
     "no colon": ({}, "Basic YWI=", InvalidClient, "Client authentication failed"),
 }
@@ -86,8 +103,16 @@ async def test_what_a_developer_is_told(
         ({"client_id": "a"}, "Basic YTpi", ("client_secret_basic", "a", "b")),
         ({}, "Basic Og==", ("client_secret_basic", "", "")),
         ({}, "Basic YTpiOmM=", ("client_secret_basic", "a", "b:c")),
-        ({}, "Basic " + base64.b64encode(b"a%3Ab:c%2Bd+e").decode(), ("client_secret_basic", "a:b", "c+d e")),
-        ({}, "Basic " + base64.b64encode("ä:ö".encode()).decode(), ("client_secret_basic", "ä", "ö")),
+        (
+            {},
+            "Basic " + base64.b64encode(b"a%3Ab:c%2Bd+e").decode(),
+            ("client_secret_basic", "a:b", "c+d e"),
+        ),
+        (
+            {},
+            "Basic " + base64.b64encode("ä:ö".encode()).decode(),
+            ("client_secret_basic", "ä", "ö"),
+        ),
         ({"client_id": "a", **ASSERTED}, None, ("private_key_jwt", "a", "a.b.c")),
         (ASSERTED, None, ("private_key_jwt", "", "a.b.c")),
     ],
@@ -108,17 +133,22 @@ async def test_a_basic_header_of_16_kib_is_read_and_a_longer_one_is_not() -> Non
 
 
 async def test_what_a_client_shows_is_not_shown_again() -> None:
-    assert repr(Credentials("client_secret_post", "a", "b")) == "Credentials('client_secret_post', 'a')"
+    assert (
+        repr(Credentials("client_secret_post", "a", "b"))
+        == "Credentials('client_secret_post', 'a')"
+    )
 
 
 async def test_a_secret_with_a_colon_is_split_from_the_id_at_the_first_one() -> None:
     secret = "a:b:" + "x" * 40
     registration = Registration(clients=[{**CONFIDENTIAL, "client_secret": secret}])
     async with deploy(registration=registration) as server:
-        tokens_of(await server.token(headers=basic("service", secret), grant_type="client_credentials"))
+        tokens_of(
+            await server.token(headers=basic("service", secret), grant_type="client_credentials")
+        )
 
 
-# ----------------------------------------------------------------------------------------------------------- assertions
+# --------------------------------------------------------------------------------------- assertions
 
 
 @pytest.mark.parametrize(
@@ -149,7 +179,9 @@ async def test_an_assertion_at_its_edges(claims: dict[str, Any], good: bool) -> 
             assert_refused(response, "invalid_client", 401)
 
 
-@pytest.mark.parametrize("typ", ["client-authentication+jwt", "application/client-authentication+jwt", "jwt"])
+@pytest.mark.parametrize(
+    "typ", ["client-authentication+jwt", "application/client-authentication+jwt", "jwt"]
+)
 async def test_types_of_assertions(typ: str) -> None:
     robot = Robot(BASE_URL, clock := FrozenClock())
     async with deploy(clock=clock, registration=Registration(clients=[robot.metadata])) as server:
@@ -159,7 +191,9 @@ async def test_types_of_assertions(typ: str) -> None:
             assert_refused(response, "invalid_client", 401)
 
 
-async def test_a_jti_is_remembered_for_as_long_as_the_longest_assertion_and_under_its_name() -> None:
+async def test_a_jti_is_remembered_for_as_long_as_the_longest_assertion_and_under_its_name() -> (
+    None
+):
     """Pinned: two versions of this package on one store have to agree about replays."""
     robot = Robot(BASE_URL, clock := FrozenClock())
     async with deploy(clock=clock, registration=Registration(clients=[robot.metadata])) as server:
@@ -180,13 +214,15 @@ async def test_an_assertion_without_an_issuer_is_nobody_s_whatever_clients_there
         assert server.reasons() == ["unknown_client"]
 
 
-# ----------------------------------------------------------------------------------------- what belongs to which client
+# --------------------------------------------------------------------- what belongs to which client
 
 
 def authenticator_of(server: Server, fetcher: PublicFetcher) -> ClientAuthenticator:
     inner = server.provider._server
     keys = ClientKeys(fetcher, inner.clock, inner.limits)
-    return ClientAuthenticator(inner.clients, inner.store, inner.clock, [BASE_URL], keys, inner.limits)
+    return ClientAuthenticator(
+        inner.clients, inner.store, inner.clock, [BASE_URL], keys, inner.limits
+    )
 
 
 async def test_keys_are_looked_up_by_the_way_that_a_stranger_may_name() -> None:
@@ -212,7 +248,11 @@ async def test_keys_are_looked_up_by_the_way_that_a_stranger_may_name() -> None:
 async def test_what_is_known_of_one_set_of_keys_is_not_used_for_another() -> None:
     base = {"grant_types": [], "token_endpoint_auth_method": "private_key_jwt"}
     one, other = (
-        Client(client_id="one", metadata={**base, "jwks": key_set(key_of("ES256", name))}, origin="registered")
+        Client(
+            client_id="one",
+            metadata={**base, "jwks": key_set(key_of("ES256", name))},
+            origin="registered",
+        )
         for name in ("key", "other")
     )
     async with deploy() as server:
@@ -221,7 +261,9 @@ async def test_what_is_known_of_one_set_of_keys_is_not_used_for_another() -> Non
         for client, name in ((one, "key"), (other, "other"), (one, "key")):
             found = await keys.of(client, "192.0.2.1").keys_for(None, "ES256")
             assert [each.key_id for each in found] == [key_of("ES256", name).key_id]
-        assert await keys.find(one, "192.0.2.1") is await keys.find(replace(one, client_id="two"), "192.0.2.1")
+        assert await keys.find(one, "192.0.2.1") is await keys.find(
+            replace(one, client_id="two"), "192.0.2.1"
+        )
 
 
 async def test_a_secret_that_expired_in_the_first_second_has_expired() -> None:
@@ -229,15 +271,23 @@ async def test_a_secret_that_expired_in_the_first_second_has_expired() -> None:
         client = await server.register(token_endpoint_auth_method="client_secret_post")
         clients = server.provider._server.clients
         await clients.update(client.client_id, lambda known: replace(known, secret_expires_at=1))
-        form = {"client_id": client.client_id, "client_secret": client.information["client_secret"], "token": "x"}
+        form = {
+            "client_id": client.client_id,
+            "client_secret": client.information["client_secret"],
+            "token": "x",
+        }
         assert_refused(await server.call("POST", "/revoke", form=form), "invalid_client", 401)
         assert server.reasons() == ["secret_expired"]
 
 
-async def test_a_client_that_is_a_document_not_known_yet_counts_as_a_registration_of_its_address() -> None:
+async def test_a_client_that_is_a_document_not_known_yet_counts_as_a_registration_of_its_address() -> (
+    None
+):
     async with deploy(rate_limits=RateLimits(register=1)) as server:
         await server.register()
-        response = await server.token(client_id="https://app.example.com/client.json", grant_type="refresh_token")
+        response = await server.token(
+            client_id="https://app.example.com/client.json", grant_type="refresh_token"
+        )
         assert (response.status, server.reasons()) == (429, ["rate_limit"])
 
 
@@ -247,5 +297,7 @@ async def test_nobody_is_no_client_that_could_come_in() -> None:
     assert nobody().client_id == "nobody"
     async with deploy() as server:
         for secret in ("", "x" * 43):
-            response = await server.token(client_id="nobody", client_secret=secret, grant_type="refresh_token")
+            response = await server.token(
+                client_id="nobody", client_secret=secret, grant_type="refresh_token"
+            )
             assert_refused(response, "invalid_client", 401)

@@ -42,7 +42,9 @@ def host(authority: Authority) -> Iterator[DocumentHost]:
         yield listening
 
 
-def fetcher_for(authority: Authority, *, addresses: Sequence[str] = ("127.0.0.1",), **settings: Any) -> PublicFetcher:
+def fetcher_for(
+    authority: Authority, *, addresses: Sequence[str] = ("127.0.0.1",), **settings: Any
+) -> PublicFetcher:
     """Return what fetches key sets; ``addresses`` stand for what the name server says."""
     usual = {"timeout_seconds": 5, "allow_loopback": True, "ca_file": authority.ca_file}
     return PublicFetcher(resolve=lambda name, port: list(addresses), **{**usual, **settings})
@@ -57,14 +59,21 @@ async def knowing(
     fetcher: PublicFetcher | None = None,
     **settings: Any,
 ) -> AsyncIterator[tuple[Server, Robot]]:
-    """Run a server that knows a robot with keys on the host; ``settings`` are of the fetcher, if there is none yet."""
+    """Run a server that knows a robot with keys on the host; ``settings`` are of the fetcher, if
+    there is none yet.
+    """
     robot = Robot(BASE_URL, clock := FrozenClock())
     del robot.metadata["jwks"]
-    robot.metadata |= {"jwks_uri": host.url(path, host=NAME), "token_endpoint_auth_method": "private_key_jwt"}
+    robot.metadata |= {
+        "jwks_uri": host.url(path, host=NAME),
+        "token_endpoint_auth_method": "private_key_jwt",
+    }
     async with deploy(clock=clock, registration=Registration(clients=[robot.metadata])) as server:
         inner = server.provider._server
         keys = ClientKeys(fetcher or fetcher_for(authority, **settings), clock, inner.limits)
-        inner.authenticator = ClientAuthenticator(inner.clients, inner.store, clock, [BASE_URL], keys, inner.limits)
+        inner.authenticator = ClientAuthenticator(
+            inner.clients, inner.store, clock, [BASE_URL], keys, inner.limits
+        )
         yield server, robot
 
 
@@ -96,7 +105,9 @@ async def test_k01_a_new_key_of_the_client_is_good_as_soon_as_it_is_published(
     async with knowing(host, authority) as (server, robot):
         tokens_of(await server.token(**robot.form()))
         new = key_of("ES256", "new")
-        assert_refused(await server.token(**robot.form(robot.assertion(key=new))), "invalid_client", 401)
+        assert_refused(
+            await server.token(**robot.form(robot.assertion(key=new))), "invalid_client", 401
+        )
         host.serve("/jwks", key_set(new))
         server.clock.advance(5)
         tokens_of(await server.token(**robot.form(robot.assertion(key=new))))
@@ -119,13 +130,25 @@ async def test_k03_a_flood_of_unknown_key_ids_is_one_fetch_for_each_cooldown(
 
 
 @pytest.mark.parametrize(
-    "address", ["10.0.0.1", "169.254.169.254", "127.0.0.1", "::1", "::ffff:127.0.0.1", "100.64.0.1", "fd00::1"]
+    "address",
+    [
+        "10.0.0.1",
+        "169.254.169.254",
+        "127.0.0.1",
+        "::1",
+        "::ffff:127.0.0.1",
+        "100.64.0.1",
+        "fd00::1",
+    ],
 )
 async def test_z69_z102_keys_that_lie_inside_are_never_fetched(
     host: DocumentHost, authority: Authority, address: str
 ) -> None:
     """Server-side request forgery: the client named the URL."""
-    async with knowing(host, authority, addresses=["1.1.1.1", address], allow_loopback=False) as (server, robot):
+    async with knowing(host, authority, addresses=["1.1.1.1", address], allow_loopback=False) as (
+        server,
+        robot,
+    ):
         assert_refused(await server.token(**robot.form()), "invalid_client", 401)
         assert server.reasons() == ["client_keys"]
         assert host.connections == 0
@@ -146,7 +169,11 @@ UNUSABLE: dict[str, tuple[Any, dict[str, Any]]] = {
 
 @pytest.mark.parametrize(("document", "answer"), UNUSABLE.values(), ids=UNUSABLE)
 async def test_what_is_no_key_set_is_the_client_s_fault(
-    host: DocumentHost, authority: Authority, document: Any, answer: dict[str, Any], caplog: pytest.LogCaptureFixture
+    host: DocumentHost,
+    authority: Authority,
+    document: Any,
+    answer: dict[str, Any],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """And nothing that strangers can do is more than INFO."""
     caplog.set_level(logging.DEBUG)
@@ -157,7 +184,12 @@ async def test_what_is_no_key_set_is_the_client_s_fault(
         assert response.json()["error_description"] == "The key set of the client cannot be used"
         assert server.reasons() == ["client_keys"]
         assert (
-            max(record.levelno for record in caplog.records if record.name.startswith("asgi_mcp_auth")) == logging.INFO
+            max(
+                record.levelno
+                for record in caplog.records
+                if record.name.startswith("asgi_mcp_auth")
+            )
+            == logging.INFO
         )
         host.serve("/jwks", key_set(robot.key))
         server.clock.advance(29)
@@ -174,7 +206,9 @@ async def test_a_host_that_is_down_is_503_and_no_reason_to_forget_who_one_is(
     async with knowing(host, authority) as (server, robot):
         host.serve("/jwks", {}, status=status)
         assert_unavailable(await server.token(**robot.form()))
-        assert {record.levelname for record in caplog.records if record.name.startswith("asgi_mcp_auth")} == {"INFO"}
+        assert {
+            record.levelname for record in caplog.records if record.name.startswith("asgi_mcp_auth")
+        } == {"INFO"}
         host.serve("/jwks", key_set(robot.key))
         server.clock.advance(29)
         assert (await server.token(**robot.form())).status in (401, 503)  # quiet for half a minute
@@ -221,7 +255,9 @@ async def test_strangers_cannot_have_more_than_so_many_fetches_under_way(
 
         async def revoke() -> Response:
             form = {**other.form(), "token": "x"}
-            return await server.call("POST", "/revoke", form={k: v for k, v in form.items() if v is not None})
+            return await server.call(
+                "POST", "/revoke", form={k: v for k, v in form.items() if v is not None}
+            )
 
         # As many as can wait, at a second each.
         line = [asyncio.create_task(fetcher.enter(f"192.0.2.{n}")) for n in range(SECONDS)]
@@ -235,7 +271,9 @@ async def test_strangers_cannot_have_more_than_so_many_fetches_under_way(
         assert (await revoke()).status == 200
 
 
-async def test_an_assertion_that_cannot_be_one_causes_no_fetch(host: DocumentHost, authority: Authority) -> None:
+async def test_an_assertion_that_cannot_be_one_causes_no_fetch(
+    host: DocumentHost, authority: Authority
+) -> None:
     async with knowing(host, authority) as (server, robot):
         for assertion in (
             "a.b.c",

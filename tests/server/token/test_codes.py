@@ -1,4 +1,6 @@
-"""Authorization codes: good once, for the client, the redirect URI and the verifier that they were issued for."""
+"""Authorization codes: good once, for the client, the redirect URI and the verifier that they were
+issued for.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ def revocations(server: Server) -> list[str | None]:
     return [event.reason for event in server.events if event.action == "grant_revoked"]
 
 
-# ---------------------------------------------------------------------------------------------------------------- PKCE
+# --------------------------------------------------------------------------------------------- PKCE
 
 VERIFIERS: dict[str, str | None] = {
     "missing": None,
@@ -58,7 +60,9 @@ VERIFIERS: dict[str, str | None] = {
 
 
 @pytest.mark.parametrize("verifier", VERIFIERS.values(), ids=VERIFIERS)
-async def test_z17_z18_a_wrong_verifier_is_refused_and_the_right_one_still_works(verifier: str | None) -> None:
+async def test_z17_z18_a_wrong_verifier_is_refused_and_the_right_one_still_works(
+    verifier: str | None,
+) -> None:
     """RFC 7636 §4.6; AS-35. Whoever stole a code cannot spoil the sign-in."""
     async with deploy() as server:
         client = await server.register()
@@ -76,7 +80,9 @@ async def test_z17_verifiers_of_43_to_128_unreserved_characters_are_fine(verifie
         tokens_of(await client.redeem(await client.code()))
 
 
-async def test_z19_a_challenge_can_neither_be_left_out_nor_be_plain_so_no_verifier_fits_another_way() -> None:
+async def test_z19_a_challenge_can_neither_be_left_out_nor_be_plain_so_no_verifier_fits_another_way() -> (
+    None
+):
     """Z14, Z15: for public and confidential clients."""
     async with deploy() as server:
         for method in ("none", "client_secret_basic"):
@@ -106,7 +112,7 @@ async def test_z20_the_challenge_is_compared_in_constant_time() -> None:
             assert counts == {"compare_digest": 1}
 
 
-# -------------------------------------------------------------------------------------------------------- redirect URI
+# ------------------------------------------------------------------------------------- redirect URI
 
 
 @pytest.mark.parametrize(
@@ -152,7 +158,7 @@ async def test_z29_the_port_of_a_loopback_redirect_is_the_one_of_the_request() -
         tokens_of(await client.redeem(code, redirect_uri=moved))
 
 
-# ------------------------------------------------------------------------------------------------------------- resource
+# ----------------------------------------------------------------------------------------- resource
 
 
 @pytest.mark.parametrize(
@@ -167,13 +173,20 @@ async def test_z29_the_port_of_a_loopback_redirect_is_the_one_of_the_request() -
         [RESOURCE.upper()],
     ],
 )
-async def test_z09_z77_another_resource_is_invalid_target_and_uses_nothing_up(resources: list[str]) -> None:
+async def test_z09_z77_another_resource_is_invalid_target_and_uses_nothing_up(
+    resources: list[str],
+) -> None:
     """AS-22, AS-36, AS-40; RFC 8707 §2."""
     async with deploy() as server:
         client = await server.register()
         code = await client.code()
         usual = {"client_id": client.client_id}
-        form = {**usual, "grant_type": "authorization_code", "code": code, "code_verifier": client.verifier}
+        form = {
+            **usual,
+            "grant_type": "authorization_code",
+            "code": code,
+            "code_verifier": client.verifier,
+        }
         pairs = [*form.items(), *(("resource", each) for each in resources)]
         assert_refused(await server.call("POST", "/token", form=pairs), "invalid_target")
         tokens = tokens_of(await client.redeem(code))
@@ -191,17 +204,21 @@ async def test_z09_a_resource_that_is_left_out_is_the_one_that_there_is(
 ) -> None:
     async with deploy() as server:
         client = await server.register()
-        tokens = tokens_of(await client.redeem(await client.code(resource=at_authorize), resource=at_token))
+        tokens = tokens_of(
+            await client.redeem(await client.code(resource=at_authorize), resource=at_token)
+        )
         assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
         assert server.spy.scope["access_token"].claims["aud"] == RESOURCE
 
 
-# ------------------------------------------------------------------------------------------------------------ once only
+# ---------------------------------------------------------------------------------------- once only
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("delay", [2.01, 59, 61, 599])
-async def test_z46_a_replay_ends_everything_that_came_of_the_code(engine: str, delay: float) -> None:
+async def test_z46_a_replay_ends_everything_that_came_of_the_code(
+    engine: str, delay: float
+) -> None:
     """AS-36; RFC 6749 §4.1.2: also after the code itself has expired, and after a refresh."""
     async with deploy_on(engine) as server:
         client = await server.register()
@@ -228,7 +245,9 @@ REPLAYS: dict[str, dict[str, str | None]] = {
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("replay", [*REPLAYS, "by another client"])
-async def test_z47_a_replay_that_does_not_fit_ends_the_grant_at_once(engine: str, replay: str) -> None:
+async def test_z47_a_replay_that_does_not_fit_ends_the_grant_at_once(
+    engine: str, replay: str
+) -> None:
     async with deploy_on(engine) as server:
         client, other = await server.register(), await server.register()
         code = await client.code()
@@ -284,14 +303,18 @@ async def test_z47_of_20_at_once_one_succeeds_and_its_tokens_live(engine: str) -
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_z46_a_thief_with_the_code_but_no_verifier_gets_nothing_in_a_race(engine: str) -> None:
+async def test_z46_a_thief_with_the_code_but_no_verifier_gets_nothing_in_a_race(
+    engine: str,
+) -> None:
     """Whoever comes first: the client gets its tokens, or nobody has any."""
     async with deploy_on(engine) as server:
         client, thief = await server.register(), await server.register()
         for _ in range(5):
             code = await client.code()
             answers = await asyncio.gather(
-                *(thief.redeem(code) for _ in range(3)), client.redeem(code), *(thief.redeem(code) for _ in range(3))
+                *(thief.redeem(code) for _ in range(3)),
+                client.redeem(code),
+                *(thief.redeem(code) for _ in range(3)),
             )
             honest = answers.pop(3)
             for answer in answers:
@@ -304,11 +327,12 @@ async def test_z46_a_thief_with_the_code_but_no_verifier_gets_nothing_in_a_race(
                 assert await is_alive(server, tokens_of(honest)["access_token"])
 
 
-# ---------------------------------------------------------------------------------------------------------- in its time
+# -------------------------------------------------------------------------------------- in its time
 
 
 @pytest.mark.parametrize(
-    ("after", "reason"), [(0, None), (59, None), (60, "code_expired"), (61, "code_expired"), (599, "code_expired")]
+    ("after", "reason"),
+    [(0, None), (59, None), (60, "code_expired"), (61, "code_expired"), (599, "code_expired")],
 )
 async def test_z48_a_code_is_good_for_60_seconds(after: float, reason: str | None) -> None:
     """AS-23."""
@@ -355,7 +379,9 @@ async def test_z48_s19_a_clock_that_jumps_revives_no_code_that_was_used(jump: fl
 
 
 @pytest.mark.parametrize("seconds", [3, 50])
-async def test_s19_a_request_that_waited_while_another_won_does_not_sign_its_client_out(seconds: float) -> None:
+async def test_s19_a_request_that_waited_while_another_won_does_not_sign_its_client_out(
+    seconds: float,
+) -> None:
     """It was here before the other one won, and stood in a queue."""
     clock = FrozenClock()
     held = HeldStore(MemoryStore(clock=clock))
@@ -373,7 +399,7 @@ async def test_s19_a_request_that_waited_while_another_won_does_not_sign_its_cli
         assert await is_alive(server, tokens["access_token"])
 
 
-# ---------------------------------------------------------------------------------------------------------- whose it is
+# -------------------------------------------------------------------------------------- whose it is
 
 
 async def test_z49_another_client_gets_nothing_and_the_code_stays_good() -> None:
@@ -386,7 +412,11 @@ async def test_z49_another_client_gets_nothing_and_the_code_stays_good() -> None
         assert events == []
         assert_refused(await other.redeem(code, code_verifier=client.verifier), "invalid_grant")
         (event,) = (event for event in server.events if event.action == "refused")
-        assert (event.reason, event.client_id, event.endpoint) == ("code_client", other.client_id, "token")
+        assert (event.reason, event.client_id, event.endpoint) == (
+            "code_client",
+            other.client_id,
+            "token",
+        )
         tokens_of(await client.redeem(code))
 
 
@@ -395,7 +425,13 @@ async def test_z50_codes_cannot_be_guessed() -> None:
         client = await server.register()
         code = await client.code()
         assert len(code) == 43, "256 bits in base64url"
-        for guess in (*(secrets.token_urlsafe(32) for _ in range(200)), code[:-1], code + "A", code.swapcase(), "x"):
+        for guess in (
+            *(secrets.token_urlsafe(32) for _ in range(200)),
+            code[:-1],
+            code + "A",
+            code.swapcase(),
+            "x",
+        ):
             await refuses(client, guess, "unknown_code")
         tokens_of(await client.redeem(code))
         assert len({await client.code() for _ in range(20)}) == 20

@@ -1,4 +1,6 @@
-"""``/token`` as an endpoint: which requests it reads, and what its answers look like (AS-30 to AS-32, Z54 to Z60)."""
+"""``/token`` as an endpoint: which requests it reads, and what its answers look like (AS-30 to
+AS-32, Z54 to Z60).
+"""
 
 from __future__ import annotations
 
@@ -32,23 +34,33 @@ async def request_of(client: ClientOf) -> dict[str, str]:
 
 
 async def post(
-    server: Server, body: bytes, content_type: str | None = FORM, target: str = "/token", **more: str
+    server: Server,
+    body: bytes,
+    content_type: str | None = FORM,
+    target: str = "/token",
+    **more: str,
 ) -> Any:
     headers = {} if content_type is None else {"Content-Type": content_type}
     return await server.call("POST", target, headers=headers | more, body=body)
 
 
-# ------------------------------------------------------------------------------------------------------------- requests
+# ----------------------------------------------------------------------------------------- requests
 
 
 @pytest.mark.parametrize("target", ENDPOINTS)
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "post", "FOO"])
+@pytest.mark.parametrize(
+    "method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "post", "FOO"]
+)
 async def test_z54_any_method_but_post_is_405_and_says_so(target: str, method: str) -> None:
     """AS-30."""
     async with deploy() as server:
         response = await server.call(method, f"{target}?grant_type=client_credentials")
         assert (response.status, response.header("allow")) == (405, "POST")
-        assert response.body == b"" if method == "HEAD" else response.json()["error"] == "invalid_request"
+        assert (
+            response.body == b""
+            if method == "HEAD"
+            else response.json()["error"] == "invalid_request"
+        )
         assert_not_kept(response)
         assert server.reasons() == ["method"]
 
@@ -83,7 +95,9 @@ async def test_z54_a_form_may_have_parameters_in_its_content_type(content_type: 
         "text/html",
     ],
 )
-async def test_z54_any_other_content_type_is_refused_and_uses_nothing_up(content_type: str | None) -> None:
+async def test_z54_any_other_content_type_is_refused_and_uses_nothing_up(
+    content_type: str | None,
+) -> None:
     async with deploy() as server:
         client = await server.register()
         form = await request_of(client)
@@ -120,24 +134,40 @@ async def test_z55_a_compressed_body_is_not_inflated() -> None:
     async with deploy() as server:
         body = gzip.compress(b"grant_type=authorization_code")
         for encoding in ("gzip", "GZIP", "br", "identity, gzip"):
-            assert_refused(await post(server, body, **{"Content-Encoding": encoding}), "invalid_request")
+            assert_refused(
+                await post(server, body, **{"Content-Encoding": encoding}), "invalid_request"
+            )
         client = await server.register()
         plain = urlencode(await request_of(client)).encode()
         tokens_of(await post(server, plain, **{"Content-Encoding": "identity"}))
 
 
 @pytest.mark.parametrize(
-    "length", ["99999999", "9" * 10, "1" * 4000, "-1", "+5", "5.0", "0x10", "ten", "²"], ids=lambda text: text[:12]
+    "length",
+    ["99999999", "9" * 10, "1" * 4000, "-1", "+5", "5.0", "0x10", "ten", "²"],
+    ids=lambda text: text[:12],
 )
 async def test_z55_a_length_that_is_too_large_or_no_number_is_refused_unread(length: str) -> None:
     async with deploy() as server:
-        headers = [(b"content-type", FORM.encode()), (b"content-length", length.encode("latin-1", "replace"))]
+        headers = [
+            (b"content-type", FORM.encode()),
+            (b"content-length", length.encode("latin-1", "replace")),
+        ]
         response = await server.call("POST", "/token", headers=headers, body=b"grant_type=x")  # type: ignore[arg-type]
         assert_refused(response, "invalid_request", 413)
 
 
 @pytest.mark.parametrize(
-    "name", ["grant_type", "client_id", "code", "code_verifier", "redirect_uri", "scope", "unknown_parameter"]
+    "name",
+    [
+        "grant_type",
+        "client_id",
+        "code",
+        "code_verifier",
+        "redirect_uri",
+        "scope",
+        "unknown_parameter",
+    ],
 )
 async def test_z56_a_repeated_parameter_is_refused_and_uses_nothing_up(name: str) -> None:
     async with deploy() as server:
@@ -164,11 +194,17 @@ async def test_z57_parameters_in_the_query_do_not_count() -> None:
     async with deploy() as server:
         client = await server.register()
         form = await request_of(client)
-        assert_refused(await post(server, b"", target=f"/token?{urlencode(form)}"), "invalid_client", 401)
+        assert_refused(
+            await post(server, b"", target=f"/token?{urlencode(form)}"), "invalid_client", 401
+        )
         code = form.pop("code")
         response = await server.call("POST", f"/token?code={code}", form=form)
         assert_refused(response, "invalid_request")
-        tokens_of(await server.call("POST", "/token?code=x&code=y&grant_type=password", form={**form, "code": code}))
+        tokens_of(
+            await server.call(
+                "POST", "/token?code=x&code=y&grant_type=password", form={**form, "code": code}
+            )
+        )
 
 
 async def test_an_empty_parameter_counts_as_absent() -> None:
@@ -176,7 +212,11 @@ async def test_an_empty_parameter_counts_as_absent() -> None:
     async with deploy() as server:
         client = await server.register()
         form = await request_of(client)
-        tokens_of(await server.token(**{**form, "redirect_uri": "", "scope": "", "client_secret": "", "resource": ""}))
+        tokens_of(
+            await server.token(
+                **{**form, "redirect_uri": "", "scope": "", "client_secret": "", "resource": ""}
+            )
+        )
         for name in ("grant_type", "code"):
             assert_refused(await server.token(**{**form, name: ""}), "invalid_request")
 
@@ -187,9 +227,21 @@ async def test_an_empty_parameter_counts_as_absent() -> None:
         (None, "invalid_request", "invalid_request"),
         ("password", "unsupported_grant_type", "unsupported_grant_type"),
         ("implicit", "unsupported_grant_type", "unsupported_grant_type"),
-        ("urn:ietf:params:oauth:grant-type:jwt-bearer", "unsupported_grant_type", "unsupported_grant_type"),
-        ("urn:ietf:params:oauth:grant-type:token-exchange", "unsupported_grant_type", "unsupported_grant_type"),
-        ("urn:ietf:params:oauth:grant-type:device_code", "unsupported_grant_type", "unsupported_grant_type"),
+        (
+            "urn:ietf:params:oauth:grant-type:jwt-bearer",
+            "unsupported_grant_type",
+            "unsupported_grant_type",
+        ),
+        (
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+            "unsupported_grant_type",
+            "unsupported_grant_type",
+        ),
+        (
+            "urn:ietf:params:oauth:grant-type:device_code",
+            "unsupported_grant_type",
+            "unsupported_grant_type",
+        ),
         ("AUTHORIZATION_CODE", "unsupported_grant_type", "unsupported_grant_type"),
         ("authorization_code ", "unsupported_grant_type", "unsupported_grant_type"),
         ("client_credentials", "unauthorized_client", "unauthorized_client"),
@@ -203,7 +255,10 @@ async def test_z58_a_grant_type_is_known_here_and_to_the_client_or_refused(
         client = await server.register()
         form = await request_of(client)
         assert_refused(
-            await server.token(**{**form, "grant_type": grant_type, "username": "a", "password": "b"}), error
+            await server.token(
+                **{**form, "grant_type": grant_type, "username": "a", "password": "b"}
+            ),
+            error,
         )
         assert server.reasons() == [reason]
         tokens_of(await server.token(**form))
@@ -221,11 +276,16 @@ async def test_z58_a_client_that_registered_no_refresh_token_gets_none_and_can_u
 
 
 async def test_z58_client_credentials_that_are_switched_off_are_not_supported() -> None:
-    known = {**CONFIDENTIAL, "grant_types": ["authorization_code"]}  # more would be a mistake in the settings
+    # more would be a mistake in the settings
+    known = {**CONFIDENTIAL, "grant_types": ["authorization_code"]}
     registration = Registration(clients=[known])
-    async with deploy(registration=registration, options={"disabled": ["client_credentials"]}) as server:
+    async with deploy(
+        registration=registration, options={"disabled": ["client_credentials"]}
+    ) as server:
         client = server.known(known)
-        assert_refused(await client.token(grant_type="client_credentials"), "unsupported_grant_type")
+        assert_refused(
+            await client.token(grant_type="client_credentials"), "unsupported_grant_type"
+        )
 
 
 @pytest.mark.parametrize("name", ["revoke", "introspect"])
@@ -233,11 +293,13 @@ async def test_an_endpoint_that_is_switched_off_is_not_there(name: str) -> None:
     """AS-08."""
     async with deploy(options={"disabled": [name]}) as server:
         client = await server.register()
-        response = await server.call("POST", f"/{name}", form={"token": "x", "client_id": client.client_id})
+        response = await server.call(
+            "POST", f"/{name}", form={"token": "x", "client_id": client.client_id}
+        )
         assert response.status == 404
 
 
-# -------------------------------------------------------------------------------------------------------------- answers
+# ------------------------------------------------------------------------------------------ answers
 
 
 async def test_z59_every_answer_is_json_that_nobody_keeps() -> None:
@@ -260,11 +322,15 @@ async def test_z59_a_page_of_any_origin_may_ask_without_cookies() -> None:
             preflight = await server.call("OPTIONS", target, headers=headers)
             assert (preflight.status, preflight.header("access-control-allow-origin")) == (204, "*")
         for origin in ("https://evil.example", "null"):
-            response = await server.call("POST", "/token", headers={"Origin": origin}, form=await request_of(client))
+            response = await server.call(
+                "POST", "/token", headers={"Origin": origin}, form=await request_of(client)
+            )
             assert (response.status, response.header("access-control-allow-origin")) == (200, "*")
             assert response.header("access-control-allow-credentials") is None
         refused = await server.call("OPTIONS", "/introspect", headers=headers)
-        assert refused.header("access-control-allow-origin") is None, "resource servers are no pages"
+        assert refused.header("access-control-allow-origin") is None, (
+            "resource servers are no pages"
+        )
 
 
 @pytest.mark.parametrize(
@@ -285,7 +351,9 @@ async def test_z60_the_scope_is_always_said(requested: str | None, granted: str)
 
 
 async def test_z60_a_person_who_may_grant_less_gives_less_and_the_client_is_told() -> None:
-    async with deploy(options={"grant_scopes": lambda person, client, scopes: ["mcp:read"]}) as server:
+    async with deploy(
+        options={"grant_scopes": lambda person, client, scopes: ["mcp:read"]}
+    ) as server:
         tokens = await (await server.register()).sign_in(scope="mcp:read mcp:write")
         assert tokens["scope"] == "mcp:read"
 
@@ -309,7 +377,10 @@ async def test_z120_no_answer_repeats_what_was_sent(target: str, attack: str) ->
         known = server.known(CONFIDENTIAL)
         good = {**await request_of(client), "token": "x", "scope": "mcp:read"}
         for name in (*good, "client_secret", "client_assertion", "client_assertion_type", attack):
-            for form in ({**good, name: attack}, {**good, "grant_type": "refresh_token", name: attack}):
+            for form in (
+                {**good, name: attack},
+                {**good, "grant_type": "refresh_token", name: attack},
+            ):
                 response = await server.call("POST", target, form=form)
                 assert attack.encode() not in response.body
                 assert not any(attack in value for _, value in response.headers)
@@ -323,7 +394,11 @@ async def test_z120_no_answer_repeats_what_was_sent(target: str, attack: str) ->
 
 async def test_answers_of_a_prefixed_server_are_below_the_prefix() -> None:
     async with deploy(options={"path_prefix": "/oauth"}) as server:
-        response = await server.call("POST", "/oauth/token", form={"grant_type": "authorization_code"})
+        response = await server.call(
+            "POST", "/oauth/token", form={"grant_type": "authorization_code"}
+        )
         assert_refused(response, "invalid_client", 401)
         response = await server.call("POST", "/token", form={})
-        assert "resource_metadata" in (response.header("www-authenticate") or ""), "this path is the app's"
+        assert "resource_metadata" in (response.header("www-authenticate") or ""), (
+            "this path is the app's"
+        )

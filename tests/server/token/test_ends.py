@@ -18,7 +18,9 @@ Ending = Callable[[Server, ClientOf], Awaitable[Any]]
 
 ENDINGS: dict[str, Ending] = {
     "by_operator": lambda server, client: server.provider.admin.revoke_person("alice"),
-    "for_client": lambda server, client: server.provider.admin.revoke_client("alice", client.client_id),
+    "for_client": lambda server, client: server.provider.admin.revoke_client(
+        "alice", client.client_id
+    ),
     "client_deleted": lambda server, client: server.provider.admin.delete_client(client.client_id),
 }
 
@@ -38,7 +40,9 @@ async def test_access_and_refresh_tokens_end_together(ending: str) -> None:
         await ENDINGS[ending](server, client)
         assert not await is_alive(server, tokens["access_token"])
         response = await client.refresh(tokens["refresh_token"])
-        assert response.json()["error"] == ("invalid_client" if ending == "client_deleted" else "invalid_grant")
+        assert response.json()["error"] == (
+            "invalid_client" if ending == "client_deleted" else "invalid_grant"
+        )
         assert await is_alive(server, theirs["access_token"])
 
 
@@ -67,7 +71,9 @@ async def test_the_number_of_grants_that_ended_counts_those_of_fresh_codes_once(
 
 
 async def test_a_registration_that_nobody_used_goes_without_a_look_at_everybody_s_grants() -> None:
-    """Registering and deleting is open to strangers, and a look at all grants takes seconds where there are many."""
+    """Registering and deleting is open to strangers, and a look at all grants takes seconds where
+    there are many.
+    """
     store = memory_store()
     async with deploy(store=store) as server:
         used, unused = await server.register(), await server.register()
@@ -87,7 +93,9 @@ async def test_a_registration_that_nobody_used_goes_without_a_look_at_everybody_
             assert bool(scanned) is (client is used)
 
 
-@pytest.mark.parametrize(("after", "alive"), [(599, True), (601, True), (3599, True), (3600, False)])
+@pytest.mark.parametrize(
+    ("after", "alive"), [(599, True), (601, True), (3599, True), (3600, False)]
+)
 async def test_an_access_token_that_outlives_an_idle_refresh_token_can_still_be_revoked(
     after: float, alive: bool
 ) -> None:
@@ -115,8 +123,12 @@ async def test_an_operator_finds_the_grant_of_an_access_token_whose_refresh_toke
 
 
 @pytest.mark.parametrize("moved", ["code", "refresh_token"])
-async def test_v78_what_was_granted_for_one_resource_is_worth_nothing_for_another(moved: str) -> None:
-    """AS-22, RFC 8707 §2.2: two servers with one issuer on one store, or one whose mcp_path was changed."""
+async def test_v78_what_was_granted_for_one_resource_is_worth_nothing_for_another(
+    moved: str,
+) -> None:
+    """AS-22, RFC 8707 §2.2: two servers with one issuer on one store, or one whose mcp_path was
+    changed.
+    """
     store = memory_store()
     async with deploy(store=store) as notes, deploy(store=store, mcp_path="/mail") as mail:
         client = await notes.register()
@@ -132,7 +144,9 @@ async def test_v78_what_was_granted_for_one_resource_is_worth_nothing_for_anothe
             response = await there.refresh(tokens["refresh_token"])
             form = {"token": tokens["refresh_token"], "client_id": client.client_id}
             assert (await mail.call("POST", "/revoke", form=form)).status == 200
-            assert (await client.refresh(tokens["refresh_token"])).status == 200, "it is good where it belongs"
+            assert (await client.refresh(tokens["refresh_token"])).status == 200, (
+                "it is good where it belongs"
+            )
         assert (response.status, response.json()["error"]) == (400, "invalid_grant")
         assert mail.reasons() == ["other_resource"]
 

@@ -1,4 +1,6 @@
-"""Codes and grants at their edges: how long records stay, what is in them, who is told, how many looks it takes."""
+"""Codes and grants at their edges: how long records stay, what is in them, who is told, how many
+looks it takes.
+"""
 
 from __future__ import annotations
 
@@ -84,12 +86,21 @@ class Bench:
         keys = self.store.derive("refresh tokens")
         self.login = Remembering()
         self.grants = Grants(
-            self.store, self.clock, self.lifetimes, scopes, audit, keys, self.login, rotate_confidential=rotates
+            self.store,
+            self.clock,
+            self.lifetimes,
+            scopes,
+            audit,
+            keys,
+            self.login,
+            rotate_confidential=rotates,
         )
         self.grants.bind_resource(resource)
 
     async def code(self, **more: Any) -> str:
-        code = await self.grants.issue_code(REQUEST, ALICE, ["read", "write"], 1_799_999_000, **more)
+        code = await self.grants.issue_code(
+            REQUEST, ALICE, ["read", "write"], 1_799_999_000, **more
+        )
         assert code is not None
         return code
 
@@ -114,7 +125,7 @@ async def test_the_kinds_of_records_keep_their_names() -> None:
     assert (CODES, GRANTS) == ("code", "grant")
 
 
-# ---------------------------------------------------------------------------------------------------------------- codes
+# -------------------------------------------------------------------------------------------- codes
 
 
 async def test_a_code_stays_for_ten_minutes_and_ten_more_once_it_is_used() -> None:
@@ -126,7 +137,9 @@ async def test_a_code_stays_for_ten_minutes_and_ten_more_once_it_is_used() -> No
     await bench.stays_for(CODES, hash_of(code), 600)
 
 
-@pytest.mark.parametrize(("after", "reason"), [(599.9, "code_replayed"), (600, "unknown_code"), (601, "unknown_code")])
+@pytest.mark.parametrize(
+    ("after", "reason"), [(599.9, "code_replayed"), (600, "unknown_code"), (601, "unknown_code")]
+)
 async def test_a_replay_shows_for_ten_minutes(after: float, reason: str) -> None:
     bench = Bench()
     code = await bench.code()
@@ -160,11 +173,16 @@ async def test_a_code_that_is_given_is_issued_again_until_it_is_used() -> None:
     code = await bench.code(code="c" * 43)
     bench.clock.advance(5)
     assert await bench.code(code=code) == code
-    again = await bench.grants.issue_code(REQUEST, ALICE, ["read", "write"], 1_799_999_999, code=code)
+    again = await bench.grants.issue_code(
+        REQUEST, ALICE, ["read", "write"], 1_799_999_999, code=code
+    )
     assert again == code
     bench.clock.advance(54)
     await bench.redeem(code)
-    assert await bench.grants.issue_code(REQUEST, ALICE, ["read", "write"], 1_799_999_000, code=code) is None
+    assert (
+        await bench.grants.issue_code(REQUEST, ALICE, ["read", "write"], 1_799_999_000, code=code)
+        is None
+    )
 
 
 async def test_a_code_that_goes_while_it_is_issued_again_is_not_issued() -> None:
@@ -212,7 +230,9 @@ async def test_a_code_that_is_given_is_not_issued_for_anything_else(
 
 async def test_a_code_whose_place_is_taken_by_something_unreadable_is_not_issued() -> None:
     bench = Bench()
-    await EncryptedStore(bench.engine, [KEY[::-1].replace("Q", "A")]).put(CODES, hash_of("c" * 43), b"{}")
+    await EncryptedStore(bench.engine, [KEY[::-1].replace("Q", "A")]).put(
+        CODES, hash_of("c" * 43), b"{}"
+    )
     with pytest.raises(ServerUnavailable):
         await bench.grants.issue_code(REQUEST, ALICE, ["read"], 0, code="c" * 43)
 
@@ -224,7 +244,11 @@ async def test_the_grant_of_a_code_has_an_id_that_whoever_has_the_code_can_compu
     digest = hashlib.sha256(b"grant of code " + hash_of(code).encode()).digest()
     granted = await bench.redeem(code)
     assert granted.grant_id == base64.urlsafe_b64encode(digest).decode()[:22]
-    assert (granted.grant.person, granted.grant.scopes, granted.grant.resource) == (ALICE, ["read", "write"], RESOURCE)
+    assert (granted.grant.person, granted.grant.scopes, granted.grant.resource) == (
+        ALICE,
+        ["read", "write"],
+        RESOURCE,
+    )
     assert granted.grant.signed_in_at == 1_799_999_000
 
 
@@ -241,12 +265,12 @@ async def test_a_replay_between_the_two_steps_of_redeeming_leaves_nothing_alive(
     await bench.refuses(bench.redeem(code), "code_replayed")
     held.go.set()
     await bench.refuses(first, "grant_revoked")
-    assert [(event.action, event.reason, event.client_id, event.subject) for event in bench.events] == [
-        ("grant_revoked", "code_replayed", "c", "alice")
-    ]
+    assert [
+        (event.action, event.reason, event.client_id, event.subject) for event in bench.events
+    ] == [("grant_revoked", "code_replayed", "c", "alice")]
 
 
-# ------------------------------------------------------------------------------------------------- how long grants stay
+# ----------------------------------------------------------------------------- how long grants stay
 
 
 @pytest.mark.parametrize(
@@ -290,7 +314,11 @@ async def test_a_client_s_own_grant_lives_as_long_as_its_access_token() -> None:
     granted = await bench.grants.for_client(client(public=False), ["read"])
     assert (len(granted.grant_id), granted.refresh_token, granted.scopes) == (22, None, ["read"])
     assert granted.grant.expires_at == bench.clock.time() + HOUR
-    assert (granted.grant.resource, granted.grant.subject, granted.grant.person) == (RESOURCE, "c", None)
+    assert (granted.grant.resource, granted.grant.subject, granted.grant.person) == (
+        RESOURCE,
+        "c",
+        None,
+    )
     await bench.stays_for(GRANTS, granted.grant_id, HOUR + 60)
 
 
@@ -308,7 +336,11 @@ async def test_whoever_ends_a_grant_is_told_once_whose_it_was() -> None:
     assert await bench.grants.revoke(granted.grant_id, "by_user") is False
     assert await bench.grants.revoke("unknown", "by_user") is False
     event = AuditEvent(
-        action="grant_revoked", client_id="c", subject="alice", grant_id=granted.grant_id, reason="by_user"
+        action="grant_revoked",
+        client_id="c",
+        subject="alice",
+        grant_id=granted.grant_id,
+        reason="by_user",
     )
     assert bench.events == [event]
 
@@ -338,7 +370,9 @@ async def test_when_all_of_a_person_ends_the_login_step_is_told_of_codes_as_well
     assert bench.login.told == [("ended", "alice", None)]
 
 
-async def test_when_all_of_a_client_ends_the_login_step_is_told_nothing_of_what_was_nobody_s() -> None:
+async def test_when_all_of_a_client_ends_the_login_step_is_told_nothing_of_what_was_nobody_s() -> (
+    None
+):
     bench = Bench()
     await bench.grants.for_client(client(), ["read"])
     assert await bench.grants.revoke_all("by_client", client_id="c") == 1
@@ -357,7 +391,9 @@ async def test_what_ends_by_itself_while_all_of_a_person_ends_is_not_counted() -
     assert await ending == 0
 
 
-async def test_a_store_that_is_full_lets_go_of_codes_whose_grants_cannot_be_written_down_as_ended() -> None:
+async def test_a_store_that_is_full_lets_go_of_codes_whose_grants_cannot_be_written_down_as_ended() -> (
+    None
+):
     engine = FullStore(MemoryStore(clock=(clock := FrozenClock())))
     bench = Bench(engine=engine, clock=clock)
     code = await bench.code()
@@ -374,11 +410,12 @@ async def test_an_operator_sees_a_grant_as_long_as_one_of_its_tokens_may_count()
         assert len([each async for each in bench.grants.scan()]) == seen
 
 
-# ----------------------------------------------------------------------------------------------------------- refreshing
+# --------------------------------------------------------------------------------------- refreshing
 
 
 @pytest.mark.parametrize(
-    ("began", "again"), [(-61, False), (-60.1, False), (-60, True), (0, True), (10, True), (10.1, False)]
+    ("began", "again"),
+    [(-61, False), (-60.1, False), (-60, True), (0, True), (10, True), (10.1, False)],
 )
 async def test_what_counts_as_a_retry(began: float, again: bool) -> None:
     bench = Bench()
@@ -404,25 +441,36 @@ async def test_a_retry_does_not_prolong_the_time_for_retries() -> None:
     assert granted.refresh_token is not None
     successor = (await bench.grants.refresh(granted.refresh_token, client(), None)).refresh_token
     bench.clock.advance(9)
-    assert (await bench.grants.refresh(granted.refresh_token, client(), None)).refresh_token == successor
+    assert (
+        await bench.grants.refresh(granted.refresh_token, client(), None)
+    ).refresh_token == successor
     bench.clock.advance(9)
-    await bench.refuses(bench.grants.refresh(granted.refresh_token, client(), None), "refresh_replayed")
+    await bench.refuses(
+        bench.grants.refresh(granted.refresh_token, client(), None), "refresh_replayed"
+    )
 
 
-async def test_the_login_step_is_told_before_a_grant_begins_or_goes_on_and_when_it_has_ended() -> None:
+async def test_the_login_step_is_told_before_a_grant_begins_or_goes_on_and_when_it_has_ended() -> (
+    None
+):
     """PX-06: and for how long its word is needed."""
     bench = Bench(refresh_token_seconds=10 * HOUR, refresh_idle_seconds=5 * HOUR)
     granted = await bench.redeem()
     assert granted.refresh_token is not None
     bench.clock.advance(5 * HOUR - 1)
     await bench.grants.refresh(granted.refresh_token, client(), None)
-    assert bench.login.told == [("renew", "alice", 5 * HOUR + 60), ("renew", "alice", 5 * HOUR + 60)]
+    assert bench.login.told == [
+        ("renew", "alice", 5 * HOUR + 60),
+        ("renew", "alice", 5 * HOUR + 60),
+    ]
     assert await bench.grants.revoke(granted.grant_id, "by_user")
     assert not await bench.grants.revoke(granted.grant_id, "by_user")
     assert bench.login.told[2:] == [("ended", "alice", None)]
 
 
-async def test_what_the_login_step_says_now_is_written_down_also_where_nothing_else_changes() -> None:
+async def test_what_the_login_step_says_now_is_written_down_also_where_nothing_else_changes() -> (
+    None
+):
     bench, confidential = Bench(rotates=False), client(public=False)
     granted = await bench.redeem(client=confidential)
     assert repr(granted) == f"Granted({granted.grant_id!r}, {granted.grant!r})"
@@ -452,7 +500,9 @@ async def test_a_code_is_not_used_up_when_the_login_step_cannot_say() -> None:
     assert (await bench.redeem(code)).refresh_token
 
 
-async def test_a_refresh_token_is_not_used_up_when_the_login_step_cannot_say_and_ends_when_it_says_no() -> None:
+async def test_a_refresh_token_is_not_used_up_when_the_login_step_cannot_say_and_ends_when_it_says_no() -> (
+    None
+):
     bench = Bench()
     granted = await bench.redeem()
     assert granted.refresh_token is not None
@@ -461,7 +511,9 @@ async def test_a_refresh_token_is_not_used_up_when_the_login_step_cannot_say_and
         await bench.grants.refresh(granted.refresh_token, client(), None)
     assert await bench.grants.find(granted.grant_id) is not None
     bench.login.answer = InvalidGrant(reason="sign_in_ended")
-    await bench.refuses(bench.grants.refresh(granted.refresh_token, client(), None), "sign_in_ended")
+    await bench.refuses(
+        bench.grants.refresh(granted.refresh_token, client(), None), "sign_in_ended"
+    )
     assert await bench.grants.find(granted.grant_id) is None
     assert bench.events[-1].reason == "sign_in_ended"
 
@@ -470,7 +522,9 @@ async def test_a_refresh_token_whose_grant_is_gone_is_unknown() -> None:
     bench = Bench()
     granted = await bench.redeem()
     await bench.store.delete(GRANTS, granted.grant_id)
-    await bench.refuses(bench.grants.refresh(granted.refresh_token or "", client(), None), "unknown_refresh_token")
+    await bench.refuses(
+        bench.grants.refresh(granted.refresh_token or "", client(), None), "unknown_refresh_token"
+    )
     assert await bench.grants.find(granted.grant_id) is None
     assert await bench.grants.find_by_refresh_token(granted.refresh_token or "") is None
 
@@ -483,20 +537,30 @@ async def test_what_belongs_to_another_resource_is_nothing_here() -> None:
     await bench.refuses(other.redeem(code), "other_resource")
     await bench.refuses(other.grants.refresh(token, client(), None), "other_resource")
     assert await other.grants.find(granted.grant_id) is None
-    belongs_to = [await each.grants.belongs_to(granted.grant_id, client()) for each in (bench, other)]
+    belongs_to = [
+        await each.grants.belongs_to(granted.grant_id, client()) for each in (bench, other)
+    ]
     assert belongs_to == [True, False]
     assert not await bench.grants.belongs_to(granted.grant_id, client(client_id="d"))
     assert not await bench.grants.belongs_to("x" * 22, client())
     assert await other.grants.find_by_refresh_token(token) is None
-    assert await other.grants.issue_code(REQUEST, ALICE, ["read", "write"], 1_799_999_000, code=code) is None
-    assert await bench.grants.find_by_refresh_token(token) == (granted.grant, granted.grant.created_at + 14 * DAY)
+    assert (
+        await other.grants.issue_code(REQUEST, ALICE, ["read", "write"], 1_799_999_000, code=code)
+        is None
+    )
+    assert await bench.grants.find_by_refresh_token(token) == (
+        granted.grant,
+        granted.grant.created_at + 14 * DAY,
+    )
     await bench.redeem(code)
 
 
 class Stubborn(FailingStore):
     """Lets no swap win, against the contract."""
 
-    async def swap(self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None) -> bool:
+    async def swap(
+        self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None
+    ) -> bool:
         self.calls.append(("swap", ns, key))
         return False
 
@@ -514,7 +578,7 @@ async def test_a_swap_that_never_wins_is_tried_ten_times() -> None:
         assert [verb for verb, *_ in stubborn.calls].count("swap") == 10
 
 
-# --------------------------------------------------------------------------------------------------------- is it alive?
+# ------------------------------------------------------------------------------------- is it alive?
 
 
 async def test_a_grant_that_is_alive_is_looked_at_once_for_each_lag() -> None:

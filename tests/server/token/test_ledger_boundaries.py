@@ -1,4 +1,6 @@
-"""The ledger of grants at its edges: what this process knows before the store does, and the name of its records."""
+"""The ledger of grants at its edges: what this process knows before the store does, and the name of
+its records.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,17 @@ async def test_the_kind_of_record_stays_what_it_is(ledger: Ledger) -> None:
     assert [key for key, _ in await ledger._store.scan("grant")] == ["id"]
 
 
-async def test_a_grant_that_has_ended_before_it_was_written_down_does_not_begin(ledger: Ledger) -> None:
+async def test_a_grant_that_has_ended_before_it_was_written_down_does_not_begin(
+    ledger: Ledger,
+) -> None:
     ledger.mark_dead("id")
     assert await ledger.add("id", GRANT) is False
     assert await ledger.get("id") is None
 
 
-async def test_a_grant_that_is_written_down_as_ended_stays_so_and_does_not_begin(ledger: Ledger) -> None:
+async def test_a_grant_that_is_written_down_as_ended_stays_so_and_does_not_begin(
+    ledger: Ledger,
+) -> None:
     """Without its record it could begin in another process."""
     ledger.mark_dead("id")
     await ledger.end("id", GRANT, "code_replayed")

@@ -1,4 +1,6 @@
-"""Refresh tokens: each one once, a lost answer excused, a replay ends everything (AS-39 to AS-42, Z71 to Z81)."""
+"""Refresh tokens: each one once, a lost answer excused, a replay ends everything (AS-39 to AS-42,
+Z71 to Z81).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,14 @@ from asgi_mcp_auth.server import Lifetimes, Registration
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
-from tests.support.authorization_server import CONFIDENTIAL, KEY, ClientOf, Server, deploy, memory_store
+from tests.support.authorization_server import (
+    CONFIDENTIAL,
+    KEY,
+    ClientOf,
+    Server,
+    deploy,
+    memory_store,
+)
 from tests.support.engines import ENGINES
 from tests.support.failing import HeldStore
 from tests.support.token_endpoint import assert_refused, deploy_on, is_alive, tokens_of
@@ -21,7 +30,9 @@ DAY = 86_400
 OPERATORS = Registration(clients=[CONFIDENTIAL])
 
 
-async def refuses(client: ClientOf, token: str, reason: str, error: str = "invalid_grant", **form: str | None) -> None:
+async def refuses(
+    client: ClientOf, token: str, reason: str, error: str = "invalid_grant", **form: str | None
+) -> None:
     """Check that a refresh token cannot be used in this way, and why."""
     client.server.reasons()
     assert_refused(await client.refresh(token, **form), error)
@@ -33,7 +44,7 @@ def revocations(server: Server) -> list[str | None]:
     return [event.reason for event in server.events if event.action == "grant_revoked"]
 
 
-# ------------------------------------------------------------------------------------------------------------- rotation
+# ----------------------------------------------------------------------------------------- rotation
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -117,7 +128,10 @@ async def test_z73_of_20_at_once_each_gets_the_same_successor(engine: str) -> No
         client = await server.register()
         token = (await client.sign_in())["refresh_token"]
         for _ in range(3):
-            answers = [tokens_of(each) for each in await asyncio.gather(*(client.refresh(token) for _ in range(20)))]
+            answers = [
+                tokens_of(each)
+                for each in await asyncio.gather(*(client.refresh(token) for _ in range(20)))
+            ]
             (successor,) = {answer["refresh_token"] for answer in answers}
             assert successor != token
             for answer in answers:
@@ -129,7 +143,9 @@ async def test_z73_of_20_at_once_each_gets_the_same_successor(engine: str) -> No
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("delay", [0, 2, 10])
-async def test_z74_a_client_that_lost_the_answer_gets_the_same_successor_again(engine: str, delay: float) -> None:
+async def test_z74_a_client_that_lost_the_answer_gets_the_same_successor_again(
+    engine: str, delay: float
+) -> None:
     """AS-41."""
     async with deploy_on(engine) as server:
         client = await server.register()
@@ -180,7 +196,7 @@ async def test_s28_a_token_from_the_future_of_a_restored_backup_is_a_replay() ->
         await refuses(client, first, "grant_revoked")
 
 
-# ---------------------------------------------------------------------------------------------------------------- scope
+# -------------------------------------------------------------------------------------------- scope
 
 
 @pytest.mark.parametrize(
@@ -201,7 +217,9 @@ async def test_s28_a_token_from_the_future_of_a_restored_backup_is_a_replay() ->
         ('"', None),
     ],
 )
-async def test_z76_less_may_be_asked_for_and_the_grant_keeps_all(asked: str | None, given: str | None) -> None:
+async def test_z76_less_may_be_asked_for_and_the_grant_keeps_all(
+    asked: str | None, given: str | None
+) -> None:
     """AS-40, RFC 6749 §6."""
     supported = ["mcp:read", "mcp:write", "mcp:admin"]
     async with deploy(scopes_supported=supported) as server:
@@ -212,7 +230,10 @@ async def test_z76_less_may_be_asked_for_and_the_grant_keeps_all(asked: str | No
         else:
             tokens = tokens_of(await client.refresh(token, scope=asked))
             assert tokens["scope"] == given
-            assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status in (200, 403)
+            assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status in (
+                200,
+                403,
+            )
             token = tokens["refresh_token"]
         assert tokens_of(await client.refresh(token))["scope"] == "mcp:read mcp:write"
 
@@ -225,23 +246,29 @@ async def test_z76_a_retry_may_ask_for_other_scopes_of_the_grant_and_no_more() -
         again = tokens_of(await client.refresh(token, scope="mcp:write"))
         assert (first["scope"], again["scope"]) == ("mcp:read", "mcp:write")
         await refuses(client, token, "invalid_scope", "invalid_scope", scope="mcp:write more")
-        assert tokens_of(await client.refresh(again["refresh_token"]))["scope"] == "mcp:read mcp:write"
+        assert (
+            tokens_of(await client.refresh(again["refresh_token"]))["scope"] == "mcp:read mcp:write"
+        )
 
 
 async def test_a_scope_includes_what_the_hierarchy_says() -> None:
     """RS-19."""
     hierarchy = {"mcp:admin": ["mcp:write"], "mcp:write": ["mcp:read"]}
-    async with deploy(scopes_supported=[*hierarchy, "mcp:other"], options={"scope_hierarchy": hierarchy}) as server:
+    async with deploy(
+        scopes_supported=[*hierarchy, "mcp:other"], options={"scope_hierarchy": hierarchy}
+    ) as server:
         client = await server.register()
         tokens = await client.sign_in(scope="mcp:admin")
         assert await is_alive(server, tokens["access_token"])
         narrowed = tokens_of(await client.refresh(tokens["refresh_token"], scope="mcp:write"))
         assert narrowed["scope"] == "mcp:write"
         assert await is_alive(server, narrowed["access_token"])
-        await refuses(client, narrowed["refresh_token"], "invalid_scope", "invalid_scope", scope="mcp:other")
+        await refuses(
+            client, narrowed["refresh_token"], "invalid_scope", "invalid_scope", scope="mcp:other"
+        )
 
 
-# ---------------------------------------------------------------------------------------------------------- whose it is
+# -------------------------------------------------------------------------------------- whose it is
 
 
 async def test_z78_another_client_gets_nothing_and_ends_nothing() -> None:
@@ -320,11 +347,13 @@ async def test_refresh_tokens_of_another_key_are_worth_nothing_and_keys_can_be_c
     assert await refresh([other, KEY], turned) is not None
 
 
-# ---------------------------------------------------------------------------------------------------------- in its time
+# -------------------------------------------------------------------------------------- in its time
 
 
 @pytest.mark.parametrize(("step", "uses"), [(14 * DAY, 0), (10 * DAY, 2), (DAY, 29)])
-async def test_z79_a_grant_ends_unused_after_14_days_and_in_any_case_after_30(step: float, uses: int) -> None:
+async def test_z79_a_grant_ends_unused_after_14_days_and_in_any_case_after_30(
+    step: float, uses: int
+) -> None:
     async with deploy() as server:
         client = await server.register()
         token = (await client.sign_in())["refresh_token"]
@@ -366,8 +395,12 @@ async def test_an_access_token_does_not_outlive_its_grant() -> None:
 
 
 async def test_a_token_of_a_retry_lives_as_long_as_it_says() -> None:
-    """The retry writes nothing, and the grant has to stay in the store for its token all the same."""
-    lifetimes = Lifetimes(refresh_leeway_seconds=30, refresh_idle_seconds=60, access_token_seconds=600)
+    """The retry writes nothing, and the grant has to stay in the store for its token all the
+    same.
+    """
+    lifetimes = Lifetimes(
+        refresh_leeway_seconds=30, refresh_idle_seconds=60, access_token_seconds=600
+    )
     async with deploy(lifetimes=lifetimes) as server:
         client = await server.register()
         token = (await client.sign_in())["refresh_token"]
@@ -395,7 +428,9 @@ async def test_s19_a_clock_that_jumps_revives_no_token_that_was_replaced(jump: f
 
 
 @pytest.mark.parametrize("jump", [-3600, -61, -60, -1, 1, 10, 11, 3600])
-async def test_s19_the_retry_window_is_no_longer_than_a_minute_more_when_the_clock_is_set_back(jump: float) -> None:
+async def test_s19_the_retry_window_is_no_longer_than_a_minute_more_when_the_clock_is_set_back(
+    jump: float,
+) -> None:
     async with deploy() as server:
         client = await server.register()
         token = (await client.sign_in())["refresh_token"]
@@ -408,7 +443,9 @@ async def test_s19_the_retry_window_is_no_longer_than_a_minute_more_when_the_clo
 
 
 async def test_a_refresh_that_waited_while_another_won_gets_the_same_successor() -> None:
-    """It was here before the other one won, and stood in a queue for longer than the retry window."""
+    """It was here before the other one won, and stood in a queue for longer than the retry
+    window.
+    """
     clock = FrozenClock()
     held = HeldStore(MemoryStore(clock=clock))
     async with deploy(store=EncryptedStore(held, [KEY]), clock=clock) as server:

@@ -1,4 +1,6 @@
-"""Refresh tokens as text: one spelling, made again by every worker, refused when anything differs."""
+"""Refresh tokens as text: one spelling, made again by every worker, refused when anything
+differs.
+"""
 
 from __future__ import annotations
 

@@ -19,14 +19,20 @@ HIERARCHY = {"admin": ["write"], "write": ["read"]}
 
 
 def policy(
-    required: Sequence[str] = ("read",), supported: Sequence[str] = ("read", "write", "admin"), **settings: Any
+    required: Sequence[str] = ("read",),
+    supported: Sequence[str] = ("read", "write", "admin"),
+    **settings: Any,
 ) -> Scopes:
     return Scopes(required, supported, settings.get("hierarchy"), settings.get("hook"))
 
 
 def client(scope: str | None = None, origin: Any = "configured") -> Client:
     metadata = {"grant_types": ["authorization_code"], "token_endpoint_auth_method": "none"}
-    return Client(client_id="c", metadata=metadata if scope is None else {**metadata, "scope": scope}, origin=origin)
+    return Client(
+        client_id="c",
+        metadata=metadata if scope is None else {**metadata, "scope": scope},
+        origin=origin,
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,9 +115,15 @@ async def test_a_hook_decides_what_a_person_may_grant() -> None:
     assert await policy().grantable(ALICE, client(), asked) == asked
 
 
-@pytest.mark.parametrize(("asked", "answer"), [(["read"], []), (["read"], ["write"]), (["read", "write"], ["admin"])])
-async def test_a_hook_that_leaves_nothing_denies_access(asked: list[str], answer: list[str]) -> None:
-    with pytest.raises(AccessDenied, match=r"^This account may not grant what the application asks for$"):
+@pytest.mark.parametrize(
+    ("asked", "answer"), [(["read"], []), (["read"], ["write"]), (["read", "write"], ["admin"])]
+)
+async def test_a_hook_that_leaves_nothing_denies_access(
+    asked: list[str], answer: list[str]
+) -> None:
+    with pytest.raises(
+        AccessDenied, match=r"^This account may not grant what the application asks for$"
+    ):
         await policy(hook=lambda *_: answer).grantable(ALICE, client(), asked)
 
 

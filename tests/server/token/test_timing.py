@@ -1,7 +1,8 @@
-"""Z67, Z68: whether a secret is nearly right, and whether there is such a client, does not show in how long it takes.
+"""Z67, Z68: whether a secret is nearly right, and whether there is such a client, does not show in
+how long it takes.
 
-Statistics need many samples on a quiet machine, so these run with ``make soak`` only. What has to be equal by its
-structure is tested in test_client_auth.py.
+Statistics need many samples on a quiet machine, so these run with ``make soak`` only. What has to
+be equal by its structure is tested in test_client_auth.py.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.soak]
 SAMPLES = 100_000
 
 
-async def measure(server: Server, forms: Mapping[str, Mapping[str, str]], samples: int) -> dict[str, list[int]]:
+async def measure(
+    server: Server, forms: Mapping[str, Mapping[str, str]], samples: int
+) -> dict[str, list[int]]:
     """Return how many nanoseconds each of the requests takes, again and again, in random order."""
     found: dict[str, list[int]] = {name: [] for name in forms}
     names = list(forms)
@@ -44,7 +47,9 @@ async def measure(server: Server, forms: Mapping[str, Mapping[str, str]], sample
 
 
 def differ(one: list[int], other: list[int]) -> tuple[float, float]:
-    """Return by what share the medians differ, and Welch's t of the samples without their slowest tenth."""
+    """Return by what share the medians differ, and Welch's t of the samples without their slowest
+    tenth.
+    """
     medians = statistics.median(one), statistics.median(other)
     kept = [sorted(each)[: len(each) * 9 // 10] for each in (one, other)]
     means = [statistics.fmean(each) for each in kept]
