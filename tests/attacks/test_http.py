@@ -50,13 +50,15 @@ async def refused(
     guard.assert_entered(await call(guard.app, "POST", "/mcp", ALICE))
 
 
-async def test_w01_no_authorization_is_one_bearer_challenge_without_an_error() -> None:
+@pytest.mark.case("W01")
+async def test_no_authorization_is_one_bearer_challenge_without_an_error() -> None:
     guard = protect(required_scopes=["mcp:read"])
     response = await call(guard.app, "POST", "/mcp")
     guard.assert_refused(response, 401, "missing_token")
     assert challenge_of(response) == {"resource_metadata": METADATA_URL, "scope": "mcp:read"}
 
 
+@pytest.mark.case("W02")
 @pytest.mark.parametrize(
     "values",
     [
@@ -68,21 +70,23 @@ async def test_w01_no_authorization_is_one_bearer_challenge_without_an_error() -
         (GOOD, b""),
     ],
 )
-async def test_w02_two_authorization_headers_are_400_whatever_they_say(
+async def test_two_authorization_headers_are_400_whatever_they_say(
     values: tuple[bytes, bytes],
 ) -> None:
     headers = [(b"authorization", value) for value in values]
     await refused(protect(), headers, 400, "several_authorizations")
 
 
+@pytest.mark.case("W04")
 @pytest.mark.parametrize("scheme", ["bearer", "BEARER", "bEaReR"])
-async def test_w04_the_scheme_has_no_case(scheme: str) -> None:
+async def test_the_scheme_has_no_case(scheme: str) -> None:
     guard = protect()
     guard.assert_entered(
         await call(guard.app, "POST", "/mcp", {"Authorization": f"{scheme} alice-token"})
     )
 
 
+@pytest.mark.case("W05")
 @pytest.mark.parametrize(
     ("value", "status", "reason"),
     [
@@ -107,26 +111,26 @@ async def test_w04_the_scheme_has_no_case(scheme: str) -> None:
         (b" ", 401, "missing_token"),
     ],
 )
-async def test_w05_what_is_not_one_b64token_is_refused(
-    value: bytes, status: int, reason: str
-) -> None:
+async def test_what_is_not_one_b64token_is_refused(value: bytes, status: int, reason: str) -> None:
     await refused(protect(), [(b"authorization", value)], status, reason)
 
 
+@pytest.mark.case("W06")
 @pytest.mark.parametrize(
     "scheme", [b"Basic", b"DPoP", b"Token", b"Digest", b"alice-token", b"B\xc3\xa9arer"]
 )
-async def test_w06_another_scheme_counts_as_none(scheme: bytes) -> None:
+async def test_another_scheme_counts_as_none(scheme: bytes) -> None:
     guard = protect()
     response = await call(guard.app, "POST", "/mcp", [(b"authorization", scheme + b" alice-token")])
     guard.assert_refused(response, 401, "missing_token")
     assert "error" not in challenge_of(response)
 
 
+@pytest.mark.case("W07")
 @pytest.mark.parametrize(
     "byte", [0x00, 0x07, 0x0A, 0x0B, 0x0D, 0x1B, 0x7F, 0x80, 0x85, 0xA0, 0xAD, 0xE9, 0xFF]
 )
-async def test_w07_control_characters_and_bytes_beyond_ascii_are_refused(byte: int) -> None:
+async def test_control_characters_and_bytes_beyond_ascii_are_refused(byte: int) -> None:
     guard = protect()
     for value in (
         b"Bearer alice%ctoken",
@@ -137,24 +141,28 @@ async def test_w07_control_characters_and_bytes_beyond_ascii_are_refused(byte: i
         await refused(guard, [(b"authorization", value % byte)], 400, "authorization_syntax")
 
 
-async def test_w07_a_header_injected_into_the_token_is_refused() -> None:
+@pytest.mark.case("W07")
+async def test_a_header_injected_into_the_token_is_refused() -> None:
     value = b"Bearer alice-token\r\nx-injected: 1"
     await refused(protect(), [(b"authorization", value)], 400, "authorization_syntax")
 
 
+@pytest.mark.case("W08")
 @pytest.mark.parametrize("size", [16 * 1024 + 1, 64 * 1024, 1024 * 1024])
-async def test_w08_a_token_longer_than_any_is_refused_without_a_look(size: int) -> None:
+async def test_a_token_longer_than_any_is_refused_without_a_look(size: int) -> None:
     guard = protect()
     await refused(guard, [(b"authorization", b"Bearer " + b"a" * size)], 401, "too_long")
 
 
-async def test_w08_ten_thousand_headers_are_read_once() -> None:
+@pytest.mark.case("W08")
+async def test_ten_thousand_headers_are_read_once() -> None:
     guard = protect()
     many = [(b"x-%d" % number, b"y") for number in range(10_000)]
     guard.assert_entered(await call(guard.app, "POST", "/mcp", [*many, (b"authorization", GOOD)]))
     guard.assert_refused(await call(guard.app, "POST", "/mcp", many), 401, "missing_token")
 
 
+@pytest.mark.case("W09")
 @pytest.mark.parametrize(
     ("target", "headers"),
     [
@@ -166,7 +174,7 @@ async def test_w08_ten_thousand_headers_are_read_once() -> None:
         ("/mcp", {"Sec-WebSocket-Protocol": "bearer, alice-token"}),
     ],
 )
-async def test_w09_a_token_elsewhere_is_ignored(
+async def test_a_token_elsewhere_is_ignored(
     target: str, headers: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG):
@@ -178,24 +186,27 @@ async def test_w09_a_token_elsewhere_is_ignored(
     ]
 
 
-async def test_w09_a_token_in_a_form_is_ignored() -> None:
+@pytest.mark.case("W09")
+async def test_a_token_in_a_form_is_ignored() -> None:
     guard = protect()
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     response = await call(guard.app, "POST", "/mcp", headers, body=b"access_token=alice-token")
     guard.assert_refused(response, 401, "missing_token")
 
 
+@pytest.mark.case("W10")
 @pytest.mark.parametrize(
     "query", ["access_token=alice-token", "access_token=", "a=1&access_token=x", "&access_token=&"]
 )
-async def test_w10_a_header_and_a_query_token_are_one_method_too_many(query: str) -> None:
+async def test_a_header_and_a_query_token_are_one_method_too_many(query: str) -> None:
     await refused(protect(), ALICE, 400, "several_token_methods", f"/mcp?{query}")
 
 
+@pytest.mark.case("W10")
 @pytest.mark.parametrize(
     "query", ["my_access_token=x", "access_tokens=x", "q=access_token", "q=%26access_token=x"]
 )
-async def test_w10_a_query_that_only_looks_like_it_is_the_apps(query: str) -> None:
+async def test_a_query_that_only_looks_like_it_is_the_apps(query: str) -> None:
     guard = protect()
     guard.assert_entered(await call(guard.app, "POST", f"/mcp?{query}", ALICE))
 
@@ -249,8 +260,9 @@ ODD_PATHS = [
 ]
 
 
+@pytest.mark.case("W11", "W12", "W13", "W14", "W15")
 @pytest.mark.parametrize("path", ODD_PATHS)
-async def test_w11_to_w15_no_spelling_of_a_path_gets_in_without_a_token(path: str) -> None:
+async def test_no_spelling_of_a_path_gets_in_without_a_token(path: str) -> None:
     guard = protect(public_paths=["/open/", "/health"], rules=[Rule("/mcp", scopes=["mcp:read"])])
     for method in ("GET", "POST", "OPTIONS"):
         response = await call(guard.app, method, path)
@@ -258,8 +270,9 @@ async def test_w11_to_w15_no_spelling_of_a_path_gets_in_without_a_token(path: st
     assert guard.reasons == ["missing_token"] * 3
 
 
+@pytest.mark.case("W12")
 @pytest.mark.parametrize("path", ODD_PATHS)
-async def test_w12_the_gate_and_the_app_see_the_same_path(path: str) -> None:
+async def test_the_gate_and_the_app_see_the_same_path(path: str) -> None:
     guard = protect(public_paths=["/open/"])
     scope = make_scope("http", "GET", path, ALICE)
     await call(guard.app, "GET", path, ALICE)
@@ -271,16 +284,18 @@ async def test_w12_the_gate_and_the_app_see_the_same_path(path: str) -> None:
     )
 
 
+@pytest.mark.case("W14")
 @pytest.mark.parametrize("path", [f"{METADATA_PATH}/%2e%2e/mcp", f"{METADATA_PATH}/../../mcp"])
-async def test_w14_a_path_below_our_documents_is_no_way_around(path: str) -> None:
+async def test_a_path_below_our_documents_is_no_way_around(path: str) -> None:
     guard = protect()
     for headers in ({}, ALICE):
         assert (await call(guard.app, "GET", path, headers)).status == 404
     assert guard.spy.scopes == []
 
 
+@pytest.mark.case("W16")
 @pytest.mark.parametrize("root_path", ["", "/api", "/api/", "/a%2fb", "/api//"])
-async def test_w16_protection_and_urls_do_not_depend_on_root_path(root_path: str) -> None:
+async def test_protection_and_urls_do_not_depend_on_root_path(root_path: str) -> None:
     guard = protect(public_paths=["/open"])
     for prefix in ("", root_path.rstrip("/")):
         members = {"root_path": root_path, "raw_path": None}
@@ -291,7 +306,8 @@ async def test_w16_protection_and_urls_do_not_depend_on_root_path(root_path: str
         assert (document.status, document.json()["resource"]) == (200, RESOURCE)
 
 
-async def test_w17_tokens_of_two_mounts_are_not_interchangeable() -> None:
+@pytest.mark.case("W17")
+async def test_tokens_of_two_mounts_are_not_interchangeable() -> None:
     clock = FrozenClock()
     with Issuer(algorithms=["ES256"], clock=clock) as idp:
         guards: dict[str, Guard] = {}
@@ -321,8 +337,9 @@ HOSTS: list[list[tuple[bytes, bytes]]] = [
 ]
 
 
+@pytest.mark.case("W18")
 @pytest.mark.parametrize("host", HOSTS)
-async def test_w18_no_host_header_gets_into_a_url(host: list[tuple[bytes, bytes]]) -> None:
+async def test_no_host_header_gets_into_a_url(host: list[tuple[bytes, bytes]]) -> None:
     guard = protect()
     answers = [
         await call(guard.app, "POST", "/mcp", host),
@@ -334,7 +351,8 @@ async def test_w18_no_host_header_gets_into_a_url(host: list[tuple[bytes, bytes]
     assert challenge_of(answers[0])["resource_metadata"] == METADATA_URL
 
 
-async def test_w18_a_request_without_host_is_answered() -> None:
+@pytest.mark.case("W18")
+async def test_a_request_without_host_is_answered() -> None:
     guard = protect()
     scope = make_scope("http", "POST", "/mcp")
     scope["headers"] = []
@@ -347,6 +365,7 @@ async def test_w18_a_request_without_host_is_answered() -> None:
     assert sent[0]["status"] == 401
 
 
+@pytest.mark.case("W19")
 @pytest.mark.parametrize(
     "name",
     [
@@ -360,21 +379,23 @@ async def test_w18_a_request_without_host_is_answered() -> None:
         *("Forwarded", "X-Original-URL", "X-Rewrite-URL", "X-Original-Method", "X-Forwarded-User"),
     ],
 )
-async def test_w19_forwarded_headers_are_ignored(name: str) -> None:
+async def test_forwarded_headers_are_ignored(name: str) -> None:
     guard = protect(public_paths=["/open"])
     response = await call(guard.app, "POST", "/mcp", {name: "/open"})
     guard.assert_refused(response, 401, "missing_token")
     assert challenge_of(response)["resource_metadata"] == METADATA_URL
 
 
-async def test_w20_head_without_a_token_is_401_without_a_body() -> None:
+@pytest.mark.case("W20")
+async def test_head_without_a_token_is_401_without_a_body() -> None:
     guard = protect()
     response = await call(guard.app, "HEAD", "/mcp")
     assert response.body == b""
     guard.assert_refused(response, 401, "missing_token")
 
 
-async def test_w21_a_preflight_is_answered_without_the_app_and_without_credentials() -> None:
+@pytest.mark.case("W21")
+async def test_a_preflight_is_answered_without_the_app_and_without_credentials() -> None:
     guard = protect(allowed_origins="*")
     headers = {"Origin": "https://any.example", "Access-Control-Request-Method": "POST"}
     response = await call(guard.app, "OPTIONS", "/mcp", headers)
@@ -384,13 +405,15 @@ async def test_w21_a_preflight_is_answered_without_the_app_and_without_credentia
     assert "WWW-Authenticate" in (response.header("access-control-expose-headers") or "")
 
 
+@pytest.mark.case("W22")
 @pytest.mark.parametrize("origin", ["null", "https://evil.example"])
-async def test_w22_every_page_may_read_the_metadata_and_none_with_credentials(origin: str) -> None:
+async def test_every_page_may_read_the_metadata_and_none_with_credentials(origin: str) -> None:
     response = await call(protect().app, "GET", METADATA_PATH, {"Origin": origin})
     assert (response.status, response.header("access-control-allow-origin")) == (200, "*")
     assert response.header("access-control-allow-credentials") is None
 
 
+@pytest.mark.case("W23")
 @pytest.mark.parametrize(
     "method",
     [
@@ -408,7 +431,7 @@ async def test_w22_every_page_may_read_the_metadata_and_none_with_credentials(or
         "GET ",
     ],
 )
-async def test_w23_no_method_gets_in_without_a_token(method: str) -> None:
+async def test_no_method_gets_in_without_a_token(method: str) -> None:
     guard = protect()
     for headers in (
         {},
@@ -417,18 +440,20 @@ async def test_w23_no_method_gets_in_without_a_token(method: str) -> None:
         guard.assert_refused(await call(guard.app, method, "/mcp", headers), 401, "missing_token")
 
 
+@pytest.mark.case("W23")
 @pytest.mark.parametrize("method", ["options", "OPTIONS ", "OPTION"])
-async def test_w23_what_only_looks_like_a_preflight_needs_a_token(method: str) -> None:
+async def test_what_only_looks_like_a_preflight_needs_a_token(method: str) -> None:
     guard = protect()
     headers = {"Origin": BASE_URL, "Access-Control-Request-Method": "POST"}
     guard.assert_refused(await call(guard.app, method, "/mcp", headers), 401, "missing_token")
 
 
+@pytest.mark.case("W24")
 @pytest.mark.parametrize("denial", [True, False])
 @pytest.mark.parametrize(
     ("headers", "reason"), [({}, "missing_token"), (STRANGER, "unknown_token")]
 )
-async def test_w24_a_websocket_without_a_valid_token_is_closed_before_accept(
+async def test_a_websocket_without_a_valid_token_is_closed_before_accept(
     headers: dict[str, str], reason: str, denial: bool
 ) -> None:
     guard = protect()
@@ -437,7 +462,8 @@ async def test_w24_a_websocket_without_a_valid_token_is_closed_before_accept(
     assert (await handshake(guard.app, "/mcp", ALICE, denial=denial)).accepted
 
 
-async def test_w26_the_lifespan_is_forwarded_exactly_once() -> None:
+@pytest.mark.case("W26")
+async def test_the_lifespan_is_forwarded_exactly_once() -> None:
     spy = Spy()
     lifespan = ApplicationCommunicator(
         MCPAuthMiddleware(spy, make_provider()), {"type": "lifespan"}
@@ -449,15 +475,17 @@ async def test_w26_the_lifespan_is_forwarded_exactly_once() -> None:
     assert spy.lifespan == ["lifespan.startup", "lifespan.shutdown"]
 
 
+@pytest.mark.case("W27")
 @pytest.mark.parametrize("kind", ["http2.push", "mcp", "", "HTTP", "webtransport"])
-async def test_w27_an_unknown_scope_type_is_not_passed_through(kind: str) -> None:
+async def test_an_unknown_scope_type_is_not_passed_through(kind: str) -> None:
     guard = protect(public_paths=["/open"])
     with pytest.raises(RuntimeError, match="does not know how to protect"):
         await guard.app({**make_scope("http", "GET", "/open", ALICE), "type": kind}, None, None)  # type: ignore[arg-type]
     assert guard.spy.scopes == []
 
 
-async def test_w31_a_client_that_leaves_while_its_token_is_verified_takes_nobody_down() -> None:
+@pytest.mark.case("W31")
+async def test_a_client_that_leaves_while_its_token_is_verified_takes_nobody_down() -> None:
     clock = FrozenClock()
     with Issuer(algorithms=["ES256"], clock=clock) as idp:
         verifier = JWTVerifier(issuer=idp.issuer, clock=clock)
@@ -473,11 +501,12 @@ async def test_w31_a_client_that_leaves_while_its_token_is_verified_takes_nobody
         assert (idp.hits["/jwks"], guard.reasons) == (1, [])
 
 
+@pytest.mark.case("W32")
 @pytest.mark.parametrize("started", [False, True])
 @pytest.mark.parametrize(
     "error", [ValueError("mine"), InsufficientScope("mcp:admin"), KeyboardInterrupt()]
 )
-async def test_w32_what_the_app_raises_propagates_and_nothing_starts_twice(
+async def test_what_the_app_raises_propagates_and_nothing_starts_twice(
     error: BaseException, started: bool
 ) -> None:
     sent: list[str] = []
@@ -502,7 +531,8 @@ async def test_w32_what_the_app_raises_propagates_and_nothing_starts_twice(
     assert sent == (["http.response.start 200"] if started else [])
 
 
-async def test_w33_a_stream_outlives_its_token_and_a_new_request_does_not() -> None:
+@pytest.mark.case("W33")
+async def test_a_stream_outlives_its_token_and_a_new_request_does_not() -> None:
     """The token is checked when the request comes; a stream that shall end with it has to end
     itself.
     """
@@ -529,7 +559,8 @@ async def test_w33_a_stream_outlives_its_token_and_a_new_request_does_not() -> N
         guard.assert_refused(await call(guard.app, "GET", "/mcp", headers), 401, "expired")
 
 
-async def test_w34_an_outer_user_is_overwritten_and_the_outer_scope_is_not() -> None:
+@pytest.mark.case("W34")
+async def test_an_outer_user_is_overwritten_and_the_outer_scope_is_not() -> None:
     guard = protect()
     outer = make_scope("http", "GET", "/mcp", ALICE, user="root", auth="root", access_token="root")
     sent: list[Any] = []
@@ -545,17 +576,19 @@ async def test_w34_an_outer_user_is_overwritten_and_the_outer_scope_is_not() -> 
     assert inner["auth"].scopes == ["mcp:read", "mcp:write"]
 
 
+@pytest.mark.case("W35")
 @pytest.mark.parametrize(
     "name", ["X-User", "X-Auth-Subject", "X-Forwarded-User", "Remote-User", "X-Access-Token"]
 )
-async def test_w35_identity_headers_are_never_trusted(name: str) -> None:
+async def test_identity_headers_are_never_trusted(name: str) -> None:
     guard = protect()
     await refused(guard, {name: "root"}, 401, "missing_token")
     guard.assert_entered(await call(guard.app, "POST", "/mcp", {**ALICE, name: "root"}))
 
 
+@pytest.mark.case("W36")
 @pytest.mark.parametrize("text", ['"', "\\", "\r\nx: y", "é", "\0", "\x7f", "a b"])
-async def test_w36_nothing_that_could_break_the_challenge_gets_into_it(text: str) -> None:
+async def test_nothing_that_could_break_the_challenge_gets_into_it(text: str) -> None:
     """``call`` refuses a header that would split the response, ``challenge_of`` everything beyond
     RFC 6750's syntax.
     """
@@ -582,7 +615,8 @@ async def test_w36_nothing_that_could_break_the_challenge_gets_into_it(text: str
         await call(protect().app, "POST", f"/{'%0d%0ax'}", headers)
 
 
-async def test_w37_the_bodies_of_refusals_are_constant() -> None:
+@pytest.mark.case("W37")
+async def test_the_bodies_of_refusals_are_constant() -> None:
     bodies: dict[int, set[bytes]] = {}
     guard = protect(required_scopes=["mcp:read"])
     cases: list[tuple[str, dict[str, str]]] = [
@@ -603,6 +637,7 @@ async def test_w37_the_bodies_of_refusals_are_constant() -> None:
     assert {status: len(each) for status, each in bodies.items()} == {401: 2, 403: 1, 400: 1}
 
 
+@pytest.mark.case("W38", "W39")
 @pytest.mark.parametrize(
     ("path", "status"),
     [
@@ -624,7 +659,7 @@ async def test_w37_the_bodies_of_refusals_are_constant() -> None:
         ("/x/.well-known/oauth-protected-resource/mcp", 401),
     ],
 )
-async def test_w38_w39_only_configured_documents_exist_and_the_app_never_answers(
+async def test_only_configured_documents_exist_and_the_app_never_answers(
     path: str, status: int
 ) -> None:
     guard = protect()
@@ -635,15 +670,17 @@ async def test_w38_w39_only_configured_documents_exist_and_the_app_never_answers
             assert json.loads(response.body)["resource"] == RESOURCE
 
 
+@pytest.mark.case("W40")
 @pytest.mark.parametrize(
     "path", ["", "/", "//", "/health/../mcp", "health", "/h.*", "^/health", "/health?x", "/a/./b"]
 )
-async def test_w40_a_public_path_is_plain_or_refused_at_construction(path: str) -> None:
+async def test_a_public_path_is_plain_or_refused_at_construction(path: str) -> None:
     with pytest.raises(ConfigurationError, match="public"):
         protect(public_paths=[path])
 
 
-async def test_w40_a_public_path_does_not_open_its_neighbours() -> None:
+@pytest.mark.case("W40")
+async def test_a_public_path_does_not_open_its_neighbours() -> None:
     guard = protect(public_paths=["/health"])
     guard.assert_entered(await call(guard.app, "GET", "/health"), None)
     guard.assert_refused(await call(guard.app, "GET", "/healthz"), 401, "missing_token")
@@ -656,7 +693,8 @@ class Broken(TokenVerifier):
         raise KeyError("tenant")
 
 
-async def test_w41_a_verifier_with_a_bug_lets_nobody_in() -> None:
+@pytest.mark.case("W41")
+async def test_a_verifier_with_a_bug_lets_nobody_in() -> None:
     guard = protect(provider=RemoteAuthProvider(Broken(), ["https://idp.example.com"], BASE_URL))
     with pytest.raises(KeyError, match="tenant"):
         await call(guard.app, "POST", "/mcp", ALICE)
@@ -666,7 +704,8 @@ async def test_w41_a_verifier_with_a_bug_lets_nobody_in() -> None:
     guard.assert_refused(await call(guard.app, "POST", "/mcp"), 401, "missing_token")
 
 
-async def test_w42_a_key_set_that_cannot_be_had_is_503_and_not_401() -> None:
+@pytest.mark.case("W42")
+async def test_a_key_set_that_cannot_be_had_is_503_and_not_401() -> None:
     clock = FrozenClock()
     with Issuer(algorithms=["ES256"], clock=clock) as idp:
         verifier = JWTVerifier(issuer=idp.issuer, clock=clock)

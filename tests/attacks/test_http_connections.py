@@ -82,10 +82,11 @@ def served(server: Served) -> Iterator[Served]:
     server.assert_usable()
 
 
+@pytest.mark.case("W02")
 @pytest.mark.parametrize(
     "second", [b"Authorization: Bearer bad\r\n", b"Authorization: Basic YTpi\r\n", AUTHORIZED]
 )
-def test_w02_two_authorization_headers_are_400(served: Served, second: bytes) -> None:
+def test_two_authorization_headers_are_400(served: Served, second: bytes) -> None:
     for headers in ((AUTHORIZED, second), (second, AUTHORIZED)):
         status, answer, _ = served.ask(b"POST /mcp", *headers, b"Content-Length: 0\r\n")
         assert (status, parse_challenge(answer["www-authenticate"])["error"]) == (
@@ -96,8 +97,9 @@ def test_w02_two_authorization_headers_are_400(served: Served, second: bytes) ->
     assert served.guard.spy.scopes == []
 
 
+@pytest.mark.case("W07")
 @pytest.mark.parametrize("byte", [0x00, 0x0B, 0x0C, 0x1B, 0x7F, 0x80, 0xA0, 0xE9, 0xFF])
-def test_w07_odd_bytes_in_the_token_are_refused_by_the_server_or_by_us(
+def test_odd_bytes_in_the_token_are_refused_by_the_server_or_by_us(
     served: Served, byte: int
 ) -> None:
     status, _, _ = served.ask(b"GET /mcp", b"Authorization: Bearer alice%ctoken\r\n" % byte)
@@ -105,15 +107,17 @@ def test_w07_odd_bytes_in_the_token_are_refused_by_the_server_or_by_us(
     assert served.guard.spy.scopes == []
 
 
+@pytest.mark.case("W07")
 @pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n ", b"\n\t"])
-def test_w07_line_breaks_in_the_token_never_get_in(served: Served, end: bytes) -> None:
+def test_line_breaks_in_the_token_never_get_in(served: Served, end: bytes) -> None:
     served.ask(b"GET /mcp", b"Authorization: Bearer nobody%balice-token\r\n" % end)
     served.ask(b"GET /mcp", b"Authorization: Bearer nobody%bX-Other: alice-token\r\n" % end)
     assert served.guard.spy.scopes == []
 
 
+@pytest.mark.case("W08")
 @pytest.mark.parametrize("size", [64 * 1024, 1024 * 1024])
-def test_w08_a_huge_token_is_refused_in_bounded_time(served: Served, size: int) -> None:
+def test_a_huge_token_is_refused_in_bounded_time(served: Served, size: int) -> None:
     began = time.monotonic()
     try:
         status, _, _ = served.ask(b"GET /mcp", b"Authorization: Bearer " + b"a" * size + b"\r\n")
@@ -124,8 +128,9 @@ def test_w08_a_huge_token_is_refused_in_bounded_time(served: Served, size: int) 
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.case("W08")
 @pytest.mark.parametrize("count", [200, 10_000])
-def test_w08_many_headers_are_refused_in_bounded_time(served: Served, count: int) -> None:
+def test_many_headers_are_refused_in_bounded_time(served: Served, count: int) -> None:
     began = time.monotonic()
     try:
         status, _, _ = served.ask(
@@ -138,6 +143,7 @@ def test_w08_many_headers_are_refused_in_bounded_time(served: Served, count: int
     assert time.monotonic() - began < 10
 
 
+@pytest.mark.case("W11", "W12", "W13", "W14", "W15")
 @pytest.mark.parametrize(
     "target",
     [
@@ -191,9 +197,7 @@ def test_w08_many_headers_are_refused_in_bounded_time(served: Served, count: int
         ),
     ],
 )
-def test_w11_to_w15_no_request_target_gets_in_without_a_token(
-    served: Served, target: bytes
-) -> None:
+def test_no_request_target_gets_in_without_a_token(served: Served, target: bytes) -> None:
     for method in (b"GET", b"POST", b"OPTIONS"):
         status, headers, _ = served.ask(method + b" " + target, b"Content-Length: 0\r\n")
         assert 400 <= status < 500 or status == 0
@@ -201,20 +205,23 @@ def test_w11_to_w15_no_request_target_gets_in_without_a_token(
     assert served.guard.spy.scopes == []
 
 
-def test_w12_the_path_that_opens_the_gate_is_the_path_that_the_app_sees(served: Served) -> None:
+@pytest.mark.case("W12")
+def test_the_path_that_opens_the_gate_is_the_path_that_the_app_sees(served: Served) -> None:
     for target, expected in ((b"/open/x", "/open/x"), (b"/open/caf%c3%a9", "/open/café")):
         assert served.ask(b"GET " + target)[0] == 200
         assert served.guard.spy.scopes.pop()["path"] == expected
     assert served.ask(b"GET /o%70en/x")[0] == 401  # another page for routers that do not decode
 
 
+@pytest.mark.case("W15")
 @pytest.mark.parametrize("target", [b"CONNECT h:443", b"OPTIONS *", b"GET *"])
-def test_w15_targets_that_are_no_paths_do_not_get_in(served: Served, target: bytes) -> None:
+def test_targets_that_are_no_paths_do_not_get_in(served: Served, target: bytes) -> None:
     status, _, _ = served.ask(target)
     assert status == 0 or 400 <= status < 500
     assert served.guard.spy.scopes == []
 
 
+@pytest.mark.case("W18", "W19")
 @pytest.mark.parametrize(
     "host",
     [
@@ -226,7 +233,7 @@ def test_w15_targets_that_are_no_paths_do_not_get_in(served: Served, target: byt
         b"",
     ],
 )
-def test_w18_w19_no_answer_names_a_host_of_the_request(served: Served, host: bytes) -> None:
+def test_no_answer_names_a_host_of_the_request(served: Served, host: bytes) -> None:
     status, headers, body = served.ask(b"GET /mcp", host=host)
     assert status in (400, 401)
     assert "evil" not in f"{headers}{body!r}"
@@ -236,7 +243,8 @@ def test_w18_w19_no_answer_names_a_host_of_the_request(served: Served, host: byt
         assert json.loads(document)["resource"] == RESOURCE
 
 
-def test_w20_head_is_401_and_the_connection_goes_on(served: Served) -> None:
+@pytest.mark.case("W20")
+def test_head_is_401_and_the_connection_goes_on(served: Served) -> None:
     with connect(served.base_url) as connection:
         for _ in range(2):
             connection.sendall(b"HEAD /mcp HTTP/1.1\r\nHost: h\r\n\r\n")
@@ -245,10 +253,11 @@ def test_w20_head_is_401_and_the_connection_goes_on(served: Served) -> None:
         assert read_response(connection)[::2] == (200, b"hello")
 
 
+@pytest.mark.case("W23")
 @pytest.mark.parametrize(
     "method", [b"PUT", b"PATCH", b"DELETE", b"TRACE", b"PROPFIND", b"FOO", b"post", b"get"]
 )
-def test_w23_no_method_gets_in(served: Served, method: bytes) -> None:
+def test_no_method_gets_in(served: Served, method: bytes) -> None:
     status, _, _ = served.ask(
         method + b" /mcp", b"X-HTTP-Method-Override: OPTIONS\r\nContent-Length: 0\r\n"
     )
@@ -256,7 +265,8 @@ def test_w23_no_method_gets_in(served: Served, method: bytes) -> None:
     assert served.guard.spy.scopes == []
 
 
-def test_w28_a_rejected_body_of_a_mebibyte_does_not_spoil_the_next_request(served: Served) -> None:
+@pytest.mark.case("W28")
+def test_a_rejected_body_of_a_mebibyte_does_not_spoil_the_next_request(served: Served) -> None:
     body = b"x" * 1024 * 1024
     with connect(served.base_url) as connection:
         connection.sendall(
@@ -283,7 +293,8 @@ def send_quietly(connection: socket.socket, data: bytes) -> None:
         return
 
 
-def test_w28_a_body_that_holds_a_request_is_not_taken_for_one(served: Served) -> None:
+@pytest.mark.case("W28")
+def test_a_body_that_holds_a_request_is_not_taken_for_one(served: Served) -> None:
     smuggled = b"GET /mcp HTTP/1.1\r\nHost: h\r\n" + AUTHORIZED + b"\r\n"
     with connect(served.base_url) as connection:
         connection.sendall(
@@ -297,7 +308,8 @@ def test_w28_a_body_that_holds_a_request_is_not_taken_for_one(served: Served) ->
     assert served.guard.spy.scopes == []
 
 
-def test_w29_expect_100_continue_with_a_bad_token_is_401_without_the_body(served: Served) -> None:
+@pytest.mark.case("W29")
+def test_expect_100_continue_with_a_bad_token_is_401_without_the_body(served: Served) -> None:
     with connect(served.base_url) as connection:
         connection.sendall(
             b"POST /mcp HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n"
@@ -307,6 +319,7 @@ def test_w29_expect_100_continue_with_a_bad_token_is_401_without_the_body(served
     assert served.guard.reasons == ["unknown_token"]
 
 
+@pytest.mark.case("W30")
 @pytest.mark.parametrize(
     ("headers", "body"),
     [
@@ -319,7 +332,7 @@ def test_w29_expect_100_continue_with_a_bad_token_is_401_without_the_body(served
         (b"Content-Length: 1e3\r\n", b""),
     ],
 )
-def test_w30_ambiguous_framing_gets_nobody_in(served: Served, headers: bytes, body: bytes) -> None:
+def test_ambiguous_framing_gets_nobody_in(served: Served, headers: bytes, body: bytes) -> None:
     for credentials in (b"", b"Authorization: Bearer bad\r\n"):
         try:
             status, _, _ = served.ask(b"POST /mcp", headers, credentials, body=body)
@@ -333,8 +346,9 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+@pytest.mark.case("W31")
 @pytest.mark.parametrize("kind", ["uvicorn-h11", "uvicorn-httptools"])
-def test_w31_clients_that_leave_during_a_fetch_of_keys_cause_no_error_and_cancel_nobody(
+def test_clients_that_leave_during_a_fetch_of_keys_cause_no_error_and_cancel_nobody(
     kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Issuer(algorithms=["ES256"]) as idp:
@@ -369,8 +383,9 @@ class Broken(TokenVerifier):
         raise RuntimeError("no database")
 
 
+@pytest.mark.case("W41")
 @pytest.mark.parametrize("kind", ["uvicorn-h11", "uvicorn-httptools"])
-def test_w41_a_verifier_with_a_bug_is_a_500_that_says_nothing(
+def test_a_verifier_with_a_bug_is_a_500_that_says_nothing(
     kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     guard = protect(provider=RemoteAuthProvider(Broken(), ["https://idp.example.com"], BASE_URL))

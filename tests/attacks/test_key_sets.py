@@ -91,7 +91,8 @@ class tenant:  # noqa: N801 (reads like the context manager that it is)
         self._idp.__exit__(*error)
 
 
-async def test_k01_a_rotated_key_is_usable_five_seconds_after_its_publication_even_right_after_a_fetch() -> (
+@pytest.mark.case("K01")
+async def test_a_rotated_key_is_usable_five_seconds_after_its_publication_even_right_after_a_fetch() -> (
     None
 ):
     with tenant() as each:
@@ -103,10 +104,11 @@ async def test_k01_a_rotated_key_is_usable_five_seconds_after_its_publication_ev
         assert each.fetches == 2
 
 
+@pytest.mark.case("K02")
 @pytest.mark.parametrize(
     ("max_age", "lifetime"), [(None, 3600), (600, 600), (1, 60), (10**7, 86_400)]
 )
-async def test_k02_a_withdrawn_key_is_refused_after_the_lifetime_of_the_set(
+async def test_a_withdrawn_key_is_refused_after_the_lifetime_of_the_set(
     max_age: int | None, lifetime: int
 ) -> None:
     with tenant() as each:
@@ -121,9 +123,8 @@ async def test_k02_a_withdrawn_key_is_refused_after_the_lifetime_of_the_set(
         await each.accepts()
 
 
-async def test_k03_a_flood_of_unknown_key_ids_costs_one_fetch_per_cooldown_and_delays_nobody() -> (
-    None
-):
+@pytest.mark.case("K03")
+async def test_a_flood_of_unknown_key_ids_costs_one_fetch_per_cooldown_and_delays_nobody() -> None:
     with tenant() as each:
         await each.accepts()
         each.clock.advance(5)
@@ -139,7 +140,8 @@ async def test_k03_a_flood_of_unknown_key_ids_costs_one_fetch_per_cooldown_and_d
         assert each.fetches == 2
 
 
-async def test_k03_while_the_issuer_is_down_an_unknown_key_id_is_503_once_per_cooldown() -> None:
+@pytest.mark.case("K03")
+async def test_while_the_issuer_is_down_an_unknown_key_id_is_503_once_per_cooldown() -> None:
     with tenant() as each:
         await each.accepts()
         each.idp.fail()
@@ -150,14 +152,16 @@ async def test_k03_while_the_issuer_is_down_an_unknown_key_id_is_503_once_per_co
         await each.accepts()
 
 
-async def test_k05_a_hundred_cold_requests_are_one_fetch_and_a_hundred_answers() -> None:
+@pytest.mark.case("K05")
+async def test_a_hundred_cold_requests_are_one_fetch_and_a_hundred_answers() -> None:
     with tenant() as each:
         each.idp.delay("/jwks", 0.1)
         await asyncio.gather(*(each.accepts() for _ in range(100)))
         assert each.fetches == 1
 
 
-async def test_k06_the_cancellation_of_the_first_caller_leaves_the_others_served() -> None:
+@pytest.mark.case("K06")
+async def test_the_cancellation_of_the_first_caller_leaves_the_others_served() -> None:
     with tenant() as each:
         each.idp.delay("/jwks", 0.1)
         tasks = [asyncio.create_task(each.accepts()) for _ in range(5)]
@@ -205,8 +209,9 @@ async def outlast(each: Tenant, caplog: pytest.LogCaptureFixture) -> None:
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
+@pytest.mark.case("K07")
 @pytest.mark.parametrize("case", OUTAGES)
-async def test_k07_an_issuer_that_goes_down_after_warm_up_costs_nobody_a_request_for_a_day(
+async def test_an_issuer_that_goes_down_after_warm_up_costs_nobody_a_request_for_a_day(
     case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with tenant() as each:
@@ -220,7 +225,8 @@ async def test_k07_an_issuer_that_goes_down_after_warm_up_costs_nobody_a_request
             await outlast(guarded, caplog)
 
 
-async def test_k07_a_key_set_server_that_is_gone_costs_nobody_a_request_for_a_day(
+@pytest.mark.case("K07")
+async def test_a_key_set_server_that_is_gone_costs_nobody_a_request_for_a_day(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with tenant() as each:
@@ -233,10 +239,11 @@ async def test_k07_a_key_set_server_that_is_gone_costs_nobody_a_request_for_a_da
         await outlast(guarded, caplog)
 
 
+@pytest.mark.case("K07")
 @pytest.mark.parametrize(
     "jwks_uri", ["https://no.such.host.invalid/jwks", "https://127.0.0.1:{port}/jwks"]
 )
-async def test_k07_a_key_set_that_moves_to_where_dns_or_tls_fail_costs_nobody_a_request_for_a_day(
+async def test_a_key_set_that_moves_to_where_dns_or_tls_fail_costs_nobody_a_request_for_a_day(
     jwks_uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with tenant() as each:
@@ -249,7 +256,8 @@ async def test_k07_a_key_set_that_moves_to_where_dns_or_tls_fail_costs_nobody_a_
         assert "ConnectError" in (each.verifier.jwks[0].state.last_error or "")
 
 
-async def test_k09_an_issuer_that_is_down_at_the_start_is_503_and_heals_a_second_after_its_return() -> (
+@pytest.mark.case("K09")
+async def test_an_issuer_that_is_down_at_the_start_is_503_and_heals_a_second_after_its_return() -> (
     None
 ):
     with tenant() as each:
@@ -262,11 +270,12 @@ async def test_k09_an_issuer_that_is_down_at_the_start_is_503_and_heals_a_second
         await each.accepts()
 
 
+@pytest.mark.case("K10")
 @pytest.mark.parametrize(
     "target", ["/other", "{other}/jwks", "http://idp.example/jwks", "file:///etc/passwd"]
 )
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
-async def test_k10_a_redirect_is_not_followed(status: int, target: str) -> None:
+async def test_a_redirect_is_not_followed(status: int, target: str) -> None:
     with tenant() as each, HostileServer(answering(b"")) as other:
         location = target.format(other=other.url)
         each.idp.answer("/jwks", status=status, headers={"location": location})
@@ -277,6 +286,7 @@ async def test_k10_a_redirect_is_not_followed(status: int, target: str) -> None:
         await each.accepts()
 
 
+@pytest.mark.case("K11")
 @pytest.mark.parametrize(
     "url",
     [
@@ -291,7 +301,7 @@ async def test_k10_a_redirect_is_not_followed(status: int, target: str) -> None:
         "",
     ],
 )
-async def test_k11_a_key_set_url_that_is_not_https_is_refused_at_construction(url: str) -> None:
+async def test_a_key_set_url_that_is_not_https_is_refused_at_construction(url: str) -> None:
     with pytest.raises(ConfigurationError, match="jwks_uri"):
         JWTVerifier(jwks_uri=url, issuer="https://idp.example", audience=AUDIENCE)
 
@@ -327,21 +337,24 @@ async def warm_up() -> None:
         await each.accepts()
 
 
-async def test_k12_a_body_of_64_mib_is_given_up_at_256_kib() -> None:
+@pytest.mark.case("K12")
+async def test_a_body_of_64_mib_is_given_up_at_256_kib() -> None:
     await warm_up()
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n\r\n"
     assert await flooded(head, b" " * 65_536, "larger than 262144 bytes") < 5 * 1024 * 1024
 
 
+@pytest.mark.case("K13")
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
-async def test_k13_a_compressed_body_is_refused_and_never_inflated(encoding: str) -> None:
+async def test_a_compressed_body_is_refused_and_never_inflated(encoding: str) -> None:
     await warm_up()
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Type: application/json\r\n\r\n".encode()
     assert await flooded(head, b"\x1f\x8b\x08" + b"\0" * 65_536, "compressed") < 5 * 1024 * 1024
 
 
+@pytest.mark.case("K14")
 @pytest.mark.parametrize("case", ["body", "headers", "chunks", "informational", "nothing"])
-async def test_k14_a_drip_ends_at_the_deadline(case: str) -> None:
+async def test_a_drip_ends_at_the_deadline(case: str) -> None:
     await warm_up()
     head, piece = {
         "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b" "),
@@ -366,17 +379,19 @@ async def test_k14_a_drip_ends_at_the_deadline(case: str) -> None:
         await each.accepts()
 
 
+@pytest.mark.case("K15")
 @pytest.mark.parametrize(
     "content_type", ["text/plain", None, "text/html", "application/jwk-set+json", "x"]
 )
-async def test_k15_the_content_decides_and_not_its_type(content_type: str | None) -> None:
+async def test_the_content_decides_and_not_its_type(content_type: str | None) -> None:
     with tenant() as each:
         headers = {} if content_type is None else {"content-type": content_type}
         each.idp.answer("/jwks", json.dumps(each.idp.jwks).encode(), headers={"x": "y", **headers})
         await each.accepts()
 
 
-async def test_k15_a_web_page_is_no_key_set() -> None:
+@pytest.mark.case("K15")
+async def test_a_web_page_is_no_key_set() -> None:
     with tenant() as each:
         each.idp.answer("/jwks", b"<html>Sign in</html>", headers={"content-type": "text/html"})
         await each.is_unavailable()
@@ -416,8 +431,9 @@ def junk_keys() -> dict[str, Any]:
     }
 
 
+@pytest.mark.case("K16")
 @pytest.mark.parametrize("case", junk_keys())
-async def test_k16_a_junk_member_is_skipped_and_warned_of_once_and_the_good_key_works(
+async def test_a_junk_member_is_skipped_and_warned_of_once_and_the_good_key_works(
     case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with tenant() as each:
@@ -430,7 +446,8 @@ async def test_k16_a_junk_member_is_skipped_and_warned_of_once_and_the_good_key_
     assert "key number 1 is skipped" in record.getMessage()
 
 
-async def test_k16_a_key_without_a_kid_is_used_by_tokens_without_one() -> None:
+@pytest.mark.case("K16")
+async def test_a_key_without_a_kid_is_used_by_tokens_without_one() -> None:
     with tenant() as each:
         (key,) = each.idp.jwks["keys"]
         each.idp.jwks = {"keys": [{name: value for name, value in key.items() if name != "kid"}]}
@@ -438,7 +455,8 @@ async def test_k16_a_key_without_a_kid_is_used_by_tokens_without_one() -> None:
         await each.refuses(each.mint(), "unknown_key")
 
 
-async def test_k18_more_than_64_keys_are_refused_quickly() -> None:
+@pytest.mark.case("K18")
+async def test_more_than_64_keys_are_refused_quickly() -> None:
     with tenant() as each:
         key = each.idp.jwks["keys"][0]
         many = [{**key, "kid": f"k{number}"} for number in range(64)]
@@ -450,7 +468,8 @@ async def test_k18_more_than_64_keys_are_refused_quickly() -> None:
         assert "more than 64 keys" in (each.verifier.jwks[0].state.last_error or "")
 
 
-async def test_k19_the_order_of_unlike_keys_does_not_matter() -> None:
+@pytest.mark.case("K19")
+async def test_the_order_of_unlike_keys_does_not_matter() -> None:
     algorithms = ["RS256", "ES256", "EdDSA", "PS384", "ES384", "ES256K", "Ed448"]
     clock = FrozenClock()
     with Issuer(algorithms=algorithms, clock=clock) as idp:
@@ -464,7 +483,8 @@ async def test_k19_the_order_of_unlike_keys_does_not_matter() -> None:
             idp.jwks = {"keys": [*rest, first]}
 
 
-async def test_k20_equal_key_ids_of_two_issuers_do_not_meet() -> None:
+@pytest.mark.case("K20")
+async def test_equal_key_ids_of_two_issuers_do_not_meet() -> None:
     clock = FrozenClock()
     with (
         Issuer(algorithms=["ES256"], clock=clock) as one,
@@ -482,8 +502,9 @@ async def test_k20_equal_key_ids_of_two_issuers_do_not_meet() -> None:
             assert refused.value.reason == "signature"
 
 
+@pytest.mark.case("K21")
 @pytest.mark.parametrize("found", ["{issuer}/", "HTTP{rest}", "https://evil.example", None, 1])
-async def test_k21_metadata_of_another_issuer_is_refused(found: Any) -> None:
+async def test_metadata_of_another_issuer_is_refused(found: Any) -> None:
     with tenant() as each:
         issuer = each.idp.issuer
         value = found.format(issuer=issuer, rest=issuer[4:]) if isinstance(found, str) else found
@@ -497,7 +518,8 @@ async def test_k21_metadata_of_another_issuer_is_refused(found: Any) -> None:
         await each.accepts()
 
 
-async def test_k21_a_key_set_on_another_host_must_be_https() -> None:
+@pytest.mark.case("K21")
+async def test_a_key_set_on_another_host_must_be_https() -> None:
     with tenant() as each:
         document = {**each.idp.metadata(), "jwks_uri": "http://169.254.169.254/jwks"}
         each.idp.answer("/.well-known/oauth-authorization-server", json.dumps(document).encode())
@@ -505,7 +527,8 @@ async def test_k21_a_key_set_on_another_host_must_be_https() -> None:
         assert "not encrypted" in (each.verifier.jwks[0].state.last_error or "")
 
 
-async def test_k22_discovery_falls_through_to_the_next_place_and_asks_three_times_at_most() -> None:
+@pytest.mark.case("K22")
+async def test_discovery_falls_through_to_the_next_place_and_asks_three_times_at_most() -> None:
     clock = FrozenClock()
     with Issuer(algorithms=["ES256"], path="/tenant", clock=clock) as idp:
         each = Tenant(idp, clock, {})
@@ -524,7 +547,8 @@ async def test_k22_discovery_falls_through_to_the_next_place_and_asks_three_time
         assert sum(idp.hits.values()) == 7
 
 
-async def test_k23_a_key_set_at_a_private_address_is_the_operators_business() -> None:
+@pytest.mark.case("K23")
+async def test_a_key_set_at_a_private_address_is_the_operators_business() -> None:
     """Loopback stands in for it: the issuer's own URL is public, its keys come from inside."""
     with tenant() as each:
         verifier = JWTVerifier(
@@ -536,7 +560,8 @@ async def test_k23_a_key_set_at_a_private_address_is_the_operators_business() ->
         assert (await verifier.verify(each.mint(iss="https://idp.example"))).subject == "alice"
 
 
-async def test_k24_proxy_variables_are_honoured_for_urls_of_the_operator(
+@pytest.mark.case("K24")
+async def test_proxy_variables_are_honoured_for_urls_of_the_operator(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with tenant() as each:
@@ -554,7 +579,8 @@ async def test_k24_proxy_variables_are_honoured_for_urls_of_the_operator(
     assert asked == [b"GET http://keys.localhost/jwks HTTP/1.1"]
 
 
-async def test_k25_two_loops_and_a_closed_loop_share_a_verifier() -> None:
+@pytest.mark.case("K25")
+async def test_two_loops_and_a_closed_loop_share_a_verifier() -> None:
     with tenant() as each:
         for _ in range(2):
             await asyncio.to_thread(asyncio.run, each.accepts())
@@ -589,8 +615,9 @@ sys.exit(os.waitstatus_to_exitcode(os.wait()[1]))
 """
 
 
+@pytest.mark.case("K25")
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-async def test_k25_a_process_forked_after_warm_up_fetches_for_itself() -> None:
+async def test_a_process_forked_after_warm_up_fetches_for_itself() -> None:
     with Issuer(algorithms=["ES256"]) as idp:
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
@@ -609,7 +636,8 @@ async def test_k25_a_process_forked_after_warm_up_fetches_for_itself() -> None:
         assert idp.hits["/jwks"] == 2
 
 
-async def test_k26_a_shutdown_during_a_fetch_leaves_no_task_and_no_connection(
+@pytest.mark.case("K26")
+async def test_a_shutdown_during_a_fetch_leaves_no_task_and_no_connection(
     recwarn: pytest.WarningsRecorder,
 ) -> None:
     def hang(connection: Any) -> None:
@@ -631,7 +659,8 @@ async def test_k26_a_shutdown_during_a_fetch_leaves_no_task_and_no_connection(
     assert [str(each.message) for each in recwarn] == []
 
 
-async def test_k27_304_extends_the_life_of_a_good_set_only() -> None:
+@pytest.mark.case("K27")
+async def test_304_extends_the_life_of_a_good_set_only() -> None:
     with tenant() as each:
         each.idp.answer("/jwks", status=304, headers={"etag": '"x"'})
         await each.is_unavailable()
@@ -648,8 +677,9 @@ async def test_k27_304_extends_the_life_of_a_good_set_only() -> None:
         ) == (0, None)
 
 
+@pytest.mark.case("K28")
 @pytest.mark.parametrize("days", [1, -1])
-async def test_k28_a_jump_of_the_wall_clock_causes_no_fetch(days: int) -> None:
+async def test_a_jump_of_the_wall_clock_causes_no_fetch(days: int) -> None:
     with tenant() as each:
         await each.accepts()
         each.clock.jump(days * 86_400)
@@ -658,8 +688,9 @@ async def test_k28_a_jump_of_the_wall_clock_causes_no_fetch(days: int) -> None:
         assert each.fetches == 1
 
 
+@pytest.mark.case("K29")
 @pytest.mark.parametrize("count", [1_500, pytest.param(1_000_000, marks=pytest.mark.soak)])
-async def test_k29_unknown_key_ids_leave_no_trace_in_memory(count: int) -> None:
+async def test_unknown_key_ids_leave_no_trace_in_memory(count: int) -> None:
     with tenant() as each:
         await each.accepts()
         jwks = each.verifier.jwks[0]
@@ -682,7 +713,8 @@ async def test_k29_unknown_key_ids_leave_no_trace_in_memory(count: int) -> None:
         assert each.fetches == 1
 
 
-async def test_k30_one_slow_issuer_of_many_delays_only_its_own_tokens() -> None:
+@pytest.mark.case("K30")
+async def test_one_slow_issuer_of_many_delays_only_its_own_tokens() -> None:
     clock = FrozenClock()
     quick = [Issuer(algorithms=["ES256"], clock=clock) for _ in range(5)]
     with Issuer(algorithms=["ES256"], clock=clock) as slow:
@@ -704,7 +736,8 @@ async def test_k30_one_slow_issuer_of_many_delays_only_its_own_tokens() -> None:
                 idp.__exit__(None, None, None)
 
 
-async def test_k31_a_key_of_8192_bits_is_the_largest() -> None:
+@pytest.mark.case("K31")
+async def test_a_key_of_8192_bits_is_the_largest() -> None:
     """A modulus is a number like any other here: making real ones of that size takes minutes."""
     with tenant() as each:
         rsa = SigningKey("RS256", "large").public_jwk()

@@ -162,7 +162,8 @@ async def growth(
     return 1000 * statistics.median(slopes)
 
 
-def test_w43_mixed_requests_leave_no_objects_and_no_file_descriptors_behind() -> None:
+@pytest.mark.case("W43")
+def test_mixed_requests_leave_no_objects_and_no_file_descriptors_behind() -> None:
     """In a process of its own: whatever else a test run has left running allocates memory, too."""
     code = (
         "import asyncio; from tests.attacks.test_soak import check_mixed_requests as c;"
@@ -194,9 +195,10 @@ async def check_mixed_requests() -> None:
     }
 
 
+@pytest.mark.case("W43")
 @pytest.mark.asyncio
 @pytest.mark.soak
-async def test_w43_memory_does_not_grow_over_100_000_mixed_requests() -> None:
+async def test_memory_does_not_grow_over_100_000_mixed_requests() -> None:
     traffic = Traffic()
     files = open_files()
     slope = await growth(traffic.run, resident_bytes, warm_up=30_000, requests=100_000, steps=50)
@@ -206,7 +208,7 @@ async def test_w43_memory_does_not_grow_over_100_000_mixed_requests() -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.soak
-async def test_p10_a_full_cache_does_not_grow_with_100_000_more_tokens_nor_with_garbage() -> None:
+async def test_a_full_cache_does_not_grow_with_100_000_more_tokens_nor_with_garbage() -> None:
     traffic = Traffic()
 
     async def distinct(requests: int) -> None:

@@ -62,7 +62,8 @@ async def seconds_until_unavailable(call: Awaitable[object]) -> float:
     return time.monotonic() - began
 
 
-async def test_s06_s13_engines_that_hang_are_503_within_five_seconds_and_fine_afterwards(
+@pytest.mark.case("S06", "S13")
+async def test_engines_that_hang_are_503_within_five_seconds_and_fine_afterwards(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """A stopped Redis, a PostgreSQL whose one connection waits for a lock, a stopped one, a locked
@@ -110,8 +111,9 @@ async def test_s06_s13_engines_that_hang_are_503_within_five_seconds_and_fine_af
             await store.aclose()
 
 
+@pytest.mark.case("S13")
 @pytest.mark.parametrize("engine", ["redis", "postgresql"])
-async def test_s13_who_waits_for_a_connection_is_served_in_turn(place: Place) -> None:
+async def test_who_waits_for_a_connection_is_served_in_turn(place: Place) -> None:
     limits = {"redis": "&max_connections=2", "postgresql": "&pool_size=2"}
     store = Place(place.engine, place.url + limits[place.engine]).store().inner
     await store.open()
@@ -131,8 +133,9 @@ async def test_s13_who_waits_for_a_connection_is_served_in_turn(place: Place) ->
 # ---------------------------------------------------------------------------------------------- S16
 
 
+@pytest.mark.case("S16")
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_s16_a_dump_has_keys_and_groups_but_no_value(place: Place) -> None:
+async def test_a_dump_has_keys_and_groups_but_no_value(place: Place) -> None:
     store = place.store()
     values = [secrets.token_hex(16).encode() * size for size in (1, 40, 400)]
     for number, value in enumerate(values):
@@ -155,9 +158,10 @@ async def test_s16_a_dump_has_keys_and_groups_but_no_value(place: Place) -> None
 # ---------------------------------------------------------------------------------------------- S19
 
 
+@pytest.mark.case("S19")
 @pytest.mark.parametrize("engine", ["memory", "sqlite"])
 @pytest.mark.parametrize("jump", [-3600, 3600, 1, -1])
-async def test_s19_a_clock_that_jumps_revives_nothing_that_was_used_or_removed(
+async def test_a_clock_that_jumps_revives_nothing_that_was_used_or_removed(
     place: Place, jump: float
 ) -> None:
     clock = FrozenClock()
@@ -178,9 +182,10 @@ async def test_s19_a_clock_that_jumps_revives_nothing_that_was_used_or_removed(
         assert await store.get("code", key) is None
 
 
+@pytest.mark.case("S19")
 @pytest.mark.parametrize("engine", ["memory", "sqlite"])
 @pytest.mark.parametrize(("after", "there"), [(59.9, True), (60, False), (60.1, False)])
-async def test_s19_a_record_ends_at_the_second_that_it_was_given(
+async def test_a_record_ends_at_the_second_that_it_was_given(
     place: Place, after: float, there: bool
 ) -> None:
     clock = FrozenClock()
@@ -244,14 +249,16 @@ async def look_ups_beside_expired_rows(place: Place, count: int) -> tuple[float,
     return before, after
 
 
+@pytest.mark.case("S20")
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
-async def test_s20_expired_rows_are_removed_in_batches_and_live_ones_stay(place: Place) -> None:
+async def test_expired_rows_are_removed_in_batches_and_live_ones_stay(place: Place) -> None:
     await look_ups_beside_expired_rows(place, 5_000)
 
 
+@pytest.mark.case("S20")
 @pytest.mark.soak
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
-async def test_s20_a_million_expired_rows_do_not_slow_look_ups_to_half(place: Place) -> None:
+async def test_a_million_expired_rows_do_not_slow_look_ups_to_half(place: Place) -> None:
     before, after = await look_ups_beside_expired_rows(place, 1_000_000)
     assert after <= 2 * before, f"{before * 1e6:.0f} µs before, {after * 1e6:.0f} µs after"
 
@@ -267,9 +274,10 @@ async def seconds_to_redeem(store: Store, times: int) -> list[float]:
     return measured
 
 
+@pytest.mark.case("S21")
 @pytest.mark.soak
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
-async def test_s21_a_hundred_thousand_grants_do_not_slow_redeeming_to_half(engine: str) -> None:
+async def test_a_hundred_thousand_grants_do_not_slow_redeeming_to_half(engine: str) -> None:
     with fresh(engine) as empty_place, fresh(engine) as full_place:
         empty, full = empty_place.store(), full_place.store()
         await asyncio.gather(empty.open(), full.open())
@@ -293,8 +301,9 @@ async def test_s21_a_hundred_thousand_grants_do_not_slow_redeeming_to_half(engin
 # ---------------------------------------------------------------------------------------------- S22
 
 
+@pytest.mark.case("S22")
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_s22_a_key_of_a_mebibyte_is_a_key_or_503(place: Place) -> None:
+async def test_a_key_of_a_mebibyte_is_a_key_or_503(place: Place) -> None:
     """Keys are hashes; whoever forgets to hash one gets no other error."""
     store = place.store()
     key = secrets.token_hex(2**19)
@@ -312,8 +321,9 @@ async def test_s22_a_key_of_a_mebibyte_is_a_key_or_503(place: Place) -> None:
 # ---------------------------------------------------------------------------------------------- S23
 
 
+@pytest.mark.case("S23")
 @pytest.mark.parametrize("engine", ["redis", "postgresql"])
-async def test_s23_deployments_that_share_a_server_see_nothing_of_each_other(place: Place) -> None:
+async def test_deployments_that_share_a_server_see_nothing_of_each_other(place: Place) -> None:
     own = place.store().inner
     others = []
     # the others keep for a while what has only just expired
@@ -338,8 +348,9 @@ async def test_s23_deployments_that_share_a_server_see_nothing_of_each_other(pla
 # ----------------------------------------------------------------------------------------- S24, S25
 
 
+@pytest.mark.case("S24")
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_s24_calls_cancelled_at_any_moment_leave_whole_records_and_no_connection_behind(
+async def test_calls_cancelled_at_any_moment_leave_whole_records_and_no_connection_behind(
     place: Place,
 ) -> None:
     limits = {"redis": "&max_connections=2", "postgresql": "&pool_size=2"}
@@ -376,9 +387,10 @@ async def test_s24_calls_cancelled_at_any_moment_leave_whole_records_and_no_conn
     await store.aclose()
 
 
+@pytest.mark.case("S25")
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("engine", ["memory"])
-async def test_s25_the_failing_store_fails_where_it_is_told_to(place: Place, when: str) -> None:
+async def test_the_failing_store_fails_where_it_is_told_to(place: Place, when: str) -> None:
     inner = place.store()
     store = FailingStore(inner, 2, when="after" if when == "after" else "before")
     assert isinstance(store, Store)

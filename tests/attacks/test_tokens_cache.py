@@ -25,8 +25,9 @@ async def reason_of(verifier: JWTVerifier, token: str) -> str | None:
     return None
 
 
+@pytest.mark.case("V58")
 @pytest.mark.parametrize("cache_size", [0, 10_000])
-async def test_v58_expiry_follows_the_wall_clock_when_somebody_sets_it(cache_size: int) -> None:
+async def test_expiry_follows_the_wall_clock_when_somebody_sets_it(cache_size: int) -> None:
     gate = Gate(token_cache_size=cache_size)
     token = gate.forge(claims={"exp": NOW + 300, "iat": NOW - 3_700})
     verifier, clock = gate.verifier, gate.clock
@@ -41,7 +42,8 @@ async def test_v58_expiry_follows_the_wall_clock_when_somebody_sets_it(cache_siz
     assert await reason_of(verifier, token) == "expired"
 
 
-async def test_v58_the_lifetime_of_keys_does_not() -> None:
+@pytest.mark.case("V58")
+async def test_the_lifetime_of_keys_does_not() -> None:
     clock = FrozenClock(NOW)
     with Issuer(algorithms=("ES256",), clock=clock) as idp:
         verifier = JWTVerifier(
@@ -60,7 +62,8 @@ async def test_v58_the_lifetime_of_keys_does_not() -> None:
         assert idp.hits["/jwks"] == 2
 
 
-async def test_v80_forged_tokens_fill_no_cache() -> None:
+@pytest.mark.case("V80")
+async def test_forged_tokens_fill_no_cache() -> None:
     gate = Gate(token_cache_size=10_000)
     good = gate.good()
     payload, signature = good.split(".")[1:]
@@ -80,7 +83,8 @@ async def test_v80_forged_tokens_fill_no_cache() -> None:
     assert await reason_of(gate.verifier, good) is None
 
 
-async def test_v80_good_tokens_are_forgotten_when_there_are_too_many() -> None:
+@pytest.mark.case("V80")
+async def test_good_tokens_are_forgotten_when_there_are_too_many() -> None:
     gate = Gate(token_cache_size=4)
     tokens = [gate.good() for _ in range(20)]
     for token in tokens * 2:
@@ -90,8 +94,9 @@ async def test_v80_good_tokens_are_forgotten_when_there_are_too_many() -> None:
         assert await reason_of(gate.verifier, token) == "expired"
 
 
+@pytest.mark.case("V81")
 @pytest.mark.parametrize(("leeway", "second"), [(0, 300), (30, 330)])
-async def test_v81_a_remembered_token_dies_on_the_second(leeway: int, second: int) -> None:
+async def test_a_remembered_token_dies_on_the_second(leeway: int, second: int) -> None:
     gate = Gate(token_cache_size=100, leeway_seconds=leeway)
     token = gate.good()
     assert await reason_of(gate.verifier, token) is None
@@ -101,7 +106,8 @@ async def test_v81_a_remembered_token_dies_on_the_second(leeway: int, second: in
     assert await reason_of(gate.verifier, token) == "expired"
 
 
-async def test_v81_a_remembered_token_dies_with_its_key() -> None:
+@pytest.mark.case("V81")
+async def test_a_remembered_token_dies_with_its_key() -> None:
     clock = FrozenClock(NOW)
     with Issuer(algorithms=("ES256",), clock=clock) as idp:
         verifier = JWTVerifier(
@@ -122,7 +128,8 @@ async def test_v81_a_remembered_token_dies_with_its_key() -> None:
         assert await reason_of(verifier, idp.mint(aud=AUDIENCE)) is None
 
 
-async def test_v81_a_remembered_token_dies_as_soon_as_a_new_key_set_is_there() -> None:
+@pytest.mark.case("V81")
+async def test_a_remembered_token_dies_as_soon_as_a_new_key_set_is_there() -> None:
     clock = FrozenClock(NOW)
     with Issuer(algorithms=("ES256",), clock=clock) as idp:
         verifier = JWTVerifier(
@@ -137,7 +144,8 @@ async def test_v81_a_remembered_token_dies_as_soon_as_a_new_key_set_is_there() -
         assert await reason_of(verifier, token) == "unknown_key"
 
 
-async def test_v81_settings_belong_to_one_verifier() -> None:
+@pytest.mark.case("V81")
+async def test_settings_belong_to_one_verifier() -> None:
     clock, key = FrozenClock(NOW), signing_key().public_jwk()
     wide, narrow = (
         JWTVerifier(public_key=key, issuer=issuer, audience=AUDIENCE, clock=clock)
@@ -149,7 +157,8 @@ async def test_v81_settings_belong_to_one_verifier() -> None:
     assert await reason_of(wide, token) is None
 
 
-async def test_v82_tokens_that_begin_alike_do_not_stand_for_each_other() -> None:
+@pytest.mark.case("V82")
+async def test_tokens_that_begin_alike_do_not_stand_for_each_other() -> None:
     gate = Gate(token_cache_size=100)
     claims = [{"jti": "same", "z": name * 20} for name in "ab"]
     tokens = [gate.forge(claims=each) for each in claims]
@@ -164,7 +173,8 @@ async def test_v82_tokens_that_begin_alike_do_not_stand_for_each_other() -> None
     )
 
 
-async def test_v82_what_one_request_does_to_its_token_no_other_sees() -> None:
+@pytest.mark.case("V82")
+async def test_what_one_request_does_to_its_token_no_other_sees() -> None:
     gate = Gate(token_cache_size=100)
     token = gate.forge(claims={"roles": {"list": ["user"]}})
     first = await gate.verifier.verify(token)
@@ -177,7 +187,8 @@ async def test_v82_what_one_request_does_to_its_token_no_other_sees() -> None:
     assert second.claims["sub"] == second.subject == "alice"
 
 
-async def test_v82_map_scopes_cannot_change_the_claims() -> None:
+@pytest.mark.case("V82")
+async def test_map_scopes_cannot_change_the_claims() -> None:
 
     def meddle(claims: dict[str, Any]) -> list[str]:
         claims.update(sub="root", aud="elsewhere", exp=0)
@@ -193,7 +204,8 @@ async def test_v82_map_scopes_cannot_change_the_claims() -> None:
         )
 
 
-async def test_v82_map_scopes_never_sees_the_claims_of_a_token_that_is_refused() -> None:
+@pytest.mark.case("V82")
+async def test_map_scopes_never_sees_the_claims_of_a_token_that_is_refused() -> None:
 
     seen: list[Any] = []
 
@@ -228,8 +240,9 @@ async def test_v82_map_scopes_never_sees_the_claims_of_a_token_that_is_refused()
     assert set(seen) == {"alice"}
 
 
+@pytest.mark.case("V85")
 @pytest.mark.parametrize("remote", [False, True])
-async def test_v85_one_verifier_serves_several_threads_with_loops_of_their_own(
+async def test_one_verifier_serves_several_threads_with_loops_of_their_own(
     remote: bool,
 ) -> None:
     with Issuer(algorithms=("ES256",)) as idp:
@@ -267,7 +280,8 @@ async def test_v85_one_verifier_serves_several_threads_with_loops_of_their_own(
         assert failures == []
 
 
-async def test_v85_requests_at_the_same_time_get_their_own_answers() -> None:
+@pytest.mark.case("V85")
+async def test_requests_at_the_same_time_get_their_own_answers() -> None:
     gate = Gate(token_cache_size=8)
     names = [f"user-{number}" for number in range(50)]
     tokens = [gate.forge(claims={"sub": name}) for name in names]

@@ -43,9 +43,10 @@ def raw_claims(name: str, value: str) -> bytes:
     ).encode()
 
 
+@pytest.mark.case("V46")
 @pytest.mark.parametrize("depth", [33, 100, 990, 5_000])
 @pytest.mark.parametrize(("opening", "closing"), ["[]", ('{"a":', "}")])
-async def test_v46_deeply_nested_claims_are_refused(depth: int, opening: str, closing: str) -> None:
+async def test_deeply_nested_claims_are_refused(depth: int, opening: str, closing: str) -> None:
     depth = min(depth, 9_000 // len(opening + closing))
     gate = Gate()
     await gate.refuses(
@@ -53,43 +54,49 @@ async def test_v46_deeply_nested_claims_are_refused(depth: int, opening: str, cl
     )
 
 
-async def test_v46_claims_nested_31_deep_are_read() -> None:
+@pytest.mark.case("V46")
+async def test_claims_nested_31_deep_are_read() -> None:
     gate = Gate()
     access = await gate.accepts(gate.forge(claims=raw_claims("deep", "[" * 31 + "]" * 31)))
     assert str(access.claims["deep"]) == "[" * 31 + "]" * 31
 
 
+@pytest.mark.case("V47")
 @pytest.mark.parametrize("digits", [21, 400, 4_000, 5_000])
 @pytest.mark.parametrize("name", ["exp", "iat", "custom", "sub"])
-async def test_v47_enormous_integers_are_refused(digits: int, name: str) -> None:
+async def test_enormous_integers_are_refused(digits: int, name: str) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims=raw_claims(name, "9" * digits)), "payload")
     await gate.refuses(gate.forge(header=b'{"alg":"ES256","x":' + b"9" * digits + b"}"), "header")
     await gate.refuses(gate.forge(claims=raw_claims(name, "-" + "9" * digits)), "payload")
 
 
-async def test_v47_integers_that_anybody_needs_are_read() -> None:
+@pytest.mark.case("V47")
+async def test_integers_that_anybody_needs_are_read() -> None:
     gate = Gate()
     access = await gate.accepts(gate.forge(claims=raw_claims("big", str(2**64 - 1))))
     assert access.claims["big"] == 2**64 - 1
 
 
+@pytest.mark.case("V46")
 @pytest.mark.parametrize("name", ["exp", "iss", "sub", "scope"])
-async def test_v46_a_claim_given_twice_is_refused(name: str) -> None:
+async def test_a_claim_given_twice_is_refused(name: str) -> None:
     gate = Gate()
     claims = json.dumps(usual_claims())[:-1] + f', "{name}": {json.dumps(usual_claims()[name])}}}'
     await gate.refuses(gate.forge(claims=claims.encode()), "payload")
 
 
+@pytest.mark.case("V46")
 @pytest.mark.parametrize(
     "payload", [b"", b"[]", b"null", b'"a"', b"5", b"{}x", b"\xff", b"{", b'\xef\xbb\xbf{"a":1}']
 )
-async def test_v46_a_payload_that_is_no_json_object_is_refused(payload: bytes) -> None:
+async def test_a_payload_that_is_no_json_object_is_refused(payload: bytes) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims=payload), "payload")
 
 
-async def test_v48_a_token_that_never_expires_is_refused() -> None:
+@pytest.mark.case("V48")
+async def test_a_token_that_never_expires_is_refused() -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"exp": ABSENT}), "missing_exp")
     await gate.refuses(gate.forge(claims=b"{}"), "missing_exp")
@@ -97,12 +104,14 @@ async def test_v48_a_token_that_never_expires_is_refused() -> None:
     await lax.refuses(lax.forge(claims={"exp": ABSENT}), "missing_exp")
 
 
+@pytest.mark.case("V49")
 @pytest.mark.parametrize("exp", [None, [], [NOW + 300], {}, {"exp": NOW + 300}], ids=repr)
-async def test_v49_an_expiry_that_is_no_number_is_refused(exp: Any) -> None:
+async def test_an_expiry_that_is_no_number_is_refused(exp: Any) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"exp": exp}), "invalid_exp")
 
 
+@pytest.mark.case("V50")
 @pytest.mark.parametrize(
     "exp",
     [
@@ -118,19 +127,21 @@ async def test_v49_an_expiry_that_is_no_number_is_refused(exp: Any) -> None:
     ],
     ids=repr,
 )
-async def test_v50_an_expiry_spelled_as_text_or_truth_is_refused(exp: Any) -> None:
+async def test_an_expiry_spelled_as_text_or_truth_is_refused(exp: Any) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"exp": exp}), "invalid_exp")
 
 
+@pytest.mark.case("V51")
 @pytest.mark.parametrize(
     "exp", ["1e999", "-1e999", "Infinity", "-Infinity", "NaN", "1e400", "0x7fffffff", "+9999999999"]
 )
-async def test_v51_an_expiry_beyond_all_numbers_is_refused(exp: str) -> None:
+async def test_an_expiry_beyond_all_numbers_is_refused(exp: str) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims=raw_claims("exp", exp)), "payload")
 
 
+@pytest.mark.case("V52")
 @pytest.mark.parametrize(
     ("exp", "reason"),
     [
@@ -146,17 +157,19 @@ async def test_v51_an_expiry_beyond_all_numbers_is_refused(exp: str) -> None:
         ("-0", "expired"),
     ],
 )
-async def test_v52_an_expiry_beyond_the_calendar_is_refused(exp: str, reason: str) -> None:
+async def test_an_expiry_beyond_the_calendar_is_refused(exp: str, reason: str) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims=raw_claims("exp", exp)), reason)
 
 
-async def test_v52_the_last_second_of_the_year_9999_is_an_expiry() -> None:
+@pytest.mark.case("V52")
+async def test_the_last_second_of_the_year_9999_is_an_expiry() -> None:
     gate = Gate()
     access = await gate.accepts(gate.forge(claims={"exp": 253_402_300_799}))
     assert access.expires_at == 253_402_300_799
 
 
+@pytest.mark.case("V52")
 @pytest.mark.parametrize(
     ("claims", "reason"),
     [
@@ -170,9 +183,7 @@ async def test_v52_the_last_second_of_the_year_9999_is_an_expiry() -> None:
     ],
     ids=str,
 )
-async def test_v52_a_longest_lifetime_may_be_set(
-    claims: dict[str, Any], reason: str | None
-) -> None:
+async def test_a_longest_lifetime_may_be_set(claims: dict[str, Any], reason: str | None) -> None:
     gate = Gate(claims=ClaimRules(max_lifetime_seconds=3600))
     if reason is None:
         await gate.accepts(gate.forge(claims=claims))
@@ -180,6 +191,7 @@ async def test_v52_a_longest_lifetime_may_be_set(
         await gate.refuses(gate.forge(claims=claims), reason)
 
 
+@pytest.mark.case("V53")
 @pytest.mark.parametrize(
     ("exp", "leeway_seconds", "accepted"),
     [
@@ -195,7 +207,7 @@ async def test_v52_a_longest_lifetime_may_be_set(
         (NOW - 300, 300, False),
     ],
 )
-async def test_v53_a_token_is_dead_from_the_second_that_exp_names(
+async def test_a_token_is_dead_from_the_second_that_exp_names(
     exp: float, leeway_seconds: int, accepted: bool
 ) -> None:
     gate = Gate(leeway_seconds=leeway_seconds)
@@ -206,6 +218,7 @@ async def test_v53_a_token_is_dead_from_the_second_that_exp_names(
         await gate.refuses(token, "expired")
 
 
+@pytest.mark.case("V55")
 @pytest.mark.parametrize(
     ("nbf", "reason"),
     [
@@ -222,18 +235,20 @@ async def test_v53_a_token_is_dead_from_the_second_that_exp_names(
     ],
     ids=repr,
 )
-async def test_v55_a_token_for_later_is_refused(nbf: Any, reason: str) -> None:
+async def test_a_token_for_later_is_refused(nbf: Any, reason: str) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"nbf": nbf}), reason)
 
 
-async def test_v55_a_beginning_beyond_all_numbers_is_refused() -> None:
+@pytest.mark.case("V55")
+async def test_a_beginning_beyond_all_numbers_is_refused() -> None:
     gate = Gate()
     for name in ("nbf", "iat"):
         for value in ("1e999", "NaN", "-Infinity"):
             await gate.refuses(gate.forge(claims=raw_claims(name, value)), "payload")
 
 
+@pytest.mark.case("V56")
 @pytest.mark.parametrize(
     ("iat", "reason"),
     [
@@ -247,11 +262,12 @@ async def test_v55_a_beginning_beyond_all_numbers_is_refused() -> None:
     ],
     ids=repr,
 )
-async def test_v56_a_token_issued_in_the_future_is_refused(iat: Any, reason: str) -> None:
+async def test_a_token_issued_in_the_future_is_refused(iat: Any, reason: str) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"iat": iat}), reason)
 
 
+@pytest.mark.case("V56")
 @pytest.mark.parametrize("name", ["nbf", "iat"])
 @pytest.mark.parametrize(
     ("leeway_seconds", "ahead", "accepted"),
@@ -265,7 +281,7 @@ async def test_v56_a_token_issued_in_the_future_is_refused(iat: Any, reason: str
         (90, 91, False),
     ],
 )
-async def test_v56_clocks_may_differ_by_a_minute_or_by_the_leeway_if_that_is_more(
+async def test_clocks_may_differ_by_a_minute_or_by_the_leeway_if_that_is_more(
     name: str, leeway_seconds: int, ahead: int, accepted: bool
 ) -> None:
     gate = Gate(leeway_seconds=leeway_seconds)
@@ -276,13 +292,15 @@ async def test_v56_clocks_may_differ_by_a_minute_or_by_the_leeway_if_that_is_mor
         await gate.refuses(token, "not_yet_valid" if name == "nbf" else "issued_in_future")
 
 
+@pytest.mark.case("V56")
 @pytest.mark.parametrize("name", ["nbf", "iat"])
 @pytest.mark.parametrize("value", [ABSENT, 0, -1, NOW, NOW - 10**9, -1e300, NOW + 0.5])
-async def test_v56_a_token_from_any_past_or_of_no_date_is_fine(name: str, value: Any) -> None:
+async def test_a_token_from_any_past_or_of_no_date_is_fine(name: str, value: Any) -> None:
     gate = Gate()
     await gate.accepts(gate.forge(claims={name: value}))
 
 
+@pytest.mark.case("V57")
 @pytest.mark.parametrize(
     "leeway",
     [
@@ -305,22 +323,25 @@ async def test_v56_a_token_from_any_past_or_of_no_date_is_fine(name: str, value:
     ],
     ids=repr,
 )
-async def test_v57_a_leeway_that_is_no_small_number_is_a_configuration_error(leeway: Any) -> None:
+async def test_a_leeway_that_is_no_small_number_is_a_configuration_error(leeway: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^leeway_seconds=.*between 0 and 300"):
         Gate(leeway_seconds=leeway)
 
 
+@pytest.mark.case("V57")
 @pytest.mark.parametrize("leeway", [0, 0.5, 60, 300])
-async def test_v57_a_leeway_of_up_to_five_minutes_is_fine(leeway: float) -> None:
+async def test_a_leeway_of_up_to_five_minutes_is_fine(leeway: float) -> None:
     gate = Gate(leeway_seconds=leeway)
     await gate.accepts(gate.good())
 
 
-async def test_v59_a_token_for_nobody_in_particular_is_refused() -> None:
+@pytest.mark.case("V59")
+async def test_a_token_for_nobody_in_particular_is_refused() -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"aud": ABSENT}), "missing_aud")
 
 
+@pytest.mark.case("V60")
 @pytest.mark.parametrize(
     "aud",
     [
@@ -340,13 +361,14 @@ async def test_v59_a_token_for_nobody_in_particular_is_refused() -> None:
     ],
     ids=repr,
 )
-async def test_v60_an_audience_that_is_neither_a_string_nor_a_list_of_them_is_refused(
+async def test_an_audience_that_is_neither_a_string_nor_a_list_of_them_is_refused(
     aud: Any,
 ) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"aud": aud}), "audience")
 
 
+@pytest.mark.case("V61")
 @pytest.mark.parametrize(
     "aud",
     [
@@ -375,13 +397,14 @@ async def test_v60_an_audience_that_is_neither_a_string_nor_a_list_of_them_is_re
         ANY_AUDIENCE,
     ],
 )
-async def test_v61_an_audience_that_is_only_similar_is_refused(aud: str) -> None:
+async def test_an_audience_that_is_only_similar_is_refused(aud: str) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"aud": aud}), "audience")
     await gate.refuses(gate.forge(claims={"aud": [aud]}), "audience")
 
 
-async def test_v61_the_configured_url_and_the_same_one_as_browsers_write_it_are_both_ours() -> None:
+@pytest.mark.case("V61")
+async def test_the_configured_url_and_the_same_one_as_browsers_write_it_are_both_ours() -> None:
     key = signing_key().public_jwk()
     verifier = JWTVerifier(
         public_key=key, issuer=ISSUER, token_cache_size=0, clock=FrozenClock(NOW)
@@ -400,17 +423,19 @@ async def test_v61_the_configured_url_and_the_same_one_as_browsers_write_it_are_
         assert await verifier.verify_token(gate.forge(claims={"aud": aud})) is None
 
 
+@pytest.mark.case("V62")
 @pytest.mark.parametrize(
     "aud", [AUDIENCE, [AUDIENCE], [AUDIENCE, "other"], ["other", AUDIENCE], [AUDIENCE, AUDIENCE]]
 )
-async def test_v62_our_audience_among_others_is_enough(aud: Any) -> None:
+async def test_our_audience_among_others_is_enough(aud: Any) -> None:
     gate = Gate()
     access = await gate.accepts(gate.forge(claims={"aud": aud}))
     assert access.resource == AUDIENCE
 
 
+@pytest.mark.case("V64")
 @pytest.mark.parametrize(("others", "accepted"), [(63, True), (64, False), (1_000, False)])
-async def test_v64_a_list_of_more_than_64_audiences_is_refused(others: int, accepted: bool) -> None:
+async def test_a_list_of_more_than_64_audiences_is_refused(others: int, accepted: bool) -> None:
     gate = Gate()
     token = gate.forge(claims={"aud": [*map(str, range(others)), AUDIENCE]})
     if accepted:
@@ -419,6 +444,7 @@ async def test_v64_a_list_of_more_than_64_audiences_is_refused(others: int, acce
         await gate.refuses(token, "audience")
 
 
+@pytest.mark.case("V65")
 @pytest.mark.parametrize(
     "audience",
     [
@@ -435,14 +461,15 @@ async def test_v64_a_list_of_more_than_64_audiences_is_refused(others: int, acce
     ],
     ids=repr,
 )
-async def test_v65_an_audience_that_matches_nothing_or_anything_is_a_configuration_error(
+async def test_an_audience_that_matches_nothing_or_anything_is_a_configuration_error(
     audience: Any,
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"^audience="):
         Gate(audience=audience)
 
 
-async def test_v65_the_audience_check_is_switched_off_only_in_writing() -> None:
+@pytest.mark.case("V65")
+async def test_the_audience_check_is_switched_off_only_in_writing() -> None:
     gate = Gate(audience=ANY_AUDIENCE)
     for aud in (ABSENT, None, 5, "https://somebody.else", []):
         assert (await gate.accepts(gate.forge(claims={"aud": aud}))).resource is None
@@ -450,7 +477,8 @@ async def test_v65_the_audience_check_is_switched_off_only_in_writing() -> None:
         Gate(audience=[ANY_AUDIENCE, AUDIENCE])
 
 
-async def test_v65_a_verifier_that_does_not_know_its_audience_accepts_nothing() -> None:
+@pytest.mark.case("V65")
+async def test_a_verifier_that_does_not_know_its_audience_accepts_nothing() -> None:
     verifier = JWTVerifier(
         public_key=signing_key().public_jwk(), issuer=ISSUER, clock=FrozenClock(NOW)
     )
@@ -460,7 +488,8 @@ async def test_v65_a_verifier_that_does_not_know_its_audience_accepts_nothing() 
         MCPAuthMiddleware(Spy(), verifier)
 
 
-async def test_v65_an_audience_of_its_own_stands_whatever_the_provider_says() -> None:
+@pytest.mark.case("V65")
+async def test_an_audience_of_its_own_stands_whatever_the_provider_says() -> None:
     gate = Gate(
         audience=["api://mine", "api://ours"], good=lambda: gate.forge(claims={"aud": "api://ours"})
     )
@@ -468,6 +497,7 @@ async def test_v65_an_audience_of_its_own_stands_whatever_the_provider_says() ->
     await gate.refuses(gate.forge(), "audience")
 
 
+@pytest.mark.case("V66")
 @pytest.mark.parametrize(
     ("iss", "reason"),
     [
@@ -496,20 +526,22 @@ async def test_v65_an_audience_of_its_own_stands_whatever_the_provider_says() ->
 @pytest.mark.parametrize(
     "configured", [ISSUER, [ISSUER, "https://other.example"]], ids=["one", "two"]
 )
-async def test_v66_an_issuer_that_is_only_similar_is_refused(
+async def test_an_issuer_that_is_only_similar_is_refused(
     iss: Any, reason: str, configured: Any
 ) -> None:
     gate = Gate(issuer=configured)
     await gate.refuses(gate.forge(claims={"iss": iss}), reason)
 
 
-async def test_v66_without_a_configured_issuer_the_key_alone_decides() -> None:
+@pytest.mark.case("V66")
+async def test_without_a_configured_issuer_the_key_alone_decides() -> None:
     gate = Gate(issuer=None)
     await gate.accepts(gate.forge(claims={"iss": "https://anybody.example"}))
     await gate.accepts(gate.forge(claims={"iss": ABSENT}))
 
 
-async def test_v67_a_token_of_one_issuer_signed_by_another_is_refused() -> None:
+@pytest.mark.case("V67")
+async def test_a_token_of_one_issuer_signed_by_another_is_refused() -> None:
     with Issuer(algorithms=("ES256",)) as a, Issuer(algorithms=("ES256",)) as b:
         together = JWTVerifier(issuer=[a.issuer, b.issuer], token_cache_size=0)
         apart = MultiAuth(
@@ -527,7 +559,8 @@ async def test_v67_a_token_of_one_issuer_signed_by_another_is_refused() -> None:
             )
 
 
-async def test_v67_a_token_of_no_configured_issuer_costs_no_fetch() -> None:
+@pytest.mark.case("V67")
+async def test_a_token_of_no_configured_issuer_costs_no_fetch() -> None:
     with (
         Issuer(algorithms=("ES256",)) as a,
         Issuer(algorithms=("ES256",)) as b,
@@ -546,7 +579,8 @@ async def test_v67_a_token_of_no_configured_issuer_costs_no_fetch() -> None:
         assert not b.hits
 
 
-async def test_v68_two_issuers_may_use_the_same_key_id() -> None:
+@pytest.mark.case("V68")
+async def test_two_issuers_may_use_the_same_key_id() -> None:
     with Issuer(algorithms=("ES256",)) as a, Issuer(algorithms=("ES256",)) as b:
         for idp, name in ((a, "a"), (b, "b")):
             key = signing_key("ES256", name)
@@ -560,38 +594,43 @@ async def test_v68_two_issuers_may_use_the_same_key_id() -> None:
         )
 
 
+@pytest.mark.case("V69")
 @pytest.mark.parametrize(
     "sub",
     [None, 5, 0, True, [], ["alice"], {}, "", "a\0b", "a\r\nb", "a\x7f", "a\u2028b", "\u202ea"],
 )
-async def test_v69_a_subject_that_is_no_printable_string_is_refused(sub: Any) -> None:
+async def test_a_subject_that_is_no_printable_string_is_refused(sub: Any) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"sub": sub}), "subject")
 
 
-async def test_v69_a_lone_surrogate_never_gets_as_far_as_the_subject() -> None:
+@pytest.mark.case("V69")
+async def test_a_lone_surrogate_never_gets_as_far_as_the_subject() -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"sub": "\ud800"}), "payload")
 
 
-async def test_v69_a_token_may_have_no_subject_unless_at_jwt_is_required() -> None:
+@pytest.mark.case("V69")
+async def test_a_token_may_have_no_subject_unless_at_jwt_is_required() -> None:
     gate, strict = Gate(), Gate(claims=ClaimRules(require_at_jwt=True))
     assert (await gate.accepts(gate.forge(claims={"sub": ABSENT}))).subject is None
     assert (await gate.accepts(gate.forge(claims={"sub": "Ünïcode 名"}))).subject == "Ünïcode 名"
     await strict.refuses(strict.forge(claims={"sub": ABSENT}), "subject")
 
 
+@pytest.mark.case("V70")
 @pytest.mark.parametrize("jti", [None, 5, 1.5, True, [], ["a"], {}], ids=repr)
-async def test_v70_a_token_id_that_is_no_string_is_refused(jti: Any) -> None:
+async def test_a_token_id_that_is_no_string_is_refused(jti: Any) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"jti": jti}), "jti")
     await gate.accepts(gate.forge(claims={"jti": ABSENT}))
 
 
+@pytest.mark.case("V71")
 @pytest.mark.parametrize(
     "scope", [ABSENT, "", "other", "mcp:readx", "MCP:READ", "mcp", "mcp:write mcp:readonly"]
 )
-async def test_v71_a_valid_token_without_the_scope_is_asked_for_more(scope: Any) -> None:
+async def test_a_valid_token_without_the_scope_is_asked_for_more(scope: Any) -> None:
     gate = Gate(required_scopes=["mcp:read", "mcp:write"])
     enough = gate.forge(claims={"scope": "mcp:write mcp:read"})
     await gate.accepts(enough)
@@ -606,6 +645,7 @@ async def test_v71_a_valid_token_without_the_scope_is_asked_for_more(scope: Any)
     await gate.accepts(enough)
 
 
+@pytest.mark.case("V72")
 @pytest.mark.parametrize(
     "scope",
     [
@@ -624,7 +664,7 @@ async def test_v71_a_valid_token_without_the_scope_is_asked_for_more(scope: Any)
     ],
     ids=repr,
 )
-async def test_v72_scopes_are_split_at_spaces_and_nowhere_else(scope: Any) -> None:
+async def test_scopes_are_split_at_spaces_and_nowhere_else(scope: Any) -> None:
     gate = Gate(required_scopes=["mcp:read"], good=lambda: gate.forge(claims={"scope": "mcp:read"}))
     await gate.accepts(gate.good())
     gate.app.scopes.clear()
@@ -634,17 +674,19 @@ async def test_v72_scopes_are_split_at_spaces_and_nowhere_else(scope: Any) -> No
     await gate.accepts(gate.good())
 
 
+@pytest.mark.case("V72")
 @pytest.mark.parametrize(
     "scope",
     [None, 5, True, {}, {"mcp:read": True}, [["mcp:read"]], ["mcp:read", None], [5]],
     ids=repr,
 )
 @pytest.mark.parametrize("name", ["scope", "scp"])
-async def test_v72_scopes_of_another_kind_are_refused(scope: Any, name: str) -> None:
+async def test_scopes_of_another_kind_are_refused(scope: Any, name: str) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"scope": ABSENT, name: scope}), "scope")
 
 
+@pytest.mark.case("V72")
 @pytest.mark.parametrize("name", ["scope", "scp"])
 @pytest.mark.parametrize(
     ("value", "scopes"),
@@ -660,12 +702,13 @@ async def test_v72_scopes_of_another_kind_are_refused(scope: Any, name: str) -> 
     ],
     ids=repr,
 )
-async def test_v72_scopes_are_a_string_or_a_list(name: str, value: Any, scopes: list[str]) -> None:
+async def test_scopes_are_a_string_or_a_list(name: str, value: Any, scopes: list[str]) -> None:
     gate = Gate()
     assert (await gate.accepts(gate.forge(claims={"scope": ABSENT, name: value}))).scopes == scopes
 
 
-async def test_v73_scope_wins_over_scp_and_a_configured_claim_over_both() -> None:
+@pytest.mark.case("V73")
+async def test_scope_wins_over_scp_and_a_configured_claim_over_both() -> None:
     both = {"scope": "from-scope", "scp": ["from-scp"]}
     gate, own = Gate(), Gate(claims=ClaimRules(scope_claim="permissions"))
     assert (await gate.accepts(gate.forge(claims=both))).scopes == ["from-scope"]
@@ -679,16 +722,18 @@ async def test_v73_scope_wins_over_scp_and_a_configured_claim_over_both() -> Non
     await own.refuses(own.forge(claims={**both, "permissions": 5}), "scope")
 
 
+@pytest.mark.case("V74")
 @pytest.mark.parametrize(
     "cnf",
     [{"jkt": "abc"}, {"x5t#S256": "abc"}, {"jwk": {}}, {"kid": "x"}, {}, None, "", []],
     ids=repr,
 )
-async def test_v74_a_token_bound_to_a_key_is_refused_as_a_bearer_token(cnf: Any) -> None:
+async def test_a_token_bound_to_a_key_is_refused_as_a_bearer_token(cnf: Any) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"cnf": cnf}), "bound")
 
 
+@pytest.mark.case("V77")
 @pytest.mark.parametrize(
     ("token", "reason"),
     [
@@ -699,14 +744,13 @@ async def test_v74_a_token_bound_to_a_key_is_refused_as_a_bearer_token(cnf: Any)
     ],
     ids=str,
 )
-async def test_v77_a_token_of_another_kind_or_from_upstream_is_refused(
-    token: Any, reason: str
-) -> None:
+async def test_a_token_of_another_kind_or_from_upstream_is_refused(token: Any, reason: str) -> None:
     gate = Gate()
     await gate.refuses(token if isinstance(token, str) else gate.forge(claims=token), reason)
 
 
-async def test_v78_a_token_for_one_app_does_not_open_the_other_on_the_same_host() -> None:
+@pytest.mark.case("V78")
+async def test_a_token_for_one_app_does_not_open_the_other_on_the_same_host() -> None:
     key, clock = signing_key().public_jwk(), FrozenClock(NOW)
     gate = Gate()
     apps = {}
@@ -722,7 +766,8 @@ async def test_v78_a_token_for_one_app_does_not_open_the_other_on_the_same_host(
             assert response.status == (200 if path == own else 401)
 
 
-async def test_v78_one_verifier_cannot_stand_for_two_resources() -> None:
+@pytest.mark.case("V78")
+async def test_one_verifier_cannot_stand_for_two_resources() -> None:
     verifier = JWTVerifier(public_key=signing_key().public_jwk(), issuer=ISSUER)
     MCPAuthMiddleware(Spy(), RemoteAuthProvider(verifier, [ISSUER], BASE_URL), mcp_path="/a")
     with pytest.raises(ConfigurationError, match="one verifier cannot protect two resources"):

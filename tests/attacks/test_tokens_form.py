@@ -22,9 +22,10 @@ from tests.support.gate import AUDIENCE, ISSUER, NOW, Gate, segment, signing_key
 _URLSAFE = string.ascii_letters + string.digits + "-_"
 
 
+@pytest.mark.case("V23")
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "ES512", "Ed25519"])
 @pytest.mark.asyncio
-async def test_v23_a_token_has_exactly_one_spelling(algorithm: str) -> None:
+async def test_a_token_has_exactly_one_spelling(algorithm: str) -> None:
     gate = Gate(algorithm=algorithm)
     header, payload, signature = gate.good().split(".")
     raw = base64.urlsafe_b64decode(signature + "==")
@@ -57,11 +58,12 @@ async def test_v23_a_token_has_exactly_one_spelling(algorithm: str) -> None:
     await gate.refuses(f"{header}=.{payload}.{signature}", "header")
 
 
+@pytest.mark.case("V24")
 @pytest.mark.parametrize(
     "junk", [" ", "\n", "\r\n", "\t", "\0", "\x7f", "é", "\u00a0", "\ud800", "😀", "~", "+", "/"]
 )
 @pytest.mark.asyncio
-async def test_v24_no_part_of_a_token_may_hold_anything_else(junk: str) -> None:
+async def test_no_part_of_a_token_may_hold_anything_else(junk: str) -> None:
     gate = Gate()
     good = gate.good()
     for number in range(3):
@@ -73,8 +75,9 @@ async def test_v24_no_part_of_a_token_may_hold_anything_else(junk: str) -> None:
             await gate.refuses(".".join(parts), "malformed", "header", "signature", good=good)
 
 
+@pytest.mark.case("V24")
 @pytest.mark.asyncio
-async def test_v24_a_payload_that_is_signed_but_not_base64url_is_refused() -> None:
+async def test_a_payload_that_is_signed_but_not_base64url_is_refused() -> None:
     gate = Gate()
     header = segment({"alg": "ES256", "kid": gate.key.key_id})
     claims = segment(usual_claims())
@@ -83,8 +86,9 @@ async def test_v24_a_payload_that_is_signed_but_not_base64url_is_refused() -> No
         await gate.refuses(f"{data}.{encode_base64url(gate.key.sign(data.encode()))}", "payload")
 
 
+@pytest.mark.case("V26")
 @pytest.mark.asyncio
-async def test_v26_a_token_has_three_parts() -> None:
+async def test_a_token_has_three_parts() -> None:
     gate = Gate()
     good = gate.good()
     header, payload, signature = good.split(".")
@@ -111,8 +115,9 @@ async def test_v26_a_token_has_three_parts() -> None:
         await gate.refuses(token, reason, good=good)
 
 
+@pytest.mark.case("V26")
 @pytest.mark.asyncio
-async def test_v26_a_token_of_another_number_of_parts_costs_no_cryptography_and_no_fetch() -> None:
+async def test_a_token_of_another_number_of_parts_costs_no_cryptography_and_no_fetch() -> None:
     with Issuer(algorithms=("ES256",)) as idp:
         gate = Gate(JWTVerifier(issuer=idp.issuer, token_cache_size=0))
         header = segment({"alg": "ES256", "kid": "unknown"})
@@ -121,6 +126,7 @@ async def test_v26_a_token_of_another_number_of_parts_costs_no_cryptography_and_
         assert not idp.hits
 
 
+@pytest.mark.case("V27")
 @pytest.mark.parametrize(
     "header",
     [
@@ -132,7 +138,7 @@ async def test_v26_a_token_of_another_number_of_parts_costs_no_cryptography_and_
     ids=lambda header: header["alg"],
 )
 @pytest.mark.asyncio
-async def test_v27_an_encrypted_token_is_refused_before_any_key_is_derived(
+async def test_an_encrypted_token_is_refused_before_any_key_is_derived(
     header: dict[str, Any],
 ) -> None:
     gate = Gate()
@@ -143,8 +149,9 @@ async def test_v27_an_encrypted_token_is_refused_before_any_key_is_derived(
     assert time.process_time() - started < 1  # 2^31 rounds would take a quarter of an hour
 
 
+@pytest.mark.case("V28")
 @pytest.mark.asyncio
-async def test_v28_the_json_forms_of_a_jws_are_no_tokens() -> None:
+async def test_the_json_forms_of_a_jws_are_no_tokens() -> None:
     gate = Gate()
     header, payload, signature = gate.good().split(".")
     flat = {"payload": payload, "protected": header, "signature": signature}
@@ -155,8 +162,9 @@ async def test_v28_the_json_forms_of_a_jws_are_no_tokens() -> None:
     await gate.refuses(json.dumps(f"{header}.{payload}.{signature}"), "header", "malformed")
 
 
+@pytest.mark.case("V79")
 @pytest.mark.asyncio
-async def test_v79_the_longest_token_has_16_kib_and_one_byte_more_is_too_long() -> None:
+async def test_the_longest_token_has_16_kib_and_one_byte_more_is_too_long() -> None:
     gate = Gate()
     unpadded = len(gate.forge(claims={"pad": "", "jti": "1"}))
     pad = (16 * 1024 - unpadded) * 3 // 4
@@ -173,9 +181,10 @@ async def test_v79_the_longest_token_has_16_kib_and_one_byte_more_is_too_long() 
             await gate.refuses(token, "too_long")
 
 
+@pytest.mark.case("V79")
 @pytest.mark.parametrize("size", [16 * 1024 + 1, 2**20, 8 * 2**20])
 @pytest.mark.asyncio
-async def test_v79_a_huge_token_costs_neither_time_nor_memory(size: int) -> None:
+async def test_a_huge_token_costs_neither_time_nor_memory(size: int) -> None:
     gate = Gate()
     header, payload, signature = gate.good().split(".")
     token = f"{header}.{payload}.{signature}".ljust(size, "A")
@@ -202,12 +211,13 @@ class _Text(str):
         return b"something else"
 
 
+@pytest.mark.case("V83")
 @pytest.mark.parametrize(
     "token",
     [None, 5, b"abc.def.ghi", bytearray(b"a.b.c"), memoryview(b"a.b.c"), ["a"], _Text("a.b.c")],
 )
 @pytest.mark.asyncio
-async def test_v83_a_token_that_is_no_str_is_a_programming_error(token: Any) -> None:
+async def test_a_token_that_is_no_str_is_a_programming_error(token: Any) -> None:
     gate = Gate()
     await gate.accepts(gate.good())
     with pytest.raises(TypeError, match="token must be a str, not "):
@@ -217,6 +227,7 @@ async def test_v83_a_token_that_is_no_str_is_a_programming_error(token: Any) -> 
     await gate.accepts(gate.good())
 
 
+@pytest.mark.case("V84")
 @pytest.mark.parametrize(
     ("token", "reason"),
     [
@@ -230,7 +241,7 @@ async def test_v83_a_token_that_is_no_str_is_a_programming_error(token: Any) -> 
     ],
 )
 @pytest.mark.asyncio
-async def test_v84_an_opaque_token_is_refused_without_a_fetch(token: str, reason: str) -> None:
+async def test_an_opaque_token_is_refused_without_a_fetch(token: str, reason: str) -> None:
     with Issuer(algorithms=("ES256",)) as idp:
         gate = Gate(
             JWTVerifier(issuer=idp.issuer, token_cache_size=0), good=lambda: idp.mint(aud=AUDIENCE)
@@ -268,10 +279,11 @@ _almost_tokens = st.lists(_part, min_size=2, max_size=4).map(".".join)
 _bytes_as_sent = st.binary(max_size=200).map(lambda raw: raw.decode("latin-1"))
 
 
+@pytest.mark.case("V86")
 @given(token=st.one_of(st.text(max_size=200), _bytes_as_sent, _almost_tokens))
 @example(token="\ud800.\udfff.é")
 @example(token="." * 20_000)
-def test_v86_whatever_a_token_is_only_the_documented_errors_leave(token: str) -> None:
+def test_whatever_a_token_is_only_the_documented_errors_leave(token: str) -> None:
     async def verdicts() -> None:
         for verifier in (_STATIC, _UNREACHABLE):
             try:
@@ -288,6 +300,7 @@ def test_v86_whatever_a_token_is_only_the_documented_errors_leave(token: str) ->
     asyncio.run(verdicts())
 
 
+@pytest.mark.case("V86")
 @given(
     payload=st.one_of(
         st.binary(max_size=300),
@@ -297,7 +310,7 @@ def test_v86_whatever_a_token_is_only_the_documented_errors_leave(token: str) ->
 )
 @example(payload=b"[" * 300)
 @example(payload=b'{"exp":' + b"9" * 30 + b"}")
-def test_v86_whatever_an_issuer_signs_only_the_documented_errors_leave(payload: bytes) -> None:
+def test_whatever_an_issuer_signs_only_the_documented_errors_leave(payload: bytes) -> None:
     async def verdict() -> str:
         token = f"{segment({'alg': 'ES256', 'kid': 'key-1'})}.{encode_base64url(payload)}"
         token += f".{encode_base64url(signing_key().sign(token.encode()))}"
@@ -315,13 +328,14 @@ _CHANGES = {
 }
 
 
+@pytest.mark.case("V87")
 @given(
     algorithm=st.sampled_from(sorted(_CHANGES)),
     position=st.floats(0, 1, exclude_max=True),
     char=st.one_of(st.sampled_from(_URLSAFE + ".=+/~ "), st.characters()),
     kind=st.sampled_from(["replace", "insert", "delete"]),
 )
-def test_v87_any_change_of_one_character_makes_a_token_invalid(
+def test_any_change_of_one_character_makes_a_token_invalid(
     algorithm: str, position: float, char: str, kind: str
 ) -> None:
     gate = _CHANGES[algorithm]
@@ -342,9 +356,10 @@ def test_v87_any_change_of_one_character_makes_a_token_invalid(
     asyncio.run(verdict())
 
 
+@pytest.mark.case("V87")
 @pytest.mark.parametrize("algorithm", ["ES256", "Ed25519"])
 @pytest.mark.asyncio
-async def test_v87_every_flip_of_one_bit_makes_a_token_invalid(algorithm: str) -> None:
+async def test_every_flip_of_one_bit_makes_a_token_invalid(algorithm: str) -> None:
     gate = _CHANGES[algorithm]
     token = gate.good()
     await gate.accepts(token)

@@ -340,14 +340,16 @@ async def _reason_of(verifier: JWTVerifier, token: str) -> str:
     return "accepted"
 
 
-def test_v88_a_second_implementation_comes_to_the_same_verdict() -> None:
+@pytest.mark.case("V88")
+def test_a_second_implementation_comes_to_the_same_verdict() -> None:
     seen = check(4_000, seed=random.randrange(2**32))
     assert seen["accepted"] > 800  # neither side may win by refusing everything
     assert sum(count for reason, count in seen.items() if reason.startswith("difference")) < 400
 
 
+@pytest.mark.case("V88")
 @pytest.mark.soak
-def test_v88_a_second_implementation_comes_to_the_same_100_000_verdicts() -> None:
+def test_a_second_implementation_comes_to_the_same_100_000_verdicts() -> None:
     seen = check(100_000, seed=88)
     assert seen["accepted"] > 20_000
     every_reason = {

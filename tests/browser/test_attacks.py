@@ -22,9 +22,9 @@ async def signed_in(scene: Scene, https_client: bool = True) -> Page:
     return page
 
 
+@pytest.mark.case("Z42")
 @pytest.mark.parametrize("https", [False, True], ids=["http", "https"])
 async def test_cookies_are_for_this_host_and_no_script(chromium: Browser, https: bool) -> None:
-    """Z42."""
     async with stage(chromium, https=https) as scene:
         page = await signed_in(scene)
         cookies = await scene.context.cookies(scene.base_url)
@@ -38,8 +38,8 @@ async def test_cookies_are_for_this_host_and_no_script(chromium: Browser, https:
         assert await page.evaluate("document.cookie") == ""
 
 
+@pytest.mark.case("Z39")
 async def test_a_page_in_a_frame_stays_empty(chromium: Browser) -> None:
-    """Z39."""
     async with stage(chromium, https=True) as scene:
         consent = await signed_in(scene)
         attacker = await scene.page()
@@ -60,8 +60,9 @@ async def test_a_page_in_a_frame_stays_empty(chromium: Browser) -> None:
         scene.problems.clear()
 
 
+@pytest.mark.case("Z36")
 async def test_a_form_of_another_site_approves_nothing(chromium: Browser) -> None:
-    """Z36. Even one that knows the token, which it cannot."""
+    """Even one that knows the token, which it cannot."""
     async with stage(chromium, https=True) as scene:
         consent = await signed_in(scene)
         inputs = await consent.eval_on_selector_all(
@@ -86,8 +87,10 @@ async def test_a_form_of_another_site_approves_nothing(chromium: Browser) -> Non
         assert scene.client_app.visits == []
 
 
+@pytest.mark.case("W22")
+@pytest.mark.rule("AS-27")
 async def test_another_sites_script_reads_no_page(chromium: Browser) -> None:
-    """W22, AS-27: no CORS."""
+    """No CORS."""
     async with stage(chromium, https=True) as scene:
         consent = await signed_in(scene)
         attacker = await scene.page()
@@ -122,10 +125,11 @@ async def test_a_name_that_is_turned_to_this_machine_for_a_moment_gets_no_page(
         assert set(scene.server.reasons()) == {"host", "method"}
 
 
+@pytest.mark.case("Z121")
 async def test_a_script_does_not_run_even_where_a_page_of_the_operators_has_one(
     chromium: Browser,
 ) -> None:
-    """Z121. The page forgets to escape; the policy does not forget."""
+    """The page forgets to escape; the policy does not forget."""
     pages = Pages(
         render={
             "error": lambda page: (
@@ -143,10 +147,10 @@ async def test_a_script_does_not_run_even_where_a_page_of_the_operators_has_one(
         assert "Content Security Policy" in scene.problems.pop()
 
 
+@pytest.mark.case("Z51")
 async def test_neither_the_client_nor_anybody_else_learns_where_the_browser_came_from(
     chromium: Browser,
 ) -> None:
-    """Z51."""
     async with stage(chromium, https=True) as scene:
         page = await signed_in(scene)
         await page.get_by_role("button", name="Allow").click()
@@ -159,12 +163,13 @@ async def test_neither_the_client_nor_anybody_else_learns_where_the_browser_came
         assert queries == {"transaction", ""}
 
 
+@pytest.mark.case("P03")
 @pytest.mark.parametrize("hops", ["typed", "typed, then another site's redirect"])
 async def test_a_typed_address_gets_no_code_without_a_question(
     chromium: Browser, hops: str
 ) -> None:
-    """P03. The browser says ``none`` in both cases: nobody can tell them apart, so the person is
-    asked in both.
+    """The browser says ``none`` in both cases: nobody can tell them apart, so the person is asked
+    in both.
     """
     async with stage(chromium, https=True) as scene:
         page = await signed_in(scene)

@@ -85,9 +85,9 @@ NAMES = {
 }
 
 
+@pytest.mark.case("Z40")
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_name_stays_a_name(chromium: Browser, name: str) -> None:
-    """Z40."""
     async with stage(chromium, window=PHONE) as scene:
         page = await scene.open(await _named(scene, NAMES[name]))
         await scene.sign_in(page)

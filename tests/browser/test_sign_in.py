@@ -13,12 +13,13 @@ from tests.browser.stage import PASSWORD, stage
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
+@pytest.mark.rule("AS-24")
 @pytest.mark.parametrize("https", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("web", [False, True], ids=["loopback client", "https client"])
 async def test_signing_in_and_allowing_leads_back_to_the_client(
     chromium: Browser, https: bool, web: bool
 ) -> None:
-    """AS-24: no form-action stands in the way of the redirect after the form."""
+    """No form-action stands in the way of the redirect after the form."""
     async with stage(chromium, https=https) as scene:
         client = await scene.client(
             redirect_uris=[scene.web_redirect if web else scene.local_redirect]
@@ -127,9 +128,10 @@ async def test_for_development_one_click_is_enough(chromium: Browser) -> None:
         assert "code" in scene.answer()
 
 
+@pytest.mark.case("Z10")
 async def test_a_form_of_the_clients_site_opens_the_same_sign_in(chromium: Browser) -> None:
-    """Z10. No cookie comes with such a form; neither a session nor what another tab is doing may
-    suffer from that.
+    """No cookie comes with such a form; neither a session nor what another tab is doing may suffer
+    from that.
     """
     async with stage(chromium, https=True) as scene:
         client = await scene.client(redirect_uris=[scene.web_redirect])
@@ -154,10 +156,12 @@ async def test_a_form_of_the_clients_site_opens_the_same_sign_in(chromium: Brows
         await expect(first.get_by_role("button", name="Allow")).to_be_visible()
 
 
+@pytest.mark.case("P03")
+@pytest.mark.rule("AS-26")
 async def test_a_consent_is_remembered_for_a_navigation_that_a_page_of_the_same_origin_began(
     chromium: Browser,
 ) -> None:
-    """AS-26, P03. The browser says who began it, also after a redirect of somebody in between."""
+    """The browser says who began it, also after a redirect of somebody in between."""
     async with stage(chromium, https=True) as scene:
         client = await scene.client(redirect_uris=[scene.web_redirect])
         page = await scene.open(client)

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 BACK_AT_CLIENT = "Back at the client"
 
 
+@pytest.mark.case("Z37")
 async def test_two_tabs_for_two_clients_do_not_disturb_each_other(chromium: Browser) -> None:
-    """Z37."""
     async with stage(chromium) as scene:
         clients = [
             await scene.client(client_name="First"),
@@ -45,8 +45,9 @@ async def test_a_tab_whose_user_signed_in_in_another_one_goes_on_without_asking(
         await expect(second.get_by_role("button", name="Allow")).to_be_visible()
 
 
+@pytest.mark.case("Z43")
 async def test_a_page_of_alices_does_not_approve_for_bob(chromium: Browser) -> None:
-    """Z43. Bob signed in in another tab, after the page was shown."""
+    """Bob signed in in another tab, after the page was shown."""
     async with stage(chromium) as scene:
         client = await scene.client()
         first, second = await scene.open(client), await scene.open(client)
@@ -60,9 +61,10 @@ async def test_a_page_of_alices_does_not_approve_for_bob(chromium: Browser) -> N
         await expect(first.get_by_text("bob", exact=True)).to_be_visible()
 
 
+@pytest.mark.case("Z38")
 @pytest.mark.parametrize(("button", "answer"), [("Allow", "code"), ("Deny", "error")])
 async def test_a_double_click_is_a_click(chromium: Browser, button: str, answer: str) -> None:
-    """Z38. The browser sends the form twice and shows the second answer only."""
+    """The browser sends the form twice and shows the second answer only."""
     async with stage(chromium) as scene:
         client = await scene.client()
         page = await scene.open(client)
@@ -86,10 +88,10 @@ async def test_a_double_click_on_sign_in_is_a_click(chromium: Browser) -> None:
         await expect(page.get_by_role("button", name="Allow")).to_be_visible()
 
 
+@pytest.mark.case("Z12")
 async def test_the_back_button_after_approval_leads_to_a_page_that_has_expired(
     chromium: Browser,
 ) -> None:
-    """Z12."""
     async with stage(chromium) as scene:
         client = await scene.client()
         page = await scene.open(client)
@@ -103,8 +105,8 @@ async def test_the_back_button_after_approval_leads_to_a_page_that_has_expired(
         assert scene.client_app.visits == []
 
 
+@pytest.mark.case("Z13")
 async def test_a_page_left_open_for_too_long_has_expired(chromium: Browser) -> None:
-    """Z13."""
     async with stage(chromium) as scene:
         page = await scene.open(await scene.client())
         await scene.sign_in(page)
@@ -114,8 +116,8 @@ async def test_a_page_left_open_for_too_long_has_expired(chromium: Browser) -> N
         assert scene.server.reasons() == ["expired_form"]
 
 
+@pytest.mark.case("Z36")
 async def test_another_browser_cannot_go_on_with_what_one_has_begun(chromium: Browser) -> None:
-    """Z36."""
     async with stage(chromium) as scene:
         page = await scene.open(await scene.client())
         other = await chromium.new_context()

@@ -109,11 +109,11 @@ PYTHON: dict[str, tuple[str, Callable[[Deployment], Any]]] = {
 }
 
 
+@pytest.mark.rule("EXT-01", "EXT-02")
 @pytest.mark.parametrize("how", PYTHON)
 async def test_a_machine_gets_in_with_the_python_sdk_and_again_when_its_token_is_revoked(
     deployment: Deployment, how: str
 ) -> None:
-    """EXT-01, EXT-02."""
     name, provider = PYTHON[how]
     async with python_sdk_with(deployment.url, provider(deployment)) as client:
         for _ in range(2):
@@ -123,12 +123,12 @@ async def test_a_machine_gets_in_with_the_python_sdk_and_again_when_its_token_is
             await revoke_all(deployment)
 
 
+@pytest.mark.rule("EXT-01", "EXT-02")
 @pytest.mark.parametrize("packages", [FOLDER, NPM], ids=["first generation", "second generation"])
 @pytest.mark.parametrize("how", ["secret", "ES256", "RS256"])
 async def test_a_machine_gets_in_with_the_typescript_sdk_and_again_when_its_token_is_revoked(
     deployment: Deployment, packages: Path, how: str
 ) -> None:
-    """EXT-01, EXT-02."""
     credentials = {"clientId": "robot", "clientSecret": SECRET}
     if how != "secret":
         credentials = {"clientId": "signer", "privateKey": KEYS[how], "algorithm": how}
@@ -170,9 +170,10 @@ class FastMCPClientCredentials(ServerExtension):
     identifier = EXTENSION
 
 
+@pytest.mark.rule("EXT-04")
 @pytest.mark.parametrize("library", ["mcp-sdk", "fastmcp"])
 async def test_a_server_advertises_the_extension_with_its_library_s_own_means(library: str) -> None:
-    """EXT-04. Two lines; a helper of ours would save none."""
+    """Two lines; a helper of ours would save none."""
     if library == "mcp-sdk":
         server: Any = MCPServer("notes", extensions=[SDKClientCredentials()])
     else:

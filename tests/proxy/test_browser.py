@@ -62,9 +62,10 @@ def sent_to(scene: Scene, upstream: Upstream) -> list[str]:
 # ---------------------------------------------------------------------------------------- both hops
 
 
+@pytest.mark.rule("PX-01")
 @pytest.mark.parametrize("https", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize("name", UPSTREAMS)
-async def test_px01_a_person_consents_here_then_signs_in_upstream_and_gets_back_to_the_client(
+async def test_a_person_consents_here_then_signs_in_upstream_and_gets_back_to_the_client(
     chromium: Browser, name: str, https: bool
 ) -> None:
     async with before(name, chromium, https=https) as (scene, upstream):
@@ -106,8 +107,9 @@ async def test_px01_a_person_consents_here_then_signs_in_upstream_and_gets_back_
         assert all(each["name"].startswith("__Host-") for each in tied if https)
 
 
+@pytest.mark.case("P01")
 @pytest.mark.parametrize("name", UPSTREAMS)
-async def test_p01_who_is_signed_in_upstream_is_asked_here_all_the_same(
+async def test_who_is_signed_in_upstream_is_asked_here_all_the_same(
     chromium: Browser, name: str
 ) -> None:
     async with before(name, chromium) as (scene, upstream):
@@ -131,7 +133,8 @@ async def test_p01_who_is_signed_in_upstream_is_asked_here_all_the_same(
         assert "code" in scene.answer()
 
 
-async def test_p03_another_site_cannot_send_a_browser_through_both_hops(chromium: Browser) -> None:
+@pytest.mark.case("P03")
+async def test_another_site_cannot_send_a_browser_through_both_hops(chromium: Browser) -> None:
     """With a client that was approved before, and a session upstream."""
     async with before("certified", chromium, https=True) as (scene, upstream):
         client = await scene.client(redirect_uris=[scene.web_redirect])
@@ -150,8 +153,9 @@ async def test_p03_another_site_cannot_send_a_browser_through_both_hops(chromium
 # ----------------------------------------------------------------------------------------------- no
 
 
+@pytest.mark.rule("PX-01")
 @pytest.mark.parametrize("name", UPSTREAMS)
-async def test_px01_who_denies_here_is_not_sent_upstream(chromium: Browser, name: str) -> None:
+async def test_who_denies_here_is_not_sent_upstream(chromium: Browser, name: str) -> None:
     async with before(name, chromium) as (scene, upstream):
         page = await scene.open(await scene.client())
         await page.get_by_role("button", name="Deny").click()
@@ -165,10 +169,11 @@ async def test_px01_who_denies_here_is_not_sent_upstream(chromium: Browser, name
         assert sent_to(scene, upstream) == []
 
 
+@pytest.mark.rule("PX-09")
 @pytest.mark.parametrize(
     ("name", "decision"), [("certified", "deny"), ("certified", "deny later"), ("github", "deny")]
 )
-async def test_px09_who_denies_upstream_gets_back_to_the_client_with_an_error(
+async def test_who_denies_upstream_gets_back_to_the_client_with_an_error(
     chromium: Browser, name: str, decision: str
 ) -> None:
     async with before(name, chromium) as (scene, upstream):
@@ -185,6 +190,7 @@ async def test_px09_who_denies_upstream_gets_back_to_the_client_with_an_error(
         assert await upstream.requests() == []
 
 
+@pytest.mark.case("P07")
 @pytest.mark.parametrize(
     ("error", "mapped"),
     [
@@ -195,7 +201,7 @@ async def test_px09_who_denies_upstream_gets_back_to_the_client_with_an_error(
     ],
 )
 @pytest.mark.parametrize("name", WITH_A_NO)
-async def test_p07_an_error_of_the_upstream_is_an_error_for_the_client(
+async def test_an_error_of_the_upstream_is_an_error_for_the_client(
     chromium: Browser, name: str, error: str, mapped: str
 ) -> None:
     async with before(name, chromium) as (scene, upstream):
@@ -213,7 +219,8 @@ async def test_p07_an_error_of_the_upstream_is_an_error_for_the_client(
         assert await upstream.requests() == []
 
 
-async def test_p06_an_answer_of_another_provider_is_refused(chromium: Browser) -> None:
+@pytest.mark.case("P06")
+async def test_an_answer_of_another_provider_is_refused(chromium: Browser) -> None:
     """The one that was asked promises to name itself (RFC 9207)."""
     async with before("certified", chromium) as (scene, upstream):
         await upstream.refuse(code="somebody-else-s", iss="https://other.example.com")
@@ -266,8 +273,9 @@ async def test_two_tabs_for_two_clients_go_through_both_hops_side_by_side(
         assert subjects == {subject_of(upstream)}
 
 
+@pytest.mark.case("Z43")
 async def test_two_people_in_two_tabs_each_get_their_own(chromium: Browser) -> None:
-    """Z43, across both hops. The first tab's consent was given by whoever signed in in it."""
+    """Across both hops. The person who signed in in the first tab gave that tab's consent."""
     async with before("github", chromium) as (scene, upstream):
         clients = [
             await scene.client(client_name="First"),
@@ -304,11 +312,12 @@ async def test_back_from_the_upstream_one_may_go_forward_again(
         assert (await client.redeem(scene.answer()["code"])).status == 200
 
 
+@pytest.mark.case("Z12", "P04")
 @pytest.mark.parametrize("name", WITH_A_NO)
 async def test_the_back_button_after_both_hops_gives_no_second_code(
     chromium: Browser, name: str
 ) -> None:
-    """Z12, P04. The browser would show the consent page, the upstream's, or the callback again."""
+    """The browser would show the consent page, the upstream's, or the callback again."""
     async with before(name, chromium) as (scene, upstream):
         client = await scene.client()
         page = await scene.open(client)
@@ -331,10 +340,9 @@ async def test_the_back_button_after_both_hops_gives_no_second_code(
         assert len(await upstream.requests()) == before_that
 
 
+@pytest.mark.case("P02")
 @pytest.mark.parametrize("name", UPSTREAMS)
-async def test_p02_another_browser_at_the_callback_gets_no_code(
-    chromium: Browser, name: str
-) -> None:
+async def test_another_browser_at_the_callback_gets_no_code(chromium: Browser, name: str) -> None:
     """Consent in one browser, the upstream's URL opened in another: login CSRF, were it to work."""
     async with before(name, chromium) as (scene, upstream):
         page = await scene.open(await scene.client())
@@ -362,7 +370,8 @@ async def test_p02_another_browser_at_the_callback_gets_no_code(
         assert "code" in scene.answer()
 
 
-async def test_p04_a_callback_is_good_once(chromium: Browser) -> None:
+@pytest.mark.case("P04")
+async def test_a_callback_is_good_once(chromium: Browser) -> None:
     async with before("certified", chromium) as (scene, upstream):
         page = await scene.open(await scene.client())
         await allow(page)

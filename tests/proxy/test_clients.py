@@ -100,12 +100,12 @@ async def test_a_client_that_knows_only_the_url_gets_in_and_its_tool_knows_who_t
         assert [each.grant_type for each in await upstream.requests()] == ["authorization_code"]
 
 
+@pytest.mark.rule("PX-11")
 @pytest.mark.parametrize("name", WITH_FORMS)
 @pytest.mark.parametrize("client", ["python-sdk", "typescript-sdk"])
 async def test_a_client_stays_in_while_the_tokens_of_both_legs_expire(
     client: str, name: str
 ) -> None:
-    """PX-11."""
     lifetimes = {"access_seconds": 2, "upstream_seconds": 2}
     async with (
         before(name, **lifetimes) as (deployment, upstream),
@@ -121,8 +121,9 @@ async def test_a_client_stays_in_while_the_tokens_of_both_legs_expire(
         assert await upstream.reused() == set()
 
 
+@pytest.mark.rule("PX-06")
 @pytest.mark.parametrize("name", WITH_FORMS)
-async def test_px06_a_client_whose_person_was_thrown_out_upstream_signs_them_in_again(
+async def test_a_client_whose_person_was_thrown_out_upstream_signs_them_in_again(
     name: str,
 ) -> None:
     lifetimes = {"access_seconds": 3600, "upstream_seconds": 2}
@@ -141,8 +142,9 @@ async def test_px06_a_client_whose_person_was_thrown_out_upstream_signs_them_in_
         assert connection.sign_ins == 2
 
 
+@pytest.mark.rule("PX-06")
 @pytest.mark.parametrize("client", ["python-sdk", "typescript-sdk"])
-async def test_px06_a_client_that_refreshes_after_the_person_was_thrown_out_upstream_signs_them_in_again(
+async def test_a_client_that_refreshes_after_the_person_was_thrown_out_upstream_signs_them_in_again(
     client: str,
 ) -> None:
     lifetimes = {"access_seconds": 2, "upstream_seconds": 2}
@@ -176,8 +178,8 @@ async def test_a_client_whose_user_says_no_upstream_is_told_and_gets_nothing() -
         assert "token_issued" not in deployment.done()
 
 
+@pytest.mark.case("P13")
 async def test_a_tool_that_many_call_at_once_costs_one_refresh_upstream() -> None:
-    """P13."""
     async with (
         before("certified", upstream_seconds=600) as (deployment, upstream),
         python_sdk(deployment.url) as connection,

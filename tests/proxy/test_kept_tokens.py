@@ -60,10 +60,11 @@ async def test_a_tool_gets_the_persons_own_token(upstream: Upstream, kind: str) 
         assert refreshes(upstream) == 0
 
 
+@pytest.mark.rule("PX-11")
 async def test_a_token_that_is_due_is_refreshed_and_rotation_is_survived(
     upstream: Upstream,
 ) -> None:
-    """PX-11: a minute before it expires."""
+    """A minute before it expires."""
     async with deploy_proxy(upstream) as server:
         _, tokens = await signed_in(server, upstream)
         first = await upstream_token(server, tokens["access_token"])
@@ -91,10 +92,12 @@ async def test_a_provider_that_keeps_its_refresh_token_need_not_send_it_again(
         assert json.loads(record.value)["refresh_token"] == kept
 
 
+@pytest.mark.case("P13")
+@pytest.mark.rule("PX-11")
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_of_many_at_once_one_refreshes(upstream: Upstream, engine: str) -> None:
-    """P13, PX-11: twenty tools and twenty refreshing requests of the client; one upstream refresh,
-    one successor.
+    """Twenty tools and twenty refreshing requests of the client; one upstream refresh, one
+    successor.
     """
     with fresh(engine) as place:
         async with deploy_proxy(upstream, store=place.store(clock=upstream.clock)) as server:
@@ -123,11 +126,13 @@ async def _given(provider: Any, server: Server, access_token: str) -> str:
     return token
 
 
+@pytest.mark.case("P12")
+@pytest.mark.rule("PX-06")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_an_upstream_that_has_ended_the_sign_in_ends_the_grant_at_the_refresh(
     upstream: Upstream, kind: str
 ) -> None:
-    """P12, PX-06: invalid_grant for the client, which signs in again; nothing is left."""
+    """The client hears invalid_grant and signs in again; nothing is left."""
     async with deploy_proxy(upstream, kind) as server:
         client, tokens = await signed_in(server, upstream)
         upstream.end("alice")
@@ -155,6 +160,7 @@ async def test_an_upstream_that_has_ended_the_sign_in_ends_the_grant_when_a_tool
         assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
 
 
+@pytest.mark.case("P12")
 @pytest.mark.parametrize(
     ("status", "body"),
     [
@@ -169,7 +175,7 @@ async def test_an_upstream_that_has_ended_the_sign_in_ends_the_grant_when_a_tool
 async def test_an_upstream_that_is_down_ends_nothing(
     upstream: Upstream, status: int, body: bytes
 ) -> None:
-    """P12: 503, the grant stays, and the same refresh token works afterwards, theirs and ours."""
+    """A 503: the grant stays, and the same refresh token works afterwards, here and upstream."""
     async with deploy_proxy(upstream) as server:
         client, tokens = await signed_in(server, upstream)
         upstream.answer("/token", body, status=status)
@@ -195,8 +201,9 @@ async def test_while_the_old_token_is_good_an_upstream_that_is_down_goes_unnotic
         assert (await client.refresh(tokens["refresh_token"])).status == 200
 
 
+@pytest.mark.case("P21")
 async def test_who_takes_the_lease_and_dies_is_followed(upstream: Upstream) -> None:
-    """P21: the next one waits for its end, and then goes on."""
+    """The next one waits for its end, and then goes on."""
     async with deploy_proxy(upstream) as server:
         client, tokens = await signed_in(server, upstream)
         store = server.provider.store
@@ -221,11 +228,11 @@ async def test_nobody_waits_for_ever(upstream: Upstream, monkeypatch: pytest.Mon
         assert (await client.refresh(tokens["refresh_token"])).status == 503
 
 
+@pytest.mark.case("P15")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_refreshed_tokens_of_somebody_else_end_the_grant(
     upstream: Upstream, kind: str
 ) -> None:
-    """P15."""
     async with deploy_proxy(upstream, kind) as server:
         client, tokens = await signed_in(server, upstream)
         upstream.refreshed_subject = "mallory"
@@ -234,13 +241,14 @@ async def test_refreshed_tokens_of_somebody_else_end_the_grant(
         assert await server.provider.store.scan(TOKENS) == []
 
 
+@pytest.mark.case("P15")
 @pytest.mark.parametrize(
     "claims", [{"sub": None}, {"aud": "another"}, {"iss": "https://evil.example"}]
 )
 async def test_a_refreshed_id_token_that_is_not_right_ends_the_grant(
     upstream: Upstream, claims: dict[str, Any]
 ) -> None:
-    """P15; OpenID Connect Core §12.2."""
+    """OpenID Connect Core §12.2."""
     async with deploy_proxy(upstream) as server:
         client, tokens = await signed_in(server, upstream)
         upstream.id_token = claims
@@ -248,10 +256,11 @@ async def test_a_refreshed_id_token_that_is_not_right_ends_the_grant(
         assert (await client.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
 
 
+@pytest.mark.case("P15")
 async def test_whose_refreshed_tokens_are_is_asked_again_if_it_could_not_be(
     upstream: Upstream,
 ) -> None:
-    """P15: the new tokens are kept before, so that nothing is lost."""
+    """The new tokens are kept before, so that nothing is lost."""
     async with deploy_proxy(upstream, "oauth") as server:
         client, tokens = await signed_in(server, upstream)
         upstream.fail("/introspect", times=1)
@@ -273,10 +282,10 @@ async def test_an_answer_without_an_id_token_is_enough_at_a_refresh(upstream: Up
         assert (await client.refresh(tokens["refresh_token"])).status == 200
 
 
+@pytest.mark.rule("PX-06")
 async def test_without_a_refresh_token_a_grant_lasts_as_long_as_the_access_token(
     upstream: Upstream,
 ) -> None:
-    """PX-06."""
     upstream.refreshes = False
     async with deploy_proxy(upstream) as server:
         client, tokens = await signed_in(server, upstream)
@@ -309,9 +318,10 @@ async def test_a_lifetime_of_nothing_is_no_loop(upstream: Upstream) -> None:
         assert refreshes(upstream) == before + 1
 
 
+@pytest.mark.case("P22")
+@pytest.mark.rule("PX-11")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_what_is_revoked_here_is_given_back_there(upstream: Upstream, kind: str) -> None:
-    """P22, PX-11."""
     async with deploy_proxy(upstream, kind) as server:
         client, tokens = await signed_in(server, upstream)
         (refresh_token,) = upstream._sessions
@@ -333,11 +343,11 @@ async def test_an_access_token_is_given_back_where_there_is_no_other(upstream: U
         assert upstream.revoked == list(upstream.access)
 
 
+@pytest.mark.case("P22")
 @pytest.mark.parametrize("status", [400, 503])
 async def test_a_provider_that_takes_nothing_back_is_no_obstacle(
     upstream: Upstream, status: int
 ) -> None:
-    """P22."""
     async with deploy_proxy(upstream) as server:
         client, tokens = await signed_in(server, upstream)
         upstream.fail("/revoke", status=status)
@@ -365,8 +375,9 @@ async def test_a_replayed_code_gives_everything_back(upstream: Upstream) -> None
         assert len(upstream.revoked) == 1
 
 
+@pytest.mark.case("P21")
 async def test_a_code_that_nobody_redeems_leaves_nothing_for_long(upstream: Upstream) -> None:
-    """P21: the tokens of a sign-in that led to nothing go with the transaction, long before a grant
+    """The tokens of a sign-in that led to nothing go with the transaction, long before a grant
     would.
     """
     async with deploy_proxy(upstream) as server:

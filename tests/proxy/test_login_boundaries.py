@@ -31,8 +31,9 @@ def login_cookie(browser: Browser) -> str:
     return name
 
 
+@pytest.mark.rule("PX-04")
 @pytest.mark.parametrize("value", [None, "", "x" * 43])
-async def test_px04_a_state_without_its_cookie_is_worth_nothing_and_is_not_used_up(
+async def test_a_state_without_its_cookie_is_worth_nothing_and_is_not_used_up(
     upstream: Upstream, value: str | None
 ) -> None:
     async with deploy_proxy(upstream) as server:
@@ -48,7 +49,8 @@ async def test_px04_a_state_without_its_cookie_is_worth_nothing_and_is_not_used_
         assert (await come_back(browser, callback)).status == 303
 
 
-async def test_px04_of_two_departures_for_one_approval_the_last_one_counts(
+@pytest.mark.rule("PX-04")
+async def test_of_two_departures_for_one_approval_the_last_one_counts(
     upstream: Upstream,
 ) -> None:
     """A double click, or the back button: each has a state, a verifier and a cookie of its own."""
@@ -63,7 +65,8 @@ async def test_px04_of_two_departures_for_one_approval_the_last_one_counts(
         assert "code" in answer_of((await come_back(browser, second)).header("location") or "")
 
 
-async def test_p04_a_state_does_not_fit_another_transaction(upstream: Upstream) -> None:
+@pytest.mark.case("P04")
+async def test_a_state_does_not_fit_another_transaction(upstream: Upstream) -> None:
     """Both are of this browser; the answer to the one is brought to the page of the other."""
     async with deploy_proxy(upstream) as server:
         browser, clients = server.browser(), [await server.register() for _ in range(2)]
@@ -83,8 +86,9 @@ async def test_p04_a_state_does_not_fit_another_transaction(upstream: Upstream) 
         assert (await come_back(browser, other)).status == 303
 
 
+@pytest.mark.rule("PX-04")
 @pytest.mark.parametrize(("transaction_seconds", "stays_for"), [(600, 600), (60, 60), (3600, 600)])
-async def test_px04_a_state_lasts_as_long_as_the_transaction_and_ten_minutes_at_most(
+async def test_a_state_lasts_as_long_as_the_transaction_and_ten_minutes_at_most(
     upstream: Upstream, transaction_seconds: int, stays_for: int
 ) -> None:
     async with deploy_proxy(

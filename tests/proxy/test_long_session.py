@@ -145,15 +145,17 @@ async def stay_in(engine: str, name: str, rounds: int, clients: int) -> None:
         assert {each.status for each in requests if not each.injected} == {200}
 
 
+@pytest.mark.case("P12", "P13")
+@pytest.mark.rule("PX-11")
 @pytest.mark.parametrize("engine", ["postgresql", "redis"])
 async def test_nobody_is_signed_out_in_a_few_refreshes_on_both_legs(engine: str) -> None:
-    """PX-11, P12, P13."""
     await stay_in(engine, "certified", rounds=4, clients=4)
 
 
+@pytest.mark.case("P12", "P13")
+@pytest.mark.rule("PX-11")
 @pytest.mark.soak
 @pytest.mark.parametrize("name", ["certified", "github"])
 @pytest.mark.parametrize("engine", ["postgresql", "redis"])
 async def test_nobody_is_signed_out_in_fifty_refreshes_on_both_legs(engine: str, name: str) -> None:
-    """PX-11, P12, P13."""
     await stay_in(engine, name, rounds=50, clients=6)

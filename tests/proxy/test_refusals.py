@@ -53,10 +53,12 @@ async def nobody_is_in(server: Server, upstream: Upstream) -> None:
     assert await server.provider.store.scan("code") == []
 
 
+@pytest.mark.case("P04")
+@pytest.mark.rule("PX-04")
 async def test_a_state_that_is_missing_unknown_repeated_or_used_leads_nowhere(
     upstream: Upstream,
 ) -> None:
-    """P04, PX-04: and the identity provider is not asked."""
+    """The identity provider is not asked."""
     async with deploy_proxy(upstream) as server:
         client, browser = await server.register(), server.browser()
         callback = upstream.approve(await depart(browser, client))
@@ -75,10 +77,9 @@ async def test_a_state_that_is_missing_unknown_repeated_or_used_leads_nowhere(
         assert len(upstream.requests) == 1
 
 
+@pytest.mark.case("P04")
 async def test_the_state_of_another_sign_in_does_not_fit(upstream: Upstream) -> None:
-    """P04: a code of one sign-in, with the state of another, fails at the identity provider
-    (PKCE).
-    """
+    """A code of one sign-in, with the state of another, fails at the identity provider (PKCE)."""
     async with deploy_proxy(upstream) as server:
         client, browser = await server.register(), server.browser()
         first, second = [upstream.approve(await depart(browser, client)) for _ in range(2)]
@@ -89,8 +90,10 @@ async def test_the_state_of_another_sign_in_does_not_fit(upstream: Upstream) -> 
         await nobody_is_in(server, upstream)
 
 
+@pytest.mark.case("P02")
+@pytest.mark.rule("PX-08")
 async def test_only_the_browser_that_approved_can_come_back(upstream: Upstream) -> None:
-    """P02, PX-08: and the honest one still can."""
+    """The honest browser can still finish."""
     async with deploy_proxy(upstream) as server:
         client, browser, other = await server.register(), server.browser(), server.browser()
         callback = upstream.approve(await depart(browser, client))
@@ -100,8 +103,8 @@ async def test_only_the_browser_that_approved_can_come_back(upstream: Upstream) 
         assert (await come_back(browser, callback)).status == 303
 
 
+@pytest.mark.case("P06")
 async def test_the_callback_of_one_proxy_is_nothing_to_another(upstream: Upstream) -> None:
-    """P06."""
     with Upstream(clock=upstream.clock) as second:
         async with deploy_proxy(upstream) as server, deploy_proxy(second) as other:
             browser, client = server.browser(), await server.register()
@@ -111,9 +114,11 @@ async def test_the_callback_of_one_proxy_is_nothing_to_another(upstream: Upstrea
             assert second.requests == []
 
 
+@pytest.mark.case("P06")
+@pytest.mark.rule("PX-07")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_an_answer_of_another_issuer_is_refused(upstream: Upstream, kind: str) -> None:
-    """P06, PX-07; RFC 9207 §2.4: the code is not sent anywhere."""
+    """RFC 9207 §2.4: the code is not sent anywhere."""
     async with deploy_proxy(upstream, kind) as server:
         for issuer in ("https://evil.example", f"{upstream.issuer}/", ""):
             assert error_of(await attempt(server, upstream, iss=issuer)) == "server_error"
@@ -131,6 +136,8 @@ async def test_an_issuer_that_promises_to_name_itself_has_to(upstream: Upstream)
         assert upstream.requests == []
 
 
+@pytest.mark.case("P07")
+@pytest.mark.rule("PX-09")
 @pytest.mark.parametrize(
     ("sent", "told"),
     [
@@ -146,7 +153,6 @@ async def test_an_issuer_that_promises_to_name_itself_has_to(upstream: Upstream)
 async def test_an_error_upstream_becomes_one_of_ours(
     upstream: Upstream, caplog: pytest.LogCaptureFixture, sent: str, told: str
 ) -> None:
-    """P07, PX-09."""
     async with deploy_proxy(upstream) as server:
         response = await attempt(
             server, upstream, code=None, error=sent, error_description="<b>&\r\n</b>"
@@ -158,16 +164,18 @@ async def test_an_error_upstream_becomes_one_of_ours(
         await nobody_is_in(server, upstream)
 
 
+@pytest.mark.case("P07")
 @pytest.mark.parametrize("code", [None, "", "c" * 4097])
 async def test_an_answer_without_code_and_error_is_an_error(
     upstream: Upstream, code: str | None
 ) -> None:
-    """P07."""
     async with deploy_proxy(upstream) as server:
         assert error_of(await attempt(server, upstream, code=code)) == "server_error"
         assert upstream.requests == []
 
 
+@pytest.mark.case("P08", "P15")
+@pytest.mark.rule("PX-07")
 @pytest.mark.parametrize(
     ("claims", "header"),
     [
@@ -196,7 +204,7 @@ async def test_an_answer_without_code_and_error_is_an_error(
 async def test_an_id_token_that_is_not_right_signs_nobody_in(
     upstream: Upstream, claims: dict[str, Any], header: dict[str, Any]
 ) -> None:
-    """PX-07, P08, P15; OpenID Connect Core §3.1.3.7 and §3.1.3.8."""
+    """OpenID Connect Core §3.1.3.7 and §3.1.3.8."""
     upstream.id_token, upstream.id_token_header = claims, header
     async with deploy_proxy(upstream) as server:
         assert error_of(await attempt(server, upstream)) == "server_error"
@@ -239,26 +247,25 @@ async def test_without_an_id_token_nobody_has_signed_in(upstream: Upstream) -> N
         assert error_of(await attempt(server, upstream)) == "server_error"
 
 
+@pytest.mark.case("P15", "P17")
 @pytest.mark.parametrize("answer", [{"active": False}, {"active": True, "client_id": "c"}])
 async def test_an_access_token_that_says_nobody_signs_nobody_in(
     upstream: Upstream, answer: dict[str, Any]
 ) -> None:
-    """P15, P17."""
     async with deploy_proxy(upstream, "oauth") as server:
         upstream.answer("/introspect", json.dumps(answer).encode())
         assert error_of(await attempt(server, upstream)) == "server_error"
         await nobody_is_in(server, upstream)
 
 
+@pytest.mark.case("P17")
 @pytest.mark.parametrize(
     ("audience", "told"), [("api", None), ("another api", "server_error"), (None, "server_error")]
 )
 async def test_an_access_token_that_was_made_for_something_else_signs_nobody_in(
     upstream: Upstream, audience: str | None, told: str | None
 ) -> None:
-    """P17: several services share an application at the provider; its audience is a setting of
-    ours.
-    """
+    """Several services share an application at the provider; its audience is a setting of ours."""
     upstream.access_claims = {"aud": audience}
     verifier = JWTVerifier(issuer=upstream.issuer, audience="api", clock=upstream.clock)
     async with deploy_proxy(upstream, "oauth", token_verifier=verifier) as server:
@@ -273,6 +280,8 @@ async def test_an_access_token_that_was_made_for_something_else_signs_nobody_in(
 _JSON, _HTML = {"content-type": "application/json"}, {"content-type": "text/html"}
 
 
+@pytest.mark.case("P14")
+@pytest.mark.rule("PX-09")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("status", "body", "headers", "told"),
@@ -303,15 +312,15 @@ _JSON, _HTML = {"content-type": "application/json"}, {"content-type": "text/html
 async def test_a_token_endpoint_that_answers_otherwise(
     upstream: Upstream, kind: str, status: int, body: bytes, headers: dict[str, str], told: str
 ) -> None:
-    """P14, PX-09."""
     upstream.answer("/token", body, status=status, headers=headers)
     async with deploy_proxy(upstream, kind) as server:
         assert error_of(await attempt(server, upstream)) == told
         await nobody_is_in(server, upstream)
 
 
+@pytest.mark.case("P14")
 async def test_a_token_endpoint_that_is_slow(upstream: Upstream) -> None:
-    """P14: five seconds at most."""
+    """Five seconds at most."""
     upstream.delay("/token", 7)
     async with deploy_proxy(upstream) as server:
         began = time.monotonic()
@@ -363,6 +372,7 @@ async def test_metadata_that_was_good_once_stays_in_use(upstream: Upstream) -> N
         await tokens_for(upstream, await server.register())
 
 
+@pytest.mark.case("P20")
 @pytest.mark.parametrize(
     "members",
     [
@@ -378,7 +388,7 @@ async def test_metadata_that_was_good_once_stays_in_use(upstream: Upstream) -> N
 async def test_metadata_that_is_not_right_is_not_used(
     upstream: Upstream, members: dict[str, Any]
 ) -> None:
-    """P20; RFC 8414 §3.3."""
+    """RFC 8414 §3.3."""
     upstream.metadata_more = members
     async with deploy_proxy(upstream) as server:
         client, browser = await server.register(), server.browser()
@@ -462,10 +472,10 @@ async def test_the_secret_goes_where_the_provider_wants_it(
     assert b"audience=api" in body
 
 
+@pytest.mark.case("P09")
 async def test_what_was_said_in_the_log_holds_no_secret(
     upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """P09."""
     caplog.set_level(logging.DEBUG, logger="asgi_mcp_auth")
     async with deploy_proxy(upstream) as server:
         upstream.fail("/revoke")

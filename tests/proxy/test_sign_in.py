@@ -32,11 +32,13 @@ async def who(server: Server, access_token: str) -> Any:
     return server.spy.scope[SCOPE_KEY]
 
 
+@pytest.mark.case("P19")
+@pytest.mark.rule("PX-06")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_person_of_the_identity_provider_gets_tokens_of_ours(
     upstream: Upstream, kind: str
 ) -> None:
-    """PX-06, P19: the subject is issuer and person, never an address that changes hands."""
+    """The subject is issuer and person, never an address that changes hands."""
     upstream.people["alice"] = {"email": "alice@example.com", "name": "Alice"}
     async with deploy_proxy(upstream, kind) as server:
         tokens = await tokens_for(upstream, await server.register())
@@ -46,11 +48,11 @@ async def test_a_person_of_the_identity_provider_gets_tokens_of_ours(
         assert "email" not in access.claims
 
 
+@pytest.mark.case("P08", "P18")
+@pytest.mark.rule("PX-07", "PX-10")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_what_goes_upstream_is_ours_alone(upstream: Upstream, kind: str) -> None:
-    """PX-07, PX-10, P08, P18: our own verifier, nonce, state and scopes; nothing that the client
-    chose.
-    """
+    """Our own verifier, nonce, state and scopes; nothing that the client chose."""
     async with deploy_proxy(upstream, kind, upstream_scopes=["openid", "profile"]) as server:
         client, browser = await server.register(), server.browser()
         wishes = {
@@ -92,10 +94,10 @@ async def test_the_required_scopes_and_openid_are_asked_for_unless_others_are_na
             assert upstream.asked(url)["scope"] == expected
 
 
+@pytest.mark.rule("PX-02")
 async def test_the_consent_page_says_where_people_sign_in_and_what_is_asked_for_there(
     upstream: Upstream,
 ) -> None:
-    """PX-02."""
     async with deploy_proxy(upstream, upstream_scopes=["openid", "repo:delete"]) as server:
         client = await server.register(client_name="An odd client")
         page = await server.browser().open(client.authorization_url())
@@ -109,8 +111,9 @@ async def test_the_consent_page_says_where_people_sign_in_and_what_is_asked_for_
         assert "frame-ancestors 'none'" in (page.response.header("content-security-policy") or "")
 
 
+@pytest.mark.case("P01", "P05")
+@pytest.mark.rule("PX-01", "PX-04", "PX-03")
 async def test_state_and_cookie_exist_only_after_the_approval(upstream: Upstream) -> None:
-    """PX-01, PX-04, P01, P05; PX-03 for the form of the cookie."""
     async with deploy_proxy(upstream) as server:
         client, browser = await server.register(), server.browser()
         page = await browser.open(client.authorization_url())
@@ -136,10 +139,11 @@ async def test_each_sign_in_goes_upstream_although_somebody_is_signed_in(
         assert len(upstream.requests) == 2
 
 
+@pytest.mark.rule("PX-06")
 async def test_two_tabs_do_not_share_the_tokens_of_the_identity_provider(
     upstream: Upstream,
 ) -> None:
-    """PX-06: each grant has its own, so that revoking one leaves the other alone."""
+    """Each grant has its own, so that revoking one leaves the other alone."""
     async with deploy_proxy(upstream) as server:
         browser, clients = server.browser(), [await server.register() for _ in range(2)]
         urls = [await depart(browser, client) for client in clients]
@@ -310,12 +314,12 @@ async def test_who_may_come_in(
         assert (await browser.send("GET", "/applications")).status == 303  # nobody is signed in
 
 
+@pytest.mark.case("P09", "P11")
+@pytest.mark.rule("PX-06", "PX-12")
 async def test_the_secret_and_the_tokens_of_the_identity_provider_stay_inside(
     upstream: Upstream,
 ) -> None:
-    """PX-06, PX-12, P09, P11: in no answer, no audit event, no metadata, and encrypted in the
-    store.
-    """
+    """In no answer, no audit event, no metadata, and encrypted in the store."""
     async with deploy_proxy(upstream) as server:
         client, browser = await server.register(), server.browser()
         seen = [repr(client.information)]
@@ -341,11 +345,12 @@ async def test_the_secret_and_the_tokens_of_the_identity_provider_stay_inside(
         assert CLIENT_ID not in "".join(text for text in seen if text != page.url)
 
 
+@pytest.mark.case("P10")
+@pytest.mark.rule("PX-06")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_token_of_the_identity_provider_is_refused_here(
     upstream: Upstream, kind: str
 ) -> None:
-    """PX-06, P10."""
     async with deploy_proxy(upstream, kind) as server:
         await tokens_for(upstream, await server.register())
         (token,) = upstream.access

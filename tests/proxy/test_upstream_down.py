@@ -118,8 +118,9 @@ def is_alice(response: Response) -> bool:
 # --------------------------------------------------------------------------------------- signing in
 
 
+@pytest.mark.rule("PX-09")
 @pytest.mark.parametrize("name", ["certified", "glewlwyd"])
-async def test_px09_who_signs_in_while_nothing_is_known_of_an_upstream_that_is_down_is_told_so(
+async def test_who_signs_in_while_nothing_is_known_of_an_upstream_that_is_down_is_told_so(
     name: str,
 ) -> None:
     async with world(name, LONG) as here:
@@ -137,8 +138,9 @@ async def test_px09_who_signs_in_while_nothing_is_known_of_an_upstream_that_is_d
         assert is_alice(await here.call(await here.sign_in(client)))
 
 
+@pytest.mark.rule("PX-09")
 @pytest.mark.parametrize("name", UPSTREAMS)
-async def test_px09_who_comes_back_from_an_upstream_that_is_down_by_then_is_told_so(
+async def test_who_comes_back_from_an_upstream_that_is_down_by_then_is_told_so(
     name: str,
 ) -> None:
     async with world(name, LONG) as here:
@@ -198,8 +200,9 @@ async def test_requests_with_live_tokens_go_on_while_the_upstream_is_down(name: 
         assert (await here.call(refreshed.json())).status == 200
 
 
+@pytest.mark.case("P12")
 @pytest.mark.parametrize("name", UPSTREAMS)
-async def test_p12_a_refresh_that_needs_an_upstream_that_is_down_is_put_off_and_nobody_is_signed_out(
+async def test_a_refresh_that_needs_an_upstream_that_is_down_is_put_off_and_nobody_is_signed_out(
     name: str,
 ) -> None:
     async with world(name, SHORT) as here:
@@ -222,8 +225,9 @@ async def test_p12_a_refresh_that_needs_an_upstream_that_is_down_is_put_off_and_
         assert (actions.count("signed_in"), actions.count("grant_revoked")) == (1, 0)
 
 
+@pytest.mark.case("P22")
 @pytest.mark.parametrize("name", ["certified", "github"])
-async def test_p22_who_signs_out_while_the_upstream_is_down_is_signed_out(name: str) -> None:
+async def test_who_signs_out_while_the_upstream_is_down_is_signed_out(name: str) -> None:
     async with world(name, LONG, tool=False) as here:
         client = await here.server.register()
         tokens = await here.sign_in(client)
@@ -237,7 +241,8 @@ async def test_p22_who_signs_out_while_the_upstream_is_down_is_signed_out(name: 
 # --------------------------------------------------------------------------------- one that is slow
 
 
-async def test_px11_a_tool_call_that_is_given_up_while_the_upstream_takes_its_time_signs_nobody_out() -> (
+@pytest.mark.rule("PX-11")
+async def test_a_tool_call_that_is_given_up_while_the_upstream_takes_its_time_signs_nobody_out() -> (
     None
 ):
     """MCP clients cancel calls. The refresh token has been used by then, and what came for it may
@@ -259,8 +264,8 @@ async def test_px11_a_tool_call_that_is_given_up_while_the_upstream_takes_its_ti
         assert all(is_alice(answer) for answer in answers)
 
 
+@pytest.mark.case("P14")
 async def test_a_hanging_upstream_holds_a_tool_no_longer_than_a_few_seconds() -> None:
-    """P14."""
     async with world("certified", SHORT) as here:
         client = await here.server.register()
         tokens = await here.sign_in(client)

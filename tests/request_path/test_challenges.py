@@ -35,8 +35,9 @@ from tests.support.sockets import request
 pytestmark = pytest.mark.asyncio
 
 
+@pytest.mark.rule("RS-13")
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT"])
-async def test_rs13_no_credentials_are_401_with_an_absolute_metadata_url_for_every_method(
+async def test_no_credentials_are_401_with_an_absolute_metadata_url_for_every_method(
     method: str,
 ) -> None:
     guard = protect()
@@ -45,13 +46,15 @@ async def test_rs13_no_credentials_are_401_with_an_absolute_metadata_url_for_eve
     assert challenge_of(response) == {"resource_metadata": METADATA_URL}
 
 
-async def test_rs14_no_credentials_are_answered_without_an_error_code() -> None:
+@pytest.mark.rule("RS-14")
+async def test_no_credentials_are_answered_without_an_error_code() -> None:
     response = await call(protect().app, "POST", "/mcp")
     assert not {"error", "error_description"} & challenge_of(response).keys()
     assert response.body == b"{}"
 
 
-async def test_rs15_the_challenge_names_the_scopes_that_the_operation_needs() -> None:
+@pytest.mark.rule("RS-15")
+async def test_the_challenge_names_the_scopes_that_the_operation_needs() -> None:
     guard = protect(
         provider=make_provider(required_scopes=["mcp:read"]), required_scopes=["mcp:write"]
     )
@@ -62,7 +65,8 @@ async def test_rs15_the_challenge_names_the_scopes_that_the_operation_needs() ->
     }
 
 
-async def test_rs15_the_challenge_has_no_scope_where_none_is_needed() -> None:
+@pytest.mark.rule("RS-15")
+async def test_the_challenge_has_no_scope_where_none_is_needed() -> None:
     assert "scope" not in challenge_of(await call(protect().app, "POST", "/mcp"))
 
 
@@ -90,10 +94,11 @@ INVALID: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.rule("RS-16")
 @pytest.mark.parametrize(
     ("case", "claims", "reason"), INVALID, ids=[case for case, _, _ in INVALID]
 )
-async def test_rs16_an_invalid_token_is_401_invalid_token_with_the_metadata_url_and_scope(
+async def test_an_invalid_token_is_401_invalid_token_with_the_metadata_url_and_scope(
     case: str, claims: dict[str, Any], reason: str
 ) -> None:
     clock = FrozenClock()
@@ -134,10 +139,11 @@ MALFORMED: list[tuple[str, list[tuple[bytes, bytes]], str]] = [
 ]
 
 
+@pytest.mark.rule("RS-17")
 @pytest.mark.parametrize(
     ("headers", "reason"), [each[1:] for each in MALFORMED], ids=[each[0] for each in MALFORMED]
 )
-async def test_rs17_a_malformed_request_is_400_invalid_request_with_a_challenge(
+async def test_a_malformed_request_is_400_invalid_request_with_a_challenge(
     headers: list[tuple[bytes, bytes]], reason: str
 ) -> None:
     guard = protect()
@@ -147,13 +153,15 @@ async def test_rs17_a_malformed_request_is_400_invalid_request_with_a_challenge(
     assert (challenge["error"], challenge["resource_metadata"]) == ("invalid_request", METADATA_URL)
 
 
-async def test_rs17_a_header_and_a_query_token_are_400() -> None:
+@pytest.mark.rule("RS-17")
+async def test_a_header_and_a_query_token_are_400() -> None:
     guard = protect()
     response = await call(guard.app, "POST", "/mcp?access_token=alice-token", ALICE)
     guard.assert_refused(response, 400, "several_token_methods")
 
 
-async def test_rs18_too_little_scope_is_403_with_the_whole_set() -> None:
+@pytest.mark.rule("RS-18")
+async def test_too_little_scope_is_403_with_the_whole_set() -> None:
     guard = protect(required_scopes=["mcp:read", "mcp:admin"])
     response = await call(guard.app, "POST", "/mcp", ALICE)
     guard.assert_refused(response, 403, "insufficient_scope")
@@ -163,7 +171,8 @@ async def test_rs18_too_little_scope_is_403_with_the_whole_set() -> None:
     assert challenge["resource_metadata"] == METADATA_URL
 
 
-async def test_rs19_a_broad_scope_implies_the_narrow_ones() -> None:
+@pytest.mark.rule("RS-19")
+async def test_a_broad_scope_implies_the_narrow_ones() -> None:
     rules = ClaimRules(scope_hierarchy={"mcp:admin": ["mcp:write"], "mcp:write": ["mcp:read"]})
     with Issuer(algorithms=["ES256"]) as idp:
         verifier = JWTVerifier(public_key=idp.public_jwk(), issuer=idp.issuer, claims=rules)
@@ -190,17 +199,17 @@ def every_refusal() -> list[tuple[str, dict[str, str]]]:
     ]
 
 
+@pytest.mark.rule("RS-20")
 @pytest.mark.parametrize(("target", "headers"), every_refusal())
-async def test_rs20_every_challenge_keeps_to_the_syntax(
-    target: str, headers: dict[str, str]
-) -> None:
+async def test_every_challenge_keeps_to_the_syntax(target: str, headers: dict[str, str]) -> None:
     guard = protect(required_scopes=["mcp:read", "mcp:admin"])
     challenge = challenge_of(await call(guard.app, "POST", target, headers))  # it checks the syntax
     assert challenge["scope"] == "mcp:read mcp:admin"
 
 
+@pytest.mark.rule("RS-21")
 @pytest.mark.parametrize(("target", "headers"), every_refusal())
-async def test_rs21_the_unanchored_expressions_of_the_sdks_find_the_right_values(
+async def test_the_unanchored_expressions_of_the_sdks_find_the_right_values(
     target: str, headers: dict[str, str]
 ) -> None:
     guard = protect(required_scopes=["mcp:read", "mcp:admin"])
@@ -213,9 +222,8 @@ async def test_rs21_the_unanchored_expressions_of_the_sdks_find_the_right_values
     assert "=" not in challenge.get("error_description", "")
 
 
-async def test_rs22_there_is_one_challenge_field_and_it_begins_with_bearer_and_a_parameter() -> (
-    None
-):
+@pytest.mark.rule("RS-22")
+async def test_there_is_one_challenge_field_and_it_begins_with_bearer_and_a_parameter() -> None:
     response = await call(protect().app, "POST", "/mcp")
     assert [
         value.startswith('Bearer resource_metadata="') for value in response.all("www-authenticate")
@@ -254,8 +262,9 @@ class Unavailable(TokenVerifier):
         raise ServerUnavailable(self._seconds)
 
 
+@pytest.mark.rule("RS-24")
 @pytest.mark.parametrize(("seconds", "header"), [(0, "1"), (1, "1"), (1.2, "2"), (30, "30")])
-async def test_rs24_an_outage_is_503_with_retry_after_and_no_challenge(
+async def test_an_outage_is_503_with_retry_after_and_no_challenge(
     seconds: float, header: str
 ) -> None:
     guard = protect(
@@ -268,6 +277,7 @@ async def test_rs24_an_outage_is_503_with_retry_after_and_no_challenge(
     assert response.json()["error"] == "temporarily_unavailable"
 
 
+@pytest.mark.rule("RS-24")
 @pytest.mark.parametrize(
     ("target", "headers", "error"),
     [
@@ -278,7 +288,7 @@ async def test_rs24_an_outage_is_503_with_retry_after_and_no_challenge(
         ("/mcp", {"Origin": "https://evil.example"}, "access_denied"),
     ],
 )
-async def test_rs24_a_refusal_has_a_small_json_body_that_nobody_may_store(
+async def test_a_refusal_has_a_small_json_body_that_nobody_may_store(
     target: str, headers: dict[str, str], error: str | None
 ) -> None:
     response = await call(protect(required_scopes=["mcp:read"]).app, "POST", target, headers)
@@ -289,7 +299,8 @@ async def test_rs24_a_refusal_has_a_small_json_body_that_nobody_may_store(
     assert response.json().get("error") == error
 
 
-async def test_rs24_the_body_does_not_tell_whether_a_token_exists() -> None:
+@pytest.mark.rule("RS-24")
+async def test_the_body_does_not_tell_whether_a_token_exists() -> None:
     bodies: set[bytes] = set()
     clock = FrozenClock()
     tokens = {**TOKENS, "old-token": {"client_id": "client-a", "expires_at": int(clock.time())}}
@@ -305,7 +316,8 @@ async def test_rs24_the_body_does_not_tell_whether_a_token_exists() -> None:
     assert len(bodies) == 1
 
 
-async def test_rs47_the_first_request_of_a_session_is_treated_like_any_other() -> None:
+@pytest.mark.rule("RS-47")
+async def test_the_first_request_of_a_session_is_treated_like_any_other() -> None:
     guard = protect()
     for method, headers in [
         ("POST", {}),
@@ -323,8 +335,9 @@ def wire(response: Response) -> dict[str, Any]:
     }
 
 
+@pytest.mark.rule("RS-13", "RS-14", "RS-15", "RS-16", "RS-17", "RS-18")
 @pytest.mark.parametrize("server", ["uvicorn-h11", "uvicorn-httptools"])
-async def test_rs13_to_rs18_look_the_same_over_uvicorn(server: str) -> None:
+async def test_look_the_same_over_uvicorn(server: str) -> None:
     guard = protect(required_scopes=["mcp:admin"])
     lines = [
         b"",

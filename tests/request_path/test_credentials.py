@@ -22,30 +22,34 @@ from tests.support.protection import ALICE, BASE_URL, RESOURCE, make_provider, p
 pytestmark = pytest.mark.asyncio
 
 
+@pytest.mark.rule("RS-25")
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
-async def test_rs25_the_scheme_is_compared_case_insensitively(scheme: str) -> None:
+async def test_the_scheme_is_compared_case_insensitively(scheme: str) -> None:
     guard = protect()
     guard.assert_entered(
         await call(guard.app, "GET", "/mcp", {"Authorization": f"{scheme} alice-token"})
     )
 
 
-async def test_rs25_a_session_is_no_authentication() -> None:
+@pytest.mark.rule("RS-25")
+async def test_a_session_is_no_authentication() -> None:
     guard = protect()
     guard.assert_entered(await call(guard.app, "POST", "/mcp", {**ALICE, "Mcp-Session-Id": "s"}))
     response = await call(guard.app, "POST", "/mcp", {"Mcp-Session-Id": "s"})
     guard.assert_refused(response, 401, "missing_token")
 
 
+@pytest.mark.rule("RS-26")
 @pytest.mark.parametrize(
     "target", ["/mcp?access_token=alice-token", "/mcp?a=b&access_token=alice-token"]
 )
-async def test_rs26_a_token_in_the_query_is_not_read(target: str) -> None:
+async def test_a_token_in_the_query_is_not_read(target: str) -> None:
     guard = protect()
     guard.assert_refused(await call(guard.app, "POST", target), 401, "missing_token")
 
 
-async def test_rs26_a_token_in_a_form_body_or_a_cookie_is_not_read() -> None:
+@pytest.mark.rule("RS-26")
+async def test_a_token_in_a_form_body_or_a_cookie_is_not_read() -> None:
     guard = protect()
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     response = await call(guard.app, "POST", "/mcp", form, body=b"access_token=alice-token")
@@ -54,6 +58,7 @@ async def test_rs26_a_token_in_a_form_body_or_a_cookie_is_not_read() -> None:
     guard.assert_refused(response, 401, "missing_token")
 
 
+@pytest.mark.rule("RS-27")
 @pytest.mark.parametrize(
     ("audience", "reason"),
     [
@@ -67,7 +72,7 @@ async def test_rs26_a_token_in_a_form_body_or_a_cookie_is_not_read() -> None:
         (None, "missing_aud"),
     ],
 )
-async def test_rs27_only_tokens_for_this_resource_are_accepted(
+async def test_only_tokens_for_this_resource_are_accepted(
     audience: Any, reason: str | None
 ) -> None:
     with Issuer(algorithms=["ES256"]) as idp:
@@ -83,7 +88,8 @@ async def test_rs27_only_tokens_for_this_resource_are_accepted(
             guard.assert_refused(response, 401, reason)
 
 
-async def test_rs27_both_spellings_of_the_resource_are_accepted() -> None:
+@pytest.mark.rule("RS-27")
+async def test_both_spellings_of_the_resource_are_accepted() -> None:
     """A JavaScript client sends ``new URL(resource).href``; the token carries what the client asked
     for.
     """
@@ -100,7 +106,8 @@ async def test_rs27_both_spellings_of_the_resource_are_accepted() -> None:
         guard.assert_refused(await call(guard.app, "POST", "/mcp", headers), 401, "audience")
 
 
-async def test_rs27_any_audience_has_to_be_written_out() -> None:
+@pytest.mark.rule("RS-27")
+async def test_any_audience_has_to_be_written_out() -> None:
     with Issuer(algorithms=["ES256"]) as idp:
         with pytest.raises(ConfigurationError, match="audience"):
             protect(provider=JWTVerifier(issuer=idp.issuer))
@@ -129,7 +136,8 @@ def introspecting(idp: Issuer, **settings: Any) -> IntrospectionTokenVerifier:
     )
 
 
-async def test_rs31_an_opaque_token_is_introspected_and_its_audience_checked() -> None:
+@pytest.mark.rule("RS-31")
+async def test_an_opaque_token_is_introspected_and_its_audience_checked() -> None:
     with Issuer(algorithms=["ES256"]) as idp:
         guard = protect(provider=RemoteAuthProvider(introspecting(idp), [idp.issuer], BASE_URL))
         for claims, reason in [
@@ -147,7 +155,8 @@ async def test_rs31_an_opaque_token_is_introspected_and_its_audience_checked() -
         guard.assert_refused(response, 401, "inactive")
 
 
-async def test_rs24_rs31_an_introspection_outage_is_503_with_retry_after() -> None:
+@pytest.mark.rule("RS-24", "RS-31")
+async def test_an_introspection_outage_is_503_with_retry_after() -> None:
     clock = FrozenClock()
     with Issuer(algorithms=["ES256"], clock=clock) as idp:
         guard = protect(
@@ -162,7 +171,8 @@ async def test_rs24_rs31_an_introspection_outage_is_503_with_retry_after() -> No
         guard.assert_entered(await call(guard.app, "POST", "/mcp", headers))
 
 
-async def test_rs32_a_bound_token_sent_as_bearer_is_refused() -> None:
+@pytest.mark.rule("RS-32")
+async def test_a_bound_token_sent_as_bearer_is_refused() -> None:
     with Issuer(algorithms=["ES256"]) as idp:
         jwt = JWTVerifier(issuer=idp.issuer)
         provider = RemoteAuthProvider(
@@ -178,15 +188,17 @@ async def test_rs32_a_bound_token_sent_as_bearer_is_refused() -> None:
             guard.assert_refused(response, 401, "bound")
 
 
+@pytest.mark.rule("RS-36")
 @pytest.mark.parametrize(
     "base_url", ["http://mcp.example.com", "http://127.0.0.1.evil.example", "ftp://mcp.example.com"]
 )
-async def test_rs36_urls_are_https_but_for_loopback(base_url: str) -> None:
+async def test_urls_are_https_but_for_loopback(base_url: str) -> None:
     with pytest.raises(ConfigurationError, match="base_url"):
         make_provider(base_url)
 
 
-async def test_rs37_a_token_never_shows_in_a_log_an_event_or_a_response(
+@pytest.mark.rule("RS-37")
+async def test_a_token_never_shows_in_a_log_an_event_or_a_response(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     guard = protect(required_scopes=["mcp:admin"])

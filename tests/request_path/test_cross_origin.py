@@ -20,7 +20,8 @@ PREFLIGHT = {
 }
 
 
-async def test_rs23_a_preflight_passes_without_credentials_and_without_the_app() -> None:
+@pytest.mark.rule("RS-23")
+async def test_a_preflight_passes_without_credentials_and_without_the_app() -> None:
     guard = protect()
     response = await call(guard.app, "OPTIONS", "/mcp", PREFLIGHT)
     assert (response.status, response.body, guard.spy.scopes, guard.reasons) == (204, b"", [], [])
@@ -67,11 +68,12 @@ async def test_an_options_request_that_is_no_preflight_needs_a_token() -> None:
     guard.assert_entered(await call(guard.app, "OPTIONS", "/mcp", {**ALICE, "Origin": BASE_URL}))
 
 
+@pytest.mark.rule("RS-23")
 @pytest.mark.parametrize(
     ("headers", "status"),
     [({}, 401), ({"Authorization": "Bearer bob-token"}, 403), ({"Authorization": "Bearer "}, 400)],
 )
-async def test_rs23_a_refusal_can_be_read_by_the_page(headers: dict[str, str], status: int) -> None:
+async def test_a_refusal_can_be_read_by_the_page(headers: dict[str, str], status: int) -> None:
     guard = protect(required_scopes=["mcp:read"])
     response = await call(guard.app, "POST", "/mcp", {**headers, "Origin": BASE_URL})
     assert response.status == status
@@ -80,7 +82,8 @@ async def test_rs23_a_refusal_can_be_read_by_the_page(headers: dict[str, str], s
     assert {"WWW-Authenticate", "DPoP-Nonce", "Mcp-Session-Id"} <= set(exposed)
 
 
-async def test_rs23_the_apps_own_responses_get_the_headers_they_lack() -> None:
+@pytest.mark.rule("RS-23")
+async def test_the_apps_own_responses_get_the_headers_they_lack() -> None:
     guard = protect()
     response = await call(guard.app, "POST", "/mcp", {**ALICE, "Origin": BASE_URL})
     assert (response.body, response.header("content-type")) == (b"hello", "text/plain")
@@ -155,9 +158,10 @@ FORBIDDEN = [
 ]
 
 
+@pytest.mark.rule("RS-34")
 @pytest.mark.parametrize("origin", FORBIDDEN)
 @pytest.mark.parametrize("method", ["POST", "OPTIONS"])
-async def test_rs34_an_origin_that_is_not_allowed_is_403_whatever_the_token(
+async def test_an_origin_that_is_not_allowed_is_403_whatever_the_token(
     origin: str, method: str
 ) -> None:
     guard = protect()
@@ -169,6 +173,7 @@ async def test_rs34_an_origin_that_is_not_allowed_is_403_whatever_the_token(
     assert response.json()["error"] == "access_denied"
 
 
+@pytest.mark.rule("RS-34")
 @pytest.mark.parametrize(
     "origin",
     [
@@ -182,13 +187,14 @@ async def test_rs34_an_origin_that_is_not_allowed_is_403_whatever_the_token(
         "http://[::1]:6274",
     ],
 )
-async def test_rs34_the_servers_own_origin_and_loopback_are_allowed_by_default(origin: str) -> None:
+async def test_the_servers_own_origin_and_loopback_are_allowed_by_default(origin: str) -> None:
     guard = protect()
     response = await call(guard.app, "POST", "/mcp", {**ALICE, "Origin": origin})
     guard.assert_entered(response)
     assert response.header("access-control-allow-origin") == origin
 
 
+@pytest.mark.rule("RS-34")
 @pytest.mark.parametrize(
     ("base_url", "origin"),
     [
@@ -197,16 +203,15 @@ async def test_rs34_the_servers_own_origin_and_loopback_are_allowed_by_default(o
         ("http://[::1]:8000", "http://[::1]:8000"),
     ],
 )
-async def test_rs34_the_own_origin_is_written_as_browsers_write_it(
-    base_url: str, origin: str
-) -> None:
+async def test_the_own_origin_is_written_as_browsers_write_it(base_url: str, origin: str) -> None:
     guard = protect(provider=make_provider(base_url), allowed_origins=[])
     guard.assert_entered(await call(guard.app, "POST", "/mcp", {**ALICE, "Origin": origin}))
     response = await call(guard.app, "POST", "/mcp", {**ALICE, "Origin": "http://localhost"})
     guard.assert_refused(response, 403, "origin")
 
 
-async def test_rs34_without_a_base_url_only_loopback_is_allowed_and_host_is_not_asked() -> None:
+@pytest.mark.rule("RS-34")
+async def test_without_a_base_url_only_loopback_is_allowed_and_host_is_not_asked() -> None:
     guard = protect(provider=StaticTokenVerifier(TOKENS))
     guard.assert_entered(
         await call(guard.app, "POST", "/mcp", {**ALICE, "Origin": "http://localhost:1"})
@@ -262,7 +267,8 @@ async def test_an_origin_that_no_browser_would_send_is_refused_at_construction(
         protect(allowed_origins=setting)
 
 
-async def test_rs34_a_websocket_of_a_foreign_page_is_refused() -> None:
+@pytest.mark.rule("RS-34")
+async def test_a_websocket_of_a_foreign_page_is_refused() -> None:
     guard = protect()
     denial = (
         await handshake(guard.app, "/mcp", {**ALICE, "Origin": "https://evil.example"})
@@ -272,7 +278,8 @@ async def test_rs34_a_websocket_of_a_foreign_page_is_refused() -> None:
     assert (await handshake(guard.app, "/mcp", {**ALICE, "Origin": "http://localhost:1"})).accepted
 
 
-async def test_rs23_rs34_a_browsers_exchange_over_uvicorn() -> None:
+@pytest.mark.rule("RS-23", "RS-34")
+async def test_a_browsers_exchange_over_uvicorn() -> None:
     guard = protect(provider=RemoteAuthProvider(StaticTokenVerifier(TOKENS), [ISSUER], BASE_URL))
     with serve(guard.app) as base_url:
         status, headers, _ = request(

@@ -70,8 +70,9 @@ async def test_on_a_public_path_the_values_are_explicitly_anonymous() -> None:
     assert scope["auth"].scopes == []
 
 
+@pytest.mark.rule("RS-42")
 @pytest.mark.parametrize(("path", "headers"), [("/mcp", ALICE), ("/open", {})])
-async def test_rs42_what_an_outer_layer_left_in_our_keys_is_overwritten(
+async def test_what_an_outer_layer_left_in_our_keys_is_overwritten(
     path: str, headers: dict[str, str]
 ) -> None:
     guard = protect(public_paths=["/open"])
@@ -88,7 +89,8 @@ async def test_rs42_what_an_outer_layer_left_in_our_keys_is_overwritten(
     assert scope["user"].identity == ("alice" if path == "/mcp" else "")
 
 
-async def test_rs42_the_callers_scope_is_not_written_to() -> None:
+@pytest.mark.rule("RS-42")
+async def test_the_callers_scope_is_not_written_to() -> None:
     spy = Spy()
     guard = protect(spy, public_paths=["/open"], forward_authorization=False)
     for target in ("/mcp", "/open"):
@@ -104,15 +106,17 @@ async def test_rs42_the_callers_scope_is_not_written_to() -> None:
         inner["anything"] = 1
 
 
-async def test_rs42_state_is_shared_with_the_server_as_it_is() -> None:
+@pytest.mark.rule("RS-42")
+async def test_state_is_shared_with_the_server_as_it_is() -> None:
     guard = protect()
     state: dict[str, Any] = {"pool": 1}
     await call(guard.app, "GET", "/mcp", ALICE, state=state)
     assert guard.spy.scope["state"] is state
 
 
+@pytest.mark.rule("RS-42")
 @pytest.mark.parametrize("header", ["X-User", "X-Forwarded-User", "X-Auth-Subject", "Remote-User"])
-async def test_rs42_a_header_that_claims_an_identity_has_no_effect(header: str) -> None:
+async def test_a_header_that_claims_an_identity_has_no_effect(header: str) -> None:
     guard = protect()
     guard.assert_refused(
         await call(guard.app, "GET", "/mcp", {header: "root"}), 401, "missing_token"
@@ -120,7 +124,8 @@ async def test_rs42_a_header_that_claims_an_identity_has_no_effect(header: str) 
     guard.assert_entered(await call(guard.app, "GET", "/mcp", {**ALICE, header: "root"}), "alice")
 
 
-async def test_rs44_the_authorization_header_reaches_the_app_unless_it_is_switched_off() -> None:
+@pytest.mark.rule("RS-44")
+async def test_the_authorization_header_reaches_the_app_unless_it_is_switched_off() -> None:
     headers = {**ALICE, "X-Other": "1"}
     for forward, expected in (
         (True, ["host", "authorization", "x-other"]),

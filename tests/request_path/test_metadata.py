@@ -27,6 +27,7 @@ pytestmark = pytest.mark.asyncio
 ROOT = "/.well-known/oauth-protected-resource"
 
 
+@pytest.mark.rule("RS-01", "RS-03")
 @pytest.mark.parametrize(
     ("base_url", "mcp_path", "resource", "path"),
     [
@@ -42,7 +43,7 @@ ROOT = "/.well-known/oauth-protected-resource"
         ("http://localhost:8000", "/mcp", "http://localhost:8000/mcp", f"{ROOT}/mcp"),
     ],
 )
-async def test_rs01_rs03_the_document_lies_at_the_inserted_path_and_names_the_resource_as_configured(
+async def test_the_document_lies_at_the_inserted_path_and_names_the_resource_as_configured(
     base_url: str, mcp_path: str | None, resource: str, path: str
 ) -> None:
     guard = protect(provider=make_provider(base_url), mcp_path=mcp_path)
@@ -52,8 +53,9 @@ async def test_rs01_rs03_the_document_lies_at_the_inserted_path_and_names_the_re
     assert challenged == base_url.removesuffix("/").removesuffix("/api") + path
 
 
+@pytest.mark.rule("RS-01")
 @pytest.mark.parametrize("mcp_path", ["/mcp", "/mcp/"])
-async def test_rs01_both_spellings_of_a_trailing_slash_are_served_with_the_configured_resource(
+async def test_both_spellings_of_a_trailing_slash_are_served_with_the_configured_resource(
     mcp_path: str,
 ) -> None:
     guard = protect(mcp_path=mcp_path)
@@ -61,25 +63,29 @@ async def test_rs01_both_spellings_of_a_trailing_slash_are_served_with_the_confi
     assert [each.json()["resource"] for each in documents] == [BASE_URL + mcp_path] * 2
 
 
-async def test_rs02_with_one_resource_the_root_document_is_the_same() -> None:
+@pytest.mark.rule("RS-02")
+async def test_with_one_resource_the_root_document_is_the_same() -> None:
     guard = protect()
     assert (await call(guard.app, "GET", ROOT)).body == (
         await call(guard.app, "GET", METADATA_PATH)
     ).body
 
 
-async def test_rs02_the_routes_for_a_host_app_hold_only_the_inserted_form() -> None:
+@pytest.mark.rule("RS-02")
+async def test_the_routes_for_a_host_app_hold_only_the_inserted_form() -> None:
     routes = make_provider().get_well_known_routes("/mcp")
     assert [route.path for route in routes] == [METADATA_PATH, f"{METADATA_PATH}/"]
 
 
-async def test_rs04_authorization_servers_are_published_byte_for_byte() -> None:
+@pytest.mark.rule("RS-04")
+async def test_authorization_servers_are_published_byte_for_byte() -> None:
     servers = ["https://idp.example", "https://IDP.example:443/tenant/", "http://127.0.0.1:9000"]
     guard = protect(provider=RemoteAuthProvider(StaticTokenVerifier(TOKENS), servers, BASE_URL))
     assert (await call(guard.app, "GET", METADATA_PATH)).json()["authorization_servers"] == servers
 
 
-async def test_rs05_the_document_says_what_was_configured_and_scopes_default_to_the_required_ones() -> (
+@pytest.mark.rule("RS-05")
+async def test_the_document_says_what_was_configured_and_scopes_default_to_the_required_ones() -> (
     None
 ):
     provider = make_provider(
@@ -97,7 +103,8 @@ async def test_rs05_the_document_says_what_was_configured_and_scopes_default_to_
     }
 
 
-async def test_rs05_explicit_scopes_replace_the_required_ones() -> None:
+@pytest.mark.rule("RS-05")
+async def test_explicit_scopes_replace_the_required_ones() -> None:
     guard = protect(
         provider=make_provider(
             required_scopes=["mcp:read"], scopes_supported=["mcp:read", "mcp:all"]
@@ -109,24 +116,28 @@ async def test_rs05_explicit_scopes_replace_the_required_ones() -> None:
     ]
 
 
-async def test_rs06_members_without_a_value_are_left_out() -> None:
+@pytest.mark.rule("RS-06")
+async def test_members_without_a_value_are_left_out() -> None:
     document = (await call(protect().app, "GET", METADATA_PATH)).json()
     assert sorted(document) == ["authorization_servers", "bearer_methods_supported", "resource"]
 
 
-async def test_rs07_get_is_200_json_and_head_is_the_same_without_a_body() -> None:
+@pytest.mark.rule("RS-07")
+async def test_get_is_200_json_and_head_is_the_same_without_a_body() -> None:
     guard = protect()
     get, head = [await call(guard.app, method, METADATA_PATH) for method in ("GET", "HEAD")]
     assert (get.status, get.header("content-type")) == (200, "application/json")
     assert (head.status, head.headers, head.body) == (200, get.headers, b"")
 
 
+@pytest.mark.rule("RS-07")
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-async def test_rs07_other_methods_are_405_with_allow(method: str) -> None:
+async def test_other_methods_are_405_with_allow(method: str) -> None:
     response = await call(protect().app, method, METADATA_PATH)
     assert (response.status, response.header("allow")) == (405, "GET, HEAD, OPTIONS")
 
 
+@pytest.mark.rule("RS-07")
 @pytest.mark.parametrize(
     "path",
     [
@@ -139,9 +150,7 @@ async def test_rs07_other_methods_are_405_with_allow(method: str) -> None:
     ],
 )
 @pytest.mark.parametrize(("method", "status"), [("GET", 404), ("HEAD", 404), ("POST", 405)])
-async def test_rs07_an_unknown_document_of_our_names_is_404(
-    path: str, method: str, status: int
-) -> None:
+async def test_an_unknown_document_of_our_names_is_404(path: str, method: str, status: int) -> None:
     guard = protect()
     response = await call(guard.app, method, path, ALICE)
     assert (response.status, guard.spy.scopes, guard.reasons) == (status, [], [])
@@ -164,20 +173,23 @@ async def test_other_well_known_paths_belong_to_the_app(path: str) -> None:
     guard.assert_entered(await call(guard.app, "GET", path, ALICE))
 
 
-async def test_rs07_a_websocket_to_a_document_is_refused() -> None:
+@pytest.mark.rule("RS-07")
+async def test_a_websocket_to_a_document_is_refused() -> None:
     for path in (METADATA_PATH, "/.well-known/oauth-authorization-server"):
         denial = (await handshake(protect().app, path)).denial
         assert denial is not None
         assert denial.status == 404
 
 
-async def test_rs08_the_document_can_be_read_by_every_page_and_never_with_credentials() -> None:
+@pytest.mark.rule("RS-08")
+async def test_the_document_can_be_read_by_every_page_and_never_with_credentials() -> None:
     response = await call(protect().app, "GET", METADATA_PATH, {"Origin": "https://any.example"})
     assert response.header("access-control-allow-origin") == "*"
     assert response.header("access-control-allow-credentials") is None
 
 
-async def test_rs08_the_preflight_of_the_document_allows_the_protocol_version_header() -> None:
+@pytest.mark.rule("RS-08")
+async def test_the_preflight_of_the_document_allows_the_protocol_version_header() -> None:
     headers = {
         "Origin": "https://any.example",
         "Access-Control-Request-Method": "GET",
@@ -190,7 +202,8 @@ async def test_rs08_the_preflight_of_the_document_allows_the_protocol_version_he
     assert response.header("access-control-allow-headers") == "mcp-protocol-version"
 
 
-async def test_rs09_offline_access_is_never_advertised_but_is_still_required() -> None:
+@pytest.mark.rule("RS-09")
+async def test_offline_access_is_never_advertised_but_is_still_required() -> None:
     scopes = ["mcp:read", "offline_access"]
     guard = protect(provider=make_provider(required_scopes=scopes, challenge_scopes=scopes))
     assert (await call(guard.app, "GET", METADATA_PATH)).json()["scopes_supported"] == ["mcp:read"]
@@ -199,7 +212,8 @@ async def test_rs09_offline_access_is_never_advertised_but_is_still_required() -
     assert challenge_of(response)["scope"] == "mcp:read"
 
 
-async def test_rs10_no_request_header_changes_a_url() -> None:
+@pytest.mark.rule("RS-10")
+async def test_no_request_header_changes_a_url() -> None:
     guard = protect()
     headers = {
         "Host": "evil.example",
@@ -215,7 +229,8 @@ async def test_rs10_no_request_header_changes_a_url() -> None:
     assert (await call(guard.app, "GET", METADATA_PATH, headers)).json()["resource"] == RESOURCE
 
 
-async def test_rs12_caches_may_keep_the_document_for_a_short_time() -> None:
+@pytest.mark.rule("RS-12")
+async def test_caches_may_keep_the_document_for_a_short_time() -> None:
     response = await call(protect().app, "GET", METADATA_PATH)
     assert response.header("cache-control") == "public, max-age=300"
 
@@ -238,8 +253,9 @@ async def test_a_name_that_is_not_ascii_survives() -> None:
     ] == 'Wëtter "☂"'
 
 
+@pytest.mark.rule("RS-01", "RS-07")
 @pytest.mark.parametrize("server", ["uvicorn-h11", "uvicorn-httptools"])
-async def test_rs01_rs07_get_and_head_over_uvicorn_agree(server: str) -> None:
+async def test_get_and_head_over_uvicorn_agree(server: str) -> None:
     with serve(protect().app, server) as base_url:
         head = (
             f"{METADATA_PATH} HTTP/1.1\r\nHost: evil.example\r\nMCP-Protocol-Version:"

@@ -22,15 +22,17 @@ API = "https://mcp.example.com/api"
 DOCUMENT = "/.well-known/oauth-protected-resource/api/mcp"
 
 
-async def test_rs43_root_path_is_removed_where_the_server_includes_it_in_path() -> None:
+@pytest.mark.rule("RS-43")
+async def test_root_path_is_removed_where_the_server_includes_it_in_path() -> None:
     guard = protect(public_paths=["/open"], rules=[Rule("/mcp", scopes=["mcp:admin"])])
     guard.assert_entered(await call(guard.app, "GET", "/api/open", root_path="/api"), None)
     response = await call(guard.app, "GET", "/api/mcp", ALICE, root_path="/api")
     guard.assert_refused(response, 403, "insufficient_scope")
 
 
+@pytest.mark.rule("RS-43")
 @pytest.mark.parametrize("path", ["/apix/open", "/api", "/api/", "/ap/open", "/x/api/open"])
-async def test_rs43_root_path_is_removed_on_segment_boundaries_only(path: str) -> None:
+async def test_root_path_is_removed_on_segment_boundaries_only(path: str) -> None:
     guard = protect(public_paths=["/open"])
     guard.assert_refused(await call(guard.app, "GET", path, root_path="/api"), 401, "missing_token")
 
@@ -154,7 +156,8 @@ async def test_with_a_path_in_base_url_the_documents_match_with_and_without_it()
     assert url == f"https://mcp.example.com{DOCUMENT}"
 
 
-async def test_rs11_a_mounted_app_says_once_what_the_host_has_to_serve(
+@pytest.mark.rule("RS-11")
+async def test_a_mounted_app_says_once_what_the_host_has_to_serve(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     guard = protect(provider=make_provider(API))
@@ -168,7 +171,8 @@ async def test_rs11_a_mounted_app_says_once_what_the_host_has_to_serve(
     assert f"https://mcp.example.com{DOCUMENT}" in record.getMessage()
 
 
-async def test_rs11_an_app_at_the_root_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.rule("RS-11")
+async def test_an_app_at_the_root_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
     guard = protect()
     with caplog.at_level(logging.WARNING):
         await call(guard.app, "POST", "/mcp")
@@ -176,7 +180,8 @@ async def test_rs11_an_app_at_the_root_says_nothing(caplog: pytest.LogCaptureFix
     assert caplog.records == []
 
 
-async def test_rs11_a_bare_verifier_has_no_document_to_miss(
+@pytest.mark.rule("RS-11")
+async def test_a_bare_verifier_has_no_document_to_miss(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     guard = protect(provider=make_provider().token_verifier)
@@ -186,7 +191,8 @@ async def test_rs11_a_bare_verifier_has_no_document_to_miss(
     assert caplog.records == []
 
 
-async def test_rs11_what_the_warning_says_to_do_works() -> None:
+@pytest.mark.rule("RS-11")
+async def test_what_the_warning_says_to_do_works() -> None:
     provider = make_provider(API)
     app = Starlette(
         routes=[
@@ -201,8 +207,9 @@ async def test_rs11_what_the_warning_says_to_do_works() -> None:
     assert (await call(app, "POST", "/api/mcp", ALICE)).body == b"hello"
 
 
+@pytest.mark.rule("RS-11", "RS-43")
 @pytest.mark.parametrize("server", ["uvicorn-h11", "uvicorn-httptools"])
-async def test_rs11_rs43_mounted_over_uvicorn_protection_and_urls_are_the_same(server: str) -> None:
+async def test_mounted_over_uvicorn_protection_and_urls_are_the_same(server: str) -> None:
     guard = protect(provider=make_provider(API), public_paths=["/open"])
 
     async def host(scope: Any, receive: Any, send: Any) -> None:

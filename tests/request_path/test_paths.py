@@ -13,15 +13,17 @@ from tests.support.protection import ALICE, BOB, challenge_of, make_provider, pr
 pytestmark = pytest.mark.asyncio
 
 
+@pytest.mark.rule("RS-43")
 @pytest.mark.parametrize(
     "path", ["/", "/mcp", "/mcp/", "/mcpx", "/other", "/health", "/favicon.ico", ""]
 )
-async def test_rs43_without_rules_every_path_is_protected(path: str) -> None:
+async def test_without_rules_every_path_is_protected(path: str) -> None:
     guard = protect()
     guard.assert_refused(await call(guard.app, "GET", path), 401, "missing_token")
     guard.assert_entered(await call(guard.app, "GET", path, ALICE))
 
 
+@pytest.mark.rule("RS-43")
 @pytest.mark.parametrize(
     ("path", "public"),
     [
@@ -50,7 +52,7 @@ async def test_rs43_without_rules_every_path_is_protected(path: str) -> None:
         ("/open/closedx", True),
     ],
 )
-async def test_rs43_a_public_path_is_exact_a_prefix_or_a_rule(path: str, public: bool) -> None:
+async def test_a_public_path_is_exact_a_prefix_or_a_rule(path: str, public: bool) -> None:
     rules = [Rule("/open", public=True), Rule("/open/closed")]
     guard = protect(public_paths=["/health", "/static/"], rules=rules)
     response = await call(guard.app, "GET", path)
@@ -60,6 +62,7 @@ async def test_rs43_a_public_path_is_exact_a_prefix_or_a_rule(path: str, public:
         guard.assert_refused(response, 401, "missing_token")
 
 
+@pytest.mark.rule("RS-43")
 @pytest.mark.parametrize(
     "path",
     [
@@ -84,7 +87,7 @@ async def test_rs43_a_public_path_is_exact_a_prefix_or_a_rule(path: str, public:
         "/open/x%00y",
     ],
 )
-async def test_rs43_a_path_that_two_parties_may_read_differently_is_never_public(path: str) -> None:
+async def test_a_path_that_two_parties_may_read_differently_is_never_public(path: str) -> None:
     guard = protect(public_paths=["/open/"])
     guard.assert_refused(await call(guard.app, "GET", path), 401, "missing_token")
 

@@ -147,8 +147,9 @@ async def test_a_token_in_the_query_as_well_is_one_too_many_also_for_a_token_see
     assert await status(guarded, token, "/mcp?page=2") == 200
 
 
+@pytest.mark.case("V79")
 async def test_a_token_longer_than_any_is_not_even_looked_up(issuer: Issuer) -> None:
-    """V79: no hash, and no copy, of megabytes that a stranger sends."""
+    """No hash, and no copy, of megabytes that a stranger sends."""
 
     class Watching(RemoteAuthProvider):
         looked_up: ClassVar[list[int]] = []

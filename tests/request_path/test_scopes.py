@@ -131,10 +131,11 @@ async def test_another_exception_of_the_app_propagates_unchanged() -> None:
     assert guard.reasons == []
 
 
+@pytest.mark.rule("RS-13")
 async def test_a_nobody_on_a_public_path_is_asked_to_log_in_with_the_scopes_that_are_needed() -> (
     None
 ):
-    """RS-13: never 403 for "not logged in"."""
+    """Never 403 for "not logged in"."""
     raised = protect(raising(InsufficientScope("mcp:admin")), public_paths=["/open"])
     required = protect(RequireScopes(Spy(), ["mcp:admin"]), public_paths=["/open"])
     for guard in (raised, required):

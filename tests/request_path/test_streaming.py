@@ -18,8 +18,9 @@ pytestmark = pytest.mark.asyncio
 SERVERS = ("uvicorn-h11", "uvicorn-httptools")
 
 
+@pytest.mark.rule("RS-41")
 @pytest.mark.parametrize("headers", [ALICE, {**ALICE, "Origin": BASE_URL}])
-async def test_rs41_messages_pass_through_untouched_in_both_directions(
+async def test_messages_pass_through_untouched_in_both_directions(
     headers: dict[str, str],
 ) -> None:
     """Whatever an extension calls them: trailers, pathsend, zerocopysend, early hints, push."""
@@ -62,7 +63,8 @@ async def test_rs41_messages_pass_through_untouched_in_both_directions(
     assert [id(each) for each in sent] == [id(each) for each in outgoing]
 
 
-async def test_rs41_the_start_of_a_response_keeps_its_members_and_its_headers() -> None:
+@pytest.mark.rule("RS-41")
+async def test_the_start_of_a_response_keeps_its_members_and_its_headers() -> None:
     start = {
         "type": "http.response.start",
         "status": 206,
@@ -92,7 +94,8 @@ async def test_rs41_the_start_of_a_response_keeps_its_members_and_its_headers() 
     assert len(start["headers"]) == 4
 
 
-async def test_rs33_a_refused_request_is_answered_before_its_body_is_read() -> None:
+@pytest.mark.rule("RS-33")
+async def test_a_refused_request_is_answered_before_its_body_is_read() -> None:
     guard = protect()
     sent: list[Any] = []
 
@@ -157,9 +160,10 @@ async def test_a_cancelled_request_cancels_the_app_and_leaves_no_identity_behind
     assert guard.reasons == []
 
 
+@pytest.mark.rule("RS-41")
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("origin", [b"", b"Origin: http://localhost:6274\r\n"])
-async def test_rs41_over_uvicorn_an_event_arrives_before_the_next_one_is_made_and_a_disconnect_reaches_the_app(
+async def test_over_uvicorn_an_event_arrives_before_the_next_one_is_made_and_a_disconnect_reaches_the_app(
     server: str, origin: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen_by_client = threading.Event()

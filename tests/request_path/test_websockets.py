@@ -28,8 +28,9 @@ REFUSED = [
 ]
 
 
+@pytest.mark.rule("RS-40")
 @pytest.mark.parametrize(("headers", "status", "reason"), REFUSED)
-async def test_rs40_a_handshake_is_denied_with_the_whole_http_answer_where_the_server_can(
+async def test_a_handshake_is_denied_with_the_whole_http_answer_where_the_server_can(
     headers: dict[str, str], status: int, reason: str
 ) -> None:
     guard = protect(required_scopes=["mcp:read"])
@@ -40,9 +41,10 @@ async def test_rs40_a_handshake_is_denied_with_the_whole_http_answer_where_the_s
     assert challenge_of(denial)["resource_metadata"] == METADATA_URL
 
 
+@pytest.mark.rule("RS-40")
 @pytest.mark.parametrize(("headers", "status", "reason"), REFUSED)
 @pytest.mark.parametrize("members", [{}, {"extensions": None}])
-async def test_rs40_a_handshake_is_closed_with_1008_before_accept_where_the_server_cannot(
+async def test_a_handshake_is_closed_with_1008_before_accept_where_the_server_cannot(
     headers: dict[str, str], status: int, reason: str, members: dict[str, Any]
 ) -> None:
     guard = protect(required_scopes=["mcp:read"])
@@ -51,7 +53,8 @@ async def test_rs40_a_handshake_is_closed_with_1008_before_accept_where_the_serv
     assert guard.events[0].status == status
 
 
-async def test_rs40_a_valid_token_reaches_the_app() -> None:
+@pytest.mark.rule("RS-40")
+async def test_a_valid_token_reaches_the_app() -> None:
     guard = protect()
     assert (await handshake(guard.app, "/mcp", ALICE)).accepted
     assert guard.spy.scope["access_token"].subject == "alice"
@@ -101,8 +104,9 @@ async def test_an_unknown_scope_type_raises_and_does_not_reach_the_app() -> None
     assert guard.spy.scopes == []
 
 
+@pytest.mark.rule("RS-40")
 @pytest.mark.parametrize("server", ["uvicorn-h11", "uvicorn-httptools"])
-async def test_rs40_over_uvicorn_a_stranger_sees_the_challenge_and_a_caller_talks(
+async def test_over_uvicorn_a_stranger_sees_the_challenge_and_a_caller_talks(
     server: str,
 ) -> None:
     async def echo(scope: Any, receive: Any, send: Any) -> None:

@@ -103,10 +103,11 @@ EXAMPLES: list[tuple[str, dict[str, str], str, str]] = [
 ]
 
 
+@pytest.mark.case("V90")
 @pytest.mark.parametrize(
     ("algorithm", "jwk", "header", "signature"), EXAMPLES, ids=["4.1", "4.2", "4.3", "4.4"]
 )
-def test_v90_a_printed_signature_verifies(
+def test_a_printed_signature_verifies(
     algorithm: str, jwk: dict[str, str], header: str, signature: str
 ) -> None:
     """§4.1 RSA v1.5, §4.2 RSA-PSS, §4.3 ECDSA, §4.4 HMAC-SHA2."""
@@ -122,11 +123,12 @@ def test_v90_a_printed_signature_verifies(
     assert not key.verify(signed, raw[:-1] + bytes([raw[-1] ^ 1]))
 
 
+@pytest.mark.case("V90")
 @pytest.mark.parametrize(
     ("algorithm", "jwk", "header", "signature"), EXAMPLES, ids=["4.1", "4.2", "4.3", "4.4"]
 )
 @pytest.mark.asyncio
-async def test_v90_the_verifier_gets_as_far_as_the_payload_which_is_no_token(
+async def test_the_verifier_gets_as_far_as_the_payload_which_is_no_token(
     algorithm: str, jwk: dict[str, str], header: str, signature: str
 ) -> None:
     """§4: "It’s a dangerous business" is signed correctly, and no JSON."""

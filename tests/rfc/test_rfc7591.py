@@ -30,10 +30,9 @@ async def register(server: Server, document: Any, **headers: str) -> Response:
     return await server.call("POST", "/register", headers=headers, document=document)
 
 
+@pytest.mark.rule("AS-51")
 async def test_a_registration_is_answered_with_all_that_holds_now() -> None:
-    """§3.2.1. The answer has the defaults and substitutions in it, and is kept by nobody
-    (AS-51).
-    """
+    """§3.2.1. The answer has the defaults and substitutions in it, and is kept by nobody."""
     async with deploy() as server:
         response = await register(server, MINIMAL)
         assert response.status == 201
@@ -60,8 +59,9 @@ async def test_a_registration_is_answered_with_all_that_holds_now() -> None:
         }
 
 
+@pytest.mark.rule("AS-52", "AS-75")
 async def test_a_public_client_gets_no_secret() -> None:
-    """§2. ``none`` (AS-52, AS-75)."""
+    """§2. ``none``."""
     async with deploy() as server:
         document = (
             await register(server, {**MINIMAL, "token_endpoint_auth_method": "none"})
@@ -69,13 +69,12 @@ async def test_a_public_client_gets_no_secret() -> None:
         assert not {"client_secret", "client_secret_expires_at"} & set(document)
 
 
+@pytest.mark.rule("AS-08")
 @pytest.mark.parametrize(
     "method", ["none", "client_secret_basic", "client_secret_post", "private_key_jwt"]
 )
 async def test_a_client_authenticates_as_it_has_registered(method: str) -> None:
-    """§2. What the metadata document offers can be registered, and no other method works then
-    (AS-08).
-    """
+    """§2. What the metadata document offers can be registered, and no other method works then."""
     async with deploy() as server:
         document = {
             **MINIMAL,
@@ -130,6 +129,8 @@ async def test_metadata_that_is_understood_comes_back(name: str) -> None:
         ]
 
 
+@pytest.mark.case("Z93")
+@pytest.mark.rule("AS-52")
 @pytest.mark.parametrize(
     "member",
     [
@@ -158,7 +159,7 @@ async def test_metadata_that_is_understood_comes_back(name: str) -> None:
 async def test_what_is_not_understood_has_no_value_or_is_ours_to_say_is_left_out(
     member: dict[str, Any],
 ) -> None:
-    """§2, §3.1. Z93: what a caller says of itself that is ours to say is not stored (AS-52)."""
+    """§2, §3.1. Values that only the server may set are not stored."""
     async with deploy() as server:
         plain, document = (
             (await register(server, MINIMAL)).json(),
@@ -168,6 +169,7 @@ async def test_what_is_not_understood_has_no_value_or_is_ours_to_say_is_left_out
         assert not [value for value in member.values() if value and value in document.values()]
 
 
+@pytest.mark.rule("AS-52")
 @pytest.mark.parametrize(
     ("asked", "effective"),
     [
@@ -197,7 +199,7 @@ async def test_what_is_not_understood_has_no_value_or_is_ours_to_say_is_left_out
 async def test_values_that_are_not_supported_are_replaced(
     asked: dict[str, Any], effective: dict[str, Any]
 ) -> None:
-    """§3.2.1: the client is told what it has got instead (AS-52)."""
+    """§3.2.1: the client is told what it has got instead."""
     async with deploy() as server:
         response = await register(server, MINIMAL | asked)
         assert response.status == 201
@@ -289,11 +291,13 @@ METADATA: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.case("Z91", "Z92", "Z94", "Z95")
+@pytest.mark.rule("AS-53", "AS-55")
 @pytest.mark.parametrize("member", METADATA, ids=lambda member: str(member)[:70])
 async def test_metadata_that_cannot_be_registered_is_invalid_client_metadata(
     member: dict[str, Any],
 ) -> None:
-    """§3.2.2. Z91, Z92, Z94, Z95 (AS-53, AS-55). Nothing of it is said again."""
+    """§3.2.2. The answer repeats nothing of it."""
     async with deploy() as server:
         response = await register(server, MINIMAL | member)
         assert (response.status, response.json()["error"]) == (400, "invalid_client_metadata")
@@ -308,6 +312,8 @@ async def test_metadata_that_cannot_be_registered_is_invalid_client_metadata(
         assert [each async for each in server.provider.admin.clients()] == []
 
 
+@pytest.mark.case("Z95")
+@pytest.mark.rule("AS-53")
 @pytest.mark.parametrize(
     "body",
     [
@@ -329,7 +335,7 @@ async def test_metadata_that_cannot_be_registered_is_invalid_client_metadata(
     ids=lambda body: repr(body)[:30],
 )
 async def test_what_is_no_json_object_is_invalid_client_metadata(body: bytes) -> None:
-    """§3.2.2. Z95 (AS-53)."""
+    """§3.2.2."""
     async with deploy() as server:
         response = await register(server, body)
         assert (response.status, response.json()["error"]) == (400, "invalid_client_metadata")
@@ -369,10 +375,12 @@ async def test_a_registration_is_uncompressed_json(
             assert response.json()["error"] == "invalid_request"
 
 
+@pytest.mark.case("Z95")
+@pytest.mark.rule("AS-55")
 @pytest.mark.parametrize("size", [8192, 8193, 65_536, 1_048_576])
 @pytest.mark.parametrize("chunks", [1, 7])
 async def test_a_registration_has_at_most_8_kib(size: int, chunks: int) -> None:
-    """Z95, AS-55: more is not read, whatever its length is said to be."""
+    """More is not read, whatever its length is said to be."""
     start, end = b'{"redirect_uris": ["https://app.example.com/callback"], "x": "', b'"}'
     body = start + b"x" * (size - len(start) - len(end)) + end
     step = size // chunks + 1
@@ -463,11 +471,11 @@ URIS: dict[str, tuple[Any, bool]] = {
 }
 
 
+@pytest.mark.case("Z87", "Z88", "Z89")
+@pytest.mark.rule("AS-14", "AS-54")
 @pytest.mark.parametrize("case", URIS)
 async def test_a_redirect_uri_is_https_or_loopback_and_absolute(case: str) -> None:
-    """§3.2.2. Z87, Z88, Z89 (AS-14, AS-54): and what can be registered can be used, to the last
-    character.
-    """
+    """§3.2.2. Every URI that can be registered can be used, to the last character."""
     uri, accepted = URIS[case]
     async with deploy() as server:
         for uris in ([uri], [f"{WEB_REDIRECT_URI}/other", uri]):
@@ -485,6 +493,7 @@ async def test_a_redirect_uri_is_https_or_loopback_and_absolute(case: str) -> No
             assert (await server.browser().decide(client.authorization_url())).startswith(uri)
 
 
+@pytest.mark.case("Z90")
 @pytest.mark.parametrize(
     "uris",
     [
@@ -498,7 +507,7 @@ async def test_a_redirect_uri_is_https_or_loopback_and_absolute(case: str) -> No
     ],
     ids=lambda uris: str(uris)[:40],
 )
-async def test_z90_redirect_uris_are_a_list_of_up_to_32(uris: Any) -> None:
+async def test_redirect_uris_are_a_list_of_up_to_32(uris: Any) -> None:
     async with deploy() as server:
         response = await register(server, {"redirect_uris": uris})
         assert (response.status, response.json()["error"]) == (400, "invalid_redirect_uri")
@@ -509,6 +518,7 @@ async def test_z90_redirect_uris_are_a_list_of_up_to_32(uris: Any) -> None:
         ] == thirty_two
 
 
+@pytest.mark.rule("AS-14")
 @pytest.mark.parametrize(
     ("schemes", "uri", "accepted"),
     [
@@ -529,7 +539,7 @@ async def test_z90_redirect_uris_are_a_list_of_up_to_32(uris: Any) -> None:
 async def test_a_private_use_scheme_has_to_be_allowed(
     schemes: list[str], uri: str, accepted: bool
 ) -> None:
-    """AS-14; RFC 8252 §7.1."""
+    """RFC 8252 §7.1."""
     async with deploy(allowed_redirect_schemes=schemes) as server:
         response = await register(server, {"redirect_uris": [uri]})
         assert (response.status == 201) == accepted
@@ -549,6 +559,7 @@ async def test_the_refusal_of_a_private_use_scheme_names_it_and_the_setting() ->
         }
 
 
+@pytest.mark.rule("AS-56")
 @pytest.mark.parametrize(
     ("application_type", "uri", "accepted"),
     [
@@ -564,7 +575,7 @@ async def test_the_refusal_of_a_private_use_scheme_names_it_and_the_setting() ->
 async def test_an_application_that_says_it_is_a_web_site_has_no_loopback(
     application_type: str | None, uri: str, accepted: bool
 ) -> None:
-    """OpenID Connect Registration §2; MCP 2026-07-28 (AS-56). Who does not say is not punished."""
+    """OpenID Connect Registration §2; MCP 2026-07-28. Who does not say is not punished."""
     async with deploy() as server:
         response = await register(
             server, {"redirect_uris": [uri], "application_type": application_type}
@@ -576,6 +587,8 @@ async def test_an_application_that_says_it_is_a_web_site_has_no_loopback(
 TOKEN = "the-initial-access-token-that-the-operator-hands-out"
 
 
+@pytest.mark.case("Z97")
+@pytest.mark.rule("AS-57")
 @pytest.mark.parametrize(
     ("authorization", "status"),
     [
@@ -593,10 +606,10 @@ TOKEN = "the-initial-access-token-that-the-operator-hands-out"
     ],
     ids=repr,
 )
-async def test_z97_an_initial_access_token_opens_the_registration(
+async def test_an_initial_access_token_opens_the_registration(
     authorization: str | None, status: int
 ) -> None:
-    """§3 (AS-57)."""
+    """§3."""
     async with deploy(
         registration=Registration(initial_access_token=TOKEN, metadata_documents=False)
     ) as server:
@@ -623,7 +636,8 @@ async def test_two_authorization_headers_are_refused() -> None:
         assert (response.status, response.json()["error"]) == (400, "invalid_request")
 
 
-async def test_z99_a_scope_in_a_registration_gives_nothing() -> None:
+@pytest.mark.case("Z99")
+async def test_a_scope_in_a_registration_gives_nothing() -> None:
     """A person decides; what a client has registered for is neither granted nor a limit to what it
     may ask for.
     """
@@ -636,8 +650,9 @@ async def test_z99_a_scope_in_a_registration_gives_nothing() -> None:
         assert answer_of(page.url)["error"] == "invalid_scope"
 
 
+@pytest.mark.rule("AS-45")
 async def test_a_client_that_did_not_register_for_refreshing_cannot() -> None:
-    """§2 (AS-45): grant types are enforced."""
+    """§2: grant types are enforced."""
     async with deploy() as server:
         client = await server.register(grant_types=["authorization_code"])
         tokens = await client.sign_in()
@@ -646,8 +661,9 @@ async def test_a_client_that_did_not_register_for_refreshing_cannot() -> None:
         assert (response.status, response.json()["error"]) == (400, "unauthorized_client")
 
 
+@pytest.mark.rule("RS-08")
 async def test_registration_can_be_called_by_pages_of_any_origin() -> None:
-    """RS-08: Inspector and other browser clients register themselves, without cookies."""
+    """Inspector and other browser clients register themselves, without cookies."""
     async with deploy() as server:
         preflight = {"Origin": "https://inspector.example", "Access-Control-Request-Method": "POST"}
         response = await server.call("OPTIONS", "/register", headers=preflight)

@@ -146,8 +146,9 @@ async def test_who_becomes_public_loses_the_secret_and_who_becomes_confidential_
         assert response.json()["error"] == "invalid_grant"
 
 
+@pytest.mark.rule("AS-76")
 async def test_a_client_that_deletes_itself_is_gone_with_its_tokens() -> None:
-    """§2.3: 204, and everything that it was granted ends (AS-76)."""
+    """§2.3: 204, and everything that it was granted ends."""
     async with deploy() as server:
         client, other = await server.register(), await server.register()
         tokens, kept = await client.sign_in(), await other.sign_in()
@@ -281,8 +282,8 @@ async def test_the_registration_lies_below_base_url(base_url: str, prefix: str) 
         assert (await manage(server, client, "GET")).status == 200
 
 
+@pytest.mark.rule("AS-57")
 async def test_the_operators_say_counts_for_changes_too() -> None:
-    """AS-57."""
     welcome = Registration(approve=lambda metadata: metadata.get("client_name") != "Unwelcome")
     async with deploy(registration=welcome) as server:
         client = await server.register()

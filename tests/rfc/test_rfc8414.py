@@ -29,8 +29,9 @@ async def metadata(
     return document
 
 
+@pytest.mark.rule("AS-04", "AS-05", "AS-06", "AS-07")
 async def test_the_document_says_what_there_is() -> None:
-    """§2: defaults of the RFC that are not ours are written out (AS-04 to AS-07)."""
+    """§2: defaults of the RFC that do not hold here are written out."""
     async with deploy() as server:
         algorithms = list(ASSERTION_ALGORITHMS)
         assert await metadata(server) == {
@@ -76,11 +77,12 @@ async def test_the_document_says_what_there_is() -> None:
         assert not [name for name in algorithms if name.startswith("HS")]
 
 
+@pytest.mark.rule("AS-08")
 @pytest.mark.parametrize("scopes", [[], ["offline_access"], ["a", "offline_access", "b"]])
 async def test_a_member_without_a_value_is_left_out_and_none_is_there_twice(
     scopes: list[str],
 ) -> None:
-    """§3.2 (AS-08)."""
+    """§3.2."""
     async with deploy(required_scopes=[], scopes_supported=scopes) as server:
         document = await metadata(server)
         assert None not in document.values()
@@ -88,6 +90,7 @@ async def test_a_member_without_a_value_is_left_out_and_none_is_there_twice(
         assert sorted(document["scopes_supported"]) == sorted({*scopes, "offline_access"})
 
 
+@pytest.mark.rule("RS-07", "RS-08")
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
 @pytest.mark.parametrize(
     "target",
@@ -98,7 +101,7 @@ async def test_a_member_without_a_value_is_left_out_and_none_is_there_twice(
     ],
 )
 async def test_documents_are_read_and_nothing_else(method: str, target: str) -> None:
-    """§3.1, §3.2 (RS-07, RS-08): by everybody, pages of any origin included."""
+    """§3.1, §3.2: by everybody, pages of any origin included."""
     async with deploy() as server:
         headers = {"Origin": "https://inspector.example", "MCP-Protocol-Version": "2026-07-28"}
         response = await server.call(method, target, headers=headers)
@@ -123,13 +126,13 @@ PLACES = [
 ]
 
 
+@pytest.mark.case("Z117")
+@pytest.mark.rule("AS-01", "AS-02", "AS-03")
 @pytest.mark.parametrize(("base_url", "path", "below"), PLACES)
 async def test_the_document_lies_wherever_clients_look_and_names_one_issuer(
     base_url: str, path: str, below: str
 ) -> None:
-    """§3.1: the path is inserted; OpenID Connect Discovery §4.1: it stands in front (AS-01, AS-02,
-    AS-03, Z117).
-    """
+    """§3.1: the path is inserted; OpenID Connect Discovery §4.1: it stands in front."""
     async with deploy(base_url=base_url) as server:
         issuer = base_url.removesuffix("/")
         document = await metadata(server, f"/.well-known/oauth-authorization-server{path}")
@@ -160,12 +163,13 @@ async def test_the_document_lies_wherever_clients_look_and_names_one_issuer(
             ), name
 
 
+@pytest.mark.rule("RS-45")
 @pytest.mark.parametrize("base_url", ["http://localhost:8000", "http://localhost:8000/t1"])
 async def test_clients_of_2025_03_26_find_everything_at_the_root_of_the_origin(
     base_url: str,
 ) -> None:
-    """RS-45: no resource metadata, the path of the MCP URL is thrown away, no ``resource``, the
-    usual endpoints.
+    """Such clients know no resource metadata, drop the path of the MCP URL and send no
+    ``resource``.
     """
     async with deploy(base_url=base_url) as server:
         document = await metadata(server)
@@ -186,6 +190,7 @@ async def test_clients_of_2025_03_26_find_everything_at_the_root_of_the_origin(
         assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
 
 
+@pytest.mark.rule("RS-07")
 @pytest.mark.parametrize(
     "target",
     [
@@ -197,7 +202,6 @@ async def test_clients_of_2025_03_26_find_everything_at_the_root_of_the_origin(
     ],
 )
 async def test_a_document_that_is_not_there_is_404(target: str) -> None:
-    """RS-07."""
     async with deploy() as server:
         assert (await server.call("GET", target)).status == 404
 
@@ -214,11 +218,11 @@ ISSUERS = [
 ]
 
 
+@pytest.mark.case("Z116")
+@pytest.mark.rule("AS-03")
 @pytest.mark.parametrize("issuer", ISSUERS)
 async def test_the_issuer_is_the_same_to_the_last_character_everywhere(issuer: str) -> None:
-    """§3.3; RFC 9207 §2.4; RFC 9728 §3.3 (AS-03, Z116): in no place does a URL type write it
-    anew.
-    """
+    """§3.3; RFC 9207 §2.4; RFC 9728 §3.3: no URL type rewrites it."""
     async with deploy(
         base_url=issuer, login=NOWHERE, registration=Registration(clients=[PUBLIC])
     ) as server:
@@ -252,9 +256,10 @@ async def test_the_issuer_of_a_token_and_of_a_response_is_that_of_the_document()
         assert (answer_of(denied)["error"], answer_of(denied)["iss"]) == ("access_denied", issuer)
 
 
+@pytest.mark.rule("RS-10")
 @pytest.mark.parametrize("host", ["evil.example", "localhost:9999", "MCP.example.com"])
 async def test_what_a_request_says_of_its_host_is_in_no_document(host: str) -> None:
-    """RS-10; RFC 9700 §4.13."""
+    """RFC 9700 §4.13."""
     headers = {
         "Host": host,
         "X-Forwarded-Host": host,
@@ -272,8 +277,10 @@ async def test_what_a_request_says_of_its_host_is_in_no_document(host: str) -> N
         assert host.encode() not in response.body
 
 
-async def test_z119_the_key_set_has_public_members_only() -> None:
-    """RFC 7517 §5 (AS-09): kid, use and alg; one key, in the form of its type."""
+@pytest.mark.case("Z119")
+@pytest.mark.rule("AS-09")
+async def test_the_key_set_has_public_members_only() -> None:
+    """RFC 7517 §5: kid, use and alg; one key, in the form of its type."""
     members = {
         "ES256": {"kty", "kid", "use", "alg", "crv", "x", "y"},
         "RS256": {"kty", "kid", "use", "alg", "n", "e"},
@@ -293,6 +300,7 @@ async def test_z119_the_key_set_has_public_members_only() -> None:
                 assert openid["id_token_signing_alg_values_supported"] == [algorithm]
 
 
+@pytest.mark.rule("AS-08")
 @pytest.mark.parametrize(
     ("settings", "gone"),
     [
@@ -329,7 +337,6 @@ async def test_z119_the_key_set_has_public_members_only() -> None:
     ids=str,
 )
 async def test_what_is_switched_off_vanishes(settings: dict[str, Any], gone: list[str]) -> None:
-    """AS-08."""
     async with deploy() as usual, deploy(**settings) as server:
         before, after = await metadata(usual), await metadata(server)
         assert {name: value for name, value in before.items() if name not in gone} == after

@@ -56,9 +56,10 @@ async def is_refused(server: Server, url: str, reason: str) -> None:
     assert server.reasons() == [reason]
 
 
+@pytest.mark.rule("AS-66")
 @pytest.mark.parametrize("confidential", [True, False])
 async def test_a_pushed_request_is_carried_out(confidential: bool) -> None:
-    """AS-66. §2.1 and §2.2: 201, one URI, so many seconds, nobody keeps it."""
+    """§2.1 and §2.2: 201, one URI, so many seconds, nobody keeps it."""
     async with deploy(registration=Registration(clients=[CONFIDENTIAL])) as server:
         client = server.known(CONFIDENTIAL) if confidential else await server.register()
         response = await push(client, state="a b", scope="mcp:write")
@@ -78,8 +79,9 @@ async def test_a_pushed_request_is_carried_out(confidential: bool) -> None:
         assert (await client.redeem(answer["code"])).json()["scope"] == "mcp:write"
 
 
+@pytest.mark.rule("AS-67")
 async def test_what_was_pushed_counts_and_nothing_beside_it() -> None:
-    """AS-67. §4: other parameters of the URL are ignored."""
+    """§4: other parameters of the URL are ignored."""
     async with deploy() as server:
         client = await server.register()
         uri = (await push(client, state="pushed")).json()["request_uri"]
@@ -94,8 +96,9 @@ async def test_what_was_pushed_counts_and_nothing_beside_it() -> None:
         assert answer_of(url)["state"] == "pushed"
 
 
+@pytest.mark.rule("AS-67")
 async def test_a_request_uri_works_once() -> None:
-    """AS-67. §7.3."""
+    """§7.3."""
     async with deploy() as server:
         client = await server.register()
         uri = (await push(client)).json()["request_uri"]
@@ -128,8 +131,9 @@ async def test_a_request_uri_expires(age: int, is_good: bool) -> None:
         assert (response.status == 303) is is_good
 
 
+@pytest.mark.rule("AS-67")
 async def test_a_request_uri_is_its_clients_and_another_does_not_use_it_up() -> None:
-    """AS-67. §2.2."""
+    """§2.2."""
     async with deploy() as server:
         client, other = await server.register(), await server.register()
         uri = (await push(client)).json()["request_uri"]
@@ -150,6 +154,7 @@ async def test_a_made_up_request_uri_is_a_page(secret: str) -> None:
         )
 
 
+@pytest.mark.rule("AS-66")
 @pytest.mark.parametrize(
     ("parameters", "error"),
     [
@@ -170,7 +175,7 @@ async def test_a_made_up_request_uri_is_a_page(secret: str) -> None:
 async def test_what_could_not_be_answered_is_refused_at_once(
     parameters: dict[str, str | None], error: str
 ) -> None:
-    """AS-66. §2.3: as JSON, never as a redirect."""
+    """§2.3: as JSON, never as a redirect."""
     async with deploy() as server:
         client = await server.register()
         usual = parameters_of(client)
@@ -182,8 +187,9 @@ async def test_what_could_not_be_answered_is_refused_at_once(
         assert await server.provider.store.scan("pushed") == []
 
 
+@pytest.mark.rule("AS-66")
 async def test_a_client_proves_who_it_is_as_at_the_token_endpoint() -> None:
-    """AS-66. §2: client authentication comes first."""
+    """§2: client authentication comes first."""
     async with deploy(registration=Registration(clients=[CONFIDENTIAL])) as server:
         client = server.known(CONFIDENTIAL)
         form = parameters_of(client)
@@ -201,8 +207,9 @@ async def test_a_client_proves_who_it_is_as_at_the_token_endpoint() -> None:
         assert response.status in (400, 401)
 
 
+@pytest.mark.case("Z56")
 @pytest.mark.parametrize("name", ["state", "client_id", "redirect_uri", "scope", "x"])
-async def test_z56_a_repeated_parameter_is_refused(name: str) -> None:
+async def test_a_repeated_parameter_is_refused(name: str) -> None:
     async with deploy() as server:
         client = await server.register()
         pairs = [*parameters_of(client).items(), (name, "one"), (name, "two")]
@@ -225,8 +232,9 @@ BODIES = [
 ]
 
 
+@pytest.mark.case("Z54", "Z55")
 @pytest.mark.parametrize(("method", "kind", "body", "status"), BODIES)
-async def test_z54_z55_what_is_no_form_is_refused(
+async def test_what_is_no_form_is_refused(
     method: str, kind: str | None, body: bytes, status: int
 ) -> None:
     async with deploy() as server:
@@ -237,7 +245,8 @@ async def test_z54_z55_what_is_no_form_is_refused(
         assert response.header("allow") == ("POST" if status == 405 else None)
 
 
-async def test_z57_parameters_of_the_query_do_not_count() -> None:
+@pytest.mark.case("Z57")
+async def test_parameters_of_the_query_do_not_count() -> None:
     async with deploy() as server:
         client = await server.register()
         query = urlencode(parameters_of(client))
@@ -245,9 +254,10 @@ async def test_z57_parameters_of_the_query_do_not_count() -> None:
         assert (response.status, response.json()["error"]) == (400, "invalid_request")
 
 
+@pytest.mark.rule("AS-67")
 @pytest.mark.parametrize("who", ["server", "client"])
 async def test_where_requests_have_to_be_pushed_others_are_refused(who: str) -> None:
-    """AS-67. §5 and §6."""
+    """§5 and §6."""
     options = {"require_pushed_requests": who == "server"}
     metadata = {"require_pushed_authorization_requests": True} if who == "client" else {}
     async with deploy(options=options) as server:
@@ -260,8 +270,8 @@ async def test_where_requests_have_to_be_pushed_others_are_refused(who: str) -> 
         assert "code" in answer_of(await server.browser().decide(url_for(client, uri)))
 
 
+@pytest.mark.rule("AS-08")
 async def test_where_it_is_switched_off_there_is_none() -> None:
-    """AS-08."""
     async with deploy(options={"disabled": ["par"]}) as server:
         client = await server.register()
         document = (await server.call("GET", "/.well-known/oauth-authorization-server")).json()

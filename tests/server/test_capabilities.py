@@ -73,19 +73,21 @@ def host() -> Iterator[tuple[Authority, DocumentHost]]:
         yield authority, listening
 
 
+@pytest.mark.case("Z118")
 @given(configurations)
 @settings(
     max_examples=30,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_z118_what_the_metadata_names_works_and_nothing_else_does(
+def test_what_the_metadata_names_works_and_nothing_else_does(
     host: tuple[Authority, DocumentHost], configuration: dict[str, Any]
 ) -> None:
     asyncio.run(examine(host, **configuration))
 
 
+@pytest.mark.case("Z118")
 @pytest.mark.parametrize("feature", ["register", *MAY_BE_OFF])
-def test_z118_each_feature_alone_is_switched_off(
+def test_each_feature_alone_is_switched_off(
     host: tuple[Authority, DocumentHost], feature: str
 ) -> None:
     disabled = set() if feature == "register" else {feature}

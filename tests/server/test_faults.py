@@ -109,8 +109,9 @@ async def until_it_works(attempt: Callable[[int], Awaitable[bool]], *, at_least:
     assert number > at_least, "the fault came nowhere"
 
 
+@pytest.mark.case("Z52", "Z53")
 @pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
-async def test_z52_z53_redeeming_gives_one_family_or_none(
+async def test_redeeming_gives_one_family_or_none(
     when: When, for_good: bool, cancels: bool
 ) -> None:
     async with faulty(when, for_good, cancels) as deployment:
@@ -141,10 +142,9 @@ async def test_z52_z53_redeeming_gives_one_family_or_none(
         await until_it_works(attempt, at_least=4)
 
 
+@pytest.mark.case("S24", "S25")
 @pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
-async def test_s24_s25_refreshing_signs_nobody_out(
-    when: When, for_good: bool, cancels: bool
-) -> None:
+async def test_refreshing_signs_nobody_out(when: When, for_good: bool, cancels: bool) -> None:
     """The client tries again with what it has."""
     async with faulty(when, for_good, cancels) as deployment:
         server = deployment.server
@@ -169,8 +169,9 @@ async def test_s24_s25_refreshing_signs_nobody_out(
         await until_it_works(attempt, at_least=3)
 
 
+@pytest.mark.case("S24", "S25")
 @pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
-async def test_s24_s25_a_replay_is_never_good_and_ends_the_grant_in_the_end(
+async def test_a_replay_is_never_good_and_ends_the_grant_in_the_end(
     when: When, for_good: bool, cancels: bool
 ) -> None:
     async with faulty(when, for_good, cancels) as deployment:
@@ -198,9 +199,10 @@ async def test_s24_s25_a_replay_is_never_good_and_ends_the_grant_in_the_end(
         await until_it_works(attempt, at_least=4)
 
 
+@pytest.mark.case("S24", "S25")
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
 @pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
-async def test_s24_s25_what_was_acknowledged_as_revoked_is(
+async def test_what_was_acknowledged_as_revoked_is(
     when: When, for_good: bool, cancels: bool, kind: str
 ) -> None:
     async with faulty(when, for_good, cancels) as deployment:
@@ -223,9 +225,10 @@ async def test_s24_s25_what_was_acknowledged_as_revoked_is(
         await until_it_works(attempt, at_least=3)
 
 
+@pytest.mark.case("S24", "S25")
 @pytest.mark.parametrize("who", ["secret", "assertion"])
 @pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
-async def test_s24_s25_clients_that_act_for_themselves(
+async def test_clients_that_act_for_themselves(
     when: When, for_good: bool, cancels: bool, who: str
 ) -> None:
     async with faulty(when, for_good, cancels) as deployment:
@@ -246,8 +249,9 @@ async def test_s24_s25_clients_that_act_for_themselves(
         await until_it_works(attempt, at_least=1)
 
 
+@pytest.mark.case("S25")
 @pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
-async def test_s25_an_assertion_that_met_a_fault_is_good_at_most_once(
+async def test_an_assertion_that_met_a_fault_is_good_at_most_once(
     when: When, for_good: bool, cancels: bool
 ) -> None:
     async with faulty(when, for_good, cancels) as deployment:
@@ -265,9 +269,10 @@ async def test_s25_an_assertion_that_met_a_fault_is_good_at_most_once(
         await until_it_works(attempt, at_least=2)
 
 
+@pytest.mark.case("S24", "S25")
 @pytest.mark.parametrize("limits", [None, RateLimits()], ids=["without limits", "with limits"])
 @pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
-async def test_s24_s25_the_whole_sign_in(
+async def test_the_whole_sign_in(
     when: When, for_good: bool, cancels: bool, limits: RateLimits | None
 ) -> None:
     """From ``/authorize`` to the app; whoever meets a fault on the way reloads the page, or begins
@@ -307,8 +312,9 @@ async def test_s24_s25_the_whole_sign_in(
         assert set(statuses) <= {200, 303, 503}
 
 
+@pytest.mark.case("S24", "S25")
 @pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
-async def test_s24_s25_registering_and_going(when: When, for_good: bool, cancels: bool) -> None:
+async def test_registering_and_going(when: When, for_good: bool, cancels: bool) -> None:
     async with faulty(when, for_good, cancels) as deployment:
         server = deployment.server
 
@@ -336,8 +342,9 @@ async def test_s24_s25_registering_and_going(when: When, for_good: bool, cancels
 # ------------------------------------------------------------------------------------- real engines
 
 
+@pytest.mark.case("Z53")
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_z53_clients_that_leave_at_any_moment_leave_no_half_of_anything(engine: str) -> None:
+async def test_clients_that_leave_at_any_moment_leave_no_half_of_anything(engine: str) -> None:
     """Each is cancelled a little later than the one before, on engines whose calls really take
     time.
     """

@@ -89,14 +89,16 @@ async def kills(place: Place, times: int) -> None:
         assert {"registered", "redeemed"} <= stages
 
 
+@pytest.mark.case("S01")
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
-async def test_s01_a_worker_that_is_killed_has_lost_and_revived_nothing(place: Place) -> None:
+async def test_a_worker_that_is_killed_has_lost_and_revived_nothing(place: Place) -> None:
     await kills(place, 1)
 
 
+@pytest.mark.case("S01")
 @pytest.mark.soak
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
-async def test_s01_workers_that_are_killed_two_hundred_times_have_lost_and_revived_nothing(
+async def test_workers_that_are_killed_two_hundred_times_have_lost_and_revived_nothing(
     place: Place,
 ) -> None:
     await kills(place, 200)

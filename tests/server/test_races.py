@@ -77,16 +77,18 @@ async def races(place: Place, racers: Sequence[Contender], rounds: int) -> None:
                 assert not await is_alive(server, document["access_token"])
 
 
+@pytest.mark.case("Z47", "Z73", "Z86")
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
-async def test_z47_z73_z86_two_processes_race_and_one_of_40_wins(
+async def test_two_processes_race_and_one_of_40_wins(
     place: Place, racers: Sequence[Contender]
 ) -> None:
     await races(place, racers, 4)
 
 
+@pytest.mark.case("Z47", "Z73", "Z86")
 @pytest.mark.soak
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
-async def test_z47_z73_z86_two_processes_race_a_thousand_times_and_one_of_40_wins(
+async def test_two_processes_race_a_thousand_times_and_one_of_40_wins(
     place: Place, racers: Sequence[Contender]
 ) -> None:
     await races(place, racers, 1000)

@@ -110,8 +110,9 @@ def parts(secret: str) -> set[bytes]:
     }
 
 
+@pytest.mark.case("S16")
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_s16_neither_the_store_nor_the_debug_log_holds_a_secret(
+async def test_neither_the_store_nor_the_debug_log_holds_a_secret(
     engine: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)

@@ -81,11 +81,12 @@ def test_what_the_cases_below_change_is_itself_correct(make: Maker) -> None:
 # ----------------------------------------------------------------------------------------- provider
 
 
+@pytest.mark.case("Z125")
 @pytest.mark.parametrize(("url", "advice"), BASE_URLS, ids=lambda value: repr(value)[:50])
 @pytest.mark.parametrize(
     ("make", "setting"), [(provider, "base_url"), (options, "resource_base_url")]
 )
-def test_z125_a_url_of_ours_is_absolute_https_plain_and_a_str(
+def test_a_url_of_ours_is_absolute_https_plain_and_a_str(
     make: Maker, setting: str, url: Any, advice: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=rf"^{setting}\b[\s\S]*({advice})"):
@@ -113,10 +114,11 @@ def test_a_login_that_is_left_out_is_a_missing_login() -> None:
         OAuthProvider(base_url="https://mcp.example.com", store=memory_store())
 
 
+@pytest.mark.case("Z125")
 @pytest.mark.parametrize(
     "base_url", ["https://mcp.example.com", "https://10.0.0.1", "https://localhost.example.com"]
 )
-def test_z125_development_logins_are_for_this_machine(base_url: str) -> None:
+def test_development_logins_are_for_this_machine(base_url: str) -> None:
     with pytest.raises(
         ConfigurationError,
         match=r"^DevLogin lets everybody in, and base_url=.* is not loopback: write",
@@ -588,10 +590,11 @@ def test_a_second_path_for_the_same_provider_is_refused() -> None:
         MCPAuthMiddleware(Spy(), made, mcp_path="/other")
 
 
-def test_s27_a_store_that_forgets_is_accepted_with_one_warning(
+@pytest.mark.case("S27", "Z125")
+def test_a_store_that_forgets_is_accepted_with_one_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Z125: several workers would each have their own."""
+    """Several workers would each have their own."""
     with caplog.at_level(logging.WARNING, "asgi_mcp_auth"):
         provider(store="memory:")
     (record,) = caplog.records

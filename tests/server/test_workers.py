@@ -98,7 +98,8 @@ async def test_of_forty_requests_at_all_of_them_one_redeems_the_code_and_the_cli
         assert await is_alive(worker, tokens["access_token"])
 
 
-async def test_v75_a_revocation_is_seen_here_at_once_and_elsewhere_within_the_lag(
+@pytest.mark.case("V75")
+async def test_a_revocation_is_seen_here_at_once_and_elsewhere_within_the_lag(
     four: Workers,
 ) -> None:
     client = await four[0].register()

@@ -86,6 +86,7 @@ class ListsEveryGroup(MemoryStore):
         return await super().scan(ns, after=after, limit=limit)
 
 
+@pytest.mark.case("S26")
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("kind", "test"),
@@ -99,7 +100,7 @@ class ListsEveryGroup(MemoryStore):
         (ListsEveryGroup, "test_put_replaces"),
     ],
 )
-async def test_s26_the_contract_finds_out_a_store_that_breaks_it(
+async def test_the_contract_finds_out_a_store_that_breaks_it(
     kind: type[MemoryStore], test: str
 ) -> None:
     with pytest.raises(AssertionError):

@@ -58,8 +58,9 @@ async def test_no_verb_lets_a_value_through_in_the_clear(
     assert [key for key, _ in await store.scan("grant", group="alice")] == ["l"]
 
 
+@pytest.mark.case("S17")
 @pytest.mark.asyncio
-async def test_s17_an_older_key_decrypts_and_the_first_encrypts(
+async def test_an_older_key_decrypts_and_the_first_encrypts(
     engine: MemoryStore, store: EncryptedStore
 ) -> None:
     await store.put("grant", "k", SECRET)
@@ -73,8 +74,9 @@ async def test_s17_an_older_key_decrypts_and_the_first_encrypts(
     assert await EncryptedStore(engine, [OTHER_KEY]).take("grant", "k") == b"anew"
 
 
+@pytest.mark.case("S17")
 @pytest.mark.asyncio
-async def test_s17_without_its_key_a_record_is_an_outage_said_once_and_counted(
+async def test_without_its_key_a_record_is_an_outage_said_once_and_counted(
     engine: MemoryStore, store: EncryptedStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     await store.put("grant", "k", SECRET)
@@ -91,9 +93,10 @@ async def test_s17_without_its_key_a_record_is_an_outage_said_once_and_counted(
     assert (await store.get("grant", "k") or Record(b"", 0)).value == SECRET
 
 
+@pytest.mark.case("S10")
 @pytest.mark.asyncio
 @pytest.mark.parametrize("position", [0, 8, 19, 20, -1])
-async def test_s10_a_changed_byte_makes_a_record_unreadable(
+async def test_a_changed_byte_makes_a_record_unreadable(
     engine: MemoryStore, store: EncryptedStore, position: int
 ) -> None:
     await store.put("grant", "k", SECRET)
@@ -105,9 +108,10 @@ async def test_s10_a_changed_byte_makes_a_record_unreadable(
     assert store.unreadable == {"unknown_key" if position == 0 else "tampered": 1}
 
 
+@pytest.mark.case("S10")
 @pytest.mark.asyncio
 @pytest.mark.parametrize("length", [0, 1, 8, 20, 35])
-async def test_s10_a_value_cut_off_makes_a_record_unreadable(
+async def test_a_value_cut_off_makes_a_record_unreadable(
     engine: MemoryStore, store: EncryptedStore, length: int
 ) -> None:
     await store.put("grant", "k", SECRET)
@@ -117,11 +121,12 @@ async def test_s10_a_value_cut_off_makes_a_record_unreadable(
     assert store.unreadable == {"truncated": 1}
 
 
+@pytest.mark.case("S18")
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("ns", "key"), [("grant", "other"), ("client", "k"), ("gran", "tk"), ("grantk", "")]
 )
-async def test_s18_a_value_moved_to_another_record_is_unreadable_there(
+async def test_a_value_moved_to_another_record_is_unreadable_there(
     engine: MemoryStore, store: EncryptedStore, ns: str, key: str
 ) -> None:
     await store.put("grant", "k", SECRET)

@@ -61,8 +61,9 @@ def attempts(place: Place) -> int:
 # -------------------------------------------------------------------------------------- tried again
 
 
+@pytest.mark.case("S11")
 @pytest.mark.parametrize("code", ["40001", "40P01", "57P01"])
-async def test_s11_what_the_server_undid_is_tried_again_up_to_three_times(
+async def test_what_the_server_undid_is_tried_again_up_to_three_times(
     store: PostgreSQLStore, place: Place, code: str
 ) -> None:
     await store.put("ns", "key", b"1")
@@ -83,8 +84,9 @@ async def test_s11_what_the_server_undid_is_tried_again_up_to_three_times(
     assert await store.get("ns", "key") == record
 
 
+@pytest.mark.case("S11")
 @pytest.mark.parametrize(("code", "tried"), [("40001", 2), ("40P01", 2), ("57P01", 1)])
-async def test_s11_a_put_or_take_that_may_have_happened_is_not_tried_again(
+async def test_a_put_or_take_that_may_have_happened_is_not_tried_again(
     store: PostgreSQLStore, place: Place, code: str, tried: int
 ) -> None:
     fail_next(place, code, 1)
@@ -101,7 +103,8 @@ async def test_s11_a_put_or_take_that_may_have_happened_is_not_tried_again(
     assert attempts(place) == 2
 
 
-async def test_s11_other_errors_are_503_at_once(store: PostgreSQLStore, place: Place) -> None:
+@pytest.mark.case("S11")
+async def test_other_errors_are_503_at_once(store: PostgreSQLStore, place: Place) -> None:
     await store.put("ns", "key", b"1")
     fail_next(place, "53100", 1)  # disk full
     with pytest.raises(ServerUnavailable):
@@ -109,7 +112,8 @@ async def test_s11_other_errors_are_503_at_once(store: PostgreSQLStore, place: P
     assert attempts(place) == 1
 
 
-async def test_s11_a_call_that_ran_and_lost_its_connection_answers_as_it_would_have(
+@pytest.mark.case("S11")
+async def test_a_call_that_ran_and_lost_its_connection_answers_as_it_would_have(
     place: Place,
 ) -> None:
     """The statement is committed, and the connection ends before the answer."""
@@ -190,8 +194,9 @@ class Cut:
             writer.write(data)
 
 
+@pytest.mark.case("S11")
 @pytest.mark.parametrize("isolation", ["serializable", "repeatable%20read"])
-async def test_s11_stricter_isolation_costs_attempts_and_loses_nothing(
+async def test_stricter_isolation_costs_attempts_and_loses_nothing(
     place: Place, isolation: str
 ) -> None:
     store = PostgreSQLStore(f"{place.url}&default_transaction_isolation={isolation}")
@@ -219,7 +224,8 @@ async def test_s11_stricter_isolation_costs_attempts_and_loses_nothing(
 # -------------------------------------------------------------------------------------- connections
 
 
-async def test_s12_connections_that_the_server_ended_are_not_used_again(
+@pytest.mark.case("S12")
+async def test_connections_that_the_server_ended_are_not_used_again(
     store: PostgreSQLStore,
 ) -> None:
     await asyncio.gather(*(store.put("ns", f"{number}", b"1") for number in range(30)))
@@ -234,7 +240,8 @@ async def test_s12_connections_that_the_server_ended_are_not_used_again(
     )
 
 
-async def test_s12_a_server_that_is_down_is_503_and_back_at_once_when_it_is_up(
+@pytest.mark.case("S12")
+async def test_a_server_that_is_down_is_503_and_back_at_once_when_it_is_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     server = PostgreSQLServer()
@@ -276,7 +283,8 @@ async def test_two_event_loops_have_connections_of_their_own(store: PostgreSQLSt
     assert [key for key, _ in await store.scan("ns")] == ["here", "there", "unpooled"]
 
 
-async def test_s13_a_statement_that_the_server_gives_up_is_503(
+@pytest.mark.case("S13")
+async def test_a_statement_that_the_server_gives_up_is_503(
     place: Place, store: PostgreSQLStore
 ) -> None:
     await store.put("ns", "key", b"1")

@@ -60,21 +60,24 @@ async def races(place: Place, rounds: int) -> None:
     await store.aclose()
 
 
+@pytest.mark.case("S14")
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
-async def test_s14_of_two_processes_with_20_contenders_each_one_call_succeeds(place: Place) -> None:
+async def test_of_two_processes_with_20_contenders_each_one_call_succeeds(place: Place) -> None:
     await races(place, 30)
 
 
+@pytest.mark.case("S14")
 @pytest.mark.soak
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
-async def test_s14_of_two_processes_with_20_contenders_each_one_call_succeeds_a_thousand_times(
+async def test_of_two_processes_with_20_contenders_each_one_call_succeeds_a_thousand_times(
     place: Place,
 ) -> None:
     await races(place, 1000)
 
 
+@pytest.mark.case("S03")
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
-async def test_s03_two_processes_with_eight_writers_each_lose_no_increment(place: Place) -> None:
+async def test_two_processes_with_eight_writers_each_lose_no_increment(place: Place) -> None:
     store = place.store()
     await store.open()
     await store.put("count", "er", b"0")
@@ -91,8 +94,9 @@ async def test_s03_two_processes_with_eight_writers_each_lose_no_increment(place
 # -------------------------------------------------------------------------------------- first start
 
 
+@pytest.mark.case("S15")
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
-async def test_s15_twelve_processes_that_open_a_new_store_at_once_all_succeed(place: Place) -> None:
+async def test_twelve_processes_that_open_a_new_store_at_once_all_succeed(place: Place) -> None:
     child = Child(place, "open", 12)
     try:
         assert json.loads(child.hear()) == [0] * 12
@@ -103,8 +107,9 @@ async def test_s15_twelve_processes_that_open_a_new_store_at_once_all_succeed(pl
     assert len(await store.scan("opened")) == 12
 
 
+@pytest.mark.case("S15")
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
-async def test_s15_opening_again_changes_nothing(place: Place) -> None:
+async def test_opening_again_changes_nothing(place: Place) -> None:
     store = place.store()
     for _ in range(2):
         await store.open()
@@ -137,14 +142,16 @@ async def workers_killed(place: Place, times: int) -> None:
     assert checked > times
 
 
+@pytest.mark.case("S01")
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
-async def test_s01_a_killed_worker_loses_nothing_that_was_acknowledged(place: Place) -> None:
+async def test_a_killed_worker_loses_nothing_that_was_acknowledged(place: Place) -> None:
     await workers_killed(place, 4)
 
 
+@pytest.mark.case("S01")
 @pytest.mark.soak
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
-async def test_s01_200_killed_workers_lose_nothing_that_was_acknowledged(place: Place) -> None:
+async def test_200_killed_workers_lose_nothing_that_was_acknowledged(place: Place) -> None:
     await workers_killed(place, 200)
 
 
@@ -179,30 +186,35 @@ async def unavailable(store: EncryptedStore) -> bool:
     return False
 
 
-async def test_s01_a_killed_redis_loses_nothing_that_it_acknowledged() -> None:
+@pytest.mark.case("S01")
+async def test_a_killed_redis_loses_nothing_that_it_acknowledged() -> None:
     with RedisServer(durable=True) as server:
         await engine_killed(server, 3)
 
 
-async def test_s01_s12_a_killed_postgresql_loses_nothing_that_it_acknowledged() -> None:
+@pytest.mark.case("S01", "S12")
+async def test_a_killed_postgresql_loses_nothing_that_it_acknowledged() -> None:
     with PostgreSQLServer() as server:
         await engine_killed(server, 2)
 
 
+@pytest.mark.case("S01")
 @pytest.mark.soak
-async def test_s01_a_redis_killed_200_times_loses_nothing_that_it_acknowledged() -> None:
+async def test_a_redis_killed_200_times_loses_nothing_that_it_acknowledged() -> None:
     with RedisServer(durable=True) as server:
         await engine_killed(server, 200)
 
 
+@pytest.mark.case("S01")
 @pytest.mark.soak
-async def test_s01_a_postgresql_killed_200_times_loses_nothing_that_it_acknowledged() -> None:
+async def test_a_postgresql_killed_200_times_loses_nothing_that_it_acknowledged() -> None:
     with PostgreSQLServer() as server:
         await engine_killed(server, 200)
 
 
+@pytest.mark.case("S02")
 @pytest.mark.parametrize("engine", ["sqlite"])
-async def test_s02_sqlite_recovers_from_its_log_without_the_shared_memory_file(
+async def test_sqlite_recovers_from_its_log_without_the_shared_memory_file(
     place: Place,
 ) -> None:
     with children(1, place, "work", "w") as (child,):
@@ -221,8 +233,9 @@ async def test_s02_sqlite_recovers_from_its_log_without_the_shared_memory_file(
 # ------------------------------------------------------------------------------------- newer schema
 
 
+@pytest.mark.case("S15")
 @pytest.mark.parametrize("engine", ["sqlite", "postgresql"])
-async def test_s15_a_store_that_a_newer_version_made_is_refused(place: Place) -> None:
+async def test_a_store_that_a_newer_version_made_is_refused(place: Place) -> None:
     store = place.store()
     await store.put("ns", "key", b"1")
     await store.open()

@@ -58,6 +58,7 @@ def record_key(place: Place, behind: redis.Redis) -> bytes:
 # ---------------------------------------------------------------------------------- foreign content
 
 
+@pytest.mark.case("S10")
 @pytest.mark.parametrize(
     "content",
     [
@@ -72,7 +73,7 @@ def record_key(place: Place, behind: redis.Redis) -> bytes:
     ],
     ids=str,
 )
-async def test_s10_what_is_no_record_of_ours_counts_as_absent(
+async def test_what_is_no_record_of_ours_counts_as_absent(
     store: RedisStore, place: Place, behind: redis.Redis, content: Any
 ) -> None:
     async def spoil() -> None:
@@ -102,7 +103,8 @@ async def test_s10_what_is_no_record_of_ours_counts_as_absent(
     assert [key for key, _ in await store.scan("ns", group="g")] == ["key"]
 
 
-async def test_s10_a_group_changed_from_outside_is_not_listed(
+@pytest.mark.case("S10")
+async def test_a_group_changed_from_outside_is_not_listed(
     store: RedisStore, place: Place, behind: redis.Redis
 ) -> None:
     await store.put("ns", "key", b"1", group="g")
@@ -117,7 +119,8 @@ async def test_s10_a_group_changed_from_outside_is_not_listed(
     assert await store.take("ns", "key") == b"2"
 
 
-async def test_s07_after_flushall_everything_is_absent_and_scripts_are_loaded_again() -> None:
+@pytest.mark.case("S07")
+async def test_after_flushall_everything_is_absent_and_scripts_are_loaded_again() -> None:
     with RedisServer() as server:
         store = RedisStore(server.url)
         await store.open()
@@ -132,7 +135,8 @@ async def test_s07_after_flushall_everything_is_absent_and_scripts_are_loaded_ag
         await store.aclose()
 
 
-async def test_s07_a_redis_without_memory_refuses_writes_and_half_of_nothing_is_kept() -> None:
+@pytest.mark.case("S07")
+async def test_a_redis_without_memory_refuses_writes_and_half_of_nothing_is_kept() -> None:
     with RedisServer("--maxmemory", "3mb", "--maxmemory-policy", "noeviction") as server:
         store = RedisStore(server.url)
         await store.open()
@@ -204,6 +208,7 @@ async def test_sweep_leaves_what_lives_longer_than_it_was_noted(
 # ----------------------------------------------------------------------------------------- settings
 
 
+@pytest.mark.case("S07")
 @pytest.mark.parametrize(
     ("policy", "warned"),
     [
@@ -215,7 +220,7 @@ async def test_sweep_leaves_what_lives_longer_than_it_was_noted(
         ("volatile-random", True),
     ],
 )
-async def test_s07_a_policy_that_throws_records_away_is_warned_about(
+async def test_a_policy_that_throws_records_away_is_warned_about(
     policy: str, warned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     with RedisServer("--maxmemory-policy", policy) as server:
@@ -278,7 +283,8 @@ async def test_a_socket_is_as_good_as_a_port() -> None:
 # ------------------------------------------------------------------------------------------ outages
 
 
-async def test_s06_a_redis_that_is_down_at_the_start_is_503_until_it_is_up(
+@pytest.mark.case("S06")
+async def test_a_redis_that_is_down_at_the_start_is_503_until_it_is_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     server = RedisServer()
@@ -299,7 +305,8 @@ async def test_s06_a_redis_that_is_down_at_the_start_is_503_until_it_is_up(
     assert "answers again" in caplog.messages[1]
 
 
-async def test_s06_connections_that_a_restart_has_cut_are_not_used_again() -> None:
+@pytest.mark.case("S06")
+async def test_connections_that_a_restart_has_cut_are_not_used_again() -> None:
     with RedisServer(durable=True) as server:
         store = RedisStore(server.url)
         await store.open()
@@ -311,7 +318,8 @@ async def test_s06_connections_that_a_restart_has_cut_are_not_used_again() -> No
         await store.aclose()
 
 
-async def test_s06_a_call_that_a_kill_interrupts_is_503() -> None:
+@pytest.mark.case("S06")
+async def test_a_call_that_a_kill_interrupts_is_503() -> None:
     with RedisServer() as server:
         store = RedisStore(server.url)
         await store.open()
@@ -342,7 +350,8 @@ async def test_two_event_loops_have_connections_of_their_own(store: RedisStore) 
 # ------------------------------------------------------------------------------- replicas, clusters
 
 
-async def test_s08_with_wait_replicas_no_acknowledged_write_is_lost_by_a_failover() -> None:
+@pytest.mark.case("S08")
+async def test_with_wait_replicas_no_acknowledged_write_is_lost_by_a_failover() -> None:
     with (
         RedisServer("--repl-diskless-sync-delay", "0") as primary,
         RedisServer("--replicaof", "127.0.0.1", str(primary.port)) as replica,
@@ -365,7 +374,8 @@ async def test_s08_with_wait_replicas_no_acknowledged_write_is_lost_by_a_failove
         await store.aclose()
 
 
-async def test_s08_without_the_replica_a_write_is_503() -> None:
+@pytest.mark.case("S08")
+async def test_without_the_replica_a_write_is_503() -> None:
     with RedisServer() as server:
         assert await RedisStore(server.url).add("ns", "other", b"1")
         store = RedisStore(f"{server.url}?wait_replicas=1")
@@ -376,7 +386,8 @@ async def test_s08_without_the_replica_a_write_is_503() -> None:
         await store.aclose()
 
 
-async def test_s09_every_script_stays_in_one_hash_slot_of_a_cluster() -> None:
+@pytest.mark.case("S09")
+async def test_every_script_stays_in_one_hash_slot_of_a_cluster() -> None:
     with RedisServer("--cluster-enabled", "yes") as server:
         with server.client() as client:
             client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)

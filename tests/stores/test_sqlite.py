@@ -82,7 +82,8 @@ async def test_a_process_may_change_its_folder_before_the_file_is_opened(
     assert await SQLiteStore(path).take("ns", "key") == b"1"
 
 
-async def test_s05_a_database_that_others_can_read_is_warned_about(
+@pytest.mark.case("S05")
+async def test_a_database_that_others_can_read_is_warned_about(
     path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     os.close(os.open(path, os.O_CREAT, 0o644))
@@ -147,8 +148,9 @@ async def filled(path: str, size: int = 500) -> SQLiteStore:
     return store
 
 
+@pytest.mark.case("S04")
 @pytest.mark.parametrize(("offset", "length"), [(0, 16), (0, 4096), (3 * 4096, 40 * 4096)])
-async def test_s04_a_damaged_file_is_a_configuration_error_at_open_and_503_later(
+async def test_a_damaged_file_is_a_configuration_error_at_open_and_503_later(
     path: str, offset: int, length: int
 ) -> None:
     store = await filled(path)
@@ -185,7 +187,8 @@ async def test_a_folder_in_the_place_of_the_file_is_503(path: str) -> None:
     await store.aclose()
 
 
-async def test_s04_damage_while_the_file_is_open_is_unavailability_and_a_repair_is_noticed(
+@pytest.mark.case("S04")
+async def test_damage_while_the_file_is_open_is_unavailability_and_a_repair_is_noticed(
     path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = await filled(path, 10_000)  # too much for SQLite's cache
@@ -204,7 +207,8 @@ async def test_s04_damage_while_the_file_is_open_is_unavailability_and_a_repair_
     assert "answers again" in caplog.messages[1]
 
 
-async def test_s04_a_full_disk_is_503_for_what_does_not_fit_and_half_of_nothing_is_kept(
+@pytest.mark.case("S04")
+async def test_a_full_disk_is_503_for_what_does_not_fit_and_half_of_nothing_is_kept(
     path: str,
 ) -> None:
     code = """
@@ -230,7 +234,8 @@ asyncio.run(main())
     assert run(code, path) == "fine\n"
 
 
-async def test_s04_a_sweep_on_a_full_disk_gives_nothing_back_and_is_no_outage(path: str) -> None:
+@pytest.mark.case("S04")
+async def test_a_sweep_on_a_full_disk_gives_nothing_back_and_is_no_outage(path: str) -> None:
     code = """
 async def main():
     await store.open()
@@ -253,8 +258,9 @@ asyncio.run(main())
     assert run(code, path) == "smaller\n"
 
 
+@pytest.mark.case("S04")
 @pytest.mark.skipif(os.geteuid() != 0, reason="changes the user")
-async def test_s04_a_file_that_may_only_be_read_is_503_for_writes(tmp_path: Path) -> None:
+async def test_a_file_that_may_only_be_read_is_503_for_writes(tmp_path: Path) -> None:
     folder = tmp_path / "readable"
     folder.mkdir()
     await filled(str(folder / "auth.db"))

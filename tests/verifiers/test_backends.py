@@ -34,7 +34,8 @@ BLOCK = """
 """
 
 
-def test_v21_python_jose_would_start_without_cryptography_and_say_nothing() -> None:
+@pytest.mark.case("V21")
+def test_python_jose_would_start_without_cryptography_and_say_nothing() -> None:
     result = run(
         BLOCK
         + """
@@ -46,10 +47,11 @@ def test_v21_python_jose_would_start_without_cryptography_and_say_nothing() -> N
     assert (result.returncode, result.stdout.split()[1]) == (0, "jose.backends.ecdsa_backend")
 
 
+@pytest.mark.case("V21")
 @pytest.mark.parametrize(
     "module", ["asgi_mcp_auth", "asgi_mcp_auth.testing", "asgi_mcp_auth._jose"]
 )
-def test_v21_we_do_not(module: str) -> None:
+def test_this_package_refuses_to_start_without_cryptography(module: str) -> None:
     result = run(
         BLOCK
         + f"""

@@ -135,8 +135,9 @@ PUBLIC = (
 )
 
 
+@pytest.mark.case("Z102")
 @pytest.mark.parametrize("address", PRIVATE)
-def test_z102_an_address_that_is_not_of_the_public_internet(address: str) -> None:
+def test_an_address_that_is_not_of_the_public_internet(address: str) -> None:
     assert not is_public_address(address)
 
 
@@ -145,6 +146,7 @@ def test_an_address_of_the_public_internet(address: str) -> None:
     assert is_public_address(address)
 
 
+@pytest.mark.case("Z101")
 @pytest.mark.parametrize(
     "url",
     [
@@ -184,7 +186,7 @@ def test_an_address_of_the_public_internet(address: str) -> None:
     ],
     ids=repr,
 )
-def test_z101_a_url_that_needs_no_name_server_to_be_refused(url: Any) -> None:
+def test_a_url_that_needs_no_name_server_to_be_refused(url: Any) -> None:
     assert not is_public_web_url(url)
 
 
@@ -205,9 +207,10 @@ def test_a_url_whose_host_may_be_public(url: str) -> None:
     assert is_public_web_url(url)
 
 
+@pytest.mark.case("Z102")
 @pytest.mark.asyncio
 @pytest.mark.parametrize("address", [each for each in PRIVATE if "." in each or ":" in each])
-async def test_z102_no_packet_goes_to_a_host_whose_address_is_not_public(
+async def test_no_packet_goes_to_a_host_whose_address_is_not_public(
     address: str, authority: Authority
 ) -> None:
     with DocumentHost(authority) as host:
@@ -221,6 +224,7 @@ async def test_z102_no_packet_goes_to_a_host_whose_address_is_not_public(
         assert host.connections == 0
 
 
+@pytest.mark.case("Z103")
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     "addresses",
@@ -231,7 +235,7 @@ async def test_z102_no_packet_goes_to_a_host_whose_address_is_not_public(
     ],
     ids=str,
 )
-async def test_z103_one_address_that_is_not_public_is_enough(
+async def test_one_address_that_is_not_public_is_enough(
     addresses: list[str], authority: Authority
 ) -> None:
     with DocumentHost(authority) as host:
@@ -258,8 +262,9 @@ async def test_in_development_loopback_is_fine_and_other_private_addresses_are_n
         assert host.connections == 1
 
 
+@pytest.mark.case("Z103")
 @pytest.mark.asyncio
-async def test_z103_the_name_is_resolved_once_and_the_connection_goes_where_it_led(
+async def test_the_name_is_resolved_once_and_the_connection_goes_where_it_led(
     authority: Authority,
 ) -> None:
     """DNS rebinding: the second answer, which a library that resolves again would take, is never
@@ -284,9 +289,10 @@ async def test_z103_the_name_is_resolved_once_and_the_connection_goes_where_it_l
         assert (checked.connections, other.connections) == (1, 0)
 
 
+@pytest.mark.case("Z103")
 @pytest.mark.asyncio
 async def test_the_host_hears_its_own_name_and_has_to_prove_it(authority: Authority) -> None:
-    """Z103: the URL has the address in it by then; TLS and Host have the name."""
+    """The URL has the address in it by then; TLS and Host have the name."""
     with DocumentHost(authority, address="127.0.0.4") as host:
         host.serve("/client.json", {})
         url = host.url(host="app.example.com")
@@ -336,9 +342,10 @@ CERTIFICATES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.case("Z114")
 @pytest.mark.asyncio
 @pytest.mark.parametrize("case", CERTIFICATES)
-async def test_z114_a_certificate_that_proves_nothing_is_refused(
+async def test_a_certificate_that_proves_nothing_is_refused(
     case: str, authority: Authority
 ) -> None:
     with DocumentHost(authority, context=authority.context(**CERTIFICATES[case])) as host:
@@ -348,11 +355,12 @@ async def test_z114_a_certificate_that_proves_nothing_is_refused(
         assert host.requests == []
 
 
+@pytest.mark.case("Z114", "K24")
 @pytest.mark.asyncio
-async def test_z114_the_environment_has_no_say(
+async def test_the_environment_has_no_say(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """K24: neither its proxies nor its certificate authorities count for what a stranger named."""
+    """Neither its proxies nor its certificate authorities count for what a stranger named."""
     with DocumentHost(authority) as proxy, DocumentHost(authority) as host:
         host.serve("/client.json", {})
         for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
@@ -389,9 +397,10 @@ def test_the_usual_way_to_addresses_is_that_of_the_system() -> None:
     assert resolve("127.0.0.1", 443) == ["127.0.0.1"]
 
 
+@pytest.mark.case("Z104")
 @pytest.mark.asyncio
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-async def test_z104_a_redirect_is_not_followed(status: int, authority: Authority) -> None:
+async def test_a_redirect_is_not_followed(status: int, authority: Authority) -> None:
     with DocumentHost(authority) as other, DocumentHost(authority) as host:
         for location in (
             "/client.json",
@@ -405,12 +414,13 @@ async def test_z104_a_redirect_is_not_followed(status: int, authority: Authority
         assert (len(host.requests), other.connections) == (4, 0)
 
 
+@pytest.mark.case("Z105")
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("size", "fine"), [(5 * 1024, True), (5 * 1024 + 1, False), (10**6, False)]
 )
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_z105_a_body_has_at_most_so_many_bytes(
+async def test_a_body_has_at_most_so_many_bytes(
     size: int, fine: bool, chunked: bool, authority: Authority
 ) -> None:
     body = b"x" * size
@@ -443,9 +453,10 @@ FLOODS = {
 }
 
 
+@pytest.mark.case("Z105")
 @pytest.mark.asyncio
 @pytest.mark.parametrize("case", FLOODS)
-async def test_z105_a_flood_is_cut_off_and_costs_no_memory(case: str, authority: Authority) -> None:
+async def test_a_flood_is_cut_off_and_costs_no_memory(case: str, authority: Authority) -> None:
     with DocumentHost(authority) as host:
         host.serve("/warm", {})
         await fetch(host.url("/warm"), authority)
@@ -474,11 +485,12 @@ SLOW = {
 }
 
 
+@pytest.mark.case("Z106")
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     "case", [*SLOW, "a stalled handshake", "a name server that does not answer"]
 )
-async def test_z106_one_deadline_bounds_everything(case: str, authority: Authority) -> None:
+async def test_one_deadline_bounds_everything(case: str, authority: Authority) -> None:
     released = threading.Event()
 
     def never(host: str, port: int) -> list[str]:

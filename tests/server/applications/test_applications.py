@@ -207,8 +207,8 @@ async def test_signing_out_twice_is_signing_out() -> None:
         assert [event.action for event in server.events].count("signed_out") == 1
 
 
+@pytest.mark.rule("AS-08")
 async def test_where_there_is_no_such_page_nothing_leads_to_it() -> None:
-    """AS-08."""
     async with deploy(options={"disabled": ["applications"]}) as server:
         client, browser = await server.register(), server.browser()
         assert (await browser.send("GET", "/applications")).status == 404

@@ -35,6 +35,8 @@ async def is_accepted(server: Server, client: ClientOf, uri: str | None) -> bool
     return False
 
 
+@pytest.mark.case("Z21", "Z22", "Z23")
+@pytest.mark.rule("AS-11", "AS-12")
 @pytest.mark.parametrize(
     "uri",
     [
@@ -78,8 +80,7 @@ async def is_accepted(server: Server, client: ClientOf, uri: str | None) -> bool
         "https://app.example.com/callback" + "x" * 8000,
     ],
 )
-async def test_z21_z22_z23_a_redirect_uri_is_the_registered_one_or_none(uri: str) -> None:
-    """AS-11, AS-12."""
+async def test_a_redirect_uri_is_the_registered_one_or_none(uri: str) -> None:
     async with deploy() as server:
         client = await server.register(redirect_uris=[WEB_REDIRECT_URI])
         assert not await is_accepted(server, client, uri)
@@ -117,19 +118,23 @@ LOOPBACK = [
 ]
 
 
+@pytest.mark.case("Z24", "Z25")
+@pytest.mark.rule("AS-13")
 @pytest.mark.parametrize(("registered", "uri", "accepted"), LOOPBACK)
-async def test_z24_z25_on_loopback_the_port_is_free_and_nothing_else(
+async def test_on_loopback_the_port_is_free_and_nothing_else(
     registered: str, uri: str, accepted: bool
 ) -> None:
-    """AS-13. RFC 8252 §7.3."""
+    """RFC 8252 §7.3."""
     async with deploy() as server:
         client = await server.register(redirect_uris=[registered])
         assert await is_accepted(server, client, uri) is accepted
 
 
+@pytest.mark.case("Z27")
+@pytest.mark.rule("AS-14")
 @pytest.mark.parametrize("uri", ["cursor://anysphere.cursor/callback", "com.example.app:/callback"])
-async def test_z27_private_schemes_are_for_those_whom_the_operator_lets_in(uri: str) -> None:
-    """AS-14. RFC 8252 §7.1."""
+async def test_private_schemes_are_for_those_whom_the_operator_lets_in(uri: str) -> None:
+    """RFC 8252 §7.1."""
     async with deploy(allowed_redirect_schemes=["cursor", "com.example.app"]) as server:
         client = await server.register(redirect_uris=[uri])
         location = await server.browser().decide(client.authorization_url())
@@ -138,8 +143,9 @@ async def test_z27_private_schemes_are_for_those_whom_the_operator_lets_in(uri: 
             assert not await is_accepted(server, client, other)
 
 
+@pytest.mark.case("Z28")
 @pytest.mark.parametrize("left_out", [None, ""])
-async def test_z28_a_redirect_uri_may_be_left_out_where_there_is_only_one(
+async def test_a_redirect_uri_may_be_left_out_where_there_is_only_one(
     left_out: str | None,
 ) -> None:
     async with deploy() as server:
@@ -152,7 +158,8 @@ async def test_z28_a_redirect_uri_may_be_left_out_where_there_is_only_one(
         assert not await is_accepted(server, several, left_out)
 
 
-async def test_z30_nothing_is_sent_to_an_address_that_was_not_checked() -> None:
+@pytest.mark.case("Z30")
+async def test_nothing_is_sent_to_an_address_that_was_not_checked() -> None:
     async with deploy() as server:
         client = await server.register()
         for wrong in (
@@ -168,8 +175,9 @@ async def test_z30_nothing_is_sent_to_an_address_that_was_not_checked() -> None:
             assert server.reasons() == ["redirect_uri"]
 
 
+@pytest.mark.case("Z31")
 @pytest.mark.parametrize("action", ["approve", "deny"])
-async def test_z31_a_redirect_uri_that_was_taken_back_meanwhile_gets_no_answer(action: str) -> None:
+async def test_a_redirect_uri_that_was_taken_back_meanwhile_gets_no_answer(action: str) -> None:
     async with deploy() as server:
         client = await server.register()
         browser = server.browser()
@@ -196,7 +204,8 @@ async def test_z31_a_redirect_uri_that_was_taken_back_meanwhile_gets_no_answer(a
         assert server.reasons() == ["redirect_uri", "redirect_uri"]
 
 
-async def test_z31_a_client_that_has_gone_meanwhile_gets_no_answer() -> None:
+@pytest.mark.case("Z31")
+async def test_a_client_that_has_gone_meanwhile_gets_no_answer() -> None:
     async with deploy() as server:
         client = await server.register()
         browser = server.browser()
@@ -208,8 +217,9 @@ async def test_z31_a_client_that_has_gone_meanwhile_gets_no_answer() -> None:
         assert server.reasons() == ["unknown_client"]
 
 
-async def test_z32_every_redirect_is_a_303_that_nobody_keeps() -> None:
-    """AS-23."""
+@pytest.mark.case("Z32")
+@pytest.mark.rule("AS-23")
+async def test_every_redirect_is_a_303_that_nobody_keeps() -> None:
     async with deploy() as server:
         client, browser = await server.register(), server.browser()
         responses = [await browser.send("GET", client.authorization_url())]
@@ -231,6 +241,7 @@ async def test_z32_every_redirect_is_a_303_that_nobody_keeps() -> None:
             assert response.body == b""
 
 
+@pytest.mark.case("Z33")
 @pytest.mark.parametrize(
     ("registered", "kept"),
     [
@@ -241,7 +252,7 @@ async def test_z32_every_redirect_is_a_303_that_nobody_keeps() -> None:
         ("https://app.example.com?x=1", [("x", "1")]),
     ],
 )
-async def test_z33_what_stands_in_the_query_stays_and_ours_wins(
+async def test_what_stands_in_the_query_stays_and_ours_wins(
     registered: str, kept: list[tuple[str, str]]
 ) -> None:
     async with deploy() as server:
@@ -253,8 +264,10 @@ async def test_z33_what_stands_in_the_query_stays_and_ours_wins(
         assert dict(pairs)["iss"] == BASE_URL
 
 
-async def test_z116_the_issuer_in_every_answer_is_that_of_the_metadata() -> None:
-    """AS-20. RFC 9207 §2."""
+@pytest.mark.case("Z116")
+@pytest.mark.rule("AS-20")
+async def test_the_issuer_in_every_answer_is_that_of_the_metadata() -> None:
+    """RFC 9207 §2."""
     async with deploy() as server:
         client = await server.register()
         metadata = (await server.call("GET", "/.well-known/oauth-authorization-server")).json()
@@ -268,10 +281,9 @@ async def test_z116_the_issuer_in_every_answer_is_that_of_the_metadata() -> None
         assert answer_of(response.header("location") or "")["iss"] == metadata["issuer"]
 
 
+@pytest.mark.rule("AS-16")
 async def test_strangers_are_not_sent_on_by_a_link_that_is_wrong() -> None:
-    """AS-16. RFC 9700 §4.11.2: they see a page with a link; who has approved the application is
-    sent.
-    """
+    """RFC 9700 §4.11.2: they see a page with a link; who has approved the application is sent."""
     async with deploy() as server:
         client, browser = await server.register(redirect_uris=[WEB_REDIRECT_URI]), server.browser()
         url = client.authorization_url(scope="unknown", state='"><script>')
@@ -285,8 +297,8 @@ async def test_strangers_are_not_sent_on_by_a_link_that_is_wrong() -> None:
         assert answer_of(response.header("location") or "")["error"] == "invalid_scope"
 
 
+@pytest.mark.rule("AS-16")
 async def test_the_operators_own_clients_are_told_of_errors_in_any_case() -> None:
-    """AS-16."""
     async with deploy(registration=Registration(clients=[CONFIDENTIAL])) as server:
         url = server.known(CONFIDENTIAL).authorization_url(scope="unknown")
         response = await server.call("GET", url.removeprefix(BASE_URL))

@@ -68,6 +68,8 @@ async def goes_on(server: Server, client: ClientOf) -> None:
     assert (response.status, urlsplit(response.header("location") or "").path) == (303, "/login")
 
 
+@pytest.mark.case("Z01")
+@pytest.mark.rule("AS-11")
 @pytest.mark.parametrize(
     "client_id",
     [
@@ -81,8 +83,7 @@ async def goes_on(server: Server, client: ClientOf) -> None:
         "\u202ex",
     ],
 )
-async def test_z01_an_unknown_client_is_a_page(client_id: str | None) -> None:
-    """AS-11."""
+async def test_an_unknown_client_is_a_page(client_id: str | None) -> None:
     async with deploy() as server:
         client = await server.register()
         response = await ask(server, pairs_of(client, client_id=client_id))
@@ -93,6 +94,8 @@ async def test_z01_an_unknown_client_is_a_page(client_id: str | None) -> None:
         await goes_on(server, client)
 
 
+@pytest.mark.case("Z02")
+@pytest.mark.rule("AS-17")
 @pytest.mark.parametrize(
     ("response_type", "error"),
     [
@@ -106,20 +109,20 @@ async def test_z01_an_unknown_client_is_a_page(client_id: str | None) -> None:
         ("code ", "unsupported_response_type"),
     ],
 )
-async def test_z02_only_codes_are_issued(response_type: str | None, error: str) -> None:
-    """AS-17."""
+async def test_only_codes_are_issued(response_type: str | None, error: str) -> None:
     async with deploy() as server:
         client = await server.register()
         assert_told(await ask(server, pairs_of(client, response_type=response_type)), error)
 
 
+@pytest.mark.case("Z03")
+@pytest.mark.rule("AS-10")
 @pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("value", ["the same", "", "https://evil.example/"])
-async def test_z03_a_repeated_client_or_redirect_uri_is_a_page(
+async def test_a_repeated_client_or_redirect_uri_is_a_page(
     name: str, order: int, value: str
 ) -> None:
-    """AS-10."""
     async with deploy() as server:
         client = await server.register()
         pairs = pairs_of(client)
@@ -128,6 +131,8 @@ async def test_z03_a_repeated_client_or_redirect_uri_is_a_page(
         await goes_on(server, client)
 
 
+@pytest.mark.case("Z03")
+@pytest.mark.rule("AS-10")
 @pytest.mark.parametrize(
     "name",
     [
@@ -144,8 +149,7 @@ async def test_z03_a_repeated_client_or_redirect_uri_is_a_page(
         "unknown",
     ],
 )
-async def test_z03_any_other_repeated_parameter_is_told(name: str) -> None:
-    """AS-10."""
+async def test_any_other_repeated_parameter_is_told(name: str) -> None:
     async with deploy() as server:
         client = await server.register()
         pairs = [pair for pair in pairs_of(client) if pair[0] != name]
@@ -153,7 +157,8 @@ async def test_z03_any_other_repeated_parameter_is_told(name: str) -> None:
         assert_told(response, "invalid_request")
 
 
-async def test_z03_a_repeated_state_is_told_without_a_state() -> None:
+@pytest.mark.case("Z03")
+async def test_a_repeated_state_is_told_without_a_state() -> None:
     async with deploy() as server:
         client = await server.register()
         assert_told(
@@ -163,8 +168,8 @@ async def test_z03_a_repeated_state_is_told_without_a_state() -> None:
         )
 
 
+@pytest.mark.rule("AS-10", "AS-22")
 async def test_resource_may_be_repeated_and_other_parameters_are_ignored() -> None:
-    """AS-10, AS-22."""
     async with deploy() as server:
         client = await server.register()
         pairs = [
@@ -178,6 +183,8 @@ async def test_resource_may_be_repeated_and_other_parameters_are_ignored() -> No
         assert urlsplit(response.header("location") or "").path == "/login"
 
 
+@pytest.mark.case("Z04")
+@pytest.mark.rule("AS-68")
 @pytest.mark.parametrize(
     ("name", "value", "error"),
     [
@@ -187,17 +194,17 @@ async def test_resource_may_be_repeated_and_other_parameters_are_ignored() -> No
         ("request_uri", "http://169.254.169.254/latest", "request_uri_not_supported"),
     ],
 )
-async def test_z04_request_objects_are_refused_and_never_fetched(
+async def test_request_objects_are_refused_and_never_fetched(
     name: str, value: str, error: str
 ) -> None:
-    """AS-68."""
     async with deploy() as server:
         client = await server.register()
         assert_told(await ask(server, [*pairs_of(client), (name, value)]), error)
 
 
+@pytest.mark.case("Z05")
 @pytest.mark.parametrize("mode", ["fragment", "form_post", "web_message", "query.jwt", "QUERY"])
-async def test_z05_answers_go_into_the_query(mode: str) -> None:
+async def test_answers_go_into_the_query(mode: str) -> None:
     async with deploy() as server:
         client = await server.register()
         assert_told(await ask(server, pairs_of(client, response_mode=mode)), "invalid_request")
@@ -205,6 +212,8 @@ async def test_z05_answers_go_into_the_query(mode: str) -> None:
         assert urlsplit(response.header("location") or "").path == "/login"
 
 
+@pytest.mark.case("Z06")
+@pytest.mark.rule("AS-21")
 @pytest.mark.parametrize(
     "scope",
     [
@@ -218,14 +227,14 @@ async def test_z05_answers_go_into_the_query(mode: str) -> None:
         " ".join(["mcp:read"] * 3 + [f"s{number}" for number in range(2000)]),
     ],
 )
-async def test_z06_unknown_and_malformed_scopes_are_refused(scope: str) -> None:
-    """AS-21."""
+async def test_unknown_and_malformed_scopes_are_refused(scope: str) -> None:
     async with deploy() as server:
         client = await server.register()
         assert_told(await ask(server, pairs_of(client, scope=scope)), "invalid_scope")
 
 
-async def test_z06_offline_access_is_always_understood() -> None:
+@pytest.mark.case("Z06")
+async def test_offline_access_is_always_understood() -> None:
     async with deploy() as server:
         tokens = await (await server.register()).sign_in(scope="mcp:read offline_access")
         assert set(tokens["scope"].split()) == {"mcp:read", "offline_access"}
@@ -243,9 +252,11 @@ STATES = [
 ]
 
 
+@pytest.mark.case("Z07")
+@pytest.mark.rule("AS-19")
 @pytest.mark.parametrize("state", STATES)
-async def test_z07_the_state_comes_back_as_it_was(state: str) -> None:
-    """AS-19. With a code and with an error."""
+async def test_the_state_comes_back_as_it_was(state: str) -> None:
+    """With a code and with an error."""
     async with deploy() as server:
         client = await server.register()
         answer = answer_of(await server.browser().decide(client.authorization_url(state=state)))
@@ -257,9 +268,10 @@ async def test_z07_the_state_comes_back_as_it_was(state: str) -> None:
         )
 
 
+@pytest.mark.case("Z07")
+@pytest.mark.rule("AS-19")
 @pytest.mark.parametrize("state", [None, ""])
-async def test_z07_where_there_was_no_state_there_is_none(state: str | None) -> None:
-    """AS-19."""
+async def test_where_there_was_no_state_there_is_none(state: str | None) -> None:
     async with deploy() as server:
         client = await server.register()
         answer = answer_of(await server.browser().decide(client.authorization_url(state=state)))
@@ -271,6 +283,8 @@ async def test_z07_where_there_was_no_state_there_is_none(state: str | None) -> 
         )
 
 
+@pytest.mark.case("Z08")
+@pytest.mark.rule("AS-22")
 @pytest.mark.parametrize(
     "resource",
     [
@@ -285,8 +299,7 @@ async def test_z07_where_there_was_no_state_there_is_none(state: str | None) -> 
         f"{RESOURCE} ",
     ],
 )
-async def test_z08_another_resource_is_refused(resource: str) -> None:
-    """AS-22."""
+async def test_another_resource_is_refused(resource: str) -> None:
     async with deploy() as server:
         client = await server.register()
         assert_told(await ask(server, pairs_of(client, resource=resource)), "invalid_target")
@@ -295,7 +308,8 @@ async def test_z08_another_resource_is_refused(resource: str) -> None:
         )
 
 
-async def test_z08_the_spelling_of_javascript_is_understood_and_no_resource_means_ours() -> None:
+@pytest.mark.case("Z08")
+async def test_the_spelling_of_javascript_is_understood_and_no_resource_means_ours() -> None:
     async with deploy(base_url="https://MCP.example.com:443") as server:
         client = await server.register()
         for resource in ("https://MCP.example.com:443/mcp", "https://mcp.example.com/mcp", None):
@@ -303,7 +317,8 @@ async def test_z08_the_spelling_of_javascript_is_understood_and_no_resource_mean
             assert urlsplit(response.header("location") or "").path == "/login", resource
 
 
-async def test_z10_a_long_query_is_refused_and_head_does_nothing() -> None:
+@pytest.mark.case("Z10")
+async def test_a_long_query_is_refused_and_head_does_nothing() -> None:
     async with deploy() as server:
         client = await server.register()
         padding = ("x", "y" * MAX_QUERY_BYTES)
@@ -316,8 +331,10 @@ async def test_z10_a_long_query_is_refused_and_head_does_nothing() -> None:
         )
 
 
-async def test_z10_a_form_becomes_a_get_with_the_same_parameters() -> None:
-    """AS-10. The cookies come with the second one."""
+@pytest.mark.case("Z10")
+@pytest.mark.rule("AS-10")
+async def test_a_form_becomes_a_get_with_the_same_parameters() -> None:
+    """The cookies come with the second one."""
     async with deploy() as server:
         client = await server.register()
         pairs = [*pairs_of(client, state="a b&c"), ("resource", RESOURCE)]
@@ -359,11 +376,12 @@ BAD_BODIES: list[tuple[str, str | None, bytes, int]] = [
 ]
 
 
+@pytest.mark.case("Z54", "Z55")
 @pytest.mark.parametrize(
     ("kind", "body", "status"), [each[1:] for each in BAD_BODIES], ids=[e[0] for e in BAD_BODIES]
 )
 @pytest.mark.parametrize("path", ["/authorize", "/login", "/consent", "/applications", "/logout"])
-async def test_z54_z55_what_is_no_form_is_refused(
+async def test_what_is_no_form_is_refused(
     path: str, kind: str | None, body: bytes, status: int
 ) -> None:
     async with deploy() as server:
@@ -374,7 +392,8 @@ async def test_z54_z55_what_is_no_form_is_refused(
         assert long_name.status < 500
 
 
-async def test_z54_the_type_of_a_form_may_have_parameters_and_any_case() -> None:
+@pytest.mark.case("Z54")
+async def test_the_type_of_a_form_may_have_parameters_and_any_case() -> None:
     async with deploy() as server:
         client = await server.register()
         body = urlencode(pairs_of(client)).encode()
@@ -390,25 +409,29 @@ async def test_z54_the_type_of_a_form_may_have_parameters_and_any_case() -> None
             assert_page(await server.call("POST", "/authorize", headers=headers, body=body))
 
 
+@pytest.mark.case("Z55")
 @pytest.mark.parametrize(
     "query", [b"client_id=%ff", b"client_id=\xe9", b"client_id=%", b"client_id=%4", b"%zz=1"]
 )
-async def test_z55_a_query_that_cannot_be_read_is_a_page(query: bytes) -> None:
+async def test_a_query_that_cannot_be_read_is_a_page(query: bytes) -> None:
     async with deploy() as server:
         assert_page(await ask(server, query))
         assert server.reasons() == ["invalid_request"]
 
 
-async def test_z57_parameters_beside_a_form_do_not_count() -> None:
+@pytest.mark.case("Z57")
+async def test_parameters_beside_a_form_do_not_count() -> None:
     async with deploy() as server:
         client = await server.register()
         response = await server.call("POST", f"/authorize?{urlencode(pairs_of(client))}", form={})
         assert response.header("location") == f"{BASE_URL}/authorize?"
 
 
+@pytest.mark.case("Z11")
+@pytest.mark.rule("AS-28", "AS-16")
 @pytest.mark.parametrize("web", [True, False])
-async def test_z11_without_a_session_a_silent_request_ends_in_an_error(web: bool) -> None:
-    """AS-28. For an unknown client on the web a page stands before it (AS-16)."""
+async def test_without_a_session_a_silent_request_ends_in_an_error(web: bool) -> None:
+    """For an unknown client on the web a page stands before it."""
     async with deploy() as server:
         client = await server.register(redirect_uris=[WEB_REDIRECT_URI if web else REDIRECT_URI])
         response = await ask(server, pairs_of(client, prompt="none"))
@@ -420,7 +443,8 @@ async def test_z11_without_a_session_a_silent_request_ends_in_an_error(web: bool
         assert response.all("set-cookie") == []
 
 
-async def test_z11_with_a_session_and_no_consent_it_is_another_error() -> None:
+@pytest.mark.case("Z11")
+async def test_with_a_session_and_no_consent_it_is_another_error() -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         await client.code(browser=browser)
@@ -430,6 +454,8 @@ async def test_z11_with_a_session_and_no_consent_it_is_another_error() -> None:
         assert_told(response, "invalid_request")
 
 
+@pytest.mark.case("Z14", "Z15")
+@pytest.mark.rule("AS-18")
 @pytest.mark.parametrize("confidential", [True, False])
 @pytest.mark.parametrize(
     "parameters",
@@ -450,10 +476,9 @@ async def test_z11_with_a_session_and_no_consent_it_is_another_error() -> None:
         {"code_challenge": "a" * 42 + "é"},
     ],
 )
-async def test_z14_z15_pkce_with_s256_is_for_everybody(
+async def test_pkce_with_s256_is_for_everybody(
     confidential: bool, parameters: dict[str, str | None]
 ) -> None:
-    """AS-18."""
     async with deploy(registration=Registration(clients=[CONFIDENTIAL])) as server:
         client = server.known(CONFIDENTIAL) if confidential else await server.register()
         to = WEB_REDIRECT_URI if confidential else REDIRECT_URI
@@ -468,18 +493,19 @@ async def test_a_max_age_that_is_no_number_is_refused(max_age: str) -> None:
         assert_told(await ask(server, pairs_of(client, max_age=max_age)), "invalid_request")
 
 
+@pytest.mark.rule("AS-45")
 async def test_a_client_that_did_not_register_for_codes_gets_none() -> None:
-    """AS-45."""
     clients = [{**CONFIDENTIAL, "grant_types": ["client_credentials"]}]
     async with deploy(registration=Registration(clients=clients)) as server:
         assert_page(await ask(server, pairs_of(server.known(CONFIDENTIAL))))
         assert server.reasons() == ["redirect_uri"]  # it has none, then
 
 
+@pytest.mark.case("W22")
+@pytest.mark.rule("AS-27")
 @pytest.mark.parametrize("origin", ["null", "https://evil.example", "https://app.example.com"])
 @pytest.mark.parametrize("path", ["/authorize", "/login", "/consent", "/applications", "/logout"])
-async def test_w22_no_page_is_for_another_origins_scripts(path: str, origin: str) -> None:
-    """AS-27."""
+async def test_no_page_is_for_another_origins_scripts(path: str, origin: str) -> None:
     async with deploy() as server:
         for method in ("GET", "POST", "OPTIONS"):
             headers = {"Origin": origin, "Access-Control-Request-Method": "GET"}
@@ -487,7 +513,8 @@ async def test_w22_no_page_is_for_another_origins_scripts(path: str, origin: str
             assert not any(name.startswith("access-control-") for name, _ in response.headers)
 
 
-async def test_z120_no_error_repeats_what_the_request_said() -> None:
+@pytest.mark.case("Z120")
+async def test_no_error_repeats_what_the_request_said() -> None:
     async with deploy() as server:
         client = await server.register()
         marker = 'Marker"<x>'
@@ -511,10 +538,11 @@ async def test_z120_no_error_repeats_what_the_request_said() -> None:
         assert told >= 8
 
 
+@pytest.mark.case("Z121")
 @pytest.mark.parametrize(
     "name", ["client_id", "redirect_uri", "state", "scope", "transaction", "csrf", "login_hint"]
 )
-async def test_z121_markup_in_any_parameter_stays_text(name: str) -> None:
+async def test_markup_in_any_parameter_stays_text(name: str) -> None:
     markup = '"><svg onload=alert(1)>'
     async with deploy() as server:
         client = await server.register()

@@ -94,12 +94,11 @@ async def assert_refused(server: Server, url: str, message: str) -> None:
 # ---------------------------------------------------------------------------------------- good ones
 
 
+@pytest.mark.rule("AS-59", "AS-65")
 async def test_a_client_with_a_document_signs_its_user_in(
     authority: Authority, host: DocumentHost
 ) -> None:
-    """AS-59, AS-65: nothing is registered; the person sees where the document lies and where they
-    are sent.
-    """
+    """Nothing is registered; the person sees where the document lies and where they are sent."""
     url = host.serve_client(
         "/app/client.json", client_name="Notes on the go", redirect_uris=[WEB_REDIRECT_URI]
     )
@@ -175,11 +174,12 @@ METHODS: list[tuple[dict[str, Any], list[str]]] = [
 ]
 
 
+@pytest.mark.rule("AS-61")
 @pytest.mark.parametrize(("members", "methods"), METHODS, ids=str)
 async def test_a_client_may_leave_it_to_us_how_it_authenticates(
     members: dict[str, Any], methods: list[str], authority: Authority, host: DocumentHost
 ) -> None:
-    """AS-61: the choices count, beside the one that the client prefers."""
+    """The choices count, beside the one that the client prefers."""
     url = host.serve_client(**members, jwks={"keys": [signing_key().public_jwk()]})
     async with developing(authority) as server:
         client = await server.provider.admin.get_client(url)
@@ -193,6 +193,7 @@ async def test_without_a_key_there_is_no_choice(authority: Authority, host: Docu
         assert (await server.provider.admin.get_client(url)).auth_methods == ["none"]
 
 
+@pytest.mark.case("Z107")
 @pytest.mark.parametrize(
     ("headers", "fine"),
     [
@@ -209,7 +210,7 @@ async def test_without_a_key_there_is_no_choice(authority: Authority, host: Docu
     ],
     ids=str,
 )
-async def test_z107_a_document_is_uncompressed_json_and_says_so(
+async def test_a_document_is_uncompressed_json_and_says_so(
     headers: dict[str, str], fine: bool, authority: Authority, host: DocumentHost
 ) -> None:
     url = host.serve_client(headers=headers)
@@ -234,8 +235,9 @@ BODIES = {
 }
 
 
+@pytest.mark.case("Z107")
 @pytest.mark.parametrize("case", BODIES)
-async def test_z107_what_is_no_json_object_is_no_document(
+async def test_what_is_no_json_object_is_no_document(
     case: str, authority: Authority, host: DocumentHost
 ) -> None:
     url = host.url()
@@ -287,11 +289,12 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.case("Z108", "Z109")
+@pytest.mark.rule("AS-61")
 @pytest.mark.parametrize("case", DOCUMENTS)
 async def test_a_document_that_says_what_it_must_not_is_refused(
     case: str, authority: Authority, host: DocumentHost
 ) -> None:
-    """Z108, Z109 (AS-61)."""
     members = {
         name: value.format(url=host.url(), port=host.port) if isinstance(value, str) else value
         for name, value in DOCUMENTS[case].items()
@@ -322,11 +325,13 @@ async def test_grants_and_scopes_that_do_not_exist_here_are_left_out(
         assert response.json()["error"] == "unauthorized_client"
 
 
+@pytest.mark.case("Z104")
+@pytest.mark.rule("AS-62")
 @pytest.mark.parametrize("status", [201, 204, 301, 302, 307, 400, 401, 403, 404, 410])
-async def test_z104_what_is_not_200_is_no_document(
+async def test_what_is_not_200_is_no_document(
     status: int, authority: Authority, host: DocumentHost
 ) -> None:
-    """AS-62: redirects are not followed, not even to the same host."""
+    """Redirects are not followed, not even to the same host."""
     elsewhere = host.serve_client("/other.json")
     host.serve("/client.json", b"{}", status=status, location=elsewhere)
     async with developing(authority) as server:
@@ -417,9 +422,11 @@ URLS: dict[str, str] = {
 }
 
 
+@pytest.mark.case("Z100", "Z101", "Z113")
+@pytest.mark.rule("AS-60")
 @pytest.mark.parametrize("case", URLS)
 async def test_a_url_that_cannot_be_a_client_is_not_fetched(case: str, host: DocumentHost) -> None:
-    """Z100, Z101, Z113 (AS-60): no packet."""
+    """No packet."""
     asked: list[str] = []
     settings: dict[str, Any] = {
         "base_url": "https://mcp.example.com",
@@ -486,8 +493,9 @@ async def test_a_client_id_that_is_no_https_url_is_looked_up_like_any_other(clie
         assert (server.reasons(), asked) == (["unknown_client"], [])
 
 
+@pytest.mark.rule("AS-60")
 async def test_a_url_is_compared_as_a_string(authority: Authority, host: DocumentHost) -> None:
-    """AS-60: two spellings are two clients, and only one of them is what the document says."""
+    """Two spellings are two clients, and only one of them is what the document says."""
     url = host.serve_client()
     host.serve_client("/%63lient.json", client_id=url)
     async with developing(authority) as server:
@@ -499,10 +507,10 @@ async def test_a_url_is_compared_as_a_string(authority: Authority, host: Documen
 # -------------------------------------------------------------------------------------- who decides
 
 
+@pytest.mark.rule("AS-65")
 async def test_the_operator_decides_which_documents_are_fetched(
     authority: Authority, host: DocumentHost
 ) -> None:
-    """AS-65."""
     asked: list[str] = []
 
     async def trust(url: str) -> bool:
@@ -517,10 +525,11 @@ async def test_the_operator_decides_which_documents_are_fetched(
     assert host.requests == ["/trusted.json"]
 
 
+@pytest.mark.rule("AS-65")
 async def test_a_client_that_the_operator_wrote_down_is_not_fetched(
     authority: Authority, host: DocumentHost
 ) -> None:
-    """AS-65: static registrations win."""
+    """Static registrations win."""
     url = host.serve_client(client_name="From the document")
     known = {**CONFIDENTIAL, "client_id": url, "client_name": "From the operator"}
     async with developing(authority, registration={"clients": [known]}) as server:
@@ -531,8 +540,9 @@ async def test_a_client_that_the_operator_wrote_down_is_not_fetched(
         assert host.connections == 0
 
 
+@pytest.mark.case("Z115")
 @pytest.mark.parametrize("allowed", [True, False])
-async def test_z115_what_is_advertised_is_what_is_done(
+async def test_what_is_advertised_is_what_is_done(
     allowed: bool, authority: Authority, host: DocumentHost
 ) -> None:
     url = host.serve_client()
@@ -544,7 +554,8 @@ async def test_z115_what_is_advertised_is_what_is_done(
         assert len(host.requests) == allowed
 
 
-async def test_z110_a_redirect_elsewhere_is_shown_and_so_is_loopback(
+@pytest.mark.case("Z110")
+async def test_a_redirect_elsewhere_is_shown_and_so_is_loopback(
     authority: Authority, host: DocumentHost
 ) -> None:
     """The document's host says nothing about who listens on the person's machine."""
@@ -565,6 +576,8 @@ async def test_z110_a_redirect_elsewhere_is_shown_and_so_is_loopback(
 # ------------------------------------------------------------------------------------------ caching
 
 
+@pytest.mark.case("Z111")
+@pytest.mark.rule("AS-64")
 @pytest.mark.parametrize(
     ("cache_control", "seconds"),
     [
@@ -587,10 +600,10 @@ async def test_z110_a_redirect_elsewhere_is_shown_and_so_is_loopback(
         ("s-maxage=600", 3600),
     ],
 )
-async def test_z111_a_document_is_kept_as_its_host_says_within_bounds(
+async def test_a_document_is_kept_as_its_host_says_within_bounds(
     cache_control: str | None, seconds: int, authority: Authority, host: DocumentHost
 ) -> None:
-    """AS-64: five minutes to a day."""
+    """Five minutes to a day."""
     url = host.serve_client(
         headers={} if cache_control is None else {"cache_control": cache_control}
     )
@@ -601,8 +614,9 @@ async def test_z111_a_document_is_kept_as_its_host_says_within_bounds(
             assert len(host.requests) == requests
 
 
+@pytest.mark.case("Z111")
 @pytest.mark.parametrize("failure", ["unusable", "unreachable"])
-async def test_z111_a_failure_is_remembered_for_half_a_minute(
+async def test_a_failure_is_remembered_for_half_a_minute(
     failure: str, authority: Authority, host: DocumentHost
 ) -> None:
     host.serve(
@@ -622,7 +636,8 @@ async def test_z111_a_failure_is_remembered_for_half_a_minute(
         assert (await ask(server, url)).status == 303
 
 
-async def test_z111_what_a_document_does_not_say_any_more_ends_with_its_time(
+@pytest.mark.case("Z111")
+async def test_what_a_document_does_not_say_any_more_ends_with_its_time(
     authority: Authority, host: DocumentHost
 ) -> None:
     """A redirect URI that was taken out is not used beyond that, nor is a document whose host is
@@ -659,7 +674,8 @@ async def test_a_document_that_changes_between_the_pages_counts_as_it_is_then(
         assert (page.response.status, server.reasons()) == (400, ["redirect_uri"])
 
 
-async def test_z112_many_who_ask_at_once_cause_one_fetch(
+@pytest.mark.case("Z112")
+async def test_many_who_ask_at_once_cause_one_fetch(
     authority: Authority, host: DocumentHost
 ) -> None:
     url = host.serve_client()
@@ -669,7 +685,8 @@ async def test_z112_many_who_ask_at_once_cause_one_fetch(
         assert host.requests == ["/client.json"]
 
 
-async def test_z112_one_who_leaves_takes_nobody_else_along(
+@pytest.mark.case("Z112")
+async def test_one_who_leaves_takes_nobody_else_along(
     authority: Authority, host: DocumentHost
 ) -> None:
     url = host.serve_client()
@@ -682,7 +699,8 @@ async def test_z112_one_who_leaves_takes_nobody_else_along(
         assert len(host.requests) == 1
 
 
-async def test_z112_an_address_makes_us_fetch_as_many_documents_as_it_may_register(
+@pytest.mark.case("Z112")
+async def test_an_address_makes_us_fetch_as_many_documents_as_it_may_register(
     authority: Authority, host: DocumentHost
 ) -> None:
     urls = [host.serve_client(f"/{number}.json") for number in range(4)]
@@ -706,7 +724,8 @@ async def test_z112_an_address_makes_us_fetch_as_many_documents_as_it_may_regist
         assert len(host.requests) == 4
 
 
-async def test_z112_so_many_fetches_are_under_way_at_most(
+@pytest.mark.case("Z112")
+async def test_so_many_fetches_are_under_way_at_most(
     authority: Authority, host: DocumentHost
 ) -> None:
     """Slow hosts hold up those of the same network who name other new ones, and nobody who is
@@ -726,7 +745,8 @@ async def test_z112_so_many_fetches_are_under_way_at_most(
         assert (await ask(server, new)).status == 303  # it was never found wanting
 
 
-async def test_z112_no_more_than_a_thousand_documents_are_remembered(authority: Authority) -> None:
+@pytest.mark.case("Z112")
+async def test_no_more_than_a_thousand_documents_are_remembered(authority: Authority) -> None:
     """What is refused counts too; nothing goes into the store."""
     refused = Registration(trust_document=lambda url: False)
     async with deploy(registration=refused) as server:

@@ -29,8 +29,9 @@ from tests.support.failing import FailingStore
 pytestmark = pytest.mark.asyncio
 
 
+@pytest.mark.case("Z38")
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_z38_of_many_clicks_at_once_there_is_one_code_on_every_engine(engine: str) -> None:
+async def test_of_many_clicks_at_once_there_is_one_code_on_every_engine(engine: str) -> None:
     with fresh(engine) as place:
         async with deploy(store=place.store()) as server:
             browser, client = server.browser(), await server.register()
@@ -66,8 +67,9 @@ async def test_of_yes_and_no_at_once_one_counts_on_every_engine(engine: str) -> 
             assert len(answers) == 1
 
 
+@pytest.mark.case("S25")
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_s25_a_store_that_fails_at_any_call_means_503_and_the_next_try_succeeds(
+async def test_a_store_that_fails_at_any_call_means_503_and_the_next_try_succeeds(
     when: Any,
 ) -> None:
     """Whichever step was cut short, the person clicks again, and there is one code."""
@@ -99,8 +101,9 @@ async def test_s25_a_store_that_fails_at_any_call_means_503_and_the_next_try_suc
     assert number > 5
 
 
+@pytest.mark.case("S25")
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_s25_signing_in_survives_a_store_that_fails_at_any_call(when: Any) -> None:
+async def test_signing_in_survives_a_store_that_fails_at_any_call(when: Any) -> None:
     clock = FrozenClock()
     for number in range(1, 40):
         failing = FailingStore(MemoryStore(clock=clock), when=when)
@@ -120,10 +123,11 @@ async def test_s25_signing_in_survives_a_store_that_fails_at_any_call(when: Any)
         raise AssertionError("there were more calls than this test tries")
 
 
+@pytest.mark.case("Z123")
 @pytest.mark.parametrize(
     "path", ["/authorize", "/login", "/consent", "/applications", "/logout", "/par"]
 )
-async def test_z123_a_form_that_does_not_arrive_is_given_up(path: str) -> None:
+async def test_a_form_that_does_not_arrive_is_given_up(path: str) -> None:
     """After ten seconds; here the client leaves before."""
     assert BODY_SECONDS == 10
     async with deploy() as server:
@@ -162,7 +166,8 @@ async def test_pages_are_no_websockets(path: str) -> None:
         assert (await handshake(server.app, path, denial=False)).close_code == 1008
 
 
-async def test_z51_no_secret_of_a_browser_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.case("Z51")
+async def test_no_secret_of_a_browser_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     """Not the password, nor cookies, nor forms' tokens, nor transactions, nor codes; whatever the
     level.
     """

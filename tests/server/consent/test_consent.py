@@ -66,8 +66,9 @@ def text_of(page: Page) -> str:
 # ------------------------------------------------------------------------------------ what is shown
 
 
-async def test_z41_the_page_says_who_asks_for_what_for_whom_and_where_it_goes() -> None:
-    """AS-25."""
+@pytest.mark.case("Z41")
+@pytest.mark.rule("AS-25")
+async def test_the_page_says_who_asks_for_what_for_whom_and_where_it_goes() -> None:
     pages = Pages(scope_descriptions={"mcp:read": "Read your notes"})
     async with deploy(pages=pages) as server:
         client = await server.register(
@@ -91,8 +92,10 @@ async def test_z41_the_page_says_who_asks_for_what_for_whom_and_where_it_goes() 
         assert "on this device" not in text
 
 
-async def test_z41_for_programs_on_the_persons_machine_there_is_a_warning() -> None:
-    """AS-25. RFC 8252 §8.6."""
+@pytest.mark.case("Z41")
+@pytest.mark.rule("AS-25")
+async def test_for_programs_on_the_persons_machine_there_is_a_warning() -> None:
+    """RFC 8252 §8.6."""
     async with deploy(allowed_redirect_schemes=["cursor"]) as server:
         for redirect in (REDIRECT_URI, "cursor://callback"):
             client = await server.register(redirect_uris=[redirect])
@@ -110,7 +113,8 @@ async def test_the_operators_own_clients_are_not_called_unchecked() -> None:
         assert "nobody has checked" not in text
 
 
-async def test_z98_a_client_with_the_name_of_a_known_one_is_still_called_unchecked() -> None:
+@pytest.mark.case("Z98")
+async def test_a_client_with_the_name_of_a_known_one_is_still_called_unchecked() -> None:
     async with deploy(
         registration=Registration(clients=[{**CONFIDENTIAL, "client_name": "Our app"}])
     ) as server:
@@ -132,6 +136,7 @@ async def test_a_host_is_never_cut_where_its_owner_stands() -> None:
         assert "app.example.com" not in text
 
 
+@pytest.mark.case("Z40")
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -146,15 +151,16 @@ async def test_a_host_is_never_cut_where_its_owner_stands() -> None:
         ("אבג Notes", "“אבג Notes”"),
     ],
 )
-async def test_z40_a_name_is_shown_as_a_name(name: str, expected: str) -> None:
+async def test_a_name_is_shown_as_a_name(name: str, expected: str) -> None:
     async with deploy() as server:
         page = await consent_page(server.browser(), await server.register(client_name=name))
         assert expected in page.text
         assert expected.startswith("an ") or f"<bdi>{expected}</bdi>" in page.text
 
 
+@pytest.mark.case("Z40")
 @pytest.mark.parametrize("name", ["\u202egnp.exe", "a\u200bb", "a\u2066b", "a\x00b", "a\nb"])
-async def test_z40_what_cannot_be_seen_is_not_shown(name: str) -> None:
+async def test_what_cannot_be_seen_is_not_shown(name: str) -> None:
     """However it got into the store: registration refuses it."""
     metadata = {
         "client_name": name,
@@ -179,7 +185,8 @@ async def _keep(server: Server, client: Client) -> None:
     await server.provider.store.put(CLIENTS, hash_of(client.client_id), client.dump())
 
 
-async def test_z40_nothing_of_a_clients_is_loaded() -> None:
+@pytest.mark.case("Z40")
+async def test_nothing_of_a_clients_is_loaded() -> None:
     async with deploy() as server:
         uris = {
             name: f"https://evil.example/{name}"
@@ -192,8 +199,9 @@ async def test_z40_nothing_of_a_clients_is_loaded() -> None:
 # ------------------------------------------------------------------------------- what is in the way
 
 
+@pytest.mark.case("Z35")
 @pytest.mark.parametrize("csrf", [None, "", "x", "a" * 43, "é" * 20])
-async def test_z35_a_form_without_its_token_decides_nothing(csrf: str | None) -> None:
+async def test_a_form_without_its_token_decides_nothing(csrf: str | None) -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         page = await consent_page(browser, client)
@@ -206,7 +214,8 @@ async def test_z35_a_form_without_its_token_decides_nothing(csrf: str | None) ->
         assert "code" in answer_of((await browser.submit(page, action="approve")).url)
 
 
-async def test_z35_the_token_of_another_transaction_page_or_person_does_not_fit() -> None:
+@pytest.mark.case("Z35")
+async def test_the_token_of_another_transaction_page_or_person_does_not_fit() -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         page, other = await consent_page(browser, client), await consent_page(browser, client)
@@ -223,7 +232,8 @@ async def test_z35_the_token_of_another_transaction_page_or_person_does_not_fit(
         assert "bob" in bob.text
 
 
-async def test_z35_a_visit_approves_nothing() -> None:
+@pytest.mark.case("Z35")
+async def test_a_visit_approves_nothing() -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         page = await consent_page(browser, client)
@@ -233,8 +243,9 @@ async def test_z35_a_visit_approves_nothing() -> None:
         assert (response.status, b"Allow" in response.body) == (200, True)
 
 
+@pytest.mark.case("Z35")
 @pytest.mark.parametrize("action", [None, "", "Approve", "allow", "approve deny"])
-async def test_z35_nothing_else_is_a_decision(action: str | None) -> None:
+async def test_nothing_else_is_a_decision(action: str | None) -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         page = await consent_page(browser, client)
@@ -243,6 +254,7 @@ async def test_z35_nothing_else_is_a_decision(action: str | None) -> None:
         assert "code" in answer_of((await browser.submit(page, action="approve")).url)
 
 
+@pytest.mark.case("Z36")
 @pytest.mark.parametrize(
     ("headers", "allowed"),
     [
@@ -262,7 +274,7 @@ async def test_z35_nothing_else_is_a_decision(action: str | None) -> None:
         ({"Origin": "http://localhost:8001"}, False),
     ],
 )
-async def test_z36_a_form_of_another_site_decides_nothing(
+async def test_a_form_of_another_site_decides_nothing(
     headers: Mapping[str, str], allowed: bool
 ) -> None:
     async with deploy() as server:
@@ -275,7 +287,8 @@ async def test_z36_a_form_of_another_site_decides_nothing(
         assert server.reasons() == ([] if allowed else ["cross_site"])
 
 
-async def test_z36_a_form_from_another_browser_decides_nothing() -> None:
+@pytest.mark.case("Z36")
+async def test_a_form_from_another_browser_decides_nothing() -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         page = await consent_page(browser, client)
@@ -295,9 +308,10 @@ async def test_z36_a_form_from_another_browser_decides_nothing() -> None:
         ).status == 403
 
 
+@pytest.mark.case("Z13")
 @pytest.mark.parametrize("transaction", [None, "", "x", "a" * 43, "é", "\x00", "x" * 5000])
 @pytest.mark.parametrize("path", ["/login", "/consent"])
-async def test_z13_an_unknown_transaction_is_a_page(path: str, transaction: str | None) -> None:
+async def test_an_unknown_transaction_is_a_page(path: str, transaction: str | None) -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         await consent_page(browser, client)
@@ -311,8 +325,9 @@ async def test_z13_an_unknown_transaction_is_a_page(path: str, transaction: str 
         assert server.reasons() == ["expired_form", "expired_form"]
 
 
+@pytest.mark.case("Z13")
 @pytest.mark.parametrize(("age", "is_good"), [(599, True), (600, False), (601, False)])
-async def test_z13_a_transaction_lives_for_ten_minutes(age: int, is_good: bool) -> None:
+async def test_a_transaction_lives_for_ten_minutes(age: int, is_good: bool) -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         page = await consent_page(browser, client)
@@ -323,7 +338,8 @@ async def test_z13_a_transaction_lives_for_ten_minutes(age: int, is_good: bool) 
         assert server.reasons() == ([] if is_good else ["expired_form"])
 
 
-async def test_z13_a_transaction_outlives_a_restart_of_the_server() -> None:
+@pytest.mark.case("Z13")
+async def test_a_transaction_outlives_a_restart_of_the_server() -> None:
     store = memory_store()
     async with deploy(store=store) as server:
         browser, client = server.browser(), await server.register()
@@ -333,8 +349,10 @@ async def test_z13_a_transaction_outlives_a_restart_of_the_server() -> None:
         assert "code" in answer_of((await again.submit(page, action="approve")).url)
 
 
-async def test_z44_every_page_is_for_this_browser_alone() -> None:
-    """AS-24, Z39. No-store, no frames, no referrer, nothing from elsewhere."""
+@pytest.mark.case("Z44", "Z39")
+@pytest.mark.rule("AS-24")
+async def test_every_page_is_for_this_browser_alone() -> None:
+    """No-store, no frames, no referrer, nothing from elsewhere."""
     async with deploy() as server:
         browser, client = server.browser(), await server.register(redirect_uris=[WEB_REDIRECT_URI])
         login = await browser.open(client.authorization_url())
@@ -374,7 +392,8 @@ async def test_z44_every_page_is_for_this_browser_alone() -> None:
 # ------------------------------------------------------------------------------------- the decision
 
 
-async def test_z45_a_denial_is_told_and_leaves_nothing() -> None:
+@pytest.mark.case("Z45")
+async def test_a_denial_is_told_and_leaves_nothing() -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         url = await browser.decide(client.authorization_url(), action="deny")
@@ -390,7 +409,8 @@ async def test_z45_a_denial_is_told_and_leaves_nothing() -> None:
         ]
 
 
-async def test_z38_the_same_form_again_brings_the_same_code_until_it_is_used() -> None:
+@pytest.mark.case("Z38")
+async def test_the_same_form_again_brings_the_same_code_until_it_is_used() -> None:
     """One code, however often somebody clicks. Browsers show the answer to the last click only."""
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
@@ -406,7 +426,8 @@ async def test_z38_the_same_form_again_brings_the_same_code_until_it_is_used() -
         assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
 
 
-async def test_z38_of_twenty_clicks_at_once_there_is_one_code() -> None:
+@pytest.mark.case("Z38")
+async def test_of_twenty_clicks_at_once_there_is_one_code() -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         page = await consent_page(browser, client)
@@ -415,7 +436,8 @@ async def test_z38_of_twenty_clicks_at_once_there_is_one_code() -> None:
         assert len(await server.provider.store.scan("code")) == 1
 
 
-async def test_z38_of_yes_and_no_at_once_one_counts() -> None:
+@pytest.mark.case("Z38")
+async def test_of_yes_and_no_at_once_one_counts() -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         page = await consent_page(browser, client)
@@ -428,10 +450,11 @@ async def test_z38_of_yes_and_no_at_once_one_counts() -> None:
         assert sum(page.response.status == 400 for page in pages) == 10
 
 
+@pytest.mark.case("Z38")
 @pytest.mark.parametrize(
     ("first", "second"), [("approve", "deny"), ("deny", "approve"), ("approve", "switch")]
 )
-async def test_z38_what_is_decided_is_decided(first: str, second: str) -> None:
+async def test_what_is_decided_is_decided(first: str, second: str) -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         page = await consent_page(browser, client)
@@ -440,8 +463,9 @@ async def test_z38_what_is_decided_is_decided(first: str, second: str) -> None:
         assert server.reasons()[-1] == "expired_form"
 
 
+@pytest.mark.case("Z38")
 @pytest.mark.parametrize(("age", "is_good"), [(59, True), (60, False)])
-async def test_z38_the_same_form_is_good_for_as_long_as_its_code(age: int, is_good: bool) -> None:
+async def test_the_same_form_is_good_for_as_long_as_its_code(age: int, is_good: bool) -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         page = await consent_page(browser, client)
@@ -451,7 +475,8 @@ async def test_z38_the_same_form_is_good_for_as_long_as_its_code(age: int, is_go
         assert (again.url == url and again.response.status == 303) is is_good
 
 
-async def test_z12_a_request_from_the_history_asks_anew() -> None:
+@pytest.mark.case("Z12")
+async def test_a_request_from_the_history_asks_anew() -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         page = await consent_page(browser, client)
@@ -462,7 +487,8 @@ async def test_z12_a_request_from_the_history_asks_anew() -> None:
         assert again.hidden["transaction"] != page.hidden["transaction"]
 
 
-async def test_z37_two_tabs_with_two_clients_do_not_disturb_each_other() -> None:
+@pytest.mark.case("Z37")
+async def test_two_tabs_with_two_clients_do_not_disturb_each_other() -> None:
     async with deploy() as server:
         browser = server.browser()
         clients = [await server.register(client_name=name) for name in ("First", "Second")]
@@ -479,7 +505,8 @@ async def test_z37_two_tabs_with_two_clients_do_not_disturb_each_other() -> None
         assert (await browser.submit(pages_again[0], action="approve")).response.status == 400
 
 
-async def test_z43_what_alice_was_shown_is_not_approved_for_bob() -> None:
+@pytest.mark.case("Z43")
+async def test_what_alice_was_shown_is_not_approved_for_bob() -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         page = await consent_page(browser, client)
@@ -546,11 +573,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, str | None], bool]] = {
 }
 
 
+@pytest.mark.case("Z34")
+@pytest.mark.rule("AS-26")
 @pytest.mark.parametrize(("metadata", "parameters", "asked"), CASES.values(), ids=list(CASES))
-async def test_z34_an_application_on_the_web_is_asked_about_once(
+async def test_an_application_on_the_web_is_asked_about_once(
     metadata: dict[str, Any], parameters: dict[str, str | None], asked: bool
 ) -> None:
-    """AS-26."""
     async with deploy(allowed_redirect_schemes=["cursor"]) as server:
         client = await server.register(**{"redirect_uris": [WEB_REDIRECT_URI], **metadata})
         browser = Browser(server, headers=dict(HERE))
@@ -559,7 +587,8 @@ async def test_z34_an_application_on_the_web_is_asked_about_once(
         assert await is_asked(browser, client, **{**usual, **parameters}) is asked
 
 
-async def test_z34_more_scopes_and_other_addresses_are_asked_about() -> None:
+@pytest.mark.case("Z34")
+async def test_more_scopes_and_other_addresses_are_asked_about() -> None:
     async with deploy() as server:
         other = "https://app.example.com/other"
         client = await server.register(redirect_uris=[WEB_REDIRECT_URI, other])
@@ -574,7 +603,8 @@ async def test_z34_more_scopes_and_other_addresses_are_asked_about() -> None:
         )
 
 
-async def test_z34_a_consent_is_one_persons() -> None:
+@pytest.mark.case("Z34")
+async def test_a_consent_is_one_persons() -> None:
     async with deploy() as server:
         client = await server.register(redirect_uris=[WEB_REDIRECT_URI])
         await Browser(server, headers=dict(HERE)).decide(client.authorization_url())
@@ -583,7 +613,8 @@ async def test_z34_a_consent_is_one_persons() -> None:
         assert page.url.startswith(f"{BASE_URL}/consent")
 
 
-async def test_z34_a_consent_for_another_resource_does_not_count() -> None:
+@pytest.mark.case("Z34")
+async def test_a_consent_for_another_resource_does_not_count() -> None:
     store = memory_store()
     async with deploy(store=store) as server:
         client = await server.register(redirect_uris=[WEB_REDIRECT_URI])
@@ -598,8 +629,9 @@ async def test_z34_a_consent_for_another_resource_does_not_count() -> None:
         assert "/consent" in (await other.sign_in(page, username="alice")).url
 
 
+@pytest.mark.case("Z34")
 @pytest.mark.parametrize(("age", "asked"), [(99, False), (100, True)])
-async def test_z34_a_consent_is_remembered_for_so_long(age: int, asked: bool) -> None:
+async def test_a_consent_is_remembered_for_so_long(age: int, asked: bool) -> None:
     async with deploy(lifetimes=Lifetimes(consent_seconds=100)) as server:
         client = await server.register(redirect_uris=[WEB_REDIRECT_URI])
         browser = Browser(server, headers=dict(HERE))
@@ -608,7 +640,8 @@ async def test_z34_a_consent_is_remembered_for_so_long(age: int, asked: bool) ->
         assert await is_asked(browser, client) is asked
 
 
-async def test_z34_a_denial_is_not_remembered_and_takes_nothing_back() -> None:
+@pytest.mark.case("Z34")
+async def test_a_denial_is_not_remembered_and_takes_nothing_back() -> None:
     async with deploy() as server:
         client = await server.register(redirect_uris=[WEB_REDIRECT_URI])
         browser = Browser(server, headers=dict(HERE))
@@ -616,6 +649,7 @@ async def test_z34_a_denial_is_not_remembered_and_takes_nothing_back() -> None:
         assert await is_asked(browser, client)
 
 
+@pytest.mark.case("P03")
 @pytest.mark.parametrize("public", [True, False])
 @pytest.mark.parametrize(
     ("site", "asked"),
@@ -627,7 +661,7 @@ async def test_z34_a_denial_is_not_remembered_and_takes_nothing_back() -> None:
         ("same-origin", False),
     ],
 )
-async def test_p03_a_consent_counts_only_where_a_page_of_ours_began_the_navigation(
+async def test_a_consent_counts_only_where_a_page_of_ours_began_the_navigation(
     site: str | None, public: bool, asked: bool
 ) -> None:
     """A hostile authorization server hands its users on with the id of a client that they know (RFC

@@ -227,8 +227,9 @@ async def test_a_token_of_a_client_that_acts_for_itself_has_that_client_as_its_s
         assert "auth_time" not in document
 
 
+@pytest.mark.rule("RS-31")
 async def test_our_own_resource_server_can_work_with_it() -> None:
-    """RS-31: what this endpoint says is what IntrospectionTokenVerifier wants to hear."""
+    """What this endpoint says is what IntrospectionTokenVerifier wants to hear."""
     async with deploy(registration=OPERATORS) as server:
         client = ClientOf(server, (await server.register()).information)
         tokens = await client.sign_in()

@@ -61,8 +61,9 @@ BAD: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.case("Z124")
 @pytest.mark.parametrize("case", BAD)
-def test_z124_a_key_that_cannot_be_used_is_found_at_construction(case: str) -> None:
+def test_a_key_that_cannot_be_used_is_found_at_construction(case: str) -> None:
     key, why = BAD[case]
     with pytest.raises(
         ConfigurationError, match=rf"^signing_keys has a key that cannot be used: .*{why}"
@@ -71,13 +72,15 @@ def test_z124_a_key_that_cannot_be_used_is_found_at_construction(case: str) -> N
     assert "PRIVATE KEY--" not in str(refused.value)
 
 
-def test_z124_a_key_that_is_there_twice_is_found_at_construction() -> None:
+@pytest.mark.case("Z124")
+def test_a_key_that_is_there_twice_is_found_at_construction() -> None:
     with pytest.raises(ConfigurationError, match=r"^signing_keys has one key twice: keep one"):
         provider_with(pem(P256), pem(P256))
 
 
+@pytest.mark.case("Z124")
 @pytest.mark.parametrize("keys", ["a PEM", b"x", [b"x"], [5], [None], 5, {"a": "b"}], ids=repr)
-def test_z124_keys_are_a_list_of_pems(keys: Any) -> None:
+def test_keys_are_a_list_of_pems(keys: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^signing_keys must be a list, like \[open\("):
         ServerOptions(signing_keys=keys)
 

@@ -97,10 +97,11 @@ async def test_workers_that_start_at_once_end_with_one_key_and_say_so_once() -> 
     assert sum(len(each.events) for each in workers) == 1
 
 
+@pytest.mark.rule("AS-09")
 async def test_the_next_key_is_published_an_hour_before_it_signs_and_the_old_one_until_its_last_token_ends() -> (
     None
 ):
-    """AS-09: rotation with overlap, at every boundary of the clock."""
+    """Rotation with overlap, at every boundary of the clock."""
     store, clock = memory_store(), FrozenClock()
     one = worker(store, clock)
     (old,) = await one.kids()
@@ -161,9 +162,10 @@ async def test_a_server_that_nobody_used_for_long_goes_on_with_its_old_key_until
     assert await one.kid() != old
 
 
+@pytest.mark.case("S19", "K28")
 @pytest.mark.parametrize("jump", [-HOUR, -5 * 60, 5 * 60, HOUR, DAY])
 async def test_a_clock_that_is_set_costs_no_token(jump: float) -> None:
-    """S19, K28: another worker's clock may also differ."""
+    """Another worker's clock may also differ."""
     store, clock = memory_store(), FrozenClock()
     one = worker(store, clock)
     signed = await one.keys.sign({}, {})
@@ -347,8 +349,9 @@ async def test_keys_at_hand_are_used_for_a_day_while_the_store_is_down(
         assert await one.kid() == signed["kid"]
 
 
+@pytest.mark.case("K03")
 async def test_unknown_keys_make_it_look_once_a_second() -> None:
-    """K03: however many tokens name them."""
+    """However many tokens name one."""
     clock = FrozenClock()
     with failing(clock) as (inner, store):
         async with deploy(store=store, clock=clock) as server:
@@ -368,7 +371,8 @@ def _header(kid: str) -> str:
 # ------------------------------------------------------------------------- keys that cannot be read
 
 
-async def test_s17_keys_that_cannot_be_read_are_kept_and_everything_is_503(
+@pytest.mark.case("S17")
+async def test_keys_that_cannot_be_read_are_kept_and_everything_is_503(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """One worker with a wrong setting must not throw away what all others use."""
@@ -395,7 +399,8 @@ async def test_s17_keys_that_cannot_be_read_are_kept_and_everything_is_503(
         assert (await server.call("POST", "/mcp", bearer=token)).status == 200
 
 
-async def test_s17_keys_that_cannot_be_read_are_tried_every_five_seconds() -> None:
+@pytest.mark.case("S17")
+async def test_keys_that_cannot_be_read_are_tried_every_five_seconds() -> None:
     """Strangers can ask as often as they like."""
     clock = FrozenClock()
     inner = MemoryStore(clock=clock)
@@ -409,7 +414,8 @@ async def test_s17_keys_that_cannot_be_read_are_tried_every_five_seconds() -> No
         assert len([call for call in store.calls if call[0] == "get"]) == attempts
 
 
-async def test_s17_an_operator_can_give_them_up() -> None:
+@pytest.mark.case("S17")
+async def test_an_operator_can_give_them_up() -> None:
     clock = FrozenClock()
     inner = MemoryStore(clock=clock)
     async with deploy(store=EncryptedStore(inner, [KEY]), clock=clock):
@@ -425,7 +431,8 @@ async def test_s17_an_operator_can_give_them_up() -> None:
         assert (await (await server.register()).sign_in())["token_type"] == "Bearer"
 
 
-async def test_s17_the_old_key_behind_the_new_one_reads_them() -> None:
+@pytest.mark.case("S17")
+async def test_the_old_key_behind_the_new_one_reads_them() -> None:
     clock = FrozenClock()
     inner = MemoryStore(clock=clock)
     new = secrets.token_urlsafe(32)

@@ -53,8 +53,9 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.case("Z122")
 @pytest.mark.parametrize("request_line", REQUESTS)
-async def test_z122_every_endpoint_is_limited_whatever_it_would_have_answered(
+async def test_every_endpoint_is_limited_whatever_it_would_have_answered(
     request_line: str,
 ) -> None:
     kind, body = REQUESTS[request_line]
@@ -167,8 +168,9 @@ async def test_an_address_with_a_zone_counts_without_it() -> None:
     assert network_of("fe80::1%eth0") == network_of("fe80::2%eth1") == "fe80::/64"
 
 
+@pytest.mark.case("Z122")
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_z122_workers_of_one_store_count_together(engine: str) -> None:
+async def test_workers_of_one_store_count_together(engine: str) -> None:
     with fresh(engine) as place:
         settings: dict[str, Any] = {"rate_limits": RateLimits(register=3)}
         async with (
@@ -195,9 +197,10 @@ async def admitted(limits: list[Limits], number: int) -> list[bool]:
     return await asyncio.gather(*map(ask, range(number)))
 
 
+@pytest.mark.case("Z122")
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("limit", [60, 600])
-async def test_z122_of_many_at_once_as_many_get_in_as_may(engine: str, limit: int) -> None:
+async def test_of_many_at_once_as_many_get_in_as_may(engine: str, limit: int) -> None:
     """Honest bursts lose nobody: neither does a counter stay behind, nor do requests give up
     because of each other.
     """
@@ -261,8 +264,9 @@ DOWN = {
 }
 
 
+@pytest.mark.case("Z122")
 @pytest.mark.parametrize("request_line", DOWN)
-async def test_z122_while_nothing_can_be_counted_nobody_new_comes_in_and_the_others_go_on(
+async def test_while_nothing_can_be_counted_nobody_new_comes_in_and_the_others_go_on(
     request_line: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     status, body = DOWN[request_line]
@@ -279,7 +283,8 @@ async def test_z122_while_nothing_can_be_counted_nobody_new_comes_in_and_the_oth
             assert "A request was not counted" in caplog.text
 
 
-async def test_z122_passwords_are_not_tried_while_their_failures_cannot_be_counted() -> None:
+@pytest.mark.case("Z122")
+async def test_passwords_are_not_tried_while_their_failures_cannot_be_counted() -> None:
     store = FailingStore(MemoryStore())
     limits = Limits(store, FrozenClock(), RateLimits())
     store.fail_at, store.for_good = 1, True

@@ -50,7 +50,8 @@ def begin(base_url: str, path: str) -> socket.socket:
     return connection
 
 
-def test_z123_whoever_sends_slowly_keeps_nobody_else_waiting(base_url: str) -> None:
+@pytest.mark.case("Z123")
+def test_whoever_sends_slowly_keeps_nobody_else_waiting(base_url: str) -> None:
     waiting = [begin(base_url, path) for path in ENDPOINTS for _ in range(20)]
     began = time.monotonic()
     for path in ENDPOINTS:
@@ -69,8 +70,9 @@ def test_z123_whoever_sends_slowly_keeps_nobody_else_waiting(base_url: str) -> N
     assert status == 200
 
 
+@pytest.mark.case("Z123")
 @pytest.mark.soak
-def test_z123_a_body_that_does_not_arrive_in_ten_seconds_is_refused(base_url: str) -> None:
+def test_a_body_that_does_not_arrive_in_ten_seconds_is_refused(base_url: str) -> None:
     with ExitStack() as stack:
         began = time.monotonic()
         waiting = {path: stack.enter_context(begin(base_url, path)) for path in ENDPOINTS}

@@ -159,8 +159,8 @@ async def test_a_fresh_sign_in_happens_at_the_application_and_once(
         assert "code" in answer_of((await browser.submit(page, action="approve")).url)
 
 
+@pytest.mark.case("Z37")
 async def test_two_tabs_do_not_disturb_each_other() -> None:
-    """Z37."""
     async with elsewhere() as (server, login):
         client, browser = await server.register(), server.browser()
         transactions = [await sent_to_app(browser, client.authorization_url()) for _ in range(2)]

@@ -97,8 +97,9 @@ async def come_back(browser: Browser, state: str, user: str = "alice") -> Respon
     return await browser.send("GET", f"/auth/callback?state={state}&user={user}")
 
 
+@pytest.mark.case("P01")
+@pytest.mark.rule("PX-01")
 async def test_people_consent_before_they_go_upstream_and_come_back_with_a_code() -> None:
-    """PX-01, P01."""
     async with upstream() as server:
         client, browser = await server.register(), server.browser()
         page = await browser.open(client.authorization_url())
@@ -112,8 +113,9 @@ async def test_people_consent_before_they_go_upstream_and_come_back_with_a_code(
         ]
 
 
+@pytest.mark.case("P05")
+@pytest.mark.rule("PX-04")
 async def test_before_approval_there_is_neither_a_state_nor_a_cookie() -> None:
-    """PX-04, P05."""
     async with upstream() as server:
         client, browser = await server.register(), server.browser()
         page = await browser.open(client.authorization_url())
@@ -126,8 +128,8 @@ async def test_before_approval_there_is_neither_a_state_nor_a_cookie() -> None:
         assert login_cookies(browser) == []  # and it goes away again
 
 
+@pytest.mark.rule("PX-01")
 async def test_nobody_gets_upstream_around_the_consent() -> None:
-    """PX-01."""
     async with upstream() as server:
         client, browser = await server.register(), server.browser()
         page = await browser.open(client.authorization_url())
@@ -156,8 +158,9 @@ async def test_whoever_denies_never_goes_upstream() -> None:
         assert await server.provider.store.scan(STATES) == []
 
 
+@pytest.mark.case("P02")
+@pytest.mark.rule("PX-08")
 async def test_another_browser_cannot_come_back() -> None:
-    """PX-08, P02."""
     async with upstream() as server:
         client, browser = await server.register(), server.browser()
         state = await approve(browser, client)
@@ -169,8 +172,8 @@ async def test_another_browser_cannot_come_back() -> None:
         assert "code" in answer_of((await come_back(browser, state)).header("location") or "")
 
 
+@pytest.mark.case("P04")
 async def test_a_state_is_unknown_missing_used_or_anothers() -> None:
-    """P04."""
     async with upstream() as server:
         client, browser = await server.register(), server.browser()
         first, second = await approve(browser, client), await approve(browser, client)
@@ -192,8 +195,8 @@ async def test_a_state_is_unknown_missing_used_or_anothers() -> None:
         assert "code" in answer_of((await come_back(browser, second)).header("location") or "")
 
 
+@pytest.mark.rule("PX-04")
 async def test_without_its_cookie_a_state_is_worth_nothing() -> None:
-    """PX-04."""
     async with upstream() as server:
         client, browser = await server.register(), server.browser()
         state = await approve(browser, client)
@@ -202,8 +205,8 @@ async def test_without_its_cookie_a_state_is_worth_nothing() -> None:
         assert server.reasons() == ["expired_form"]
 
 
+@pytest.mark.rule("PX-09")
 async def test_an_error_upstream_is_told_to_the_client() -> None:
-    """PX-09."""
     async with upstream() as server:
         client, browser = await server.register(redirect_uris=[WEB_REDIRECT_URI]), server.browser()
         state = await approve(browser, client)
@@ -264,8 +267,8 @@ async def test_a_double_click_on_allow_leads_upstream_and_only_its_last_state_co
         assert (await come_back(browser, states[1])).status == 303
 
 
+@pytest.mark.case("Z37")
 async def test_two_tabs_come_back_in_any_order() -> None:
-    """Z37."""
     async with upstream() as server:
         browser = server.browser()
         clients = [await server.register() for _ in range(2)]

@@ -129,7 +129,8 @@ async def test_users_are_names_and_hashes(users: Any) -> None:
         PasswordLogin(users)
 
 
-async def test_z125_plain_passwords_are_for_loopback() -> None:
+@pytest.mark.case("Z125")
+async def test_plain_passwords_are_for_loopback() -> None:
     login = PasswordLogin({"alice": ALICE, "bob": "plain"})
     with pytest.raises(
         ConfigurationError, match=r"plain password for 'bob'.*hash_password.*getpass"
@@ -258,8 +259,9 @@ async def test_a_person_function_that_returns_no_person_lets_nobody_in(person: A
             await _send(server, page, "alice", "secret")
 
 
+@pytest.mark.rule("AS-29")
 async def test_a_name_of_a_client_that_acts_for_itself_is_nobodys() -> None:
-    """AS-29. RFC 9700 §4.15."""
+    """RFC 9700 §4.15."""
     users, registration = PasswordLogin({"service": ALICE}), Registration(clients=[CONFIDENTIAL])
     async with deploy(login=users, registration=registration) as server:
         page = await login_page(server)
@@ -272,8 +274,8 @@ async def test_a_name_of_a_client_that_acts_for_itself_is_nobodys() -> None:
 # ----------------------------------------------------------------------------------------- guessing
 
 
+@pytest.mark.case("Z122")
 async def test_after_ten_wrong_guesses_there_is_a_pause_even_for_the_right_one() -> None:
-    """Z122."""
     async with deploy(
         login=PasswordLogin({"alice": ALICE, "bob": ALICE}), rate_limits=LIMITS
     ) as server:

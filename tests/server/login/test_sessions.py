@@ -41,11 +41,13 @@ async def signed_in(server: Server, client: ClientOf, user: str = "alice") -> Br
 # ------------------------------------------------------------------------------------------ cookies
 
 
+@pytest.mark.case("Z42")
+@pytest.mark.rule("AS-74")
 @pytest.mark.parametrize(
     "base_url", [BASE_URL, "https://mcp.example.com", "https://mcp.example.com/tenant"]
 )
-async def test_z42_cookies_are_for_this_host_and_no_script(base_url: str) -> None:
-    """AS-74. On an http loopback URL clients drop Secure cookies."""
+async def test_cookies_are_for_this_host_and_no_script(base_url: str) -> None:
+    """On an http loopback URL clients drop Secure cookies."""
     is_https = base_url.startswith("https:")
     async with deploy(base_url=base_url) as server:
         client, browser = await server.register(), server.browser()
@@ -249,6 +251,7 @@ async def test_the_operator_signs_somebody_out_everywhere() -> None:
 # ------------------------------------------------------------------------------------------ prompts
 
 
+@pytest.mark.rule("AS-28")
 @pytest.mark.parametrize(
     ("parameters", "stays"),
     [
@@ -268,7 +271,7 @@ async def test_the_operator_signs_somebody_out_everywhere() -> None:
 async def test_a_client_may_ask_for_a_fresh_sign_in(
     parameters: dict[str, str], stays: bool
 ) -> None:
-    """AS-28. OpenID Connect Core §3.1.2.1."""
+    """OpenID Connect Core §3.1.2.1."""
     async with deploy() as server:
         client = await server.register()
         browser = await signed_in(server, client)
@@ -308,8 +311,9 @@ async def test_who_signed_in_in_another_tab_goes_on() -> None:
         assert page.url.startswith(f"{BASE_URL}/consent")
 
 
+@pytest.mark.case("Z37")
 async def test_a_sign_in_form_is_good_in_each_tab() -> None:
-    """Z37. Its token belongs to the tab's transaction, not to a session that came later."""
+    """Its token belongs to the tab's transaction, not to a session that came later."""
     async with deploy() as server:
         client, browser = await server.register(), server.browser()
         pages = [await browser.open(client.authorization_url()) for _ in range(3)]
@@ -350,6 +354,7 @@ async def test_nobody_is_signed_in_by_somebody_elses_form() -> None:
 # ----------------------------------------------------------------------------------------- DevLogin
 
 
+@pytest.mark.case("Z125")
 @pytest.mark.parametrize(
     "base_url",
     [
@@ -359,7 +364,7 @@ async def test_nobody_is_signed_in_by_somebody_elses_form() -> None:
         "https://127.0.0.1.nip.io",
     ],
 )
-async def test_z125_letting_everybody_in_is_for_loopback(base_url: str) -> None:
+async def test_letting_everybody_in_is_for_loopback(base_url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"DevLogin lets everybody in.*PasswordLogin"):
         OAuthProvider(base_url=base_url, login=DevLogin(), store=memory_store())
 

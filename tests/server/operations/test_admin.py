@@ -80,8 +80,9 @@ async def test_grants_can_be_listed_by_person_by_client_and_all(engine: str) -> 
         assert await grants_of(other, subject="nobody") == []
 
 
+@pytest.mark.rule("AS-76")
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_as76_a_person_who_leaves_is_signed_out_everywhere_and_has_allowed_nothing(
+async def test_a_person_who_leaves_is_signed_out_everywhere_and_has_allowed_nothing(
     engine: str,
 ) -> None:
     """Sessions, consents, grants and codes that nobody has redeemed yet: seen elsewhere within the
@@ -115,8 +116,9 @@ async def test_as76_a_person_who_leaves_is_signed_out_everywhere_and_has_allowed
         assert await server.provider.admin.revoke_person("alice") == 0
 
 
+@pytest.mark.rule("AS-76")
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_as76_a_client_that_is_deleted_is_gone_with_its_grants(engine: str) -> None:
+async def test_a_client_that_is_deleted_is_gone_with_its_grants(engine: str) -> None:
     async with two_workers(engine) as (server, other):
         client, kept = await server.register(), await server.register()
         tokens, others = await client.sign_in(), await kept.sign_in()

@@ -145,6 +145,7 @@ async def test_text_on_any_colour_can_be_read() -> None:
         assert (light + 0.05) / (dark + 0.05) >= 4.5, colour
 
 
+@pytest.mark.case("Z40")
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -165,7 +166,7 @@ async def test_text_on_any_colour_can_be_read() -> None:
         ("\ufe0f\U000e0100", ""),
     ],
 )
-async def test_z40_what_others_wrote_is_shown_as_one_plain_line(text: str, expected: str) -> None:
+async def test_what_others_wrote_is_shown_as_one_plain_line(text: str, expected: str) -> None:
     assert shown(text) == expected
 
 
@@ -187,6 +188,8 @@ async def test_names_of_scopes_without_a_description_are_shown_as_they_are() -> 
     ]
 
 
+@pytest.mark.case("Z41", "Z110")
+@pytest.mark.rule("AS-65")
 @pytest.mark.parametrize(
     ("client_host", "redirect_host", "is_on_device", "warnings"),
     [
@@ -197,10 +200,9 @@ async def test_names_of_scopes_without_a_description_are_shown_as_they_are() -> 
         (None, "cursor:", True, ["any program here can say"]),
     ],
 )
-async def test_z41_z110_a_document_elsewhere_and_a_program_here_are_warned_of(
+async def test_a_document_elsewhere_and_a_program_here_are_warned_of(
     client_host: str | None, redirect_host: str, is_on_device: bool, warnings: list[str]
 ) -> None:
-    """AS-65."""
     page = ConsentPage(
         client="Client",
         is_verified=False,

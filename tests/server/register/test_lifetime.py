@@ -23,12 +23,11 @@ async def is_known(server: Server, client: ClientOf) -> bool:
     return await server.provider.admin.get_client(client.client_id) is not None
 
 
+@pytest.mark.case("Z96")
 @pytest.mark.parametrize(
     ("passed", "known"), [(0, True), (DAY - 1, True), (DAY, False), (DAY + 1, False)]
 )
-async def test_z96_a_registration_that_nobody_uses_ends_after_a_day(
-    passed: float, known: bool
-) -> None:
+async def test_a_registration_that_nobody_uses_ends_after_a_day(passed: float, known: bool) -> None:
     async with deploy() as server:
         client = await server.register()
         server.clock.advance(passed)

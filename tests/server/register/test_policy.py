@@ -81,7 +81,8 @@ async def test_a_registration_that_was_made_before_lives_on_when_it_is_switched_
             assert (await later.token(client_id=client.client_id, **form)).status == 200
 
 
-async def test_z98_a_client_that_calls_itself_like_another_one_is_shown_as_unverified() -> None:
+@pytest.mark.case("Z98")
+async def test_a_client_that_calls_itself_like_another_one_is_shown_as_unverified() -> None:
     known = {**CONFIDENTIAL, "client_name": "Example Notes"}
     async with deploy(registration=Registration(clients=[known])) as server:
         impostor = await server.register(

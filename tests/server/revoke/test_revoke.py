@@ -49,10 +49,12 @@ def revocations(server: Server) -> list[str | None]:
     return [event.reason for event in server.events if event.action == "grant_revoked"]
 
 
+@pytest.mark.case("Z82", "Z84", "V75")
+@pytest.mark.rule("AS-49")
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("kind", TOKENS)
-async def test_z82_z84_revoking_either_token_ends_the_grant(engine: str, kind: str) -> None:
-    """AS-49; architecture.md, decision 12. V75: in the process that revoked, at once."""
+async def test_revoking_either_token_ends_the_grant(engine: str, kind: str) -> None:
+    """At once, in the process that revoked. RFC 7009 §2.1."""
     async with deploy_on(engine) as server:
         client = await server.register()
         tokens, other = await client.sign_in(), await client.sign_in()
@@ -68,9 +70,10 @@ async def test_z82_z84_revoking_either_token_ends_the_grant(engine: str, kind: s
         assert revocations(server) == ["by_client"]
 
 
+@pytest.mark.case("Z83")
+@pytest.mark.rule("AS-46")
 @pytest.mark.parametrize("kind", TOKENS)
-async def test_z83_public_and_confidential_clients_can(kind: str) -> None:
-    """AS-46."""
+async def test_public_and_confidential_clients_can(kind: str) -> None:
     async with deploy(registration=OPERATORS) as server:
         for client in (await server.register(), server.known(CONFIDENTIAL)):
             tokens = await client.sign_in()
@@ -78,10 +81,12 @@ async def test_z83_public_and_confidential_clients_can(kind: str) -> None:
             assert not await is_alive(server, tokens["access_token"])
 
 
+@pytest.mark.case("Z85")
+@pytest.mark.rule("AS-47")
 @pytest.mark.parametrize("kind", TOKENS)
 @pytest.mark.parametrize("hint", [*TOKENS, "unknown", "id_token", "", "é", "x" * 10_000])
-async def test_z85_a_wrong_hint_does_not_matter(kind: str, hint: str) -> None:
-    """AS-47, RFC 7009 §2.1."""
+async def test_a_wrong_hint_does_not_matter(kind: str, hint: str) -> None:
+    """RFC 7009 §2.1."""
     async with deploy() as server:
         client = await server.register()
         tokens = await client.sign_in()
@@ -101,11 +106,12 @@ async def test_an_older_refresh_token_of_the_grant_ends_it_too() -> None:
         assert revocations(server) == ["by_client"], "that is no replay"
 
 
+@pytest.mark.case("Z82")
+@pytest.mark.rule("AS-48")
 @pytest.mark.parametrize("kind", TOKENS)
-async def test_z82_another_client_s_token_is_left_alone_and_nothing_is_said_of_it(
+async def test_another_client_s_token_is_left_alone_and_nothing_is_said_of_it(
     kind: str,
 ) -> None:
-    """AS-48."""
     async with deploy(registration=OPERATORS) as server:
         client = await server.register()
         tokens = await client.sign_in()
@@ -116,8 +122,9 @@ async def test_z82_another_client_s_token_is_left_alone_and_nothing_is_said_of_i
         tokens_of(await client.refresh(tokens["refresh_token"]))
 
 
-async def test_z82_what_is_no_token_is_answered_the_same() -> None:
-    """AS-47."""
+@pytest.mark.case("Z82")
+@pytest.mark.rule("AS-47")
+async def test_what_is_no_token_is_answered_the_same() -> None:
     async with deploy() as server:
         client = await server.register()
         tokens = await client.sign_in()
@@ -142,7 +149,8 @@ async def test_z82_what_is_no_token_is_answered_the_same() -> None:
         tokens_of(await client.redeem(code))
 
 
-async def test_z82_an_expired_token_is_answered_the_same() -> None:
+@pytest.mark.case("Z82")
+async def test_an_expired_token_is_answered_the_same() -> None:
     async with deploy() as server:
         client = await server.register()
         tokens = await client.sign_in()
@@ -177,11 +185,10 @@ async def test_the_token_is_needed_and_the_client_has_to_prove_itself() -> None:
         assert await is_alive(server, tokens["access_token"])
 
 
+@pytest.mark.case("Z86")
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("order", range(4))
-async def test_z86_revocation_and_refresh_at_once_leave_nothing_alive(
-    engine: str, order: int
-) -> None:
+async def test_revocation_and_refresh_at_once_leave_nothing_alive(engine: str, order: int) -> None:
     async with deploy_on(engine) as server:
         client = await server.register()
         for _ in range(3):
@@ -200,8 +207,9 @@ async def test_z86_revocation_and_refresh_at_once_leave_nothing_alive(
                     assert_refused(answer, "invalid_grant")
 
 
+@pytest.mark.case("Z86")
 @pytest.mark.parametrize("held_call", [("get", "grant"), ("swap", "grant")])
-async def test_z86_a_refresh_that_is_overtaken_by_a_revocation_writes_nothing_alive(
+async def test_a_refresh_that_is_overtaken_by_a_revocation_writes_nothing_alive(
     held_call: tuple[str, str],
 ) -> None:
     clock = FrozenClock()
@@ -218,8 +226,9 @@ async def test_z86_a_refresh_that_is_overtaken_by_a_revocation_writes_nothing_al
         assert server.reasons() == ["grant_revoked"]
 
 
+@pytest.mark.case("Z86")
 @pytest.mark.parametrize("held_call", [("get", "grant"), ("put", "grant")])
-async def test_z86_a_revocation_that_is_overtaken_by_refreshes_ends_them_all(
+async def test_a_revocation_that_is_overtaken_by_refreshes_ends_them_all(
     held_call: tuple[str, str],
 ) -> None:
     clock = FrozenClock()
@@ -242,7 +251,8 @@ async def test_z86_a_revocation_that_is_overtaken_by_refreshes_ends_them_all(
         assert_refused(await client.refresh(latest["refresh_token"]), "invalid_grant")
 
 
-async def test_v75_a_token_that_is_being_looked_up_while_it_is_revoked_is_not_remembered_as_alive() -> (
+@pytest.mark.case("V75")
+async def test_a_token_that_is_being_looked_up_while_it_is_revoked_is_not_remembered_as_alive() -> (
     None
 ):
     clock = FrozenClock()
@@ -269,9 +279,10 @@ async def test_v75_a_token_that_is_being_looked_up_while_it_is_revoked_is_not_re
         assert not await is_alive(server, tokens["access_token"])
 
 
+@pytest.mark.case("V75")
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("lag", [0, 5])
-async def test_v75_another_process_goes_on_for_the_revocation_lag_and_no_longer(
+async def test_another_process_goes_on_for_the_revocation_lag_and_no_longer(
     engine: str, lag: float
 ) -> None:
     clock = FrozenClock()
@@ -292,7 +303,8 @@ async def test_v75_another_process_goes_on_for_the_revocation_lag_and_no_longer(
             assert not await is_alive(there, tokens["access_token"])
 
 
-async def test_s19_the_revocation_lag_goes_by_the_clock_that_never_jumps() -> None:
+@pytest.mark.case("S19")
+async def test_the_revocation_lag_goes_by_the_clock_that_never_jumps() -> None:
     clock = FrozenClock()
     with fresh("memory") as place:
         async with (
@@ -310,9 +322,9 @@ async def test_s19_the_revocation_lag_goes_by_the_clock_that_never_jumps() -> No
             assert not await is_alive(here, tokens["access_token"])
 
 
+@pytest.mark.rule("AS-47")
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_store_that_fails_is_503_and_the_client_may_try_again(when: str) -> None:
-    """AS-47."""
     clock = FrozenClock()
     failing = FailingStore(MemoryStore(clock=clock), when=when)  # type: ignore[arg-type]
     async with deploy(store=EncryptedStore(failing, [KEY]), clock=clock) as server:
@@ -349,8 +361,9 @@ async def test_decision_12_a_store_that_cannot_be_read_beyond_the_lag_is_503_and
         assert await is_alive(server, tokens["access_token"])
 
 
+@pytest.mark.case("V77")
 @pytest.mark.parametrize("kind", ["refresh_token", "code", "session"])
-async def test_v77_what_is_no_access_token_does_not_open_the_app(kind: str) -> None:
+async def test_what_is_no_access_token_does_not_open_the_app(kind: str) -> None:
     async with deploy() as server:
         client = await server.register()
         browser = server.browser()
@@ -367,7 +380,8 @@ async def test_v77_what_is_no_access_token_does_not_open_the_app(kind: str) -> N
         tokens_of(await client.redeem(code))
 
 
-async def test_v76_the_tokens_of_a_retired_key_are_over() -> None:
+@pytest.mark.case("V76")
+async def test_the_tokens_of_a_retired_key_are_over() -> None:
     async with deploy() as server:
         client = await server.register()
         tokens = await client.sign_in()
@@ -380,10 +394,11 @@ async def test_v76_the_tokens_of_a_retired_key_are_over() -> None:
         assert await is_alive(server, refreshed["access_token"])
 
 
+@pytest.mark.case("V77")
 @pytest.mark.parametrize(
     "grant_id", [{}, {"grant_id": 5}, {"grant_id": None}, {"grant_id": "unknown"}]
 )
-async def test_v77_a_token_that_our_key_has_signed_and_that_names_no_grant_is_refused_each_time(
+async def test_a_token_that_our_key_has_signed_and_that_names_no_grant_is_refused_each_time(
     grant_id: dict[str, Any],
 ) -> None:
     """An operator who keeps the keys may sign with them elsewhere, too."""

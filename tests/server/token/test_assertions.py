@@ -151,8 +151,9 @@ async def test_a_person_can_be_signed_in_for_such_a_client_and_par_revoke_and_in
         assert (await server.call("POST", "/introspect", form=form)).json() == {"active": False}
 
 
+@pytest.mark.rule("AS-52")
 async def test_a_client_that_registered_itself_may_sign_too() -> None:
-    """AS-52: jwks."""
+    """With the keys in its registration (``jwks``)."""
     key = key_of("ES384")
     async with deploy() as server:
         client = await server.register(
@@ -233,12 +234,14 @@ CLAIMS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.case("Z69")
 @pytest.mark.parametrize("claims", CLAIMS.values(), ids=CLAIMS)
-async def test_z69_an_assertion_says_who_to_whom_and_for_how_long(claims: dict[str, Any]) -> None:
+async def test_an_assertion_says_who_to_whom_and_for_how_long(claims: dict[str, Any]) -> None:
     async with deploy_with() as (server, robot):
         await refuses(server, robot, robot.assertion(**claims), client_id=robot.client_id)
 
 
+@pytest.mark.case("Z69")
 @pytest.mark.parametrize(
     "claims",
     [
@@ -250,7 +253,7 @@ async def test_z69_an_assertion_says_who_to_whom_and_for_how_long(claims: dict[s
         {"nbf": 1_800_000_060},
     ],
 )
-async def test_z69_the_bounds_are_part_of_what_is_good(claims: dict[str, Any]) -> None:
+async def test_the_bounds_are_part_of_what_is_good(claims: dict[str, Any]) -> None:
     async with deploy_with() as (server, robot):
         await accepts(server, robot, robot.assertion(**claims))
 
@@ -265,7 +268,8 @@ def unsigned(robot: Robot, algorithm: str, sign: Any = lambda _: b"") -> str:
     return f"{signing_input}.{encode(sign(signing_input.encode()))}"
 
 
-async def test_z69_an_assertion_is_signed_with_the_client_s_own_key() -> None:
+@pytest.mark.case("Z69")
+async def test_an_assertion_is_signed_with_the_client_s_own_key() -> None:
     async with deploy_with() as (server, robot):
         secret = CONFIDENTIAL["client_secret"].encode()
         public = json.dumps(robot.key.public_jwk()).encode()
@@ -289,6 +293,7 @@ async def test_z69_an_assertion_is_signed_with_the_client_s_own_key() -> None:
             await refuses(server, robot, assertion, client_id=robot.client_id)
 
 
+@pytest.mark.case("Z69")
 @pytest.mark.parametrize(
     "typ",
     [
@@ -303,14 +308,15 @@ async def test_z69_an_assertion_is_signed_with_the_client_s_own_key() -> None:
         None,
     ],
 )
-async def test_z69_no_other_kind_of_token_is_an_assertion(typ: Any) -> None:
+async def test_no_other_kind_of_token_is_an_assertion(typ: Any) -> None:
     async with deploy_with() as (server, robot):
         await refuses(
             server, robot, robot.assertion(header={"typ": typ}), client_id=robot.client_id
         )
 
 
-async def test_z69_an_access_token_of_ours_is_no_assertion() -> None:
+@pytest.mark.case("Z69")
+async def test_an_access_token_of_ours_is_no_assertion() -> None:
     async with deploy_with() as (server, robot):
         tokens = tokens_of(await server.token(**robot.form()))
         await refuses(server, robot, tokens["access_token"], client_id=robot.client_id)
@@ -318,7 +324,8 @@ async def test_z69_an_access_token_of_ours_is_no_assertion() -> None:
         await refuses(server, robot, forged, client_id=robot.client_id)
 
 
-async def test_z69_a_registered_algorithm_is_the_only_one() -> None:
+@pytest.mark.case("Z69")
+async def test_a_registered_algorithm_is_the_only_one() -> None:
     """RFC 7591 §2: token_endpoint_auth_signing_alg."""
     keys = key_set(key_of("RS256"), key_of("ES256"))
     async with deploy_with(token_endpoint_auth_signing_alg="RS256", jwks=keys) as (server, robot):
@@ -330,14 +337,16 @@ async def test_z69_a_registered_algorithm_is_the_only_one() -> None:
 ODD = ("x", "a.b", "a.b.c", "a.b.c.d.e", "..", "x" * 60_000, "{}", "é.é.é", "\0", "null")
 
 
+@pytest.mark.case("Z69")
 @pytest.mark.parametrize("assertion", ODD, ids=lambda text: repr(text)[:16])
-async def test_z69_what_is_no_jwt_is_refused_with_and_without_a_client_id(assertion: str) -> None:
+async def test_what_is_no_jwt_is_refused_with_and_without_a_client_id(assertion: str) -> None:
     async with deploy_with() as (server, robot):
         await refuses(server, robot, assertion, client_id=robot.client_id)
         await refuses(server, robot, assertion, "unknown_client")
 
 
-async def test_ext_03_another_assertion_type_is_invalid_client() -> None:
+@pytest.mark.rule("EXT-03")
+async def test_another_assertion_type_is_invalid_client() -> None:
     async with deploy_with() as (server, robot):
         for kind in (None, "", "jwt-bearer", ASSERTION_TYPE.upper(), ASSERTION_TYPE + "x"):
             await refuses(server, robot, robot.assertion(), client_assertion_type=kind)
@@ -367,8 +376,9 @@ async def test_an_assertion_of_one_client_is_none_of_another_with_the_same_key()
 # --------------------------------------------------------------------------------------------- once
 
 
+@pytest.mark.case("Z69")
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_z69_an_assertion_is_good_once(engine: str) -> None:
+async def test_an_assertion_is_good_once(engine: str) -> None:
     async with deploy_with(engine) as (server, robot):
         used = robot.assertion()
         await accepts(server, robot, used)
@@ -390,8 +400,9 @@ def part_of(token: str) -> bytes:
     return base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
 
 
+@pytest.mark.case("Z69")
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_z69_of_20_at_once_one_is_good(engine: str) -> None:
+async def test_of_20_at_once_one_is_good(engine: str) -> None:
     async with deploy_with(engine) as (server, robot):
         for _ in range(2):
             form = robot.form()
@@ -400,7 +411,8 @@ async def test_z69_of_20_at_once_one_is_good(engine: str) -> None:
             assert set(server.reasons()) == {"assertion_replayed"}
 
 
-async def test_z69_a_jti_belongs_to_its_client_and_to_every_endpoint() -> None:
+@pytest.mark.case("Z69")
+async def test_a_jti_belongs_to_its_client_and_to_every_endpoint() -> None:
     clock = FrozenClock()
     one, two = (Robot(BASE_URL, clock, client_id=name) for name in ("one", "two"))
     async with deploy(
@@ -413,7 +425,8 @@ async def test_z69_a_jti_belongs_to_its_client_and_to_every_endpoint() -> None:
         assert_refused(await server.call("POST", "/revoke", form=form), "invalid_client", 401)
 
 
-async def test_z69_the_last_second_of_the_longest_assertion_is_no_gap() -> None:
+@pytest.mark.case("Z69")
+async def test_the_last_second_of_the_longest_assertion_is_no_gap() -> None:
     """What is accepted for 360 seconds is remembered for as long."""
     async with deploy_with() as (server, robot):
         used = robot.assertion(iat=1_800_000_060, exp=1_800_000_360)

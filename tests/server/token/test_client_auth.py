@@ -67,8 +67,9 @@ def raw_basic(credentials: str | bytes, scheme: str = "Basic") -> dict[str, str]
 # ------------------------------------------------------------------------------------------ secrets
 
 
+@pytest.mark.rule("AS-75")
 async def test_both_ways_to_show_a_secret_work() -> None:
-    """AS-75: and so do public clients."""
+    """Public clients work too."""
     async with deploy(registration=OPERATORS) as server:
         tokens_of(await token(server, basic("service", SECRET)))
         tokens_of(await token(server, basic("service", SECRET), client_id="service"))
@@ -110,8 +111,9 @@ SECRETS: dict[str, str | None] = {
 }
 
 
+@pytest.mark.case("Z62")
 @pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
-async def test_z62_a_confidential_client_has_to_show_its_very_secret(secret: str | None) -> None:
+async def test_a_confidential_client_has_to_show_its_very_secret(secret: str | None) -> None:
     async with deploy(registration=OPERATORS) as server:
         body = await refuses(
             server, "secret" if secret else "auth_method", client_id="poster", client_secret=secret
@@ -123,7 +125,8 @@ async def test_z62_a_confidential_client_has_to_show_its_very_secret(secret: str
         assert header.json() == body.json(), "what was wrong is for the log"
 
 
-async def test_z62_another_client_s_secret_is_a_wrong_one() -> None:
+@pytest.mark.case("Z62")
+async def test_another_client_s_secret_is_a_wrong_one() -> None:
     async with deploy(registration=OPERATORS) as server:
         client = await server.register(token_endpoint_auth_method="client_secret_post")
         secret = client.information["client_secret"]
@@ -131,7 +134,8 @@ async def test_z62_another_client_s_secret_is_a_wrong_one() -> None:
         await refuses(server, "secret", basic("service", secret))
 
 
-async def test_z63_two_methods_at_once_are_a_malformed_request() -> None:
+@pytest.mark.case("Z63")
+async def test_two_methods_at_once_are_a_malformed_request() -> None:
     async with deploy(registration=OPERATORS) as server:
         good = basic("service", SECRET)
         assertion = {"client_assertion": "a.b.c", "client_assertion_type": ASSERTION_TYPE}
@@ -150,7 +154,8 @@ async def test_z63_two_methods_at_once_are_a_malformed_request() -> None:
         assert_refused(response, "invalid_request")
 
 
-async def test_z63_a_request_that_names_two_clients_is_malformed() -> None:
+@pytest.mark.case("Z63")
+async def test_a_request_that_names_two_clients_is_malformed() -> None:
     async with deploy(registration=OPERATORS) as server:
         await refuses(
             server,
@@ -168,7 +173,8 @@ CUMBERSOME = {
 }
 
 
-async def test_z64_both_halves_of_the_header_are_form_encoded() -> None:
+@pytest.mark.case("Z64")
+async def test_both_halves_of_the_header_are_form_encoded() -> None:
     """RFC 6749 §2.3.1: that is how an id with a colon, or a secret with an umlaut, gets into the
     header.
     """
@@ -183,7 +189,8 @@ async def test_z64_both_halves_of_the_header_are_form_encoded() -> None:
             assert_refused(response, "invalid_client", 401)
 
 
-async def test_z64_ids_and_secrets_of_plain_characters_look_the_same_encoded_or_not() -> None:
+@pytest.mark.case("Z64")
+async def test_ids_and_secrets_of_plain_characters_look_the_same_encoded_or_not() -> None:
     async with deploy(registration=OPERATORS) as server:
         tokens_of(await token(server, raw_basic(f"service:{quote_plus(SECRET)}")))
         tokens_of(await token(server, raw_basic(f"%73ervice:{'%73' + SECRET[1:]}")))
@@ -227,34 +234,39 @@ HEADERS = {
 }
 
 
+@pytest.mark.case("Z64")
 @pytest.mark.parametrize(("header", "reason"), HEADERS.values(), ids=HEADERS)
-async def test_z64_a_header_that_says_nothing_is_refused(header: str, reason: str) -> None:
+async def test_a_header_that_says_nothing_is_refused(header: str, reason: str) -> None:
     async with deploy(registration=OPERATORS) as server:
         await refuses(server, reason, {"Authorization": header})
 
 
-async def test_z64_base64_has_one_spelling() -> None:
+@pytest.mark.case("Z64")
+async def test_base64_has_one_spelling() -> None:
     """A decoder that does not look at the spare bits reads the same in both."""
     assert base64.b64decode(ODD_BITS) == base64.b64decode(WITH_SPARE_BITS)
     async with deploy(registration=OPERATORS) as server:
         tokens_of(await token(server, {"Authorization": f"Basic {WITH_SPARE_BITS}"}))
 
 
+@pytest.mark.case("Z64")
 @pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC", "bAsIc"])
 @pytest.mark.parametrize("spaces", [" ", "   "])
-async def test_z64_the_scheme_has_no_case(scheme: str, spaces: str) -> None:
+async def test_the_scheme_has_no_case(scheme: str, spaces: str) -> None:
     async with deploy(registration=OPERATORS) as server:
         tokens_of(await token(server, {"Authorization": f"{scheme}{spaces}{GOOD}"}))
 
 
-async def test_z65_a_public_client_that_sends_a_secret_is_refused() -> None:
+@pytest.mark.case("Z65")
+async def test_a_public_client_that_sends_a_secret_is_refused() -> None:
     async with deploy(registration=OPERATORS) as server:
         await refuses(server, "secret", client_id="desktop", client_secret="x" * 40)
         await refuses(server, "secret", basic("desktop", "x" * 40))
         await refuses(server, "secret", basic("desktop", ""))
 
 
-async def test_z66_a_client_is_held_to_its_method() -> None:
+@pytest.mark.case("Z66")
+async def test_a_client_is_held_to_its_method() -> None:
     async with deploy(registration=OPERATORS) as server:
         await refuses(server, "auth_method", basic("poster", SECRET))
         await refuses(server, "auth_method", client_id="service", client_secret=SECRET)
@@ -276,6 +288,7 @@ async def test_a_request_of_nobody_is_refused() -> None:
             await refuses(server, "no_credentials", **form)
 
 
+@pytest.mark.case("Z68")
 @pytest.mark.parametrize(
     "client_id",
     [
@@ -290,7 +303,7 @@ async def test_a_request_of_nobody_is_refused() -> None:
         "service\n",
     ],
 )
-async def test_z68_an_unknown_client_is_refused_in_the_words_of_a_wrong_secret(
+async def test_an_unknown_client_is_refused_in_the_words_of_a_wrong_secret(
     client_id: str,
 ) -> None:
     async with deploy(registration=OPERATORS) as server:
@@ -303,9 +316,8 @@ async def test_z68_an_unknown_client_is_refused_in_the_words_of_a_wrong_secret(
         assert wrong.headers == unknown.headers == public.headers
 
 
-async def test_z67_z68_one_digest_is_compared_in_constant_time_whatever_is_known_of_the_client() -> (
-    None
-):
+@pytest.mark.case("Z67", "Z68")
+async def test_one_digest_is_compared_in_constant_time_whatever_is_known_of_the_client() -> None:
     """How long that takes in the end is measured by ``make soak``:
     tests/server/token/test_timing.py.
     """
@@ -329,8 +341,9 @@ async def test_z67_z68_one_digest_is_compared_in_constant_time_whatever_is_known
         assert seen[0]["openssl_sha256"] >= 2, "of the secret, and of the client's id"
 
 
+@pytest.mark.case("Z70")
 @pytest.mark.parametrize(("after", "good"), [(99, True), (99.5, True), (100, False), (101, False)])
-async def test_z70_a_secret_may_expire(after: float, good: bool) -> None:
+async def test_a_secret_may_expire(after: float, good: bool) -> None:
     """No setting makes such a secret yet; a record may say so (RFC 7591 §3.2.1)."""
     async with deploy() as server:
         client = await server.register(token_endpoint_auth_method="client_secret_basic")
@@ -353,8 +366,8 @@ async def test_z70_a_secret_may_expire(after: float, good: bool) -> None:
         assert server.reasons() == ["secret_expired", "secret"]
 
 
+@pytest.mark.rule("AS-74")
 async def test_a_client_s_hash_is_no_secret_and_its_secret_is_kept_nowhere() -> None:
-    """AS-74."""
     store = memory_store()
     async with deploy(store=store) as server:
         client = await server.register(token_endpoint_auth_method="client_secret_basic")

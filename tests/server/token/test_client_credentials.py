@@ -31,8 +31,9 @@ async def ask(server: Server, **form: str | None) -> dict[str, object]:
     )
 
 
+@pytest.mark.rule("EXT-02")
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_ext_02_the_token_is_the_client_s_own_and_there_is_no_refresh_token(
+async def test_the_token_is_the_client_s_own_and_there_is_no_refresh_token(
     engine: str,
 ) -> None:
     async with deploy_on(engine, registration=OPERATORS) as server:
@@ -51,7 +52,8 @@ async def test_ext_02_the_token_is_the_client_s_own_and_there_is_no_refresh_toke
         assert not await is_alive(server, str(tokens["access_token"]))
 
 
-async def test_ext_02_scope_and_resource_are_checked() -> None:
+@pytest.mark.rule("EXT-02")
+async def test_scope_and_resource_are_checked() -> None:
     async with deploy(registration=OPERATORS) as server:
         assert (await ask(server, scope="mcp:write"))["scope"] == "mcp:write"
         for form, error in (
@@ -65,6 +67,7 @@ async def test_ext_02_scope_and_resource_are_checked() -> None:
             assert server.reasons() == [error]
 
 
+@pytest.mark.case("Z99")
 @pytest.mark.parametrize(
     ("limit", "asked", "given"),
     [
@@ -79,7 +82,7 @@ async def test_ext_02_scope_and_resource_are_checked() -> None:
 async def test_a_client_is_held_to_the_operator_s_limit(
     limit: str, asked: str | None, given: str | None
 ) -> None:
-    """Z99: for a client that acts for itself nobody else says no."""
+    """For a client that acts for itself nobody else says no."""
     async with deploy(
         registration=Registration(clients=[{**CONFIDENTIAL, "scope": limit}])
     ) as server:
@@ -90,7 +93,8 @@ async def test_a_client_is_held_to_the_operator_s_limit(
             assert tokens_of(response)["scope"] == given
 
 
-async def test_ext_02_a_client_that_registered_itself_cannot_act_for_itself() -> None:
+@pytest.mark.rule("EXT-02")
+async def test_a_client_that_registered_itself_cannot_act_for_itself() -> None:
     """Whatever it asks for at registration: only the operator says who needs no person."""
     async with deploy() as server:
         for method in ("none", "client_secret_basic"):
@@ -105,7 +109,8 @@ async def test_ext_02_a_client_that_registered_itself_cannot_act_for_itself() ->
             assert server.reasons() == ["unauthorized_client"]
 
 
-async def test_ext_01_a_public_client_of_the_operator_s_cannot_have_it() -> None:
+@pytest.mark.rule("EXT-01")
+async def test_a_public_client_of_the_operator_s_cannot_have_it() -> None:
     async with deploy(
         registration=Registration(
             clients=[{"client_id": "p", "redirect_uris": ["https://a.example/"]}]
@@ -115,7 +120,8 @@ async def test_ext_01_a_public_client_of_the_operator_s_cannot_have_it() -> None
         assert_refused(response, "unauthorized_client")
 
 
-async def test_as_29_nobody_can_sign_in_under_the_name_of_such_a_client() -> None:
+@pytest.mark.rule("AS-29")
+async def test_nobody_can_sign_in_under_the_name_of_such_a_client() -> None:
     """Their tokens would say the same ``sub``."""
     async with deploy(registration=OPERATORS) as server:
         client = await server.register()
@@ -158,8 +164,10 @@ async def test_each_token_has_a_grant_of_its_own() -> None:
         assert await is_alive(server, str(two["access_token"]))
 
 
+@pytest.mark.case("V76")
+@pytest.mark.rule("AS-76")
 async def test_deleting_the_client_ends_its_tokens() -> None:
-    """V76, AS-76: a client that the operator made while the server ran."""
+    """A client that the operator made while the server ran."""
     async with deploy() as server:
         made = await server.provider.admin.create_client({"grant_types": ["client_credentials"]})
         headers = basic(made["client_id"], made["client_secret"])
@@ -183,7 +191,8 @@ async def test_it_needs_neither_a_person_nor_a_loopback_server() -> None:
         assert await is_alive(server, str(tokens["access_token"]))
 
 
-async def test_ext_03_what_the_official_suite_sends_is_good() -> None:
+@pytest.mark.rule("EXT-03")
+async def test_what_the_official_suite_sends_is_good() -> None:
     """client-credentials-jwt: ES256, aud the issuer with and without a slash, no client_id in the
     body.
     """

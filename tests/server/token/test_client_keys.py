@@ -99,7 +99,8 @@ async def test_fifty_at_once_cause_one_fetch(host: DocumentHost, authority: Auth
         assert host.requests == ["/jwks"]
 
 
-async def test_k01_a_new_key_of_the_client_is_good_as_soon_as_it_is_published(
+@pytest.mark.case("K01")
+async def test_a_new_key_of_the_client_is_good_as_soon_as_it_is_published(
     host: DocumentHost, authority: Authority
 ) -> None:
     async with knowing(host, authority) as (server, robot):
@@ -114,7 +115,8 @@ async def test_k01_a_new_key_of_the_client_is_good_as_soon_as_it_is_published(
         assert_refused(await server.token(**robot.form()), "invalid_client", 401)
 
 
-async def test_k03_a_flood_of_unknown_key_ids_is_one_fetch_for_each_cooldown(
+@pytest.mark.case("K03")
+async def test_a_flood_of_unknown_key_ids_is_one_fetch_for_each_cooldown(
     host: DocumentHost, authority: Authority
 ) -> None:
     async with knowing(host, authority) as (server, robot):
@@ -129,6 +131,7 @@ async def test_k03_a_flood_of_unknown_key_ids_is_one_fetch_for_each_cooldown(
         assert len(host.requests) == 2
 
 
+@pytest.mark.case("Z69", "Z102")
 @pytest.mark.parametrize(
     "address",
     [
@@ -141,7 +144,7 @@ async def test_k03_a_flood_of_unknown_key_ids_is_one_fetch_for_each_cooldown(
         "fd00::1",
     ],
 )
-async def test_z69_z102_keys_that_lie_inside_are_never_fetched(
+async def test_keys_that_lie_inside_are_never_fetched(
     host: DocumentHost, authority: Authority, address: str
 ) -> None:
     """Server-side request forgery: the client named the URL."""
@@ -219,15 +222,15 @@ async def test_a_host_that_is_down_is_503_and_no_reason_to_forget_who_one_is(
         tokens_of(await server.token(**robot.form()))
 
 
+@pytest.mark.case("Z106")
 async def test_a_host_that_hangs_is_503_in_time(host: DocumentHost, authority: Authority) -> None:
-    """Z106."""
     async with knowing(host, authority, timeout_seconds=0.2) as (server, robot):
         host.behave("/jwks", hang(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"))
         assert_unavailable(await server.token(**robot.form()))
 
 
+@pytest.mark.case("Z114")
 async def test_a_host_with_another_name_s_certificate_is_not_believed(authority: Authority) -> None:
-    """Z114."""
     with DocumentHost(authority, context=authority.context(["other.example"])) as host:
         host.serve("/jwks", key_set(key_of("ES256")))
         async with knowing(host, authority) as (server, robot):

@@ -59,11 +59,13 @@ VERIFIERS: dict[str, str | None] = {
 }
 
 
+@pytest.mark.case("Z17", "Z18")
+@pytest.mark.rule("AS-35")
 @pytest.mark.parametrize("verifier", VERIFIERS.values(), ids=VERIFIERS)
-async def test_z17_z18_a_wrong_verifier_is_refused_and_the_right_one_still_works(
+async def test_a_wrong_verifier_is_refused_and_the_right_one_still_works(
     verifier: str | None,
 ) -> None:
-    """RFC 7636 §4.6; AS-35. Whoever stole a code cannot spoil the sign-in."""
+    """RFC 7636 §4.6. A thief who has the code cannot spoil the sign-in."""
     async with deploy() as server:
         client = await server.register()
         code = await client.code()
@@ -72,18 +74,20 @@ async def test_z17_z18_a_wrong_verifier_is_refused_and_the_right_one_still_works
         tokens_of(await client.redeem(code))
 
 
+@pytest.mark.case("Z17")
 @pytest.mark.parametrize("verifier", ["v" * 43, "v" * 128, "-._~" * 11, "0123456789" * 5])
-async def test_z17_verifiers_of_43_to_128_unreserved_characters_are_fine(verifier: str) -> None:
+async def test_verifiers_of_43_to_128_unreserved_characters_are_fine(verifier: str) -> None:
     async with deploy() as server:
         client = await server.register()
         client.verifier = verifier
         tokens_of(await client.redeem(await client.code()))
 
 
-async def test_z19_a_challenge_can_neither_be_left_out_nor_be_plain_so_no_verifier_fits_another_way() -> (
+@pytest.mark.case("Z19", "Z14", "Z15")
+async def test_a_challenge_can_neither_be_left_out_nor_be_plain_so_no_verifier_fits_another_way() -> (
     None
 ):
-    """Z14, Z15: for public and confidential clients."""
+    """For public and confidential clients."""
     async with deploy() as server:
         for method in ("none", "client_secret_basic"):
             client = await server.register(token_endpoint_auth_method=method)
@@ -102,7 +106,8 @@ async def test_z19_a_challenge_can_neither_be_left_out_nor_be_plain_so_no_verifi
                 assert "code=" not in url
 
 
-async def test_z20_the_challenge_is_compared_in_constant_time() -> None:
+@pytest.mark.case("Z20")
+async def test_the_challenge_is_compared_in_constant_time() -> None:
     async with deploy() as server:
         client = await server.register()
         code = await client.code()
@@ -115,6 +120,8 @@ async def test_z20_the_challenge_is_compared_in_constant_time() -> None:
 # ------------------------------------------------------------------------------------- redirect URI
 
 
+@pytest.mark.case("Z29")
+@pytest.mark.rule("AS-35")
 @pytest.mark.parametrize(
     ("sent", "reason"),
     [
@@ -129,10 +136,10 @@ async def test_z20_the_challenge_is_compared_in_constant_time() -> None:
         (" " + REDIRECT_URI, "code_redirect_uri"),
     ],
 )
-async def test_z29_a_redirect_uri_that_is_sent_has_to_be_the_one_of_the_request(
+async def test_a_redirect_uri_that_is_sent_has_to_be_the_one_of_the_request(
     sent: str | None, reason: str | None
 ) -> None:
-    """AS-35: with PKCE it may be left out (OAuth 2.1 §4.1.3)."""
+    """With PKCE it may be left out (OAuth 2.1 §4.1.3)."""
     async with deploy() as server:
         client = await server.register(redirect_uris=[REDIRECT_URI, OTHER_REDIRECT_URI])
         code = await client.code()
@@ -141,7 +148,8 @@ async def test_z29_a_redirect_uri_that_is_sent_has_to_be_the_one_of_the_request(
         tokens_of(await client.redeem(code, redirect_uri=None if reason else sent))
 
 
-async def test_z29_a_redirect_uri_that_was_left_out_is_the_registered_one() -> None:
+@pytest.mark.case("Z29")
+async def test_a_redirect_uri_that_was_left_out_is_the_registered_one() -> None:
     async with deploy() as server:
         client = await server.register()
         code = await client.code(redirect_uri=None)
@@ -149,7 +157,8 @@ async def test_z29_a_redirect_uri_that_was_left_out_is_the_registered_one() -> N
         tokens_of(await client.redeem(code, redirect_uri=REDIRECT_URI))
 
 
-async def test_z29_the_port_of_a_loopback_redirect_is_the_one_of_the_request() -> None:
+@pytest.mark.case("Z29")
+async def test_the_port_of_a_loopback_redirect_is_the_one_of_the_request() -> None:
     async with deploy() as server:
         client = await server.register()
         moved = REDIRECT_URI.replace("8123", "9999")
@@ -161,6 +170,8 @@ async def test_z29_the_port_of_a_loopback_redirect_is_the_one_of_the_request() -
 # ----------------------------------------------------------------------------------------- resource
 
 
+@pytest.mark.case("Z09", "Z77")
+@pytest.mark.rule("AS-22", "AS-36", "AS-40")
 @pytest.mark.parametrize(
     "resources",
     [
@@ -173,10 +184,10 @@ async def test_z29_the_port_of_a_loopback_redirect_is_the_one_of_the_request() -
         [RESOURCE.upper()],
     ],
 )
-async def test_z09_z77_another_resource_is_invalid_target_and_uses_nothing_up(
+async def test_another_resource_is_invalid_target_and_uses_nothing_up(
     resources: list[str],
 ) -> None:
-    """AS-22, AS-36, AS-40; RFC 8707 §2."""
+    """RFC 8707 §2."""
     async with deploy() as server:
         client = await server.register()
         code = await client.code()
@@ -197,9 +208,10 @@ async def test_z09_z77_another_resource_is_invalid_target_and_uses_nothing_up(
         tokens_of(await client.refresh(tokens["refresh_token"]))
 
 
+@pytest.mark.case("Z09")
 @pytest.mark.parametrize("at_authorize", [None, RESOURCE])
 @pytest.mark.parametrize("at_token", [None, RESOURCE])
-async def test_z09_a_resource_that_is_left_out_is_the_one_that_there_is(
+async def test_a_resource_that_is_left_out_is_the_one_that_there_is(
     at_authorize: str | None, at_token: str | None
 ) -> None:
     async with deploy() as server:
@@ -214,12 +226,12 @@ async def test_z09_a_resource_that_is_left_out_is_the_one_that_there_is(
 # ---------------------------------------------------------------------------------------- once only
 
 
+@pytest.mark.case("Z46")
+@pytest.mark.rule("AS-36")
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("delay", [2.01, 59, 61, 599])
-async def test_z46_a_replay_ends_everything_that_came_of_the_code(
-    engine: str, delay: float
-) -> None:
-    """AS-36; RFC 6749 §4.1.2: also after the code itself has expired, and after a refresh."""
+async def test_a_replay_ends_everything_that_came_of_the_code(engine: str, delay: float) -> None:
+    """RFC 6749 §4.1.2: also after the code itself has expired, and after a refresh."""
     async with deploy_on(engine) as server:
         client = await server.register()
         code = await client.code()
@@ -243,11 +255,10 @@ REPLAYS: dict[str, dict[str, str | None]] = {
 }
 
 
+@pytest.mark.case("Z47")
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("replay", [*REPLAYS, "by another client"])
-async def test_z47_a_replay_that_does_not_fit_ends_the_grant_at_once(
-    engine: str, replay: str
-) -> None:
+async def test_a_replay_that_does_not_fit_ends_the_grant_at_once(engine: str, replay: str) -> None:
     async with deploy_on(engine) as server:
         client, other = await server.register(), await server.register()
         code = await client.code()
@@ -259,9 +270,10 @@ async def test_z47_a_replay_that_does_not_fit_ends_the_grant_at_once(
         assert not await is_alive(server, tokens["access_token"])
 
 
+@pytest.mark.case("Z47")
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("delay", [0, 1.99, 2])
-async def test_z47_the_same_client_at_once_again_just_loses(engine: str, delay: float) -> None:
+async def test_the_same_client_at_once_again_just_loses(engine: str, delay: float) -> None:
     """A client that sends twice, or whose HTTP library does, is not signed out for that."""
     async with deploy_on(engine) as server:
         client = await server.register()
@@ -274,7 +286,8 @@ async def test_z47_the_same_client_at_once_again_just_loses(engine: str, delay: 
         tokens_of(await client.refresh(tokens["refresh_token"]))
 
 
-async def test_z47_how_long_at_once_lasts_is_a_setting() -> None:
+@pytest.mark.case("Z47")
+async def test_how_long_at_once_lasts_is_a_setting() -> None:
     async with deploy(lifetimes=Lifetimes(code_leeway_seconds=0)) as server:
         client = await server.register()
         code = await client.code()
@@ -284,8 +297,9 @@ async def test_z47_how_long_at_once_lasts_is_a_setting() -> None:
         await refuses(client, code, "code_replayed")
 
 
+@pytest.mark.case("Z47")
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_z47_of_20_at_once_one_succeeds_and_its_tokens_live(engine: str) -> None:
+async def test_of_20_at_once_one_succeeds_and_its_tokens_live(engine: str) -> None:
     async with deploy_on(engine) as server:
         client = await server.register()
         for _ in range(3):
@@ -302,8 +316,9 @@ async def test_z47_of_20_at_once_one_succeeds_and_its_tokens_live(engine: str) -
             tokens_of(await client.refresh(tokens["refresh_token"]))
 
 
+@pytest.mark.case("Z46")
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_z46_a_thief_with_the_code_but_no_verifier_gets_nothing_in_a_race(
+async def test_a_thief_with_the_code_but_no_verifier_gets_nothing_in_a_race(
     engine: str,
 ) -> None:
     """Whoever comes first: the client gets its tokens, or nobody has any."""
@@ -330,12 +345,13 @@ async def test_z46_a_thief_with_the_code_but_no_verifier_gets_nothing_in_a_race(
 # -------------------------------------------------------------------------------------- in its time
 
 
+@pytest.mark.case("Z48")
+@pytest.mark.rule("AS-23")
 @pytest.mark.parametrize(
     ("after", "reason"),
     [(0, None), (59, None), (60, "code_expired"), (61, "code_expired"), (599, "code_expired")],
 )
-async def test_z48_a_code_is_good_for_60_seconds(after: float, reason: str | None) -> None:
-    """AS-23."""
+async def test_a_code_is_good_for_60_seconds(after: float, reason: str | None) -> None:
     async with deploy() as server:
         client = await server.register()
         code = await client.code()
@@ -348,8 +364,9 @@ async def test_z48_a_code_is_good_for_60_seconds(after: float, reason: str | Non
             assert_refused(await client.redeem(code), "invalid_grant")
 
 
+@pytest.mark.case("Z48")
 @pytest.mark.parametrize("seconds", [1, 600])
-async def test_z48_how_long_a_code_is_good_is_a_setting(seconds: int) -> None:
+async def test_how_long_a_code_is_good_is_a_setting(seconds: int) -> None:
     async with deploy(lifetimes=Lifetimes(code_seconds=seconds)) as server:
         client = await server.register()
         code, late = await client.code(), await client.code()
@@ -359,8 +376,9 @@ async def test_z48_how_long_a_code_is_good_is_a_setting(seconds: int) -> None:
         assert_refused(await client.redeem(late), "invalid_grant")
 
 
+@pytest.mark.case("Z48", "S19")
 @pytest.mark.parametrize("jump", [-3600, 3600, -59, 300])
-async def test_z48_s19_a_clock_that_jumps_revives_no_code_that_was_used(jump: float) -> None:
+async def test_a_clock_that_jumps_revives_no_code_that_was_used(jump: float) -> None:
     async with deploy() as server:
         client = await server.register()
         used, pending = await client.code(), await client.code()
@@ -378,8 +396,9 @@ async def test_z48_s19_a_clock_that_jumps_revives_no_code_that_was_used(jump: fl
         assert await is_alive(server, tokens["access_token"]) is False
 
 
+@pytest.mark.case("S19")
 @pytest.mark.parametrize("seconds", [3, 50])
-async def test_s19_a_request_that_waited_while_another_won_does_not_sign_its_client_out(
+async def test_a_request_that_waited_while_another_won_does_not_sign_its_client_out(
     seconds: float,
 ) -> None:
     """It was here before the other one won, and stood in a queue."""
@@ -402,8 +421,10 @@ async def test_s19_a_request_that_waited_while_another_won_does_not_sign_its_cli
 # -------------------------------------------------------------------------------------- whose it is
 
 
-async def test_z49_another_client_gets_nothing_and_the_code_stays_good() -> None:
-    """AS-36; and there is a record of it."""
+@pytest.mark.case("Z49")
+@pytest.mark.rule("AS-36")
+async def test_another_client_gets_nothing_and_the_code_stays_good() -> None:
+    """The audit log has a record of it."""
     async with deploy() as server:
         client, other = await server.register(), await server.register()
         code = await client.code()
@@ -420,7 +441,8 @@ async def test_z49_another_client_gets_nothing_and_the_code_stays_good() -> None
         tokens_of(await client.redeem(code))
 
 
-async def test_z50_codes_cannot_be_guessed() -> None:
+@pytest.mark.case("Z50")
+async def test_codes_cannot_be_guessed() -> None:
     async with deploy() as server:
         client = await server.register()
         code = await client.code()
@@ -437,8 +459,9 @@ async def test_z50_codes_cannot_be_guessed() -> None:
         assert len({await client.code() for _ in range(20)}) == 20
 
 
+@pytest.mark.case("Z50")
 @pytest.mark.soak
-async def test_z50_a_hundred_thousand_guesses_are_all_wrong() -> None:
+async def test_a_hundred_thousand_guesses_are_all_wrong() -> None:
     async with deploy() as server:
         client = await server.register()
         for _ in range(100_000):
@@ -447,7 +470,8 @@ async def test_z50_a_hundred_thousand_guesses_are_all_wrong() -> None:
             server.events.clear()
 
 
-async def test_z81_a_refresh_token_or_an_access_token_is_no_code() -> None:
+@pytest.mark.case("Z81")
+async def test_a_refresh_token_or_an_access_token_is_no_code() -> None:
     async with deploy() as server:
         client = await server.register()
         tokens = await client.sign_in()

@@ -47,12 +47,13 @@ async def post(
 # ----------------------------------------------------------------------------------------- requests
 
 
+@pytest.mark.case("Z54")
+@pytest.mark.rule("AS-30")
 @pytest.mark.parametrize("target", ENDPOINTS)
 @pytest.mark.parametrize(
     "method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "post", "FOO"]
 )
-async def test_z54_any_method_but_post_is_405_and_says_so(target: str, method: str) -> None:
-    """AS-30."""
+async def test_any_method_but_post_is_405_and_says_so(target: str, method: str) -> None:
     async with deploy() as server:
         response = await server.call(method, f"{target}?grant_type=client_credentials")
         assert (response.status, response.header("allow")) == (405, "POST")
@@ -65,6 +66,7 @@ async def test_z54_any_method_but_post_is_405_and_says_so(target: str, method: s
         assert server.reasons() == ["method"]
 
 
+@pytest.mark.case("Z54")
 @pytest.mark.parametrize(
     "content_type",
     [
@@ -75,13 +77,14 @@ async def test_z54_any_method_but_post_is_405_and_says_so(target: str, method: s
         f"{FORM}; charset=iso-8859-1; a=b",
     ],
 )
-async def test_z54_a_form_may_have_parameters_in_its_content_type(content_type: str) -> None:
+async def test_a_form_may_have_parameters_in_its_content_type(content_type: str) -> None:
     async with deploy() as server:
         client = await server.register()
         body = urlencode(await request_of(client)).encode()
         tokens_of(await post(server, body, content_type))
 
 
+@pytest.mark.case("Z54")
 @pytest.mark.parametrize(
     "content_type",
     [
@@ -95,7 +98,7 @@ async def test_z54_a_form_may_have_parameters_in_its_content_type(content_type: 
         "text/html",
     ],
 )
-async def test_z54_any_other_content_type_is_refused_and_uses_nothing_up(
+async def test_any_other_content_type_is_refused_and_uses_nothing_up(
     content_type: str | None,
 ) -> None:
     async with deploy() as server:
@@ -106,6 +109,7 @@ async def test_z54_any_other_content_type_is_refused_and_uses_nothing_up(
         tokens_of(await server.token(**form))
 
 
+@pytest.mark.case("Z55")
 @pytest.mark.parametrize(
     ("body", "status"),
     [
@@ -124,13 +128,14 @@ async def test_z54_any_other_content_type_is_refused_and_uses_nothing_up(
     ids=lambda value: repr(value)[:40] if isinstance(value, bytes) else str(value),
 )
 @pytest.mark.parametrize("target", ENDPOINTS)
-async def test_z55_odd_bodies_get_a_bounded_4xx(target: str, body: bytes, status: int) -> None:
+async def test_odd_bodies_get_a_bounded_4xx(target: str, body: bytes, status: int) -> None:
     async with deploy() as server:
         response = await post(server, body, target=target)
         assert_refused(response, "invalid_client" if status == 401 else "invalid_request", status)
 
 
-async def test_z55_a_compressed_body_is_not_inflated() -> None:
+@pytest.mark.case("Z55")
+async def test_a_compressed_body_is_not_inflated() -> None:
     async with deploy() as server:
         body = gzip.compress(b"grant_type=authorization_code")
         for encoding in ("gzip", "GZIP", "br", "identity, gzip"):
@@ -142,12 +147,13 @@ async def test_z55_a_compressed_body_is_not_inflated() -> None:
         tokens_of(await post(server, plain, **{"Content-Encoding": "identity"}))
 
 
+@pytest.mark.case("Z55")
 @pytest.mark.parametrize(
     "length",
     ["99999999", "9" * 10, "1" * 4000, "-1", "+5", "5.0", "0x10", "ten", "²"],
     ids=lambda text: text[:12],
 )
-async def test_z55_a_length_that_is_too_large_or_no_number_is_refused_unread(length: str) -> None:
+async def test_a_length_that_is_too_large_or_no_number_is_refused_unread(length: str) -> None:
     async with deploy() as server:
         headers = [
             (b"content-type", FORM.encode()),
@@ -157,6 +163,7 @@ async def test_z55_a_length_that_is_too_large_or_no_number_is_refused_unread(len
         assert_refused(response, "invalid_request", 413)
 
 
+@pytest.mark.case("Z56")
 @pytest.mark.parametrize(
     "name",
     [
@@ -169,7 +176,7 @@ async def test_z55_a_length_that_is_too_large_or_no_number_is_refused_unread(len
         "unknown_parameter",
     ],
 )
-async def test_z56_a_repeated_parameter_is_refused_and_uses_nothing_up(name: str) -> None:
+async def test_a_repeated_parameter_is_refused_and_uses_nothing_up(name: str) -> None:
     async with deploy() as server:
         client = await server.register()
         form = await request_of(client)
@@ -182,7 +189,8 @@ async def test_z56_a_repeated_parameter_is_refused_and_uses_nothing_up(name: str
         tokens_of(await server.token(**form))
 
 
-async def test_z56_only_resource_may_be_repeated() -> None:
+@pytest.mark.case("Z56")
+async def test_only_resource_may_be_repeated() -> None:
     """RFC 8707 §2."""
     async with deploy() as server:
         client = await server.register()
@@ -190,7 +198,8 @@ async def test_z56_only_resource_may_be_repeated() -> None:
         tokens_of(await server.call("POST", "/token", form=pairs))
 
 
-async def test_z57_parameters_in_the_query_do_not_count() -> None:
+@pytest.mark.case("Z57")
+async def test_parameters_in_the_query_do_not_count() -> None:
     async with deploy() as server:
         client = await server.register()
         form = await request_of(client)
@@ -221,6 +230,8 @@ async def test_an_empty_parameter_counts_as_absent() -> None:
             assert_refused(await server.token(**{**form, name: ""}), "invalid_request")
 
 
+@pytest.mark.case("Z58")
+@pytest.mark.rule("AS-43", "AS-45", "EXT-02")
 @pytest.mark.parametrize(
     ("grant_type", "error", "reason"),
     [
@@ -247,10 +258,9 @@ async def test_an_empty_parameter_counts_as_absent() -> None:
         ("client_credentials", "unauthorized_client", "unauthorized_client"),
     ],
 )
-async def test_z58_a_grant_type_is_known_here_and_to_the_client_or_refused(
+async def test_a_grant_type_is_known_here_and_to_the_client_or_refused(
     grant_type: str | None, error: str, reason: str
 ) -> None:
-    """AS-43, AS-45, EXT-02."""
     async with deploy() as server:
         client = await server.register()
         form = await request_of(client)
@@ -264,8 +274,9 @@ async def test_z58_a_grant_type_is_known_here_and_to_the_client_or_refused(
         tokens_of(await server.token(**form))
 
 
-async def test_z58_a_client_that_registered_no_refresh_token_gets_none_and_can_use_none() -> None:
-    """AS-42, AS-45."""
+@pytest.mark.case("Z58")
+@pytest.mark.rule("AS-42", "AS-45")
+async def test_a_client_that_registered_no_refresh_token_gets_none_and_can_use_none() -> None:
     async with deploy() as server:
         client = await server.register(grant_types=["authorization_code"])
         tokens = tokens_of(await client.redeem(await client.code(scope="mcp:read offline_access")))
@@ -275,7 +286,8 @@ async def test_z58_a_client_that_registered_no_refresh_token_gets_none_and_can_u
         assert_refused(response, "unauthorized_client")
 
 
-async def test_z58_client_credentials_that_are_switched_off_are_not_supported() -> None:
+@pytest.mark.case("Z58")
+async def test_client_credentials_that_are_switched_off_are_not_supported() -> None:
     # more would be a mistake in the settings
     known = {**CONFIDENTIAL, "grant_types": ["authorization_code"]}
     registration = Registration(clients=[known])
@@ -288,9 +300,9 @@ async def test_z58_client_credentials_that_are_switched_off_are_not_supported() 
         )
 
 
+@pytest.mark.rule("AS-08")
 @pytest.mark.parametrize("name", ["revoke", "introspect"])
 async def test_an_endpoint_that_is_switched_off_is_not_there(name: str) -> None:
-    """AS-08."""
     async with deploy(options={"disabled": [name]}) as server:
         client = await server.register()
         response = await server.call(
@@ -302,8 +314,9 @@ async def test_an_endpoint_that_is_switched_off_is_not_there(name: str) -> None:
 # ------------------------------------------------------------------------------------------ answers
 
 
-async def test_z59_every_answer_is_json_that_nobody_keeps() -> None:
-    """AS-31, AS-37."""
+@pytest.mark.case("Z59")
+@pytest.mark.rule("AS-31", "AS-37")
+async def test_every_answer_is_json_that_nobody_keeps() -> None:
     async with deploy() as server:
         client = await server.register()
         tokens = tokens_of(await client.redeem(await client.code()))
@@ -313,8 +326,9 @@ async def test_z59_every_answer_is_json_that_nobody_keeps() -> None:
         assert_refused(await server.token(grant_type="authorization_code"), "invalid_client", 401)
 
 
-async def test_z59_a_page_of_any_origin_may_ask_without_cookies() -> None:
-    """RS-08, W22."""
+@pytest.mark.case("Z59", "W22")
+@pytest.mark.rule("RS-08")
+async def test_a_page_of_any_origin_may_ask_without_cookies() -> None:
     async with deploy() as server:
         client = await server.register()
         headers = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
@@ -333,6 +347,8 @@ async def test_z59_a_page_of_any_origin_may_ask_without_cookies() -> None:
         )
 
 
+@pytest.mark.case("Z60")
+@pytest.mark.rule("AS-37")
 @pytest.mark.parametrize(
     ("requested", "granted"),
     [
@@ -343,14 +359,14 @@ async def test_z59_a_page_of_any_origin_may_ask_without_cookies() -> None:
         ("mcp:read offline_access", "mcp:read offline_access"),
     ],
 )
-async def test_z60_the_scope_is_always_said(requested: str | None, granted: str) -> None:
-    """AS-37."""
+async def test_the_scope_is_always_said(requested: str | None, granted: str) -> None:
     async with deploy() as server:
         tokens = await (await server.register()).sign_in(scope=requested)
         assert tokens["scope"] == granted
 
 
-async def test_z60_a_person_who_may_grant_less_gives_less_and_the_client_is_told() -> None:
+@pytest.mark.case("Z60")
+async def test_a_person_who_may_grant_less_gives_less_and_the_client_is_told() -> None:
     async with deploy(
         options={"grant_scopes": lambda person, client, scopes: ["mcp:read"]}
     ) as server:
@@ -369,9 +385,10 @@ ATTACKS = (
 )
 
 
+@pytest.mark.case("Z120")
 @pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("target", ENDPOINTS)
-async def test_z120_no_answer_repeats_what_was_sent(target: str, attack: str) -> None:
+async def test_no_answer_repeats_what_was_sent(target: str, attack: str) -> None:
     async with deploy(registration=Registration(clients=[CONFIDENTIAL])) as server:
         client = await server.register()
         known = server.known(CONFIDENTIAL)

@@ -30,9 +30,10 @@ async def is_alive(server: Server, access_token: str) -> bool:
     return (await server.call("POST", "/mcp", bearer=access_token)).status == 200
 
 
+@pytest.mark.case("Z80", "V76")
 @pytest.mark.parametrize("ending", ENDINGS)
 async def test_access_and_refresh_tokens_end_together(ending: str) -> None:
-    """Z80, V76: revoked by the operator, the client deleted."""
+    """The operator revokes the grant, or deletes the client."""
     async with deploy() as server:
         client, other = await server.register(), await server.register()
         tokens, theirs = await client.sign_in(), await other.sign_in("bob")
@@ -46,9 +47,10 @@ async def test_access_and_refresh_tokens_end_together(ending: str) -> None:
         assert await is_alive(server, theirs["access_token"])
 
 
+@pytest.mark.case("Z80")
 @pytest.mark.parametrize("ending", ["by_operator", "for_client"])
 async def test_a_code_on_its_way_ends_too(ending: str) -> None:
-    """Z80: else somebody who is thrown out could still redeem what they got a minute ago."""
+    """A person who is removed cannot redeem a code that is a minute old."""
     async with deploy() as server:
         client = await server.register()
         code = await client.code()
@@ -122,13 +124,13 @@ async def test_an_operator_finds_the_grant_of_an_access_token_whose_refresh_toke
         assert [grant async for grant in server.provider.admin.grants()] == []
 
 
+@pytest.mark.case("V78")
+@pytest.mark.rule("AS-22")
 @pytest.mark.parametrize("moved", ["code", "refresh_token"])
-async def test_v78_what_was_granted_for_one_resource_is_worth_nothing_for_another(
+async def test_what_was_granted_for_one_resource_is_worth_nothing_for_another(
     moved: str,
 ) -> None:
-    """AS-22, RFC 8707 §2.2: two servers with one issuer on one store, or one whose mcp_path was
-    changed.
-    """
+    """RFC 8707 §2.2: two servers share issuer and store, or one changed its mcp_path."""
     store = memory_store()
     async with deploy(store=store) as notes, deploy(store=store, mcp_path="/mail") as mail:
         client = await notes.register()
@@ -151,8 +153,9 @@ async def test_v78_what_was_granted_for_one_resource_is_worth_nothing_for_anothe
         assert mail.reasons() == ["other_resource"]
 
 
+@pytest.mark.case("Z80")
 async def test_a_grant_whose_scopes_are_all_gone_is_over() -> None:
-    """Z80: invalid_scope would tell the client nothing; it has asked for none."""
+    """The client asked for no scope, so invalid_scope would tell it nothing."""
     store = memory_store()
     async with deploy(store=store) as before:
         client = await before.register()
@@ -165,8 +168,8 @@ async def test_a_grant_whose_scopes_are_all_gone_is_over() -> None:
         assert after.reasons() == ["nothing_left", "nothing_left"]
 
 
+@pytest.mark.case("Z80")
 async def test_a_scope_that_is_taken_from_a_client_is_missing_from_its_next_token() -> None:
-    """Z80: reduced scope."""
     store = memory_store()
     async with deploy(store=store, registration=Registration(clients=[CONFIDENTIAL])) as before:
         tokens = await before.known(CONFIDENTIAL).sign_in(scope="mcp:read mcp:write")

@@ -450,10 +450,11 @@ async def test_a_retry_does_not_prolong_the_time_for_retries() -> None:
     )
 
 
+@pytest.mark.rule("PX-06")
 async def test_the_login_step_is_told_before_a_grant_begins_or_goes_on_and_when_it_has_ended() -> (
     None
 ):
-    """PX-06: and for how long its word is needed."""
+    """It is also told for how long the grant depends on it."""
     bench = Bench(refresh_token_seconds=10 * HOUR, refresh_idle_seconds=5 * HOUR)
     granted = await bench.redeem()
     assert granted.refresh_token is not None

@@ -47,8 +47,9 @@ def revocations(server: Server) -> list[str | None]:
 # ----------------------------------------------------------------------------------------- rotation
 
 
+@pytest.mark.case("Z71")
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_z71_each_use_brings_a_new_token_and_the_old_one_is_over(engine: str) -> None:
+async def test_each_use_brings_a_new_token_and_the_old_one_is_over(engine: str) -> None:
     async with deploy_on(engine) as server:
         client = await server.register()
         tokens = await client.sign_in()
@@ -63,8 +64,9 @@ async def test_z71_each_use_brings_a_new_token_and_the_old_one_is_over(engine: s
         await refuses(client, seen[-2], "refresh_replayed")
 
 
+@pytest.mark.case("Z71")
 @pytest.mark.parametrize("rotate", [True, False])
-async def test_z71_whether_a_confidential_client_s_token_rotates_is_a_setting(rotate: bool) -> None:
+async def test_whether_a_confidential_client_s_token_rotates_is_a_setting(rotate: bool) -> None:
     async with deploy(registration=OPERATORS, options={"rotate_confidential": rotate}) as server:
         client = server.known(CONFIDENTIAL)
         first = (await client.sign_in())["refresh_token"]
@@ -104,10 +106,12 @@ async def test_a_token_that_does_not_rotate_is_written_now_and_then_and_so_does_
         assert len(writes) == 1
 
 
+@pytest.mark.case("Z72")
+@pytest.mark.rule("AS-39")
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("delay", [10.01, 60, 14 * DAY - 1])
-async def test_z72_a_replay_ends_the_grant_and_its_access_tokens(engine: str, delay: float) -> None:
-    """AS-39, RFC 9700 §4.14.2; and there is a record of it."""
+async def test_a_replay_ends_the_grant_and_its_access_tokens(engine: str, delay: float) -> None:
+    """RFC 9700 §4.14.2. The audit log has a record of it."""
     lifetimes = Lifetimes(access_token_seconds=DAY)
     async with deploy_on(engine, lifetimes=lifetimes) as server:
         client = await server.register()
@@ -122,8 +126,9 @@ async def test_z72_a_replay_ends_the_grant_and_its_access_tokens(engine: str, de
         await refuses(client, refreshed["refresh_token"], "grant_revoked")
 
 
+@pytest.mark.case("Z73")
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_z73_of_20_at_once_each_gets_the_same_successor(engine: str) -> None:
+async def test_of_20_at_once_each_gets_the_same_successor(engine: str) -> None:
     async with deploy_on(engine) as server:
         client = await server.register()
         token = (await client.sign_in())["refresh_token"]
@@ -141,12 +146,13 @@ async def test_z73_of_20_at_once_each_gets_the_same_successor(engine: str) -> No
         assert revocations(server) == []
 
 
+@pytest.mark.case("Z74")
+@pytest.mark.rule("AS-41")
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("delay", [0, 2, 10])
-async def test_z74_a_client_that_lost_the_answer_gets_the_same_successor_again(
+async def test_a_client_that_lost_the_answer_gets_the_same_successor_again(
     engine: str, delay: float
 ) -> None:
-    """AS-41."""
     async with deploy_on(engine) as server:
         client = await server.register()
         lost = (await client.sign_in())["refresh_token"]
@@ -160,7 +166,8 @@ async def test_z74_a_client_that_lost_the_answer_gets_the_same_successor_again(
         tokens_of(await client.refresh(again["refresh_token"]))
 
 
-async def test_z74_how_long_it_may_ask_again_is_a_setting() -> None:
+@pytest.mark.case("Z74")
+async def test_how_long_it_may_ask_again_is_a_setting() -> None:
     async with deploy(lifetimes=Lifetimes(refresh_leeway_seconds=0)) as server:
         client = await server.register()
         token = (await client.sign_in())["refresh_token"]
@@ -170,8 +177,9 @@ async def test_z74_how_long_it_may_ask_again_is_a_setting() -> None:
         await refuses(client, token, "refresh_replayed")
 
 
+@pytest.mark.case("Z75")
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_z75_once_the_successor_was_used_the_token_before_it_is_a_replay(engine: str) -> None:
+async def test_once_the_successor_was_used_the_token_before_it_is_a_replay(engine: str) -> None:
     async with deploy_on(engine) as server:
         client = await server.register()
         first = (await client.sign_in())["refresh_token"]
@@ -183,7 +191,8 @@ async def test_z75_once_the_successor_was_used_the_token_before_it_is_a_replay(e
         await refuses(client, third["refresh_token"], "grant_revoked")
 
 
-async def test_s28_a_token_from_the_future_of_a_restored_backup_is_a_replay() -> None:
+@pytest.mark.case("S28")
+async def test_a_token_from_the_future_of_a_restored_backup_is_a_replay() -> None:
     """The grant is younger than it: what the store knows is not the whole story."""
     store = memory_store(clock := FrozenClock())
     async with deploy(store=store, clock=clock) as server:
@@ -199,6 +208,8 @@ async def test_s28_a_token_from_the_future_of_a_restored_backup_is_a_replay() ->
 # -------------------------------------------------------------------------------------------- scope
 
 
+@pytest.mark.case("Z76")
+@pytest.mark.rule("AS-40")
 @pytest.mark.parametrize(
     ("asked", "given"),
     [
@@ -217,10 +228,10 @@ async def test_s28_a_token_from_the_future_of_a_restored_backup_is_a_replay() ->
         ('"', None),
     ],
 )
-async def test_z76_less_may_be_asked_for_and_the_grant_keeps_all(
+async def test_less_may_be_asked_for_and_the_grant_keeps_all(
     asked: str | None, given: str | None
 ) -> None:
-    """AS-40, RFC 6749 §6."""
+    """RFC 6749 §6."""
     supported = ["mcp:read", "mcp:write", "mcp:admin"]
     async with deploy(scopes_supported=supported) as server:
         client = await server.register()
@@ -238,7 +249,8 @@ async def test_z76_less_may_be_asked_for_and_the_grant_keeps_all(
         assert tokens_of(await client.refresh(token))["scope"] == "mcp:read mcp:write"
 
 
-async def test_z76_a_retry_may_ask_for_other_scopes_of_the_grant_and_no_more() -> None:
+@pytest.mark.case("Z76")
+async def test_a_retry_may_ask_for_other_scopes_of_the_grant_and_no_more() -> None:
     async with deploy() as server:
         client = await server.register()
         token = (await client.sign_in(scope="mcp:read mcp:write"))["refresh_token"]
@@ -251,8 +263,8 @@ async def test_z76_a_retry_may_ask_for_other_scopes_of_the_grant_and_no_more() -
         )
 
 
+@pytest.mark.rule("RS-19")
 async def test_a_scope_includes_what_the_hierarchy_says() -> None:
-    """RS-19."""
     hierarchy = {"mcp:admin": ["mcp:write"], "mcp:write": ["mcp:read"]}
     async with deploy(
         scopes_supported=[*hierarchy, "mcp:other"], options={"scope_hierarchy": hierarchy}
@@ -271,7 +283,8 @@ async def test_a_scope_includes_what_the_hierarchy_says() -> None:
 # -------------------------------------------------------------------------------------- whose it is
 
 
-async def test_z78_another_client_gets_nothing_and_ends_nothing() -> None:
+@pytest.mark.case("Z78")
+async def test_another_client_gets_nothing_and_ends_nothing() -> None:
     async with deploy(registration=OPERATORS) as server:
         client, other = await server.register(), await server.register()
         tokens = await client.sign_in()
@@ -284,7 +297,8 @@ async def test_z78_another_client_gets_nothing_and_ends_nothing() -> None:
         tokens_of(await client.refresh(refreshed["refresh_token"]))
 
 
-async def test_z81_what_is_no_refresh_token_is_refused_without_a_look_at_the_store() -> None:
+@pytest.mark.case("Z81")
+async def test_what_is_no_refresh_token_is_refused_without_a_look_at_the_store() -> None:
     held = HeldStore(MemoryStore())
     async with deploy(store=EncryptedStore(held, [KEY])) as server:
         client = await server.register()
@@ -324,8 +338,9 @@ async def test_z81_what_is_no_refresh_token_is_refused_without_a_look_at_the_sto
         tokens_of(await client.refresh(good))
 
 
+@pytest.mark.case("S17")
 async def test_refresh_tokens_of_another_key_are_worth_nothing_and_keys_can_be_changed() -> None:
-    """S17: the first key makes them, all of them are accepted."""
+    """The first key makes them, all of them are accepted."""
     clock, other = FrozenClock(), KEY[::-1].replace("Q", "A")
     engine = MemoryStore(clock=clock)
 
@@ -350,8 +365,9 @@ async def test_refresh_tokens_of_another_key_are_worth_nothing_and_keys_can_be_c
 # -------------------------------------------------------------------------------------- in its time
 
 
+@pytest.mark.case("Z79")
 @pytest.mark.parametrize(("step", "uses"), [(14 * DAY, 0), (10 * DAY, 2), (DAY, 29)])
-async def test_z79_a_grant_ends_unused_after_14_days_and_in_any_case_after_30(
+async def test_a_grant_ends_unused_after_14_days_and_in_any_case_after_30(
     step: float, uses: int
 ) -> None:
     async with deploy() as server:
@@ -364,9 +380,10 @@ async def test_z79_a_grant_ends_unused_after_14_days_and_in_any_case_after_30(
         await refuses(client, token, "refresh_expired")
 
 
+@pytest.mark.case("Z79")
 @pytest.mark.parametrize(("before_the_end", "good"), [(1, True), (0, False)])
 @pytest.mark.parametrize("end", ["idle", "absolute"])
-async def test_z79_both_ends_are_exact(end: str, before_the_end: float, good: bool) -> None:
+async def test_both_ends_are_exact(end: str, before_the_end: float, good: bool) -> None:
     seconds = {"idle": (1000, 5000), "absolute": (5000, 1000)}[end]
     lifetimes = Lifetimes(refresh_idle_seconds=seconds[0], refresh_token_seconds=seconds[1])
     async with deploy(lifetimes=lifetimes) as server:
@@ -411,8 +428,9 @@ async def test_a_token_of_a_retry_lives_as_long_as_it_says() -> None:
         assert await is_alive(server, again["access_token"])
 
 
+@pytest.mark.case("S19")
 @pytest.mark.parametrize("jump", [-3600, 3600, -1, 1])
-async def test_s19_a_clock_that_jumps_revives_no_token_that_was_replaced(jump: float) -> None:
+async def test_a_clock_that_jumps_revives_no_token_that_was_replaced(jump: float) -> None:
     async with deploy() as server:
         client = await server.register()
         tokens = await client.sign_in()
@@ -427,8 +445,9 @@ async def test_s19_a_clock_that_jumps_revives_no_token_that_was_replaced(jump: f
             assert_refused(await client.refresh(pair["refresh_token"]), "invalid_grant")
 
 
+@pytest.mark.case("S19")
 @pytest.mark.parametrize("jump", [-3600, -61, -60, -1, 1, 10, 11, 3600])
-async def test_s19_the_retry_window_is_no_longer_than_a_minute_more_when_the_clock_is_set_back(
+async def test_the_retry_window_is_no_longer_than_a_minute_more_when_the_clock_is_set_back(
     jump: float,
 ) -> None:
     async with deploy() as server:
@@ -481,8 +500,9 @@ async def test_a_store_whose_swap_never_wins_is_503_and_no_loop_without_end() ->
             assert answer.json()["error"] == "temporarily_unavailable"
 
 
+@pytest.mark.case("Z72")
 @pytest.mark.parametrize("scope", ["mcp:read", "unknown", '"'])
-async def test_z72_a_replay_is_a_replay_whatever_scope_it_asks_for(scope: str) -> None:
+async def test_a_replay_is_a_replay_whatever_scope_it_asks_for(scope: str) -> None:
     """Else a thief could find out, without any risk, whether the grant lives."""
     async with deploy() as server:
         client = await server.register()

@@ -57,7 +57,8 @@ def differ(one: list[int], other: list[int]) -> tuple[float, float]:
     return abs(medians[0] - medians[1]) / medians[0], abs(means[0] - means[1]) / sum(errors) ** 0.5
 
 
-async def test_z67_a_secret_that_is_nearly_right_takes_as_long_as_any_wrong_one() -> None:
+@pytest.mark.case("Z67")
+async def test_a_secret_that_is_nearly_right_takes_as_long_as_any_wrong_one() -> None:
     async with deploy() as server:
         client = await server.register(token_endpoint_auth_method="client_secret_post")
         right: str = client.information["client_secret"]
@@ -72,7 +73,8 @@ async def test_z67_a_secret_that_is_nearly_right_takes_as_long_as_any_wrong_one(
         assert t < 2.58, "p > 0.01"
 
 
-async def test_z68_an_unknown_client_takes_about_as_long_as_a_wrong_secret() -> None:
+@pytest.mark.case("Z68")
+async def test_an_unknown_client_takes_about_as_long_as_a_wrong_secret() -> None:
     async with deploy() as server:
         client = await server.register(token_endpoint_auth_method="client_secret_post")
         usual = {"grant_type": "x", "client_secret": "x" * 43}
