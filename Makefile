@@ -11,6 +11,8 @@ BENCH_STAMP := .venv-bench/.ready
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+WORKERS ?= 2
+
 REQUEST_PATH := middleware headers auth jwt jwks claims tokens _jose _json
 empty :=
 space := $(empty) $(empty)
@@ -51,9 +53,9 @@ $(BENCH_STAMP): pyproject.toml benchmarks/requirements.txt
 demo: $(STAMP) ## Watch a real MCP client meet a protected server (PROXY=1: and an identity provider)
 	@$(BIN)/python -m examples.$(if $(filter-out 0,$(PROXY)),proxy_demo,demo)
 
-test: $(STAMP) ## Run every test, then check the coverage goals (ARGS=... go to pytest)
+test: $(STAMP) ## Run every test, then check the coverage goals (WORKERS=2; ARGS=... go to pytest)
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage run -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@echo "Branch coverage of the request path (goal 100 %):"
 	@$(BIN)/coverage report --include='$(REQUEST_PATH_FILES)' --fail-under=100

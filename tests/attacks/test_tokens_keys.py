@@ -243,7 +243,6 @@ _RSA = signing_key("RS256", "bad").public_jwk()
         [],
         [_EC],
     ],
-    ids=lambda jwk: repr(jwk)[-60:],
 )
 async def test_a_key_that_is_none_is_skipped_and_the_others_work(
     jwk: Any, caplog: pytest.LogCaptureFixture

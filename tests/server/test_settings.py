@@ -184,7 +184,7 @@ def test_scopes_are_a_list_of_scope_tokens(setting: str, scopes: Any) -> None:
         ([""], "must be a list of lower-case schemes"),
         ([5], "must be a list of lower-case schemes"),
         (5, "must be a list of lower-case schemes"),
-        (iter(["cursor"]), "must be a list of lower-case schemes"),
+        pytest.param(iter(["cursor"]), "must be a list of lower-case schemes", id="iterator"),
         (["javascript"], "has a scheme that is no application's own: remove it"),
         (["https"], "has a scheme that is no application's own: remove it"),
         (["data", "cursor"], "has a scheme that is no application's own: remove it"),
@@ -254,7 +254,9 @@ def test_every_lifetime_has_its_bounds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "setting", "least", "most"), SECONDS, ids=lambda value: str(value)[:30]
+    ("make", "setting", "least", "most"),
+    SECONDS,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_a_number_of_seconds_has_bounds(
     make: Maker, setting: str, least: float, most: float | None
@@ -319,7 +321,19 @@ def test_a_hook_is_a_function(make: Maker, setting: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "clients", [{}, {"client_id": "x"}, "x", [5], ["x"], [None], 5, None, iter([])], ids=repr
+    "clients",
+    [
+        {},
+        {"client_id": "x"},
+        "x",
+        [5],
+        ["x"],
+        [None],
+        5,
+        None,
+        pytest.param(iter([]), id="iterator"),
+    ],
+    ids=repr,
 )
 def test_clients_are_a_list_of_dicts(clients: Any) -> None:
     with pytest.raises(
@@ -445,7 +459,7 @@ GOOD_CLIENTS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("client", "method"), GOOD_CLIENTS, ids=str)
+@pytest.mark.parametrize(("client", "method"), GOOD_CLIENTS, ids=" ".join)
 def test_how_a_client_of_the_operators_authenticates_follows_from_what_it_has(
     client: dict[str, Any], method: str
 ) -> None:
@@ -508,7 +522,11 @@ def test_a_signing_algorithm_is_one_of_three(value: Any) -> None:
         options(signing_algorithm=value)
 
 
-@pytest.mark.parametrize("value", ["par", None, 5, {"par": True}, [5], iter(["par"])], ids=repr)
+@pytest.mark.parametrize(
+    "value",
+    ["par", None, 5, {"par": True}, [5], pytest.param(iter(["par"]), id="iterator")],
+    ids=repr,
+)
 def test_what_is_switched_off_is_a_list(value: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^disabled must be a list, like \['par'\]"):
         options(disabled=value)
@@ -535,7 +553,9 @@ def test_a_hierarchy_is_a_dict_of_lists_of_scopes(value: Any) -> None:
         options(scope_hierarchy=value)
 
 
-@pytest.mark.parametrize("value", [None, 5, lambda: 0, "time"], ids=repr)
+@pytest.mark.parametrize(
+    "value", [None, 5, pytest.param(lambda: 0, id="function"), "time"], ids=repr
+)
 def test_a_clock_tells_both_times(value: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^clock=.* must have time\(\) and monotonic\(\)"):
         options(clock=value)

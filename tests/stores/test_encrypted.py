@@ -200,7 +200,7 @@ def test_no_key_shows_in_a_representation() -> None:
     "keys",
     [
         [],
-        KEY,
+        pytest.param(KEY, id="not a list"),
         [KEY[:-1]],
         [KEY + "A"],
         [KEY + "="],

@@ -12,10 +12,10 @@ from typing import Any
 
 from asgi_mcp_auth._jose import ASYMMETRIC, SigningKey, sign_jwt
 from asgi_mcp_auth.types import Clock
+from tests.support.absent import ABSENT
 
 ALGORITHMS = ASYMMETRIC
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-ABSENT: Any = object()
 
 
 @functools.cache

@@ -33,14 +33,13 @@ from asgi_mcp_auth import (
 from asgi_mcp_auth._jose import SigningKey
 from asgi_mcp_auth._json import encode_base64url
 from asgi_mcp_auth.testing import FrozenClock
+from tests.support.absent import ABSENT
 from tests.support.asgi import Response, Spy, call
 
 NOW = 1_800_000_000
 ISSUER = "https://idp.example.com"
 BASE_URL = "https://mcp.example.com"
 AUDIENCE = "https://mcp.example.com/mcp"
-ABSENT: Any = object()
-"""As a header member or a claim: leave it out. (``None`` is sent as ``null``.)"""
 
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750 §2.1
 

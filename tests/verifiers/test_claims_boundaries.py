@@ -24,12 +24,12 @@ from asgi_mcp_auth.claims import (
     expand_hierarchy,
     peek_issuer,
 )
+from tests.support.absent import ABSENT
 
 NOW = 1_800_000_000
 ISSUER = "https://idp.example.com"
 AUDIENCE = "https://mcp.example.com/mcp"
 YEAR_9999 = 253_402_300_799
-ABSENT: Any = object()
 
 
 def checks(

@@ -474,8 +474,10 @@ DSA = dsa.generate_private_key(1024)  # noqa: S505  # nobody signs with it, and 
         ("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", "it is not a PEM"),
         ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "it is not a PEM"),
         (pem(x25519.X25519PrivateKey.generate()), "fits none"),
-        (pem(ec.generate_private_key(ec.BrainpoolP256R1())), "fits none"),
-        (pem(DSA), "fits none"),
+        pytest.param(
+            pem(ec.generate_private_key(ec.BrainpoolP256R1())), "fits none", id="Brainpool"
+        ),
+        pytest.param(pem(DSA), "fits none", id="DSA"),
         (json.dumps(JWK), "it is not a PEM"),
         (f"{ISSUER}/jwks", "it is not a PEM"),
         (5, "not an object"),
@@ -496,7 +498,7 @@ DSA = dsa.generate_private_key(1024)  # noqa: S505  # nobody signs with it, and 
         ),
         ({**JWK, "use": "enc"}, "its use is not sig"),
         ({**JWK, "alg": "ES512"}, "fits none"),
-        (lambda: JWK, "not an object"),
+        pytest.param(lambda: JWK, "not an object", id="function"),
     ],
     ids=lambda value: repr(value)[:40],
 )
@@ -719,13 +721,15 @@ def test_a_remote_provider_has_a_verifier_a_base_url_and_somewhere_to_send_peopl
         ({"verifiers": [5]}, "^MultiAuth needs a server or verifiers"),
         ({"verifiers": [JWTVerifier]}, "^MultiAuth needs a server or verifiers"),
         ({"server": 5}, "^MultiAuth needs a server or verifiers"),
-        (
+        pytest.param(
             {"verifiers": [jwt(), jwt()]},
             "^two sources of MultiAuth want the tokens of 'https://idp.example.com': keep",
+            id="two verifiers",
         ),
-        (
+        pytest.param(
             {"server": remote(), "verifiers": [jwt()]},
             "^two sources of MultiAuth want the tokens of",
+            id="server and verifier",
         ),
     ],
     ids=str,
