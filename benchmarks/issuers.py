@@ -23,7 +23,7 @@ def provider(store: str = "memory:", **settings: Any) -> Any:
     from asgi_mcp_auth import OAuthProvider
     from asgi_mcp_auth.server import Login, Person, Registration
     from asgi_mcp_auth.server.login import LoginAttempt, LoginForm
-    from asgi_mcp_auth.server.page_values import Field
+    from asgi_mcp_auth.server.pages.models import Field
 
     class SayYourName(Login):
         async def sign_in(self, attempt: LoginAttempt) -> Person | LoginForm:

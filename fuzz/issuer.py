@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from asgi_mcp_auth import DevLogin, MCPAuthMiddleware, OAuthProvider
 from asgi_mcp_auth._cache import LRUCache
 from asgi_mcp_auth.server import Registration, ServerOptions
-from asgi_mcp_auth.server.ledger import KNOWN_GRANTS
+from asgi_mcp_auth.server.grants.ledger import KNOWN_GRANTS
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock

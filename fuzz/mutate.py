@@ -47,12 +47,12 @@ MODULES = (
     "headers",
     "jwt",
     "redirects",
-    "codes",
-    "grants",
-    "ledger",
-    "refresh_tokens",
-    "scopes",
-    "client_auth",
+    "grants.codes",
+    "grants.lifecycle",
+    "grants.ledger",
+    "grants.scopes",
+    "tokens.refresh",
+    "clients.authentication",
 )
 PACKAGES = ("asgi_mcp_auth", "asgi_mcp_auth/server")
 # Parts of a module under a name of their own: the module, and the functions.
@@ -121,9 +121,10 @@ class Target(NamedTuple):
         """Return the target with this name, ``None`` when there is none."""
         module, functions = PARTS.get(name, (name, ()))
         *folder, module = module.split(".")
-        for package in [f"asgi_mcp_auth/{each}" for each in folder] or PACKAGES:
-            if (ROOT / package / f"{module}.py").exists():
-                return cls(name, module, Path(package) / f"{module}.py", functions)
+        for package in PACKAGES:
+            path = Path(package, *folder, f"{module}.py")
+            if (ROOT / path).exists():
+                return cls(name, module, path, functions)
         return None
 
     def mutants(self) -> Iterator[Mutant]:
@@ -466,7 +467,7 @@ def _record(targets: Sequence[Target], note: Path) -> int:
 
     files = {target.module: str(Path.cwd() / target.path) for target in targets}
     at_server = [
-        target.path.parent.name in ("server", "proxy") or bool(target.functions)
+        not {"server", "proxy"}.isdisjoint(target.path.parts) or bool(target.functions)
         for target in targets
     ]
     folders = (*(SERVER_TESTS if any(at_server) else ()), *(() if all(at_server) else TESTS))

@@ -16,8 +16,8 @@ from ..claims import check_issuers, check_kind, check_scopes
 from ..discovery import check_endpoint
 from ..errors import ConfigurationError, InsufficientScope, InvalidGrant, InvalidToken, MissingToken
 from ..server import OAuthProvider, ServerOptions
-from ..server.models import Person
-from ..server.verifier import GRANT_CLAIM
+from ..server.parties import Person
+from ..server.tokens.access import GRANT_CLAIM
 from ..tokens import HasScope, get_access_token
 from ..types import Scope
 from .client import TIMEOUT_SECONDS, UpstreamClient

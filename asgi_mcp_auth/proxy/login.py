@@ -28,8 +28,9 @@ from ..errors import (
     SignInUnavailable,
 )
 from ..server.login import Login, LoginAttempt, LoginHost, LoginRedirect, LoginRefusal
-from ..server.models import MAX_SUBJECT_CHARS, Person, check_person, hash_of, new_secret
 from ..server.options import ask_hook
+from ..server.parties import MAX_SUBJECT_CHARS, Person, check_person
+from ..server.records import hash_of, new_secret
 from ..types import JSONObject
 from .client import TokenAnswer, UpstreamClient
 from .identity import Identifier, find_objection

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
 
 from ..claims import check_kind, check_names
 from ..errors import ConfigurationError
-from ..server.models import RESERVED_CLAIMS, Person
 from ..server.options import (
     Lifetimes,
     RateLimits,
@@ -19,6 +18,7 @@ from ..server.options import (
     check_switch,
 )
 from ..server.pages import Pages
+from ..server.parties import RESERVED_CLAIMS, Person
 from ..stores.encrypted import EncryptedStore
 from ..types import JSONObject
 from .domains import ascii_domain

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from ..errors import ServerUnavailable
-from ..server.models import Stored
+from ..server.records import Stored
 from ..stores import Store, scan_all
 from ..types import Clock
 from .client import UpstreamClient

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self, TypeAlias
 
 from ..errors import InvalidGrant, ServerUnavailable, SignInFailed
-from ..server.models import Person, Stored, hash_of, new_secret
+from ..server.parties import Person
+from ..server.records import Stored, hash_of, new_secret
 from ..stores import Store
 from ..types import Clock, JSONObject, OAuthReason
 from .client import TIMEOUT_SECONDS, TokenAnswer, UpstreamClient

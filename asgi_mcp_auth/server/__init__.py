@@ -1,6 +1,4 @@
-"""An OAuth 2.1 authorization server for one protected resource. Its endpoints and their checks:
-wiring.py.
-"""
+"""An OAuth 2.1 authorization server for one protected resource."""
 
 from __future__ import annotations
 
@@ -16,26 +14,57 @@ from ..claims import check_scopes
 from ..errors import ConfigurationError, ServerUnavailable
 from ..stores import Store, store_from_url
 from ..stores.encrypted import EncryptedStore
-from . import documents, wiring
+from . import endpoints
 from .admin import Admin
 from .audit import AuditEvent
-from .context import Server, Settings, check_login
-from .login import AppLogin, DevLogin, Login
-from .models import Client, Person
+from .endpoints import documents
+from .grants.records import Grant
+from .login import (
+    AppLogin,
+    DevLogin,
+    Login,
+    LoginAttempt,
+    LoginForm,
+    LoginRedirect,
+    LoginRefusal,
+)
+from .login.hashing import hash_password
+from .login.password import PasswordLogin
 from .options import Lifetimes, RateLimits, Registration, ServerOptions
 from .pages import Pages
-from .password_login import PasswordLogin
-from .passwords import hash_password
+from .pages.models import (
+    Application,
+    ApplicationsPage,
+    ConsentPage,
+    ErrorPage,
+    Field,
+    LoginPage,
+    Page,
+)
+from .parties import Client, Person
+from .parts import Server, Settings, check_login
 
 __all__ = [
     "Admin",
     "AppLogin",
+    "Application",
+    "ApplicationsPage",
     "AuditEvent",
     "Client",
+    "ConsentPage",
     "DevLogin",
+    "ErrorPage",
+    "Field",
+    "Grant",
     "Lifetimes",
     "Login",
+    "LoginAttempt",
+    "LoginForm",
+    "LoginPage",
+    "LoginRedirect",
+    "LoginRefusal",
     "OAuthProvider",
+    "Page",
     "Pages",
     "PasswordLogin",
     "Person",
@@ -107,7 +136,7 @@ class OAuthProvider(RemoteAuthProvider):
         # another one has granted.
         self.store = _encrypted(store, settings.options).within(issuer)
         self._server = Server(settings, self.store)
-        wiring.check_callback_path(self._server)
+        endpoints.check_callback_path(self._server)
         super().__init__(
             self._server.verifier,
             [issuer],
@@ -123,7 +152,7 @@ class OAuthProvider(RemoteAuthProvider):
         self._server.bind_resource(resource or "")
 
     def _routes(self) -> list[Route]:
-        own = [*documents.routes(self._server), *wiring.routes(self._server)]
+        own = [*documents.routes(self._server), *endpoints.routes(self._server)]
         if self.mcp_path in {path for path, _ in own}:
             raise ConfigurationError(
                 f"mcp_path={self.mcp_path!r} is an endpoint of this server: take another one, or"

@@ -8,16 +8,17 @@ from typing import Any
 from ..errors import InvalidClient, InvalidClientMetadata, ServerUnavailable
 from ..stores import scan_all
 from ..types import JSONObject
-from .applications import revoke_application
 from .audit import AuditEvent
-from .client_metadata import check_client_metadata
-from .context import Server
-from .flow import CONSENTS
-from .ledger import GRANTS
-from .models import Client, Grant
-from .register import delete_client, describe
-from .sessions import SESSIONS
-from .unused import CLIENTS, INDEX
+from .browser.sessions import SESSIONS
+from .clients.metadata import check_client_metadata
+from .clients.unused import CLIENTS, INDEX
+from .endpoints.applications import revoke_application
+from .endpoints.register import delete_client, describe
+from .grants.ledger import GRANTS
+from .grants.records import Grant
+from .interaction.flow import CONSENTS
+from .parties import Client
+from .parts import Server
 
 
 class Admin:

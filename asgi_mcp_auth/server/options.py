@@ -16,7 +16,7 @@ from ..claims import check_count, check_kind, check_scopes, check_seconds
 from ..errors import ConfigurationError, OAuthError, ServerUnavailable
 from ..types import Clock, JSONObject
 from .audit import EventHook
-from .models import Client, Person
+from .parties import Client, Person
 
 logger = logging.getLogger(__name__)
 

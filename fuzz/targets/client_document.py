@@ -11,11 +11,11 @@ from urllib.parse import unquote
 from asgi_mcp_auth._http import PublicFetcher, Response
 from asgi_mcp_auth._places import Place
 from asgi_mcp_auth.errors import InvalidClient, ServerUnavailable
-from asgi_mcp_auth.server.cimd import Documents, is_document_url
-from asgi_mcp_auth.server.client_metadata import MetadataPolicy
+from asgi_mcp_auth.server.clients.cimd import Documents, is_document_url
+from asgi_mcp_auth.server.clients.metadata import MetadataPolicy
 from asgi_mcp_auth.server.limits import Limits
-from asgi_mcp_auth.server.models import Client
 from asgi_mcp_auth.server.options import Registration
+from asgi_mcp_auth.server.parties import Client
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
 from fuzz.issuer import LOOPBACK, WEB, run

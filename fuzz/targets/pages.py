@@ -12,8 +12,8 @@ from html import unescape
 from typing import Any
 from unicodedata import category
 
-from asgi_mcp_auth.server import html
-from asgi_mcp_auth.server.page_values import (
+from asgi_mcp_auth.server.pages import html
+from asgi_mcp_auth.server.pages.models import (
     Application,
     ApplicationsPage,
     ConsentPage,

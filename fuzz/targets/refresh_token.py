@@ -9,7 +9,7 @@ import hmac
 from base64 import urlsafe_b64encode
 
 from asgi_mcp_auth.errors import InvalidGrant
-from asgi_mcp_auth.server.refresh_tokens import RefreshTokens
+from asgi_mcp_auth.server.tokens.refresh import RefreshTokens
 from fuzz.issuer import Issuer
 
 RAW, PATCH, PARTS = range(3)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from asgi_mcp_auth import PasswordLogin
 from asgi_mcp_auth.errors import MalformedRequest
 from asgi_mcp_auth.server import RateLimits
-from asgi_mcp_auth.server.requests import Request
+from asgi_mcp_auth.server.web import Request
 from asgi_mcp_auth.stores import Record
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from asgi_mcp_auth.server import Registration
-from asgi_mcp_auth.server.flow import CONSENTS
+from asgi_mcp_auth.server.interaction.flow import CONSENTS
 from asgi_mcp_auth.stores import scan_all
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asgi_mcp_auth import Rule
-from asgi_mcp_auth.server.html import shown
+from asgi_mcp_auth.server.pages.html import shown
 from tests.support.asgi import call
 from tests.support.authorization_server import deploy
 from tests.support.protection import ALICE, protect

@@ -14,7 +14,7 @@ from asgi_mcp_auth.proxy import Person, UpstreamIdentity, UpstreamRules
 from asgi_mcp_auth.proxy.returns import AT_ONCE, KEPT_SECONDS, RETURNS
 from asgi_mcp_auth.proxy.tokens import TOKENS
 from asgi_mcp_auth.server import Registration
-from asgi_mcp_auth.server.sessions import SESSIONS
+from asgi_mcp_auth.server.browser.sessions import SESSIONS
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock

@@ -17,8 +17,8 @@ from asgi_mcp_auth import PasswordLogin
 from asgi_mcp_auth.errors import TooManyRequests
 from asgi_mcp_auth.server import RateLimits, hash_password
 from asgi_mcp_auth.server.login import LoginAttempt
-from asgi_mcp_auth.server.password_login import MAX_AT_ONCE, MAX_OF_A_NETWORK
-from asgi_mcp_auth.server.passwords import NOBODY, padding, work_of
+from asgi_mcp_auth.server.login.hashing import NOBODY, padding, work_of
+from asgi_mcp_auth.server.login.password import MAX_AT_ONCE, MAX_OF_A_NETWORK
 from tests.support.asgi import Response
 from tests.support.authorization_server import Server, deploy
 

@@ -67,7 +67,7 @@ HARMLESS = {
 def classes() -> list[type]:
     found: dict[str, type] = {}
     for module in pkgutil.walk_packages(asgi_mcp_auth.__path__, "asgi_mcp_auth."):
-        if module.name.endswith("__main__") or module.name == "asgi_mcp_auth.testing":
+        if module.name.endswith(("__main__", ".testing", ".page_values")):
             continue
         for each in vars(importlib.import_module(module.name)).values():
             if inspect.isclass(each) and each.__module__ == module.name:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from asgi_mcp_auth.errors import ServerUnavailable
-from asgi_mcp_auth.server.ledger import GRANTS
-from asgi_mcp_auth.server.sessions import SEEN_SECONDS, SESSIONS
+from asgi_mcp_auth.server.browser.sessions import SEEN_SECONDS, SESSIONS
+from asgi_mcp_auth.server.grants.ledger import GRANTS
 from asgi_mcp_auth.stores import store_from_url
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore

@@ -14,10 +14,16 @@ import pytest_asyncio
 
 from asgi_mcp_auth.errors import ServerUnavailable, TooManyRequests
 from asgi_mcp_auth.server import RateLimits, Registration
-from asgi_mcp_auth.server.allowance import FIRST_BYTES, RECORD_BYTES, SHARE, SMALL_SHARE, Allowance
-from asgi_mcp_auth.server.authorization import MAX_STATE_BYTES
+from asgi_mcp_auth.server.interaction.authorization_request import MAX_STATE_BYTES
 from asgi_mcp_auth.server.limits import Limits
-from asgi_mcp_auth.server.requests import MAX_FORM_BYTES
+from asgi_mcp_auth.server.limits.allowance import (
+    FIRST_BYTES,
+    RECORD_BYTES,
+    SHARE,
+    SMALL_SHARE,
+    Allowance,
+)
+from asgi_mcp_auth.server.web import MAX_FORM_BYTES
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.assertions import ASSERTION_TYPE, Robot

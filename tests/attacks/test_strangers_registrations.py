@@ -13,8 +13,8 @@ import pytest
 
 from asgi_mcp_auth import ConfigurationError
 from asgi_mcp_auth.server import Registration
-from asgi_mcp_auth.server.models import hash_of
-from asgi_mcp_auth.server.unused import BATCH, CLIENTS, INDEX, UnusedRegistrations
+from asgi_mcp_auth.server.clients.unused import BATCH, CLIENTS, INDEX, UnusedRegistrations
+from asgi_mcp_auth.server.records import hash_of
 from asgi_mcp_auth.stores import Record, scan_all
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from asgi_mcp_auth.server import AuditEvent
-from asgi_mcp_auth.server.page_values import ErrorPage
+from asgi_mcp_auth.server.pages.models import ErrorPage
 from asgi_mcp_auth.testing import FrozenClock
 from tests.examples.pages import BASE_URL, run_page
 from tests.support.asgi import Spy, call

@@ -18,7 +18,7 @@ from asgi_mcp_auth.proxy.options import UpstreamIdentity, UpstreamRules
 from asgi_mcp_auth.proxy.returns import Returns
 from asgi_mcp_auth.proxy.tokens import LEASE_SECONDS, LEASES, TOKENS, UpstreamTokens
 from asgi_mcp_auth.proxy.upstream import Endpoints
-from asgi_mcp_auth.server.models import hash_of
+from asgi_mcp_auth.server.records import hash_of
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock

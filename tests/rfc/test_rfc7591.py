@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from asgi_mcp_auth.server import Registration
-from asgi_mcp_auth.server.client_metadata import AUTH_METHODS
+from asgi_mcp_auth.server.clients.metadata import AUTH_METHODS
 from tests.support.asgi import Response
 from tests.support.authorization_server import (
     REDIRECT_URI,

@@ -8,7 +8,7 @@ import pytest
 
 from asgi_mcp_auth import PasswordLogin
 from asgi_mcp_auth.server import Registration
-from asgi_mcp_auth.server.client_metadata import ASSERTION_ALGORITHMS
+from asgi_mcp_auth.server.clients.metadata import ASSERTION_ALGORITHMS
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from tests.support.authorization_server import BASE_URL, KEY, RESOURCE, Server, answer_of, deploy

@@ -17,20 +17,13 @@ from hypothesis import strategies as st
 
 from asgi_mcp_auth._urls import redirect_uri_matches, with_parameters
 from asgi_mcp_auth.errors import InvalidGrant
-from asgi_mcp_auth.server.client_auth import Credentials, parse_client_credentials
-from asgi_mcp_auth.server.models import (
-    AuthorizationRequest,
-    Client,
-    Code,
-    Consent,
-    Grant,
-    Person,
-    Session,
-    Transaction,
-)
-from asgi_mcp_auth.server.refresh_tokens import RefreshTokens
-from asgi_mcp_auth.server.requests import Request
-from asgi_mcp_auth.server.sessions import Cookies
+from asgi_mcp_auth.server.browser.records import Session, Transaction
+from asgi_mcp_auth.server.browser.sessions import Cookies
+from asgi_mcp_auth.server.clients.authentication import Credentials, parse_client_credentials
+from asgi_mcp_auth.server.grants.records import AuthorizationRequest, Code, Consent, Grant
+from asgi_mcp_auth.server.parties import Client, Person
+from asgi_mcp_auth.server.tokens.refresh import RefreshTokens
+from asgi_mcp_auth.server.web import Request
 
 pytestmark = pytest.mark.asyncio
 

@@ -26,7 +26,7 @@ from asgi_mcp_auth import DevLogin, MCPAuthMiddleware, OAuthProvider
 from asgi_mcp_auth.server import Person, ServerOptions
 from asgi_mcp_auth.server.audit import AuditEvent
 from asgi_mcp_auth.server.login import Login, LoginAttempt, LoginForm
-from asgi_mcp_auth.server.page_values import Field
+from asgi_mcp_auth.server.pages.models import Field
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock

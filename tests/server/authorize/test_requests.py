@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 
 from asgi_mcp_auth.server import Registration
-from asgi_mcp_auth.server.requests import MAX_QUERY_BYTES
+from asgi_mcp_auth.server.web import MAX_QUERY_BYTES
 from tests.support.asgi import Response
 from tests.support.authorization_server import (
     BASE_URL,

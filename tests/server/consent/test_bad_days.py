@@ -10,7 +10,7 @@ import pytest
 
 from asgi_mcp_auth import AppLogin, PasswordLogin
 from asgi_mcp_auth.server import Person
-from asgi_mcp_auth.server.requests import BODY_SECONDS
+from asgi_mcp_auth.server.web import BODY_SECONDS
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import pytest
 
 from asgi_mcp_auth.server import Client, Lifetimes, Pages, Person, Registration
-from asgi_mcp_auth.server.clients import CLIENTS
-from asgi_mcp_auth.server.models import hash_of
+from asgi_mcp_auth.server.clients.registry import CLIENTS
+from asgi_mcp_auth.server.records import hash_of
 from tests.support.authorization_server import (
     BASE_URL,
     CONFIDENTIAL,

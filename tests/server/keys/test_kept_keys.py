@@ -15,8 +15,13 @@ import pytest
 
 from asgi_mcp_auth import ServerUnavailable
 from asgi_mcp_auth.server.audit import Audit, AuditEvent
-from asgi_mcp_auth.server.keys import AHEAD_SECONDS, RELOAD_SECONDS, STALE_SECONDS, KeptKeys
 from asgi_mcp_auth.server.options import Lifetimes, ServerOptions
+from asgi_mcp_auth.server.tokens.signing import (
+    AHEAD_SECONDS,
+    RELOAD_SECONDS,
+    STALE_SECONDS,
+    KeptKeys,
+)
 from asgi_mcp_auth.stores import Store
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
@@ -309,9 +314,9 @@ async def test_a_store_that_is_down_at_the_start_stops_nobody_and_heals(
     with failing(clock) as (inner, store), caplog.at_level(logging.WARNING, "asgi_mcp_auth"):
         break_(inner)
         async with deploy(store=store, clock=clock) as server:
-            assert [each.getMessage() for each in caplog.records if each.name.endswith("keys")] == [
-                "The signing keys cannot be loaded yet: the store does not answer"
-            ]
+            assert [
+                each.getMessage() for each in caplog.records if each.name.endswith("signing")
+            ] == ["The signing keys cannot be loaded yet: the store does not answer"]
             for _ in range(3):
                 response = await server.call("GET", "/.well-known/jwks.json")
                 assert (response.status, response.header("retry-after")) == (503, "1")

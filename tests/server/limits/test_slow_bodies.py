@@ -14,7 +14,7 @@ import pytest
 from asgi_mcp_auth import DevLogin, MCPAuthMiddleware, OAuthProvider
 from asgi_mcp_auth._asgi import read_body
 from asgi_mcp_auth.errors import BodyTooLarge, MalformedRequest
-from asgi_mcp_auth.server.requests import BODY_SECONDS
+from asgi_mcp_auth.server.web import BODY_SECONDS
 from tests.support.asgi import Message, Spy, make_scope, serve
 from tests.support.authorization_server import deploy, memory_store
 from tests.support.sockets import connect, read_response, request

@@ -19,7 +19,7 @@ from asgi_mcp_auth import ConfigurationError, OAuthProvider
 from asgi_mcp_auth.errors import AccessDenied, ExpiredForm
 from asgi_mcp_auth.server import Login, Person
 from asgi_mcp_auth.server.login import LoginAttempt, LoginForm, LoginHost, LoginRedirect
-from asgi_mcp_auth.server.models import hash_of, new_secret
+from asgi_mcp_auth.server.records import hash_of, new_secret
 from tests.support.asgi import Response
 from tests.support.authorization_server import (
     BASE_URL,

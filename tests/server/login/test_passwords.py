@@ -12,7 +12,7 @@ import pytest
 
 from asgi_mcp_auth import ConfigurationError, OAuthProvider, PasswordLogin
 from asgi_mcp_auth.server import Person, RateLimits, Registration, hash_password
-from asgi_mcp_auth.server.passwords import NOBODY, check_password
+from asgi_mcp_auth.server.login.hashing import NOBODY, check_password
 from tests.support.asgi import Response
 from tests.support.authorization_server import (
     BASE_URL,

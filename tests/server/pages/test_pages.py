@@ -10,8 +10,8 @@ import pytest
 
 from asgi_mcp_auth import ConfigurationError
 from asgi_mcp_auth.server import Pages
-from asgi_mcp_auth.server.html import shown, shown_host, text_on
-from asgi_mcp_auth.server.page_values import ApplicationsPage, ConsentPage, ErrorPage, LoginPage
+from asgi_mcp_auth.server.pages.html import shown, shown_host, text_on
+from asgi_mcp_auth.server.pages.models import ApplicationsPage, ConsentPage, ErrorPage, LoginPage
 from tests.support.authorization_server import BASE_URL, answer_of, deploy
 
 pytestmark = pytest.mark.asyncio

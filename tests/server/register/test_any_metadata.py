@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from asgi_mcp_auth._urls import check_redirect_uri, is_public_web_url, redirect_uri_matches
 from asgi_mcp_auth.errors import InvalidClientMetadata, InvalidRedirectURI
-from asgi_mcp_auth.server.client_metadata import (
+from asgi_mcp_auth.server.clients.metadata import (
     _CHECKS,
     AUTH_METHODS,
     MetadataPolicy,

@@ -12,8 +12,8 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from asgi_mcp_auth.server import Registration
-from asgi_mcp_auth.server.client_auth import ASSERTION_TYPE
-from asgi_mcp_auth.server.models import hash_of
+from asgi_mcp_auth.server.clients.authentication import ASSERTION_TYPE
+from asgi_mcp_auth.server.records import hash_of
 from tests.support.authorization_server import (
     CONFIDENTIAL,
     ClientOf,

@@ -15,17 +15,17 @@ from asgi_mcp_auth._http import PublicFetcher
 from asgi_mcp_auth.errors import InvalidClient, MalformedRequest
 from asgi_mcp_auth.headers import MAX_TOKEN_BYTES
 from asgi_mcp_auth.server import Client, RateLimits, Registration
-from asgi_mcp_auth.server.client_auth import (
+from asgi_mcp_auth.server.clients.authentication import (
     ASSERTION_IDS,
     ASSERTION_TYPE,
     ClientAuthenticator,
     Credentials,
     parse_client_credentials,
 )
-from asgi_mcp_auth.server.client_keys import ClientKeys
-from asgi_mcp_auth.server.clients import nobody
-from asgi_mcp_auth.server.models import hash_of
-from asgi_mcp_auth.server.requests import Parameters, Request
+from asgi_mcp_auth.server.clients.keys import ClientKeys
+from asgi_mcp_auth.server.clients.registry import nobody
+from asgi_mcp_auth.server.records import hash_of
+from asgi_mcp_auth.server.web import Parameters, Request
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.assertions import ABSENT, Robot, key_of, key_set
 from tests.support.authorization_server import BASE_URL, CONFIDENTIAL, Server, basic, deploy

@@ -14,8 +14,8 @@ import pytest
 
 from asgi_mcp_auth._http import PublicFetcher
 from asgi_mcp_auth.server import Registration
-from asgi_mcp_auth.server.client_auth import ClientAuthenticator
-from asgi_mcp_auth.server.client_keys import ClientKeys
+from asgi_mcp_auth.server.clients.authentication import ClientAuthenticator
+from asgi_mcp_auth.server.clients.keys import ClientKeys
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.asgi import Response
 from tests.support.assertions import Robot, key_of, key_set

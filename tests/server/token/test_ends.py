@@ -9,7 +9,7 @@ import pytest
 
 from asgi_mcp_auth import ConfigurationError
 from asgi_mcp_auth.server import Lifetimes, Person, Registration
-from asgi_mcp_auth.server.models import check_person
+from asgi_mcp_auth.server.parties import check_person
 from tests.support.authorization_server import CONFIDENTIAL, ClientOf, Server, deploy, memory_store
 
 pytestmark = pytest.mark.asyncio

@@ -15,10 +15,11 @@ import pytest
 from asgi_mcp_auth.errors import InvalidGrant, InvalidToken, ServerUnavailable
 from asgi_mcp_auth.server import AuditEvent, Client, DevLogin, Lifetimes, Person
 from asgi_mcp_auth.server.audit import Audit
-from asgi_mcp_auth.server.grants import CODES, Granted, Grants
-from asgi_mcp_auth.server.ledger import GRANTS
-from asgi_mcp_auth.server.models import AuthorizationRequest, hash_of
-from asgi_mcp_auth.server.scopes import Scopes
+from asgi_mcp_auth.server.grants.ledger import GRANTS
+from asgi_mcp_auth.server.grants.lifecycle import CODES, Granted, Grants
+from asgi_mcp_auth.server.grants.records import AuthorizationRequest
+from asgi_mcp_auth.server.grants.scopes import Scopes
+from asgi_mcp_auth.server.records import hash_of
 from asgi_mcp_auth.stores import Record
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from asgi_mcp_auth.server import Lifetimes
-from asgi_mcp_auth.server.ledger import GRANTS, Ledger
-from asgi_mcp_auth.server.models import Grant
+from asgi_mcp_auth.server.grants.ledger import GRANTS, Ledger
+from asgi_mcp_auth.server.grants.records import Grant
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import RESOURCE, memory_store
 

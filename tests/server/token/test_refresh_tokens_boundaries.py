@@ -10,7 +10,7 @@ import hmac
 import pytest
 
 from asgi_mcp_auth.errors import InvalidGrant
-from asgi_mcp_auth.server.refresh_tokens import RefreshTokens
+from asgi_mcp_auth.server.tokens.refresh import RefreshTokens
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 GRANT = "abcdefghij_-KLMNOPQRST"

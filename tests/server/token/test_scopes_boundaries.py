@@ -10,7 +10,7 @@ import pytest
 from asgi_mcp_auth import ConfigurationError
 from asgi_mcp_auth.errors import AccessDenied, InvalidGrant, InvalidScope, ServerUnavailable
 from asgi_mcp_auth.server import Client, Person
-from asgi_mcp_auth.server.scopes import Scopes
+from asgi_mcp_auth.server.grants.scopes import Scopes
 
 pytestmark = pytest.mark.asyncio
 

@@ -1,0 +1,1 @@
+"""Browser state: sessions, sign-in transactions, cookies and form tokens."""

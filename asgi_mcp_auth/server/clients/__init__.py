@@ -1,0 +1,1 @@
+"""Clients: registration, metadata documents, keys and authentication."""

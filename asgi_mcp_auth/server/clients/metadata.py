@@ -1,0 +1,274 @@
+"""Client metadata, whoever wrote it: the operator, a registering client, or a metadata document.
+Pure.
+
+What comes out holds only members that are understood here, defaults filled in (RFC 7591 §2).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..._jose import ASYMMETRIC, UnusableKey
+from ..._json import is_array, is_object
+from ..._urls import check_redirect_uri, is_loopback_redirect, is_public_web_url
+from ...errors import InvalidClientMetadata, InvalidRedirectURI
+from ...jwks import MAX_KEYS as MAX_OPERATOR_KEYS
+from ...jwks import KeySet, key_set_from
+from ...types import JSONObject
+from ..parties import OFFLINE_ACCESS
+
+MAX_REDIRECT_URIS = 32
+MAX_TEXT_CHARS = 512
+MAX_URL_CHARS = 2048
+MAX_LIST = 16
+MAX_KEYS = 8  # of a client that the operator has not written down
+MAX_UNNAMED_KEYS = 2
+MAX_VARIANTS = 32
+
+ASSERTION_ALGORITHMS: Final = ASYMMETRIC
+SECRET_METHODS: Final = ("client_secret_basic", "client_secret_post")
+AUTH_METHODS: Final = ("none", *SECRET_METHODS, "private_key_jwt")
+INTERACTIVE_GRANTS: Final = ("authorization_code", "refresh_token")
+
+# Control characters, and those that make what follows run the other way: a name is shown where
+# people decide.
+_MISLEADING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# Grants that give tokens without the person's say at this server, or that nobody shall use any more
+# (RFC 9700 §2.4).
+_FORBIDDEN_GRANTS = frozenset(("password", "implicit"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetadataPolicy:
+    """What may be registered.
+
+    Attributes:
+        scopes: those that exist here; others are left out.
+        redirect_schemes: private-use schemes of redirect URIs.
+        grant_types: those that may be registered; others are left out, unless nobody may have them.
+        auth_methods: those that may be registered.
+        default_auth_method: where none is named.
+        strict: whether what is not known here is a mistake, instead of being left out.
+    """
+
+    scopes: frozenset[str]
+    redirect_schemes: frozenset[str] = frozenset()
+    grant_types: tuple[str, ...] = INTERACTIVE_GRANTS
+    auth_methods: tuple[str, ...] = AUTH_METHODS
+    default_auth_method: str = "client_secret_basic"
+    strict: bool = False
+
+
+def check_client_metadata(document: Mapping[str, Any], policy: MetadataPolicy) -> JSONObject:
+    """Return the effective metadata. A member without a value, ``null`` or ``""``, counts as
+    absent.
+
+    Raises:
+        InvalidRedirectURI: one of the redirect URIs.
+        InvalidClientMetadata: any other member; the description names it.
+
+    RFC 7591 §2 and §3.2.2; OpenID Connect Registration §2 for ``application_type``.
+    """
+    metadata: JSONObject = {}
+    for name, value in document.items():
+        base, hash_sign, language = name.partition("#")
+        check = _CHECKS.get(base)
+        if check is None or (hash_sign and (base not in _FOR_PEOPLE or not _is_language(language))):
+            if policy.strict and name not in _ELSEWHERE:
+                raise InvalidClientMetadata(
+                    f"{name} is not a member of client metadata that is known here"
+                )
+            continue
+        if value is None or value == "":
+            if policy.strict:
+                raise InvalidClientMetadata(f"{name} has no value: leave it out")
+            continue
+        metadata[name] = check(base, value)
+    if sum("#" in name for name in metadata) > MAX_VARIANTS:
+        raise InvalidClientMetadata("There are too many translations")
+    _check_grants(metadata, policy)
+    _check_redirects(metadata, document.get("redirect_uris"), policy)
+    _check_authentication(metadata, policy)
+    _check_scope(metadata, policy)
+    return metadata
+
+
+def _check_grants(metadata: JSONObject, policy: MetadataPolicy) -> None:
+    asked: list[str] = metadata.get("grant_types", list(INTERACTIVE_GRANTS))
+    if not _FORBIDDEN_GRANTS.isdisjoint(asked):
+        raise InvalidClientMetadata("grant_types names a grant that is not supported")
+    grants = [name for name in dict.fromkeys(asked) if name in policy.grant_types]
+    if policy.strict and len(grants) < len(asked):
+        raise InvalidClientMetadata(
+            f"grant_types must be out of {', '.join(policy.grant_types)}, each once"
+        )
+    if grants in ([], ["refresh_token"]):
+        raise InvalidClientMetadata("grant_types names none that a client can begin with here")
+    responses: list[str] = metadata.get(
+        "response_types", ["code"] if "authorization_code" in grants else []
+    )
+    if any(name != "code" for name in responses) or ("code" in responses) != (
+        "authorization_code" in grants
+    ):
+        raise InvalidClientMetadata(
+            "response_types must be code for authorization_code, and fit the grant_types"
+        )
+    metadata["grant_types"], metadata["response_types"] = grants, responses
+
+
+def _check_redirects(metadata: JSONObject, uris: object, policy: MetadataPolicy) -> None:
+    if "authorization_code" not in metadata["grant_types"]:
+        return
+    if not is_array(uris) or not uris:
+        raise InvalidRedirectURI("redirect_uris must be a list of at least one URI")
+    if len(uris) > MAX_REDIRECT_URIS:
+        raise InvalidRedirectURI(f"redirect_uris has more than {MAX_REDIRECT_URIS} entries")
+    checked = [check_redirect_uri(uri, policy.redirect_schemes) for uri in uris]
+    if metadata.get("application_type") == "web" and any(map(is_loopback_redirect, checked)):
+        raise InvalidRedirectURI("A web application cannot have a redirect URI on loopback")
+    metadata["redirect_uris"] = list(dict.fromkeys(checked))
+
+
+def _check_authentication(metadata: JSONObject, policy: MetadataPolicy) -> None:
+    method = metadata.setdefault("token_endpoint_auth_method", policy.default_auth_method)
+    if method not in policy.auth_methods:
+        raise InvalidClientMetadata("token_endpoint_auth_method is not supported here")
+    if "jwks" in metadata and "jwks_uri" in metadata:
+        raise InvalidClientMetadata("jwks and jwks_uri are both there: one of the two is enough")
+    _check_keys(metadata, is_operators=policy.strict)
+    if method == "private_key_jwt" and "jwks" not in metadata and "jwks_uri" not in metadata:
+        raise InvalidClientMetadata("private_key_jwt needs jwks or jwks_uri")
+    if method == "none" and "client_credentials" in metadata["grant_types"]:
+        raise InvalidClientMetadata("client_credentials needs a client that can authenticate")
+
+
+def _check_keys(metadata: JSONObject, *, is_operators: bool) -> None:
+    if "jwks" not in metadata:
+        return
+    try:
+        usable = len(client_key_set(metadata["jwks"], is_operators=is_operators))
+    except UnusableKey as error:
+        raise InvalidClientMetadata(f"jwks cannot be used: {error}") from None
+    if not usable:
+        raise InvalidClientMetadata(
+            "jwks must be a key set with at least one public key that can be used"
+        )
+
+
+def client_key_set(document: Mapping[str, Any], *, is_operators: bool) -> KeySet:
+    """Return the keys of a client's set; few enough may be meant by one assertion.
+
+    Args:
+        document: the set.
+        is_operators: whether the client is one of the operator's, which may have more keys. In a
+            stranger's set of several each needs a ``kid``; in the operator's, two keys for one
+            algorithm may be without.
+
+    Raises:
+        UnusableKey: it has too many keys, or too many without a ``kid``.
+    """
+    max_keys = MAX_OPERATOR_KEYS if is_operators else MAX_KEYS
+    keys, _ = key_set_from(
+        document, ASSERTION_ALGORITHMS, max_keys=max_keys, named=not is_operators
+    )
+    if any(len(keys.unnamed(algorithm)) > MAX_UNNAMED_KEYS for algorithm in ASSERTION_ALGORITHMS):
+        raise UnusableKey(
+            f"it has more than {MAX_UNNAMED_KEYS} keys without a kid for one algorithm"
+        )
+    return keys
+
+
+def _check_scope(metadata: JSONObject, policy: MetadataPolicy) -> None:
+    asked = dict.fromkeys(metadata.pop("scope", "").split())
+    known = [scope for scope in asked if scope in policy.scopes or scope == OFFLINE_ACCESS]
+    if policy.strict and len(known) < len(asked):
+        # A limit with a mistake in it must not become none.
+        raise InvalidClientMetadata(
+            f"scope must be out of {', '.join(sorted(policy.scopes)) or 'no scopes'}"
+        )
+    if known:
+        metadata["scope"] = " ".join(known)
+
+
+def _text(name: str, value: Any) -> str:
+    if type(value) is not str or not 0 < len(value) <= MAX_TEXT_CHARS or _MISLEADING.search(value):
+        raise InvalidClientMetadata(
+            f"{name} must be a string of 1 to {MAX_TEXT_CHARS} characters, none of them hidden"
+        )
+    return value
+
+
+def _scope(name: str, value: Any) -> str:
+    if type(value) is not str or len(value) > MAX_URL_CHARS:
+        raise InvalidClientMetadata(
+            f"{name} must be a string of at most {MAX_URL_CHARS} characters"
+        )
+    return value
+
+
+def _texts(name: str, value: Any) -> list[str]:
+    if not is_array(value) or len(value) > MAX_LIST:
+        raise InvalidClientMetadata(f"{name} must be a list of at most {MAX_LIST} strings")
+    return [_text(name, each) for each in value]
+
+
+def _web_url(name: str, value: Any) -> str:
+    if not is_public_web_url(value) or len(value) > MAX_URL_CHARS:
+        raise InvalidClientMetadata(f"{name} must be an http or https URL of a public host")
+    return value
+
+
+def _jwks_uri(name: str, value: Any) -> str:
+    if not _web_url(name, value).startswith("https://"):
+        raise InvalidClientMetadata(f"{name} must be an https URL of a public host")
+    return str(value)
+
+
+def _jwks(name: str, value: Any) -> JSONObject:
+    if not is_object(value) or not is_array(value.get("keys")):
+        raise InvalidClientMetadata(f"{name} must be a key set: an object with a list named keys")
+    return {"keys": value["keys"]}
+
+
+def _one_of(*allowed: object) -> Callable[[str, Any], Any]:
+    def check(name: str, value: Any) -> Any:
+        if value not in allowed or type(value) not in (str, bool):
+            raise InvalidClientMetadata(f"{name} has a value that is not supported")
+        return value
+
+    return check
+
+
+def _is_language(tag: str) -> bool:
+    return 0 < len(tag) <= 35 and tag.isascii() and tag.replace("-", "").isalnum()
+
+
+# Members that are read elsewhere.
+_ELSEWHERE = frozenset(("client_id", "client_secret", "redirect_uris"))
+_FOR_PEOPLE = frozenset(("client_name", "client_uri", "logo_uri", "tos_uri", "policy_uri"))
+_CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
+    "client_name": _text,
+    "client_uri": _web_url,
+    "logo_uri": _web_url,
+    "tos_uri": _web_url,
+    "policy_uri": _web_url,
+    "contacts": _texts,
+    "software_id": _text,
+    "software_version": _text,
+    "application_type": _one_of("native", "web"),
+    "grant_types": _texts,
+    "response_types": _texts,
+    "token_endpoint_auth_method": _text,
+    "token_endpoint_auth_signing_alg": _one_of(*ASSERTION_ALGORITHMS),
+    "scope": _scope,
+    "jwks": _jwks,
+    "jwks_uri": _jwks_uri,
+    "require_pushed_authorization_requests": _one_of(True, False),
+    # Tokens bound to keys cannot be made here, and plain ones are not what such a client wants (RFC
+    # 9449 §5.2).
+    "dpop_bound_access_tokens": _one_of(False),
+    "tls_client_certificate_bound_access_tokens": _one_of(False),
+}

@@ -1,0 +1,293 @@
+"""Which clients are known: those of the operator, those that registered, those with a metadata
+document.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ...errors import ConfigurationError, InvalidClientMetadata, InvalidRedirectURI
+from ...stores import Store, scan_all
+from ...types import Clock, JSONObject
+from ..options import DAY, Lifetimes, Registration
+from ..parties import Client, ClientOrigin
+from ..records import hash_of, new_secret
+from .cimd import Documents, is_document_url
+from .metadata import SECRET_METHODS, MetadataPolicy, check_client_metadata
+from .unused import CLIENTS, UnusedRegistrations
+
+MAX_CLIENT_ID_CHARS = 2048
+MIN_SECRET_CHARS = 32
+MAX_SUBJECTS = 8
+
+# About as long as others, so that it takes as long to read.
+_NOBODY = Client(
+    client_id="nobody",
+    metadata={
+        "client_name": "Nobody",
+        "client_uri": "https://nobody.example/",
+        "redirect_uris": ["https://nobody.example/callback", "http://127.0.0.1/callback"],
+        "application_type": "native",
+        "scope": "openid profile",
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "client_secret_post",
+    },
+    origin="registered",
+    registration_token_hash=hash_of(""),
+).dump()
+
+
+def nobody() -> Client:
+    """Return a client that there is not, for those who must not be faster when they have found
+    none.
+    """
+    return Client.load(_NOBODY)
+
+
+class Clients:
+    """Finds clients, and keeps those that come and go.
+
+    Args:
+        store: keeps registrations.
+        clock: decides what has expired.
+        registration: the operator's settings; its ``clients`` win over everything else.
+        policy: what may be registered.
+        grant_types: what the operator's own clients may have.
+        lifetimes: how long grants live, which registrations outlive.
+        documents: client metadata documents, ``None`` where they are switched off.
+
+    Attributes:
+        unused: bounds how much of what nobody uses there may be.
+
+    Raises:
+        ConfigurationError: one of the operator's clients is not valid.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        registration: Registration,
+        policy: MetadataPolicy,
+        grant_types: Sequence[str],
+        lifetimes: Lifetimes,
+        documents: Documents | None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._registration = registration
+        self.unused = UnusedRegistrations(store, clock, registration)
+        self._documents = documents
+        # Whose registration is gone is told invalid_client, and throws its tokens away.
+        self._kept_seconds = max(registration.client_seconds, lifetimes.refresh_token_seconds)
+        self.policy = policy
+        self.operator_policy = replace(policy, grant_types=tuple(grant_types), strict=True)
+        self._configured = _configured(registration.clients, self.operator_policy)
+
+    async def find(self, client_id: str, *, address: str | None = None) -> Client | None:
+        """Return the client, ``None`` when nobody has this id.
+
+        Args:
+            client_id: which client.
+            address: of whoever says that, if it is a stranger.
+
+        Raises:
+            InvalidClient: the id is the URL of a metadata document that cannot be used.
+            ServerUnavailable: the store does not answer, or the document cannot be had now.
+            TooManyRequests: the address has named too many documents that are not known here.
+        """
+        configured = self._configured.get(client_id)
+        if configured is not None:
+            return configured
+        if not 0 < len(client_id) <= MAX_CLIENT_ID_CHARS or not client_id.isprintable():
+            return None
+        if is_document_url(client_id):
+            return (
+                None
+                if self._documents is None
+                else await self._documents.client_for(client_id, address)
+            )
+        return await self.find_registered(client_id)
+
+    async def find_registered(self, client_id: str) -> Client | None:
+        """Return the client if it lives in the store.
+
+        Raises:
+            ServerUnavailable: the store.
+        """
+        record = await self._store.get(CLIENTS, hash_of(client_id))
+        if record is None:
+            return None
+        client = Client.load(record.value)
+        return None if self._has_ended(client) else client
+
+    async def acts_for_itself(self, client_id: str) -> bool:
+        """Return whether there is such a client, and it gets tokens with its own id as subject."""
+        if is_document_url(client_id) and client_id not in self._configured:
+            return False  # a document cannot register for that
+        client = await self.find(client_id)
+        return client is not None and "client_credentials" in client.grant_types
+
+    async def create(
+        self,
+        metadata: JSONObject,
+        *,
+        origin: ClientOrigin = "registered",
+        manageable: bool = False,
+        address: str | None = None,
+    ) -> tuple[Client, str | None, str | None]:
+        """Make a client of checked metadata; return it, its secret and its registration token, if
+        it has them.
+
+        Args:
+            metadata: checked.
+            origin: who wants it.
+            manageable: whether it gets a registration token.
+            address: who registers, ``None`` for the operator.
+
+        Raises:
+            ServerUnavailable: the store.
+        """
+        now = int(self._clock.time())
+        secret = new_secret() if metadata["token_endpoint_auth_method"] in SECRET_METHODS else None
+        token = new_secret() if manageable else None
+        client = Client(
+            client_id=secrets.token_hex(16),
+            metadata=metadata,
+            origin=origin,
+            issued_at=now,
+            secret_hash=None if secret is None else hash_of(secret),
+            registration_token_hash=None if token is None else hash_of(token),
+            expires_at=now + int(self._registration.unused_seconds)
+            if origin == "registered"
+            else None,
+            subjects=[] if origin == "registered" else None,
+        )
+        data = client.dump()
+        if address is not None:
+            self.unused.add(client.client_id, len(data), address)
+        await self._store.put(CLIENTS, hash_of(client.client_id), data, ttl=self._ttl(client))
+        await self.unused.make_room()
+        return client, secret, token
+
+    async def update(
+        self, client_id: str, change: Callable[[Client], Client], *, address: str | None = None
+    ) -> Client | None:
+        """Change a client that lives in the store; return it, or ``None`` when it is not there any
+        more.
+
+        Args:
+            client_id: which client.
+            change: returns what becomes of it.
+            address: of the client itself, if it changes what it says.
+        """
+        key = hash_of(client_id)
+        while True:
+            record = await self._store.get(CLIENTS, key)
+            known = None if record is None else Client.load(record.value)
+            if record is None or known is None or self._has_ended(known):
+                return None
+            changed = change(known)
+            data = changed.dump()
+            if address is not None and not changed.used:
+                self.unused.add(client_id, len(data), address)
+            if await self._store.swap(CLIENTS, key, record, data, ttl=self._ttl(changed)):
+                if address is not None:
+                    await self.unused.make_room()
+                return changed
+
+    async def keep(self, client: Client, subject: str) -> None:
+        """Let a registration live on, because somebody has approved of it."""
+        if client.expires_at is None:
+            return
+        ends_at = int(self._clock.time() + self._kept_seconds)
+        is_first = client.subjects is not None and subject not in client.subjects
+        # Not each time: a write for every sign-in would be for nothing.
+        if not client.used or is_first or client.expires_at < ends_at:
+            await self.update(client.client_id, lambda known: _kept(known, subject, ends_at + DAY))
+        if not client.used:
+            self.unused.forget(client.client_id)
+
+    async def delete(self, client_id: str) -> Client | None:
+        """Forget a registration and return it, ``None`` when there was none."""
+        data = await self._store.take(CLIENTS, hash_of(client_id))
+        client = None if data is None else Client.load(data)
+        if client is None or self._has_ended(client):
+            return None
+        if client.origin == "registered" and not client.used:
+            self.unused.forget(client_id)
+        return client
+
+    async def all(self) -> AsyncIterator[Client]:
+        """Yield the operator's clients, then those in the store."""
+        for client in self._configured.values():
+            yield client
+        async for _, record in scan_all(self._store, CLIENTS):
+            client = Client.load(record.value)
+            if not self._has_ended(client):
+                yield client
+
+    def _has_ended(self, client: Client) -> bool:
+        return client.expires_at is not None and self._clock.time() >= client.expires_at
+
+    def _ttl(self, client: Client) -> float | None:
+        return (
+            None if client.expires_at is None else max(1.0, client.expires_at - self._clock.time())
+        )
+
+
+def _kept(client: Client, subject: str, expires_at: int) -> Client:
+    subjects = client.subjects
+    if subjects is not None and subject not in subjects:
+        subjects = [*subjects, subject] if len(subjects) < MAX_SUBJECTS else None
+    return replace(client, expires_at=expires_at, used=True, subjects=subjects)
+
+
+def _configured(clients: Sequence[Mapping[str, Any]], policy: MetadataPolicy) -> dict[str, Client]:
+    known: dict[str, Client] = {}
+    for position, settings in enumerate(clients):
+        client_id, secret = settings.get("client_id"), settings.get("client_secret")
+        where = f"clients[{position}] ({client_id!r})"
+        if (
+            not isinstance(client_id, str)
+            or not client_id
+            or not client_id.isprintable()
+            or client_id in known
+        ):
+            raise ConfigurationError(f"{where} needs a client_id of its own, a string")
+        if "://" in client_id and not is_document_url(client_id):
+            raise ConfigurationError(
+                f"{where}: only https URLs can be a client_id, other URLs cannot"
+            )
+        if secret is not None and (not isinstance(secret, str) or len(secret) < MIN_SECRET_CHARS):
+            raise ConfigurationError(
+                f"{where}: client_secret must have at least {MIN_SECRET_CHARS} characters: "
+                'python -c "import secrets; print(secrets.token_urlsafe(32))" makes one'
+            )
+        try:
+            metadata = check_client_metadata(
+                {"token_endpoint_auth_method": _usual_method(settings), **settings}, policy
+            )
+        except (InvalidClientMetadata, InvalidRedirectURI) as error:
+            raise ConfigurationError(f"{where}: {error}") from None
+        if (metadata["token_endpoint_auth_method"] in SECRET_METHODS) != (secret is not None):
+            raise ConfigurationError(
+                f"{where}: client_secret and token_endpoint_auth_method do not fit each other"
+            )
+        known[client_id] = Client(
+            client_id=client_id,
+            metadata=metadata,
+            origin="configured",
+            secret_hash=None if secret is None else hash_of(secret),
+        )
+    return known
+
+
+def _usual_method(settings: Mapping[str, Any]) -> str:
+    if "client_secret" in settings:
+        return "client_secret_basic"
+    return "private_key_jwt" if "jwks" in settings or "jwks_uri" in settings else "none"

@@ -1,0 +1,174 @@
+"""How much registrations that nobody has used may take up: a share for each network, a ceiling for
+all (ADR 0016).
+
+An index of them lies in the store, in a few records, each for the networks that fall to it. A
+process writes to it for many registrations at once, and those that are used until then never get
+there.
+"""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections import deque
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from heapq import heapify, heappop, heappush
+from typing import TypeAlias
+
+from ..._cache import LRUCache
+from ..._places import network_of
+from ...errors import ServerUnavailable, UnreadableRecord
+from ...stores import Store
+from ...types import Clock
+from ..options import Registration
+from ..parties import Client
+from ..records import hash_of
+
+logger = logging.getLogger(__name__)
+
+INDEX = "unused_clients"
+CLIENTS = "client"
+BATCH = 16  # registrations that a process may know of alone
+MIN_BYTES = 1024  # that each counts at least, so that the number is bounded as well
+# that may be in the index and count no more, which it hears when it is written again
+MAX_FORGOTTEN = 10_000
+GONE_SECONDS = 1.0
+ATTEMPTS = 50
+
+_ENTRY = struct.Struct(">16s8sII")
+# What takes the place of a registration that makes room for others, for the moment until it is
+# deleted.
+_GONE = Client(client_id="", metadata={}, origin="registered", expires_at=0).dump()
+
+
+# Client id, network, size, and epoch seconds of the registration: what is packed. A plain tuple,
+# because there may be hundreds of them, and as a rule none is looked at but for its age.
+_Entry: TypeAlias = tuple[bytes, bytes, int, int]
+
+
+class UnusedRegistrations:
+    """Bounds what nobody has used.
+
+    Args:
+        store: keeps the clients, and the index.
+        clock: decides what has expired.
+        registration: the bounds.
+    """
+
+    def __init__(self, store: Store, clock: Clock, registration: Registration) -> None:
+        self._store = store
+        self._clock = clock
+        self._seconds = registration.unused_seconds
+        # A network has no more than what is in the record that it falls to: that is its share.
+        self._limit = registration.unused_bytes_each
+        self._pending: list[dict[bytes, _Entry]] = [
+            {} for _ in range(registration.unused_bytes // self._limit)
+        ]
+        self._forgotten: LRUCache[bool] = LRUCache(MAX_FORGOTTEN)
+
+    def add(self, client_id: str, size: int, address: str) -> None:
+        """Count a registration that is about to be written, or changed; too early rather than
+        never.
+        """
+        network = sha256(network_of(address).encode("utf-8", "surrogatepass")).digest()[:8]
+        key = bytes.fromhex(client_id)
+        pending = self._pending[network[0] % len(self._pending)]
+        pending[key] = key, network, max(MIN_BYTES, size), int(self._clock.time())
+
+    def forget(self, client_id: str) -> None:
+        """Count a registration no more: somebody has used it, or it is gone."""
+        key = bytes.fromhex(client_id)
+        for pending in self._pending:
+            if pending.pop(key, None) is not None:
+                return
+        self._forgotten.put(key, True)
+
+    async def make_room(self, *, at_once: bool = False) -> None:
+        """Write down what is new, if it is much, and delete the oldest ones of the busiest network
+        beyond the limit.
+
+        Args:
+            at_once: whether to write down what is not much, too.
+
+        Raises:
+            ServerUnavailable: the store does not answer.
+        """
+        for number, pending in enumerate(self._pending):
+            if len(pending) >= (1 if at_once else BATCH):
+                self._pending[number] = {}
+                try:
+                    await self._write(str(number), pending)
+                except BaseException:
+                    self._pending[number] = pending | self._pending[number]
+                    raise
+
+    async def _write(self, key: str, new: dict[bytes, _Entry]) -> None:
+        for _ in range(ATTEMPTS):
+            record = await self._store.get(INDEX, key)
+            ended_at = self._clock.time() - self._seconds
+            known = b"" if record is None else record.value
+            unpacked: Iterator[_Entry] = _ENTRY.iter_unpack(known)
+            old = [each for each in unpacked if each[3] > ended_at and each[0] not in new]
+            old, latest = self._counted(old), self._counted(new.values())
+            # The latest stay for now: some of them have not been answered yet.
+            surplus = _surplus(old, self._limit - sum(size for _, _, size, _ in latest))
+            for each in surplus:
+                await self._delete(hash_of(each[0].hex()))
+            if surplus or len(old) * _ENTRY.size < len(known):
+                known = b"".join(_ENTRY.pack(*each) for each in old if each not in surplus)
+            value = known + b"".join(_ENTRY.pack(*each) for each in latest)
+            if record is None:
+                written = await self._store.add(INDEX, key, value, ttl=self._seconds)
+            else:
+                written = await self._store.swap(INDEX, key, record, value, ttl=self._seconds)
+            if written:
+                return
+        raise ServerUnavailable
+
+    def _counted(self, entries: Iterable[_Entry]) -> list[_Entry]:
+        if not len(self._forgotten):
+            return list(entries)
+        return [each for each in entries if not self._forgotten.get(each[0])]
+
+    async def _delete(self, key: str) -> None:
+        """Delete a registration unless somebody has used it, or is just using it, or nobody can
+        say.
+        """
+        try:
+            record = await self._store.get(CLIENTS, key)
+        except UnreadableRecord:
+            return
+        if record is None or Client.load(record.value).used:
+            return
+        # Only this very version: whoever changes the client meanwhile wins, and whoever comes later
+        # finds none.
+        if await self._store.swap(CLIENTS, key, record, _GONE, ttl=GONE_SECONDS):
+            await self._store.delete(CLIENTS, key)
+            logger.info("A registration that nobody has used made room for others")
+
+
+def _surplus(entries: list[_Entry], limit: int) -> set[_Entry]:
+    """Return what has to go: again and again the oldest one of the network that takes up the
+    most.
+    """
+    surplus, sizes = set[_Entry](), [size for _, _, size, _ in entries]
+    excess = sum(sizes) - limit
+    if excess <= 0:
+        return surplus
+    queues = dict[bytes, deque[int]]()
+    for position, (_, network, _, _) in enumerate(entries):
+        queues.setdefault(network, deque()).append(position)
+    heap = [
+        (-sum(sizes[each] for each in queue), queue[0], network)
+        for network, queue in queues.items()
+    ]
+    heapify(heap)
+    while excess > 0 and heap:
+        size, position, network = heappop(heap)
+        surplus.add(entries[position])
+        excess -= sizes[position]
+        queues[network].popleft()
+        if queues[network]:
+            heappush(heap, (size + sizes[position], queues[network][0], network))
+    return surplus

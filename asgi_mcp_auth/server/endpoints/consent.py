@@ -1,0 +1,130 @@
+"""``/consent``: a person decides about an application (RFC 6749 §4.1.1, RFC 9700 §4.2 and
+§4.16).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from ..._urls import redirect_host
+from ...errors import AccessDenied, ExpiredForm, ForbiddenForm, MalformedRequest, OAuthError
+from ..audit import AuditEvent
+from ..browser.records import Session, Transaction
+from ..clients.cimd import is_document_url
+from ..grants.records import AuthorizationRequest
+from ..interaction.authorization_request import Destination, destination_of
+from ..interaction.flow import approve, decide, is_signed_in, may_sign_in, refuse, to_page
+from ..pages.models import ConsentPage
+from ..parts import Server
+from ..web import Answer, Request
+
+
+async def consent(server: Server, request: Request) -> Answer:
+    """Show what the application asks for, or carry out what the person decided.
+
+    Raises:
+        MalformedRequest: there is nothing to decide about.
+        ForbiddenForm: the form is not the one that was shown to this person.
+        ExpiredForm: it is decided.
+        UnknownClient: the application has gone meanwhile.
+        UnregisteredRedirect: its redirect URI has.
+    """
+    transaction = request.transaction
+    if transaction is None or transaction.request is None:
+        raise MalformedRequest("There is nothing to decide about")
+    authorization = transaction.request
+    session = request.session if is_signed_in(server, request, authorization) else None
+    if session is None and await may_sign_in(server, request, authorization):
+        return to_page(server, "login", request.transaction_id)
+    destination = await destination_of(server, request, authorization)
+    try:
+        scopes = authorization.scopes
+        if session is not None:
+            scopes = await server.scopes.grantable(session.person, destination.client, scopes)
+        if request.method != "POST":
+            if transaction.decision is not None:
+                raise ExpiredForm
+            return _show(server, request, session, destination, scopes)
+        # The token fits this person and these scopes: what is approved is what was shown.
+        server.sessions.check_form_token(
+            request, request.transaction_id, _subject(session) or "", *scopes
+        )
+        return await _decide(server, request, session, destination, authorization, scopes)
+    except OAuthError as error:
+        return await refuse(server, request, destination, error, by_person=request.method == "POST")
+
+
+async def _decide(
+    server: Server,
+    request: Request,
+    session: Session | None,
+    destination: Destination,
+    authorization: AuthorizationRequest,
+    scopes: list[str],
+) -> Answer:
+    action = request.parameters.get("action")
+    if action == "switch":
+        return await _switch(server, request)
+    if action == "approve" and session is not None:
+        return await approve(server, request, session, destination, authorization, scopes)
+    if action == "approve":
+        await decide(server, request, "approve", None, scopes)
+        return to_page(server, "login", request.transaction_id)
+    if action != "deny":
+        raise ForbiddenForm
+    await decide(server, request, "deny", _subject(session), scopes)
+    event = AuditEvent(
+        action="denied", client_id=authorization.client_id, subject=_subject(session)
+    )
+    server.report(request, event)
+    raise AccessDenied
+
+
+async def _switch(server: Server, request: Request) -> Answer:
+    def change(known: Transaction) -> Transaction:
+        if known.decision is not None or known.request is None:
+            raise ExpiredForm
+        prompt = [*known.request.prompt, "select_account"]
+        return replace(known, signed_in=None, request=replace(known.request, prompt=prompt))
+
+    await server.sessions.change_transaction(request, change)
+    headers = await server.sessions.end(request)
+    return to_page(server, "login", request.transaction_id, headers)
+
+
+def _show(
+    server: Server,
+    request: Request,
+    session: Session | None,
+    destination: Destination,
+    scopes: list[str],
+) -> Answer:
+    client, transaction_id = destination.client, request.transaction_id
+    page = ConsentPage(
+        action=server.url("consent"),
+        hidden={
+            "transaction": transaction_id,
+            "csrf": server.sessions.form_token(
+                "consent", transaction_id, _subject(session) or "", *scopes
+            ),
+        },
+        client=client.name,
+        is_verified=client.origin == "configured",
+        client_host=urlsplit(client.client_id).netloc
+        if is_document_url(client.client_id)
+        else None,
+        redirect_host=redirect_host(destination.redirect_uri),
+        is_on_device=not destination.redirect_uri.startswith("https://"),
+        resource=server.resource,
+        scopes=server.pages.describe(scopes),
+        account=None if session is None else session.person.display_name,
+        provider_host=server.login.provider_host,
+        provider_scopes=server.login.provider_scopes,
+        applications_url=server.url("applications") if server.has("applications") else None,
+    )
+    return server.pages.answer(page)
+
+
+def _subject(session: Session | None) -> str | None:
+    return None if session is None else session.person.subject

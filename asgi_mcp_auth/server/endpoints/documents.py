@@ -1,0 +1,90 @@
+"""What everybody may read: the metadata of the authorization server (RFC 8414) and its public keys
+(RFC 7517).
+"""
+
+from __future__ import annotations
+
+from ..._asgi import Route, send_response
+from ..._cors import PublicDocument
+from ..._urls import WELL_KNOWN_OPENID, WELL_KNOWN_SERVER, url_path
+from ...errors import ServerUnavailable
+from ...metadata import authorization_server_metadata, format_document
+from ...types import JSONObject, Receive, Scope, Send
+from ..clients.metadata import ASSERTION_ALGORITHMS, AUTH_METHODS
+from ..parties import OFFLINE_ACCESS
+from ..parts import JWKS_PATH, Server
+
+_ENDPOINT_NAMES = {
+    "authorize": "authorization_endpoint",
+    "token": "token_endpoint",
+    "register": "registration_endpoint",
+    "revoke": "revocation_endpoint",
+    "introspect": "introspection_endpoint",
+    "par": "pushed_authorization_request_endpoint",
+}
+
+
+def metadata(server: Server) -> JSONObject:
+    """Return the metadata document; what is switched off is not in it."""
+    endpoints = {
+        name: server.url(each) for each, name in _ENDPOINT_NAMES.items() if server.has(each)
+    }
+    return authorization_server_metadata(
+        issuer=server.issuer,
+        endpoints=endpoints | {"jwks_uri": server.issuer + JWKS_PATH},
+        scopes_supported=list(dict.fromkeys((*server.scopes.supported, OFFLINE_ACCESS))),
+        grant_types=server.grant_types,
+        auth_methods=AUTH_METHODS,
+        signing_algorithms=ASSERTION_ALGORITHMS,
+        resource=server.resource,
+        features={
+            "authorization_response_iss_parameter_supported": True,
+            "client_id_metadata_document_supported": server.settings.registration.has_documents,
+            "require_pushed_authorization_requests": (
+                server.settings.options.require_pushed_requests
+            ),
+        },
+    )
+
+
+def routes(server: Server) -> list[Route]:
+    """Return the public documents at every place where clients look (RFC 8414 §3.1, OpenID Connect
+    Discovery §4).
+    """
+    members, path = metadata(server), url_path(server.issuer)
+    document = PublicDocument(format_document(members))
+    openid = PublicDocument(format_document(members | _openid_members(server)))
+    places = {
+        WELL_KNOWN_SERVER + path: document,
+        WELL_KNOWN_OPENID + path: openid,
+        path + WELL_KNOWN_OPENID: openid,
+    }
+    return [*(Route(*each) for each in places.items()), Route(JWKS_PATH, KeySetDocument(server))]
+
+
+def _openid_members(server: Server) -> JSONObject:
+    """Return what OpenID Connect Discovery §3 requires; the MCP SDK for TypeScript gives up where
+    it is missing.
+
+    They are about ID tokens, which are not issued here: there is no scope ``openid``.
+    """
+    return {
+        "subject_types_supported": ["public"],
+        "id_token_signing_alg_values_supported": [server.signer.algorithm],
+    }
+
+
+class KeySetDocument:
+    """Serves the public keys, as they are at the moment of the request."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as ``PublicDocument`` does, or 503 while the keys cannot be had."""
+        try:
+            keys = await self._server.signer.document()
+        except ServerUnavailable:
+            await send_response(scope, receive, send, 503, [(b"retry-after", b"1")], b"")
+        else:
+            await PublicDocument(format_document(keys))(scope, receive, send)

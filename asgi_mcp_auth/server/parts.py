@@ -1,0 +1,272 @@
+"""What the endpoints share: the settings, and the parts that are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from .._http import PublicFetcher
+from .._urls import check_redirect_schemes, is_loopback_host, resource_spellings
+from ..claims import check_kind
+from ..errors import ConfigurationError, InvalidTarget
+from ..stores.encrypted import EncryptedStore
+from .audit import Audit, AuditEvent
+from .browser.sessions import Sessions
+from .clients.authentication import ClientAuthenticator
+from .clients.cimd import TIMEOUT_SECONDS, Documents
+from .clients.keys import ClientKeys
+from .clients.metadata import INTERACTIVE_GRANTS, MetadataPolicy
+from .clients.registry import Clients
+from .grants.lifecycle import Grants
+from .grants.scopes import Scopes
+from .limits import Limits
+from .login import Login, LoginHost
+from .login.networks import check_peer
+from .options import Lifetimes, RateLimits, Registration, ServerOptions, check_switch
+from .pages import Pages
+from .tokens.access import GrantVerifier
+from .tokens.signing import GivenKeys, KeptKeys, Signer
+from .web import Parameters, Request
+
+JWKS_PATH = "/.well-known/jwks.json"
+SWEEP_SECONDS = 60.0
+SWEEP_RECORDS = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of ``OAuthProvider``, checked one by one."""
+
+    base_url: str
+    login: Login
+    required_scopes: Sequence[str]
+    scopes_supported: Sequence[str]
+    allow_dynamic_registration: bool
+    allowed_redirect_schemes: Sequence[str]
+    rate_limits: RateLimits | None
+    lifetimes: Lifetimes
+    registration: Registration
+    pages: Pages
+    options: ServerOptions
+
+    def __post_init__(self) -> None:
+        check_switch("allow_dynamic_registration", self.allow_dynamic_registration)
+        for name, kind in (
+            ("rate_limits", RateLimits),
+            ("lifetimes", Lifetimes),
+            ("registration", Registration),
+            ("pages", Pages),
+            ("options", ServerOptions),
+        ):
+            check_kind(name, getattr(self, name), kind)
+        if not self.allow_dynamic_registration:
+            self.registration.check_documents_meant("allow_dynamic_registration=False")
+
+
+def check_login(login: object) -> Login:
+    """Return what says how people sign in.
+
+    Raises:
+        ConfigurationError: it is missing, or something else.
+    """
+    if isinstance(login, Login):
+        return login
+    raise ConfigurationError(
+        f"login={login!r} must say how people sign in: PasswordLogin({{'alice':"
+        " hash_password('…')}) for a few accounts, AppLogin('https://…') if your application"
+        " signs them in, DevLogin() on your own machine"
+    )
+
+
+class Server:
+    """The authorization server behind the endpoints.
+
+    Args:
+        settings: checked.
+        store: keeps everything.
+
+    Raises:
+        ConfigurationError: settings that contradict each other.
+    """
+
+    def __init__(self, settings: Settings, store: EncryptedStore) -> None:
+        options, lifetimes = settings.options, settings.lifetimes
+        self.issuer = settings.base_url
+        self.settings = settings
+        self.store = store
+        self.clock = options.clock
+        self.lifetimes = lifetimes
+        self.resource = ""
+        self._spellings: frozenset[str] = frozenset()
+        self._sweep_at = self.clock.monotonic() + SWEEP_SECONDS
+        self.audit = Audit(options.on_event)
+        self.limits = Limits(store, self.clock, settings.rate_limits)
+        self.scopes = Scopes(
+            settings.required_scopes,
+            settings.scopes_supported,
+            options.scope_hierarchy,
+            options.grant_scopes,
+        )
+        self.clients = self._clients()
+        self.grants = Grants(
+            store,
+            self.clock,
+            lifetimes,
+            self.scopes,
+            self.audit,
+            store.derive("refresh tokens"),
+            settings.login,
+            rotate_confidential=options.rotate_confidential,
+        )
+        self.signer = self._signer()
+        self.verifier = GrantVerifier(
+            issuer=self.issuer,
+            signer=self.signer,
+            ledger=self.grants.ledger,
+            required_scopes=settings.required_scopes,
+            scope_hierarchy=options.scope_hierarchy,
+            clock=self.clock,
+        )
+        self.sessions = Sessions(
+            store, self.clock, lifetimes, self.issuer, store.derive("forms"), self.limits
+        )
+        # RFC 9126 §2 wants the endpoint's own URL accepted, too.
+        endpoints = map(self.url, ("token", "par", "revoke", "introspect"))
+        audiences = (self.issuer, f"{self.issuer}/", *endpoints)
+        self.authenticator = ClientAuthenticator(
+            self.clients,
+            store,
+            self.clock,
+            audiences,
+            ClientKeys(self._fetcher(), self.clock, self.limits),
+            self.limits,
+        )
+        host = urlsplit(self.issuer).netloc
+        self.pages = replace(settings.pages, title=settings.pages.title or host)
+        self.login = settings.login
+        self.login.bind(
+            LoginHost(self.issuer, self.url("login"), store, self.limits, self.clock, lifetimes)
+        )
+
+    def _signer(self) -> Signer:
+        options = self.settings.options
+        if options.signing_keys:
+            return GivenKeys(options.signing_keys)
+        return KeptKeys(self.store, self.clock, options, self.lifetimes, self.audit)
+
+    def _fetcher(self) -> PublicFetcher:
+        # One for each use, so that slow key sets keep nobody from fetching documents.
+        registration = self.settings.registration
+        return PublicFetcher(
+            timeout_seconds=TIMEOUT_SECONDS,
+            allow_loopback=registration.development_documents,
+            ca_file=registration.development_ca_file,
+        )
+
+    def _clients(self) -> Clients:
+        settings, registration = self.settings, self.settings.registration
+        if registration.development_documents and not is_loopback_host(
+            urlsplit(self.issuer).hostname
+        ):
+            raise ConfigurationError(
+                "development_documents=True is for a base_url on loopback only: leave it out"
+            )
+        policy = MetadataPolicy(
+            scopes=frozenset(self.scopes.supported),
+            redirect_schemes=check_redirect_schemes(
+                "allowed_redirect_schemes", settings.allowed_redirect_schemes
+            ),
+        )
+        documents = Documents(
+            replace(policy, auth_methods=("none", "private_key_jwt"), default_auth_method="none"),
+            self._fetcher(),
+            self.clock,
+            self.limits,
+            (self.issuer, settings.options.resource_base_url or self.issuer),
+            registration,
+        )
+        return Clients(
+            self.store,
+            self.clock,
+            registration,
+            policy,
+            self.grant_types,
+            self.lifetimes,
+            documents if registration.has_documents else None,
+        )
+
+    def bind_resource(self, resource: str) -> None:
+        """Issue tokens for this resource."""
+        self.resource = resource
+        self._spellings = resource_spellings(resource)
+        self.grants.bind_resource(resource)
+        login = self.settings.login
+        prefix, kind, provider = (
+            self.settings.options.path_prefix,
+            type(login).__qualname__,
+            login.provider_host or "",
+        )
+        self.sessions.bind(prefix, resource, kind, provider)
+
+    def path(self, endpoint: str) -> str:
+        """Return the path of an endpoint below ``base_url``."""
+        return f"{self.settings.options.path_prefix}/{endpoint}"
+
+    def url(self, endpoint: str) -> str:
+        """Return the absolute URL of an endpoint."""
+        return self.issuer + self.path(endpoint)
+
+    def has(self, feature: str) -> bool:
+        """Return whether something that can be switched off is on."""
+        if feature == "register":
+            return self.settings.allow_dynamic_registration
+        if feature == "logout":  # its form is on that page
+            feature = "applications"
+        return feature not in self.settings.options.disabled
+
+    @property
+    def grant_types(self) -> list[str]:
+        """What the token endpoint knows."""
+        return [
+            *INTERACTIVE_GRANTS,
+            *(["client_credentials"] if self.has("client_credentials") else []),
+        ]
+
+    def check_peer(self, request: Request) -> None:
+        """Check that it comes from this machine, where a setting is for development on this
+        machine.
+
+        Raises:
+            ForbiddenForm: it comes from elsewhere.
+        """
+        hint = self.login.for_development
+        if self.settings.registration.development_documents:
+            hint = hint or "Registration(development_documents=False)"
+        if hint:
+            check_peer(request.address, self.login.networks, hint)
+
+    def check_resources(self, parameters: Parameters) -> None:
+        """Check that a request asks for nothing but our resource; asking for none means it.
+
+        Raises:
+            InvalidTarget: it names another one (RFC 8707 §2).
+        """
+        if not self._spellings.issuperset(parameters.all("resource")):
+            raise InvalidTarget
+
+    def report(self, request: Request, event: AuditEvent) -> None:
+        """Report an outcome of a request."""
+        self.audit.report(replace(event, endpoint=request.endpoint, address=request.address))
+
+    async def sweep_if_due(self) -> None:
+        """Remove some of what has expired, now and then: there is no task of ours that could do
+        it.
+        """
+        now = self.clock.monotonic()
+        if now >= self._sweep_at:
+            self._sweep_at = now + SWEEP_SECONDS
+            if await self.store.sweep(SWEEP_RECORDS) == SWEEP_RECORDS:
+                self._sweep_at = now  # there is more
+            else:
+                await self.login.sweep()

@@ -1,0 +1,1 @@
+"""Tokens of this server: signing keys, access tokens, refresh tokens."""

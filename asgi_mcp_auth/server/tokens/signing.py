@@ -1,0 +1,356 @@
+"""The keys that sign access tokens: made on first use, kept in the store, shared by all workers,
+rotated with overlap.
+
+A new key is published before it signs, and an old one stays published until the last token that it
+signed has expired.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from asgiref.sync import sync_to_async
+
+from ..._cache import SingleFlight
+from ..._jose import SigningKey, UnusableKey, VerifyingKey, sign_jwt
+from ...errors import ConfigurationError, InvalidToken, ServerUnavailable, UnreadableRecord
+from ...jwks import KeySet, KeySource
+from ...stores import Store
+from ...types import Clock, JSONObject
+from ..audit import Audit, AuditEvent
+from ..options import DAY, Lifetimes, ServerOptions
+
+logger = logging.getLogger(__name__)
+
+KEYS, RECORD = "keys", "signing"
+RELOAD_SECONDS = 60.0  # how old the keys in a process may be
+COOLDOWN_SECONDS = 1.0  # between two looks for a key that is not known
+RETRY_SECONDS = 5.0  # between two looks while the store does not answer
+STALE_SECONDS = DAY  # how long the keys at hand are used while it does not
+# how long a key is published before it signs: longer than others keep our key set
+AHEAD_SECONDS = 3600.0
+
+
+class Signer(KeySource, Protocol):
+    """Signs access tokens, and says with what they can be verified."""
+
+    algorithm: str  # of the tokens that are made now
+
+    async def ready(self) -> None:
+        """Have a key at hand.
+
+        Raises:
+            ServerUnavailable: the store does not answer.
+        """
+        ...
+
+    async def sign(self, header: JSONObject, claims: JSONObject) -> str:
+        """Return a JWT."""
+        ...
+
+    async def document(self) -> JSONObject:
+        """Return the public keys as a JWK set (RFC 7517 §5)."""
+        ...
+
+    async def rotate(self, *, retire: bool = False) -> None:
+        """Sign with a new key from now on; ``retire`` forgets the old ones, and every token that
+        they signed.
+        """
+        ...
+
+
+class GivenKeys:
+    """Keys that the operator keeps; the first one signs.
+
+    Args:
+        pems: private keys.
+
+    Raises:
+        ConfigurationError: one of them cannot be used, or is there twice.
+    """
+
+    def __init__(self, pems: Sequence[str]) -> None:
+        self.serial = 1
+        self.settled_until = math.inf
+        try:
+            self._keys = [SigningKey.from_pem(pem) for pem in pems]
+        except UnusableKey as error:
+            raise ConfigurationError(
+                f"signing_keys has a key that cannot be used: {error}"
+            ) from None
+        if len({key.key_id for key in self._keys}) != len(self._keys):
+            raise ConfigurationError("signing_keys has one key twice: keep one")
+        self.algorithm = self._keys[0].algorithm
+        self._set = KeySet(key.verifying_key() for key in self._keys)
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    async def aclose(self) -> None:
+        """Nothing to do."""
+
+    async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
+        """Return the one key that the token names.
+
+        Raises:
+            InvalidToken: there is none.
+        """
+        return _found(self._set.find(key_id, algorithm))
+
+    async def ready(self) -> None:
+        """Nothing to do."""
+
+    async def sign(self, header: JSONObject, claims: JSONObject) -> str:
+        """Return a JWT."""
+        return _signed(self._keys[0], header, claims)
+
+    async def document(self) -> JSONObject:
+        """Return the public keys as a JWK set (RFC 7517 §5)."""
+        return {"keys": [key.public_jwk() for key in self._keys]}
+
+    async def rotate(self, *, retire: bool = False) -> None:
+        """Refuse: these keys are the operator's.
+
+        Raises:
+            ConfigurationError: always.
+        """
+        raise ConfigurationError(
+            "signing_keys are yours to rotate: put a new one in front, and restart"
+        )
+
+
+class _Key(NamedTuple):
+    key: SigningKey
+    active_at: float
+
+    def dump(self) -> JSONObject:
+        return {"kid": self.key.key_id, "pem": self.key.pem(), "active_at": self.active_at}
+
+
+class KeptKeys:
+    """Keys in the store.
+
+    Args:
+        store: keeps them encrypted.
+        clock: its wall clock says which key signs, its monotonic one how old the keys at hand are.
+        options: algorithm and rotation.
+        lifetimes: how long a token lives that a key has signed.
+        audit: is told of new keys.
+    """
+
+    def __init__(
+        self, store: Store, clock: Clock, options: ServerOptions, lifetimes: Lifetimes, audit: Audit
+    ) -> None:
+        self.serial = 0
+        self.settled_until = -math.inf
+        self._store = store
+        self._clock = clock
+        self.algorithm: str = options.signing_algorithm
+        self._rotation_seconds = options.key_rotation_seconds
+        self._overlap_seconds = lifetimes.access_token_seconds + RELOAD_SECONDS
+        self._audit = audit
+        self._keys: tuple[_Key, ...] = ()
+        self._set = KeySet(())
+        self._unreadable = False
+        self._loaded_at = -math.inf
+        self._reload = SingleFlight(self._load)
+
+    async def open(self) -> None:
+        """Load the keys, or make the first one; a store that is down stops nobody from starting."""
+        try:
+            await self._reload()
+        except ServerUnavailable:
+            if not self._unreadable:
+                logger.warning("The signing keys cannot be loaded yet: the store does not answer")
+
+    async def aclose(self) -> None:
+        """Stop a look under way."""
+        await self._reload.aclose()
+
+    async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
+        """Return the one key that the token names.
+
+        Raises:
+            InvalidToken: there is none.
+            ServerUnavailable: there might be one, but the store does not answer.
+        """
+        await self.ready()
+        found = self._set.find(key_id, algorithm)
+        if not found and self._clock.monotonic() >= self._loaded_at + COOLDOWN_SECONDS:
+            await self._reload()
+            found = self._set.find(key_id, algorithm)
+        return _found(found)
+
+    async def sign(self, header: JSONObject, claims: JSONObject) -> str:
+        """Return a JWT.
+
+        Raises:
+            ServerUnavailable: the store does not answer, and no key is at hand.
+        """
+        await self.ready()
+        now, mine = (
+            self._clock.time(),
+            [each for each in self._keys if each.key.algorithm == self.algorithm],
+        )
+        return _signed(
+            next((each.key for each in reversed(mine) if each.active_at <= now), mine[0].key),
+            header,
+            claims,
+        )
+
+    async def document(self) -> JSONObject:
+        """Return the public keys as a JWK set (RFC 7517 §5).
+
+        Raises:
+            ServerUnavailable: the store does not answer, and no key is at hand.
+        """
+        await self.ready()
+        return {"keys": [each.key.public_jwk() for each in self._keys]}
+
+    async def rotate(self, *, retire: bool = False) -> None:
+        """Sign with a new key from now on.
+
+        Args:
+            retire: forget the old ones, and with them every token that they signed; also keys that
+                cannot be read.
+
+        Raises:
+            ServerUnavailable: the store does not answer, or its keys cannot be read.
+        """
+        new = _Key(await self._new_key(), self._clock.time())
+
+        async def renewed(keys: tuple[_Key, ...]) -> tuple[_Key, ...]:
+            return (new,) if retire else (*keys, new)
+
+        if retire:
+            try:
+                await self._store.get(KEYS, RECORD)
+            except UnreadableRecord:
+                await self._store.delete(KEYS, RECORD)
+        await self._change(renewed)
+        await self._load()
+
+    async def ready(self) -> None:
+        """Have keys at hand that are not too old.
+
+        Raises:
+            ServerUnavailable: the store does not answer, or its keys cannot be read, and no key is
+                at hand.
+        """
+        if self._clock.monotonic() >= self.settled_until:
+            try:
+                await self._reload()
+            except ServerUnavailable:
+                now = self._clock.monotonic()
+                if self._keys and now >= self._loaded_at + STALE_SECONDS:
+                    raise
+                if self._keys or self._unreadable:
+                    self.settled_until = now + RETRY_SECONDS
+        if not self._keys:
+            raise ServerUnavailable
+
+    async def _load(self) -> None:
+        keys = await self._change(self._due)
+        if [each.key.key_id for each in keys] != [each.key.key_id for each in self._keys]:
+            self._set = KeySet(each.key.verifying_key() for each in keys)
+            self.serial += 1
+        self._keys = keys
+        self._loaded_at = self._clock.monotonic()
+        self.settled_until = self._loaded_at + RELOAD_SECONDS
+
+    async def _change(
+        self, change: Callable[[tuple[_Key, ...]], Awaitable[tuple[_Key, ...]]]
+    ) -> tuple[_Key, ...]:
+        """Change the keys in the store, if there is something to change, and return them."""
+        while True:
+            try:
+                record = await self._store.get(KEYS, RECORD)
+            except UnreadableRecord:
+                raise self._cannot_be_read() from None
+            keys = () if record is None else _parse(record.value)
+            changed = await change(keys)
+            if changed == keys:
+                return keys
+            if record is None:
+                written = await self._store.add(KEYS, RECORD, _dump(changed))
+            else:
+                written = await self._store.swap(KEYS, RECORD, record, _dump(changed))
+            if written:
+                for each in changed:
+                    if each not in keys:
+                        self._audit.report(AuditEvent(action="key_created", key_id=each.key.key_id))
+                self._unreadable = False
+                return changed
+            # Whoever loses this race reads what the winner wrote.
+
+    def _cannot_be_read(self) -> ServerUnavailable:
+        if not self._unreadable:
+            logger.error(
+                "The signing keys in the store cannot be read: have encryption_keys changed? Put"
+                " the old one back, behind the new one. If it is lost for good, await"
+                " provider.admin.drop_unreadable() and then"
+                " provider.admin.rotate_keys(retire=True): clients register again, and everybody"
+                " signs in again"
+            )
+        self._unreadable = True
+        return ServerUnavailable()
+
+    async def _due(self, keys: tuple[_Key, ...]) -> tuple[_Key, ...]:
+        """Return the keys with what time has brought: a first one, a successor for an old one, none
+        that are over.
+        """
+        now, mine = (
+            self._clock.time(),
+            [each for each in keys if each.key.algorithm == self.algorithm],
+        )
+        if not mine:
+            keys = (*keys, _Key(await self._new_key(), now))
+        elif mine[-1].active_at + self._rotation_seconds - AHEAD_SECONDS <= now:
+            keys = (*keys, _Key(await self._new_key(), now + AHEAD_SECONDS))
+        return tuple(
+            each
+            for position, each in enumerate(keys)
+            if now < self._ends_at(each, keys[position + 1 :])
+        )
+
+    def _ends_at(self, key: _Key, later: Sequence[_Key]) -> float:
+        """Return until when tokens may be good that a key has signed."""
+        successor = next((each for each in later if each.key.algorithm == key.key.algorithm), None)
+        if successor is not None:
+            return successor.active_at + self._overlap_seconds
+        if key.key.algorithm == self.algorithm:
+            return math.inf
+        # Of an earlier setting, or of workers that still have it.
+        return key.active_at + self._rotation_seconds + self._overlap_seconds
+
+    async def _new_key(self) -> SigningKey:
+        # In a thread: an RSA key takes a tenth of a second or more.
+        return await sync_to_async(SigningKey, thread_sensitive=False)(
+            self.algorithm, secrets.token_hex(8)
+        )
+
+
+def _found(keys: tuple[VerifyingKey, ...]) -> tuple[VerifyingKey, ...]:
+    if not keys:
+        raise InvalidToken("unknown_key")
+    return keys
+
+
+def _signed(key: SigningKey, header: JSONObject, claims: JSONObject) -> str:
+    return sign_jwt(key, {"alg": key.algorithm, "kid": key.key_id, **header}, claims)
+
+
+def _dump(keys: Sequence[_Key]) -> bytes:
+    return json.dumps([each.dump() for each in keys]).encode()
+
+
+def _parse(data: bytes) -> tuple[_Key, ...]:
+    return tuple(
+        _Key(SigningKey.from_pem(each["pem"], each["kid"]), each["active_at"])
+        for each in json.loads(data)
+    )
