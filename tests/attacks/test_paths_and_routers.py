@@ -32,7 +32,7 @@ from tests.support.routers import (
 )
 from tests.support.server_processes import SERVER_PROCESSES, ask, ask_websocket, server_process
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.rule("RS-43")]
 
 COUNT = 100
 """Paths for each framework and kind of server. ``make soak`` asks about a hundred times as many."""

@@ -90,6 +90,7 @@ async def test_its_tokens_are_marked_as_access_tokens_so_the_strict_profile_take
     assert (await verifier.verify(idp.token(RESOURCE))).subject == "alice"
 
 
+@pytest.mark.rule("RS-27")
 async def test_a_token_for_another_resource_is_refused(idp: IdentityProvider) -> None:
     verifier = JWTVerifier(issuer=idp.issuer, audience=RESOURCE)
     with pytest.raises(InvalidToken) as refused:
@@ -97,6 +98,7 @@ async def test_a_token_for_another_resource_is_refused(idp: IdentityProvider) ->
     assert refused.value.reason == "audience"
 
 
+@pytest.mark.case("V33")
 async def test_an_id_token_is_no_access_token(idp: IdentityProvider) -> None:
     verifier = JWTVerifier(issuer=idp.issuer, audience=RESOURCE)
     id_token = idp.tokens(RESOURCE, scope="openid mcp:read")["id_token"]
@@ -150,6 +152,8 @@ async def test_every_answer_of_the_middleware_with_its_tokens(idp: IdentityProvi
 # ----------------------------------------------------------------------------------------- rotation
 
 
+@pytest.mark.case("K01")
+@pytest.mark.rule("RS-30")
 async def test_a_token_signed_with_a_new_key_is_accepted_as_soon_as_the_cooldown_has_passed(
     idp: IdentityProvider,
 ) -> None:
@@ -170,6 +174,7 @@ async def test_a_token_signed_with_a_new_key_is_accepted_as_soon_as_the_cooldown
     assert idp.hits["/jwks"] == 2
 
 
+@pytest.mark.case("K02")
 async def test_tokens_of_a_withdrawn_key_are_refused_once_the_new_keys_are_here(
     idp: IdentityProvider,
 ) -> None:
@@ -204,6 +209,7 @@ async def test_a_burst_of_tokens_signed_with_a_new_key_costs_one_fetch(
 # ----------------------------------------------------------------------------- outages and slowness
 
 
+@pytest.mark.case("K09", "W42")
 async def test_a_provider_that_is_down_from_the_start_is_503_not_401_and_forgiven_when_it_is_back(
     idp: IdentityProvider,
 ) -> None:
@@ -240,6 +246,7 @@ async def test_one_failed_start_is_over_within_a_second_and_a_half(
     assert (await verifier.verify(token)).subject == "alice"
 
 
+@pytest.mark.case("K07")
 async def test_old_keys_serve_through_an_outage_until_they_are_too_old_to_trust(
     idp: IdentityProvider,
 ) -> None:
@@ -273,6 +280,7 @@ async def test_a_token_with_an_unknown_key_is_not_judged_while_the_keys_cannot_b
         await verifier.verify(token)
 
 
+@pytest.mark.case("K05")
 async def test_a_hundred_first_requests_wait_together_for_one_slow_answer(
     idp: IdentityProvider,
 ) -> None:

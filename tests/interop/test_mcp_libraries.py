@@ -162,6 +162,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.rule("RS-38")
 @pytest.mark.parametrize("build", ALL)
 @pytest.mark.parametrize("other", sorted(OTHERS))
 async def test_nobody_else_gets_into_a_session(
@@ -180,6 +181,7 @@ async def test_nobody_else_gets_into_a_session(
         )
 
 
+@pytest.mark.rule("RS-38")
 @pytest.mark.parametrize("build", ALL)
 async def test_the_owner_of_a_session_comes_back_with_a_new_token(
     issuer: Issuer, build: Callable[[Issuer], App]
@@ -190,6 +192,7 @@ async def test_the_owner_of_a_session_comes_back_with_a_new_token(
         assert '"alice"' in await ask(app, as_user(issuer, "alice"), session, "whoami")
 
 
+@pytest.mark.rule("RS-38")
 @pytest.mark.parametrize("server", ["sdk", "fastmcp"])
 async def test_the_same_subject_of_another_issuer_is_another_user(
     issuer: Issuer, server: str

@@ -187,6 +187,7 @@ CASES = {
 }
 
 
+@pytest.mark.case("W44")
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_every_server_gives_the_same_answer(served: Served, name: str) -> None:
     case = CASES[name]
@@ -242,6 +243,7 @@ def test_the_metadata_document_is_served(served: Served) -> None:
     assert (status, headers["content-length"], nothing) == (200, str(len(body)), b"")
 
 
+@pytest.mark.case("W28", "W44")
 def test_the_body_of_a_refused_request_is_not_taken_for_the_next_request(served: Served) -> None:
     headers = as_user(served.issuer)
     with closing(http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=10)) as connection:
@@ -264,6 +266,7 @@ def test_a_websocket_is_let_in_with_a_token(served: Served) -> None:
         assert websocket.recv() == "hello bob"
 
 
+@pytest.mark.case("W44")
 @pytest.mark.parametrize("token", [None, "garbage"])
 def test_a_websocket_is_refused_at_the_handshake_without_one(
     served: Served, token: str | None

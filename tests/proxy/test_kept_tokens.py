@@ -127,7 +127,7 @@ async def _given(provider: Any, server: Server, access_token: str) -> str:
 
 
 @pytest.mark.case("P12")
-@pytest.mark.rule("PX-06")
+@pytest.mark.rule("PX-06", "RS-39")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_an_upstream_that_has_ended_the_sign_in_ends_the_grant_at_the_refresh(
     upstream: Upstream, kind: str
@@ -282,7 +282,7 @@ async def test_an_answer_without_an_id_token_is_enough_at_a_refresh(upstream: Up
         assert (await client.refresh(tokens["refresh_token"])).status == 200
 
 
-@pytest.mark.rule("PX-06")
+@pytest.mark.rule("PX-06", "RS-39")
 async def test_without_a_refresh_token_a_grant_lasts_as_long_as_the_access_token(
     upstream: Upstream,
 ) -> None:

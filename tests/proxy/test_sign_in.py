@@ -49,7 +49,7 @@ async def test_a_person_of_the_identity_provider_gets_tokens_of_ours(
 
 
 @pytest.mark.case("P08", "P18")
-@pytest.mark.rule("PX-07", "PX-10")
+@pytest.mark.rule("PX-05", "PX-07", "PX-10")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_what_goes_upstream_is_ours_alone(upstream: Upstream, kind: str) -> None:
     """Our own verifier, nonce, state and scopes; nothing that the client chose."""
@@ -346,7 +346,7 @@ async def test_the_secret_and_the_tokens_of_the_identity_provider_stay_inside(
 
 
 @pytest.mark.case("P10")
-@pytest.mark.rule("PX-06")
+@pytest.mark.rule("PX-06", "RS-28")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_token_of_the_identity_provider_is_refused_here(
     upstream: Upstream, kind: str

@@ -35,7 +35,7 @@ from tests.support.sockets import request
 pytestmark = pytest.mark.asyncio
 
 
-@pytest.mark.rule("RS-13")
+@pytest.mark.rule("RS-13", "RS-46")
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT"])
 async def test_no_credentials_are_401_with_an_absolute_metadata_url_for_every_method(
     method: str,

@@ -124,7 +124,7 @@ async def test_a_header_that_claims_an_identity_has_no_effect(header: str) -> No
     guard.assert_entered(await call(guard.app, "GET", "/mcp", {**ALICE, header: "root"}), "alice")
 
 
-@pytest.mark.rule("RS-44")
+@pytest.mark.rule("RS-28", "RS-44")
 async def test_the_authorization_header_reaches_the_app_unless_it_is_switched_off() -> None:
     headers = {**ALICE, "X-Other": "1"}
     for forward, expected in (

@@ -14,7 +14,7 @@ from asgi_mcp_auth.testing import Issuer
 from tests.support.asgi import App, Spy, call
 from tests.support.protection import BASE_URL, TOKENS
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.rule("RS-40")]
 
 STARTUP, SHUTDOWN = {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}
 

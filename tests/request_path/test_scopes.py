@@ -33,7 +33,7 @@ from tests.support.protection import (
     protect,
 )
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.rule("RS-18")]
 
 
 def raising(error: Exception, *, after: list[dict[str, Any]] | None = None) -> App:

@@ -29,6 +29,8 @@ async def test_a_client_password_in_the_header_or_in_the_body_but_not_in_the_uri
         assert_refused(await server.call("POST", target, form=grant), "invalid_client", 401)
 
 
+@pytest.mark.case("Z63")
+@pytest.mark.rule("AS-33")
 async def test_one_method_of_authentication_for_each_request() -> None:
     """§2.3: the client MUST NOT use more than one."""
     async with deploy(registration=OPERATORS) as server:
@@ -59,6 +61,8 @@ async def test_scope_is_case_sensitive_and_its_order_does_not_matter() -> None:
         )
 
 
+@pytest.mark.case("Z29", "Z46", "Z49")
+@pytest.mark.rule("AS-35")
 async def test_a_code_is_bound_to_client_and_redirect_uri_and_good_once() -> None:
     """§4.1.2, §4.1.3 and §10.5: tokens that came of it SHOULD be revoked when it is used again."""
     async with deploy() as server:
@@ -72,6 +76,8 @@ async def test_a_code_is_bound_to_client_and_redirect_uri_and_good_once() -> Non
         assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 401
 
 
+@pytest.mark.case("Z58")
+@pytest.mark.rule("AS-43")
 async def test_the_implicit_grant_and_passwords_are_gone() -> None:
     """§4.2 and §4.3; OAuth 2.1 §10 leaves them out."""
     async with deploy() as server:
@@ -82,6 +88,7 @@ async def test_the_implicit_grant_and_passwords_are_gone() -> None:
         assert "error=unsupported_response_type" in url
 
 
+@pytest.mark.rule("EXT-02")
 async def test_client_credentials_are_for_confidential_clients_and_bring_no_refresh_token() -> None:
     """§4.4 and §4.4.3."""
     async with deploy(registration=OPERATORS) as server:
@@ -91,6 +98,8 @@ async def test_client_credentials_are_for_confidential_clients_and_bring_no_refr
         assert_refused(await public.token(grant_type="client_credentials"), "unauthorized_client")
 
 
+@pytest.mark.case("Z59")
+@pytest.mark.rule("AS-31", "AS-37")
 async def test_a_successful_response_has_its_members_and_is_not_stored() -> None:
     """§5.1."""
     async with deploy() as server:
@@ -100,6 +109,8 @@ async def test_a_successful_response_has_its_members_and_is_not_stored() -> None
         assert tokens["expires_in"] == 3600
 
 
+@pytest.mark.case("Z62")
+@pytest.mark.rule("AS-32")
 async def test_a_failed_authentication_by_header_is_401_with_a_challenge_of_that_scheme() -> None:
     """§5.2: every other error is 400."""
     async with deploy(registration=OPERATORS) as server:
@@ -113,6 +124,8 @@ async def test_a_failed_authentication_by_header_is_401_with_a_challenge_of_that
         assert response.header("www-authenticate") is None
 
 
+@pytest.mark.case("Z76")
+@pytest.mark.rule("AS-40")
 async def test_refreshing_gives_no_more_than_was_granted() -> None:
     """§6: omitted, the scope is as before; a new refresh token has the scope of the one that was
     used.

@@ -50,6 +50,8 @@ def test_credentials_are_the_scheme_spaces_and_one_b64token(value: bytes, token:
     assert parse_bearer(value) == token
 
 
+@pytest.mark.case("W05")
+@pytest.mark.rule("RS-17")
 @pytest.mark.parametrize(
     "value",
     [
@@ -101,6 +103,7 @@ def test_anything_else_after_bearer_is_a_malformed_request(value: bytes) -> None
     assert (caught.value.status, caught.value.error) == (400, "invalid_request")
 
 
+@pytest.mark.case("W06")
 @pytest.mark.parametrize(
     "value",
     [
@@ -123,6 +126,7 @@ def test_another_scheme_is_no_bearer_token(value: bytes) -> None:
         parse_credentials(value, 1, b"")
 
 
+@pytest.mark.case("V79")
 def test_a_token_beyond_16_kib_is_invalid_and_not_looked_at() -> None:
     for tail in (b"a", b"\xff", b" b", b"=" * 2**20):
         with pytest.raises(InvalidToken) as caught:
@@ -153,6 +157,8 @@ def test_every_b64token_is_found_again(token: str, padding: int, spaces: int) ->
     assert parse_bearer(b"Bearer" + b" " * spaces + padded.encode()) == padded
 
 
+@pytest.mark.case("W02", "W10")
+@pytest.mark.rule("RS-17")
 @pytest.mark.parametrize(
     ("authorization", "fields", "query", "reason"),
     [
@@ -213,6 +219,7 @@ def test_a_scope_token_can_stand_in_a_quoted_string(text: str) -> None:
         assert challenge.split(b'scope="')[-1].split(b'"')[0].decode() == text
 
 
+@pytest.mark.rule("RS-14")
 def test_challenges_say_no_more_than_the_client_needs() -> None:
     """§3: at least one attribute, each at most once; §3.1: no error code when there was no
     token.
@@ -238,6 +245,7 @@ def test_challenges_say_no_more_than_the_client_needs() -> None:
     )
 
 
+@pytest.mark.rule("RS-13", "RS-16", "RS-17", "RS-18")
 @pytest.mark.asyncio
 async def test_over_http_the_five_answers_are_told_apart() -> None:
     """§3 and §3.1: 401 without a code, 400 invalid_request, 401 invalid_token, 403
@@ -270,6 +278,8 @@ async def test_over_http_the_five_answers_are_told_apart() -> None:
     ]
 
 
+@pytest.mark.case("W09")
+@pytest.mark.rule("RS-26")
 @pytest.mark.asyncio
 async def test_a_token_in_the_query_or_in_the_body_opens_nothing() -> None:
     """§2.2 and §2.3: both are optional methods, and not offered."""

@@ -17,6 +17,8 @@ HEADERS = basic("service", CONFIDENTIAL["client_secret"])
 OPERATORS = Registration(clients=[CONFIDENTIAL])
 
 
+@pytest.mark.case("Z84")
+@pytest.mark.rule("AS-49")
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
 async def test_a_token_is_revoked_with_all_that_is_based_on_the_same_grant(kind: str) -> None:
     """§2.1: refresh tokens MUST be supported; access tokens of the grant SHOULD go, too; §3 allows
@@ -32,6 +34,7 @@ async def test_a_token_is_revoked_with_all_that_is_based_on_the_same_grant(kind:
         assert_refused(await client.refresh(tokens["refresh_token"]), "invalid_grant")
 
 
+@pytest.mark.rule("AS-46", "AS-48")
 async def test_credentials_are_checked_and_then_whose_token_it_is() -> None:
     """§2.1: a token of another client is refused; nothing of it is told (§2.2)."""
     async with deploy(registration=OPERATORS) as server:
@@ -46,6 +49,8 @@ async def test_credentials_are_checked_and_then_whose_token_it_is() -> None:
         assert await is_alive(server, tokens["access_token"])
 
 
+@pytest.mark.case("Z83")
+@pytest.mark.rule("AS-46")
 async def test_a_public_client_shows_its_client_id() -> None:
     """§2.1, §5."""
     async with deploy() as server:
@@ -59,6 +64,8 @@ async def test_a_public_client_shows_its_client_id() -> None:
         assert not await is_alive(server, tokens["access_token"])
 
 
+@pytest.mark.case("Z82", "Z85")
+@pytest.mark.rule("AS-47")
 @pytest.mark.parametrize("hint", ["access_token", "refresh_token", "whatever"])
 async def test_a_hint_is_a_hint_and_an_invalid_token_is_no_error(hint: str) -> None:
     """§2.1, §2.2: the purpose of the request, invalidating the token, has been achieved already."""
@@ -75,6 +82,7 @@ async def test_a_hint_is_a_hint_and_an_invalid_token_is_no_error(hint: str) -> N
         assert not await is_alive(server, tokens["access_token"])
 
 
+@pytest.mark.rule("AS-47")
 async def test_a_server_that_cannot_now_says_503_and_when_to_come_back() -> None:
     """§2.2.1: the client MUST assume that the token still exists."""
     failing = FailingStore(MemoryStore(), for_good=True)

@@ -131,6 +131,7 @@ async def test_the_printed_unsecured_token_is_refused() -> None:
     await gate.refuses(f"eyJhbGciOiJub25lIn0.{PAYLOAD}.", "algorithm")
 
 
+@pytest.mark.case("V29")
 @pytest.mark.asyncio
 async def test_a_critical_member_makes_the_printed_token_invalid() -> None:
     """Appendix E: the header {"alg":"none", "crit":["http://example.com/UNDEFINED"], …} has to be
@@ -142,6 +143,7 @@ async def test_a_critical_member_makes_the_printed_token_invalid() -> None:
     await gate.refuses(gate.forge(header=critical), "critical_header")
 
 
+@pytest.mark.case("V37")
 @pytest.mark.parametrize("name", ["jku", "jwk", "x5u", "x5c"])
 @pytest.mark.asyncio
 async def test_header_members_that_bring_a_key_along_are_refused(name: str) -> None:
@@ -167,6 +169,7 @@ async def test_the_key_id_is_a_case_sensitive_string() -> None:
     await gate.refuses(gate.forge(header={"kid": gate.key.key_id.upper()}), "unknown_key")
 
 
+@pytest.mark.case("V02")
 @pytest.mark.asyncio
 async def test_alg_is_required() -> None:
     """§4.1.1: alg MUST be present."""
@@ -174,6 +177,7 @@ async def test_alg_is_required() -> None:
     await gate.refuses(gate.forge(header={"alg": ABSENT}), "algorithm")
 
 
+@pytest.mark.case("V42")
 @pytest.mark.asyncio
 async def test_header_names_are_unique() -> None:
     """§4: duplicates have to be refused, or the last one taken. We refuse."""
@@ -197,6 +201,7 @@ def test_base64url_has_no_padding_and_its_own_two_characters(text: str, octets: 
     assert encode_base64url(octets) == text
 
 
+@pytest.mark.case("V23")
 @pytest.mark.parametrize(
     "text",
     [

@@ -50,6 +50,7 @@ def test_the_printed_key_set_holds_one_key_that_verifies() -> None:
     assert skipped == ["key number 1 is skipped: its use is not sig"]
 
 
+@pytest.mark.case("V10", "V11")
 @pytest.mark.parametrize(
     ("members", "why"),
     [
@@ -115,6 +116,7 @@ def test_a_key_set_has_an_array_named_keys(document: dict[str, Any]) -> None:
         key_set_from(document, ASYMMETRIC)
 
 
+@pytest.mark.case("K18")
 def test_a_key_set_has_at_most_64_keys() -> None:
     """Our own limit."""
     many = [{**EC, "kid": str(number)} for number in range(MAX_KEYS + 1)]
@@ -124,6 +126,7 @@ def test_a_key_set_has_at_most_64_keys() -> None:
         key_set_from({"keys": many}, ASYMMETRIC)
 
 
+@pytest.mark.case("K16")
 @pytest.mark.parametrize(
     "member",
     [None, 5, "x", [], {}, {"kty": "oct", "k": "AA"}, {**EC, "crv": "P-999"}, {**RSA, "n": ""}],
@@ -169,6 +172,7 @@ def test_a_number_is_base64url(text: str) -> None:
         keys_from_jwk({**RSA, "n": text}, ASYMMETRIC)
 
 
+@pytest.mark.rule("AS-09")
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
 def test_what_we_publish_is_what_we_read(algorithm: str) -> None:
     """Section 3: the published key verifies what the private one signs."""

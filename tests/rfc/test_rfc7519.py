@@ -31,6 +31,7 @@ async def test_a_numeric_date_is_no_string() -> None:
         await gate.refuses(gate.forge(claims={name: str(NOW)}), reason)
 
 
+@pytest.mark.case("V46")
 async def test_claim_names_are_unique() -> None:
     """§4: duplicates have to be refused, or the last one taken. We refuse."""
     gate = Gate()
@@ -47,6 +48,8 @@ async def test_claims_that_nobody_knows_are_kept_and_otherwise_ignored() -> None
     assert extra.items() <= access.claims.items()
 
 
+@pytest.mark.case("V66")
+@pytest.mark.rule("RS-29")
 async def test_the_issuer_is_compared_exactly() -> None:
     """§4.1.1: a case-sensitive string."""
     gate = Gate()
@@ -62,6 +65,8 @@ async def test_an_issuer_need_not_be_a_url() -> None:
     await gate.refuses(gate.forge(), "issuer")
 
 
+@pytest.mark.case("V62")
+@pytest.mark.rule("RS-27")
 @pytest.mark.parametrize(
     ("aud", "accepted"),
     [
@@ -87,6 +92,7 @@ async def test_the_audience_is_one_string_or_an_array_of_which_one_must_be_us(
         await gate.refuses(token, "audience")
 
 
+@pytest.mark.case("V53")
 @pytest.mark.parametrize(("exp", "accepted"), [(NOW + 1, True), (NOW, False), (NOW - 1, False)])
 async def test_a_token_must_not_be_accepted_on_or_after_its_expiry(
     exp: int, accepted: bool
@@ -100,6 +106,7 @@ async def test_a_token_must_not_be_accepted_on_or_after_its_expiry(
         await gate.refuses(token, "expired")
 
 
+@pytest.mark.case("V55")
 @pytest.mark.parametrize(("nbf", "accepted"), [(NOW, True), (NOW + 60, True), (NOW + 61, False)])
 async def test_a_token_must_not_be_accepted_before_nbf_but_clocks_differ(
     nbf: int, accepted: bool
@@ -115,6 +122,7 @@ async def test_a_token_must_not_be_accepted_before_nbf_but_clocks_differ(
         await gate.refuses(token, "not_yet_valid")
 
 
+@pytest.mark.case("V70")
 async def test_the_token_id_is_a_string() -> None:
     """§4.1.7."""
     gate = Gate()
@@ -134,12 +142,14 @@ async def test_replicated_claims_in_the_header_are_ignored() -> None:
     await gate.accepts(gate.forge(header={"iss": "https://evil.example", "aud": "x", "exp": 0}))
 
 
+@pytest.mark.case("V01")
 async def test_an_unsecured_jwt_is_refused() -> None:
     """§6."""
     gate = Gate()
     await gate.refuses(gate.forge(header={"alg": "none"}, sign=lambda _: b""), "algorithm")
 
 
+@pytest.mark.rule("RS-29")
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
 async def test_only_the_algorithms_that_were_asked_for_are_used(algorithm: str) -> None:
     """RFC 8725 §3.1: the caller says which algorithms, and each key is used with exactly one."""
@@ -156,6 +166,8 @@ async def test_only_the_algorithms_that_were_asked_for_are_used(algorithm: str) 
     await gate.refuses(gate.forge(key=signing_key(other)), "algorithm")
 
 
+@pytest.mark.case("V32")
+@pytest.mark.rule("RS-29")
 async def test_a_jwt_for_another_purpose_is_told_apart_by_its_type() -> None:
     """RFC 8725 §3.11 and §3.12."""
     gate = Gate()

@@ -14,7 +14,7 @@ from tests.support.assertions import ABSENT, Robot, key_of
 from tests.support.authorization_server import BASE_URL, deploy
 from tests.support.token_endpoint import assert_refused, tokens_of
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-34")]
 
 
 async def check(

@@ -18,7 +18,7 @@ from tests.support.authorization_server import (
     deploy,
 )
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-58")]
 
 GUESS = "a-guess-that-is-as-long-as-a-registration-access-token"
 

@@ -23,6 +23,8 @@ async def test_the_example_of_appendix_b() -> None:
         tokens_of(await client.redeem(code, code_verifier=VERIFIER))
 
 
+@pytest.mark.case("Z17")
+@pytest.mark.rule("AS-35")
 @pytest.mark.parametrize(("length", "good"), [(42, False), (43, True), (128, True), (129, False)])
 async def test_a_verifier_has_43_to_128_characters(length: int, good: bool) -> None:
     """§4.1."""
@@ -38,6 +40,8 @@ async def test_a_verifier_has_43_to_128_characters(length: int, good: bool) -> N
             assert_refused(response, "invalid_grant")
 
 
+@pytest.mark.case("Z14", "Z15")
+@pytest.mark.rule("AS-18")
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -59,6 +63,8 @@ async def test_a_challenge_is_required_and_its_method_is_s256(
         assert "error=invalid_request" in url
 
 
+@pytest.mark.case("Z17")
+@pytest.mark.rule("AS-35")
 async def test_a_wrong_verifier_is_invalid_grant() -> None:
     """§4.6."""
     async with deploy() as server:

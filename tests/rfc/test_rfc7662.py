@@ -17,7 +17,7 @@ from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, FrozenClock, Issuer
 from tests.support.authorization_server import BASE_URL, CONFIDENTIAL, RESOURCE, deploy
 from tests.support.gate import AUDIENCE, NOW, Gate
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.rule("RS-31")]
 
 CLIENT_ID, SECRET = INTROSPECTION_CLIENT
 

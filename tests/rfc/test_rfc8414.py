@@ -127,7 +127,7 @@ PLACES = [
 
 
 @pytest.mark.case("Z117")
-@pytest.mark.rule("AS-01", "AS-02", "AS-03")
+@pytest.mark.rule("AS-01", "AS-02", "AS-03", "RS-46")
 @pytest.mark.parametrize(("base_url", "path", "below"), PLACES)
 async def test_the_document_lies_wherever_clients_look_and_names_one_issuer(
     base_url: str, path: str, below: str
@@ -245,6 +245,8 @@ async def test_the_issuer_is_the_same_to_the_last_character_everywhere(issuer: s
 PUBLIC = {"client_id": "app", "redirect_uris": ["https://app.example.com/callback"]}
 
 
+@pytest.mark.case("Z116")
+@pytest.mark.rule("AS-03")
 async def test_the_issuer_of_a_token_and_of_a_response_is_that_of_the_document() -> None:
     async with deploy() as server:
         client, issuer = await server.register(), (await metadata(server))["issuer"]

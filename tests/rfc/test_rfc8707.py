@@ -12,6 +12,8 @@ pytestmark = pytest.mark.asyncio
 BAD = ["https://unknown.example/mcp", "mcp", "/mcp", f"{RESOURCE}#fragment", f"{RESOURCE}?x=1"]
 
 
+@pytest.mark.case("Z08")
+@pytest.mark.rule("AS-22")
 @pytest.mark.parametrize("resource", BAD)
 async def test_an_unknown_or_malformed_resource_is_invalid_target(resource: str) -> None:
     """§2, §2.1, §2.2: an absolute URI without a fragment."""
@@ -24,6 +26,7 @@ async def test_an_unknown_or_malformed_resource_is_invalid_target(resource: str)
         assert_refused(response, "invalid_target")
 
 
+@pytest.mark.rule("AS-22", "AS-38")
 async def test_the_token_is_for_the_resource_whether_it_was_named_or_not() -> None:
     """§2.2: the default is the one that there is; aud names it."""
     async with deploy() as server:
@@ -45,6 +48,8 @@ async def test_the_token_is_for_the_resource_whether_it_was_named_or_not() -> No
                 ).status == 200
 
 
+@pytest.mark.case("Z03")
+@pytest.mark.rule("AS-22")
 async def test_it_may_be_repeated() -> None:
     """§2: several, as long as each is one of ours."""
     async with deploy() as server:

@@ -40,6 +40,7 @@ async def test_a_token_as_section_3_prints_it_is_accepted() -> None:
     assert access.scopes == ["openid", "profile", "reademail"]
 
 
+@pytest.mark.rule("RS-29")
 @pytest.mark.parametrize(
     ("typ", "strict", "lax"),
     [
@@ -65,6 +66,7 @@ async def test_the_type_is_at_jwt(typ: Any, strict: bool, lax: bool) -> None:
             await gate.refuses(token, "type")
 
 
+@pytest.mark.rule("RS-29")
 @pytest.mark.parametrize(
     ("name", "reason"),
     [("iss", "missing_iss"), ("exp", "missing_exp"), ("aud", "missing_aud"), ("sub", "subject")],
@@ -83,6 +85,7 @@ async def test_alg_none_is_refused() -> None:
     await gate.refuses(gate.forge(header={"alg": "none"}, sign=lambda _: b""), "algorithm")
 
 
+@pytest.mark.rule("RS-29", "RS-27")
 async def test_issuer_and_audience_are_ours() -> None:
     """§4: iss MUST exactly match; aud MUST contain a resource indicator that names this server."""
     gate = Gate(claims=STRICT)
@@ -121,6 +124,8 @@ async def test_roles_and_groups_become_scopes_only_by_the_configuration(name: st
 # ------------------------------------------------------------------------ what OAuthProvider issues
 
 
+@pytest.mark.case("Z61")
+@pytest.mark.rule("AS-38")
 @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "EdDSA"])
 async def test_what_we_issue_is_such_a_token_also_for_another_implementation(
     algorithm: str,
@@ -158,6 +163,7 @@ async def test_what_we_issue_is_such_a_token_also_for_another_implementation(
         }
 
 
+@pytest.mark.rule("AS-38")
 async def test_each_token_has_its_own_jti() -> None:
     """§2.2."""
     async with deploy() as server:
@@ -206,6 +212,7 @@ class _Steward(Login):
         )
 
 
+@pytest.mark.case("Z61")
 async def test_identity_claims_are_there_when_the_login_step_says_so_and_only_then() -> None:
     """§2.2.2 and §2.2.3.1; §6: nothing about a person is said by default, not even the name."""
     async with deploy(login=_Steward()) as server:

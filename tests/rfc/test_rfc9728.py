@@ -24,6 +24,8 @@ def provider_at(base_url: str, **settings: Any) -> RemoteAuthProvider:
     )
 
 
+@pytest.mark.case("W38")
+@pytest.mark.rule("RS-01", "RS-03")
 @pytest.mark.parametrize(
     ("base_url", "mcp_path", "resource", "location"),
     [
@@ -87,6 +89,7 @@ async def test_the_document_lies_where_the_path_is_inserted_and_names_the_resour
     assert f'resource_metadata="{root}{location}"' in challenge
 
 
+@pytest.mark.rule("RS-06")
 @pytest.mark.asyncio
 async def test_members_without_a_value_are_left_out() -> None:
     """§3.2: parameters with zero values MUST be omitted."""
@@ -101,6 +104,7 @@ async def test_members_without_a_value_are_left_out() -> None:
     }
 
 
+@pytest.mark.rule("RS-05")
 @pytest.mark.asyncio
 async def test_members_with_a_value_are_there() -> None:
     """§2."""
@@ -135,6 +139,7 @@ def test_the_resource_is_an_https_url_without_fragment(url: str) -> None:
         provider_at(url)
 
 
+@pytest.mark.rule("RS-13", "RS-16")
 @pytest.mark.asyncio
 async def test_the_challenge_points_at_the_document_also_for_a_bad_token() -> None:
     """§5.1: the resource_metadata parameter."""

@@ -32,6 +32,8 @@ from tests.support.authorization_server import (
 from tests.support.gate import signing_key
 from tests.support.tls import Authority, DocumentHost
 
+pytestmark = pytest.mark.rule("AS-08")
+
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 SECRET = "a-secret-that-has-at-least-32-characters"
 VERIFIER = secrets.token_urlsafe(48)

@@ -12,6 +12,7 @@ from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -36,6 +37,8 @@ from tests.support.authorization_server import (
     memory_store,
 )
 from tests.support.rules_of_tokens import BAD_CLIENT, OK, Access, Code, Refresh, Rules
+
+pytestmark = pytest.mark.case("Z126")
 
 T = TypeVar("T")
 

@@ -78,6 +78,7 @@ async def races(place: Place, racers: Sequence[Contender], rounds: int) -> None:
 
 
 @pytest.mark.case("Z47", "Z73", "Z86")
+@pytest.mark.rule("AS-74")
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
 async def test_two_processes_race_and_one_of_40_wins(
     place: Place, racers: Sequence[Contender]

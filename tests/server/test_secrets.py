@@ -111,6 +111,7 @@ def parts(secret: str) -> set[bytes]:
 
 
 @pytest.mark.case("S16")
+@pytest.mark.rule("AS-74", "RS-37")
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_neither_the_store_nor_the_debug_log_holds_a_secret(
     engine: str, caplog: pytest.LogCaptureFixture

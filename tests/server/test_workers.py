@@ -79,6 +79,7 @@ async def test_a_code_that_one_has_redeemed_is_used_for_all(four: Workers) -> No
     assert_refused(await at(client, four[2]).refresh(tokens["refresh_token"]), "invalid_grant")
 
 
+@pytest.mark.case("Z47")
 async def test_of_forty_requests_at_all_of_them_one_redeems_the_code_and_the_client_stays_signed_in(
     four: Workers,
 ) -> None:

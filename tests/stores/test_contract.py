@@ -15,6 +15,8 @@ from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.engines import ENGINES, fresh
 
+pytestmark = pytest.mark.case("S26")
+
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("engine", ENGINES)

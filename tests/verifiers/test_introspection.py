@@ -26,7 +26,7 @@ from asgi_mcp_auth import (
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, FrozenClock, Issuer
 from tests.support.gate import AUDIENCE, NOW, Gate
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.rule("RS-31")]
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from asgi_mcp_auth._http import FetchFailed, PublicFetcher, Response, Unreachabl
 from asgi_mcp_auth._urls import is_public_address, is_public_web_url
 from tests.support.tls import Authority, DocumentHost, endless, hang
 
+pytestmark = pytest.mark.rule("AS-63")
+
 DEADLINE, PATIENCE = 0.3, 5.0
 
 

@@ -28,7 +28,7 @@ from asgi_mcp_auth.discovery import discover_jwks_uri, metadata_urls
 from asgi_mcp_auth.testing import FrozenClock, Issuer
 from tests.support.sockets import HostileServer, answering, read_head
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.rule("RS-30")]
 
 AUDIENCE = "https://mcp.example.com/mcp"
 NAMES = ("ES256", "RS256")

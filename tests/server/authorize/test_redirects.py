@@ -35,7 +35,7 @@ async def is_accepted(server: Server, client: ClientOf, uri: str | None) -> bool
     return False
 
 
-@pytest.mark.case("Z21", "Z22", "Z23")
+@pytest.mark.case("P16", "Z21", "Z22", "Z23")
 @pytest.mark.rule("AS-11", "AS-12")
 @pytest.mark.parametrize(
     "uri",
@@ -176,6 +176,7 @@ async def test_nothing_is_sent_to_an_address_that_was_not_checked() -> None:
 
 
 @pytest.mark.case("Z31")
+@pytest.mark.rule("PX-05")
 @pytest.mark.parametrize("action", ["approve", "deny"])
 async def test_a_redirect_uri_that_was_taken_back_meanwhile_gets_no_answer(action: str) -> None:
     async with deploy() as server:
@@ -205,6 +206,7 @@ async def test_a_redirect_uri_that_was_taken_back_meanwhile_gets_no_answer(actio
 
 
 @pytest.mark.case("Z31")
+@pytest.mark.rule("PX-05")
 async def test_a_client_that_has_gone_meanwhile_gets_no_answer() -> None:
     async with deploy() as server:
         client = await server.register()

@@ -95,7 +95,7 @@ async def test_an_unknown_client_is_a_page(client_id: str | None) -> None:
 
 
 @pytest.mark.case("Z02")
-@pytest.mark.rule("AS-17")
+@pytest.mark.rule("AS-15", "AS-17")
 @pytest.mark.parametrize(
     ("response_type", "error"),
     [
@@ -132,7 +132,7 @@ async def test_a_repeated_client_or_redirect_uri_is_a_page(
 
 
 @pytest.mark.case("Z03")
-@pytest.mark.rule("AS-10")
+@pytest.mark.rule("AS-10", "AS-15")
 @pytest.mark.parametrize(
     "name",
     [
@@ -213,7 +213,7 @@ async def test_answers_go_into_the_query(mode: str) -> None:
 
 
 @pytest.mark.case("Z06")
-@pytest.mark.rule("AS-21")
+@pytest.mark.rule("AS-15", "AS-21")
 @pytest.mark.parametrize(
     "scope",
     [

@@ -393,6 +393,7 @@ async def test_every_page_is_for_this_browser_alone() -> None:
 
 
 @pytest.mark.case("Z45")
+@pytest.mark.rule("AS-15")
 async def test_a_denial_is_told_and_leaves_nothing() -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()

@@ -22,7 +22,7 @@ from tests.support.authorization_server import (
 )
 from tests.support.token_endpoint import assert_not_kept, assert_refused, tokens_of
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-50")]
 
 GUARD = {**CONFIDENTIAL, "client_id": "resource-server"}
 OPERATORS = Registration(clients=[GUARD])

@@ -28,7 +28,7 @@ from tests.support.authorization_server import (
 from tests.support.engines import ENGINES, fresh
 from tests.support.failing import FailingStore, HeldStore
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-44")]
 
 # FrozenClock stands at the beginning of a minute, and of ten minutes.
 REGISTRATION = {"redirect_uris": [REDIRECT_URI]}

@@ -28,7 +28,7 @@ from tests.support.authorization_server import (
 from tests.support.engines import ENGINES, fresh
 from tests.support.failing import FailingStore
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-76")]
 
 LAG = 5
 

@@ -22,7 +22,7 @@ from tests.support.authorization_server import BASE_URL, CONFIDENTIAL, Server, d
 from tests.support.engines import ENGINES, fresh
 from tests.support.token_endpoint import assert_refused, tokens_of
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-34")]
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from tests.support.authorization_server import (
 )
 from tests.support.token_endpoint import Calls, assert_refused, tokens_of
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-33")]
 
 SECRET = CONFIDENTIAL["client_secret"]
 POST = {**CONFIDENTIAL, "client_id": "poster", "token_endpoint_auth_method": "client_secret_post"}

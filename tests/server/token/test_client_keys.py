@@ -23,7 +23,7 @@ from tests.support.authorization_server import BASE_URL, Server, deploy
 from tests.support.tls import Authority, DocumentHost, hang
 from tests.support.token_endpoint import assert_refused, tokens_of
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-34")]
 
 NAME = "app.example.com"
 SECONDS = 30  # longer than anything here takes
@@ -132,6 +132,7 @@ async def test_a_flood_of_unknown_key_ids_is_one_fetch_for_each_cooldown(
 
 
 @pytest.mark.case("Z69", "Z102")
+@pytest.mark.rule("AS-63")
 @pytest.mark.parametrize(
     "address",
     [

@@ -231,7 +231,7 @@ async def test_an_empty_parameter_counts_as_absent() -> None:
 
 
 @pytest.mark.case("Z58")
-@pytest.mark.rule("AS-43", "AS-45", "EXT-02")
+@pytest.mark.rule("AS-32", "AS-43", "AS-45", "EXT-02")
 @pytest.mark.parametrize(
     ("grant_type", "error", "reason"),
     [

@@ -74,6 +74,7 @@ async def test_a_secret_that_is_nearly_right_takes_as_long_as_any_wrong_one() ->
 
 
 @pytest.mark.case("Z68")
+@pytest.mark.rule("AS-44")
 async def test_an_unknown_client_takes_about_as_long_as_a_wrong_secret() -> None:
     async with deploy() as server:
         client = await server.register(token_endpoint_auth_method="client_secret_post")
