@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
-from ...types import JSONObject
 from ..grants.records import AuthorizationRequest
 from ..parties import Person
 from ..records import Stored
@@ -27,6 +27,11 @@ class Transaction(Stored):
             which scopes.
     """
 
+    nested: ClassVar[Mapping[str, type[Stored]]] = {
+        "request": AuthorizationRequest,
+        "signed_in": Person,
+    }
+
     browser: str = field(repr=False)
     expires_at: int
     request: AuthorizationRequest | None = None
@@ -34,18 +39,6 @@ class Transaction(Stored):
     decision: Decision | None = None
     decided_by: str | None = None
     scopes: list[str] = field(default_factory=list[str])
-
-    @classmethod
-    def of(cls, members: JSONObject) -> Self:
-        """Return the record with these members."""
-        request, person = members.get("request"), members.get("signed_in")
-        return super(Transaction, cls).of(
-            {
-                **members,
-                "request": None if request is None else AuthorizationRequest.of(request),
-                "signed_in": None if person is None else Person.of(person),
-            }
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +51,8 @@ class Session(Stored):
         seen_at: epoch seconds of about the last use.
     """
 
+    nested: ClassVar[Mapping[str, type[Stored]]] = {"person": Person}
+
     person: Person
     signed_in_at: int
     seen_at: int
-
-    @classmethod
-    def of(cls, members: JSONObject) -> Self:
-        """Return the record with these members."""
-        return super(Session, cls).of({**members, "person": Person.of(members["person"])})

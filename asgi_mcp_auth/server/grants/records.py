@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import ClassVar
 
-from ...types import JSONObject
 from ..parties import Person
 from ..records import Stored
 
@@ -38,6 +38,8 @@ class Code(Stored):
         used_at: epoch seconds of the redemption.
     """
 
+    nested: ClassVar[Mapping[str, type[Stored]]] = {"person": Person}
+
     client_id: str
     redirect_uri: str
     code_challenge: str = field(repr=False)
@@ -47,11 +49,6 @@ class Code(Stored):
     signed_in_at: int
     expires_at: int
     used_at: float | None = None
-
-    @classmethod
-    def of(cls, members: JSONObject) -> Self:
-        """Return the record with these members."""
-        return super(Code, cls).of({**members, "person": Person.of(members["person"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +69,8 @@ class Grant(Stored):
         revoked: why it has ended.
     """
 
+    nested: ClassVar[Mapping[str, type[Stored]]] = {"person": Person}
+
     client_id: str
     resource: str
     person: Person | None
@@ -82,14 +81,6 @@ class Grant(Stored):
     generation: int = 0
     rotated_at: float = 0
     revoked: str | None = None
-
-    @classmethod
-    def of(cls, members: JSONObject) -> Self:
-        """Return the record with these members."""
-        person = members["person"]
-        return super(Grant, cls).of(
-            {**members, "person": None if person is None else Person.of(person)}
-        )
 
     @property
     def subject(self) -> str:
