@@ -59,7 +59,7 @@ def origin_headers(allow_origin: bytes) -> HeaderList:
 
 
 class AllowedOrigins:
-    """Which web pages may call (RS-34 of the MCP transport: against DNS rebinding)."""
+    """The web pages that may call: a defence against DNS rebinding (MCP transport, security)."""
 
     def __init__(
         self, configured: Sequence[str] | Literal["*"] | None, base_url: str | None

@@ -406,7 +406,7 @@ def key_set_from(
         found += bool(usable)
         unnamed += bool(usable) and key_id is None
         if key_id in seen:
-            # Equal twins are one key; different ones under one name cannot be told apart (V41).
+            # Equal twins are one key; different keys with one kid are ambiguous (RFC 7517 §4.5).
             if seen[key_id] != jwk:
                 ambiguous.add(key_id)
                 skipped.append(

@@ -1,4 +1,4 @@
-"""The helpers themselves: a wrong helper makes every test that leans on it worthless."""
+"""The test helpers themselves, since every test relies on them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""What a stranger can ask of the event loop costs little, however it is written: nothing is done
-piece by piece.
+"""Refusals that cost the event loop little, however the request is written.
 
-Counted are calls, of Python and C functions; they do not depend on what else the machine does. The
+The tests count calls of Python and C functions, which do not depend on the machine's load. The
 times are in docs/performance.md.
 """
 

@@ -1,6 +1,4 @@
-"""A client that is deleted takes along what people allowed it, and a stranger's wish makes us look
-at nobody else's.
-"""
+"""Deleting a client: its consents go with it, and no other person's records are read."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What is for this machine only, and who comes from elsewhere: base_url says nothing about the
-listening socket.
-"""
+"""Development settings answer this machine only, whatever address the socket listens on."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What an https issuer names is https: no metadata leads secrets, codes or keys to whoever listens
-on this machine.
-"""
+"""Metadata of an https issuer names https URLs only, never a port of this machine."""
 
 from __future__ import annotations
 

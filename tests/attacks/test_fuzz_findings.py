@@ -1,4 +1,4 @@
-"""What ``make fuzz`` found, kept so that it stays found."""
+"""Inputs that ``make fuzz`` found, kept as regression tests."""
 
 from __future__ import annotations
 

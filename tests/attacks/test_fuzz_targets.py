@@ -1,8 +1,6 @@
-"""The fuzz targets on their seeds and on some mutations of them: what ``make fuzz`` does for
-minutes, for a second.
+"""The fuzz targets, run for a second on their seeds and on some mutations of them.
 
-Here as there, ``check`` raises when something other than a documented exception comes out, or a
-verdict is wrong.
+As under ``make fuzz``, ``check`` raises on a wrong verdict and on any undocumented exception.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""What the provider has given and nobody uses any more goes back: nobody waits for it, and it
-happens in the end.
-"""
+"""Upstream tokens that are no longer used are revoked in the background."""
 
 from __future__ import annotations
 

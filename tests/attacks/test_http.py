@@ -1,4 +1,4 @@
-"""Requests as no client should send them, in process: security.md, W01 to W42."""
+"""Malformed and hostile requests, in process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Requests as no client should send them, as bytes to a real server: security.md, W07 to W31 and
-W41.
-"""
+"""Malformed and hostile requests, as bytes sent to a real server."""
 
 from __future__ import annotations
 

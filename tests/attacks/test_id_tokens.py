@@ -1,6 +1,4 @@
-"""ID tokens tell a client who has signed in. They open nothing, also where they have the audience
-of this server.
-"""
+"""ID tokens are refused as access tokens, even with this server as their audience."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Key sets of issuers that are down, slow, hostile or merely careless: security.md, K01 to K31."""
+"""Key sets of issuers that are down, slow, hostile or careless."""
 
 from __future__ import annotations
 

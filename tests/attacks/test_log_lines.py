@@ -1,4 +1,4 @@
-"""What comes from outside is quoted in the log: nobody writes lines of their own into it."""
+"""Text from outside is quoted in the log, so that no sender can write lines of their own."""
 
 from __future__ import annotations
 

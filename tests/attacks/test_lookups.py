@@ -1,6 +1,4 @@
-"""Tokens that somebody has to be asked about: garbage, and tokens that nobody knows yet, never cost
-the good ones.
-"""
+"""Tokens that the issuer is asked about: unknown ones do not delay or evict the good ones."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Links to /authorize that a stranger made: what they cannot have a signed-in person's browser
-do.
-"""
+"""Links to /authorize made by a stranger, opened in the browser of a signed-in person."""
 
 from __future__ import annotations
 

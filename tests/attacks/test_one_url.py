@@ -1,6 +1,4 @@
-"""Two authorization servers with one base_url on one store: who may come in at one may not come in
-at the other.
-"""
+"""Two authorization servers with one base_url and one store keep their sessions apart."""
 
 from __future__ import annotations
 

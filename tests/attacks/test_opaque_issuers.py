@@ -1,6 +1,4 @@
-"""Two issuers with opaque tokens are two: whoever has the same name at another one is somebody
-else.
-"""
+"""Two issuers of opaque tokens: the same subject at each of them is two people."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Floods of passwords, and what the time of a check tells about who there is."""
+"""Floods of passwords, and the time that a check takes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The gate and the router read one path: in thousands of spellings, no page is served that the gate
-did not guard.
+"""The middleware and the router read one path: no page is served that was not guarded.
 
 A request is put to the real router of each framework and to a middleware in front of nothing. The
-middleware may ask for more than the page needs that the router serves, never for less.
+middleware may ask for more than the page served by the router needs, never for less.
 """
 
 from __future__ import annotations

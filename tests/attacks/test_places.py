@@ -1,6 +1,4 @@
-"""Work that strangers can ask for: each network has its share, and a flood waits behind everybody
-else.
-"""
+"""Shares of the work that strangers can cause: each network has its own, and a flood waits last."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Presets do not take the tokens of other applications for their own by default."""
+"""Presets do not accept the tokens of other applications by default."""
 
 from __future__ import annotations
 

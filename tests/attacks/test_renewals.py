@@ -1,6 +1,4 @@
-"""Who may come in, and with what, is decided at each renewal, by what the provider says and the
-operator wants now.
-"""
+"""Access is decided at each renewal, by the provider's latest answer and the current settings."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""No secret shows when something is printed: in a log line of somebody's own, a traceback with
-locals, a debugger.
-"""
+"""Secrets stay out of ``repr``: of log lines, tracebacks with locals, debuggers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Revocation: it counts at once, on a full disk and beside a store that fails, and nothing that
-ended comes back.
-"""
+"""Revocation takes effect at once, even on a full disk or with a failing store, and is final."""
 
 from __future__ import annotations
 

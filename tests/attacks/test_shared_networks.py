@@ -1,6 +1,4 @@
-"""What a web page, or somebody else, can use up of the limits of a network: nothing that its honest
-clients need.
-"""
+"""A network's limits: pages and neighbours cannot use up the part that its honest clients need."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What strangers can make the store keep: each thing has a size, each network a share, and
-everybody a ceiling.
-"""
+"""Limits on what strangers can store: a size, a share for each network, a ceiling."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""W43: many requests, good and bad ones mixed, leave nothing behind: no memory, no file
-descriptors.
+"""Many requests, good and bad ones mixed, leave no memory and no file descriptor behind.
 
-The short run belongs to every test run; ``make soak`` adds the long one.
+The short run is part of every test run; ``make soak`` adds the long one.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""A flood of everything at once, with default settings, and an honest user beside it: ``make
-soak``.
+"""A flood of everything at once, with an honest user beside it (``make soak``).
 
-Somebody calls with a token all the time, and others sign in one after the other, from registering
-to the call. What that takes beside the flood is compared with what it takes before it. A quiet
-machine of two cores or more is needed.
+The settings are the defaults. One client calls with a token all the time, and others sign in one
+after the other, from registering to the call. Their times are compared with those before the
+flood. A quiet machine of two cores or more is needed.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""What an attacker, a clock or an accident can do to a store, on every engine: security.md, the S
-rows of storage.
+"""Attackers, clocks and accidents against a store, on every engine.
 
-What one engine alone can suffer is tested beside it:
-tests/stores/test_{encrypted,from_url,sqlite,redis,postgresql}.py (S04 to S13, S17, S18, S27), what
-several processes do to each other in tests/stores/test_processes.py (S01 to S03, S14, S15), what
-every store has to do in asgi_mcp_auth/stores/contract.py (S22, S24, S26).
+What one engine alone can suffer is tested in tests/stores, races and crashes of several processes
+in tests/stores/test_processes.py, and the duties of every store in
+asgi_mcp_auth/stores/contract.py.
 """
 
 from __future__ import annotations

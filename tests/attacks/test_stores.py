@@ -1,6 +1,4 @@
-"""What somebody who can write to the database, or a wrong key, makes of an authorization server's
-records.
-"""
+"""Records changed by a person who can write to the database, or read with a wrong key."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Documents that strangers name: a share for each network, and the operator's word, not older than
-a minute.
-"""
+"""Metadata documents named by strangers: shares of the fetches, and the operator's say."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Key sets that strangers register or name are small, say which key is which, and are not fetched
-at will.
-"""
+"""Key sets registered or named by strangers: small, unambiguous, and fetched within limits."""
 
 from __future__ import annotations
 

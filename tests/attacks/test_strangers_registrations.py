@@ -1,6 +1,4 @@
-"""What strangers register is bounded: a share for each network, a ceiling for all, and nobody who
-signed in is lost.
-"""
+"""Registrations by strangers: a share for each network, and used ones are kept."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Expired records go, and with them the space that a flood has taken; a wall clock that jumps takes
-nothing with it.
-"""
+"""Sweeping frees expired records and their space, and survives a clock that jumps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is remembered between requests, and for how long: security.md, V58, V80-V82 and V85."""
+"""The cache of verified tokens: what it remembers, and for how long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the claims of a correctly signed token may not say: security.md, V46-V78."""
+"""Invalid claims in correctly signed tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The token as a string: security.md, V23-V28, V79, V83, V84, V86 and V87."""
+"""Tokens as strings: their spellings, sizes and parts."""
 
 from __future__ import annotations
 

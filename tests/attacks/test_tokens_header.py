@@ -1,4 +1,4 @@
-"""What a hostile JWS header tries: security.md, V01-V03 and V29-V45."""
+"""Hostile JWS headers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys and signatures: security.md, V04-V22."""
+"""Keys and signatures that are unsuitable, weak or malformed."""
 
 from __future__ import annotations
 

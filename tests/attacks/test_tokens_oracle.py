@@ -1,7 +1,6 @@
-"""A second opinion on every token: joserfc verifies, forty lines of rules decide; security.md, V88.
+"""A second opinion on every token: joserfc verifies, forty lines of rules decide.
 
-The two agree, but for the listed ``DIFFERENCES``: there we refuse, for the reason named, what the
-    other accepts.
+The two agree, except for the listed ``DIFFERENCES``, where we refuse for the reason named.
 """
 
 from __future__ import annotations

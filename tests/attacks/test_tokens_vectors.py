@@ -1,6 +1,4 @@
-"""Our own vectors for JWS and JWK: a valid token per algorithm, and what may not be done to it;
-security.md, V89.
-"""
+"""Test vectors for JWS and JWK: a valid token per algorithm, and changes that invalidate it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""An outage at the identity provider is no verdict on a sign-in, and what it said before the outage
-still counts.
-"""
+"""An outage at the identity provider ends no sign-in, and its earlier answers still count."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Addresses that look like those of people who may come in, and claims that two sources say half of
-each.
-"""
+"""Rules for who may sign in: look-alike addresses, and claims split between two sources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person sees whom they have allowed, takes it back, and signs out."""
+"""The page of a person's applications: what they have allowed, revoking it, signing out."""
 
 from __future__ import annotations
 

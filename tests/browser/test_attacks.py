@@ -1,6 +1,4 @@
-"""What other sites, other names and other scripts can do to a browser that is signed in:
-nothing.
-"""
+"""Attacks by other sites and scripts on the browser of a signed-in person."""
 
 from __future__ import annotations
 

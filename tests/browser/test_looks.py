@@ -1,6 +1,4 @@
-"""The pages on a phone, in the dark, enlarged, with a logo and with names that try to spoil
-them.
-"""
+"""The pages on a phone, in dark mode, enlarged, with a logo and with hostile names."""
 
 from __future__ import annotations
 

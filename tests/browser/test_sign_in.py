@@ -1,4 +1,4 @@
-"""A person at a real browser signs in, decides, and gets back to the client."""
+"""A person in a real browser signs in, decides, and returns to the client."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Several tabs, several clicks, the back button, and time: what people do that nobody planned
-for.
-"""
+"""Several tabs, double clicks, the back button, and pages left open."""
 
 from __future__ import annotations
 

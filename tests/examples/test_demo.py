@@ -1,4 +1,4 @@
-"""`make demo`: quiet, quick, and honest when something is not as it should be."""
+"""``make demo``: quiet, quick, and clear about what is missing."""
 
 from __future__ import annotations
 

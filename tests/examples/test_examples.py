@@ -1,4 +1,4 @@
-"""Every example runs as a process of its own and does what its first lines say."""
+"""Every example runs in a process of its own and does what its first lines say."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What a newcomer writes wrong on the first evening, and the words in the message that put it
-right.
-"""
+"""Typical first mistakes, and the messages that correct them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`make demo PROXY=1`: as quiet and honest as `make demo`, and it says what it needs."""
+"""``make demo PROXY=1``: as quiet and clear as ``make demo``."""
 
 from __future__ import annotations
 

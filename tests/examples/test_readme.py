@@ -1,4 +1,4 @@
-"""The README's code does what the README says, and its answers are those of the code."""
+"""The README's code does what the README says, and its answers are real ones."""
 
 from __future__ import annotations
 

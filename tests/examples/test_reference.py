@@ -1,6 +1,4 @@
-"""The reference pages and the code say the same: a parameter or a reason that one of them lacks
-fails here.
-"""
+"""The reference pages and the code have the same parameters and reasons."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Our verifiers against a certified identity provider: every algorithm, opaque tokens, rotation,
-outages, slowness.
-"""
+"""Our verifiers against a certified identity provider, from rotation to outages."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The official conformance suite (npm ``@modelcontextprotocol/conformance``) examines
-``OAuthProvider``.
+"""The official conformance suite of MCP against ``OAuthProvider``.
 
-Its scenarios for authorization servers are two, with three checks: the metadata document, and a
-sign-in of a client with PKCE and a resource. Those for servers know nothing of authorization; here
-they show that what goes through the middleware is what would go by without it.
+The suite is the npm package ``@modelcontextprotocol/conformance``. It has two scenarios for
+authorization servers, with three checks: the metadata document, and a sign-in with PKCE and a
+resource. Its scenarios for MCP servers do not cover authorization; here they show that a server
+behaves the same behind the middleware and without it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Real MCP clients and an MCP server that signs people in itself: from the URL to the tool, and
-long after.
-"""
+"""Real MCP clients and an MCP server with an authorization server of its own."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""FastAPI: the middleware, and a Security dependency that checks scopes and shows in the OpenAPI
-document.
-"""
+"""FastAPI: the middleware, and a Security dependency that appears in the OpenAPI document."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Clients that act for themselves (client_credentials), with the providers that the MCP SDKs have
-for that.
-"""
+"""Clients that act for themselves (client_credentials), with the MCP SDKs' own providers for it."""
 
 from __future__ import annotations
 

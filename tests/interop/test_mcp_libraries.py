@@ -406,7 +406,7 @@ async def test_what_a_tool_raises_is_an_answer_of_the_protocol_and_no_challenge(
 async def test_a_public_path_is_anonymous_for_the_sdk_too_whoever_an_outer_layer_let_in(
     issuer: Issuer,
 ) -> None:
-    """Architecture, decision 5: what an outer layer left is overwritten."""
+    """An identity set by an outer layer is overwritten."""
     seen: list[object] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

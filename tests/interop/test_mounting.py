@@ -1,6 +1,4 @@
-"""Where the app runs: mounted below a path, under TestClient, without a lifespan, in two event
-loops at once.
-"""
+"""Apps mounted below a path, under TestClient, without a lifespan, in two event loops at once."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Litestar, Quart and Django: the middleware goes around the app, and get_access_token() answers
-inside.
-"""
+"""Litestar, Quart and Django: the middleware around the app, get_access_token() inside."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Real MCP clients get from a URL to the answer of a tool: challenge, discovery, registration,
-sign-in, call.
-"""
+"""Real MCP clients get from a URL to the answer of a tool."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""uvicorn with h11 and httptools, hypercorn and granian: one table of requests, the same
-answers.
-"""
+"""uvicorn with h11 and httptools, hypercorn, granian: one table of requests, the same answers."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Starlette: in its middleware list, wrapped from outside, and with the provider's routes mounted
-by hand.
-"""
+"""Starlette: in its middleware list, wrapped from outside, with routes mounted by hand."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Every preset, in each way that it can be used: with its example parameters it makes objects that
-could work.
-"""
+"""Every preset, used in each way it supports, makes objects from its example parameters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Presets that cannot be meant: each error names the setting and says what to write instead."""
+"""Presets with wrong parameters: each error names the setting and says what to write instead."""
 
 from __future__ import annotations
 

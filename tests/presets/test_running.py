@@ -1,6 +1,4 @@
-"""Presets at work, before real servers in the shape of the providers: tokens verified, people
-signed in.
-"""
+"""Presets at work: tokens verified, people signed in, on servers shaped like the providers."""
 
 from __future__ import annotations
 

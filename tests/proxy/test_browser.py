@@ -1,6 +1,4 @@
-"""People at a real browser sign in at the identity provider behind the proxy: through both hops, or
-not.
-"""
+"""People in a real browser sign in through the proxy at the identity provider, or are refused."""
 
 from __future__ import annotations
 

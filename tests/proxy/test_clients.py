@@ -1,6 +1,4 @@
-"""Real MCP clients sign their people in through a proxy, and tools call the identity provider's API
-for them.
-"""
+"""Real MCP clients sign in through a proxy, and tools call the identity provider's API."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What becomes of the identity provider's tokens: used by tools, refreshed, given back; grants end
-with them.
-"""
+"""The identity provider's tokens: used by tools, refreshed, revoked with their grants."""
 
 from __future__ import annotations
 

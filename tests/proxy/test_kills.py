@@ -1,4 +1,4 @@
-"""P21: a worker is killed (SIGKILL) while it finds out who came back from the identity provider.
+"""A worker is killed (SIGKILL) while it completes a sign-in at the identity provider.
 
 The module is also the app of that worker.
 """

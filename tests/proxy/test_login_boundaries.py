@@ -1,6 +1,4 @@
-"""The login step of a proxy at its edges: whose answer it takes, for how long, what it calls
-people, what it tells.
-"""
+"""The proxy's login step at its edges: accepted answers, deadlines, subjects, messages."""
 
 from __future__ import annotations
 

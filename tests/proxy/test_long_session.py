@@ -1,6 +1,4 @@
-"""Four workers are one proxy: long sessions with short lifetimes on both legs, and an upstream that
-often fails.
-"""
+"""Four workers as one proxy: long sessions, short lifetimes, an unreliable upstream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an identity provider can answer to a sign-in that must not lead to a code."""
+"""Answers of an identity provider that must not lead to a code."""
 
 from __future__ import annotations
 

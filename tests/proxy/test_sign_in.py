@@ -1,4 +1,4 @@
-"""Signing in at an identity provider: what goes there, what comes back, and what becomes of it."""
+"""Signing in at an identity provider: the request, the answer, and the result."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Kept tokens at their edges: when they are due, how long records stay, who waits for whom, what a
-failure leaves.
-"""
+"""Kept tokens at their edges: when they are due, how long they stay, who waits, failures."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The identity provider is down, or hangs: whoever signs in is told, and whoever is signed in works
-on.
-"""
+"""The identity provider is down or hangs: sign-ins get an error, sessions go on."""
 
 from __future__ import annotations
 

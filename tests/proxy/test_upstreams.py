@@ -1,6 +1,4 @@
-"""The upstreams that the proxy is tested with are what they say: each is used here without a
-proxy.
-"""
+"""The tests' upstream providers, each without a proxy in front."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client without a sufficient token is told: RS-13 to RS-24, RS-46, RS-47."""
+"""Challenges: the answers to clients without a sufficient token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a token may come from, and for whom it must be: RS-25 to RS-32, RS-36, RS-37."""
+"""Where a token may come from, and which resource it must be for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Browser clients: which pages may call, and what they may read of the answer: RS-23, RS-34."""
+"""Browser clients: which pages may call, and which parts of the answer they can read."""
 
 from __future__ import annotations
 

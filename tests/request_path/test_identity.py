@@ -1,6 +1,4 @@
-"""What the app learns about its caller, and that nobody else can write there: RS-28, RS-42,
-RS-44.
-"""
+"""The caller's identity as the app sees it, which no other layer or header can set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lifespan is intercepted, not required: RS-40 and decision 8 of the architecture."""
+"""The lifespan is intercepted, and not required."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protected resource metadata document and where it lies: RS-01 to RS-12, RS-45."""
+"""The protected resource metadata document and its URLs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Below a prefix: root_path, Mount, a proxy that strips or keeps the prefix: RS-11, RS-43."""
+"""Apps below a prefix: root_path, Mount, proxies that strip or keep the prefix."""
 
 from __future__ import annotations
 

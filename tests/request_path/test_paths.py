@@ -1,4 +1,4 @@
-"""Which requests need a token, by path: RS-43, public paths, rules. The default is: protected."""
+"""Which paths need a token: public paths, rules, and everything else protected."""
 
 from __future__ import annotations
 

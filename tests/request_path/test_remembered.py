@@ -1,6 +1,4 @@
-"""A token seen before is not verified again, and whoever verifies in a way of their own is asked
-all the same.
-"""
+"""Remembered tokens are not verified again, except by verifiers without a cache."""
 
 from __future__ import annotations
 

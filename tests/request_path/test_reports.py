@@ -1,4 +1,4 @@
-"""Why was I refused? One INFO record and one event for each refusal."""
+"""Each refusal leaves one INFO record and one event with the reason."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Step-up from inside the app: RequireScopes, a raised InsufficientScope, a framework's exception
-handler: RS-18.
-"""
+"""Step-up from inside the app: RequireScopes, InsufficientScope, exception handlers."""
 
 from __future__ import annotations
 

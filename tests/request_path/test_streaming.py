@@ -1,4 +1,4 @@
-"""Nothing is buffered, nothing is changed: RS-33, RS-41."""
+"""Nothing is buffered, nothing is changed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""URLs, paths and origins as the operator writes them: what is taken as it is, and what is refused
-with a reason.
-"""
+"""URLs, paths and origins in settings: accepted as they are, or refused with a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""WebSockets are checked at the handshake: RS-40."""
+"""WebSockets are checked at the handshake."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""JSON Web Token (RFC 7519): the registered claims, and the JWT Best Current Practices (RFC
-8725).
-"""
+"""JSON Web Token (RFC 7519): the registered claims, and Best Current Practices (RFC 8725)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Examples of Protecting Content Using JOSE (RFC 7520): the four single signatures of §4, as they
-are printed there.
-"""
+"""Examples of Protecting Content Using JOSE (RFC 7520): the four signatures printed in §4."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""JWT Profile for OAuth 2.0 Client Authentication (RFC 7523 §2.2 and §3), with its revision's say
-on the audience.
-"""
+"""JWT Profile for OAuth 2.0 Client Authentication (RFC 7523), with the revised audience."""
 
 from __future__ import annotations
 

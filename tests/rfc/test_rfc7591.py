@@ -1,4 +1,4 @@
-"""OAuth 2.0 Dynamic Client Registration (RFC 7591): AS-51 to AS-57."""
+"""OAuth 2.0 Dynamic Client Registration (RFC 7591)."""
 
 from __future__ import annotations
 

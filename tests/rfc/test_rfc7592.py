@@ -1,4 +1,4 @@
-"""OAuth 2.0 Dynamic Client Registration Management (RFC 7592): AS-58."""
+"""OAuth 2.0 Dynamic Client Registration Management (RFC 7592)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""OAuth 2.0 Token Introspection (RFC 7662), from the resource server's side, and that both sides
-fit each other.
-"""
+"""OAuth 2.0 Token Introspection (RFC 7662), from the resource server's side."""
 
 from __future__ import annotations
 

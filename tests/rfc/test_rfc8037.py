@@ -1,6 +1,4 @@
-"""CFRG Elliptic Curve signatures in JOSE (RFC 8037), their fully specified names (RFC 9864), and
-ES256K (RFC 8812).
-"""
+"""Elliptic curve signatures: RFC 8037, fully specified names (RFC 9864), ES256K (RFC 8812)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OAuth 2.0 Authorization Server Metadata (RFC 8414): AS-01 to AS-09, Z116, Z117, Z119."""
+"""OAuth 2.0 Authorization Server Metadata (RFC 8414)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""RFC 9126: OAuth 2.0 Pushed Authorization Requests."""
+"""OAuth 2.0 Pushed Authorization Requests (RFC 9126)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Whatever is switched on or off: what the metadata names works, and everything else is refused
-(Z118, AS-08).
+"""For each combination of features: what the metadata names works, the rest is refused.
 
-The settings are generated; what has to work follows from the document alone.
+The settings are generated; the features that have to work are read from the document alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A store that fails, or a client that leaves, at any moment of any request (S24, S25, Z52, Z53).
+"""A store that fails, or a client that leaves, at any moment of any request.
 
-The answer is a good one, a refusal or a 503, never a 500; nothing is issued twice, nothing that
-ended lives on, and the next request works.
+The answer is a good one, a refusal or a 503, never a 500. No token is issued twice, nothing that
+ended is revived, and the next request works.
 """
 
 from __future__ import annotations

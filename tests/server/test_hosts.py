@@ -1,6 +1,4 @@
-"""Where a server lives: at the root or below a path, behind the middleware or mounted by hand,
-inside other servers.
-"""
+"""Deployments: at the root, below a path, behind the middleware, mounted, inside other servers."""
 
 from __future__ import annotations
 

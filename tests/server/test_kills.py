@@ -1,7 +1,7 @@
-"""S01. A worker is killed (SIGKILL) while it registers, redeems, refreshes and revokes.
+"""A worker is killed (SIGKILL) while it registers, redeems, refreshes and revokes.
 
-What it had acknowledged is so; what was used, replaced or revoked stays so; the clients that were
-cut off go on.
+What it acknowledged holds, what was used, replaced or revoked stays so, and the clients whose
+requests were cut off can continue.
 """
 
 from __future__ import annotations

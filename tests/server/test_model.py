@@ -1,8 +1,7 @@
-"""Z126. A state machine does anything in any order to two servers on one store, and they do what
-the rules say.
+"""A state machine does anything in any order to two servers on one store, by the rules.
 
-The rules stand in tests/support/rules_of_tokens.py. They were written from the RFCs and this
-server's documentation.
+The rules are in tests/support/rules_of_tokens.py, written from the RFCs and this server's
+documentation.
 """
 
 from __future__ import annotations

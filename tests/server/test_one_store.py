@@ -1,4 +1,4 @@
-"""Several authorization servers on one store: none sees what another one knows or has granted."""
+"""Several authorization servers on one store: none sees the records of another."""
 
 from __future__ import annotations
 

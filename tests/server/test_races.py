@@ -1,6 +1,4 @@
-"""Two processes, 20 contenders in each: a code gives tokens once, a refresh token has one successor
-(Z47, Z73, Z86).
-"""
+"""Races of two processes with 20 contenders each: one set of tokens, one successor."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What is written comes back as it was, whatever it is: records, forms, headers, cookies, refresh
-tokens, answers.
-"""
+"""Values come back as they were written: records, forms, headers, cookies, tokens, answers."""
 
 from __future__ import annotations
 

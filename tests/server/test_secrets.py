@@ -1,4 +1,4 @@
-"""S16: neither what a store holds nor what the log says is of use to whoever steals it."""
+"""Neither the store nor the log holds a secret that works."""
 
 from __future__ import annotations
 

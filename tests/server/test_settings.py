@@ -1,6 +1,4 @@
-"""Every wrong setting of the authorization server is a ConfigurationError that names it and says
-what to write.
-"""
+"""Every wrong setting of the authorization server is a ConfigurationError with its correction."""
 
 from __future__ import annotations
 

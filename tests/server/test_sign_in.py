@@ -1,4 +1,4 @@
-"""The whole way: register, sign in, consent, redeem, call, refresh, revoke."""
+"""The whole sequence: register, sign in, consent, redeem, call, refresh, revoke."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One contract, every engine, in the clear and encrypted (S26)."""
+"""One contract for every engine, encrypted and not."""
 
 from __future__ import annotations
 

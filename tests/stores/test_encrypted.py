@@ -1,6 +1,4 @@
-"""EncryptedStore: nothing readable reaches the engine; what cannot be decrypted is an outage (S10,
-S17, S18).
-"""
+"""EncryptedStore: the engine gets ciphertext only, and unreadable records are an outage."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""store_from_url: which URL names which store, where its keys come from, and what each mistake is
-told.
-"""
+"""store_from_url: the store and keys that each URL names, and the message for each mistake."""
 
 from __future__ import annotations
 

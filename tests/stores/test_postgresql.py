@@ -1,6 +1,4 @@
-"""PostgreSQLStore: errors that are tried again, connections that break, waits that end (S11 to
-S14).
-"""
+"""PostgreSQLStore: retries, broken connections, deadlines."""
 
 from __future__ import annotations
 

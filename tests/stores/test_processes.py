@@ -1,6 +1,4 @@
-"""Several processes on one store: exactly one succeeds, nothing acknowledged is lost (S01-S03, S12,
-S14, S15).
-"""
+"""Several processes on one store: one succeeds, and acknowledged writes are kept."""
 
 from __future__ import annotations
 

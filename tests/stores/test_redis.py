@@ -1,6 +1,4 @@
-"""RedisStore: what somebody else wrote, scripts forgotten, indexes, replicas, clusters (S06 to
-S10).
-"""
+"""RedisStore: foreign values, forgotten scripts, indexes, replicas, clusters."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""SQLiteStore on its bad days: files that are not as they should be, full disks, forks, threads
-(S04, S05).
-"""
+"""SQLiteStore: damaged and read-only files, full disks, forks, threads."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Without cryptography, python-jose falls back to code that accepts MD5 signatures: we refuse to
-start (V21).
-"""
+"""Without ``cryptography``, python-jose accepts MD5 signatures, so this package does not start."""
 
 from __future__ import annotations
 

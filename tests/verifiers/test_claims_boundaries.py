@@ -1,6 +1,4 @@
-"""What a token may say about itself, at every edge: one second, one character, one type to each
-side.
-"""
+"""Claims at their edges: one second, one character, one type to each side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One bounded fetch: what a hostile or broken server can do to it is: make it fail."""
+"""One bounded fetch: a hostile or broken server can make it fail, and nothing else."""
 
 from __future__ import annotations
 

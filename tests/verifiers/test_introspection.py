@@ -1,6 +1,4 @@
-"""IntrospectionTokenVerifier: what it remembers, for how long, and what an issuer that is down
-costs.
-"""
+"""IntrospectionTokenVerifier: what it remembers, and the cost of an issuer that is down."""
 
 from __future__ import annotations
 

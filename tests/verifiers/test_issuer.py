@@ -1,4 +1,4 @@
-"""What users' own tests lean on: ``asgi_mcp_auth.testing``."""
+"""``asgi_mcp_auth.testing``, which users' own tests rely on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The strict readers: JSON and base64url that strangers wrote."""
+"""The strict readers of JSON and base64url."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The edges of the strict readers for JSON and base64url: one byte, one level, one bit to each
-side.
-"""
+"""The strict readers at their edges: one byte, one level, one bit to each side."""
 
 from __future__ import annotations
 

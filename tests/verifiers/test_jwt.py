@@ -1,4 +1,4 @@
-"""JWTVerifier as it is set up in practice: where keys come from, and what claims mean."""
+"""JWTVerifier in practice: the sources of its keys, and the meaning of claims."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""JWTVerifier at its edges: header members, lengths, the cache, and settings that contradict each
-other.
-"""
+"""JWTVerifier at its edges: header members, lengths, the cache, contradictory settings."""
 
 from __future__ import annotations
 

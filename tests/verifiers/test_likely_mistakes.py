@@ -1,6 +1,4 @@
-"""Settings that are possible but hardly meant: accepted, with one WARNING that says what is
-wrong.
-"""
+"""Settings that are possible and probably a mistake: accepted, with one WARNING."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MultiAuth: which source a token goes to, and what it says for all of them."""
+"""MultiAuth: which source gets a token, and which settings are shared."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Fetches that strangers cause: from the public internet only, wherever a name leads (Z101 to Z106,
-Z114, K23, K24).
-"""
+"""Fetches caused by strangers connect to public addresses only."""
 
 from __future__ import annotations
 

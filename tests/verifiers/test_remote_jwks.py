@@ -1,4 +1,4 @@
-"""RemoteJWKS and discovery: how few fetches a key set needs, and what it survives."""
+"""RemoteJWKS and discovery: the number of fetches, and how outages are survived."""
 
 from __future__ import annotations
 

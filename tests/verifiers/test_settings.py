@@ -1,6 +1,4 @@
-"""Every wrong setting is a ConfigurationError at construction. It names the setting and says what
-to write instead.
-"""
+"""Every wrong setting is a ConfigurationError that names it and its correction."""
 
 from __future__ import annotations
 

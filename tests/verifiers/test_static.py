@@ -1,4 +1,4 @@
-"""StaticTokenVerifier and what every provider has in common."""
+"""StaticTokenVerifier, and the behaviour shared by all providers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AccessToken: a value of one request, whether verified by us or made by hand."""
+"""AccessToken: the value of one request, made by a verifier or by hand."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Redirect URIs at their edges: what may be registered, in words, what matches, and what an answer
-adds to them.
-"""
+"""Redirect URIs at their edges: registration, matching, and the parameters of an answer."""
 
 from __future__ import annotations
 

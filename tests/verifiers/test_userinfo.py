@@ -1,6 +1,4 @@
-"""UserinfoTokenVerifier: whose token it is, what it remembers, and what a provider that is down
-costs.
-"""
+"""UserinfoTokenVerifier: the subject, what it remembers, and the cost of an outage."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""From one page to the next: who has to sign in, who has to consent, and who is done.
+"""Decide the next page of a sign-in: the login step, the consent page, or the client's answer.
 
-AS-26: a consent is remembered only where the redirect URI itself says who the client is, that is,
-where it is https, and counts only for a navigation that a page of ours began. AS-16: nobody is sent
-to a stranger's address without a say.
+A consent is remembered only for an https redirect URI, because only that identifies the client
+(RFC 8252 §8.6), and counts only for a navigation that began on a page of this origin. An error
+reaches a self-registered client's address only after the person has clicked (RFC 9700 §4.11.2).
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Whatever a browser or a program sends to a page: an answer below 500, and no header that it
-wrote.
-"""
+"""Arbitrary requests to the pages get an answer below 500 without injected headers."""
 
 from __future__ import annotations
 

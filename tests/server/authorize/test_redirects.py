@@ -1,4 +1,4 @@
-"""Where answers may go, and how they get there: AS-11 to AS-16, AS-20, AS-23, Z21 to Z33."""
+"""Redirects of ``/authorize``: allowed addresses, and the form of the answers."""
 
 from __future__ import annotations
 

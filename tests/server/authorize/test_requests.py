@@ -1,4 +1,4 @@
-"""What ``/authorize`` takes and what it refuses, and whom it tells: AS-10 to AS-22, Z01 to Z15."""
+"""Requests to ``/authorize``: what is accepted, what is refused, and where errors go."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Client ID metadata documents, on a real TLS host (AS-59 to AS-65; Z100, Z101, Z104, Z107 to
-Z115).
-"""
+"""Client ID metadata documents, on a real TLS host."""
 
 from __future__ import annotations
 
@@ -354,7 +352,7 @@ async def assert_unreachable(server: Server, url: str) -> None:
 async def test_a_document_that_cannot_be_had_now_is_503(
     status: int, authority: Authority, host: DocumentHost
 ) -> None:
-    """Not invalid_client: nobody has said that there is no such client (decision 1)."""
+    """Not invalid_client: an outage does not say that the client does not exist (ADR 0002)."""
     host.serve("/client.json", b"{}", status=status)
     async with developing(authority) as server:
         await assert_unreachable(server, host.url())

@@ -1,4 +1,4 @@
-"""Stores that fail, engines that race, clients that are slow, and logs that are read by others."""
+"""Consent on bad days: failing stores, races, slow clients, and the log."""
 
 from __future__ import annotations
 

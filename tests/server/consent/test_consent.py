@@ -1,4 +1,4 @@
-"""A person decides, once, about what they were shown: AS-24 to AS-26, Z12, Z13, Z34 to Z45."""
+"""The consent page: what it shows, and the one decision that it takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``/introspect``: what a resource server may know of a token (RFC 7662, AS-50)."""
+"""``/introspect``: what a resource server may learn about a token (RFC 7662)."""
 
 from __future__ import annotations
 

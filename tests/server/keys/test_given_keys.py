@@ -1,4 +1,4 @@
-"""Signing keys that the operator keeps: the first one signs, all of them count (Z124)."""
+"""Signing keys in the settings: the first one signs, all of them verify."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signing keys in the store: one set for all workers, rotated with overlap (AS-09, Z119, S17)."""
+"""Signing keys in the store: one set for all workers, rotated with overlap."""
 
 from __future__ import annotations
 

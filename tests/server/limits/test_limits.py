@@ -1,4 +1,4 @@
-"""Rate limits: how much one address may ask for, counted by all workers together (Z122, AS-44)."""
+"""Rate limits: requests per address, counted by all workers together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies that come slowly, or never: a deadline of ten seconds, and nobody else waits (Z123)."""
+"""Slow bodies: a deadline of ten seconds, during which other requests are served."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""``AppLogin``: the host application signs people in on its own page, behind the same middleware or
-elsewhere.
-"""
+"""``AppLogin``: the host application signs people in on its own page."""
 
 from __future__ import annotations
 

@@ -1,8 +1,6 @@
-"""A login step of somebody's own: here one that hands people over to an identity provider, after
-they have consented.
+"""A login step of the application's own: it sends people to an identity provider after consent.
 
-It is what a proxy to an upstream identity provider needs: PX-01 to PX-05, PX-08, P01, P02, P04,
-    P05.
+It has the duties of a proxy to an identity provider.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Passwords: how they are kept, what a wrong one costs whom, and how fast somebody may guess."""
+"""Passwords: how they are stored, what a wrong one costs, and how fast guesses may come."""
 
 from __future__ import annotations
 

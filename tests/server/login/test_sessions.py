@@ -1,6 +1,4 @@
-"""Who stays signed in, for how long, and what a cookie is worth: Z42, Z43, AS-74, and what prompts
-ask for.
-"""
+"""Sessions and cookies: how long they last, what they prove, and the ``prompt`` parameter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator's code can do: clients, grants, people, keys, sweeping, health (AS-76)."""
+"""The operator's functions: clients, grants, people, keys, sweeping, health."""
 
 from __future__ import annotations
 

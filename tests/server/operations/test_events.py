@@ -1,6 +1,4 @@
-"""What happened, for the operator: one log record and one call of the hook per outcome, INFO at
-most, no secret.
-"""
+"""Audit events: one log record and one call of the hook per outcome, INFO at most, no secret."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What has expired is removed by itself, after answers, as fast as it piles up; nobody waits for
-it.
-"""
+"""Sweeping: expired records are removed after answers, as fast as they accumulate."""
 
 from __future__ import annotations
 

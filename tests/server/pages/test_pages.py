@@ -1,4 +1,4 @@
-"""How pages look, and how an operator replaces them."""
+"""The pages, and how an operator replaces them."""
 
 from __future__ import annotations
 

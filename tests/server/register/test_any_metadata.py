@@ -1,6 +1,4 @@
-"""Whatever somebody registers: it is refused, or what comes out is valid metadata that means the
-same a second time.
-"""
+"""Arbitrary metadata is refused, or comes back valid and stable."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the MCP clients of today send when they register, and where they then have people sent back.
+"""Registrations of today's MCP clients, and the addresses they then use.
 
-From their sources and from registrations that others have recorded, autumn 2026. A client is
-accepted as it comes, or the refusal names the setting that lets it in.
+They are taken from the clients' sources and from recorded registrations of autumn 2026. A client is
+accepted as it is, or the refusal names the setting that admits it.
 """
 
 from __future__ import annotations

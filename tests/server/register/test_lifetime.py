@@ -1,6 +1,4 @@
-"""How long a registration lasts: a day without a sign-in, and longer than anything that it was
-granted (Z96, AS-57).
-"""
+"""The lifetime of a registration: a day unused, and longer than anything granted to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may register: everybody, whom the operator's function welcomes, or nobody (AS-57, Z98)."""
+"""Who may register: every client, those that the operator's function accepts, or none."""
 
 from __future__ import annotations
 

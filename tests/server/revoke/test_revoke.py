@@ -1,6 +1,4 @@
-"""``/revoke``: a client gives a token back, and with it the whole grant (RFC 7009; AS-46 to AS-49,
-Z82 to Z86).
-"""
+"""``/revoke``: a client revokes a token, and with it the whole grant (RFC 7009)."""
 
 from __future__ import annotations
 

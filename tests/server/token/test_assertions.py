@@ -1,4 +1,4 @@
-"""Clients that sign what they say: private_key_jwt (AS-34, Z69, EXT-03)."""
+"""Clients that authenticate with signed assertions (private_key_jwt)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Which client sends this? Secrets in the header and in the body, and public clients (AS-33, Z62 to
-Z70).
-"""
+"""Client authentication: secrets in the header and in the body, and public clients."""
 
 from __future__ import annotations
 

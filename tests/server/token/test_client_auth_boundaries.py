@@ -1,6 +1,4 @@
-"""Client authentication at its edges: words, numbers, names of records, and what may not be mixed
-up.
-"""
+"""Client authentication at its edges: words, numbers, names of records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client that acts for itself (RFC 6749 §4.4, EXT-01 to EXT-03)."""
+"""Clients that act for themselves (RFC 6749 §4.4)."""
 
 from __future__ import annotations
 

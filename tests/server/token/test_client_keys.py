@@ -1,4 +1,4 @@
-"""Clients whose keys lie elsewhere: jwks_uri, on a real TLS host (AS-34, AS-63, Z69, K01, K03)."""
+"""Clients with a ``jwks_uri``, on a real TLS host."""
 
 from __future__ import annotations
 

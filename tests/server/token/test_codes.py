@@ -1,6 +1,4 @@
-"""Authorization codes: good once, for the client, the redirect URI and the verifier that they were
-issued for.
-"""
+"""Authorization codes: for one use, one client, one redirect URI, one verifier."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""``/token`` as an endpoint: which requests it reads, and what its answers look like (AS-30 to
-AS-32, Z54 to Z60).
-"""
+"""``/token``: the requests it reads, and the form of its answers."""
 
 from __future__ import annotations
 

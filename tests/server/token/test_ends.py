@@ -1,4 +1,4 @@
-"""What ends, and what ends with it: grants, codes on their way, clients, persons."""
+"""What ends, and what ends with it: grants, codes, clients, people."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Codes and grants at their edges: how long records stay, what is in them, who is told, how many
-looks it takes.
-"""
+"""Codes and grants at their edges: lifetimes, contents, notifications, number of look-ups."""
 
 from __future__ import annotations
 

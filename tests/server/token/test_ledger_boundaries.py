@@ -1,6 +1,4 @@
-"""The ledger of grants at its edges: what this process knows before the store does, and the name of
-its records.
-"""
+"""The ledger of grants at its edges: what a process knows before the store does."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Refresh tokens: each one once, a lost answer excused, a replay ends everything (AS-39 to AS-42,
-Z71 to Z81).
-"""
+"""Refresh tokens: each for one use, a retry after a lost answer, the end after a replay."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Refresh tokens as text: one spelling, made again by every worker, refused when anything
-differs.
-"""
+"""Refresh tokens as text: one spelling, the same in every worker, refused when changed."""
 
 from __future__ import annotations
 

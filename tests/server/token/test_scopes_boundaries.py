@@ -1,4 +1,4 @@
-"""The scope policy at its edges: servers without scopes, limits, hooks, and ``offline_access``."""
+"""The scope policy at its edges: servers without scopes, limits, hooks, ``offline_access``."""
 
 from __future__ import annotations
 

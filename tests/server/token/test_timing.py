@@ -1,8 +1,7 @@
-"""Z67, Z68: whether a secret is nearly right, and whether there is such a client, does not show in
-how long it takes.
+"""Timing: a nearly right secret and an unknown client take as long as any wrong secret.
 
-Statistics need many samples on a quiet machine, so these run with ``make soak`` only. What has to
-be equal by its structure is tested in test_client_auth.py.
+The statistics need many samples on a quiet machine, so these tests run with ``make soak`` only.
+test_client_auth.py tests what is equal by construction.
 """
 
 from __future__ import annotations
