@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Literal, Protocol, runtime_checkable
 from urllib.parse import unquote
@@ -47,6 +48,7 @@ from .types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
+PROVIDER_KEY = "asgi_mcp_auth.provider"
 _OUR_DOCUMENTS = (f"{WELL_KNOWN_RESOURCE}/", f"{WELL_KNOWN_SERVER}/", f"{WELL_KNOWN_OPENID}/")
 _MISSING_DOCUMENT = PublicDocument(b'{"error":"not_found"}', status=404, max_age_seconds=0)
 _ANONYMOUS_USER = AnonymousUser()
@@ -74,6 +76,23 @@ class Provider(Protocol):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
+
+
+# The provider in front of the request that the running task serves.
+_serving: ContextVar[Provider | None] = ContextVar(PROVIDER_KEY, default=None)
+
+
+def get_provider(source: Scope | HasScope | None = None) -> Provider | None:
+    """Return the provider of the middleware that let a request in, ``None`` without one.
+
+    Args:
+        source: an ASGI scope, or a request object with a ``scope``; without it, the request that
+            the running task serves.
+    """
+    if source is None:
+        return _serving.get()
+    scope: Mapping[str, Any] = source if isinstance(source, Mapping) else source.scope
+    return scope.get(PROVIDER_KEY)
 
 
 class MCPAuthMiddleware:
@@ -300,6 +319,7 @@ class MCPAuthMiddleware:
             "auth": _ANONYMOUS_CREDENTIALS if access is None else access,
             "user": user,
             CHALLENGER_KEY: challenger,
+            PROVIDER_KEY: self.provider,
         }
         if not self._forward_authorization:
             inner["headers"] = [each for each in scope["headers"] if each[0] != b"authorization"]
@@ -311,6 +331,7 @@ class MCPAuthMiddleware:
             return send(message)
 
         restore = current.set(access)
+        provider_restore = _serving.set(self.provider)
         sdk_restore = (
             None if bridge is None else bridge.variable.set(None if access is None else user)
         )
@@ -323,6 +344,7 @@ class MCPAuthMiddleware:
             await challenger.refuse(error, scope, receive, send, access=access)
         finally:
             current.reset(restore)
+            _serving.reset(provider_restore)
             if bridge is not None and sdk_restore is not None:
                 bridge.variable.reset(sdk_restore)
 

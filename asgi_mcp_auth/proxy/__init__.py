@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Unpack
 from urllib.parse import urlsplit
-from weakref import WeakValueDictionary
 
 from .._http import HTTPFetcher
 from .._urls import check_path, check_url
@@ -15,6 +14,8 @@ from ..auth import AuthProvider
 from ..claims import check_issuers, check_kind, check_scopes
 from ..discovery import check_endpoint
 from ..errors import ConfigurationError, InsufficientScope, InvalidGrant, InvalidToken, MissingToken
+from ..middleware import get_provider
+from ..multi import MultiAuth
 from ..server import OAuthProvider, ServerOptions
 from ..server.parties import Person
 from ..server.tokens.access import GRANT_CLAIM
@@ -37,15 +38,11 @@ __all__ = [
 
 CALLBACK_PATH = "/auth/callback"
 
-# By issuer, for get_upstream_token: a token says who issued it.
-_proxies: WeakValueDictionary[str, _Proxy] = WeakValueDictionary()
-
 
 class _Proxy(OAuthProvider):
     def __init__(self, base_url: str, login: UpstreamLogin, settings: ServerSettings) -> None:
         super().__init__(base_url=base_url, login=login, **settings)
         self._login = login
-        _proxies[self._server.issuer] = self
 
     async def get_upstream_token(self, request: Scope | HasScope | None = None) -> str:
         """Return an access token of the identity provider for the person on whose behalf a request
@@ -226,26 +223,39 @@ class OIDCProxy(_Proxy):
 
 
 async def get_upstream_token(request: Scope | HasScope | None = None) -> str:
-    """Return an access token of the identity provider, as the method of the proxy that issued the
-    request's token does.
+    """Return an access token of the identity provider for the user behind a request.
+
+    Asks the ``OAuthProxy`` or ``OIDCProxy`` of the middleware in front of the request.
 
     Args:
         request: an ASGI scope, or a request object with a ``scope``; without it, the request that
             the running task serves.
 
     Raises:
-        ConfigurationError: no proxy of this process has issued the token; and what the method
-            raises.
+        ConfigurationError: there is no such proxy, or it did not issue the request's token.
+        AuthError: as the proxy's own ``get_upstream_token``.
     """
     access = get_access_token(request)
     if access is None:
         raise MissingToken
-    proxy = _proxies.get(str(access.claims.get("iss")))
+    proxy = _find_proxy(get_provider(request), access.claims.get("iss"))
     if proxy is None:
         raise ConfigurationError(
-            "no OAuthProxy or OIDCProxy of this process has issued this access token"
+            "no OAuthProxy or OIDCProxy in front of this request issued its access token: call"
+            " get_upstream_token() behind MCPAuthMiddleware(app, proxy), or the proxy's own"
+            " get_upstream_token(request)"
         )
     return await proxy.get_upstream_token(request)
+
+
+def _find_proxy(provider: object, issuer: object) -> _Proxy | None:
+    """Return the proxy that is a provider, or one of its sources, and issues these tokens."""
+    if isinstance(provider, MultiAuth):
+        proxies = (_find_proxy(source, issuer) for source in provider.sources)
+        return next((proxy for proxy in proxies if proxy is not None), None)
+    if isinstance(provider, _Proxy) and issuer in provider.issuers:
+        return provider
+    return None
 
 
 def _check_rules(upstream: UpstreamRules | None) -> UpstreamRules:

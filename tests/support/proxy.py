@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 from urllib.parse import urlsplit
 
-from asgi_mcp_auth import IntrospectionTokenVerifier, OAuthProxy, OIDCProxy
+from asgi_mcp_auth import IntrospectionTokenVerifier, OAuthProxy, OIDCProxy, get_upstream_token
 from asgi_mcp_auth.claims import ANY_AUDIENCE
 from asgi_mcp_auth.errors import AuthError
 from asgi_mcp_auth.proxy import UpstreamIdentity
@@ -113,12 +113,11 @@ async def upstream_token(server: Server, access_token: str) -> str:
     """Return what a tool gets that asks for the upstream token during a request with this access
     token.
     """
-    provider: Any = server.provider
     found: list[Any] = []
 
     async def tool(scope: Any, receive: Any, send: Any) -> None:
         try:
-            found.append(await provider.get_upstream_token(scope))
+            found.append(await get_upstream_token(scope))
         except AuthError as error:
             found.append(error)
         await send({"type": "http.response.start", "status": 200, "headers": []})
