@@ -17,7 +17,6 @@ from ..stores.encrypted import EncryptedStore
 from . import endpoints
 from .admin import Admin
 from .audit import AuditEvent
-from .endpoints import documents
 from .grants.records import Grant
 from .login import (
     AppLogin,
@@ -136,7 +135,7 @@ class OAuthProvider(RemoteAuthProvider):
         # another one has granted.
         self.store = _encrypted(store, settings.options).within(issuer)
         self._server = Server(settings, self.store)
-        endpoints.check_callback_path(self._server)
+        endpoints.check_settings(self._server)
         super().__init__(
             self._server.verifier,
             [issuer],
@@ -152,7 +151,7 @@ class OAuthProvider(RemoteAuthProvider):
         self._server.bind_resource(resource or "")
 
     def _routes(self) -> list[Route]:
-        own = [*documents.routes(self._server), *endpoints.routes(self._server)]
+        own = endpoints.routes(self._server)
         if self.mcp_path in {path for path, _ in own}:
             raise ConfigurationError(
                 f"mcp_path={self.mcp_path!r} is an endpoint of this server: take another one, or"

@@ -30,6 +30,7 @@ from .tokens.signing import GivenKeys, KeptKeys, Signer
 from .web import Parameters, Request
 
 JWKS_PATH = "/.well-known/jwks.json"
+OPTIONAL_GRANT_TYPES = ("client_credentials",)
 SWEEP_SECONDS = 60.0
 SWEEP_RECORDS = 500
 
@@ -95,6 +96,11 @@ class Server:
         self.issuer = settings.base_url
         self.settings = settings
         self.store = store
+        self._switched_off = frozenset(
+            options.disabled
+            if settings.allow_dynamic_registration
+            else (*options.disabled, "register")
+        )
         self.clock = options.clock
         self.lifetimes = lifetimes
         self.resource = ""
@@ -217,21 +223,16 @@ class Server:
         """Return the absolute URL of an endpoint."""
         return self.issuer + self.path(endpoint)
 
-    def has(self, feature: str) -> bool:
-        """Return whether something that can be switched off is on."""
-        if feature == "register":
-            return self.settings.allow_dynamic_registration
-        if feature == "logout":  # its form is on that page
-            feature = "applications"
-        return feature not in self.settings.options.disabled
+    def has(self, switch: str | None) -> bool:
+        """Return whether an optional part is switched on; ``None`` stands for a part that is not
+        optional.
+        """
+        return switch not in self._switched_off
 
     @property
     def grant_types(self) -> list[str]:
-        """What the token endpoint knows."""
-        return [
-            *INTERACTIVE_GRANTS,
-            *(["client_credentials"] if self.has("client_credentials") else []),
-        ]
+        """The grant types of the token endpoint."""
+        return [*INTERACTIVE_GRANTS, *filter(self.has, OPTIONAL_GRANT_TYPES)]
 
     def check_peer(self, request: Request) -> None:
         """Check that it comes from this machine, where a setting is for development on this

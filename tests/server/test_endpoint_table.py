@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from asgi_mcp_auth.server.endpoints import CHECKS, ENDPOINTS
+from asgi_mcp_auth import DevLogin, OAuthProvider
+from asgi_mcp_auth.server.endpoints import CALLBACK, ENDPOINTS
 
 CLIENTS = (
     "check_peer",
@@ -45,15 +46,24 @@ EXPECTED = {
 }
 
 
-def checks_of(name: str) -> tuple[str, ...]:
-    column = list(ENDPOINTS).index(name)
-    return tuple(check.__name__ for check, columns in CHECKS.items() if columns[column])
+ROWS = {endpoint.name: endpoint for endpoint in (*ENDPOINTS, CALLBACK)}
 
 
 def test_there_are_no_other_endpoints() -> None:
-    assert set(ENDPOINTS) == set(EXPECTED)
+    assert set(ROWS) == set(EXPECTED)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_an_endpoint_runs_exactly_these_checks_in_this_order(name: str) -> None:
-    assert checks_of(name) == EXPECTED[name]
+    assert tuple(check.__name__ for check in ROWS[name].checks) == EXPECTED[name]
+
+
+class LoginElsewhere(DevLogin):
+    callback_path = "/callback"
+
+
+def test_a_login_step_may_bring_people_back_to_any_path_that_no_endpoint_has() -> None:
+    provider = OAuthProvider(
+        base_url="http://localhost:8000", login=LoginElsewhere(), store="memory:"
+    )
+    assert "/callback" in [route.path for route in provider.get_routes()]

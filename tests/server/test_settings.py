@@ -533,9 +533,10 @@ def test_what_is_switched_off_is_a_list(value: Any) -> None:
 def test_what_is_switched_off_has_to_be_there() -> None:
     with pytest.raises(
         ConfigurationError,
-        match=r"^disabled has 'token': there are revoke, introspect, par, applications",
+        match=r"^disabled has 'token': there are revoke, introspect, par, applications,"
+        r" client_credentials$",
     ):
-        options(disabled=["par", "token"])
+        provider(options=options(disabled=["par", "token"]))
     with pytest.raises(
         ConfigurationError,
         match=r"^require_pushed_requests=True needs the endpoint that disabled=\['par'\]",

@@ -1,13 +1,16 @@
-"""An endpoint as an ASGI app: its checks in order, then its work; whatever goes wrong becomes an
-answer.
+"""Endpoints: the row that describes one, and the ASGI app that runs its checks and its handler.
+
+Every error that a check or a handler raises becomes a response here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
 from math import ceil
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from ..._asgi import HeaderList, send_response
 from ..._cors import is_preflight, origin_headers, preflight_headers
@@ -24,77 +27,86 @@ from ..audit import AuditEvent
 from ..pages.models import ErrorPage
 from ..parties import Client
 from ..parts import Server
-from ..web import MAX_FORM_BYTES, Answer, Request, json_answer
+from ..web import MAX_FORM_BYTES, NO_STORE, Answer, Request, json_answer
 
 Check: TypeAlias = Callable[[Server, Request], Awaitable[None]]
-Work: TypeAlias = Callable[[Server, Request], Awaitable[Answer]]
+Handler: TypeAlias = Callable[[Server, Request], Awaitable[Answer]]
 
 
-class Kind(NamedTuple):
-    """What sort of endpoint it is.
+class Answers(Enum):
+    """How an endpoint answers, its errors above all."""
+
+    PAGES = "HTML, for people"
+    JSON = "JSON, for clients"
+    JSON_FOR_ANY_ORIGIN = "JSON, also for pages of any origin, never with cookies"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One row of the table.
 
     Attributes:
-        methods: that it knows.
-        for_people: whether errors are pages; they are JSON otherwise.
-        cross_origin: whether pages of any origin may call it (never with cookies).
+        name: the last part of its path, and its name in the audit record.
+        handler: answers a request that has passed the checks.
+        methods: the HTTP methods that it accepts.
+        checks: run before the handler, in this order.
+        answers: how.
+        switch: the name under which it can be switched off; ``None`` if it cannot be.
+        metadata_name: its member of the metadata document (RFC 8414 §2), if it has one.
         max_form_bytes: how long a form may be.
     """
 
+    name: str
+    handler: Handler
     methods: tuple[str, ...]
-    for_people: bool = False
-    cross_origin: bool = False
+    checks: tuple[Check, ...]
+    answers: Answers
+    switch: str | None = None
+    metadata_name: str | None = None
     max_form_bytes: int = MAX_FORM_BYTES
 
 
-class Endpoint:
-    """One endpoint.
+class EndpointApp:
+    """Serves one endpoint as an ASGI app.
 
     Args:
-        server: what the endpoints share.
-        name: in the audit record.
-        kind: what sort it is.
-        checks: what has to hold before the work begins, in order.
-        work: what it does.
+        server: the parts that the endpoints share.
+        endpoint: its row of the table.
     """
 
-    def __init__(
-        self, server: Server, name: str, kind: Kind, checks: Sequence[Check], work: Work
-    ) -> None:
+    def __init__(self, server: Server, endpoint: Endpoint) -> None:
         self._server = server
-        self._name = name
-        self._kind = kind
-        self._checks = checks
-        self._work = work
+        self._endpoint = endpoint
+        self._for_any_origin = endpoint.answers is Answers.JSON_FOR_ANY_ORIGIN
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        kind = self._kind
+        endpoint = self._endpoint
         if scope["type"] == "websocket":
             await send_response(scope, receive, send, 404, [], b"")
             return
-        if kind.cross_origin and is_preflight(scope):
-            methods = ", ".join(kind.methods).encode()
+        if self._for_any_origin and is_preflight(scope):
+            methods = ", ".join(endpoint.methods).encode()
             await send_response(
                 scope, receive, send, 204, preflight_headers(scope, b"*", methods), b""
             )
             return
-        answer = await self._answer(
-            Request(self._name, scope, receive, max_form_bytes=kind.max_form_bytes)
-        )
-        shared = origin_headers(b"*") if kind.cross_origin else ()
+        request = Request(endpoint.name, scope, receive, max_form_bytes=endpoint.max_form_bytes)
+        answer = await self._answer(request)
+        shared = origin_headers(b"*") if self._for_any_origin else ()
         await send_response(
             scope, receive, send, answer.status, [*answer.headers, *shared], answer.body
         )
-        with suppress(ServerUnavailable):  # nobody is waiting for this any more
+        with suppress(ServerUnavailable):  # the response has been sent
             await self._server.sweep_if_due()
 
     async def _answer(self, request: Request) -> Answer:
         try:
-            if request.method not in self._kind.methods:
-                raise MethodNotAllowed(self._kind.methods)
-            for check in self._checks:
+            if request.method not in self._endpoint.methods:
+                raise MethodNotAllowed(self._endpoint.methods)
+            for check in self._endpoint.checks:
                 await check(self._server, request)
-            return await self._work(self._server, request)
+            return await self._endpoint.handler(self._server, request)
         except OAuthError as error:
             self._report(request, error)
             return self._refusal(request, error, _headers(error, request))
@@ -106,7 +118,7 @@ class Endpoint:
     def _refusal(
         self, request: Request, error: OAuthError | ServerUnavailable, headers: HeaderList
     ) -> Answer:
-        if not self._kind.for_people:
+        if self._endpoint.answers is not Answers.PAGES:
             document = {"error": error.error, "error_description": str(error)}
             return json_answer(document, error.status, headers)
         page = ErrorPage(heading="This cannot go on", text=f"{error}. {_advice(request, error)}")
@@ -121,6 +133,15 @@ class Endpoint:
             reason=error.reason,
         )
         self._server.report(request, event)
+
+
+class SwitchedOff:
+    """Answers 404 in place of an endpoint; the middleware would ask for a token first."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        headers = [(b"content-type", b"application/json"), *NO_STORE]
+        await send_response(scope, receive, send, 404, headers, b'{"error":"not_found"}')
 
 
 def _headers(error: OAuthError, request: Request) -> HeaderList:

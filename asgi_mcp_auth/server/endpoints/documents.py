@@ -1,8 +1,10 @@
-"""What everybody may read: the metadata of the authorization server (RFC 8414) and its public keys
+"""The public documents: the metadata of the authorization server (RFC 8414) and its public keys
 (RFC 7517).
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from ..._asgi import Route, send_response
 from ..._cors import PublicDocument
@@ -14,24 +16,17 @@ from ..clients.metadata import ASSERTION_ALGORITHMS, AUTH_METHODS
 from ..parties import OFFLINE_ACCESS
 from ..parts import JWKS_PATH, Server
 
-_ENDPOINT_NAMES = {
-    "authorize": "authorization_endpoint",
-    "token": "token_endpoint",
-    "register": "registration_endpoint",
-    "revoke": "revocation_endpoint",
-    "introspect": "introspection_endpoint",
-    "par": "pushed_authorization_request_endpoint",
-}
 
+def metadata(server: Server, endpoints: Mapping[str, str]) -> JSONObject:
+    """Return the metadata document.
 
-def metadata(server: Server) -> JSONObject:
-    """Return the metadata document; what is switched off is not in it."""
-    endpoints = {
-        name: server.url(each) for each, name in _ENDPOINT_NAMES.items() if server.has(each)
-    }
+    Args:
+        server: the authorization server.
+        endpoints: URLs of the endpoints, by their names in the document.
+    """
     return authorization_server_metadata(
         issuer=server.issuer,
-        endpoints=endpoints | {"jwks_uri": server.issuer + JWKS_PATH},
+        endpoints={**endpoints, "jwks_uri": server.issuer + JWKS_PATH},
         scopes_supported=list(dict.fromkeys((*server.scopes.supported, OFFLINE_ACCESS))),
         grant_types=server.grant_types,
         auth_methods=AUTH_METHODS,
@@ -47,11 +42,11 @@ def metadata(server: Server) -> JSONObject:
     )
 
 
-def routes(server: Server) -> list[Route]:
+def routes(server: Server, endpoints: Mapping[str, str]) -> list[Route]:
     """Return the public documents at every place where clients look (RFC 8414 §3.1, OpenID Connect
     Discovery §4).
     """
-    members, path = metadata(server), url_path(server.issuer)
+    members, path = metadata(server, endpoints), url_path(server.issuer)
     document = PublicDocument(format_document(members))
     openid = PublicDocument(format_document(members | _openid_members(server)))
     places = {

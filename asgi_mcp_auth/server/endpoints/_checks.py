@@ -1,0 +1,103 @@
+"""The checks that run before an endpoint's handler; each raises the error that refuses the
+request.
+"""
+
+from __future__ import annotations
+
+from ...errors import InvalidClient, InvalidRegistration, MalformedRequest
+from ..limits import FAILED
+from ..parts import Server
+from ..web import Request
+from .login import find_callback
+from .register import check_registration_token
+
+__all__ = [
+    "authenticate_client",
+    "check_host",
+    "check_peer",
+    "check_registration",
+    "check_same_site",
+    "check_single_parameters",
+    "find_callback",
+    "limit_clients",
+    "limit_people",
+    "limit_registrations",
+    "load_session",
+    "load_transaction",
+    "read_parameters",
+]
+
+# Requests that fail to authenticate have a counter of their own, so that they cannot use up the
+# limit of the honest clients in their network.
+_UNPROVEN = (InvalidClient, InvalidRegistration, MalformedRequest)
+
+
+async def check_peer(server: Server, request: Request) -> None:
+    """Refuse other machines when a setting is meant for development on this one."""
+    server.check_peer(request)
+
+
+async def limit_people(server: Server, request: Request) -> None:
+    """Count a visit to a page."""
+    await server.limits.count("authorize", request.source)
+
+
+async def limit_clients(server: Server, request: Request) -> None:
+    """Count a request of a client."""
+    await server.limits.count("token", request.source)
+
+
+async def limit_registrations(server: Server, request: Request) -> None:
+    """Count a registration, or a change to one."""
+    await server.limits.count("register", request.source)
+
+
+async def read_parameters(_: Server, request: Request) -> None:
+    """Read the query or the form, within bounds."""
+    await request.read_parameters()
+
+
+async def check_single_parameters(_: Server, request: Request) -> None:
+    """Refuse repeated parameters (RFC 6749 §3.2)."""
+    request.parameters.check_single()
+
+
+async def authenticate_client(server: Server, request: Request) -> None:
+    """Authenticate the client that sent the request."""
+    if request.parameters.all("client_assertion"):  # the one proof that is expensive to verify
+        server.limits.check("token", request.source, FAILED)
+    try:
+        await server.authenticator.authenticate(request)
+    except _UNPROVEN:
+        await server.limits.count("token", request.source, FAILED)
+        raise
+
+
+async def check_registration(server: Server, request: Request) -> None:
+    """Check the token that a registration, or a change to one, needs."""
+    try:
+        await check_registration_token(server, request)
+    except _UNPROVEN:
+        await server.limits.count("register", request.source, FAILED)
+        raise
+
+
+async def check_host(server: Server, request: Request) -> None:
+    """Refuse host names that another site's DNS points at this machine."""
+    server.sessions.check_host(request)
+
+
+async def check_same_site(server: Server, request: Request) -> None:
+    """Refuse forms that another site's page submits."""
+    if request.method == "POST":
+        server.sessions.check_same_site(request)
+
+
+async def load_session(server: Server, request: Request) -> None:
+    """Load the session of this browser, if it has one."""
+    await server.sessions.load(request)
+
+
+async def load_transaction(server: Server, request: Request) -> None:
+    """Load the transaction that the page belongs to; it must have begun in this browser."""
+    await server.sessions.load_transaction(request, request.parameters.get("transaction") or "")
