@@ -27,7 +27,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -47,6 +47,9 @@ ENGINES = ("memory", "sqlite", "redis", "postgresql")
 
 SHARED_ENGINES = ("sqlite", "redis", "postgresql")
 """Those that several processes share."""
+
+_shared = ExitStack()
+atexit.register(_shared.close)  # for those that are no tests: conftest.py stops them earlier
 
 
 class Place:
@@ -112,19 +115,18 @@ def fresh(engine: str) -> Iterator[Place]:
 @functools.cache
 def shared_redis() -> RedisServer:
     """Return the Redis that all tests of this process share."""
-    server = RedisServer()
-    server.start()
-    atexit.register(server.stop)
-    return server
+    return _shared.enter_context(RedisServer())
 
 
 @functools.cache
 def shared_postgresql() -> PostgreSQLServer:
     """Return the PostgreSQL that all tests of this process share."""
-    server = PostgreSQLServer()
-    server.start()
-    atexit.register(server.stop)
-    return server
+    return _shared.enter_context(PostgreSQLServer())
+
+
+def stop_shared() -> None:
+    """Stop the servers that the tests share; none can be had afterwards."""
+    _shared.close()
 
 
 class Server:
@@ -281,6 +283,17 @@ class PostgreSQLServer(Server):
         assert self.process is not None
         return len(lines) > 7 and lines[0] == str(self.process.pid) and lines[7].strip() == "ready"
 
+    def kill(self) -> None:
+        """End the server and its sessions: one that hangs would not notice that the server is
+        gone.
+        """
+        runs = self.process is not None and self.process.poll() is None
+        processes = self._processes() if runs else []
+        super().kill()
+        for each in processes:
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+
     def query(self, sql: str) -> bytes:
         """Run SQL behind the store's back and return what it answers, unaligned or as COPY sends
         it.
@@ -344,7 +357,7 @@ def _postgresql_template() -> Path:
     """Return a folder with a cluster that was never started."""
     program = Path(need("postgresql")).resolve()
     folder = Path(tempfile.mkdtemp(prefix="asgi-mcp-auth-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _shared.callback(shutil.rmtree, folder, ignore_errors=True)
     user = _user()
     if user is not None:
         os.chown(folder, user.pw_uid, user.pw_gid)
