@@ -14,8 +14,7 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
-from tests.support.engines import stop_shared
-from tests.support.leftovers import adopt_orphans, children_left
+from tests.support.processes import adopt_orphans, children_left, until_the_end
 
 # No deadline: two shared cores make single examples slow now and then, which says nothing about the
 # code.
@@ -35,7 +34,7 @@ def _no_process_is_left() -> Iterator[None]:
     """Fail the run when a process that a test has started is there after the last one."""
     adopt_orphans()
     yield
-    stop_shared()
+    until_the_end.close()
     assert children_left(seconds=10) == []
 
 

@@ -14,7 +14,6 @@ Servers that a test kills are its own: ``with RedisServer() as server``, ``with 
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
 import pwd
@@ -27,7 +26,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -40,6 +39,7 @@ from asgi_mcp_auth.stores import store_from_url
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.types import Clock
+from tests.support.processes import until_the_end
 from tests.support.services import need
 
 ENGINES = ("memory", "sqlite", "redis", "postgresql")
@@ -47,9 +47,6 @@ ENGINES = ("memory", "sqlite", "redis", "postgresql")
 
 SHARED_ENGINES = ("sqlite", "redis", "postgresql")
 """Those that several processes share."""
-
-_shared = ExitStack()
-atexit.register(_shared.close)  # for those that are no tests: conftest.py stops them earlier
 
 
 class Place:
@@ -115,18 +112,13 @@ def fresh(engine: str) -> Iterator[Place]:
 @functools.cache
 def shared_redis() -> RedisServer:
     """Return the Redis that all tests of this process share."""
-    return _shared.enter_context(RedisServer())
+    return until_the_end.enter_context(RedisServer())
 
 
 @functools.cache
 def shared_postgresql() -> PostgreSQLServer:
     """Return the PostgreSQL that all tests of this process share."""
-    return _shared.enter_context(PostgreSQLServer())
-
-
-def stop_shared() -> None:
-    """Stop the servers that the tests share; none can be had afterwards."""
-    _shared.close()
+    return until_the_end.enter_context(PostgreSQLServer())
 
 
 class Server:
@@ -357,7 +349,7 @@ def _postgresql_template() -> Path:
     """Return a folder with a cluster that was never started."""
     program = Path(need("postgresql")).resolve()
     folder = Path(tempfile.mkdtemp(prefix="asgi-mcp-auth-"))
-    _shared.callback(shutil.rmtree, folder, ignore_errors=True)
+    until_the_end.callback(shutil.rmtree, folder, ignore_errors=True)
     user = _user()
     if user is not None:
         os.chown(folder, user.pw_uid, user.pw_gid)

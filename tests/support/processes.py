@@ -1,13 +1,20 @@
-"""Find the processes that a run of the tests has left behind, orphans included."""
+"""Stop the processes that many tests share, and find those that a test has left behind."""
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
+
+until_the_end = ExitStack()
+"""Holds what many tests share; conftest.py closes it after the last one."""
+
+atexit.register(until_the_end.close)  # for programs that run without pytest
 
 
 def adopt_orphans() -> None:
