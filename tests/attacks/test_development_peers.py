@@ -28,7 +28,7 @@ async def status(server: Server, client: Any, path: str = "/authorize") -> int:
 
 
 @pytest.mark.parametrize(("method", "path"), ENDPOINTS)
-async def test_a_server_that_lets_in_whoever_comes_answers_this_machine_only(
+async def test_a_server_that_identifies_no_one_answers_this_machine_only(
     method: str, path: str
 ) -> None:
     """Bound to all addresses, or published by a container, DevLogin let the whole network in as
@@ -145,7 +145,7 @@ async def test_other_settings_for_this_machine_are_for_this_machine_too(
 @pytest.mark.parametrize(
     "login", [PasswordLogin({"alice": hash_password("x")}), AppLogin("http://localhost:8000/a")]
 )
-async def test_a_server_on_loopback_that_asks_who_somebody_is_answers_everybody(login: Any) -> None:
+async def test_a_loopback_server_that_identifies_people_answers_every_address(login: Any) -> None:
     """A tunnel, a container, a test from another machine: what protects it does not depend on where
     they are.
     """

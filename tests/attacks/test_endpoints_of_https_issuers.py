@@ -139,9 +139,7 @@ async def test_an_issuer_on_loopback_may_name_http_there(plain: Issuer) -> None:
 
 @pytest.mark.parametrize("url", PLAIN)
 @pytest.mark.parametrize("setting", ["upstream_token_endpoint", "upstream_revocation_endpoint"])
-def test_the_endpoints_of_an_https_provider_that_somebody_writes_down_are_https(
-    setting: str, url: str
-) -> None:
+def test_endpoints_of_an_https_provider_in_settings_are_https(setting: str, url: str) -> None:
     endpoints: dict[str, Any] = {
         "upstream_authorization_endpoint": "https://idp.example.com/authorize",
         "upstream_token_endpoint": "https://idp.example.com/token",

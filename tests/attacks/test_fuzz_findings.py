@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio
 
 
 @pytest.mark.parametrize("path", ["/open/%2e%2e/admin", "/open/%2fadmin", "/open/100%", "/open/%"])
-async def test_a_path_that_would_change_when_decoded_once_more_is_never_public_even_without_raw_path(
+async def test_a_path_that_changes_when_decoded_again_is_never_public(
     path: str,
 ) -> None:
     """``raw_path`` is optional in ASGI, so double encoding has to show in the decoded path
@@ -59,7 +59,7 @@ async def test_a_question_mark_in_a_path_does_not_hide_the_rule_that_closes_it()
 @pytest.mark.parametrize(
     "foreign", ["{json}=x", 'quoted="un;', "no value", "a b=c d", "ü=ü", "=", "__Secure-x=1; ;; "]
 )
-async def test_a_cookie_of_another_application_on_the_host_signs_nobody_out(foreign: str) -> None:
+async def test_a_cookie_of_another_application_on_the_host_ends_no_session(foreign: str) -> None:
     """The parser of the standard library stops at the first cookie that it does not like."""
     async with deploy() as server:
         browser = server.browser()
@@ -94,7 +94,7 @@ async def test_an_encoded_host_is_no_public_one(host: str) -> None:
 
 
 @pytest.mark.parametrize("between", ["\0", "\u200b", "\ufe0f", "\u20dd"])
-async def test_marks_do_not_pile_up_on_a_letter_because_something_invisible_stood_between_them(
+async def test_combining_marks_do_not_pile_up_across_invisible_characters(
     between: str,
 ) -> None:
     """Such a pile covers the lines above and below, which may be a warning."""

@@ -89,7 +89,7 @@ ENDINGS: dict[str, Callable[[Server, ClientOf, dict[str, Any]], Awaitable[None]]
 
 
 @pytest.mark.parametrize("who", ENDINGS)
-async def test_nobody_who_ends_a_grant_waits_for_the_provider(upstream: Upstream, who: str) -> None:
+async def test_ending_a_grant_does_not_wait_for_the_provider(upstream: Upstream, who: str) -> None:
     async with deploy_proxy(upstream) as server:
         client = await server.register()
         tokens = await tokens_for(upstream, client)
@@ -299,7 +299,7 @@ async def test_the_tokens_of_who_meets_an_outage_or_leaves_are_given_back(
         assert await server.provider.store.scan(TOKENS) == []
 
 
-async def test_the_tokens_of_a_sign_in_of_which_no_grant_comes_are_given_back_when_its_time_is_over(
+async def test_the_upstream_tokens_of_an_abandoned_sign_in_are_revoked_in_time(
     upstream: Upstream,
 ) -> None:
     """Nobody redeems the code: the application has crashed, or the code was refused."""
@@ -347,7 +347,7 @@ async def test_the_tokens_of_who_is_out_at_a_renewal_are_given_back(upstream: Up
         assert upstream._sessions == {}
 
 
-async def test_tokens_that_somebody_uses_are_not_given_back(upstream: Upstream) -> None:
+async def test_tokens_in_use_are_not_revoked(upstream: Upstream) -> None:
     async with deploy_proxy(upstream) as server:
         client = await server.register()
         tokens = await tokens_for(upstream, client)
@@ -358,7 +358,7 @@ async def test_tokens_that_somebody_uses_are_not_given_back(upstream: Upstream) 
         assert (upstream.revoked, upstream.reused) == ([], [])
 
 
-async def test_a_store_that_fails_at_any_moment_of_a_redemption_gives_no_tokens_back_that_are_in_use(
+async def test_a_failing_store_during_a_redemption_revokes_no_tokens_that_are_in_use(
     upstream: Upstream,
 ) -> None:
     for number in range(1, 30):

@@ -485,7 +485,7 @@ async def test_an_unknown_scope_type_is_not_passed_through(kind: str) -> None:
 
 
 @pytest.mark.case("W31")
-async def test_a_client_that_leaves_while_its_token_is_verified_takes_nobody_down() -> None:
+async def test_a_client_that_leaves_while_its_token_is_verified_harms_no_other() -> None:
     clock = FrozenClock()
     with Issuer(algorithms=["ES256"], clock=clock) as idp:
         verifier = JWTVerifier(issuer=idp.issuer, clock=clock)
@@ -694,7 +694,7 @@ class Broken(TokenVerifier):
 
 
 @pytest.mark.case("W41")
-async def test_a_verifier_with_a_bug_lets_nobody_in() -> None:
+async def test_a_verifier_with_a_bug_admits_no_request() -> None:
     guard = protect(provider=RemoteAuthProvider(Broken(), ["https://idp.example.com"], BASE_URL))
     with pytest.raises(KeyError, match="tenant"):
         await call(guard.app, "POST", "/mcp", ALICE)

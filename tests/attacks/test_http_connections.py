@@ -330,7 +330,7 @@ def test_expect_100_continue_with_a_bad_token_is_401_without_the_body(served: Se
         (b"Content-Length: 1e3\r\n", b""),
     ],
 )
-def test_ambiguous_framing_gets_nobody_in(served: Served, headers: bytes, body: bytes) -> None:
+def test_ambiguous_framing_admits_no_request(served: Served, headers: bytes, body: bytes) -> None:
     for credentials in (b"", b"Authorization: Bearer bad\r\n"):
         try:
             status, _, _ = served.ask(b"POST /mcp", headers, credentials, body=body)
@@ -346,7 +346,7 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 @pytest.mark.case("W31")
 @pytest.mark.parametrize("kind", ["uvicorn-h11", "uvicorn-httptools"])
-def test_clients_that_leave_during_a_fetch_of_keys_cause_no_error_and_cancel_nobody(
+def test_clients_that_leave_during_a_fetch_of_keys_cause_no_error(
     kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Issuer(algorithms=["ES256"]) as idp:

@@ -286,7 +286,7 @@ async def test_a_token_that_is_not_good_any_more_is_a_stranger_again(
 # --------------------------------------------------------------------- whose door is closed by whom
 
 
-async def test_one_odd_token_cannot_close_the_door_for_anybody_else(
+async def test_one_odd_token_cannot_block_other_tokens(
     endpoint: Endpoint, clock: FrozenClock, verifier: LookupVerifier
 ) -> None:
     assert await verdict(verifier, "good-1") == "good"
@@ -401,7 +401,7 @@ async def test_a_new_good_token_does_not_wait_for_another_networks_flood(
 # --------------------------------------------------------------------------- when it is really down
 
 
-async def test_while_nobody_answers_good_tokens_ask_once_per_cooldown_and_do_not_wait(
+async def test_during_an_outage_good_tokens_ask_once_per_cooldown_and_do_not_wait(
     endpoint: Endpoint, clock: FrozenClock, verifier: LookupVerifier
 ) -> None:
     tokens = [f"good-{number}" for number in range(20)]
@@ -542,7 +542,7 @@ async def test_a_token_that_its_source_does_not_accept_any_more_is_shown_to_the_
     )
 
 
-async def test_a_flood_of_unknown_keys_that_nobody_answers_does_not_delay_a_good_jwt() -> None:
+async def test_a_flood_of_unknown_keys_during_an_outage_does_not_delay_a_good_jwt() -> None:
     clock = FrozenClock(NOW)
     with Issuer(algorithms=("ES256",), clock=clock) as idp:
         verifier = JWTVerifier(

@@ -31,7 +31,7 @@ async def signed_in(server: Server, client: ClientOf) -> Browser:
 
 
 @pytest.mark.parametrize("public", [True, False], ids=["public", "confidential"])
-async def test_a_typed_address_that_another_site_redirects_to_authorize_gets_no_code_unasked(
+async def test_a_redirect_to_authorize_from_another_site_gets_no_code_unasked(
     public: bool,
 ) -> None:
     """Browsers go on saying ``none`` behind a redirect. A secret is no help against a challenge of
@@ -64,7 +64,7 @@ async def test_a_typed_address_stays_one_to_ask_about_behind_the_sign_in_page() 
 @pytest.mark.parametrize(
     "wrong", [{"prompt": "none"}, {"scope": "unknown"}, {"max_age": "x"}], ids=str
 )
-async def test_somebody_signed_in_is_not_sent_to_a_strangers_address_by_a_link(
+async def test_a_link_does_not_send_a_signed_in_person_to_a_strangers_address(
     wrong: dict[str, str],
 ) -> None:
     """RFC 9700 §4.11.2: a session is no say in where to go; prompt=none is no exception for who

@@ -65,9 +65,7 @@ async def test_a_page_that_was_begun_at_one_cannot_be_gone_on_with_at_the_other(
         assert (await thief.open(page.url)).response.status == 400
 
 
-async def test_workers_with_the_same_settings_and_a_restart_share_what_is_begun_and_who_is_signed_in() -> (
-    None
-):
+async def test_workers_and_a_restart_share_unfinished_requests_and_sessions() -> None:
     async with two_servers({"login": DevLogin("alice")}, {"login": DevLogin("bob")}) as (
         first,
         second,

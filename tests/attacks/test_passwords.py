@@ -49,7 +49,7 @@ async def send(server: Server, address: str, name: str, password: str) -> Respon
 @pytest.mark.parametrize(
     "limits", [None, RateLimits(authorize=10_000, register=10_000)], ids=["loopback", "limits"]
 )
-async def test_a_flood_of_one_address_keeps_nobody_else_from_signing_in(
+async def test_a_flood_from_one_address_does_not_keep_others_from_signing_in(
     limits: RateLimits | None,
 ) -> None:
     """Forty guesses at once filled the line, and everybody was told to come back: now two of them
@@ -96,9 +96,7 @@ async def test_an_office_behind_one_address_signs_in_within_a_minute() -> None:
         assert answers == [303] * 40
 
 
-async def test_a_check_that_nobody_waits_for_any_more_keeps_its_place_until_its_thread_has_ended() -> (
-    None
-):
+async def test_an_abandoned_check_keeps_its_place_until_its_thread_has_ended() -> None:
     """Whoever hangs up at once would have had any number of threads' work queued."""
     slow, asked = stored(16, p=6), asyncio.Semaphore(0)
 

@@ -55,7 +55,7 @@ async def test_a_network_that_came_first_and_often_waits_behind_one_that_comes_f
     assert order == ["honest", "flood", "flood", "flood"]
 
 
-async def test_places_that_are_forgiven_put_a_network_behind_nobody() -> None:
+async def test_places_that_are_forgiven_do_not_count_against_a_network() -> None:
     """Many people of one office sign in, one after the other; others guess passwords, no more
     often.
     """
@@ -165,9 +165,7 @@ def waiting_on_a_loop_that_closes(places: Places) -> object:
     return waiting
 
 
-async def test_the_last_quarter_of_the_places_is_for_networks_of_which_nothing_is_worked_on() -> (
-    None
-):
+async def test_the_last_quarter_of_the_places_is_for_networks_without_work_under_way() -> None:
     """One network's work may hang for as long as it likes: that of another one begins at once."""
     places = make(at_once=8, each=99)
     held = [await places.enter("flood") for _ in range(6)]

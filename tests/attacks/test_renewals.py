@@ -119,7 +119,7 @@ async def test_what_only_the_userinfo_endpoint_says_is_as_old_as_the_sign_in(
         await is_out(server, client, tokens)
 
 
-async def test_an_address_that_is_new_is_not_verified_by_what_the_userinfo_endpoint_said_of_another(
+async def test_a_new_address_is_not_verified_by_userinfo_about_another(
     staffed: Upstream,
 ) -> None:
     rules = UpstreamRules(allowed_domains=["board.example"], userinfo=True)
@@ -137,7 +137,7 @@ async def test_an_address_that_is_new_is_not_verified_by_what_the_userinfo_endpo
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_tool_s_token_is_not_refreshed_for_somebody_who_may_not_come_in_any_more(
+async def test_a_tools_token_is_not_refreshed_for_a_person_who_is_no_longer_allowed(
     staffed: Upstream, kind: str
 ) -> None:
     async with deploy_proxy(staffed, kind, upstream=UpstreamRules(**RULES)) as server:
@@ -183,7 +183,7 @@ async def test_after_a_restart_the_settings_of_that_day_decide_about_what_is_kno
         assert len(staffed.requests) == asked
 
 
-async def test_a_code_of_somebody_who_may_not_come_in_any_more_begins_nothing(
+async def test_a_code_of_a_person_who_is_no_longer_allowed_begins_no_grant(
     staffed: Upstream,
 ) -> None:
     turned_away: list[str] = []
@@ -243,7 +243,7 @@ async def test_a_claim_that_is_copied_from_today_on_is_in_the_next_token(staffed
         assert await claims_of(after, tokens, "email") == "alice@example.com"
 
 
-async def test_somebody_who_would_be_another_person_now_is_out(staffed: Upstream) -> None:
+async def test_a_person_whose_identity_has_changed_is_signed_out(staffed: Upstream) -> None:
     """Their grant never becomes somebody else's."""
     number = 17
 
@@ -258,7 +258,7 @@ async def test_somebody_who_would_be_another_person_now_is_out(staffed: Upstream
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_tool_gets_no_token_of_somebody_who_would_be_another_person_now(
+async def test_a_tool_gets_no_token_of_a_person_whose_identity_has_changed(
     staffed: Upstream, kind: str
 ) -> None:
     number = 17
@@ -500,7 +500,7 @@ async def as_the_first_builds_kept_it(server: Server) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_sign_ins_of_the_first_builds_go_on_until_the_provider_says_something_of_them(
+async def test_sign_ins_of_the_first_builds_last_until_the_provider_reports_on_them(
     staffed: Upstream, kind: str
 ) -> None:
     rules = UpstreamRules(**RULES, claims=["groups"])

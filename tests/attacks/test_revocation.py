@@ -139,9 +139,7 @@ async def test_a_replay_on_a_full_disk_ends_the_grant() -> None:
         assert_refused(await client.refresh(tokens["refresh_token"]), "invalid_grant")
 
 
-async def test_what_is_revoked_while_the_store_is_down_is_dead_here_at_once_and_the_operator_is_told_to_repeat_it() -> (
-    None
-):
+async def test_a_revocation_during_an_outage_holds_here_and_has_to_be_repeated() -> None:
     clock = FrozenClock()
     store = FailingStore(MemoryStore(clock=clock), for_good=True)
     async with deploy(store=EncryptedStore(store, [KEY]), clock=clock) as server:
@@ -159,7 +157,7 @@ async def test_what_is_revoked_while_the_store_is_down_is_dead_here_at_once_and_
 
 
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
-async def test_a_client_whose_revocation_failed_is_not_told_that_it_worked_when_it_repeats_it(
+async def test_a_failed_revocation_does_not_report_success_when_repeated(
     kind: str,
 ) -> None:
     """In this process the grant is dead already; everywhere else it is alive until the store has

@@ -132,7 +132,7 @@ async def test_documents_that_a_page_has_us_fetch_use_up_no_registrations_of_its
 
 
 @pytest.mark.parametrize("endpoint", ["token", "revoke", "introspect", "par"])
-async def test_wrong_secrets_of_somebody_use_up_nothing_of_a_clients_limit(endpoint: str) -> None:
+async def test_wrong_secrets_use_up_nothing_of_the_clients_limit(endpoint: str) -> None:
     registration = Registration(clients=[{**CONFIDENTIAL, "redirect_uris": [WEB_REDIRECT_URI]}])
     async with deploy(registration=registration, rate_limits=RateLimits(token=3)) as server:
 
@@ -154,7 +154,7 @@ async def test_wrong_secrets_of_somebody_use_up_nothing_of_a_clients_limit(endpo
 
 
 @pytest.mark.parametrize("method", ["POST", "GET", "PUT", "DELETE"])
-async def test_wrong_tokens_of_somebody_use_up_no_registrations(method: str) -> None:
+async def test_wrong_tokens_use_up_no_registrations(method: str) -> None:
     token = "an-initial-access-token-of-32-characters-or-more"
     limits, registration = (
         RateLimits(register=3),
@@ -203,7 +203,7 @@ SMALL = RateLimits(unfinished_bytes=64 * 1024)
 
 
 @pytest.mark.parametrize("target", ["/authorize", "/par"])
-async def test_sign_ins_that_a_page_has_its_visitors_begin_keep_nobody_of_their_network_from_it(
+async def test_sign_ins_begun_by_a_page_leave_room_for_the_visitors_network(
     target: str,
 ) -> None:
     async with deploy(rate_limits=SMALL) as server:

@@ -141,7 +141,7 @@ async def test_forms_with_tokens_of_other_makers_may_be_longer(server: Server, p
 # --------------------------------------------------------------------------------- shares, ceilings
 
 
-async def test_400_networks_that_take_all_they_get_leave_room_for_somebody_new() -> None:
+async def test_400_greedy_networks_leave_room_for_a_new_one() -> None:
     clock = FrozenClock()
     allowance = Allowance(RateLimits().unfinished_bytes, clock)
     for number in range(400):
@@ -166,7 +166,7 @@ async def test_one_network_has_a_quarter_and_what_expires_is_given_back(clock: F
     allowance.take("a", 100 * KIB // SHARE - RECORD_BYTES, 600)
 
 
-async def test_when_half_is_used_those_who_have_little_go_first_until_there_is_nothing_left(
+async def test_when_half_is_used_networks_with_little_go_first(
     clock: FrozenClock,
 ) -> None:
     ceiling = SMALL_SHARE * FIRST_BYTES
@@ -234,7 +234,7 @@ async def test_what_is_kept_for_the_way_to_an_identity_provider_is_bounded_too()
             assert sum(map(len, await kept(server, "upstream_state"))) <= 64 * KIB // SHARE
 
 
-async def test_counters_of_many_networks_have_a_ceiling_and_nobody_is_turned_away_for_it(
+async def test_counters_of_many_networks_have_a_ceiling_that_refuses_no_request(
     store: EncryptedStore, clock: FrozenClock
 ) -> None:
     limits = Limits(store, clock, RateLimits(unfinished_bytes=64 * KIB))
@@ -246,7 +246,7 @@ async def test_counters_of_many_networks_have_a_ceiling_and_nobody_is_turned_awa
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["a stranger's", "the operator's"])
-async def test_used_assertions_of_strangers_clients_are_bounded_and_those_of_the_operators_are_not(
+async def test_used_assertions_are_bounded_for_strangers_clients_and_not_for_the_operators(
     store: EncryptedStore, clock: FrozenClock, known: bool
 ) -> None:
     robot = Robot(BASE_URL, clock)

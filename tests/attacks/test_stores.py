@@ -39,7 +39,7 @@ def change(place: Place, statement: str, *values: object) -> None:
 # --------------------------------------------------------------------------------- expiry and group
 
 
-async def test_a_record_whose_expiry_is_moved_in_the_database_counts_no_longer_than_it_was_written_for(
+async def test_a_record_whose_expiry_was_moved_in_the_database_lives_no_longer(
     place: Place,
 ) -> None:
     clock = FrozenClock()
@@ -67,7 +67,7 @@ async def test_a_swap_writes_the_new_expiry_down_as_well(place: Place) -> None:
 
 
 @pytest.mark.parametrize("group", ["bob", "", None])
-async def test_a_record_moved_to_another_group_is_unreadable_and_in_nobodys_list(
+async def test_a_record_moved_to_another_group_is_unreadable_and_in_no_list(
     place: Place, group: str | None
 ) -> None:
     """Otherwise whoever revokes what Alice has granted would miss a grant that goes on working, or
@@ -86,7 +86,7 @@ async def test_a_record_moved_to_another_group_is_unreadable_and_in_nobodys_list
     assert store.unreadable["tampered"] >= 4
 
 
-async def test_a_group_that_is_no_text_is_no_group_of_anybodys(place: Place) -> None:
+async def test_a_record_with_a_group_that_is_not_text_is_unreadable(place: Place) -> None:
     store = place.store()
     await store.put("grant", "k", b"Alice's", group="alice")
     change(place, "UPDATE records SET grp = ?", b"\xff")
@@ -101,9 +101,7 @@ async def test_a_record_without_group_cannot_be_moved_into_one(place: Place) -> 
     assert await store.scan("client", group="alice") == []
 
 
-async def test_what_the_first_versions_wrote_is_still_read_and_gets_its_terms_when_it_is_written_again() -> (
-    None
-):
+async def test_records_of_the_first_versions_are_read_and_completed_when_written_again() -> None:
     engine = MemoryStore()
     store = EncryptedStore(engine, [KEY])
     # As EncryptedStore wrote it before expiry and group were in the value: KEY, kind "grant", key
@@ -131,9 +129,7 @@ async def found(store: Store, ns: str, key: str) -> Record:
 # --------------------------------------------------------------------------------- a key is missing
 
 
-async def test_with_a_wrong_key_clients_people_and_tokens_get_503_and_nobody_is_told_that_it_is_unknown() -> (
-    None
-):
+async def test_with_a_wrong_key_clients_people_and_tokens_get_503() -> None:
     """Told "unknown client", clients throw their registration away; told invalid_grant, their
     tokens.
     """
@@ -163,7 +159,7 @@ async def test_with_a_wrong_key_clients_people_and_tokens_get_503_and_nobody_is_
         assert (await server.token(client_id=client.client_id, **refresh)).status == 200
 
 
-async def test_an_operator_whose_key_is_lost_can_begin_anew_in_the_same_place() -> None:
+async def test_an_operator_whose_key_is_lost_can_start_over_in_the_same_place() -> None:
     clock = FrozenClock()
     engine = MemoryStore(clock=clock)
     async with deploy(store=EncryptedStore(engine, [KEY], clock=clock), clock=clock) as server:

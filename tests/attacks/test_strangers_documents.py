@@ -95,7 +95,7 @@ async def visit(server: Server, url: str, address: str) -> int:
 # -------------------------------------------------------------------------------- shares of fetches
 
 
-async def test_a_place_lasts_as_long_as_its_thread_and_a_dead_zone_costs_its_own_network_alone(
+async def test_a_place_lasts_as_long_as_its_thread_and_a_dead_zone_costs_its_own_network(
     authority: Authority, host: DocumentHost
 ) -> None:
     """The fetch is given up in time, but the thread asks the name server for much longer."""
@@ -147,7 +147,7 @@ async def test_our_own_congestion_is_not_remembered_against_an_honest_url(
             raise AssertionError("the URL was remembered as one that cannot be had")
 
 
-async def test_whoever_waits_for_a_fetch_under_way_takes_no_place(
+async def test_waiting_for_a_fetch_under_way_takes_no_place(
     authority: Authority, host: DocumentHost
 ) -> None:
     same, other = host.serve_client("/same.json"), host.serve_client("/other.json")
@@ -169,7 +169,7 @@ async def test_whoever_waits_for_a_fetch_under_way_takes_no_place(
         assert sorted(host.requests) == ["/other.json", "/same.json", "/slow.json"]
 
 
-async def test_a_document_that_is_needed_again_in_the_middle_of_a_sign_in_counts_for_the_one_who_signs_in(
+async def test_a_document_needed_again_during_a_sign_in_counts_for_the_person_signing_in(
     authority: Authority, host: DocumentHost
 ) -> None:
     """Otherwise whoever has many sign-ins under way makes us fetch all their documents at once,
@@ -273,7 +273,7 @@ CLOSED = {
 
 
 @pytest.mark.parametrize("closed", CLOSED)
-async def test_closing_registration_asks_what_shall_become_of_documents(closed: str) -> None:
+async def test_closing_registration_requires_a_decision_about_documents(closed: str) -> None:
     settings, members = CLOSED[closed]
 
     def make(**said: Any) -> OAuthProvider:

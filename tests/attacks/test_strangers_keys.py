@@ -131,7 +131,7 @@ async def test_a_key_set_at_a_url_has_sixteen_kib_at_most(
         assert (await show(server, robot)).status == status
 
 
-async def test_a_client_of_the_operator_may_have_a_large_key_set_and_a_stranger_with_its_url_spoils_nothing(
+async def test_an_operators_client_may_have_a_large_key_set_that_strangers_cannot_spoil(
     authority: Authority, host: DocumentHost
 ) -> None:
     body = {
@@ -196,7 +196,7 @@ async def test_fetches_of_key_sets_count_as_registrations_of_the_address_that_ca
         assert len(host.requests) == 4
 
 
-async def test_after_a_failure_nobody_is_asked_for_half_a_minute(
+async def test_after_a_failure_the_host_is_left_alone_for_half_a_minute(
     authority: Authority, host: DocumentHost
 ) -> None:
     host.serve("/jwks", {}, status=503)

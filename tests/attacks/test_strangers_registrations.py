@@ -122,7 +122,7 @@ async def test_many_networks_together_have_no_more_than_is_for_all() -> None:
         assert [await is_known(server, each) for each in clients[-100:]] == [True] * 100
 
 
-async def test_a_registration_that_somebody_used_is_never_evicted() -> None:
+async def test_a_used_registration_is_never_evicted() -> None:
     async with deploy(registration=SMALL) as server:
         clients = [await register(server) for _ in range(3 * BATCH)]
         used = clients[::5]
@@ -149,9 +149,7 @@ async def test_one_that_another_process_has_seen_in_use_is_not_evicted_either(ev
         assert (await kept(one))[0] <= SHARE // 1024 + 2 * BATCH + BATCH
 
 
-async def test_of_an_eviction_and_a_sign_in_at_the_same_time_one_wins_and_nothing_is_half_gone() -> (
-    None
-):
+async def test_of_an_eviction_and_a_sign_in_at_once_one_wins_completely() -> None:
     """The person comes between the look at the registration and its deletion."""
     clock = FrozenClock()
     interlude: Callable[[str], Awaitable[None]] | None = None

@@ -28,9 +28,7 @@ def path(tmp_path: Path) -> str:
 
 @pytest.mark.parametrize("engine", ["memory", "sqlite"])
 @pytest.mark.parametrize("jump", [3_600, 86_400])
-async def test_a_jump_of_the_wall_clock_removes_nothing_and_what_seems_expired_comes_back_with_the_clock(
-    engine: str, jump: int
-) -> None:
+async def test_a_jump_of_the_wall_clock_removes_nothing_for_good(engine: str, jump: int) -> None:
     clock = FrozenClock()
     with fresh(engine) as place:
         store = place.store(clock=clock)
@@ -46,9 +44,7 @@ async def test_a_jump_of_the_wall_clock_removes_nothing_and_what_seems_expired_c
         await store.aclose()
 
 
-async def test_a_jump_of_the_clock_of_postgresql_removes_nothing_that_is_live_by_the_clock_of_this_host() -> (
-    None
-):
+async def test_a_jump_of_postgresqls_clock_removes_no_record_that_is_live_here() -> None:
     with fresh("postgresql") as place:
         store = place.store()
         await store.put("grant", "k", b"1", ttl=3_600)
@@ -170,7 +166,7 @@ async def test_a_small_file_of_an_earlier_version_learns_to_shrink_and_loses_not
     assert os.stat(path).st_mode & 0o077 == 0
 
 
-async def test_a_large_file_of_an_earlier_version_stays_as_it_is_and_the_log_says_how_to_change_it(
+async def test_a_large_file_of_an_earlier_version_stays_and_the_log_says_how_to_shrink_it(
     path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_as_before(path, _sqlite_file.CONVERTED_BYTES // 10_000 + 100)

@@ -27,7 +27,7 @@ async def reason_of(verifier: JWTVerifier, token: str) -> str | None:
 
 @pytest.mark.case("V58")
 @pytest.mark.parametrize("cache_size", [0, 10_000])
-async def test_expiry_follows_the_wall_clock_when_somebody_sets_it(cache_size: int) -> None:
+async def test_expiry_follows_the_wall_clock_when_it_is_set(cache_size: int) -> None:
     gate = Gate(token_cache_size=cache_size)
     token = gate.forge(claims={"exp": NOW + 300, "iat": NOW - 3_700})
     verifier, clock = gate.verifier, gate.clock

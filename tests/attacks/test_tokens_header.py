@@ -138,9 +138,7 @@ async def test_the_usual_types_are_accepted_and_only_at_jwt_when_it_is_required(
 
 
 @pytest.mark.case("V33")
-async def test_an_id_token_is_refused_and_at_hash_harms_no_token_that_says_it_is_for_access() -> (
-    None
-):
+async def test_an_id_token_is_refused_and_at_hash_harms_no_declared_access_token() -> None:
     gate = Gate()
     id_token = {
         "aud": "the-client",
@@ -213,7 +211,7 @@ async def test_no_url_in_a_token_is_ever_fetched(header: dict[str, Any]) -> None
 @pytest.mark.case("V37")
 @pytest.mark.parametrize("name", ["jwk", "jku", "x5u", "x5c", "crit", "b64", "zip", "enc"])
 @pytest.mark.parametrize("value", [None, "", {}, []], ids=repr)
-async def test_members_that_change_the_meaning_are_refused_even_when_the_signature_is_right(
+async def test_members_that_change_the_meaning_are_refused_despite_a_valid_signature(
     name: str, value: Any
 ) -> None:
     gate = Gate()
@@ -228,7 +226,7 @@ async def test_members_that_change_the_meaning_are_refused_even_when_the_signatu
     [{"x5t": "abc"}, {"x5t#S256": "abc"}, {"nonce": "1"}, {"made-up": {"a": [1]}}],
     ids=str,
 )
-async def test_members_that_nobody_knows_are_ignored(header: dict[str, Any]) -> None:
+async def test_unknown_members_are_ignored(header: dict[str, Any]) -> None:
     gate = Gate()
     await gate.accepts(gate.forge(header=header))
 

@@ -373,7 +373,7 @@ async def test_a_worker_that_was_held_up_does_not_use_a_refresh_token_again(
     assert (len(upstream.requests), upstream.reused) == (1, [])
 
 
-async def test_a_refusal_that_comes_late_does_not_end_what_somebody_else_has_refreshed(
+async def test_a_late_refusal_does_not_end_a_grant_refreshed_meanwhile(
     upstream: Upstream,
 ) -> None:
     """A worker that was stopped in the middle, longer than its lease: its refresh token has been
@@ -444,7 +444,7 @@ async def test_a_provider_that_fails_is_left_alone_for_a_second_of_the_stores_cl
     assert await second.live(reference, welcome) in upstream.access
 
 
-async def test_a_sign_in_that_ends_while_somebody_takes_the_lease_has_ended(
+async def test_a_sign_in_that_ends_while_the_lease_is_taken_has_ended(
     upstream: Upstream,
 ) -> None:
     clock = FrozenClock()
@@ -462,7 +462,7 @@ async def test_a_sign_in_that_ends_while_somebody_takes_the_lease_has_ended(
     assert upstream.requests == []
 
 
-async def test_a_caller_that_goes_away_with_the_lease_keeps_nobody_waiting(
+async def test_a_caller_that_leaves_with_the_lease_blocks_no_other(
     upstream: Upstream,
 ) -> None:
     clock = FrozenClock()

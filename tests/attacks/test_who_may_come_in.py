@@ -62,7 +62,7 @@ def test_a_domain_that_only_looks_like_an_allowed_one_is_another(allowed: str, d
 
 
 @pytest.mark.parametrize("verified", [False, "false"])
-def test_whether_an_address_is_verified_decides_about_the_address_and_about_no_other_claim(
+def test_an_unverified_address_affects_no_other_claim(
     verified: object,
 ) -> None:
     identity = UpstreamIdentity(

@@ -39,7 +39,9 @@ async def test_an_application_is_revoked_and_its_token_with_it(chromium: Browser
         await scene.check(page, "applications-none")
 
 
-async def test_whoever_is_not_signed_in_signs_in_first_and_leaves_again(chromium: Browser) -> None:
+async def test_a_person_who_is_not_signed_in_signs_in_first_and_leaves_again(
+    chromium: Browser,
+) -> None:
     async with stage(chromium, https=True) as scene:
         page = await scene.page()
         await page.goto(f"{scene.base_url}/applications")

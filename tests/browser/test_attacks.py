@@ -146,7 +146,7 @@ async def test_a_script_does_not_run_even_where_a_page_of_the_operators_has_one(
 
 
 @pytest.mark.case("Z51")
-async def test_neither_the_client_nor_anybody_else_learns_where_the_browser_came_from(
+async def test_no_site_learns_where_the_browser_came_from(
     chromium: Browser,
 ) -> None:
     async with stage(chromium, https=True) as scene:

@@ -158,7 +158,7 @@ async def test_a_form_of_the_clients_site_opens_the_same_sign_in(chromium: Brows
 
 @pytest.mark.case("P03")
 @pytest.mark.rule("AS-26")
-async def test_a_consent_is_remembered_for_a_navigation_that_a_page_of_the_same_origin_began(
+async def test_a_consent_is_remembered_for_navigations_from_the_same_origin(
     chromium: Browser,
 ) -> None:
     """The browser says who began it, also after a redirect of somebody in between."""

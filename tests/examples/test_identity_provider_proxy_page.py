@@ -333,7 +333,7 @@ async def test_who_comes_back_twice_or_in_another_browser_sees_what_the_page_quo
         assert any(words in seen.text for words in quoted), seen.text
 
 
-async def test_somebody_with_too_many_groups_cannot_sign_in(upstream: Upstream) -> None:
+async def test_a_person_with_too_many_groups_cannot_sign_in(upstream: Upstream) -> None:
     upstream.people["alice"]["groups"] = [f"group-{number:040}" for number in range(100)]
     async with opened(new_proxy(upstream, claims=["groups"])) as server:
         assert (

@@ -203,7 +203,7 @@ async def test_starlette_a_handler_knows_the_caller_and_may_ask_for_more(
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", ["app", "wrapped"])
-async def test_starlette_a_public_path_sees_nobody(idp: Issuer, name: str) -> None:
+async def test_starlette_a_public_path_sees_an_anonymous_user(idp: Issuer, name: str) -> None:
     app = getattr(run_page("docs/starlette.md", idp.issuer), name)
     assert (await call(app, "GET", "/health", alice(idp))).json() == {"signed_in": False}
 

@@ -37,7 +37,7 @@ SIGN_IN = ["signed_in", "approved", "token_issued"]
 
 
 @pytest.mark.parametrize(("client", "server"), PAIRS)
-async def test_a_client_that_knows_only_the_url_gets_in_stays_in_and_comes_back_when_it_is_thrown_out(
+async def test_a_client_that_knows_only_the_url_gets_in_stays_in_and_returns_when_revoked(
     tmp_path: Path, client: str, server: str
 ) -> None:
     settings: dict[str, Any] = {}
@@ -89,9 +89,7 @@ async def test_a_tool_that_needs_more_makes_the_client_ask_for_more_and_the_pers
 @pytest.mark.parametrize(
     ("client", "at_once"), [("python-sdk", 3), ("typescript-sdk", 1), ("typescript-sdk-2", 3)]
 )
-async def test_nobody_is_signed_out_however_often_the_token_is_refreshed(
-    client: str, at_once: int
-) -> None:
+async def test_any_number_of_refreshes_ends_no_session(client: str, at_once: int) -> None:
     """The TypeScript SDK refreshes once for each call under way, each time with the same refresh
     token.
 
@@ -159,9 +157,7 @@ async def test_a_client_whose_registration_is_forgotten_registers_again() -> Non
             )
 
 
-async def test_a_client_that_the_operator_knows_gets_in_with_its_secret_from_any_port_of_loopback() -> (
-    None
-):
+async def test_an_operators_client_gets_in_with_its_secret_from_any_loopback_port() -> None:
     known = {
         "client_id": "inspector",
         "client_secret": "a-secret-that-is-long-enough-for-this",

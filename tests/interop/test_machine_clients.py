@@ -109,7 +109,7 @@ PYTHON: dict[str, tuple[str, Callable[[Deployment], Any]]] = {
 
 @pytest.mark.rule("EXT-01", "EXT-02")
 @pytest.mark.parametrize("how", PYTHON)
-async def test_a_machine_gets_in_with_the_python_sdk_and_again_when_its_token_is_revoked(
+async def test_a_machine_gets_in_with_the_python_sdk_also_after_a_revocation(
     deployment: Deployment, how: str
 ) -> None:
     name, provider = PYTHON[how]
@@ -124,7 +124,7 @@ async def test_a_machine_gets_in_with_the_python_sdk_and_again_when_its_token_is
 @pytest.mark.rule("EXT-01", "EXT-02")
 @pytest.mark.parametrize("packages", [FOLDER, NPM], ids=["first generation", "second generation"])
 @pytest.mark.parametrize("how", ["secret", "ES256", "RS256"])
-async def test_a_machine_gets_in_with_the_typescript_sdk_and_again_when_its_token_is_revoked(
+async def test_a_machine_gets_in_with_the_typescript_sdk_also_after_a_revocation(
     deployment: Deployment, packages: Path, how: str
 ) -> None:
     credentials = {"clientId": "robot", "clientSecret": SECRET}

@@ -165,7 +165,7 @@ OTHERS = {
 @pytest.mark.rule("RS-38")
 @pytest.mark.parametrize("build", ALL)
 @pytest.mark.parametrize("other", sorted(OTHERS))
-async def test_nobody_else_gets_into_a_session(
+async def test_other_users_cannot_enter_a_session(
     issuer: Issuer, build: Callable[[Issuer], App], other: str
 ) -> None:
     app, alice = build(issuer), as_user(issuer, "alice")
@@ -403,7 +403,7 @@ async def test_what_a_tool_raises_is_an_answer_of_the_protocol_and_no_challenge(
     assert events == []
 
 
-async def test_a_public_path_is_anonymous_for_the_sdk_too_whoever_an_outer_layer_let_in(
+async def test_a_public_path_is_anonymous_for_the_sdk_despite_an_outer_layers_user(
     issuer: Issuer,
 ) -> None:
     """An identity set by an outer layer is overwritten."""

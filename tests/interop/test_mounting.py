@@ -119,7 +119,7 @@ def greet(client: TestClient, issuer: Issuer, user: str = "alice") -> str:
     return client.get("/mcp", headers=as_user(issuer, user)).text
 
 
-def test_testclient_without_its_with_gives_each_request_a_loop_and_each_fetches_what_it_needs(
+def test_testclient_without_with_gives_each_request_a_loop_and_a_fetch_of_its_own(
     issuer: Issuer,
 ) -> None:
     app, clock = app_with_clock(issuer)
@@ -135,7 +135,7 @@ def test_testclient_without_its_with_gives_each_request_a_loop_and_each_fetches_
     assert issuer.hits["/jwks"] == 2
 
 
-def test_testclient_s_lifespan_warms_the_keys_up_and_the_app_works_before_between_and_after(
+def test_testclients_lifespan_warms_up_the_keys_and_the_app_works_without_it_too(
     issuer: Issuer,
 ) -> None:
     app, clock = app_with_clock(issuer)

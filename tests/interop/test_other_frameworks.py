@@ -128,7 +128,7 @@ async def test_a_handler_that_runs_in_a_thread_knows_the_caller_too(
     assert response.body.strip(b'"') == b"bob"
 
 
-async def test_on_a_public_path_the_caller_is_nobody_even_with_a_token(
+async def test_on_a_public_path_the_caller_is_anonymous_even_with_a_token(
     issuer: Issuer, app: App
 ) -> None:
     for headers in ({}, as_user(issuer)):

@@ -117,7 +117,7 @@ async def test_a_client_gets_in_with_every_kind_of_token_that_the_provider_issue
 
 
 @pytest.mark.parametrize("client", SOME)
-async def test_a_client_finds_a_fastmcp_server_with_our_provider_that_is_mounted_below_a_path(
+async def test_a_client_finds_a_mounted_fastmcp_server_with_our_provider(
     idp: IdentityProvider, client: str
 ) -> None:
     def build(base_url: str) -> App:

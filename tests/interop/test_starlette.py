@@ -126,7 +126,7 @@ async def test_the_handler_sees_the_caller_where_starlette_s_users_look(
 
 
 @both_ways
-async def test_on_a_public_path_the_caller_is_nobody_even_with_a_token(
+async def test_on_a_public_path_the_caller_is_anonymous_even_with_a_token(
     issuer: Issuer, build: Any
 ) -> None:
     for headers in ({}, as_user(issuer)):
@@ -184,7 +184,7 @@ async def test_a_handler_asks_for_more_by_raising_insufficient_scope(
     ]
 
 
-async def test_wrapped_from_outside_and_without_the_handler_starlette_s_own_500_comes_first(
+async def test_wrapped_from_outside_without_the_handler_starlette_answers_500_first(
     issuer: Issuer,
 ) -> None:
     app = MCPAuthMiddleware(Starlette(routes=routes()), provider_for(issuer), mcp_path="/mcp")

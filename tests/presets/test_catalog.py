@@ -215,7 +215,7 @@ def test_openid_is_asked_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_tokens_that_are_for_nobody_are_only_taken_by_those_who_say_so(name: str) -> None:
+def test_tokens_without_an_audience_need_an_explicit_setting(name: str) -> None:
     preset = presets.CATALOG[name]
     if preset.tokens is None or audience_for(preset) != ANY_AUDIENCE:
         return

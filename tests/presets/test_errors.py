@@ -141,7 +141,7 @@ def test_a_parameter_is_a_str(value: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("setting", ["tenant", "issuer", "jwks_uri", "token_verifier"])
-def test_a_setting_that_nobody_knows_or_that_follows_from_the_preset(
+def test_a_setting_that_is_unknown_or_follows_from_the_preset(
     mode: str, settings: dict[str, Any], setting: str
 ) -> None:
     with pytest.raises(
@@ -187,7 +187,7 @@ def test_the_rules_for_claims_have_to_be_rules() -> None:
 
 
 @pytest.mark.parametrize("tenant", ["common", "organizations", "consumers", [TENANT, "common"]])
-def test_entra_anybody_with_an_account_is_no_tenant(tenant: Any) -> None:
+def test_entra_a_tenant_open_to_every_account_is_refused(tenant: Any) -> None:
     for mode, settings in (("verifier", {"api": API}), ("proxy", CREDENTIALS)):
         with pytest.raises(
             ConfigurationError, match="would let anybody with a Microsoft account in"

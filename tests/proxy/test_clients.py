@@ -84,7 +84,7 @@ def named(profile: str) -> str:
 
 @pytest.mark.parametrize("name", WITH_FORMS)
 @pytest.mark.parametrize("client", PROGRAMS)
-async def test_a_client_that_knows_only_the_url_gets_in_and_its_tool_knows_who_the_person_is_upstream(
+async def test_a_client_that_knows_only_the_url_gets_in_and_its_tool_knows_the_person(
     client: str, name: str
 ) -> None:
     async with (
@@ -121,7 +121,7 @@ async def test_a_client_stays_in_while_the_tokens_of_both_legs_expire(
 
 @pytest.mark.rule("PX-06")
 @pytest.mark.parametrize("name", WITH_FORMS)
-async def test_a_client_whose_person_was_thrown_out_upstream_signs_them_in_again(
+async def test_a_sign_in_that_ended_upstream_leads_to_a_new_one(
     name: str,
 ) -> None:
     lifetimes = {"access_seconds": 3600, "upstream_seconds": 2}
@@ -142,7 +142,7 @@ async def test_a_client_whose_person_was_thrown_out_upstream_signs_them_in_again
 
 @pytest.mark.rule("PX-06")
 @pytest.mark.parametrize("client", ["python-sdk", "typescript-sdk"])
-async def test_a_client_that_refreshes_after_the_person_was_thrown_out_upstream_signs_them_in_again(
+async def test_a_refresh_after_the_sign_in_ended_upstream_leads_to_a_new_sign_in(
     client: str,
 ) -> None:
     lifetimes = {"access_seconds": 2, "upstream_seconds": 2}

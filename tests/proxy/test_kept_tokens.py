@@ -216,7 +216,9 @@ async def test_who_takes_the_lease_and_dies_is_followed(upstream: Upstream) -> N
         assert refreshes(upstream) == 1
 
 
-async def test_nobody_waits_for_ever(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_request_waits_for_ever(
+    upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("asgi_mcp_auth.proxy.tokens.LOOKS", 3)
     async with deploy_proxy(upstream) as server:
         client, tokens = await signed_in(server, upstream)
@@ -228,7 +230,7 @@ async def test_nobody_waits_for_ever(upstream: Upstream, monkeypatch: pytest.Mon
 
 @pytest.mark.case("P15")
 @pytest.mark.parametrize("kind", KINDS)
-async def test_refreshed_tokens_of_somebody_else_end_the_grant(
+async def test_refreshed_tokens_of_another_person_end_the_grant(
     upstream: Upstream, kind: str
 ) -> None:
     async with deploy_proxy(upstream, kind) as server:
@@ -374,7 +376,7 @@ async def test_a_replayed_code_gives_everything_back(upstream: Upstream) -> None
 
 
 @pytest.mark.case("P21")
-async def test_a_code_that_nobody_redeems_leaves_nothing_for_long(upstream: Upstream) -> None:
+async def test_a_code_that_is_never_redeemed_leaves_nothing_for_long(upstream: Upstream) -> None:
     """The tokens of a sign-in that led to nothing go with the transaction, long before a grant
     would.
     """

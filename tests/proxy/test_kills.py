@@ -52,7 +52,7 @@ app = WorkersApp.of(_build, __name__)
 @pytest.mark.case("P21")
 @pytest.mark.asyncio
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
-async def test_a_worker_that_is_killed_in_the_middle_of_a_sign_in_leaves_nothing_and_the_person_starts_again(
+async def test_a_worker_killed_during_a_sign_in_leaves_nothing_and_the_person_can_retry(
     engine: str,
 ) -> None:
     """The identity provider has used up its code by then; whose tokens they are was not known

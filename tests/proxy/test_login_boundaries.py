@@ -311,7 +311,7 @@ class Opaque(TokenVerifier):
         )
 
 
-async def test_a_verifier_of_ones_own_says_who_it_is_and_the_sign_in_page_names_the_provider(
+async def test_a_custom_verifier_decides_and_the_sign_in_page_names_the_provider(
     upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with deploy_proxy(upstream, "oauth", token_verifier=Opaque(upstream)) as server:

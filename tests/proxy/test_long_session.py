@@ -146,7 +146,7 @@ async def stay_in(engine: str, name: str, rounds: int, clients: int) -> None:
 @pytest.mark.case("P12", "P13")
 @pytest.mark.rule("PX-11")
 @pytest.mark.parametrize("engine", ["postgresql", "redis"])
-async def test_nobody_is_signed_out_in_a_few_refreshes_on_both_legs(engine: str) -> None:
+async def test_a_few_refreshes_on_both_legs_end_no_session(engine: str) -> None:
     await stay_in(engine, "certified", rounds=4, clients=4)
 
 
@@ -155,5 +155,5 @@ async def test_nobody_is_signed_out_in_a_few_refreshes_on_both_legs(engine: str)
 @pytest.mark.soak
 @pytest.mark.parametrize("name", ["certified", "github"])
 @pytest.mark.parametrize("engine", ["postgresql", "redis"])
-async def test_nobody_is_signed_out_in_fifty_refreshes_on_both_legs(engine: str, name: str) -> None:
+async def test_fifty_refreshes_on_both_legs_end_no_session(engine: str, name: str) -> None:
     await stay_in(engine, name, rounds=50, clients=6)

@@ -201,7 +201,7 @@ async def test_an_answer_without_code_and_error_is_an_error(
         ({}, {"kid": "unknown"}),
     ],
 )
-async def test_an_id_token_that_is_not_right_signs_nobody_in(
+async def test_an_invalid_id_token_signs_no_person_in(
     upstream: Upstream, claims: dict[str, Any], header: dict[str, Any]
 ) -> None:
     """OpenID Connect Core §3.1.3.7 and §3.1.3.8."""
@@ -240,7 +240,7 @@ async def test_at_hash_goes_by_the_algorithm(algorithm: str) -> None:
             assert error_of(await attempt(server, upstream)) == "server_error"
 
 
-async def test_without_an_id_token_nobody_has_signed_in(upstream: Upstream) -> None:
+async def test_without_an_id_token_no_person_is_signed_in(upstream: Upstream) -> None:
     async with deploy_proxy(upstream) as server:
         document = json.dumps({"access_token": "a", "token_type": "Bearer"}).encode()
         upstream.answer("/token", document)
@@ -249,7 +249,7 @@ async def test_without_an_id_token_nobody_has_signed_in(upstream: Upstream) -> N
 
 @pytest.mark.case("P15", "P17")
 @pytest.mark.parametrize("answer", [{"active": False}, {"active": True, "client_id": "c"}])
-async def test_an_access_token_that_says_nobody_signs_nobody_in(
+async def test_an_access_token_without_a_subject_signs_no_person_in(
     upstream: Upstream, answer: dict[str, Any]
 ) -> None:
     async with deploy_proxy(upstream, "oauth") as server:
@@ -262,7 +262,7 @@ async def test_an_access_token_that_says_nobody_signs_nobody_in(
 @pytest.mark.parametrize(
     ("audience", "told"), [("api", None), ("another api", "server_error"), (None, "server_error")]
 )
-async def test_an_access_token_that_was_made_for_something_else_signs_nobody_in(
+async def test_an_access_token_for_another_audience_signs_no_person_in(
     upstream: Upstream, audience: str | None, told: str | None
 ) -> None:
     """Several services share an application at the provider; its audience is a setting of ours."""
@@ -329,7 +329,7 @@ async def test_a_token_endpoint_that_is_slow(upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize("path", ["/token", "/introspect"])
-async def test_an_identity_provider_that_is_down_says_nothing_about_anybody(
+async def test_an_identity_provider_that_is_down_is_no_verdict_on_a_person(
     upstream: Upstream, path: str
 ) -> None:
     upstream.fail(path)
@@ -337,7 +337,7 @@ async def test_an_identity_provider_that_is_down_says_nothing_about_anybody(
         assert error_of(await attempt(server, upstream)) == "temporarily_unavailable"
 
 
-async def test_without_metadata_nobody_is_sent_anywhere(
+async def test_without_metadata_no_browser_is_redirected(
     upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And once it is there, people can sign in, without a restart."""
@@ -514,7 +514,7 @@ async def test_what_a_stranger_can_cause_is_no_warning(
         assert len(caplog.records) == 1
 
 
-async def test_somebody_of_whom_too_much_is_said_cannot_sign_in(upstream: Upstream) -> None:
+async def test_a_person_with_oversized_claims_cannot_sign_in(upstream: Upstream) -> None:
     """A token goes with every request: 4 KiB of claims are the most."""
     upstream.people["alice"] = {"groups": [f"group-{number:040}" for number in range(200)]}
     async with deploy_proxy(upstream, upstream=UpstreamRules(claims=["groups"])) as server:

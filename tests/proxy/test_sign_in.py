@@ -129,7 +129,7 @@ async def test_state_and_cookie_exist_only_after_the_approval(upstream: Upstream
         assert len(await server.provider.store.scan(STATES)) == 1
 
 
-async def test_each_sign_in_goes_upstream_although_somebody_is_signed_in(
+async def test_each_sign_in_goes_upstream_despite_a_session_here(
     upstream: Upstream,
 ) -> None:
     async with deploy_proxy(upstream) as server:

@@ -207,7 +207,7 @@ async def test_at_the_very_end_of_its_time_a_record_is_still_written(bench: Benc
     assert await bench.record(reference) is None
 
 
-async def test_while_somebody_refreshes_everybody_waits(bench: Bench) -> None:
+async def test_while_one_request_refreshes_the_others_wait(bench: Bench) -> None:
     """The old token is still good, but with some providers it ends when it gets a successor."""
     reference = await bench.keep()
     await bench.lease(reference, 1000)
@@ -257,7 +257,7 @@ async def test_the_lease_outlasts_a_refresh(bench: Bench) -> None:
     await refreshing
 
 
-async def test_whoever_waits_gives_up_after_about_the_time_of_a_lease(bench: Bench) -> None:
+async def test_a_waiting_request_gives_up_after_about_the_time_of_a_lease(bench: Bench) -> None:
     slept: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -273,7 +273,7 @@ async def test_whoever_waits_gives_up_after_about_the_time_of_a_lease(bench: Ben
 
 
 @pytest.mark.parametrize("failure", ["down", "nonsense"])
-async def test_after_a_failure_nobody_tries_for_a_second(bench: Bench, failure: str) -> None:
+async def test_after_a_failure_there_is_a_pause_of_a_second(bench: Bench, failure: str) -> None:
     reference = await bench.keep()
     bench.clock.advance(100)
     if failure == "down":
@@ -385,7 +385,7 @@ async def test_a_check_says_nothing_of_tokens_that_came_later(bench: Bench) -> N
 
 
 @pytest.mark.parametrize("verdict", ["mallory", SignInFailed()])
-async def test_tokens_of_somebody_else_are_never_given_out(
+async def test_tokens_of_another_person_are_never_given_out(
     bench: Bench, caplog: pytest.LogCaptureFixture, verdict: str | Exception
 ) -> None:
     bench.says.subject = verdict

@@ -200,7 +200,7 @@ async def test_requests_with_live_tokens_go_on_while_the_upstream_is_down(name: 
 
 @pytest.mark.case("P12")
 @pytest.mark.parametrize("name", UPSTREAMS)
-async def test_a_refresh_that_needs_an_upstream_that_is_down_is_put_off_and_nobody_is_signed_out(
+async def test_a_refresh_that_needs_a_dead_upstream_is_postponed_and_no_session_ends(
     name: str,
 ) -> None:
     async with world(name, SHORT) as here:
@@ -240,9 +240,7 @@ async def test_who_signs_out_while_the_upstream_is_down_is_signed_out(name: str)
 
 
 @pytest.mark.rule("PX-11")
-async def test_a_tool_call_that_is_given_up_while_the_upstream_takes_its_time_signs_nobody_out() -> (
-    None
-):
+async def test_a_tool_call_abandoned_during_a_slow_refresh_ends_no_session() -> None:
     """MCP clients cancel calls. The refresh token has been used by then, and what came for it may
     not get lost.
     """

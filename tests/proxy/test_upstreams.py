@@ -95,7 +95,7 @@ async def test_a_person_signs_in_at_the_certified_upstream_and_its_tokens_rotate
     assert len(await certified.reused()) == 1
 
 
-async def test_the_certified_upstream_names_itself_wants_pkce_and_lets_nobody_register(
+async def test_the_certified_upstream_names_itself_wants_pkce_and_has_no_registration(
     certified: CertifiedUpstream,
 ) -> None:
     known = (await ask(f"{certified.issuer}/.well-known/openid-configuration", "GET")).json()

@@ -70,9 +70,7 @@ async def test_the_challenge_has_no_scope_where_none_is_needed() -> None:
     assert "scope" not in challenge_of(await call(protect().app, "POST", "/mcp"))
 
 
-async def test_challenge_scopes_of_the_provider_come_first_although_no_operation_needs_them() -> (
-    None
-):
+async def test_challenge_scopes_of_the_provider_come_first() -> None:
     guard = protect(
         provider=make_provider(
             challenge_scopes=["mcp:all", "mcp:read"], required_scopes=["mcp:read"]
@@ -288,7 +286,7 @@ async def test_an_outage_is_503_with_retry_after_and_no_challenge(
         ("/mcp", {"Origin": "https://evil.example"}, "access_denied"),
     ],
 )
-async def test_a_refusal_has_a_small_json_body_that_nobody_may_store(
+async def test_a_refusal_has_a_small_json_body_that_may_not_be_stored(
     target: str, headers: dict[str, str], error: str | None
 ) -> None:
     response = await call(protect(required_scopes=["mcp:read"]).app, "POST", target, headers)

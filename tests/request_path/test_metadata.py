@@ -85,7 +85,7 @@ async def test_authorization_servers_are_published_byte_for_byte() -> None:
 
 
 @pytest.mark.rule("RS-05")
-async def test_the_document_says_what_was_configured_and_scopes_default_to_the_required_ones() -> (
+async def test_the_document_has_the_configured_members_and_scopes_default_to_required_ones() -> (
     None
 ):
     provider = make_provider(

@@ -106,7 +106,7 @@ async def test_a_root_path_beside_the_path_is_told_of_without_metadata_as_well(
     assert "Frameworks differ" in caplog.messages[-1]
 
 
-async def test_a_root_path_beside_the_path_is_told_of_after_requests_that_are_clear_as_well(
+async def test_a_root_path_beside_the_path_is_reported_after_clear_requests_too(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     guard = protect(provider=make_provider().token_verifier, public_paths=["/open"])

@@ -147,7 +147,7 @@ async def test_a_hook_that_cannot_be_called_is_refused_at_construction(hook: obj
         MCPAuthMiddleware(Spy(), make_provider(), on_event=hook)  # type: ignore[arg-type]
 
 
-async def test_a_hook_that_raises_lets_nobody_in() -> None:
+async def test_a_hook_that_raises_refuses_the_sign_in() -> None:
     def broken(event: AuthEvent) -> None:
         raise RuntimeError("the audit log is full")
 

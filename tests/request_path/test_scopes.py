@@ -45,9 +45,7 @@ def raising(error: Exception, *, after: list[dict[str, Any]] | None = None) -> A
     return app
 
 
-async def test_an_insufficient_scope_raised_before_the_response_starts_is_the_403_challenge() -> (
-    None
-):
+async def test_insufficient_scope_raised_before_the_response_is_the_403_challenge() -> None:
     guard = protect(
         raising(InsufficientScope("mcp:admin", "mcp:read")), required_scopes=["mcp:read"]
     )
@@ -130,9 +128,7 @@ async def test_another_exception_of_the_app_propagates_unchanged() -> None:
 
 
 @pytest.mark.rule("RS-13")
-async def test_a_nobody_on_a_public_path_is_asked_to_log_in_with_the_scopes_that_are_needed() -> (
-    None
-):
+async def test_an_anonymous_caller_on_a_public_path_is_challenged_with_the_needed_scopes() -> None:
     """Never 403 for "not logged in"."""
     raised = protect(raising(InsufficientScope("mcp:admin")), public_paths=["/open"])
     required = protect(RequireScopes(Spy(), ["mcp:admin"]), public_paths=["/open"])
@@ -177,7 +173,7 @@ async def test_require_scopes_passes_the_lifespan_on() -> None:
     assert seen == ["lifespan"]
 
 
-async def test_require_scopes_without_the_middleware_lets_nobody_in() -> None:
+async def test_require_scopes_without_the_middleware_admits_no_request() -> None:
     inner = Spy()
     for members in ({}, {"asgi_mcp_auth.challenger": "mine"}):
         with pytest.raises(ConfigurationError, match="no MCPAuthMiddleware in front"):

@@ -163,7 +163,7 @@ async def test_a_cancelled_request_cancels_the_app_and_leaves_no_identity_behind
 @pytest.mark.rule("RS-41")
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("origin", [b"", b"Origin: http://localhost:6274\r\n"])
-async def test_over_uvicorn_an_event_arrives_before_the_next_one_is_made_and_a_disconnect_reaches_the_app(
+async def test_over_uvicorn_events_arrive_one_by_one_and_a_disconnect_reaches_the_app(
     server: str, origin: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     seen_by_client = threading.Event()

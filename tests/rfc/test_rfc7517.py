@@ -74,7 +74,7 @@ def test_a_member_that_forbids_or_does_not_fit_is_heeded(members: dict[str, Any]
         keys_from_jwk({**RSA, **members}, ASYMMETRIC)
 
 
-def test_members_that_nobody_knows_are_ignored() -> None:
+def test_unknown_members_are_ignored() -> None:
     """Section 4: additional members MUST be ignored. So are x5u, x5c and x5t, which would bring
     another key.
     """

@@ -38,7 +38,7 @@ async def test_claim_names_are_unique() -> None:
     await gate.refuses(gate.forge(claims=(claims[:-1] + ', "aud": "x"}').encode()), "payload")
 
 
-async def test_claims_that_nobody_knows_are_kept_and_otherwise_ignored() -> None:
+async def test_unknown_claims_are_kept_and_otherwise_ignored() -> None:
     """§4: claims that are not understood MUST be ignored."""
     gate = Gate()
     extra = {"http://example.com/is_root": True, "roles": ["a"], "nested": {"a": [1, None, 2.5]}}

@@ -183,7 +183,9 @@ METHODS = ("GET", "PUT", "DELETE")
     "token",
     ["", GUESS, "{mine}x", "{other}", "{secret}"],
 )
-async def test_without_its_own_token_nobody_gets_at_a_registration(method: str, token: str) -> None:
+async def test_a_registration_is_accessible_with_its_own_token_only(
+    method: str, token: str
+) -> None:
     """§2.1 to §2.3: 401, and nothing tells whether there is such a client."""
     async with deploy() as server:
         client, other = [

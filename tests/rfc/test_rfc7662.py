@@ -182,7 +182,7 @@ async def test_an_answer_without_aud_needs_any_audience(idp: Issuer) -> None:
     await lax.accepts(idp.mint_opaque())
 
 
-async def test_members_that_nobody_knows_are_kept_for_the_application(idp: Issuer) -> None:
+async def test_unknown_members_are_kept_for_the_application(idp: Issuer) -> None:
     """§2.2: specific implementations MAY extend the answer."""
     gate = gate_for(idp)
     access = await gate.accepts(

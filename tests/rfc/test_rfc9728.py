@@ -71,7 +71,7 @@ def provider_at(base_url: str, **settings: Any) -> RemoteAuthProvider:
     ],
 )
 @pytest.mark.asyncio
-async def test_the_document_lies_where_the_path_is_inserted_and_names_the_resource_as_configured(
+async def test_the_document_is_at_the_inserted_path_and_names_the_configured_resource(
     base_url: str, mcp_path: str | None, resource: str, location: str
 ) -> None:
     """§3.1: between host and path; §3.3: the resource value MUST be identical to the identifier it

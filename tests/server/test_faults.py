@@ -144,7 +144,7 @@ async def test_redeeming_gives_one_family_or_none(
 
 @pytest.mark.case("S24", "S25")
 @pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
-async def test_refreshing_signs_nobody_out(when: When, for_good: bool, cancels: bool) -> None:
+async def test_refreshing_ends_no_session(when: When, for_good: bool, cancels: bool) -> None:
     """The client tries again with what it has."""
     async with faulty(when, for_good, cancels) as deployment:
         server = deployment.server

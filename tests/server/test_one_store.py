@@ -46,7 +46,7 @@ async def two_servers() -> AsyncIterator[tuple[Server, Server]]:
         yield ours, theirs
 
 
-async def test_a_client_of_one_server_is_nobody_at_another() -> None:
+async def test_a_client_of_one_server_is_unknown_at_another() -> None:
     async with two_servers() as (ours, theirs):
         client = replace(await ours.register(), server=theirs)
         page = await theirs.browser().open(client.authorization_url())
@@ -76,9 +76,7 @@ async def test_a_code_a_refresh_token_and_an_access_token_are_good_where_they_we
         assert key_sets[0] != key_sets[1]
 
 
-async def test_who_is_signed_in_at_one_server_is_not_at_another_and_a_consent_counts_for_one() -> (
-    None
-):
+async def test_a_session_and_a_consent_count_at_one_server_only() -> None:
     async with two_servers() as (ours, theirs):
         client, browser = ours.known(CONFIDENTIAL), ours.browser()
         await client.code(browser=browser)

@@ -123,7 +123,7 @@ grant_ids = st.text(BASE64URL, min_size=22, max_size=22)
 
 
 @given(keys, grant_ids, st.integers(0, 999_999_999))
-async def test_a_refresh_token_says_what_it_was_made_of_also_when_another_key_has_come_in_front(
+async def test_a_refresh_token_can_be_read_after_another_key_was_put_in_front(
     keys: list[bytes], grant_id: str, generation: int
 ) -> None:
     token = RefreshTokens(keys[-1:]).make(grant_id, generation)

@@ -19,7 +19,7 @@ from tests.support.authorization_server import (
 
 
 @pytest.mark.asyncio
-async def test_a_client_that_nobody_knew_gets_a_token_for_its_user_and_calls_the_app() -> None:
+async def test_an_unknown_client_gets_a_token_for_its_user_and_calls_the_app() -> None:
     async with deploy() as server:
         client = await server.register()
         tokens = await client.sign_in("alice")
@@ -72,7 +72,7 @@ async def test_a_refresh_token_brings_a_new_pair_and_revoking_one_ends_all() -> 
 
 
 @pytest.mark.asyncio
-async def test_a_client_that_registered_with_what_its_first_challenge_named_may_ask_for_more_later() -> (
+async def test_a_client_registered_with_the_scopes_of_its_first_challenge_may_ask_for_more() -> (
     None
 ):
     """Step-up: TypeScript clients register with the ``scope`` of the first 401; the person decides

@@ -80,7 +80,7 @@ async def test_a_code_that_one_has_redeemed_is_used_for_all(four: Workers) -> No
 
 
 @pytest.mark.case("Z47")
-async def test_of_forty_requests_at_all_of_them_one_redeems_the_code_and_the_client_stays_signed_in(
+async def test_of_forty_requests_to_all_workers_one_redeems_the_code(
     four: Workers,
 ) -> None:
     client = await four[0].register()

@@ -53,7 +53,7 @@ async def test_memory_has_a_key_of_its_own_and_one_warning(
 
 @pytest.mark.case("S05")
 @pytest.mark.asyncio
-async def test_sqlite_makes_database_and_key_file_readable_for_nobody_else(
+async def test_sqlite_makes_database_and_key_file_readable_for_their_owner_only(
     tmp_path: Path,
 ) -> None:
     umask = os.umask(0)

@@ -294,9 +294,7 @@ async def test_a_statement_that_the_server_gives_up_is_503(
     await impatient.aclose()
 
 
-async def test_sweep_leaves_rows_alone_that_somebody_else_holds(
-    store: PostgreSQLStore, place: Place
-) -> None:
+async def test_sweep_leaves_locked_rows_alone(store: PostgreSQLStore, place: Place) -> None:
     await store.put("ns", "held", b"1", ttl=-100)
     with shared_postgresql().lock_rows(place.name):
         await store.put("ns", "free", b"1", ttl=-100)
@@ -358,7 +356,7 @@ async def test_closing_cuts_off_what_does_not_end_by_itself(place: Place) -> Non
     assert await store.get("ns", "key") is None
 
 
-async def test_a_port_nobody_listens_on_is_503_without_a_pool() -> None:
+async def test_a_closed_port_is_503_without_a_pool() -> None:
     store = PostgreSQLStore(f"postgresql://postgres@127.0.0.1:{free_port()}/postgres")
     with pytest.raises(ServerUnavailable):
         await store.scan("ns")

@@ -405,7 +405,7 @@ async def test_every_script_stays_in_one_hash_slot_of_a_cluster() -> None:
         await store.aclose()
 
 
-async def test_a_port_nobody_listens_on_is_503_without_a_pool() -> None:
+async def test_a_closed_port_is_503_without_a_pool() -> None:
     store = RedisStore(f"redis://127.0.0.1:{free_port()}")
     with pytest.raises(ServerUnavailable):
         await store.scan("ns")

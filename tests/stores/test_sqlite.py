@@ -339,7 +339,7 @@ async def test_two_event_loops_share_a_store_and_closing_one_leaves_the_other_op
     await store.aclose()
 
 
-async def test_an_event_loop_that_is_closed_while_its_request_is_running_disturbs_nobody(
+async def test_an_event_loop_closed_during_its_request_disturbs_no_other(
     path: str,
 ) -> None:
     store = SQLiteStore(path)

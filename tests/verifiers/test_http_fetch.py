@@ -310,7 +310,7 @@ def self_signed(directory: Path) -> ssl.SSLContext:
     return context
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused_unless_the_users_client_does(
+async def test_an_untrusted_certificate_is_refused_unless_the_users_client_accepts_it(
     tmp_path: Path,
 ) -> None:
     context = self_signed(tmp_path)

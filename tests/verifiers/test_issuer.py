@@ -131,7 +131,7 @@ def basic(client_id: str, secret: str) -> str:
     return "Basic " + base64.b64encode(f"{client_id}:{secret}".encode()).decode()
 
 
-def test_introspection_answers_its_client_and_nobody_else() -> None:
+def test_introspection_answers_its_client_only() -> None:
     clock = FrozenClock()
     client_id, secret = INTROSPECTION_CLIENT
     with Issuer(algorithms=["ES256"], clock=clock) as idp:

@@ -160,7 +160,7 @@ def test_every_length_survives_the_way_there_and_back(length: int) -> None:
         assert decode_base64url(text.encode()) == octets
 
 
-def test_of_texts_that_differ_in_the_last_character_exactly_the_canonical_ones_are_read() -> None:
+def test_of_texts_that_differ_in_the_last_character_only_canonical_ones_are_read() -> None:
     """Each has at most one value that encodes to it (RFC 4648 §3.5)."""
     canonical = {base64.urlsafe_b64encode(bytes(octets)).rstrip(b"=") for octets in _endings()}
     for prefix in (b"", b"A", b"AA", b"AAA", b"AAAA", b"AAAAA"):

@@ -167,7 +167,7 @@ async def test_keys_that_cannot_be_had_are_an_outage_and_not_a_verdict() -> None
             await verifier.verify_token(Gate().good())
 
 
-async def test_the_audience_is_bound_by_whoever_knows_the_resource() -> None:
+async def test_the_audience_is_bound_by_the_provider_that_knows_the_resource() -> None:
     key = signing_key().public_jwk()
     verifier = JWTVerifier(
         public_key=key, issuer=ISSUER, base_url=f"{BASE_URL}/", clock=FrozenClock(NOW)

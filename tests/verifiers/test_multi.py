@@ -94,7 +94,7 @@ async def test_the_jwts_of_an_issuer_may_be_introspected(a: Issuer) -> None:
     await gate.accepts(a.mint_opaque(aud=AUDIENCE))
 
 
-async def test_a_source_without_issuers_gets_what_nobody_else_claims(a: Issuer, b: Issuer) -> None:
+async def test_a_source_without_issuers_gets_the_remaining_tokens(a: Issuer, b: Issuer) -> None:
     anybody = JWTVerifier(public_key=b.public_jwk())
     multi = MultiAuth(verifiers=[JWTVerifier(issuer=a.issuer), anybody], base_url=BASE_URL)
     gate = Gate(multi, good=lambda: b.mint(aud=AUDIENCE))
@@ -201,7 +201,9 @@ async def test_it_opens_and_closes_every_source(a: Issuer, b: Issuer) -> None:
 @pytest.mark.parametrize(
     "token", ["a.!.c", "a.e30.c", "..", "a.W10.c", "a.é.c", "a.b", "a.eyJpc3MiOjV9.c"]
 )
-async def test_what_claims_no_issuer_is_nobodys_and_fetches_nothing(a: Issuer, token: str) -> None:
+async def test_a_token_without_an_issuer_has_no_verifier_and_causes_no_fetch(
+    a: Issuer, token: str
+) -> None:
     multi = MultiAuth(verifiers=[JWTVerifier(issuer=a.issuer)], base_url=BASE_URL)
     gate = Gate(multi, good=lambda: a.mint(aud=AUDIENCE))
     await gate.only_refuses(token, "issuer")

@@ -88,7 +88,7 @@ async def test_a_key_set_is_fetched_when_it_is_first_needed_and_then_remembered(
         assert idp.hits["/jwks"] == 1
 
 
-async def test_whoever_comes_during_a_fetch_waits_for_the_same_one() -> None:
+async def test_requests_during_a_fetch_share_it() -> None:
     with issuer() as idp:
         idp.delay("/jwks", 0.1)
         jwks = key_set(idp)
@@ -97,7 +97,7 @@ async def test_whoever_comes_during_a_fetch_waits_for_the_same_one() -> None:
         assert idp.hits["/jwks"] == 1
 
 
-async def test_the_cancellation_of_the_first_caller_takes_nobody_down() -> None:
+async def test_the_cancellation_of_the_first_caller_cancels_no_other() -> None:
     with issuer() as idp:
         patience = Patience(json.dumps(idp.jwks).encode())
         with HostileServer(patience) as server:
@@ -169,7 +169,7 @@ async def test_the_bounds_of_a_lifetime_are_options() -> None:
             assert idp.hits["/jwks"] == before + 1
 
 
-async def test_from_four_fifths_of_the_lifetime_on_a_request_refreshes_and_nobody_waits() -> None:
+async def test_from_four_fifths_of_the_lifetime_on_a_request_refreshes_without_waiting() -> None:
     clock = FrozenClock()
     with issuer() as idp:
         patience = Patience(json.dumps(idp.jwks).encode())
@@ -410,7 +410,7 @@ async def test_old_keys_are_used_through_an_outage_until_they_are_too_old() -> N
         assert jwks.state.last_error is None
 
 
-async def test_during_an_outage_nobody_waits_for_the_provider() -> None:
+async def test_during_an_outage_no_request_waits_for_the_provider() -> None:
     clock = FrozenClock()
     with issuer() as idp:
         jwks = key_set(idp, clock, timeout_seconds=0.2)

@@ -187,7 +187,7 @@ def test_http_is_for_loopback(url: str) -> None:
     ],
     ids=["jwks_uri", "introspection_url", "authorization_servers"],
 )
-def test_a_url_of_somebody_else_is_too(
+def test_a_url_of_another_party_is_checked_too(
     make: Maker, setting: str, around: Callable[[Any], dict[str, Any]], url: Any, advice: str
 ) -> None:
     if "query" in advice and setting != "authorization_servers":

@@ -221,7 +221,7 @@ def test_no_issuer_and_subject_look_like_another_issuers() -> None:
     assert identities[4] == "alice"
 
 
-def test_an_anonymous_user_is_nobody_and_may_nothing() -> None:
+def test_an_anonymous_user_has_no_name_and_no_permissions() -> None:
     user, credentials = AnonymousUser(), AnonymousCredentials()
     assert (user.is_authenticated, user.identity, user.display_name) == (False, "", "")
     credentials.scopes.append("admin")

@@ -76,7 +76,7 @@ async def test_a_whole_number_names_a_person_too(provider: ProfileServer) -> Non
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("subject", [None, True, 1.5, "", "a\nb", ["alice"], {"id": 1}])
-async def test_a_profile_that_names_nobody_is_no_verdict(
+async def test_a_profile_without_a_subject_is_no_verdict(
     provider: ProfileServer, subject: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     provider.profiles["gho_alice"] = {"id": subject}
@@ -347,7 +347,7 @@ async def test_without_any_audience_it_serves_a_proxy_only(provider: ProfileServ
         MCPAuthMiddleware(Spy(), verifier)
 
 
-def test_required_scopes_would_refuse_everybody(provider: ProfileServer) -> None:
+def test_required_scopes_would_refuse_every_token(provider: ProfileServer) -> None:
     verifier = verifier_for(provider, required_scopes=["read:user"])
     with pytest.raises(ConfigurationError, match="a profile does not say which scopes a token has"):
         RemoteAuthProvider(verifier, [ISSUER], "https://mcp.example.com").set_mcp_path("/mcp")

@@ -40,7 +40,7 @@ async def is_alive(server: Server, token: str) -> bool:
     return (await server.call("POST", "/mcp", bearer=token)).status == 200
 
 
-async def test_whoever_is_not_signed_in_signs_in_first() -> None:
+async def test_a_person_who_is_not_signed_in_signs_in_first() -> None:
     async with deploy() as server:
         browser = server.browser()
         page = await browser.open(f"{BASE_URL}/applications")

@@ -221,7 +221,7 @@ async def test_a_client_that_has_gone_meanwhile_gets_no_answer() -> None:
 
 @pytest.mark.case("Z32")
 @pytest.mark.rule("AS-23")
-async def test_every_redirect_is_a_303_that_nobody_keeps() -> None:
+async def test_every_redirect_is_a_303_that_may_not_be_stored() -> None:
     async with deploy() as server:
         client, browser = await server.register(), server.browser()
         responses = [await browser.send("GET", client.authorization_url())]

@@ -476,7 +476,7 @@ async def test_with_a_session_and_no_consent_it_is_another_error() -> None:
         {"code_challenge": "a" * 42 + "é"},
     ],
 )
-async def test_pkce_with_s256_is_for_everybody(
+async def test_pkce_with_s256_is_required_of_every_client(
     confidential: bool, parameters: dict[str, str | None]
 ) -> None:
     async with deploy(registration=Registration(clients=[CONFIDENTIAL])) as server:

@@ -358,7 +358,9 @@ async def test_a_document_that_cannot_be_had_now_is_503(
         await assert_unreachable(server, host.url())
 
 
-async def test_a_host_that_is_not_there_or_is_somebody_else_is_503(authority: Authority) -> None:
+async def test_a_host_that_is_missing_or_has_another_certificate_is_503(
+    authority: Authority,
+) -> None:
     with DocumentHost(authority, context=authority.context(self_signed=True)) as impostor:
         url = impostor.serve_client()
         async with developing(authority) as server:
@@ -684,7 +686,7 @@ async def test_many_who_ask_at_once_cause_one_fetch(
 
 
 @pytest.mark.case("Z112")
-async def test_one_who_leaves_takes_nobody_else_along(
+async def test_a_request_that_leaves_cancels_no_other(
     authority: Authority, host: DocumentHost
 ) -> None:
     url = host.serve_client()

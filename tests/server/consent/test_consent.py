@@ -477,7 +477,7 @@ async def test_the_same_form_is_good_for_as_long_as_its_code(age: int, is_good: 
 
 
 @pytest.mark.case("Z12")
-async def test_a_request_from_the_history_asks_anew() -> None:
+async def test_a_request_from_the_browsers_history_asks_again() -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         page = await consent_page(browser, client)
@@ -519,7 +519,7 @@ async def test_what_alice_was_shown_is_not_approved_for_bob() -> None:
         assert "alice" not in shown.text
 
 
-async def test_another_account_is_asked_for_anew() -> None:
+async def test_another_account_is_asked_for_consent_again() -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         page = await consent_page(browser, client)
@@ -549,7 +549,7 @@ async def test_what_is_approved_is_what_was_shown() -> None:
         assert (await client.redeem(code)).json()["scope"] == "mcp:read"
 
 
-async def test_whoever_may_grant_nothing_is_told_and_so_is_the_client() -> None:
+async def test_a_person_who_may_grant_nothing_is_told_and_so_is_the_client() -> None:
     async with deploy(options={"grant_scopes": lambda person, client, scopes: []}) as server:
         url = await server.browser().decide((await server.register()).authorization_url())
         assert answer_of(url)["error"] == "access_denied"

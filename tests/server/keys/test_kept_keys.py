@@ -103,9 +103,7 @@ async def test_workers_that_start_at_once_end_with_one_key_and_say_so_once() -> 
 
 
 @pytest.mark.rule("AS-09")
-async def test_the_next_key_is_published_an_hour_before_it_signs_and_the_old_one_until_its_last_token_ends() -> (
-    None
-):
+async def test_a_key_is_published_an_hour_before_it_signs_and_as_long_as_its_tokens_live() -> None:
     """Rotation with overlap, at every boundary of the clock."""
     store, clock = memory_store(), FrozenClock()
     one = worker(store, clock)
@@ -155,9 +153,7 @@ async def test_a_token_is_good_to_its_end_however_its_key_is_rotated_meanwhile(
                 ).status == 200
 
 
-async def test_a_server_that_nobody_used_for_long_goes_on_with_its_old_key_until_the_next_one_is_known() -> (
-    None
-):
+async def test_a_server_idle_for_long_signs_with_its_old_key_until_the_next_one_is_known() -> None:
     store, clock = memory_store(), FrozenClock()
     one = worker(store, clock)
     old = await one.kid()
@@ -223,7 +219,7 @@ async def test_workers_with_different_algorithms_do_not_make_keys_in_turn() -> N
     assert sorted(await back.kids()) == sorted(kids)
 
 
-async def test_the_key_of_an_algorithm_that_nobody_uses_any_more_goes_in_the_end() -> None:
+async def test_the_key_of_an_algorithm_no_longer_used_is_removed_in_the_end() -> None:
     store, clock = memory_store(), FrozenClock()
     old = await worker(store, clock).kid()
     one = worker(store, clock, signing_algorithm="EdDSA")
@@ -307,7 +303,7 @@ def break_(store: FailingStore, *, broken: bool = True) -> None:
     store.fail_at, store.for_good = (len(store.calls) + 1 if broken else 0), True
 
 
-async def test_a_store_that_is_down_at_the_start_stops_nobody_and_heals(
+async def test_a_store_that_is_down_at_the_start_does_not_prevent_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     clock = FrozenClock()

@@ -234,7 +234,7 @@ async def test_a_limit_is_counted_on_every_event_loop() -> None:
     assert sum(found) == 100
 
 
-async def test_a_request_that_leaves_while_it_is_counted_takes_nobody_else_with_it() -> None:
+async def test_a_request_that_leaves_while_it_is_counted_harms_no_other() -> None:
     store = HeldStore(MemoryStore())
     limits = Limits(EncryptedStore(store, [KEY]), FrozenClock(), RateLimits(token=2))
     store.hold = ("get", "limit")
@@ -266,7 +266,7 @@ DOWN = {
 
 @pytest.mark.case("Z122")
 @pytest.mark.parametrize("request_line", DOWN)
-async def test_while_nothing_can_be_counted_nobody_new_comes_in_and_the_others_go_on(
+async def test_while_nothing_can_be_counted_new_clients_are_refused_and_known_ones_served(
     request_line: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     status, body = DOWN[request_line]

@@ -51,7 +51,7 @@ def begin(base_url: str, path: str) -> socket.socket:
 
 
 @pytest.mark.case("Z123")
-def test_whoever_sends_slowly_keeps_nobody_else_waiting(base_url: str) -> None:
+def test_a_slow_sender_keeps_no_other_request_waiting(base_url: str) -> None:
     waiting = [begin(base_url, path) for path in ENDPOINTS for _ in range(20)]
     began = time.monotonic()
     for path in ENDPOINTS:

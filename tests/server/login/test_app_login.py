@@ -167,7 +167,7 @@ async def test_two_tabs_do_not_disturb_each_other() -> None:
             assert "code" in answer_of((await browser.submit(page, action="approve")).url)
 
 
-async def test_somebody_who_does_not_want_to_sign_in_goes_back_to_the_client() -> None:
+async def test_a_person_who_cancels_the_sign_in_returns_to_the_client() -> None:
     async with elsewhere() as (server, login):
         client, browser = await server.register(redirect_uris=[WEB_REDIRECT_URI]), server.browser()
         transaction = await sent_to_app(browser, client.authorization_url())
@@ -307,7 +307,7 @@ async def test_the_page_of_the_application_is_not_ours(login_url: str) -> None:
     )
 
 
-async def test_before_there_is_a_server_nobody_can_be_signed_in() -> None:
+async def test_before_there_is_a_server_no_person_can_be_signed_in() -> None:
     with pytest.raises(ConfigurationError, match="belongs to no OAuthProvider"):
         await AppLogin(ELSEWHERE).complete("x", ALICE)
 

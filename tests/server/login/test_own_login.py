@@ -127,7 +127,7 @@ async def test_before_approval_there_is_neither_a_state_nor_a_cookie() -> None:
 
 
 @pytest.mark.rule("PX-01")
-async def test_nobody_gets_upstream_around_the_consent() -> None:
+async def test_there_is_no_way_upstream_around_the_consent() -> None:
     async with upstream() as server:
         client, browser = await server.register(), server.browser()
         page = await browser.open(client.authorization_url())
@@ -146,7 +146,7 @@ async def test_nobody_gets_upstream_around_the_consent() -> None:
         assert await server.provider.store.scan(STATES) == []
 
 
-async def test_whoever_denies_never_goes_upstream() -> None:
+async def test_a_person_who_denies_never_goes_upstream() -> None:
     """The client is told, also one that registered itself for the web: a person has decided."""
     async with upstream() as server:
         client, browser = await server.register(redirect_uris=[WEB_REDIRECT_URI]), server.browser()

@@ -114,7 +114,7 @@ async def test_a_hash_that_cannot_be_checked_shows_at_the_start() -> None:
         PasswordLogin({"alice": ALICE, "bob": "scrypt$ln=25,r=8,p=3$c2FsdA==$a2V5"})
 
 
-async def test_nobodys_password_is_nobodys() -> None:
+async def test_the_stand_in_for_an_unknown_account_has_no_password() -> None:
     assert not check_password("", NOBODY)
 
 
@@ -252,7 +252,7 @@ async def test_a_person_may_be_more_than_a_name() -> None:
 @pytest.mark.parametrize(
     "person", ["alice", None, Person(subject=""), Person(subject="x", claims={"sub": "y"})]
 )
-async def test_a_person_function_that_returns_no_person_lets_nobody_in(person: Any) -> None:
+async def test_a_person_function_that_returns_no_person_refuses_the_sign_in(person: Any) -> None:
     async with deploy(login=PasswordLogin({"alice": ALICE}, person=lambda name: person)) as server:
         page = await login_page(server)
         with pytest.raises(ConfigurationError):
@@ -260,7 +260,7 @@ async def test_a_person_function_that_returns_no_person_lets_nobody_in(person: A
 
 
 @pytest.mark.rule("AS-29")
-async def test_a_name_of_a_client_that_acts_for_itself_is_nobodys() -> None:
+async def test_no_person_can_have_the_name_of_a_client_that_acts_for_itself() -> None:
     """RFC 9700 §4.15."""
     users, registration = PasswordLogin({"service": ALICE}), Registration(clients=[CONFIDENTIAL])
     async with deploy(login=users, registration=registration) as server:
@@ -354,7 +354,7 @@ async def test_of_many_guesses_at_once_ten_count() -> None:
         assert set(statuses) == {401, 429}
 
 
-async def test_on_loopback_nobody_is_slowed_down_unless_the_operator_says_so() -> None:
+async def test_on_loopback_there_are_no_limits_unless_the_operator_sets_them() -> None:
     async with deploy(login=PasswordLogin({"alice": ALICE})) as server:
         guesser = await Guesser(server).open()
         for _ in range(15):
@@ -392,7 +392,7 @@ async def test_what_people_read_says_what_was_too_much_and_when_to_come_back() -
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_a_hash_that_is_cheaper_than_todays_is_made_anew_at_sign_in(
+async def test_a_hash_cheaper_than_todays_is_replaced_at_sign_in(
     asynchronous: bool,
 ) -> None:
     kept = {"alice": ALICE, "bob": hash_password("secret")}
@@ -420,6 +420,6 @@ async def test_rehash_is_a_function() -> None:
         PasswordLogin({"alice": ALICE}, rehash="yes")  # type: ignore[arg-type]  # what somebody might write
 
 
-async def test_an_account_without_a_password_lets_nobody_in() -> None:
+async def test_an_account_without_a_password_cannot_sign_in() -> None:
     async with deploy(login=PasswordLogin(lambda name: "")) as server:
         assert (await _send(server, await login_page(server), "alice", "")).status == 401

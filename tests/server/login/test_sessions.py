@@ -111,7 +111,7 @@ async def test_what_is_no_cookie_of_ours_is_replaced(value: str) -> None:
         assert not value or f"={value};" not in line
 
 
-async def test_cookies_of_other_applications_are_in_nobodys_way() -> None:
+async def test_cookies_of_other_applications_do_no_harm() -> None:
     async with deploy() as server:
         client = await server.register()
         browser = await signed_in(server, client)
@@ -232,7 +232,7 @@ async def test_signing_out_ends_the_session_itself() -> None:
         assert [event.action for event in server.events][-1] == "signed_out"
 
 
-async def test_the_operator_signs_somebody_out_everywhere() -> None:
+async def test_the_operator_signs_a_person_out_everywhere() -> None:
     async with deploy() as server:
         client = await server.register()
         browsers = [await signed_in(server, client) for _ in range(3)]
@@ -322,7 +322,7 @@ async def test_a_sign_in_form_is_good_in_each_tab() -> None:
 
 
 @pytest.mark.parametrize("csrf", [None, "", "x"])
-async def test_nobody_is_signed_in_by_a_form_without_its_token(csrf: str | None) -> None:
+async def test_a_form_without_its_token_signs_no_person_in(csrf: str | None) -> None:
     """Login CSRF."""
     async with deploy() as server:
         client, browser = await server.register(), server.browser()
@@ -336,7 +336,7 @@ async def test_nobody_is_signed_in_by_a_form_without_its_token(csrf: str | None)
         assert (response.status, server.reasons()) == (403, ["csrf"])
 
 
-async def test_nobody_is_signed_in_by_somebody_elses_form() -> None:
+async def test_another_persons_form_signs_no_person_in() -> None:
     """Login CSRF: the attacker's own page, whole, in the victim's browser."""
     async with deploy() as server:
         client = await server.register()
@@ -362,7 +362,7 @@ async def test_nobody_is_signed_in_by_somebody_elses_form() -> None:
         "https://127.0.0.1.nip.io",
     ],
 )
-async def test_letting_everybody_in_is_for_loopback(base_url: str) -> None:
+async def test_a_login_without_passwords_is_for_loopback(base_url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"DevLogin lets everybody in.*PasswordLogin"):
         OAuthProvider(base_url=base_url, login=DevLogin(), store=memory_store())
 
@@ -420,7 +420,7 @@ async def test_elsewhere_the_host_is_the_proxys_matter() -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * 256, "a\nb", "\u202ex", "nul\x00"])
-async def test_a_name_that_no_token_can_carry_is_nobodys(name: str) -> None:
+async def test_a_name_that_no_token_can_carry_is_unknown(name: str) -> None:
     async with deploy() as server:
         client, browser = await server.register(), server.browser()
         page = await browser.open(client.authorization_url())

@@ -54,7 +54,7 @@ async def test_it_is_swept_when_the_answer_is_out() -> None:
     assert order == ["http.response.start", "http.response.body", "sweep"]
 
 
-async def test_a_store_that_fails_meanwhile_hurts_nobody() -> None:
+async def test_a_store_that_fails_meanwhile_breaks_no_answer() -> None:
     clock = FrozenClock()
     store = FailingStore(MemoryStore(clock=clock))
     async with deploy(store=EncryptedStore(store, [KEY]), clock=clock) as server:

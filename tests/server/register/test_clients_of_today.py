@@ -202,7 +202,7 @@ async def test_a_client_registers_and_its_user_signs_in(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, sent in CLIENTS.items() if sent.schemes])
-async def test_a_client_with_a_scheme_of_its_own_is_refused_with_the_setting_that_allows_it(
+async def test_a_refused_private_use_scheme_is_answered_with_the_setting_that_allows_it(
     name: str,
 ) -> None:
     async with deploy() as server:

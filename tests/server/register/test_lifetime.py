@@ -25,7 +25,7 @@ async def is_known(server: Server, client: ClientOf) -> bool:
 @pytest.mark.parametrize(
     ("passed", "known"), [(0, True), (DAY - 1, True), (DAY, False), (DAY + 1, False)]
 )
-async def test_a_registration_that_nobody_uses_ends_after_a_day(passed: float, known: bool) -> None:
+async def test_an_unused_registration_ends_after_a_day(passed: float, known: bool) -> None:
     async with deploy() as server:
         client = await server.register()
         server.clock.advance(passed)
@@ -52,9 +52,7 @@ async def test_looking_and_asking_do_not_make_it_last_longer() -> None:
 @pytest.mark.parametrize(
     ("passed", "known"), [(90 * DAY, True), (91 * DAY - 1, True), (91 * DAY, False)]
 )
-async def test_one_that_somebody_has_approved_of_lasts_for_months(
-    passed: float, known: bool
-) -> None:
+async def test_an_approved_one_lasts_for_months(passed: float, known: bool) -> None:
     async with deploy() as server:
         client = await server.register()
         await client.code()
@@ -62,7 +60,7 @@ async def test_one_that_somebody_has_approved_of_lasts_for_months(
         assert await is_known(server, client) == known
 
 
-async def test_each_sign_in_makes_it_last_anew() -> None:
+async def test_each_sign_in_restarts_its_lifetime() -> None:
     async with deploy() as server:
         client = await server.register()
         for _ in range(5):

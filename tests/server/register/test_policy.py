@@ -59,7 +59,7 @@ async def test_it_is_asked_about_nothing_that_cannot_be_registered() -> None:
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"])
-async def test_where_nobody_may_register_there_is_no_such_endpoint(method: str) -> None:
+async def test_without_registration_there_is_no_such_endpoint(method: str) -> None:
     async with deploy(
         allow_dynamic_registration=False, registration=Registration(metadata_documents=False)
     ) as server:

@@ -250,9 +250,7 @@ async def test_a_revocation_that_is_overtaken_by_refreshes_ends_them_all(
 
 
 @pytest.mark.case("V75")
-async def test_a_token_that_is_being_looked_up_while_it_is_revoked_is_not_remembered_as_alive() -> (
-    None
-):
+async def test_a_token_revoked_during_its_look_up_is_not_remembered_as_live() -> None:
     clock = FrozenClock()
     held = HeldStore(MemoryStore(clock=clock))
     async with deploy(store=EncryptedStore(held, [KEY]), clock=clock) as server:
@@ -396,7 +394,7 @@ async def test_the_tokens_of_a_retired_key_are_over() -> None:
 @pytest.mark.parametrize(
     "grant_id", [{}, {"grant_id": 5}, {"grant_id": None}, {"grant_id": "unknown"}]
 )
-async def test_a_token_that_our_key_has_signed_and_that_names_no_grant_is_refused_each_time(
+async def test_a_token_signed_by_our_key_without_a_grant_is_refused_each_time(
     grant_id: dict[str, Any],
 ) -> None:
     """An operator who keeps the keys may sign with them elsewhere, too."""

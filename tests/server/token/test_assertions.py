@@ -123,9 +123,7 @@ async def test_what_the_header_may_say(header: dict[str, Any]) -> None:
         await accepts(server, robot, robot.assertion(header=header))
 
 
-async def test_a_person_can_be_signed_in_for_such_a_client_and_par_revoke_and_introspect_know_it() -> (
-    None
-):
+async def test_such_a_client_can_sign_people_in_and_use_par_revoke_and_introspect() -> None:
     metadata = {
         "grant_types": ["authorization_code", "refresh_token"],
         "redirect_uris": ["https://robot.example/cb"],

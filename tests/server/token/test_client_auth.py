@@ -275,7 +275,7 @@ async def test_a_client_is_held_to_its_method() -> None:
             await refuses(server, "auth_method", client_id=client_id, **assertion)
 
 
-async def test_a_request_of_nobody_is_refused() -> None:
+async def test_a_request_without_a_client_is_refused() -> None:
     async with deploy(registration=OPERATORS) as server:
         for form in (
             {},

@@ -204,7 +204,7 @@ async def test_a_jti_is_remembered_for_as_long_as_the_longest_assertion_and_unde
         assert await store.get("jti", key) is None
 
 
-async def test_an_assertion_without_an_issuer_is_nobody_s_whatever_clients_there_are() -> None:
+async def test_an_assertion_without_an_issuer_belongs_to_no_client() -> None:
     robot = Robot(BASE_URL, clock := FrozenClock(), client_id="X")
     async with deploy(clock=clock, registration=Registration(clients=[robot.metadata])) as server:
         response = await server.token(**robot.form(robot.assertion(iss=ABSENT)))
@@ -278,9 +278,7 @@ async def test_a_secret_that_expired_in_the_first_second_has_expired() -> None:
         assert server.reasons() == ["secret_expired"]
 
 
-async def test_a_client_that_is_a_document_not_known_yet_counts_as_a_registration_of_its_address() -> (
-    None
-):
+async def test_a_new_metadata_document_counts_as_a_registration_of_its_address() -> None:
     async with deploy(rate_limits=RateLimits(register=1)) as server:
         await server.register()
         response = await server.token(
@@ -289,7 +287,7 @@ async def test_a_client_that_is_a_document_not_known_yet_counts_as_a_registratio
         assert (response.status, server.reasons()) == (429, ["rate_limit"])
 
 
-async def test_nobody_is_no_client_that_could_come_in() -> None:
+async def test_the_stand_in_for_an_unknown_client_authenticates_no_request() -> None:
     """What is read for an unknown client, so that it takes as long as for a known one."""
     assert nobody().secret_hash is None
     assert nobody().client_id == "nobody"

@@ -121,7 +121,7 @@ async def test_a_public_client_of_the_operator_s_cannot_have_it() -> None:
 
 
 @pytest.mark.rule("AS-29")
-async def test_nobody_can_sign_in_under_the_name_of_such_a_client() -> None:
+async def test_no_person_can_sign_in_under_the_name_of_such_a_client() -> None:
     """Their tokens would say the same ``sub``."""
     async with deploy(registration=OPERATORS) as server:
         client = await server.register()

@@ -82,9 +82,7 @@ async def test_verifiers_of_43_to_128_unreserved_characters_are_fine(verifier: s
 
 
 @pytest.mark.case("Z19", "Z14", "Z15")
-async def test_a_challenge_can_neither_be_left_out_nor_be_plain_so_no_verifier_fits_another_way() -> (
-    None
-):
+async def test_a_challenge_can_neither_be_left_out_nor_be_plain() -> None:
     """For public and confidential clients."""
     async with deploy() as server:
         for method in ("none", "client_secret_basic"):

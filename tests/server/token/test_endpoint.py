@@ -314,7 +314,7 @@ async def test_an_endpoint_that_is_switched_off_is_not_there(name: str) -> None:
 
 @pytest.mark.case("Z59")
 @pytest.mark.rule("AS-31", "AS-37")
-async def test_every_answer_is_json_that_nobody_keeps() -> None:
+async def test_every_answer_is_json_that_may_not_be_stored() -> None:
     async with deploy() as server:
         client = await server.register()
         tokens = tokens_of(await client.redeem(await client.code()))

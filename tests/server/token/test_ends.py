@@ -72,7 +72,7 @@ async def test_the_number_of_grants_that_ended_counts_those_of_fresh_codes_once(
         assert await server.provider.admin.revoke_person("alice") == 0
 
 
-async def test_a_registration_that_nobody_used_goes_without_a_look_at_everybody_s_grants() -> None:
+async def test_deleting_an_unused_registration_reads_no_grants_of_others() -> None:
     """Registering and deleting is open to strangers, and a look at all grants takes seconds where
     there are many.
     """

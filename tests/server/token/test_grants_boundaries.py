@@ -236,7 +236,7 @@ async def test_a_code_whose_place_is_taken_by_something_unreadable_is_not_issued
         await bench.grants.issue_code(REQUEST, ALICE, ["read"], 0, code="c" * 43)
 
 
-async def test_the_grant_of_a_code_has_an_id_that_whoever_has_the_code_can_compute() -> None:
+async def test_the_id_of_a_codes_grant_can_be_computed_from_the_code() -> None:
     """Pinned: two versions of this package on one store have to agree about replays."""
     bench = Bench()
     code = await bench.code()
@@ -328,7 +328,7 @@ async def test_a_grant_that_was_ended_stays_as_long_as_its_tokens_and_replays_of
     await bench.stays_for(GRANTS, granted.grant_id, HOUR + 60 + 600)
 
 
-async def test_whoever_ends_a_grant_is_told_once_whose_it_was() -> None:
+async def test_ending_a_grant_returns_its_owner_once() -> None:
     bench = Bench()
     granted = await bench.redeem()
     assert await bench.grants.revoke(granted.grant_id, "by_user") is True
@@ -369,9 +369,7 @@ async def test_when_all_of_a_person_ends_the_login_step_is_told_of_codes_as_well
     assert bench.login.told == [("ended", "alice", None)]
 
 
-async def test_when_all_of_a_client_ends_the_login_step_is_told_nothing_of_what_was_nobody_s() -> (
-    None
-):
+async def test_when_a_client_ends_the_login_step_hears_nothing_of_grants_without_a_person() -> None:
     bench = Bench()
     await bench.grants.for_client(client(), ["read"])
     assert await bench.grants.revoke_all("by_client", client_id="c") == 1
@@ -390,9 +388,7 @@ async def test_what_ends_by_itself_while_all_of_a_person_ends_is_not_counted() -
     assert await ending == 0
 
 
-async def test_a_store_that_is_full_lets_go_of_codes_whose_grants_cannot_be_written_down_as_ended() -> (
-    None
-):
+async def test_a_full_store_drops_codes_whose_grants_cannot_be_recorded_as_ended() -> None:
     engine = FullStore(MemoryStore(clock=(clock := FrozenClock())))
     bench = Bench(engine=engine, clock=clock)
     code = await bench.code()
@@ -450,7 +446,7 @@ async def test_a_retry_does_not_prolong_the_time_for_retries() -> None:
 
 
 @pytest.mark.rule("PX-06")
-async def test_the_login_step_is_told_before_a_grant_begins_or_goes_on_and_when_it_has_ended() -> (
+async def test_the_login_step_hears_of_a_grant_before_it_begins_and_renews_and_when_it_ends() -> (
     None
 ):
     """It is also told for how long the grant depends on it."""
@@ -468,9 +464,7 @@ async def test_the_login_step_is_told_before_a_grant_begins_or_goes_on_and_when_
     assert bench.login.told[2:] == [("ended", "alice", None)]
 
 
-async def test_what_the_login_step_says_now_is_written_down_also_where_nothing_else_changes() -> (
-    None
-):
+async def test_the_login_steps_answer_is_stored_even_if_nothing_else_changes() -> None:
     bench, confidential = Bench(rotates=False), client(public=False)
     granted = await bench.redeem(client=confidential)
     assert repr(granted) == f"Granted({granted.grant_id!r}, {granted.grant!r})"
@@ -500,9 +494,7 @@ async def test_a_code_is_not_used_up_when_the_login_step_cannot_say() -> None:
     assert (await bench.redeem(code)).refresh_token
 
 
-async def test_a_refresh_token_is_not_used_up_when_the_login_step_cannot_say_and_ends_when_it_says_no() -> (
-    None
-):
+async def test_a_refresh_token_survives_an_undecided_login_step_and_ends_with_its_no() -> None:
     bench = Bench()
     granted = await bench.redeem()
     assert granted.refresh_token is not None
