@@ -11,7 +11,7 @@ from ..types import JSONObject
 from .audit import AuditEvent
 from .browser.sessions import SESSIONS
 from .clients.metadata import check_client_metadata
-from .clients.unused import CLIENTS, INDEX
+from .clients.records import CLIENTS, UNUSED
 from .endpoints.applications import revoke_application
 from .endpoints.register import delete_client, describe
 from .grants.ledger import GRANTS
@@ -134,7 +134,7 @@ class Admin:
         register again, people sign in again. The keys that sign tokens are left to ``rotate_keys``.
         """
         server = self._server
-        kinds = (CLIENTS, INDEX, CONSENTS, GRANTS, SESSIONS, *server.login.kinds)
+        kinds = (CLIENTS.name, UNUSED.name, CONSENTS, GRANTS, SESSIONS, *server.login.kinds)
         return sum([await server.store.drop_unreadable(kind) for kind in kinds])
 
     async def is_healthy(self) -> bool:

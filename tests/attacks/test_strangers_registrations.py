@@ -11,7 +11,8 @@ import pytest
 
 from asgi_mcp_auth import ConfigurationError
 from asgi_mcp_auth.server import Registration
-from asgi_mcp_auth.server.clients.unused import BATCH, CLIENTS, INDEX, UnusedRegistrations
+from asgi_mcp_auth.server.clients.records import CLIENTS, UNUSED
+from asgi_mcp_auth.server.clients.unused import BATCH, UnusedRegistrations
 from asgi_mcp_auth.server.records import hash_of
 from asgi_mcp_auth.stores import Record, scan_all
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
@@ -52,7 +53,7 @@ async def is_known(server: Server, client: ClientOf) -> bool:
 
 async def kept(server: Server) -> tuple[int, int]:
     """Return how many clients the store has, and how many bytes they take up."""
-    sizes = [len(record.value) async for _, record in scan_all(server.provider.store, CLIENTS)]
+    sizes = [len(record.value) async for _, record in scan_all(server.provider.store, CLIENTS.name)]
     return len(sizes), sum(sizes)
 
 
@@ -159,7 +160,7 @@ async def test_of_an_eviction_and_a_sign_in_at_once_one_wins_completely() -> Non
             self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None
         ) -> bool:
             nonlocal interlude
-            if ns.startswith(f"{CLIENTS}@") and interlude is not None:
+            if ns.startswith(f"{CLIENTS.name}@") and interlude is not None:
                 between, interlude = interlude, None
                 await between(key)
             return await super().swap(ns, key, known, value, ttl=ttl)
@@ -220,7 +221,7 @@ async def test_those_that_are_used_at_once_never_get_into_the_index() -> None:
     async with deploy() as server:
         for _ in range(3 * BATCH):
             await (await register(server)).code()
-        assert [entry async for entry in scan_all(server.provider.store, INDEX)] == []
+        assert [entry async for entry in scan_all(server.provider.store, UNUSED.name)] == []
 
 
 async def test_what_ended_or_was_deleted_counts_no_more() -> None:
@@ -242,28 +243,32 @@ async def test_a_server_that_stops_writes_down_what_it_knew_alone() -> None:
     async with deploy(store=store, clock=clock) as server:
         for _ in range(3):
             await register(server)
-        index = [entry async for entry in scan_all(server.provider.store, INDEX)]
+        index = [entry async for entry in scan_all(server.provider.store, UNUSED.name)]
         assert index == []
-    assert len([entry async for entry in scan_all(server.provider.store, INDEX)]) == 1
+    assert len([entry async for entry in scan_all(server.provider.store, UNUSED.name)]) == 1
 
 
 async def test_what_could_not_be_written_down_is_not_forgotten() -> None:
     clock = FrozenClock()
-    store = memory_store(clock)
-    unused = UnusedRegistrations(_Down(MemoryStore(clock=clock), [KEY]), clock, SMALL)
+    store = _Down(MemoryStore(clock=clock), [KEY])
+    unused = UnusedRegistrations(store, clock, SMALL)
     for number in range(BATCH):
         unused.add(f"{number:032x}", 100, FLOODER)
     with pytest.raises(asyncio.CancelledError):
         await unused.make_room()
-    unused._store = store
+    store.is_down = False
     await unused.make_room()
-    ((_, record),) = [entry async for entry in scan_all(store, INDEX)]
+    ((_, record),) = [entry async for entry in scan_all(store, UNUSED.name)]
     assert len(record.value) == BATCH * 32
 
 
 class _Down(EncryptedStore):
+    is_down = True
+
     async def get(self, ns: str, key: str) -> Record | None:
-        raise asyncio.CancelledError
+        if self.is_down:
+            raise asyncio.CancelledError
+        return await super().get(ns, key)
 
 
 async def test_the_busiest_network_is_the_one_that_takes_up_most() -> None:

@@ -10,14 +10,15 @@ from dataclasses import replace
 from typing import Any
 
 from ...errors import ConfigurationError, InvalidClientMetadata, InvalidRedirectURI
-from ...stores import Store, scan_all
+from ...stores import Store
 from ...types import Clock, JSONObject
 from ..options import DAY, Lifetimes, Registration
 from ..parties import Client, ClientOrigin
 from ..records import hash_of, new_secret
 from .cimd import Documents, is_document_url
 from .metadata import SECRET_METHODS, MetadataPolicy, check_client_metadata
-from .unused import CLIENTS, UnusedRegistrations
+from .records import client_table
+from .unused import UnusedRegistrations
 
 MAX_CLIENT_ID_CHARS = 2048
 MIN_SECRET_CHARS = 32
@@ -77,7 +78,7 @@ class Clients:
         lifetimes: Lifetimes,
         documents: Documents | None,
     ) -> None:
-        self._store = store
+        self._table = client_table(store, clock)
         self._clock = clock
         self._registration = registration
         self.unused = UnusedRegistrations(store, clock, registration)
@@ -119,11 +120,8 @@ class Clients:
         Raises:
             ServerUnavailable: the store.
         """
-        record = await self._store.get(CLIENTS, hash_of(client_id))
-        if record is None:
-            return None
-        client = Client.load(record.value)
-        return None if self._has_ended(client) else client
+        client = await self._table.get(hash_of(client_id))
+        return None if client is None or self._has_ended(client) else client
 
     async def acts_for_itself(self, client_id: str) -> bool:
         """Return whether there is such a client, and it gets tokens with its own id as subject."""
@@ -167,10 +165,9 @@ class Clients:
             else None,
             subjects=[] if origin == "registered" else None,
         )
-        data = client.dump()
         if address is not None:
-            self.unused.add(client.client_id, len(data), address)
-        await self._store.put(CLIENTS, hash_of(client.client_id), data, ttl=self._ttl(client))
+            self.unused.add(client.client_id, len(client.dump()), address)
+        await self._table.put(hash_of(client.client_id), client)
         await self.unused.make_room()
         return client, secret, token
 
@@ -185,20 +182,19 @@ class Clients:
             change: returns what becomes of it.
             address: of the client itself, if it changes what it says.
         """
-        key = hash_of(client_id)
-        while True:
-            record = await self._store.get(CLIENTS, key)
-            known = None if record is None else Client.load(record.value)
-            if record is None or known is None or self._has_ended(known):
+
+        def change_if_live(known: Client) -> Client | None:
+            if self._has_ended(known):
                 return None
             changed = change(known)
-            data = changed.dump()
             if address is not None and not changed.used:
-                self.unused.add(client_id, len(data), address)
-            if await self._store.swap(CLIENTS, key, record, data, ttl=self._ttl(changed)):
-                if address is not None:
-                    await self.unused.make_room()
-                return changed
+                self.unused.add(client_id, len(changed.dump()), address)
+            return changed
+
+        changed = await self._table.update(hash_of(client_id), change_if_live)
+        if changed is not None and address is not None:
+            await self.unused.make_room()
+        return changed
 
     async def keep(self, client: Client, subject: str) -> None:
         """Let a registration live on, because somebody has approved of it."""
@@ -214,8 +210,7 @@ class Clients:
 
     async def delete(self, client_id: str) -> Client | None:
         """Forget a registration and return it, ``None`` when there was none."""
-        data = await self._store.take(CLIENTS, hash_of(client_id))
-        client = None if data is None else Client.load(data)
+        client = await self._table.take(hash_of(client_id))
         if client is None or self._has_ended(client):
             return None
         if client.origin == "registered" and not client.used:
@@ -226,18 +221,12 @@ class Clients:
         """Yield the operator's clients, then those in the store."""
         for client in self._configured.values():
             yield client
-        async for _, record in scan_all(self._store, CLIENTS):
-            client = Client.load(record.value)
+        async for _, client in self._table.scan():
             if not self._has_ended(client):
                 yield client
 
     def _has_ended(self, client: Client) -> bool:
         return client.expires_at is not None and self._clock.time() >= client.expires_at
-
-    def _ttl(self, client: Client) -> float | None:
-        return (
-            None if client.expires_at is None else max(1.0, client.expires_at - self._clock.time())
-        )
 
 
 def _kept(client: Client, subject: str, expires_at: int) -> Client:

@@ -18,28 +18,26 @@ from typing import TypeAlias
 
 from ..._cache import LRUCache
 from ..._places import network_of
-from ...errors import ServerUnavailable, UnreadableRecord
+from ...errors import UnreadableRecord
 from ...stores import Store
 from ...types import Clock
 from ..options import Registration
 from ..parties import Client
 from ..records import hash_of
+from ..table import Outcome, Table
+from .records import UNUSED, UnusedIndex, client_table
 
 logger = logging.getLogger(__name__)
 
-INDEX = "unused_clients"
-CLIENTS = "client"
 BATCH = 16  # registrations that a process may know of alone
 MIN_BYTES = 1024  # that each counts at least, so that the number is bounded as well
 # that may be in the index and count no more, which it hears when it is written again
 MAX_FORGOTTEN = 10_000
-GONE_SECONDS = 1.0
-ATTEMPTS = 50
 
 _ENTRY = struct.Struct(">16s8sII")
 # What takes the place of a registration that makes room for others, for the moment until it is
 # deleted.
-_GONE = Client(client_id="", metadata={}, origin="registered", expires_at=0).dump()
+_GONE = Client(client_id="", metadata={}, origin="registered", expires_at=0)
 
 
 # Client id, network, size, and epoch seconds of the registration: what is packed. A plain tuple,
@@ -57,9 +55,10 @@ class UnusedRegistrations:
     """
 
     def __init__(self, store: Store, clock: Clock, registration: Registration) -> None:
-        self._store = store
         self._clock = clock
         self._seconds = registration.unused_seconds
+        self._clients = client_table(store, clock)
+        self._index = Table(store, UNUSED, lambda _: self._seconds)
         # A network has no more than what is in the record that it falls to: that is its share.
         self._limit = registration.unused_bytes_each
         self._pending: list[dict[bytes, _Entry]] = [
@@ -104,27 +103,26 @@ class UnusedRegistrations:
                     raise
 
     async def _write(self, key: str, new: dict[bytes, _Entry]) -> None:
-        for _ in range(ATTEMPTS):
-            record = await self._store.get(INDEX, key)
+        """Add new registrations to an index, and delete the surplus ones."""
+
+        async def step(known: UnusedIndex | None) -> Outcome[UnusedIndex, None]:
             ended_at = self._clock.time() - self._seconds
-            known = b"" if record is None else record.value
-            unpacked: Iterator[_Entry] = _ENTRY.iter_unpack(known)
-            old = [each for each in unpacked if each[3] > ended_at and each[0] not in new]
-            old, latest = self._counted(old), self._counted(new.values())
-            # The latest stay for now: some of them have not been answered yet.
+            packed = b"" if known is None else known.entries
+            unpacked: Iterator[_Entry] = _ENTRY.iter_unpack(packed)
+            old = self._counted(
+                each for each in unpacked if each[3] > ended_at and each[0] not in new
+            )
+            latest = self._counted(new.values())
+            # The latest stay for now: some of them are still waiting for their response.
             surplus = _surplus(old, self._limit - sum(size for _, _, size, _ in latest))
             for each in surplus:
                 await self._delete(hash_of(each[0].hex()))
-            if surplus or len(old) * _ENTRY.size < len(known):
-                known = b"".join(_ENTRY.pack(*each) for each in old if each not in surplus)
-            value = known + b"".join(_ENTRY.pack(*each) for each in latest)
-            if record is None:
-                written = await self._store.add(INDEX, key, value, ttl=self._seconds)
-            else:
-                written = await self._store.swap(INDEX, key, record, value, ttl=self._seconds)
-            if written:
-                return
-        raise ServerUnavailable
+            if surplus or len(old) * _ENTRY.size < len(packed):
+                packed = b"".join(_ENTRY.pack(*each) for each in old if each not in surplus)
+            packed += b"".join(_ENTRY.pack(*each) for each in latest)
+            return Outcome(UnusedIndex(entries=packed), None)
+
+        await self._index.retry(key, step)
 
     def _counted(self, entries: Iterable[_Entry]) -> list[_Entry]:
         if not len(self._forgotten):
@@ -132,19 +130,15 @@ class UnusedRegistrations:
         return [each for each in entries if not self._forgotten.get(each[0])]
 
     async def _delete(self, key: str) -> None:
-        """Delete a registration unless somebody has used it, or is just using it, or nobody can
-        say.
-        """
+        """Delete a registration, unless it is in use by now or cannot be read."""
         try:
-            record = await self._store.get(CLIENTS, key)
+            gone = await self._clients.update(key, lambda known: None if known.used else _GONE)
         except UnreadableRecord:
             return
-        if record is None or Client.load(record.value).used:
-            return
-        # Only this very version: whoever changes the client meanwhile wins, and whoever comes later
-        # finds none.
-        if await self._store.swap(CLIENTS, key, record, _GONE, ttl=GONE_SECONDS):
-            await self._store.delete(CLIENTS, key)
+        # In two steps: a request that reads the client in between finds one that has expired, and
+        # cannot start using it.
+        if gone is not None:
+            await self._clients.delete(key)
             logger.info("A registration that nobody has used made room for others")
 
 

@@ -12,7 +12,8 @@ import logging
 import math
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol, Self
 
 from asgiref.sync import sync_to_async
 
@@ -24,10 +25,12 @@ from ...stores import Store
 from ...types import Clock, JSONObject
 from ..audit import Audit, AuditEvent
 from ..options import DAY, Lifetimes, ServerOptions
+from ..records import Stored
+from ..table import Kind, Outcome, Table
 
 logger = logging.getLogger(__name__)
 
-KEYS, RECORD = "keys", "signing"
+KEY_RING = "signing"  # the key of the one record
 RELOAD_SECONDS = 60.0  # how old the keys in a process may be
 COOLDOWN_SECONDS = 1.0  # between two looks for a key that is not known
 RETRY_SECONDS = 5.0  # between two looks while the store does not answer
@@ -124,12 +127,45 @@ class GivenKeys:
         )
 
 
-class _Key(NamedTuple):
+class TimedKey(NamedTuple):
+    """A signing key, and from when on it signs, in epoch seconds."""
+
     key: SigningKey
     active_at: float
 
-    def dump(self) -> JSONObject:
-        return {"kid": self.key.key_id, "pem": self.key.pem(), "active_at": self.active_at}
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRing(Stored):
+    """The signing keys in the store, oldest first."""
+
+    keys: tuple[TimedKey, ...] = ()
+
+    def dump(self) -> bytes:
+        """Return the record as the store keeps it."""
+        return json.dumps(
+            [
+                {"kid": each.key.key_id, "pem": each.key.pem(), "active_at": each.active_at}
+                for each in self.keys
+            ]
+        ).encode()
+
+    @classmethod
+    def load(cls, data: bytes) -> Self:
+        """Return the record that ``dump`` wrote."""
+        return cls(
+            keys=tuple(
+                TimedKey(SigningKey.from_pem(each["pem"], each["kid"]), each["active_at"])
+                for each in json.loads(data)
+            )
+        )
+
+
+KEYS: Final = Kind("keys", KeyRing, key="`signing`", lifetime="for ever")
+
+
+class _Change(NamedTuple):
+    before: tuple[TimedKey, ...]
+    after: tuple[TimedKey, ...]
 
 
 class KeptKeys:
@@ -148,13 +184,13 @@ class KeptKeys:
     ) -> None:
         self.serial = 0
         self.settled_until = -math.inf
-        self._store = store
+        self._table = Table(store, KEYS, lambda _: None)
         self._clock = clock
         self.algorithm: str = options.signing_algorithm
         self._rotation_seconds = options.key_rotation_seconds
         self._overlap_seconds = lifetimes.access_token_seconds + RELOAD_SECONDS
         self._audit = audit
-        self._keys: tuple[_Key, ...] = ()
+        self._keys: tuple[TimedKey, ...] = ()
         self._set = KeySet(())
         self._unreadable = False
         self._loaded_at = -math.inf
@@ -222,17 +258,17 @@ class KeptKeys:
         Raises:
             ServerUnavailable: the store does not answer, or its keys cannot be read.
         """
-        new = _Key(await self._new_key(), self._clock.time())
+        new = TimedKey(await self._new_key(), self._clock.time())
 
-        async def renewed(keys: tuple[_Key, ...]) -> tuple[_Key, ...]:
+        async def add(keys: tuple[TimedKey, ...]) -> tuple[TimedKey, ...]:
             return (new,) if retire else (*keys, new)
 
         if retire:
             try:
-                await self._store.get(KEYS, RECORD)
+                await self._table.get(KEY_RING)
             except UnreadableRecord:
-                await self._store.delete(KEYS, RECORD)
-        await self._change(renewed)
+                await self._table.delete(KEY_RING)
+        await self._change(add)
         await self._load()
 
     async def ready(self) -> None:
@@ -264,29 +300,26 @@ class KeptKeys:
         self.settled_until = self._loaded_at + RELOAD_SECONDS
 
     async def _change(
-        self, change: Callable[[tuple[_Key, ...]], Awaitable[tuple[_Key, ...]]]
-    ) -> tuple[_Key, ...]:
+        self, change: Callable[[tuple[TimedKey, ...]], Awaitable[tuple[TimedKey, ...]]]
+    ) -> tuple[TimedKey, ...]:
         """Change the keys in the store, if there is something to change, and return them."""
-        while True:
-            try:
-                record = await self._store.get(KEYS, RECORD)
-            except UnreadableRecord:
-                raise self._cannot_be_read() from None
-            keys = () if record is None else _parse(record.value)
-            changed = await change(keys)
-            if changed == keys:
-                return keys
-            if record is None:
-                written = await self._store.add(KEYS, RECORD, _dump(changed))
-            else:
-                written = await self._store.swap(KEYS, RECORD, record, _dump(changed))
-            if written:
-                for each in changed:
-                    if each not in keys:
-                        self._audit.report(AuditEvent(action="key_created", key_id=each.key.key_id))
-                self._unreadable = False
-                return changed
-            # Whoever loses this race reads what the winner wrote.
+
+        async def step(known: KeyRing | None) -> Outcome[KeyRing, _Change]:
+            before = () if known is None else known.keys
+            after = await change(before)
+            # Whoever loses the race for the first key gets that of the winner.
+            return Outcome(KeyRing(keys=after) if after else None, _Change(before, after))
+
+        try:
+            done = await self._table.retry(KEY_RING, step)
+        except UnreadableRecord:
+            raise self._cannot_be_read() from None
+        for each in done.after:
+            if each not in done.before:
+                self._audit.report(AuditEvent(action="key_created", key_id=each.key.key_id))
+        if done.after != done.before:
+            self._unreadable = False
+        return done.after
 
     def _cannot_be_read(self) -> ServerUnavailable:
         if not self._unreadable:
@@ -300,7 +333,7 @@ class KeptKeys:
         self._unreadable = True
         return ServerUnavailable()
 
-    async def _due(self, keys: tuple[_Key, ...]) -> tuple[_Key, ...]:
+    async def _due(self, keys: tuple[TimedKey, ...]) -> tuple[TimedKey, ...]:
         """Return the keys with what time has brought: a first one, a successor for an old one, none
         that are over.
         """
@@ -309,16 +342,16 @@ class KeptKeys:
             [each for each in keys if each.key.algorithm == self.algorithm],
         )
         if not mine:
-            keys = (*keys, _Key(await self._new_key(), now))
+            keys = (*keys, TimedKey(await self._new_key(), now))
         elif mine[-1].active_at + self._rotation_seconds - AHEAD_SECONDS <= now:
-            keys = (*keys, _Key(await self._new_key(), now + AHEAD_SECONDS))
+            keys = (*keys, TimedKey(await self._new_key(), now + AHEAD_SECONDS))
         return tuple(
             each
             for position, each in enumerate(keys)
             if now < self._ends_at(each, keys[position + 1 :])
         )
 
-    def _ends_at(self, key: _Key, later: Sequence[_Key]) -> float:
+    def _ends_at(self, key: TimedKey, later: Sequence[TimedKey]) -> float:
         """Return until when tokens may be good that a key has signed."""
         successor = next((each for each in later if each.key.algorithm == key.key.algorithm), None)
         if successor is not None:
@@ -343,14 +376,3 @@ def _found(keys: tuple[VerifyingKey, ...]) -> tuple[VerifyingKey, ...]:
 
 def _signed(key: SigningKey, header: JSONObject, claims: JSONObject) -> str:
     return sign_jwt(key, {"alg": key.algorithm, "kid": key.key_id, **header}, claims)
-
-
-def _dump(keys: Sequence[_Key]) -> bytes:
-    return json.dumps([each.dump() for each in keys]).encode()
-
-
-def _parse(data: bytes) -> tuple[_Key, ...]:
-    return tuple(
-        _Key(SigningKey.from_pem(each["pem"], each["kid"]), each["active_at"])
-        for each in json.loads(data)
-    )

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from asgi_mcp_auth.server import Client, Lifetimes, Pages, Person, Registration
-from asgi_mcp_auth.server.clients.registry import CLIENTS
+from asgi_mcp_auth.server.clients.records import CLIENTS
 from asgi_mcp_auth.server.records import hash_of
 from tests.support.authorization_server import (
     BASE_URL,
@@ -182,7 +182,7 @@ async def test_what_cannot_be_seen_is_not_shown(name: str) -> None:
 
 
 async def _keep(server: Server, client: Client) -> None:
-    await server.provider.store.put(CLIENTS, hash_of(client.client_id), client.dump())
+    await server.provider.store.put(CLIENTS.name, hash_of(client.client_id), client.dump())
 
 
 @pytest.mark.case("Z40")

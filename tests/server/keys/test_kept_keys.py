@@ -278,16 +278,17 @@ async def test_workers_that_rotate_at_once_lose_no_key(engine: str) -> None:
     """Each may have signed with its own already."""
     with fresh(engine) as place:
         clock = FrozenClock()
-        workers = [worker(place.store(), clock) for _ in range(2)]
-        for each in workers:
-            await each.keys._store.open()
+        stores = [place.store(), place.store()]
+        workers = [worker(store, clock) for store in stores]
+        for store in stores:
+            await store.open()
         await asyncio.gather(*(each.keys.rotate() for each in workers for _ in range(3)))
         created = [event.key_id for each in workers for event in each.events]
         await workers[0].keys._load()
         assert sorted(created) == sorted(await workers[0].kids())
         assert len(created) == 6
-        for each in workers:
-            await each.keys._store.aclose()
+        for store in stores:
+            await store.aclose()
 
 
 # ----------------------------------------------------------------------------- a store that is down
