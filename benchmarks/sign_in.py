@@ -206,7 +206,7 @@ async def _requests(task: str, count: int) -> list[float]:
         ]
         if task == "warm":
             tokens = tokens[:1] * count
-        keys = await server._server.signer.document()
+        keys = await server._server.signer.jwks()
         verifier = JWTVerifier(public_key=keys, issuer=BASE_URL, required_scopes=REQUIRED_SCOPES)
         plain = MCPAuthMiddleware(
             application,

@@ -26,7 +26,7 @@ from .login.networks import check_peer
 from .options import Lifetimes, RateLimits, Registration, ServerOptions, check_switch
 from .pages import Pages
 from .tokens.access import GrantVerifier
-from .tokens.signing import GivenKeys, KeptKeys, Signer
+from .tokens.signing import Signer, StaticSigningKeys, StoredSigningKeys
 from .web import Parameters, Request
 
 JWKS_PATH = "/.well-known/jwks.json"
@@ -158,8 +158,8 @@ class Server:
     def _signer(self) -> Signer:
         options = self.settings.options
         if options.signing_keys:
-            return GivenKeys(options.signing_keys)
-        return KeptKeys(self.store, self.clock, options, self.lifetimes, self.audit)
+            return StaticSigningKeys(options.signing_keys)
+        return StoredSigningKeys(self.store, self.clock, options, self.lifetimes, self.audit)
 
     def _fetcher(self) -> PublicFetcher:
         # One for each use, so that slow key sets keep nobody from fetching documents.

@@ -78,7 +78,7 @@ class KeySetDocument:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as ``PublicDocument`` does, or 503 while the keys cannot be had."""
         try:
-            keys = await self._server.signer.document()
+            keys = await self._server.signer.jwks()
         except ServerUnavailable:
             await send_response(scope, receive, send, 503, [(b"retry-after", b"1")], b"")
         else:

@@ -56,7 +56,7 @@ class Signer(KeySource, Protocol):
         """Return a JWT."""
         ...
 
-    async def document(self) -> JSONObject:
+    async def jwks(self) -> JSONObject:
         """Return the public keys as a JWK set (RFC 7517 §5)."""
         ...
 
@@ -67,7 +67,7 @@ class Signer(KeySource, Protocol):
         ...
 
 
-class GivenKeys:
+class StaticSigningKeys:
     """Keys that the operator keeps; the first one signs.
 
     Args:
@@ -112,7 +112,7 @@ class GivenKeys:
         """Return a JWT."""
         return _signed(self._keys[0], header, claims)
 
-    async def document(self) -> JSONObject:
+    async def jwks(self) -> JSONObject:
         """Return the public keys as a JWK set (RFC 7517 §5)."""
         return {"keys": [key.public_jwk() for key in self._keys]}
 
@@ -168,7 +168,7 @@ class _Change(NamedTuple):
     after: tuple[TimedKey, ...]
 
 
-class KeptKeys:
+class StoredSigningKeys:
     """Keys in the store.
 
     Args:
@@ -239,7 +239,7 @@ class KeptKeys:
             claims,
         )
 
-    async def document(self) -> JSONObject:
+    async def jwks(self) -> JSONObject:
         """Return the public keys as a JWK set (RFC 7517 §5).
 
         Raises:

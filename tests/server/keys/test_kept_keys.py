@@ -20,7 +20,7 @@ from asgi_mcp_auth.server.tokens.signing import (
     AHEAD_SECONDS,
     RELOAD_SECONDS,
     STALE_SECONDS,
-    KeptKeys,
+    StoredSigningKeys,
 )
 from asgi_mcp_auth.stores import Store
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
@@ -43,12 +43,12 @@ OVERLAP = HOUR + RELOAD_SECONDS  # what a token lives, and what a worker may not
 class Worker:
     """The keys of one worker, without a server around them."""
 
-    keys: KeptKeys
+    keys: StoredSigningKeys
     events: list[AuditEvent]
 
     async def kids(self) -> list[str]:
         """The ids of the published keys, in order."""
-        return [key["kid"] for key in (await self.keys.document())["keys"]]
+        return [key["kid"] for key in (await self.keys.jwks())["keys"]]
 
     async def kid(self) -> str:
         """The id of the key that signs now."""
@@ -58,7 +58,9 @@ class Worker:
 def worker(store: Store, clock: FrozenClock, **options: Any) -> Worker:
     events = list[AuditEvent]()
     settings = ServerOptions(**{"key_rotation_seconds": ROTATION, **options})
-    return Worker(KeptKeys(store, clock, settings, Lifetimes(), Audit(events.append)), events)
+    return Worker(
+        StoredSigningKeys(store, clock, settings, Lifetimes(), Audit(events.append)), events
+    )
 
 
 async def test_the_first_key_is_made_at_the_start_and_stays() -> None:
