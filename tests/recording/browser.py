@@ -66,7 +66,7 @@ class Browser:
 
     async def submit(self, sentence: str | None, number: int = 0, **values: str) -> Response:
         """Fill in a form of the page and send it."""
-        return await self.post(sentence, self.form(number), **values)
+        return await self.post(sentence, self.form(number), None, **values)
 
     async def post(
         self,

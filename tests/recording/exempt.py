@@ -3,7 +3,7 @@
 - HTML: the text between tags, the contents of ``<style>``, and attributes that are read out.
   Tags, their order and every other attribute count.
 - ``error_description`` in JSON, in ``WWW-Authenticate`` and in the query of a URL.
-- ``Content-Length`` of a body that has one of these.
+- ``Content-Length`` of a body that has one of these, or would have one but for HEAD.
 """
 
 from __future__ import annotations
@@ -29,10 +29,14 @@ def without_sentences(response: Response) -> Response:
         body = _structure_of(body.decode()).encode()
     elif kind.startswith("application/json"):
         body = _IN_JSON.sub(rf'\1"{SENTENCE}"'.encode(), body)
-    headers = [
-        (name, _open_header(name, value, body != response.body)) for name, value in response.headers
-    ]
+    is_open = body != response.body if body else _is_page_or_error(response)
+    headers = [(name, _open_header(name, value, is_open)) for name, value in response.headers]
     return response._replace(headers=headers, body=body)
+
+
+def _is_page_or_error(response: Response) -> bool:
+    is_page = response.header("content-type").startswith("text/html")
+    return response.header("content-length") != "0" and (is_page or response.status >= 400)
 
 
 def _open_header(name: str, value: str, is_open: bool) -> str:

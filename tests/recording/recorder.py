@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -30,6 +31,7 @@ class Recorder:
         self._blocks: list[str] = []
         self._scene = ""
         self._steps = 0
+        self._port: re.Pattern[str] | None = None
 
     def scene(self, title: str) -> None:
         """Begin a scene; what it draws at random does not depend on other scenes."""
@@ -42,6 +44,15 @@ class Recorder:
         """Begin the random values of the next exchange."""
         self._steps += 1
         self._randomness.begin(f"{self._scene}/{self._steps}")
+
+    def hide_port(self, port: int) -> None:
+        """Write ``PORT`` for a port on this machine that is another one each time."""
+        self._port = re.compile(rf"((?:localhost|127\.0\.0\.1)(?::|%3A)){port}\b")
+
+    def remark(self, sentence: str) -> None:
+        """Write down what was reported without a request, when the operator's code did something."""
+        self.sentences.append(f"{self._scene}: {sentence}")
+        self._write([f"# {sentence}", *_prefixed("~ ", self.reports.take())])
 
     def note(self, sentence: str, request: Request, response: Response) -> None:
         """Write one exchange down."""
@@ -58,7 +69,11 @@ class Recorder:
             *_prefixed("< | ", _text(shown.body).splitlines()),
             *_prefixed("~ ", self.reports.take()),
         ]
-        self._blocks.append("\n".join(lines) + "\n")
+        self._write(lines)
+
+    def _write(self, lines: list[str]) -> None:
+        text = "\n".join(lines) + "\n"
+        self._blocks.append(text if self._port is None else self._port.sub(r"\1PORT", text))
 
     def text(self) -> str:
         """Return the whole recording."""

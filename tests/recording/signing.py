@@ -31,7 +31,7 @@ def public_jwk(name: str, **members: str) -> dict[str, str]:
     return {**usual, "n": _encode_number(numbers.n), "e": _encode_number(numbers.e), **members}
 
 
-def sign(key: str, claims: Mapping[str, Any], **header: Any) -> str:
+def sign(key: str, claims: Any, **header: Any) -> str:
     """Return a JWT signed with RS256; ``None`` leaves a member of the header or a claim out."""
     signed = _signing_input({"alg": "RS256", "kid": key, "typ": "at+jwt", **header}, claims)
     return f"{signed}.{_encode(_rsa_key(key).sign(signed.encode(), PKCS1v15(), SHA256()))}"
@@ -60,12 +60,14 @@ def _rsa_key(name: str) -> RSAPrivateKey:
     return key
 
 
-def _signing_input(header: Mapping[str, Any], claims: Mapping[str, Any]) -> str:
+def _signing_input(header: Mapping[str, Any], claims: Any) -> str:
     return f"{_encode_json(header)}.{_encode_json(claims)}"
 
 
-def _encode_json(members: Mapping[str, Any]) -> str:
-    given = {name: value for name, value in members.items() if value is not None}
+def _encode_json(members: Any) -> str:
+    given = members
+    if isinstance(members, Mapping):
+        given = {name: value for name, value in members.items() if value is not None}
     return _encode(json.dumps(given, separators=(",", ":")).encode())
 
 

@@ -78,3 +78,16 @@ def test_only_descriptions_of_errors_are_left_out_of_json_headers_and_urls() -> 
 def test_a_body_without_sentences_keeps_its_length() -> None:
     headers = [("content-type", "application/json"), ("content-length", "2")]
     assert without_sentences(Response(200, headers, b"{}")).header("content-length") == "2"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "shown"),
+    [
+        (405, "text/html; charset=utf-8", "…"),
+        (401, "application/json", "…"),
+        (200, "application/json", "20"),
+    ],
+)
+def test_head_leaves_the_length_of_sentences_open_too(status: int, kind: str, shown: str) -> None:
+    headers = [("content-type", kind), ("content-length", "20")]
+    assert without_sentences(Response(status, headers, b"")).header("content-length") == shown

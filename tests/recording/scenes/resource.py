@@ -66,6 +66,8 @@ def _tokens(clock: FrozenClock) -> dict[str, str]:
         "Without an issuer": {"iss": None},
         "For another resource": {"aud": "https://other.example/mcp"},
         "Without an audience": {"aud": None},
+        "With an id that is no string": {"jti": 7},
+        "Without a client": {"client_id": None, "sub": None},
         "Bound to a key": {"cnf": {"jkt": "a"}},
         "With a subject that is no string": {"sub": 7},
         "With too few scopes": {"scope": "mcp:write"},
@@ -83,6 +85,7 @@ def _tokens(clock: FrozenClock) -> dict[str, str]:
     return {
         **{sentence: sign("issuer", {**good, **members}) for sentence, members in claims.items()},
         **{sentence: sign("issuer", good, **members) for sentence, members in headers.items()},
+        "With a payload that is a list": sign("issuer", [good]),
         "Signed by a stranger": sign("stranger", good, kid="issuer"),
         "Signed with a secret": sign_symmetric("secret", good),
         "Not signed": unsigned(good),

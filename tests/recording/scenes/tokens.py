@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from asgi_mcp_auth import store_from_url
 from asgi_mcp_auth.server import Lifetimes, Registration
+from asgi_mcp_auth.testing import FrozenClock
 
 from ..browser import Browser
 from ..deployments import (
     LOOPBACK_REDIRECT_URI,
     SECRET,
     SERVICE,
+    STORE_KEY,
     VERIFIER,
     answer_of,
     authorization_url,
@@ -21,7 +24,7 @@ from ..deployments import (
     register,
     sign_in,
 )
-from ..recorder import Place, Recorder
+from ..recorder import NOW, Place, Recorder
 from ..signing import challenge_of, private_pem
 
 ROBOT = {
@@ -215,6 +218,49 @@ async def disabled(recorder: Recorder) -> None:
         )
 
 
+async def operator(recorder: Recorder) -> None:
+    """Grants that the operator, or a deleted registration, ends."""
+    answers = {"alice": ["mcp:read"], "bob": ["mcp:read"]}
+    options = {"grant_scopes": lambda person, client, scopes: answers[person.subject]}
+    async with deployment(recorder, options=options) as (place, provider):
+        client = await register(place)
+        tokens = await sign_in(place, client)
+        answers["alice"] = []
+        token = tokens["refresh_token"]
+        await _refresh(place, client, token, "The person may grant nothing any more")
+        await _refresh(place, client, token, "So the grant has ended")
+        tokens = await sign_in(place, client, "bob")
+        await provider.admin.revoke_person("bob")
+        recorder.remark("The operator ends the grants of a person")
+        await place("The access token opens nothing", "POST", "/mcp", bearer=tokens["access_token"])
+        await sign_in(place, client, "bob")
+        uri, token = client["registration_client_uri"], client["registration_access_token"]
+        await place("The client deletes its registration", "DELETE", uri, bearer=token)
+        await provider.admin.create_client({"redirect_uris": [LOOPBACK_REDIRECT_URI]})
+        recorder.remark("The operator creates a client")
+
+
+async def other_resource(recorder: Recorder) -> None:
+    """Two resources with one issuer and one store, and keys that are kept there."""
+    clock = FrozenClock(NOW)
+    store = store_from_url("memory:", encryption_keys=[STORE_KEY], clock=clock)
+    shared: dict[str, Any] = {"store": store, "clock": clock}
+    async with (
+        deployment(recorder, **shared) as (first, _),
+        deployment(recorder, mcp_path="/other", **shared) as (second, _),
+    ):
+        client = await register(first)
+        code = await code_for(first, client)
+        await redeem(second, client, code, "A code for another resource")
+        tokens = await redeem(first, client, code)
+        await _refresh(second, client, tokens["refresh_token"], "A refresh token for another")
+        access = tokens["access_token"]
+        await second("An access token for another", "POST", "/other", bearer=access)
+    async with deployment(recorder, options={"signing_keys": []}) as (_, provider):
+        await provider.admin.rotate_keys()
+        recorder.remark("The operator rotates the keys")
+
+
 async def _service_code(place: Place) -> str:
     browser = Browser(place)
     await browser.open(None, authorization_url(SERVICE, code_challenge=challenge_of(VERIFIER)))
@@ -243,5 +289,7 @@ SCENES = {
     "Refresh tokens rotate": refreshing,
     "Tokens and grants end": endings,
     "Clients act for themselves": themselves,
+    "The operator ends grants": operator,
+    "Two resources and one store": other_resource,
     "A server without client_credentials, with RS256": disabled,
 }

@@ -12,6 +12,7 @@ from asgi_mcp_auth import (
     MultiAuth,
     RemoteAuthProvider,
     StaticTokenVerifier,
+    TokenVerifier,
     UserinfoTokenVerifier,
 )
 from asgi_mcp_auth.testing import FrozenClock
@@ -21,6 +22,13 @@ from ..recorder import NOW, Recorder
 from ..signing import public_jwk, sign
 from ..upstream import IDP, Upstream, issued
 from .resource import BASE_URL, jwt, resource
+
+
+class Refusing(TokenVerifier):
+    """A verifier of the operator's own."""
+
+    async def verify_token(self, token: str) -> None:
+        """Accept no token."""
 
 
 async def fetched_keys(recorder: Recorder) -> None:
@@ -96,6 +104,12 @@ async def other_verifiers(recorder: Recorder) -> None:
     async with resource(recorder, static, clock) as place:
         for token in ("dev", "narrow", "old", "unknown"):
             await place(f"The static token {token!r}", "POST", "/mcp", bearer=token)
+    async with resource(recorder, Refusing(), clock) as place:
+        await place("A verifier that says nothing but no", "POST", "/mcp", bearer="a")
+    both = {"keys": [public_jwk("issuer"), public_jwk("stranger")]}
+    async with resource(recorder, jwt(clock, public_key=both), clock) as place:
+        unnamed = sign("issuer", issued(clock), kid=None)
+        await place("A token that does not say which key", "POST", "/mcp", bearer=unnamed)
     bare = protect(recorder, jwt(clock, audience=ANY_AUDIENCE), clock)
     await bare("Without metadata there is a realm", "POST", "/mcp")
     await bare("Without metadata, a bad token", "POST", "/mcp", bearer="bad")
