@@ -64,6 +64,7 @@ async def test_a_cookie_header_is_not_taken_apart_cookie_by_cookie(cookies: byte
         assert calls < FEW_CALLS
 
 
+@pytest.mark.case("Z55")
 @pytest.mark.asyncio
 @pytest.mark.parametrize("piece", ["%C3%A9", "%41", "+", "a%41"])
 async def test_a_percent_encoded_form_is_not_read_escape_by_escape(piece: str) -> None:
@@ -118,6 +119,7 @@ class CountingStore(MemoryStore):
         return await super().get(ns, key)
 
 
+@pytest.mark.case("Z122")
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     ("target", "limits"),

@@ -21,7 +21,7 @@ from tests.support.authorization_server import (
     deploy,
 )
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-76")]
 
 
 class Watching(EncryptedStore):

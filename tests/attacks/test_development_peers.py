@@ -10,7 +10,7 @@ from asgi_mcp_auth import AppLogin, ConfigurationError, DevLogin, PasswordLogin
 from asgi_mcp_auth.server import Registration, hash_password
 from tests.support.authorization_server import Server, deploy
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.case("Z125")]
 
 FOREIGN = ("172.17.0.1", 1)
 ENDPOINTS = [

@@ -72,6 +72,7 @@ def plain() -> Iterator[Issuer]:
         yield issuer
 
 
+@pytest.mark.case("P20")
 @pytest.mark.asyncio
 @pytest.mark.parametrize("url", [*PLAIN, ELSEWHERE])
 @pytest.mark.parametrize("name", ENDPOINTS)
@@ -109,6 +110,7 @@ async def test_who_fetches_the_metadata_from_loopback_may_be_led_there(plain: Is
     assert (await find()).token == f"{plain.issuer}/token"
 
 
+@pytest.mark.case("K21")
 @pytest.mark.asyncio
 async def test_a_verifier_fetches_the_keys_of_an_https_issuer_by_https(
     https: Host, plain: Issuer, caplog: pytest.LogCaptureFixture

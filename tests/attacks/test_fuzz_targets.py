@@ -17,6 +17,8 @@ import pytest
 
 from fuzz.targets import NAMES, client_auth, form, token
 
+pytestmark = pytest.mark.case("V86")
+
 MUTATIONS = 400
 
 

@@ -30,7 +30,7 @@ from tests.support.failing import FailingStore, FullStore
 from tests.support.proxy import code_of, come_back, depart, deploy_proxy, tokens_for, told
 from tests.support.upstream import Upstream
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.case("P22"), pytest.mark.rule("PX-11")]
 
 SWEEP_SECONDS = 61
 

@@ -10,7 +10,7 @@ from asgi_mcp_auth import ClaimRules, IntrospectionTokenVerifier, InvalidToken, 
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, Issuer
 from tests.support.gate import ABSENT, ISSUER, NOW, Gate, signing_key
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.case("V33")]
 
 # Each with an audience that is accepted: LemonLDAP, Authentik and others give both kinds of token
 # the same one.

@@ -39,7 +39,7 @@ from asgi_mcp_auth.tokens import Attempt, current
 from tests.support.asgi import Spy, call
 from tests.support.gate import AUDIENCE, BASE_URL, ISSUER, NOW
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.rule("RS-31")]
 
 OF_ONE_NETWORK_AT_ONCE = STRANGERS_AT_ONCE - STRANGERS_AT_ONCE // 4
 

@@ -30,6 +30,8 @@ async def signed_in(server: Server, client: ClientOf) -> Browser:
     return browser
 
 
+@pytest.mark.case("P03")
+@pytest.mark.rule("AS-26")
 @pytest.mark.parametrize("public", [True, False], ids=["public", "confidential"])
 async def test_a_redirect_to_authorize_from_another_site_gets_no_code_unasked(
     public: bool,
@@ -61,6 +63,7 @@ async def test_a_typed_address_stays_one_to_ask_about_behind_the_sign_in_page() 
         assert page.url.startswith(f"{BASE_URL}/consent?")
 
 
+@pytest.mark.rule("AS-16")
 @pytest.mark.parametrize(
     "wrong", [{"prompt": "none"}, {"scope": "unknown"}, {"max_age": "x"}], ids=str
 )
@@ -78,6 +81,7 @@ async def test_a_link_does_not_send_a_signed_in_person_to_a_strangers_address(
         assert "Go back to evil.example" in page.text
 
 
+@pytest.mark.rule("AS-16")
 async def test_an_application_that_the_person_has_approved_hears_of_errors_at_once() -> None:
     async with deploy() as server:
         other = "https://app.example.com/other"

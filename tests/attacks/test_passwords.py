@@ -22,7 +22,7 @@ from asgi_mcp_auth.server.login.password import MAX_AT_ONCE, MAX_OF_A_NETWORK
 from tests.support.asgi import Response
 from tests.support.authorization_server import Server, deploy
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.case("Z122")]
 
 FLOOD, HONEST = "192.0.2.1", "198.51.100.7"
 

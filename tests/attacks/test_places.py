@@ -11,7 +11,7 @@ import pytest
 from asgi_mcp_auth._places import Place, Places
 from asgi_mcp_auth.errors import ServerUnavailable, TooManyRequests
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.case("Z122")]
 
 
 def make(

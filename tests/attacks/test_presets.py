@@ -16,6 +16,8 @@ from asgi_mcp_auth import (
 from asgi_mcp_auth.presets.model import Introspected, Preset
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, Issuer
 
+pytestmark = pytest.mark.case("P17")
+
 NAMES = tuple(presets.CATALOG)
 # Where every application of a project, a pool or a tenant gets tokens with the same `aud`, or with
 # none.

@@ -243,6 +243,7 @@ async def test_a_claim_that_is_copied_from_today_on_is_in_the_next_token(staffed
         assert await claims_of(after, tokens, "email") == "alice@example.com"
 
 
+@pytest.mark.case("P15")
 async def test_a_person_whose_identity_has_changed_is_signed_out(staffed: Upstream) -> None:
     """Their grant never becomes somebody else's."""
     number = 17
@@ -257,6 +258,7 @@ async def test_a_person_whose_identity_has_changed_is_signed_out(staffed: Upstre
         await is_out(server, client, tokens, "sign_in_ended")
 
 
+@pytest.mark.case("P15")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_tool_gets_no_token_of_a_person_whose_identity_has_changed(
     staffed: Upstream, kind: str
@@ -358,6 +360,7 @@ async def test_a_usual_refresh_asks_the_store_no_more_than_before_and_the_provid
 # ----------------------------------------------------------------------------- scopes, other logins
 
 
+@pytest.mark.case("Z80")
 @pytest.mark.parametrize("rotates", [True, False])
 async def test_a_scope_that_was_taken_away_is_gone_from_the_next_token(rotates: bool) -> None:
     """Also for a client that asks for the same scopes each time, as mcp-remote does: it gets what
@@ -388,6 +391,7 @@ async def test_a_scope_that_was_taken_away_is_gone_from_the_next_token(rotates: 
         ] == "mcp:read mcp:write"
 
 
+@pytest.mark.case("Z80")
 @pytest.mark.parametrize("answer", [[], AccessDenied])
 async def test_who_may_grant_nothing_any_more_has_no_grant(answer: Any) -> None:
     is_over = False

@@ -26,6 +26,8 @@ from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from tests.support.authorization_server import KEY
 
+pytestmark = pytest.mark.rule("RS-37")
+
 MARK = "hush-hush-hush-hush-hush-hush-hush-hush"
 
 SECRET = re.compile(

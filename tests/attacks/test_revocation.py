@@ -21,7 +21,7 @@ from tests.support.authorization_server import KEY, WEB_REDIRECT_URI, ClientOf, 
 from tests.support.failing import FailingStore, FullStore, HeldStore
 from tests.support.token_endpoint import assert_refused, is_alive
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.case("V75")]
 
 Ending = Callable[[Server, ClientOf, dict[str, Any]], Awaitable[Any]]
 

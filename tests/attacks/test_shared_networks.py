@@ -19,7 +19,7 @@ from tests.support.authorization_server import (
     deploy,
 )
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.case("Z122")]
 
 METADATA = {"redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "none"}
 EVIL = "https://evil.example"

@@ -70,6 +70,8 @@ def form_of(client: ClientOf, **more: str) -> dict[str, str]:
 # -------------------------------------------------------------------------------------------- sizes
 
 
+@pytest.mark.case("Z07")
+@pytest.mark.rule("AS-19")
 @pytest.mark.parametrize("letter", ["s", "ä", "%"])
 async def test_a_state_of_4_kib_comes_back_as_it_was(server: Server, letter: str) -> None:
     client, state = await server.register(), letter * (MAX_STATE_BYTES // len(letter.encode()))
@@ -209,6 +211,7 @@ async def test_what_strangers_begin_at_the_pages_is_bounded_for_one_network_and_
         assert await begin("192.0.2.1") == 303
 
 
+@pytest.mark.rule("AS-66")
 async def test_what_clients_push_is_bounded_too(store: EncryptedStore, clock: FrozenClock) -> None:
     limits = RateLimits(unfinished_bytes=64 * KIB)
     async with deploy(store=store, clock=clock, rate_limits=limits) as server:

@@ -66,6 +66,7 @@ async def test_a_swap_writes_the_new_expiry_down_as_well(place: Place) -> None:
     assert await store.get("session", "k") is None
 
 
+@pytest.mark.case("S18")
 @pytest.mark.parametrize("group", ["bob", "", None])
 async def test_a_record_moved_to_another_group_is_unreadable_and_in_no_list(
     place: Place, group: str | None
@@ -86,6 +87,7 @@ async def test_a_record_moved_to_another_group_is_unreadable_and_in_no_list(
     assert store.unreadable["tampered"] >= 4
 
 
+@pytest.mark.case("S10")
 async def test_a_record_with_a_group_that_is_not_text_is_unreadable(place: Place) -> None:
     store = place.store()
     await store.put("grant", "k", b"Alice's", group="alice")
@@ -94,6 +96,7 @@ async def test_a_record_with_a_group_that_is_not_text_is_unreadable(place: Place
         await store.get("grant", "k")
 
 
+@pytest.mark.case("S18")
 async def test_a_record_without_group_cannot_be_moved_into_one(place: Place) -> None:
     store = place.store()
     await store.put("client", "k", b"1")
@@ -129,6 +132,7 @@ async def found(store: Store, ns: str, key: str) -> Record:
 # --------------------------------------------------------------------------------- a key is missing
 
 
+@pytest.mark.case("S17")
 async def test_with_a_wrong_key_clients_people_and_tokens_get_503() -> None:
     """Told "unknown client", clients throw their registration away; told invalid_grant, their
     tokens.
@@ -159,6 +163,7 @@ async def test_with_a_wrong_key_clients_people_and_tokens_get_503() -> None:
         assert (await server.token(client_id=client.client_id, **refresh)).status == 200
 
 
+@pytest.mark.case("S17")
 async def test_an_operator_whose_key_is_lost_can_start_over_in_the_same_place() -> None:
     clock = FrozenClock()
     engine = MemoryStore(clock=clock)

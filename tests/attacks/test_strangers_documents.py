@@ -17,7 +17,7 @@ from asgi_mcp_auth.server import RateLimits, Registration
 from tests.support.authorization_server import ClientOf, Server, deploy
 from tests.support.tls import Authority, DocumentHost, hang
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.case("Z112")]
 
 REDIRECT_URI = "http://127.0.0.1/callback"
 FLOODER, OTHER = "192.0.2.1", "198.51.100.1"

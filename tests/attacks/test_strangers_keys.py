@@ -22,7 +22,7 @@ from tests.support.assertions import Robot, key_of, key_set
 from tests.support.authorization_server import BASE_URL, Server, deploy
 from tests.support.tls import Authority, DocumentHost
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.case("Z69")]
 
 NAME = "app.example.com"
 FLOODER, OTHER = "192.0.2.1", "198.51.100.1"

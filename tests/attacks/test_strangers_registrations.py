@@ -28,7 +28,7 @@ from tests.support.authorization_server import (
 )
 from tests.support.engines import ENGINES, fresh
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.case("Z96")]
 
 SHARE = 2**18
 FLOODER, OTHER = "192.0.2.1", "198.51.100.1"

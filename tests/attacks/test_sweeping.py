@@ -26,6 +26,7 @@ def path(tmp_path: Path) -> str:
 # ------------------------------------------------------------------------------------------- clocks
 
 
+@pytest.mark.case("S19")
 @pytest.mark.parametrize("engine", ["memory", "sqlite"])
 @pytest.mark.parametrize("jump", [3_600, 86_400])
 async def test_a_jump_of_the_wall_clock_removes_nothing_for_good(engine: str, jump: int) -> None:
@@ -44,6 +45,7 @@ async def test_a_jump_of_the_wall_clock_removes_nothing_for_good(engine: str, ju
         await store.aclose()
 
 
+@pytest.mark.case("S19")
 async def test_a_jump_of_postgresqls_clock_removes_no_record_that_is_live_here() -> None:
     with fresh("postgresql") as place:
         store = place.store()
@@ -63,6 +65,7 @@ async def test_a_jump_of_postgresqls_clock_removes_no_record_that_is_live_here()
         assert await store.get("grant", "k") is not None
 
 
+@pytest.mark.case("S19")
 @pytest.mark.parametrize(
     ("jump", "passed", "removes"),
     [
@@ -125,6 +128,7 @@ async def test_sqlite_gives_the_space_of_a_flood_back(path: str) -> None:
     await store.aclose()
 
 
+@pytest.mark.case("S20")
 async def test_one_sweep_gives_back_no_more_than_takes_some_milliseconds(path: str) -> None:
     clock = FrozenClock()
     store = SQLiteStore(path, clock=clock)

@@ -35,7 +35,7 @@ from tests.support.proxy import (
 )
 from tests.support.upstream import CLIENT_ID, CLIENT_SECRET, Upstream
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.case("P12")]
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ def may_come_in(domain: str, *, issuer: str = "https://idp.example.com", **claim
     return find_objection(identity, UpstreamRules(allowed_domains=[domain])) is None
 
 
+@pytest.mark.case("P19")
 @pytest.mark.parametrize(
     ("allowed", "domain"),
     [
@@ -133,6 +134,7 @@ def test_the_organisation_of_a_google_account_is_googles_to_name(
     assert may_come_in("example.com", issuer=issuer, hd="example.com") == welcome
 
 
+@pytest.mark.case("P19")
 @pytest.mark.parametrize("verified", [False, "false", True, "true", None])
 def test_an_address_that_is_not_verified_is_not_among_allowed_claims(verified: object) -> None:
     rules = UpstreamRules(allowed_claims={"email": ["a@example.com"]})
