@@ -14,6 +14,8 @@ import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
+from tests.support.processes import adopt_orphans, children_left, until_the_end
+
 # No deadline: two shared cores make single examples slow now and then, which says nothing about the
 # code.
 settings.register_profile("default", deadline=None, print_blob=True)
@@ -25,6 +27,15 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    """Fail the run when a process that a test has started is there after the last one."""
+    adopt_orphans()
+    yield
+    until_the_end.close()
+    assert children_left(seconds=10) == []
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ import datetime
 import functools
 import hashlib
 import json
+import os
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -187,11 +188,12 @@ class Scene:
         return answer_of(self.client_app.visits.pop())
 
     async def check(self, page: Page, name: str) -> None:
-        """Look at a page: keep a picture of it, and let axe look for what people with disabilities
-        could not use.
+        """Let axe look for what people with disabilities could not use. Keep a picture of the page
+        where ``SCREENSHOTS=1``.
         """
-        SCREENSHOTS.mkdir(exist_ok=True)
-        await page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+        if os.environ.get("SCREENSHOTS") == "1":
+            SCREENSHOTS.mkdir(exist_ok=True)
+            await page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
         await page.evaluate(AXE.read_text(encoding="utf-8"))
         options = {"resultTypes": ["violations"], "runOnly": AXE_RULES}
         found = await page.evaluate("options => axe.run(document, options)", options)

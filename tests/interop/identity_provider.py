@@ -5,6 +5,7 @@ from Python.
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import json
 import secrets
@@ -152,7 +153,9 @@ def node_with_packages() -> str:
     """
     node, npm = need("node"), need("npm")
     wanted, installed = FOLDER / "package-lock.json", FOLDER / "node_modules" / ".package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < wanted.stat().st_mtime:
-        subprocess.run([npm, "ci"], cwd=FOLDER, capture_output=True, check=False)
+    with wanted.open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one of pytest's workers installs
+        if not installed.exists() or installed.stat().st_mtime < wanted.stat().st_mtime:
+            subprocess.run([npm, "ci"], cwd=FOLDER, capture_output=True, check=False)
     need_node_modules(FOLDER)
     return node

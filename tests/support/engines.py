@@ -14,7 +14,6 @@ Servers that a test kills are its own: ``with RedisServer() as server``, ``with 
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
 import pwd
@@ -40,6 +39,7 @@ from asgi_mcp_auth.stores import store_from_url
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.types import Clock
+from tests.support.processes import until_the_end
 from tests.support.services import need
 
 ENGINES = ("memory", "sqlite", "redis", "postgresql")
@@ -112,19 +112,13 @@ def fresh(engine: str) -> Iterator[Place]:
 @functools.cache
 def shared_redis() -> RedisServer:
     """Return the Redis that all tests of this process share."""
-    server = RedisServer()
-    server.start()
-    atexit.register(server.stop)
-    return server
+    return until_the_end.enter_context(RedisServer())
 
 
 @functools.cache
 def shared_postgresql() -> PostgreSQLServer:
     """Return the PostgreSQL that all tests of this process share."""
-    server = PostgreSQLServer()
-    server.start()
-    atexit.register(server.stop)
-    return server
+    return until_the_end.enter_context(PostgreSQLServer())
 
 
 class Server:
@@ -281,6 +275,17 @@ class PostgreSQLServer(Server):
         assert self.process is not None
         return len(lines) > 7 and lines[0] == str(self.process.pid) and lines[7].strip() == "ready"
 
+    def kill(self) -> None:
+        """End the server and its sessions: one that hangs would not notice that the server is
+        gone.
+        """
+        runs = self.process is not None and self.process.poll() is None
+        processes = self._processes() if runs else []
+        super().kill()
+        for each in processes:
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+
     def query(self, sql: str) -> bytes:
         """Run SQL behind the store's back and return what it answers, unaligned or as COPY sends
         it.
@@ -344,7 +349,7 @@ def _postgresql_template() -> Path:
     """Return a folder with a cluster that was never started."""
     program = Path(need("postgresql")).resolve()
     folder = Path(tempfile.mkdtemp(prefix="asgi-mcp-auth-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    until_the_end.callback(shutil.rmtree, folder, ignore_errors=True)
     user = _user()
     if user is not None:
         os.chown(folder, user.pw_uid, user.pw_gid)

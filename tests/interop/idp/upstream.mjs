@@ -1,11 +1,15 @@
 // The certified upstream of the proxy's tests: node-oidc-provider with registration off, as companies run one.
 //
+//   node upstream.mjs
 //   node upstream.mjs '{"callback": "http://…/auth/callback", "accessSeconds": 300, …}'
 //
-// Its first line is {"issuer", "control"}; it stops when its stdin is closed. People sign in on its pages with a name and
-// no password, and decide there. It wants PKCE, signs with ES256, has opaque access tokens, rotates refresh tokens,
-// and revokes everything when one is used twice. The knobs are on another port, so that it can be down itself:
+// Its first line is {"control"}, the URL of its knobs, and in the second form {"issuer", "control"}; it stops when its
+// stdin is closed. POST /begin makes another provider of it, at a port of its own, that knows nothing of the one before: a
+// process for each test would take longer than the tests. People sign in on its pages with a name and no password, and decide there. It wants PKCE, signs with ES256, has opaque
+// access tokens, rotates refresh tokens, and revokes everything when one is used twice. The knobs are on another port, so
+// that it can be down itself:
 //
+//   POST /begin       {"callback", "accessSeconds", …}      another provider; the answer is {"issuer"}
 //   GET  /seen                                              requests to the token endpoint, and how many to each path
 //   POST /fail        {"path", "status", "times"}           that many requests get the status; null: all of them
 //   POST /fail_refresh {"every": 10}                        one refresh in ten gets 503, before anything is done
@@ -22,21 +26,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import Provider from 'oidc-provider';
 
-const options = {
+const DEFAULTS = {
   callback: 'http://localhost:8000/auth/callback',
   secret: 'upstream-secret-0123456789-0123456789',
   accessSeconds: 300,
   refreshSeconds: 86400,
   claimsInIdToken: true,
-  ...JSON.parse(process.argv[2] ?? '{}'),
 };
+let options;
 
 // ------------------------------------------------------------------------------------------------------------- people
 
-const accounts = new Map([
-  ['alice', { name: 'Alice', email: 'alice@example.com', email_verified: true, groups: ['staff', 'editors'] }],
-  ['bob', { name: 'Bob', email: 'bob@example.org', email_verified: false, groups: [] }],
-]);
+const PEOPLE = {
+  alice: { name: 'Alice', email: 'alice@example.com', email_verified: true, groups: ['staff', 'editors'] },
+  bob: { name: 'Bob', email: 'bob@example.org', email_verified: false, groups: [] },
+};
+const accounts = new Map();
 
 function findAccount(_, id) {
   return { accountId: id, claims: () => ({ ...accounts.get(id.replace(/^id-of-/, '')), sub: id }) };
@@ -88,7 +93,7 @@ function client(client_id, token_endpoint_auth_method) {
   };
 }
 
-const configuration = {
+const configuration = () => ({
   adapter: Storage,
   claims: { openid: ['sub'], profile: ['name'], email: ['email', 'email_verified'], groups: ['groups'] },
   clientBasedCORS: () => false,
@@ -136,7 +141,7 @@ const configuration = {
     RefreshToken: options.refreshSeconds,
     Session: 86400,
   },
-};
+});
 
 // -------------------------------------------------------------------------------------------------------------- pages
 
@@ -189,6 +194,7 @@ let refreshes = 0;
 let refusal;
 
 const control = {
+  begin,
   seen: () => ({ tokenRequests, hits: Object.fromEntries(hits) }),
   fail: ({ path, status = 503, times = null, headers = {} }) =>
     void failures.set(path, { status, headers, left: times ?? Infinity }),
@@ -204,12 +210,14 @@ const control = {
   account: ({ user, claims }) => void accounts.set(user, claims),
   down: () => new Promise((resolve) => (server.close(resolve), server.closeAllConnections())),
   up: () => new Promise((resolve) => server.listen(new URL(issuer).port, '127.0.0.1', resolve)),
-  reset() {
-    for (const knob of [failures, delays, hits]) knob.clear();
-    tokenRequests.length = 0;
-    [failEvery, refreshes, refusal] = [Infinity, 0, undefined];
-  },
+  reset,
 };
+
+function reset() {
+  for (const knob of [failures, delays, hits]) knob.clear();
+  tokenRequests.length = 0;
+  [failEvery, refreshes, refusal] = [Infinity, 0, undefined];
+}
 
 function answer(response, status, value, headers = {}) {
   response.writeHead(status, { 'content-type': 'application/json', ...headers });
@@ -252,6 +260,7 @@ function refuse(url, response) {
 let issuer;
 let provider;
 let handle;
+let server;
 
 async function serve(request, response) {
   const url = new URL(request.url, issuer);
@@ -259,7 +268,9 @@ async function serve(request, response) {
   hits.set(pathname, (hits.get(pathname) ?? 0) + 1);
   if (request.method === 'POST') request.body = await bodyOf(request);
   const noted = pathname === '/token' ? noteTokenRequest(request, response) : {};
+  const asked = provider;
   if (delays.has(pathname)) await sleep(delays.get(pathname));
+  if (provider !== asked) return response.destroy(); // it belongs to a test that is over
   const failure = failures.get(pathname);
   if (failure && failure.left > 0) {
     failure.left -= 1;
@@ -281,21 +292,33 @@ function listener(handler) {
   );
 }
 
-const server = listener(serve);
+const portOf = (each) => new Promise((resolve) => each.listen(0, '127.0.0.1', () => resolve(each.address().port)));
+
+async function begin(wanted) {
+  if (server?.listening) await control.down();
+  options = { ...DEFAULTS, ...wanted };
+  reset();
+  stored.clear();
+  accounts.clear();
+  for (const [user, claims] of Object.entries(PEOPLE)) accounts.set(user, claims);
+  server = listener(serve);
+  issuer = `http://127.0.0.1:${await portOf(server)}`;
+  provider = new Provider(issuer, configuration());
+  provider.use(async (context, next) => {
+    await next();
+    if (context.path === '/token' && context.body?.expires_in) context.body.expires_in = options.accessSeconds;
+  });
+  handle = provider.callback();
+  return { issuer };
+}
+
 const controls = listener(async (request, response) => {
   const body = await bodyOf(request);
   answer(response, 200, await control[request.url.slice(1)](body ? JSON.parse(body) : {}));
 });
 
-const portOf = (each) => new Promise((resolve) => each.listen(0, '127.0.0.1', () => resolve(each.address().port)));
-issuer = `http://127.0.0.1:${await portOf(server)}`;
-provider = new Provider(issuer, configuration);
-provider.use(async (context, next) => {
-  await next();
-  if (context.path === '/token' && context.body?.expires_in) context.body.expires_in = options.accessSeconds;
-});
-handle = provider.callback();
-console.log(JSON.stringify({ issuer, control: `http://127.0.0.1:${await portOf(controls)}` }));
+const first = process.argv[2] ? await begin(JSON.parse(process.argv[2])) : {};
+console.log(JSON.stringify({ ...first, control: `http://127.0.0.1:${await portOf(controls)}` }));
 
 // The tests hold the other end of stdin: however they end, this process does not outlive them.
 process.stdin.resume().on('end', () => process.exit(0));

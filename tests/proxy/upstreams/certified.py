@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from tests.interop.identity_provider import FOLDER, node_with_packages
 from tests.proxy.upstreams.upstream import TokenRequest, WatchedUpstream, ask
+from tests.support.processes import until_the_end
 
 ClientAuth = Literal["client_secret_basic", "client_secret_post", "none"]
 _CLIENTS = {
@@ -118,7 +119,8 @@ async def certified_upstream(
     refresh_seconds: int = 86400,
     claims_in_id_token: bool = True,
 ) -> AsyncIterator[CertifiedUpstream]:
-    """Start it on a free port; skipped, or failed, where node or its packages are missing.
+    """Make it on a free port, with nothing known of those before it; skipped, or failed, where node
+    or its packages are missing.
 
     Args:
         callback: the proxy's redirect URI.
@@ -128,7 +130,6 @@ async def certified_upstream(
         claims_in_id_token: whether the claims of scopes like ``email`` are in the id_token, as many
             providers have them; otherwise they are at the userinfo endpoint only.
     """
-    node = await asyncio.to_thread(node_with_packages)
     options = {
         "callback": callback,
         "secret": _SECRET,
@@ -136,19 +137,29 @@ async def certified_upstream(
         "refreshSeconds": refresh_seconds,
         "claimsInIdToken": claims_in_id_token,
     }
-    process = subprocess.Popen(  # noqa: ASYNC220 (it starts in no time)
-        [node, "upstream.mjs", json.dumps(options)],
+    control = _idle.pop() if _idle else await asyncio.to_thread(_start)
+    begun = (await ask(f"{control}/begin", json=options)).raise_for_status().json()
+    upstream = CertifiedUpstream(begun["issuer"], control, callback, client_auth)
+    yield upstream
+    await upstream.down()
+    _idle.append(control)  # unless the test failed: the next one gets another process then
+
+
+_idle: list[str] = []
+"""The knobs of processes that no test uses at the moment."""
+
+
+def _start() -> str:
+    node = node_with_packages()
+    process = subprocess.Popen(
+        [node, "upstream.mjs"],
         cwd=FOLDER,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # it warns about being run as a test
         text=True,
     )
-    with process:
-        assert process.stdout is not None
-        assert process.stdin is not None
-        line = json.loads(await asyncio.to_thread(process.stdout.readline))
-        try:
-            yield CertifiedUpstream(line["issuer"], line["control"], callback, client_auth)
-        finally:
-            process.stdin.close()  # it stops by itself then
+    until_the_end.enter_context(process)  # it stops by itself when its stdin is closed
+    assert process.stdout is not None
+    control: str = json.loads(process.stdout.readline())["control"]
+    return control
