@@ -32,6 +32,9 @@ MAX_KEYS = 64
 # of the lifetime: from then on a request starts the refresh and goes on with the old keys
 REFRESH_AHEAD = 0.8
 COLD_COOLDOWN_SECONDS = 1.0  # without any keys every request fails, so attempts are worth more
+# Fetches at once for tokens whose key is not in the set at hand. Two: one stranger who makes up a
+# key id must not take the fetch that the first token under a new key needs.
+SEARCHES_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,9 @@ class JWKSOptions:
         ttl_seconds: lifetime of a key set whose answer has no Cache-Control max-age.
         min_ttl_seconds: a shorter max-age is raised to this.
         max_ttl_seconds: a longer max-age is lowered to this.
-        cooldown_seconds: at least so long between two attempts, failed ones included.
+        cooldown_seconds: minimum time between two attempts to renew the set, failed ones included.
+            Tokens with an unknown key id or a wrong signature trigger two fetches at once, then
+            one per cooldown.
         stale_seconds: how long after its lifetime a key set is used while the provider does not
             answer.
         timeout_seconds: for one whole fetch, discovery included.
@@ -223,7 +228,9 @@ class RemoteJWKS:
         self._fetches = 0
         self._fetched_at = -math.inf
         self._expires_at = -math.inf
+        self._attempts = 0
         self._attempted_at = -math.inf
+        self._searches_paid_until = -math.inf
         self._error: str | None = None
         self._skipped: list[str] = []
 
@@ -253,25 +260,79 @@ class RemoteJWKS:
     async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
         """Return the one key that the token names.
 
+        A key set without that key is fetched again, within the budget for searches.
+
         Raises:
-            InvalidToken: the key set, which is no older than the cooldown or could just be fetched,
-                has no such key.
-            ServerUnavailable: the key set cannot be had, or is too old to be trusted.
+            InvalidToken: the key set has no such key.
+            ServerUnavailable: the key set cannot be fetched, or is too old to be trusted.
         """
         now = self._clock.monotonic()
+        attempts = self._attempts
         if now >= self.settled_until:
             await self._renew(now)
         if self._keys is None or now >= self._expires_at + self._options.stale_seconds:
             raise self._unavailable()
         found = self._keys.find(key_id, algorithm)
-        if not found and key_id is not None and (self._refresh.running or self._may_fetch(now)):
-            await self._refresh()
-            found = self._keys.find(key_id, algorithm)
+        if not found and key_id is not None:
+            found = await self._search(key_id, algorithm, (), attempts)
         if found:
             return found
         if self._error is not None:
             raise self._unavailable()  # the key may be a new one
         raise InvalidToken("unknown_key")
+
+    async def replacements_for(
+        self, key_id: str | None, algorithm: str, tried: tuple[VerifyingKey, ...]
+    ) -> tuple[VerifyingKey, ...]:
+        """Return the keys to try next, after a signature has failed with those of ``keys_for``.
+
+        An issuer may replace a key under the same id. The key set is fetched again, within the
+        budget for searches; nothing is returned if it has not changed.
+
+        Raises:
+            InvalidToken: no key id, and several keys fit now.
+        """
+        return await self._search(key_id, algorithm, tried, self._attempts)
+
+    async def _search(
+        self,
+        key_id: str | None,
+        algorithm: str,
+        tried: tuple[VerifyingKey, ...],
+        attempts: int,
+    ) -> tuple[VerifyingKey, ...]:
+        """Return other keys than ``tried``, from a key set that was requested after the token came.
+
+        Args:
+            key_id: of the token.
+            algorithm: of the token.
+            tried: the keys found so far.
+            attempts: number of fetches begun before the token came.
+        """
+        if self._refresh.running:
+            await self._refresh()
+        found = self._find(key_id, algorithm)
+        # A fetch that was under way already may have missed the key.
+        if found == tried and self._attempts == attempts and self._may_search():
+            await self._refresh()
+            found = self._find(key_id, algorithm)
+        return () if found == tried else found
+
+    def _find(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
+        return () if self._keys is None else self._keys.find(key_id, algorithm)
+
+    def _may_search(self) -> bool:
+        if self._refresh.running:
+            return True
+        now = self._clock.monotonic()
+        if self._error is not None and not self._may_fetch(now):
+            return False
+        # Each search pays for one cooldown; all but one of SEARCHES_AT_ONCE on credit.
+        cooldown = self._options.cooldown_seconds
+        if now < self._searches_paid_until - cooldown * (SEARCHES_AT_ONCE - 1):
+            return False
+        self._searches_paid_until = max(self._searches_paid_until, now) + cooldown
+        return True
 
     async def _renew(self, now: float) -> None:
         if not (self._refresh.running or self._may_fetch(now)):
@@ -297,6 +358,7 @@ class RemoteJWKS:
         )
 
     async def _fetch_and_remember(self) -> None:
+        self._attempts += 1
         try:
             async with asyncio.timeout(self._options.timeout_seconds):
                 await self._fetch()

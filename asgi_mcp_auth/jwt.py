@@ -204,11 +204,13 @@ class JWTVerifier(ReasoningVerifier):
             raise InvalidToken("malformed") from None
         position = 0 if len(self._source_list) == 1 else self._position_of_source(token)
         source = self._source_list[position]
-        for key in await source.keys_for(header.key_id, header.algorithm):
-            if key.verify(signing_input, signature):
-                break
-        else:
-            raise InvalidToken("signature")
+        keys = await source.keys_for(header.key_id, header.algorithm)
+        if not _is_signed(keys, signing_input, signature):
+            if not isinstance(source, RemoteJWKS):
+                raise InvalidToken("signature")
+            keys = await source.replacements_for(header.key_id, header.algorithm, keys)
+            if not _is_signed(keys, signing_input, signature):
+                raise InvalidToken("signature")
         try:
             payload = decode_base64url(payload_segment)
             claims = parse_json_object(payload)
@@ -301,6 +303,13 @@ class JWTVerifier(ReasoningVerifier):
                 functools.partial(discover_jwks_uri, issuer, fetcher), fetcher=fetcher
             )
         return sources
+
+
+def _is_signed(keys: Sequence[VerifyingKey], signing_input: bytes, signature: bytes) -> bool:
+    for key in keys:  # noqa: SIM110 (any() needs a generator, a cost for each token)
+        if key.verify(signing_input, signature):
+            return True
+    return False
 
 
 def _check_algorithms(algorithm: Any) -> frozenset[str]:

@@ -303,16 +303,16 @@ def _down(results: dict[str, Result]) -> Row:
 
 
 def _unknown_keys(runs: Sequence[dict[str, Result]]) -> Iterator[Row]:
-    for index, held in enumerate(("succeed", "fail")):
+    for index, (held, limit) in enumerate((("succeed", 2), ("fail", 1))):
         most = {name: max(run[name]["fetches"][index] for run in runs) for name in runs[0]}
         yield Row(
             "P8",
             f"1,000 tokens with unknown key ids within one cooldown, fetches {held}",
-            f"{most['ours']} fetch",
+            _fetches(most["ours"]),
             ", ".join(f"{name} {most[name]}" for name in PEERS),
             "–",
-            "≤ 1 fetch",
-            most["ours"] <= 1,
+            f"≤ {_fetches(limit)}",
+            most["ours"] <= limit,
         )
     slowest, usual = (
         {name: statistics.median(run[name][which] for run in runs) for name in runs[0]}
@@ -340,8 +340,8 @@ def _new_keys(results: dict[str, Result]) -> Iterator[Row]:
         (
             "inside",
             "a rotated key is accepted, last fetch a moment ago",
-            "≤ 1 s after a cooldown of ≤ 5 s",
-            6.0,
+            "at once",
+            0.25,
         ),
         ("start", "first token accepted after a failed start", "≤ 1.5 s", 1.5),
     ):
@@ -354,6 +354,10 @@ def _new_keys(results: dict[str, Result]) -> Iterator[Row]:
             goal,
             results["ours"][case] <= limit,
         )
+
+
+def _fetches(count: int) -> str:
+    return f"{count} fetch" if count == 1 else f"{count} fetches"
 
 
 def _seconds(value: float) -> str:

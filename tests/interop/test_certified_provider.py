@@ -152,9 +152,7 @@ async def test_every_answer_of_the_middleware_with_its_tokens(idp: IdentityProvi
 
 @pytest.mark.case("K01")
 @pytest.mark.rule("RS-30")
-async def test_a_token_signed_with_a_new_key_is_accepted_after_the_cooldown(
-    idp: IdentityProvider,
-) -> None:
+async def test_a_token_signed_with_a_new_key_is_accepted_at_once(idp: IdentityProvider) -> None:
     clock = FrozenClock(time.time())
     verifier = JWTVerifier(
         issuer=idp.issuer, audience=RESOURCE, clock=clock, jwks=JWKSOptions(cooldown_seconds=5)
@@ -163,10 +161,6 @@ async def test_a_token_signed_with_a_new_key_is_accepted_after_the_cooldown(
     await verifier.verify(old)
     idp.rotate()
     new = idp.token(RESOURCE)
-    with pytest.raises(InvalidToken) as refused:
-        await verifier.verify(new)
-    assert (refused.value.reason, idp.hits["/jwks"]) == ("unknown_key", 1)
-    clock.advance(5)
     assert (await verifier.verify(new)).subject == "alice"
     assert (await verifier.verify(old)).subject == "alice", "the old keys are still published"
     assert idp.hits["/jwks"] == 2
@@ -186,7 +180,7 @@ async def test_tokens_of_a_withdrawn_key_are_refused_once_the_new_keys_are_here(
     with pytest.raises(InvalidToken) as refused:
         await verifier.verify(old)
     assert refused.value.reason == "unknown_key"
-    assert idp.hits["/jwks"] == 2
+    assert idp.hits["/jwks"] == 3
 
 
 async def test_a_burst_of_tokens_signed_with_a_new_key_costs_one_fetch(

@@ -317,19 +317,74 @@ async def test_configured_keys_without_a_key_id_are_meant_by_every_token() -> No
 # ----------------------------------------------------------------------------------------- cooldown
 
 
-async def test_an_unknown_key_id_triggers_one_fetch_per_cooldown() -> None:
+async def rejects_unknown(jwks: RemoteJWKS, *, count: int = 20) -> None:
+    for number in range(count):
+        with pytest.raises(InvalidToken) as refused:
+            await jwks.keys_for(f"unknown-{number}", "ES256")
+        assert refused.value.reason == "unknown_key"
+
+
+async def test_unknown_key_ids_trigger_two_fetches_and_then_one_per_cooldown() -> None:
     clock = FrozenClock()
     with issuer() as idp:
         jwks = key_set(idp, clock)
         await jwks.keys_for(kid(idp), "ES256")
-        for expected in (1, 2, 3):
-            for number in range(20):
-                with pytest.raises(InvalidToken) as refused:
-                    await jwks.keys_for(f"unknown-{number}", "ES256")
-                assert refused.value.reason == "unknown_key"
+        for expected in (3, 4, 5):
+            await rejects_unknown(jwks)
             assert idp.hits["/jwks"] == expected
             await jwks.keys_for(kid(idp), "ES256")
-            clock.advance(5)
+            clock.advance(4.99)
+            await rejects_unknown(jwks)
+            assert idp.hits["/jwks"] == expected
+            clock.advance(0.01)
+
+
+@pytest.mark.parametrize(
+    ("pause", "fetches"), [(0, 0), (4.99, 0), (5, 1), (9.99, 1), (10, 2), (3000, 2)]
+)
+async def test_a_pause_of_one_cooldown_earns_a_fetch_and_two_are_saved_at_most(
+    pause: float, fetches: int
+) -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        idp.jwks_headers = {"cache-control": "max-age=86400"}
+        jwks = key_set(idp, clock)
+        await rejects_unknown(jwks)
+        clock.advance(pause)
+        before = idp.hits["/jwks"]
+        await rejects_unknown(jwks)
+        assert idp.hits["/jwks"] == before + fetches
+
+
+async def test_a_request_whose_renewal_has_just_fetched_does_not_fetch_again() -> None:
+    clock = FrozenClock()
+    with issuer() as idp:
+        jwks = key_set(idp, clock)
+        for expected in (1, 2):
+            await rejects_unknown(jwks, count=1)
+            assert idp.hits["/jwks"] == expected
+            clock.advance(3600)
+
+
+async def test_a_fetch_on_its_way_may_be_older_than_the_key() -> None:
+    with issuer() as idp:
+        old = json.dumps(idp.jwks).encode()
+        patience = Patience(old)
+        patience.free.set()
+        with HostileServer(patience) as server:
+            jwks = RemoteJWKS(server.url, algorithms=NAMES, clock=FrozenClock())
+            await jwks.keys_for(kid(idp), "ES256")
+            patience.free.clear()
+            stranger = asyncio.create_task(rejects_unknown(jwks, count=1))
+            await settle(lambda: patience.asked == 2)
+            idp.rotate()
+            owner = [asyncio.create_task(jwks.keys_for(kid(idp), "ES256")) for _ in range(9)]
+            await asyncio.sleep(0)
+            patience.free.set()
+            await stranger
+            patience.body = json.dumps(idp.jwks).encode()
+            assert [len(keys) for keys in await asyncio.gather(*owner)] == [1] * 9
+            assert patience.asked == 3
 
 
 async def test_a_failed_fetch_counts_for_the_cooldown() -> None:
@@ -347,17 +402,55 @@ async def test_a_failed_fetch_counts_for_the_cooldown() -> None:
             clock.advance(5)
 
 
-async def test_a_key_published_now_is_usable_after_one_cooldown() -> None:
+@pytest.mark.parametrize("age", [0, 1, 4, 5, 600])
+async def test_a_key_published_now_is_usable_now(age: int) -> None:
     clock = FrozenClock()
     with issuer() as idp:
         jwks = key_set(idp, clock)
         old = kid(idp)
         await jwks.keys_for(old, "ES256")
+        clock.advance(age)
         idp.rotate()
-        clock.advance(5)
         assert len(await jwks.keys_for(kid(idp), "ES256")) == 1
         assert len(await jwks.keys_for(old, "ES256")) == 1
         assert idp.hits["/jwks"] == 2
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_key_replaced_under_its_own_name_is_usable_now(named: bool) -> None:
+    with issuer() as idp:
+        verifier = JWTVerifier(issuer=idp.issuer, audience=AUDIENCE, clock=FrozenClock())
+        name = kid(idp) if named else None
+
+        def publish(key: SigningKey) -> None:
+            idp.keys = {"ES256": key}
+            jwk = key.public_jwk()
+            idp.jwks = {"keys": [jwk if named else {**jwk, "kid": None}]}
+
+        publish(idp.keys["ES256"])
+        old = idp.mint(aud=AUDIENCE, header={"kid": name})
+        await verifier.verify(old)
+        publish(SigningKey("ES256", kid(idp)))
+        assert (await verifier.verify(idp.mint(aud=AUDIENCE, header={"kid": name}))).subject
+        assert idp.hits["/jwks"] == 2
+        with pytest.raises(InvalidToken) as refused:
+            await verifier.verify(old)
+        assert (refused.value.reason, idp.hits["/jwks"]) == ("signature", 3)
+
+
+async def test_a_signature_that_fails_while_the_issuer_is_down_is_still_a_signature_that_fails() -> (
+    None
+):
+    clock = FrozenClock()
+    with issuer() as idp:
+        verifier = JWTVerifier(issuer=idp.issuer, audience=AUDIENCE, clock=clock)
+        await verifier.verify(idp.mint(aud=AUDIENCE))
+        idp.fail()
+        idp.keys = {"ES256": SigningKey("ES256", kid(idp))}
+        for expected in (2, 2, 2):
+            with pytest.raises(InvalidToken) as refused:
+                await verifier.verify(idp.mint(aud=AUDIENCE))
+            assert (refused.value.reason, idp.hits["/jwks"]) == ("signature", expected)
 
 
 async def test_a_token_without_a_key_id_never_triggers_a_fetch() -> None:
