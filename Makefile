@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 WORKERS ?= 2
 
-REQUEST_PATH := middleware headers auth jwt jwks claims tokens _jose _json
+REQUEST_PATH := middleware headers auth jwt jwks keys claims tokens _jose _json
 empty :=
 space := $(empty) $(empty)
 comma := ,

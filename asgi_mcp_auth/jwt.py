@@ -37,7 +37,8 @@ from .claims import (
 from .discovery import discover_jwks_uri
 from .errors import ConfigurationError, InvalidToken
 from .headers import MAX_TOKEN_BYTES
-from .jwks import JWKSOptions, KeySet, KeySource, RemoteJWKS, StaticKeys
+from .jwks import JWKSOptions, RemoteJWKS
+from .keys import KeySet, KeySource, StaticKeys
 from .tokens import AccessToken, Facts, access_token
 from .types import Clock
 

@@ -308,7 +308,7 @@ def _authorization_cases() -> Iterator[Case]:
 
 def _verifying(*keys: Mapping[str, str], issuers: list[str] | None = None) -> Any:
     from asgi_mcp_auth import JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider
-    from asgi_mcp_auth.jwks import KeySource, StaticKeys, key_set_from
+    from asgi_mcp_auth.keys import KeySource, StaticKeys, key_set_from
 
     source: KeySource = StaticKeys(
         key_set_from({"keys": list(keys)}, [each["alg"] for each in keys])[0]

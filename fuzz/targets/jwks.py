@@ -10,7 +10,8 @@ from typing import Any
 from asgi_mcp_auth._jose import ASYMMETRIC, UnusableKey
 from asgi_mcp_auth._json import parse_json_object
 from asgi_mcp_auth.errors import InvalidToken
-from asgi_mcp_auth.jwks import MAX_BYTES, MAX_KEYS, key_set_from
+from asgi_mcp_auth.jwks import MAX_BYTES
+from asgi_mcp_auth.keys import MAX_KEYS, key_set_from
 from fuzz.keys import SECRET, SIGNERS
 
 DICTIONARY: tuple[bytes, ...] = (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from asgi_mcp_auth._jose import ASYMMETRIC, SYMMETRIC, SigningKey, UnusableKey, keys_from_jwk
 from asgi_mcp_auth._json import decode_base64url, encode_base64url
-from asgi_mcp_auth.jwks import MAX_KEYS, key_set_from
+from asgi_mcp_auth.keys import MAX_KEYS, key_set_from
 from tests.rfc.test_rfc7515 import EC, RSA
 from tests.support.gate import signing_key
 

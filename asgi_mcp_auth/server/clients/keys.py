@@ -18,7 +18,7 @@ from ..._jose import UnusableKey, VerifyingKey
 from ..._json import parse_json_object
 from ...errors import InvalidClient, InvalidToken, ServerUnavailable
 from ...jwks import MAX_BYTES as MAX_OPERATOR_BYTES
-from ...jwks import StaticKeys
+from ...keys import StaticKeys
 from ...types import Clock
 from ..limits import Limits
 from ..parties import Client

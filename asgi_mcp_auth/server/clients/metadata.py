@@ -15,8 +15,8 @@ from ..._jose import ASYMMETRIC, UnusableKey
 from ..._json import is_array, is_object
 from ..._urls import check_redirect_uri, is_loopback_redirect, is_public_web_url
 from ...errors import InvalidClientMetadata, InvalidRedirectURI
-from ...jwks import MAX_KEYS as MAX_OPERATOR_KEYS
-from ...jwks import KeySet, key_set_from
+from ...keys import MAX_KEYS as MAX_OPERATOR_KEYS
+from ...keys import KeySet, key_set_from
 from ...types import JSONObject
 from ..parties import OFFLINE_ACCESS
 

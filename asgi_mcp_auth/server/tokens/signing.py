@@ -20,7 +20,7 @@ from asgiref.sync import sync_to_async
 from ..._cache import SingleFlight
 from ..._jose import SigningKey, UnusableKey, VerifyingKey, sign_jwt
 from ...errors import ConfigurationError, InvalidToken, ServerUnavailable, UnreadableRecord
-from ...jwks import KeySet, KeySource
+from ...keys import KeySet, KeySource
 from ...stores import Store
 from ...types import Clock, JSONObject
 from ..audit import Audit, AuditEvent
