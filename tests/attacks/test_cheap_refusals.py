@@ -93,7 +93,7 @@ async def test_a_basic_header_that_is_longer_than_any_is_refused_unread() -> Non
 
 @pytest.mark.asyncio
 async def test_names_that_are_longer_than_any_account_are_counted_as_they_begin() -> None:
-    """Normalising a name of 16 KiB takes milliseconds, and it is nobody's."""
+    """Normalising a name of 16 KiB takes milliseconds, and no account has it."""
     login = PasswordLogin({"alice": "secret"})
     async with deploy(login=login, rate_limits=RateLimits(login_failures=2)) as server:
         browser = server.browser()

@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-76")]
 
 
 class Watching(EncryptedStore):
-    """Knows of which groups somebody wanted to see the records."""
+    """Records the groups whose records were asked for."""
 
     def __init__(self, clock: FrozenClock) -> None:
         super().__init__(MemoryStore(clock=clock), [KEY])

@@ -31,8 +31,8 @@ async def status(server: Server, client: Any, path: str = "/authorize") -> int:
 async def test_a_server_that_identifies_no_one_answers_this_machine_only(
     method: str, path: str
 ) -> None:
-    """Bound to all addresses, or published by a container, DevLogin let the whole network in as
-    anybody.
+    """Bound to all addresses, or published by a container, DevLogin let the whole network in under
+    any name.
     """
     async with deploy(login=DevLogin()) as server:
         body: dict[str, Any] = {} if method == "GET" else {"form": {}}

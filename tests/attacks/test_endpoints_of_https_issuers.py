@@ -101,7 +101,7 @@ async def test_where_the_metadata_lie_decides(https: Host, issuers: tuple[str, .
 
 @pytest.mark.asyncio
 async def test_who_fetches_the_metadata_from_loopback_may_be_led_there(plain: Issuer) -> None:
-    """Whoever listens there could as well name other https addresses."""
+    """A program listening there could also name other https addresses."""
     clock: Any = FrozenClock()
     config_url = f"{plain.issuer}/.well-known/openid-configuration"
     find = Discovery(
@@ -115,7 +115,7 @@ async def test_who_fetches_the_metadata_from_loopback_may_be_led_there(plain: Is
 async def test_a_verifier_fetches_the_keys_of_an_https_issuer_by_https(
     https: Host, plain: Issuer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever can listen there would sign in the issuer's name."""
+    """A program that can listen there would sign in the issuer's name."""
     https.serve(jwks_uri=plain.jwks_uri)
     verifier = JWTVerifier(
         issuer=https.issuer, audience="us", jwks=JWKSOptions(http_client=https.http)

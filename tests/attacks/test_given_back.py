@@ -43,7 +43,7 @@ def upstream() -> Iterator[Upstream]:
 
 
 async def swept(server: Server, seconds: float = SWEEP_SECONDS) -> None:
-    """Let time pass, and somebody come by, which is when things are swept."""
+    """Let time pass, then send a request, which triggers sweeping."""
     server.clock.advance(seconds)
     await server.call("GET", "/authorize")
     await told(server)
@@ -229,7 +229,7 @@ async def test_on_a_full_disk_the_provider_is_told_all_the_same(upstream: Upstre
 
 
 class Broken(Exception):
-    """What a hook of somebody's raises."""
+    """An exception of an application's hook."""
 
 
 def raising(identity: UpstreamIdentity) -> Person:
@@ -302,7 +302,7 @@ async def test_the_tokens_of_who_meets_an_outage_or_leaves_are_given_back(
 async def test_the_upstream_tokens_of_an_abandoned_sign_in_are_revoked_in_time(
     upstream: Upstream,
 ) -> None:
-    """Nobody redeems the code: the application has crashed, or the code was refused."""
+    """The code is not redeemed: the application has crashed, or the code was refused."""
     async with deploy_proxy(upstream) as server:
         client = await server.register()
         await code_of(upstream, client)

@@ -494,7 +494,7 @@ async def test_a_client_that_leaves_while_its_token_is_verified_harms_no_other()
         headers = {"Authorization": f"Bearer {idp.mint(aud=RESOURCE)}"}
         tasks = [asyncio.create_task(call(guard.app, "POST", "/mcp", headers)) for _ in range(4)]
         await asyncio.sleep(0.02)
-        tasks[0].cancel()  # servers that cancel what nobody waits for
+        tasks[0].cancel()  # servers that cancel abandoned requests
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert isinstance(results[0], asyncio.CancelledError)
         assert [result.status for result in results[1:]] == [200] * 3  # type: ignore[union-attr]
@@ -533,7 +533,7 @@ async def test_what_the_app_raises_propagates_and_nothing_starts_twice(
 
 @pytest.mark.case("W33")
 async def test_a_stream_outlives_its_token_and_a_new_request_does_not() -> None:
-    """The token is checked when the request comes; a stream that shall end with it has to end
+    """The token is checked when the request comes; a stream that has to end with it must do so
     itself.
     """
     clock = FrozenClock()

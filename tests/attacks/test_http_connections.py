@@ -52,7 +52,7 @@ class Served:
         )
 
     def assert_usable(self) -> None:
-        """Check that the server still lets a good request in, and nobody else."""
+        """Check that the server still admits a good request, and only that."""
         self.guard.spy.scopes.clear()
         assert self.ask(b"GET /mcp", AUTHORIZED)[0] == 200
         assert self.guard.spy.scope["access_token"].subject == "alice"

@@ -51,7 +51,7 @@ class Endpoint:
         asked: how often, by token.
         under_way: how many questions are being answered.
         most: the largest number of them.
-        status: an HTTP status for everybody, while it is not 200.
+        status: an HTTP status for every token, while it is not 200.
         revoked: tokens that are good no more.
         gate: what every answer waits for.
     """

@@ -24,7 +24,7 @@ TYPED = {"Sec-Fetch-Site": "none"}
 
 
 async def signed_in(server: Server, client: ClientOf) -> Browser:
-    """Return the browser of somebody who has approved this client."""
+    """Return the browser of a person who has approved this client."""
     browser = server.browser()
     await browser.decide(client.authorization_url())
     return browser
@@ -52,7 +52,7 @@ async def test_a_redirect_to_authorize_from_another_site_gets_no_code_unasked(
 
 
 async def test_a_typed_address_stays_one_to_ask_about_behind_the_sign_in_page() -> None:
-    """Signing in says who somebody is, and not that they approve."""
+    """Signing in identifies a person; it is no approval."""
     async with deploy() as server:
         client = await server.register(redirect_uris=[WEB_REDIRECT_URI])
         await signed_in(server, client)

@@ -41,7 +41,7 @@ PREFIXED = {"options": ServerOptions(path_prefix="/oauth")}
 async def test_a_session_of_one_is_worth_nothing_at_the_other_under_whichever_name(
     one: dict[str, Any], other: dict[str, Any]
 ) -> None:
-    """Whoever gets in at a lax one as Alice would be Alice at the strict one as well."""
+    """A person who can call themselves Alice at the lax one would be Alice at the strict one."""
     async with two_servers(one, other) as (lax, strict):
         browser = lax.browser()
         await (await lax.register()).code(browser=browser)

@@ -52,8 +52,8 @@ async def send(server: Server, address: str, name: str, password: str) -> Respon
 async def test_a_flood_from_one_address_does_not_keep_others_from_signing_in(
     limits: RateLimits | None,
 ) -> None:
-    """Forty guesses at once filled the line, and everybody was told to come back: now two of them
-    are under way.
+    """Forty guesses at once filled the line, and every other person was told to come back: now two
+    of them are under way.
     """
     login = PasswordLogin({"alice": stored(14)})
     async with deploy(login=login, rate_limits=limits) as server:
@@ -97,7 +97,7 @@ async def test_an_office_behind_one_address_signs_in_within_a_minute() -> None:
 
 
 async def test_an_abandoned_check_keeps_its_place_until_its_thread_has_ended() -> None:
-    """Whoever hangs up at once would have had any number of threads' work queued."""
+    """A client that hangs up at once could have queued any amount of work for threads."""
     slow, asked = stored(16, p=6), asyncio.Semaphore(0)
 
     async def lookup(name: str) -> str:
@@ -207,7 +207,7 @@ async def work_for(login: PasswordLogin, name: str, password: str = "wrong") -> 
 async def test_unknown_names_and_hashes_of_any_cost_take_the_same_work(
     names: tuple[str, ...],
 ) -> None:
-    """Of a mapping, the cost of the first entry was taken for everybody who is not there."""
+    """Of a mapping, the cost of the first entry was used for all unknown names."""
     users = {"old": stored(5), "odd": stored(6, p=3), "new": stored(9, p=3)}
     found = [await work_for(PasswordLogin(users), name) for name in (*names, "odd")]
     assert found == [work_of(users["new"]) // 16] * 4

@@ -105,7 +105,7 @@ SIMILAR = {"s": "%C5%BF", "k": "%E2%84%AA", "i": "%C4%B1", "ß": "SS"}
 
 
 def spelled(page: str, chosen: random.Random) -> str:
-    """Return a page as somebody may write it on a request line."""
+    """Return a page's path as a request line may spell it."""
     letter, at = chosen.choice(tuple(SIMILAR)), chosen.randrange(len(page))
     encoded = "".join(f"%{byte:02x}" for byte in page[at].encode())
     written = chosen.choice(
@@ -341,7 +341,7 @@ async def test_a_public_path_below_a_prefix_of_the_apps_own_is_public() -> None:
     assert (await call(gate, "GET", "/api/admin", BOB)).status == 403
 
 
-# ------------------------------------------------------ mounts that nobody in front can see through
+# ------------------------------------------------------ mounts that are opaque from in front
 
 
 @pytest.mark.parametrize("mount", BORDERLESS)

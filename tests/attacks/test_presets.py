@@ -52,7 +52,7 @@ def test_a_preset_whose_tokens_any_application_gets_wants_that_said(name: str) -
     "name", [each for each in NAMES if presets.CATALOG[each].tokens is not None]
 )
 def test_what_is_accepted_by_default_is_the_resource_or_what_stands_for_one_api(name: str) -> None:
-    """The whole catalog: whoever adds a provider has to decide."""
+    """The whole catalog, so that adding a provider requires a decision."""
     preset = presets.CATALOG[name]
     audience = getattr(preset.tokens, "audience", None)
     if name in EVERYBODYS:

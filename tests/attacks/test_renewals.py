@@ -54,7 +54,7 @@ def staffed() -> Iterator[Upstream]:
 
 
 def deny(identity: UpstreamIdentity) -> Person:
-    """Let nobody in, as a login step of one's own says it."""
+    """Refuse every person, as a custom login step does."""
     raise AccessDenied
 
 
@@ -245,7 +245,7 @@ async def test_a_claim_that_is_copied_from_today_on_is_in_the_next_token(staffed
 
 @pytest.mark.case("P15")
 async def test_a_person_whose_identity_has_changed_is_signed_out(staffed: Upstream) -> None:
-    """Their grant never becomes somebody else's."""
+    """Their grant never becomes another person's."""
     number = 17
 
     async def person(identity: UpstreamIdentity) -> Person:
@@ -281,7 +281,7 @@ async def test_a_tool_gets_no_token_of_a_person_whose_identity_has_changed(
 
 
 class DirectoryDown(Exception):
-    """What somebody's own code raises."""
+    """An exception of the application's own code."""
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ async def test_a_hook_that_raises_decides_nothing(
         for seconds in (0, UPSTREAM_SECONDS - 10):
             server.clock.advance(seconds)
             assert (await client.refresh(tokens["refresh_token"])).status == 503
-        # what was refreshed meanwhile is not given out either before somebody has decided
+        # what was refreshed meanwhile is not given out before a decision either
         for _ in range(2):
             with pytest.raises(ServerUnavailable):
                 await upstream_token(server, tokens["access_token"])
@@ -439,7 +439,7 @@ async def test_a_scope_hook_that_raises_decides_nothing() -> None:
 
 
 class Directory(Trusting):
-    """A login step of somebody's own, which says at each renewal who somebody is by now."""
+    """A custom login step, which identifies the person again at each renewal."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -527,7 +527,7 @@ async def test_sign_ins_of_the_first_builds_last_until_the_provider_reports_on_t
 async def test_a_sign_in_of_the_first_builds_of_which_nothing_new_is_said_is_not_judged(
     staffed: Upstream,
 ) -> None:
-    """Nobody knows what the provider had said: to take it for nothing would keep everybody out."""
+    """The provider's earlier answer is unknown; taking it as empty would refuse every person."""
     async with deploy_proxy(staffed, upstream=UpstreamRules(**RULES)) as server:
         client = await server.register()
         tokens = await tokens_for(staffed, client)

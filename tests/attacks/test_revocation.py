@@ -276,7 +276,7 @@ async def test_a_database_that_may_not_grow_lets_grants_end(tmp_path: Path) -> N
             for number in range(1000):
                 await store.put("filler", str(number), b"x" * 1000)
         assert await store.get("filler", "999") is None
-        # The connection is opened anew after a failure, and the limit is the connection's.
+        # The connection is reopened after a failure, and the limit is the connection's.
         await engine._submit(
             lambda db: db.execute("PRAGMA max_page_count = 1").fetchall(), writes=False
         )

@@ -244,7 +244,7 @@ async def test_who_has_a_token_goes_on_when_their_network_has_begun_too_many_sig
         assert (await server.call("GET", f"/authorize?{query[:-3950]}")).status == 303
         while (await server.call("GET", f"/authorize?{query[:-3950]}")).status != 429:
             pass
-        server.clock.advance(60)  # the counters of a minute begin anew
+        server.clock.advance(60)  # the counters of a minute start over
         assert (await client.refresh(tokens["refresh_token"])).status == 200
         assert (await server.call("POST", "/register", document=METADATA)).status == 201
 

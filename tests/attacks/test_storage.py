@@ -302,7 +302,7 @@ async def test_a_hundred_thousand_grants_do_not_slow_redeeming_to_half(engine: s
 @pytest.mark.case("S22")
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_a_key_of_a_mebibyte_is_a_key_or_503(place: Place) -> None:
-    """Keys are hashes; whoever forgets to hash one gets no other error."""
+    """Keys are hashes; forgetting to hash one leads to no other error."""
     store = place.store()
     key = secrets.token_hex(2**19)
     assert await store.get("client", key) is None

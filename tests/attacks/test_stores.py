@@ -71,8 +71,8 @@ async def test_a_swap_writes_the_new_expiry_down_as_well(place: Place) -> None:
 async def test_a_record_moved_to_another_group_is_unreadable_and_in_no_list(
     place: Place, group: str | None
 ) -> None:
-    """Otherwise whoever revokes what Alice has granted would miss a grant that goes on working, or
-    end one of Bob's.
+    """Otherwise revoking what Alice has granted would miss a grant that goes on working, or end one
+    of Bob's.
     """
     store = place.store()
     await store.put("grant", "k", b"Alice's", group="alice")

@@ -172,7 +172,7 @@ async def test_waiting_for_a_fetch_under_way_takes_no_place(
 async def test_a_document_needed_again_during_a_sign_in_counts_for_the_person_signing_in(
     authority: Authority, host: DocumentHost
 ) -> None:
-    """Otherwise whoever has many sign-ins under way makes us fetch all their documents at once,
+    """Otherwise many unfinished sign-ins would make us fetch all their documents at once,
     uncounted.
     """
     urls = [

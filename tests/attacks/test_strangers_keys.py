@@ -72,7 +72,7 @@ async def fetching(authority: Authority, **settings: Any) -> AsyncIterator[Serve
 
 
 async def show(server: Server, robot: Robot, address: str = FLOODER, **header: Any) -> Response:
-    """Authenticate at ``/revoke``, which anybody may who is known."""
+    """Authenticate at ``/revoke``, which any known client may use."""
     form = {**robot.form(robot.assertion(header=header)), "token": "x"}
     sent = {name: value for name, value in form.items() if value is not None}
     return await server.call("POST", "/revoke", form=sent, client=(address, 1))

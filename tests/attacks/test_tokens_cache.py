@@ -121,7 +121,7 @@ async def test_a_remembered_token_dies_with_its_key() -> None:
         assert await reason_of(verifier, token) is None
         idp.rotate(drop=True)
         clock.advance(79)
-        assert await reason_of(verifier, token) is None  # nobody has looked at the key set since
+        assert await reason_of(verifier, token) is None  # the key set was not looked at since
         assert idp.hits["/jwks"] == 1
         clock.advance(21)
         assert await reason_of(verifier, token) == "unknown_key"

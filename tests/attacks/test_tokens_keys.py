@@ -302,7 +302,7 @@ async def test_an_rsa_key_with_an_unsafe_exponent_is_skipped(exponent: int) -> N
     octets = exponent.to_bytes(max(1, (exponent.bit_length() + 7) // 8), "big")
     jwk = {**_RSA, "e": encode_base64url(octets)}
 
-    # with e=1 the signature is the padded hash itself: anybody can make it
+    # with e=1 the signature is the padded hash itself: it needs no private key
     def sign(data: bytes) -> bytes:
         info = (
             bytes.fromhex("3031300d060960864801650304020105000420") + hashlib.sha256(data).digest()
@@ -411,7 +411,7 @@ async def test_the_twin_of_an_ecdsa_signature_is_the_same_grant_under_another_to
     s = _P256_ORDER - int.from_bytes(raw[32:], "big")
     twin = f"{signing_input}.{encode_base64url(raw[:32] + s.to_bytes(32, 'big'))}"
     assert twin != token
-    # JWS allows it. So whoever counts or revokes tokens has to do it by jti, which is the same for
+    # JWS allows it. So tokens have to be counted and revoked by jti, which is the same for
     # both.
     first, second = await gate.accepts(token), await gate.accepts(twin)
     assert first.claims["jti"] == second.claims["jti"]

@@ -36,7 +36,7 @@ class _Registry(jws.JWSRegistry):
 
 
 _REGISTRY = _Registry(algorithms=list(ALGORITHMS), strict_check_header=False)
-# joserfc wants them to be strings; whoever makes no use of them may ignore them (V37)
+# joserfc wants them to be strings; an implementation that does not use them may ignore them (V37)
 for _name in ("x5t", "cty"):
     del _REGISTRY.header_registry[_name]
 _CLASSES: dict[str, Any] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}

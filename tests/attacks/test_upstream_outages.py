@@ -49,7 +49,7 @@ def upstream() -> Iterator[Upstream]:
 async def a_new_worker_after_a_sign_in(
     upstream: Upstream, kind: str = "oidc", **settings: Any
 ) -> AsyncIterator[tuple[Server, ClientOf, dict[str, Any]]]:
-    """Sign somebody in at one worker; give out another one, which has fetched nothing yet, with
+    """Sign a person in at one worker; give out another one, which has fetched nothing yet, with
     their client.
     """
     clock: Any = upstream.clock
@@ -122,7 +122,7 @@ async def test_a_refreshed_id_token_is_judged_by_the_second_it_came(
 async def test_keys_that_were_replaced_while_they_could_not_be_had_end_nothing(
     upstream: Upstream, minutes: int
 ) -> None:
-    """Nobody can check the kept ID token any more, so the provider is asked for another one."""
+    """The kept ID token can no longer be checked, so the provider is asked for another one."""
     async with a_new_worker_after_a_sign_in(upstream) as (server, client, tokens):
         upstream.fail("/jwks")
         server.clock.advance(3590)
@@ -159,9 +159,7 @@ async def test_a_key_that_is_newer_than_the_key_set_at_hand_is_waited_for(
 async def test_a_key_that_the_provider_does_not_publish_ends_a_sign_in_within_minutes(
     upstream: Upstream,
 ) -> None:
-    """Whoever signs with it: their tokens are never given out, and the person is asked to sign in
-    again.
-    """
+    """Tokens signed with it are never given out, and the person is asked to sign in again."""
     async with a_new_worker_after_a_sign_in(upstream) as (server, client, tokens):
         server.clock.advance(3590)
         published = upstream.jwks
@@ -298,7 +296,7 @@ async def sign_in(upstream: Upstream, tokens: UpstreamTokens, now: float) -> str
 
 
 async def leased(store: Any) -> None:
-    """Wait until somebody is refreshing."""
+    """Wait until a refresh is under way."""
     while not await store.scan(LEASES):  # noqa: ASYNC110 (it may be another process)
         await asyncio.sleep(0.01)
 
@@ -308,7 +306,7 @@ async def leased(store: Any) -> None:
 async def test_hosts_whose_clocks_are_apart_use_a_refresh_token_once(
     upstream: Upstream, apart: float, engine: str
 ) -> None:
-    """The store's clock decides how long somebody may be refreshing, not that of whoever looks."""
+    """The store's clock decides how long a refresh may take, not that of the waiting worker."""
     here, there = FrozenClock(), FrozenClock()
     there.advance(apart)
     with fresh(engine) as place:
@@ -423,8 +421,8 @@ async def test_an_answer_outlives_a_store_that_is_away_for_a_moment(
 async def test_a_provider_that_fails_is_left_alone_for_a_second_of_the_stores_clock(
     upstream: Upstream,
 ) -> None:
-    """Not for a second of whoever looks: one that is behind would be kept waiting by the
-    difference.
+    """Not for a second of the waiting worker's clock: one that is behind would be kept waiting by
+    the difference.
     """
     here, there, of_store = FrozenClock(), FrozenClock(), FrozenClock()
     here.advance(15)

@@ -28,7 +28,7 @@ def upstream() -> Iterator[Upstream]:
 
 
 def may_come_in(domain: str, *, issuer: str = "https://idp.example.com", **claims: Any) -> bool:
-    """Return whether somebody of whom the provider says that may come in where this domain may."""
+    """Return whether a person with these claims may sign in where this domain is allowed."""
     identity = UpstreamIdentity(issuer=issuer, subject="s", claims=claims)
     return find_objection(identity, UpstreamRules(allowed_domains=[domain])) is None
 
@@ -214,8 +214,8 @@ def test_nothing_is_left_of_half_a_claim(
 async def test_the_userinfo_endpoint_says_nothing_of_the_id_token(
     upstream: Upstream, more: dict[str, Any]
 ) -> None:
-    """Its word that we are the authorized party would let in an ID token that says of nobody that
-    they are.
+    """Its word that we are the authorized party would admit an ID token that names no authorized
+    party.
     """
     upstream.answer("/userinfo", json.dumps({"sub": "alice", **more}).encode())
     rules = UpstreamRules(userinfo=True)

@@ -108,7 +108,7 @@ async def test_a_name_that_is_turned_to_this_machine_for_a_moment_gets_no_page(
     chromium: Browser,
 ) -> None:
     """DNS rebinding: scripts of rebound.test are of the same origin as what answers there, and
-    DevLogin asks nobody.
+    DevLogin asks for no password.
     """
     async with stage(chromium, login=DevLogin()) as scene:
         client = await scene.client()
@@ -166,8 +166,8 @@ async def test_no_site_learns_where_the_browser_came_from(
 async def test_a_typed_address_gets_no_code_without_a_question(
     chromium: Browser, hops: str
 ) -> None:
-    """The browser says ``none`` in both cases: nobody can tell them apart, so the person is asked
-    in both.
+    """The browser says ``none`` in both cases: they cannot be told apart, so the person is asked in
+    both.
     """
     async with stage(chromium, https=True) as scene:
         page = await signed_in(scene)

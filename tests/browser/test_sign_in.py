@@ -161,7 +161,7 @@ async def test_a_form_of_the_clients_site_opens_the_same_sign_in(chromium: Brows
 async def test_a_consent_is_remembered_for_navigations_from_the_same_origin(
     chromium: Browser,
 ) -> None:
-    """The browser says who began it, also after a redirect of somebody in between."""
+    """The browser says who began it, also after a redirect by another site in between."""
     async with stage(chromium, https=True) as scene:
         client = await scene.client(redirect_uris=[scene.web_redirect])
         page = await scene.open(client)

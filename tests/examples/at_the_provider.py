@@ -9,7 +9,7 @@ from tests.support.upstream import Upstream
 
 
 class AtTheProvider(Person):
-    """Somebody whom the provider lets on without a page."""
+    """A person whom the provider sends on without a page."""
 
     def __init__(self, upstream: Upstream) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, urljoin, urlsplit
 import httpx
 
 PASSWORD = "correct horse battery staple"
-"""Everybody's password here."""
+"""The password of every person here."""
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,10 +59,10 @@ def forms_of(html: str) -> list[Form]:
 
 
 class Person:
-    """Somebody with a browser of their own.
+    """A person with a browser of their own.
 
     Args:
-        name: their user name; a provider without pages signs in whoever ``login_hint`` names.
+        name: their user name; a provider without pages signs in the person named by ``login_hint``.
         password: what they type where one is asked for.
         decision: what they say when an application wants access.
 

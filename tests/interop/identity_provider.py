@@ -81,9 +81,7 @@ class IdentityProvider:
         return response
 
     def revoke(self, token: str) -> None:
-        """Revoke an opaque token; whoever introspects it is told from now on that it is not
-        active.
-        """
+        """Revoke an opaque token; from now on introspection says that it is not active."""
         self._http.post(
             "/token/revocation", data={"client_id": "test-app", "token": token}
         ).raise_for_status()

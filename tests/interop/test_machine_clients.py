@@ -54,7 +54,7 @@ MACHINES = [
 
 @pytest.fixture
 def deployment() -> Iterator[Deployment]:
-    """A server that knows three machines, and lets nobody register."""
+    """A server that knows three machines, and has no registration."""
     registration = Registration(clients=MACHINES, metadata_documents=False)
     with deployed(
         mcp_sdk_app(), registration=registration, allow_dynamic_registration=False

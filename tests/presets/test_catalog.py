@@ -224,5 +224,5 @@ def test_tokens_without_an_audience_need_an_explicit_setting(name: str) -> None:
         match=r"do not say which server they were made for: .*audience=ANY_AUDIENCE",
     ):
         presets.verifier(name, **examples(preset))
-    if isinstance(preset.tokens, JWTs):  # an ID token has an audience, but nobody would look at it
+    if isinstance(preset.tokens, JWTs):  # an ID token has an audience, but it would not be checked
         assert preset.tokens.client_id_claim == "client_id"

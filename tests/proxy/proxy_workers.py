@@ -24,7 +24,7 @@ STALE = 424
 
 
 class Tool:
-    """Calls the identity provider for whoever calls it: 200 and their profile, or what went wrong.
+    """Calls the identity provider for its caller: 200 and their profile, or the error.
 
     Args:
         userinfo_url: of the identity provider.

@@ -124,7 +124,7 @@ async def test_who_is_signed_in_upstream_is_asked_here_all_the_same(
         await upstream.use_pages(page)
         await back_at_client(page)
         scene.answer()
-        for _ in range(2):  # a client that nobody knows, and the same one again
+        for _ in range(2):  # an unknown client, and the same one again
             scene.sent.clear()
             other = await scene.client(client_name="Stranger")
             await scene.open(other, page)
@@ -242,7 +242,7 @@ async def test_who_may_not_come_in_reads_why_and_whom_to_ask(chromium: Browser) 
         assert scene.answer()["error"] == "access_denied"
 
 
-# -------------------------------------------------------------------------- what nobody planned for
+# ------------------------------------------------------------------------------- unplanned behaviour
 
 
 async def test_two_tabs_for_two_clients_go_through_both_hops_side_by_side(

@@ -49,7 +49,7 @@ async def request(app: Any, access_token: str, path: str = "/mcp") -> str:
 
 
 async def access_token_for(server: Server, upstream: Upstream, user: str) -> str:
-    """Sign somebody in; return the access token of their client."""
+    """Sign a person in; return the access token of their client."""
     tokens = await tokens_for(upstream, await server.register(), user)
     token: str = tokens["access_token"]
     return token

@@ -31,7 +31,7 @@ TOKENS = "upstream"
 async def signed_in(
     server: Server, upstream: Upstream, user: str = "alice"
 ) -> tuple[ClientOf, dict[str, Any]]:
-    """Return a client and the tokens that it has for somebody."""
+    """Return a client and its tokens for a person."""
     client = await server.register()
     return client, await tokens_for(upstream, client, user)
 

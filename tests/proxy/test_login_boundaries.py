@@ -73,8 +73,8 @@ async def test_a_state_does_not_fit_another_transaction(upstream: Upstream) -> N
         mine = page.hidden["transaction"]
         callback = upstream.approve(await depart(browser, clients[1]))
         sent = {name: values[0] for name, values in parse_qs(urlsplit(callback).query).items()}
-        # The cookie has the transaction in its name, so that somebody would have to move its value,
-        # too.
+        # The cookie has the transaction in its name, so an attacker would have to move its value as
+        # well.
         theirs, ours = (name for name in reversed(browser.cookies) if "mcp_login_" in name)
         before, browser.cookies[ours] = browser.cookies[ours], browser.cookies[theirs]
         response = await browser.send("GET", f"/login?{urlencode({**sent, 'transaction': mine})}")
@@ -126,7 +126,7 @@ async def test_a_code_has_at_most_4096_characters(
 
 
 async def test_without_scopes_none_are_asked_for(upstream: Upstream) -> None:
-    """And nobody is made to sign in again who need not."""
+    """And no person is made to sign in again without need."""
     async with deploy_proxy(upstream, "oauth", upstream_scopes=[]) as server:
         asked = upstream.asked(await depart(server.browser(), await server.register()))
         assert {"scope", "prompt"}.isdisjoint(asked)
@@ -290,9 +290,7 @@ async def test_new_metadata_may_name_other_keys(upstream: Upstream) -> None:
 
 
 class Opaque(TokenVerifier):
-    """A verifier of somebody's own, which knows no reasons: it goes by the name of the token's
-    owner.
-    """
+    """A custom verifier without reasons: it goes by the name of the token's owner."""
 
     def __init__(self, upstream: Upstream) -> None:
         super().__init__()

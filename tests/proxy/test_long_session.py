@@ -49,11 +49,11 @@ async def four_workers(engine: str, name: str) -> AsyncIterator[tuple[Four, Any]
 
 @dataclass
 class Session:
-    """A client that somebody has signed in to, and that goes to another worker each time.
+    """A client of a signed-in person; each request goes to another worker.
 
     Attributes:
         told_to_wait: how often it was told to try again.
-        refreshing: held by whichever call refreshes, as clients do that use each refresh token
+        refreshing: held by the call that refreshes, as clients do that use each refresh token
             once.
     """
 
@@ -65,7 +65,7 @@ class Session:
 
     @classmethod
     async def begin(cls, four: Four, upstream: Upstream) -> Session:
-        """Sign somebody in, through both hops."""
+        """Sign a person in, through both hops."""
         client = await four[0].register()
         browser = Browser(four[1])
         page = await browser.open(client.authorization_url(scope="mcp:read offline_access"))

@@ -497,7 +497,7 @@ async def test_what_was_said_in_the_log_holds_no_secret(
 async def test_what_a_stranger_can_cause_is_no_warning(
     upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever gets as far as the redirect can open the callback with anything."""
+    """Anyone who gets as far as the redirect can open the callback with any parameters."""
     caplog.set_level(logging.WARNING, logger="asgi_mcp_auth")
     async with deploy_proxy(upstream) as server:
         for answer in (

@@ -311,7 +311,7 @@ async def test_who_may_come_in(
         await told(server)
         assert len(upstream.revoked) == 1
         assert await server.provider.store.scan(TOKENS) == []
-        assert (await browser.send("GET", "/applications")).status == 303  # nobody is signed in
+        assert (await browser.send("GET", "/applications")).status == 303  # no person is signed in
 
 
 @pytest.mark.case("P09", "P11")

@@ -30,7 +30,7 @@ DAY = 86_400
 
 
 class Says:
-    """Tells who refreshed tokens belong to: whoever ``subject`` names, or what it raises."""
+    """Tells who refreshed tokens belong to: the person in ``subject``, or the exception in it."""
 
     def __init__(self) -> None:
         self.subject: str | Exception = "alice"
@@ -104,7 +104,7 @@ class Bench:
         return None if found is None else json.loads(found.value)
 
     async def lease(self, reference: str, seconds: float) -> None:
-        """Let somebody else be refreshing for so long, or no longer."""
+        """Let another worker hold the lease for so long, or end it."""
         found = await self.record(reference)
         assert found is not None
         key = f"{hash_of(reference)}.{found['turn']}"
@@ -428,7 +428,7 @@ async def test_who_is_cancelled_loses_no_tokens(bench: Bench) -> None:
 
 
 async def test_the_kind_of_record_stays_what_it_is(bench: Bench) -> None:
-    """Another name, and everybody would have to sign in again after an upgrade."""
+    """With another name, every person would have to sign in again after an upgrade."""
     await bench.keep()
     assert TOKENS == "upstream"
     assert len(await bench.store.scan("upstream")) == 1

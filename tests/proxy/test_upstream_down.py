@@ -191,7 +191,7 @@ async def test_requests_with_live_tokens_go_on_while_the_upstream_is_down(name: 
         tokens = await here.sign_in(client)
         await here.upstream.down()
         assert (await here.call(tokens)).status == 200
-        # So does a refresh, as long as the upstream's token lives: nobody upstream needs to be
+        # So does a refresh, as long as the upstream's token lives: the upstream does not need to be
         # asked.
         refreshed = await client.refresh(tokens["refresh_token"])
         assert refreshed.status == 200, refreshed.body

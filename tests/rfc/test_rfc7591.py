@@ -32,7 +32,7 @@ async def register(server: Server, document: Any, **headers: str) -> Response:
 
 @pytest.mark.rule("AS-51")
 async def test_a_registration_is_answered_with_all_that_holds_now() -> None:
-    """§3.2.1. The answer has the defaults and substitutions in it, and is kept by nobody."""
+    """§3.2.1. The answer has the defaults and substitutions in it, and may not be stored."""
     async with deploy() as server:
         response = await register(server, MINIMAL)
         assert response.status == 201
@@ -620,7 +620,7 @@ async def test_an_initial_access_token_opens_the_registration(
             assert response.json()["error"] == "invalid_token"
             assert response.header("www-authenticate") == 'Bearer realm="register"'
             assert server.reasons() == ["registration_token"]
-            # Whoever may not register does not make us read anything.
+            # A caller who may not register does not make us read anything.
             many = [(b"x" * 1000) for _ in range(1000)]
             assert (
                 await server.call("POST", "/register", headers=headers, body=many)

@@ -234,8 +234,8 @@ async def test_a_client_that_the_operator_wrote_down_is_not_its_own_to_manage(me
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_asking_for_a_registration_fetches_no_document(method: str) -> None:
-    """The id of a client with a metadata document is a URL; nobody without a token makes us look
-    there.
+    """The id of a client with a metadata document is a URL; a request without a token does not make
+    us fetch it.
     """
     fetched: list[str] = []
     async with deploy(

@@ -101,7 +101,7 @@ async def test_a_member_without_a_value_is_left_out_and_none_is_there_twice(
     ],
 )
 async def test_documents_are_read_and_nothing_else(method: str, target: str) -> None:
-    """§3.1, §3.2: by everybody, pages of any origin included."""
+    """§3.1, §3.2: for all callers, pages of any origin included."""
     async with deploy() as server:
         headers = {"Origin": "https://inspector.example", "MCP-Protocol-Version": "2026-07-28"}
         response = await server.call(method, target, headers=headers)

@@ -59,7 +59,7 @@ async def is_refused(server: Server, url: str, reason: str) -> None:
 @pytest.mark.rule("AS-66")
 @pytest.mark.parametrize("confidential", [True, False])
 async def test_a_pushed_request_is_carried_out(confidential: bool) -> None:
-    """§2.1 and §2.2: 201, one URI, so many seconds, nobody keeps it."""
+    """§2.1 and §2.2: 201, one URI, its lifetime, and no caching."""
     async with deploy(registration=Registration(clients=[CONFIDENTIAL])) as server:
         client = server.known(CONFIDENTIAL) if confidential else await server.register()
         response = await push(client, state="a b", scope="mcp:write")

@@ -404,7 +404,7 @@ class Examiner:
         )
 
     async def check_document(self) -> None:
-        """A client with a metadata document gets in, or is nobody."""
+        """A client with a metadata document gets in, or is unknown."""
         client = ClientOf(self.server, {"client_id": self.document_url})
         if self.metadata.get("client_id_metadata_document_supported"):
             answer = await self.authorize(client.client_id)

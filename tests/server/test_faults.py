@@ -90,7 +90,7 @@ async def faulty(
 
 def status_of(response: Response | None, *good: int) -> int | None:
     """Return the status, which must be good or a 503 that says when to come back; ``None`` where
-    nobody waited.
+    the client has left.
     """
     if response is None:
         return None
@@ -275,8 +275,8 @@ async def test_an_assertion_that_met_a_fault_is_good_at_most_once(
 async def test_the_whole_sign_in(
     when: When, for_good: bool, cancels: bool, limits: RateLimits | None
 ) -> None:
-    """From ``/authorize`` to the app; whoever meets a fault on the way reloads the page, or begins
-    again.
+    """From ``/authorize`` to the app; after a fault on the way, the person reloads the page or
+    begins again.
     """
     async with faulty(when, for_good, cancels, rate_limits=limits) as deployment:
         server = deployment.server

@@ -29,8 +29,8 @@ OURS, THEIRS = "http://localhost:8000", "http://localhost:8001"
 
 @asynccontextmanager
 async def two_servers() -> AsyncIterator[tuple[Server, Server]]:
-    """Run two servers on one store; both know the client ``CONFIDENTIAL``, and at one of them
-    nobody can register.
+    """Run two servers on one store; both know the client ``CONFIDENTIAL``, and one of them has no
+    registration.
     """
     clock, registration = (
         FrozenClock(),

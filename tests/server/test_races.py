@@ -70,7 +70,7 @@ async def races(place: Place, racers: Sequence[Contender], rounds: int) -> None:
             issued = [document for status, document in answers if status == 200 and document]
             for document in (tokens, *issued[:2], *issued[-2:]):
                 assert (await client.refresh(document["refresh_token"])).status == 400
-            # nobody has asked for these, so no process remembers them as alive
+            # these were not asked for, so no process remembers them as live
             for document in issued[-2:]:
                 assert not await is_alive(server, document["access_token"])
 

@@ -100,8 +100,8 @@ def spellings(secret: str) -> set[bytes]:
 
 
 def parts(secret: str) -> set[bytes]:
-    """Return what must not be found: each spelling, and of long secrets their ends, which nobody
-    could guess either.
+    """Return what must not be found: each spelling, and of long secrets their ends, which cannot be
+    guessed either.
     """
     return {
         part

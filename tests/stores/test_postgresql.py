@@ -252,7 +252,7 @@ async def test_a_server_that_is_down_is_503_and_back_at_once_when_it_is_up(
         began = time.monotonic()
         await store.put("ns", "key", b"1")
         assert time.monotonic() - began < 2
-        server.query("DROP SCHEMA asgi_mcp_auth CASCADE")  # as a server that was set up anew
+        server.query("DROP SCHEMA asgi_mcp_auth CASCADE")  # as a server that was set up again
         with pytest.raises(ServerUnavailable):
             await store.put("ns", "key", b"1")
         await store.put("ns", "key", b"1")
@@ -300,7 +300,7 @@ async def test_sweep_leaves_locked_rows_alone(store: PostgreSQLStore, place: Pla
         await store.put("ns", "free", b"1", ttl=-100)
         assert await store.sweep() == 1
     async with asyncio.timeout(10):
-        while not await store.sweep():  # noqa: ASYNC110 (the server tells nobody that the other one is gone)
+        while not await store.sweep():  # noqa: ASYNC110 (the server reports nothing)
             await asyncio.sleep(0.05)
 
 

@@ -225,7 +225,7 @@ class Browser:
         return response
 
     async def open(self, url: str, form: Mapping[str, str] | None = None) -> Page:
-        """Open a URL, or send a form there; follow redirects until a page, or somebody else's URL,
+        """Open a URL, or send a form there; follow redirects until a page, or another party's URL,
         comes up.
         """
         response = await self.send("GET" if form is None else "POST", url, form)
@@ -336,7 +336,7 @@ class ClientOf:
 
 
 class Trusting(Login):
-    """Takes everybody's word for it, like ``DevLogin``, and not on loopback only.
+    """Believes any name, like ``DevLogin``, and not on loopback only.
 
     Attributes:
         people: who is more than a name.

@@ -1,5 +1,5 @@
-"""An HTTP client on whose way every host is this machine: for providers whose addresses nobody can
-choose.
+"""An HTTP client on whose way every host is this machine: for providers whose addresses cannot be
+chosen.
 """
 
 from __future__ import annotations

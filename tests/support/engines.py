@@ -296,7 +296,7 @@ class PostgreSQLServer(Server):
 
     @contextmanager
     def lock_rows(self, schema: str) -> Iterator[None]:
-        """Hold a lock on every row of a schema, as a transaction that somebody forgot does."""
+        """Hold a lock on every row of a schema, as a forgotten transaction does."""
         command = [self._psql(), "-XAtq", self.url]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -395,7 +395,7 @@ def _as_user(server: Server | None) -> dict[str, object]:
 
 
 def free_port() -> int:
-    """Return a loopback port that nobody listens on."""
+    """Return a loopback port that is closed."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port

@@ -1,5 +1,5 @@
-"""The server of the mixed flood: an ``OAuthProvider`` as anybody deploys it, in a process that can
-say how it fares.
+"""The server of the mixed flood: an ``OAuthProvider`` with default settings, in a process that can
+report its state.
 
 ``python flood_server.py PORT FOLDER``. Beside the protected app it answers ``/_state``, and
 ``/_later`` lets a day pass.
@@ -44,10 +44,8 @@ class LaterClock:
 
 
 def dead_zones(look_up: Callable[..., Any]) -> Callable[..., Any]:
-    """Stand in for the machine's name server: names of the flood lie in zones whose servers answer
-    nobody.
-
-    So nothing of it leaves this machine.
+    """Stand in for the machine's name server: names of the flood lie in zones whose servers do not
+    respond. So nothing of it leaves this machine.
     """
 
     def getaddrinfo(host: str, *more: Any, **options: Any) -> Any:

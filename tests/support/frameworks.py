@@ -17,8 +17,8 @@ django.setup()
 
 
 def django_at(urlconf: Any, app: App) -> App:
-    """Return ``app``, a Django app or one around it, with the routes of ``urlconf``, whoever set
-    Django up.
+    """Return ``app``, a Django app or one around it, with the routes of ``urlconf``, wherever
+    Django was set up.
     """
 
     async def served(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,6 +1,4 @@
-"""A provider that hands out opaque tokens and shows whoever sends one a profile: GitHub's shape, on
-loopback.
-"""
+"""A provider of opaque tokens that answers each with a profile: GitHub's shape, on loopback."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ class ProfileServer:
 
     Attributes:
         profiles: token → profile; another token gets a 401.
-        answer: given to everybody instead, while it is set: status, body, headers.
+        answer: given to every caller instead, while it is set: status, body, headers.
         requests: the headers of each request, names in lower case.
     """
 

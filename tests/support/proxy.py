@@ -66,12 +66,12 @@ def deploy_proxy(
 
 
 async def welcome(identity: UpstreamIdentity) -> Person:
-    """Let everybody in."""
+    """Admit every person."""
     return Person(subject=identity.subject)
 
 
 async def told(server: Server) -> None:
-    """Wait until the identity provider has been told which tokens nobody uses any more, or has not
+    """Wait until the identity provider has been told which tokens are no longer used, or has not
     answered.
     """
     provider: Any = server.provider

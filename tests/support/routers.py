@@ -285,4 +285,4 @@ MOUNTS: Mapping[str, tuple[Callable[[App], App], Callable[[], App]]] = {
 """How to mount an app at /sub, and which app."""
 
 BORDERLESS = ("Litestar in Litestar", "Quart in Hypercorn's dispatcher")
-"""The mounts that answer for /subway, too: nobody in front of them can tell which page that is."""
+"""The mounts that answer for /subway, too: from in front of them, the page cannot be known."""

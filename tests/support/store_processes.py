@@ -59,7 +59,7 @@ class Child:
         assert self.process.wait(30) in (0, -signal.SIGKILL), "the child had died before"
 
     def rest(self) -> list[str]:
-        """Return the whole lines that it said and nobody has heard."""
+        """Return the complete lines that it printed and that were not read yet."""
         assert self.process.stdout is not None
         return [line.strip() for line in self.process.stdout if line.endswith("\n")]
 
@@ -139,7 +139,7 @@ async def work(store: Store, name: str) -> None:
         while True:
             key = f"{name}-{number}-{count}"
             count += 1
-            # nobody knows then whether it happened; on with another key
+            # it is then unknown whether it happened; go on with another key
             with suppress(ServerUnavailable):
                 await store.put("crash", key, b"pending", ttl=3600, group=name)
                 say(key, 0)

@@ -97,7 +97,7 @@ class Authority:
         Args:
             names: names and addresses in its certificate.
             expired: whether the certificate's time is over.
-            self_signed: whether nobody vouches for it.
+            self_signed: whether no authority has signed it.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0])])
@@ -246,7 +246,7 @@ class DocumentHost:
         self.behave(path, lambda connection: connection.sendall(answer))
 
     def behave(self, path: str, behaviour: Behaviour) -> None:
-        """Do something else to whoever asks for ``path``."""
+        """Answer requests for ``path`` in another way."""
         self._answers[path] = behaviour
 
     def serve_client(

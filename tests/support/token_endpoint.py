@@ -29,15 +29,15 @@ async def deploy_on(engine: str, **settings: Any) -> AsyncIterator[Server]:
 
 
 async def is_alive(server: Server, access_token: str) -> bool:
-    """Return whether the app lets somebody with this token in; if not, with 401."""
+    """Return whether the app admits this token; if not, with 401."""
     response = await server.call("POST", "/mcp", bearer=access_token)
     assert response.status in (200, 401), response.body
     return response.status == 200
 
 
 def assert_not_kept(response: Response) -> None:
-    """Check that nobody caches the answer (RFC 6749 §5.1), and that it is for pages of any origin,
-    without cookies.
+    """Check that the answer is not cached (RFC 6749 §5.1), and open to pages of any origin, without
+    cookies.
     """
     assert response.header("cache-control") == "no-store"
     assert response.header("pragma") == "no-cache"

@@ -102,16 +102,14 @@ class Upstream(Issuer):
         return {name: values[0] for name, values in found.items()}
 
     def end(self, user: str) -> None:
-        """Sign somebody out for good: their refresh tokens are worth nothing any more."""
+        """Sign a person out for good: their refresh tokens are worth nothing any more."""
         for token, session in [*self._sessions.items()]:
             if session["user"] == user:
                 del self._sessions[token]
 
     @contextmanager
     def holding(self) -> Iterator[threading.Event]:
-        """Let the token endpoint answer nobody for a while; what is yielded is set when somebody
-        has asked.
-        """
+        """Let the token endpoint hang for a while; yield an event that the first request sets."""
         self._arrived.clear()
         self._released.clear()
         try:

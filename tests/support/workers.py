@@ -85,7 +85,7 @@ def workers(
     port: int | None = None,
     more: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Sequence[Worker]]]:
-    """Start the processes all at once, on stores that nobody has opened before; wait for them; end
+    """Start the processes all at once, on stores that were not opened before; wait for them; end
     them afterwards.
 
     Args:

@@ -300,7 +300,7 @@ def test_a_shared_secret_has_32_bytes_at_least() -> None:
 
 
 def test_a_public_key_is_no_shared_secret() -> None:
-    """CVE-2024-33663: an HMAC key that is a public key is known to everybody."""
+    """CVE-2024-33663: an HMAC key that is a public key is no secret."""
     with pytest.raises(UnusableKey, match="public key"):
         keys_from_secret(pem_of(signer("RS256")._private), SYMMETRIC)
 

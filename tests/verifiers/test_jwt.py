@@ -162,7 +162,7 @@ async def test_keys_that_cannot_be_had_are_an_outage_and_not_a_verdict() -> None
     verifier = JWTVerifier(issuer=ISSUER, jwks_uri="http://127.0.0.1:1/jwks", audience=AUDIENCE)
     with pytest.raises(ServerUnavailable):
         await verifier.verify_token(Gate().good())
-    async with verifier:  # and nobody is kept from starting
+    async with verifier:  # and the start does not fail
         with pytest.raises(ServerUnavailable):
             await verifier.verify_token(Gate().good())
 

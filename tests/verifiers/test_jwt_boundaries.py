@@ -444,7 +444,7 @@ async def test_keys_are_fetched_and_renewed_as_the_options_say(discovered: bool)
         await asyncio.sleep(0.01)
         assert provider.asked.count("/jwks") == 1
         clock.advance(0.25)
-        # the keys have reached 80 % of their lifetime: a refresh starts, nobody waits for it
+        # the keys have reached 80 % of their lifetime: a refresh starts in the background
         await own.verify(token)
         await asyncio.sleep(0.05)
         assert provider.asked.count("/jwks") == 2

@@ -456,7 +456,7 @@ def test_keys_come_from_one_place() -> None:
         JWTVerifier(audience=AUDIENCE)
 
 
-DSA = dsa.generate_private_key(1024)  # noqa: S505  # nobody signs with it, and long ones take seconds
+DSA = dsa.generate_private_key(1024)  # noqa: S505  # it signs nothing, and long ones take seconds
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ class CertifiedUpstream(WatchedUpstream):
         await self._turn("account", user=user, claims=claims)
 
     async def down(self) -> None:
-        """Let nobody listen any more; what was issued is not forgotten."""
+        """Stop listening; issued tokens are not forgotten."""
         await self._turn("down")
 
     async def up(self) -> None:

@@ -57,7 +57,7 @@ class GitHubShaped(WatchedUpstream):
             they have no end.
         queries: the parameters of the authorization requests, in order.
         hits: how many requests there were, by path.
-        trapped: how many followed a redirect that nobody should follow.
+        trapped: how many followed a redirect that must not be followed.
     """
 
     name: ClassVar[str] = "github"
@@ -138,7 +138,7 @@ class GitHubShaped(WatchedUpstream):
         self._refusal = None
 
     async def down(self) -> None:
-        """Let nobody listen any more; what was issued is not forgotten."""
+        """Stop listening; issued tokens are not forgotten."""
         if self._stack is not None:
             await asyncio.to_thread(self._stack.close)
             self._stack = None

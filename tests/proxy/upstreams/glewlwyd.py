@@ -1,9 +1,9 @@
-"""Debian's ``glewlwyd`` as an upstream: an OpenID provider in C that nobody here has written, with
-its own pages.
+"""Debian's ``glewlwyd`` as an upstream: an OpenID provider in C written elsewhere, with its own
+pages.
 
 It differs from node-oidc-provider where that is of use: its issuer has a path, its access tokens
-are JWTs for nobody in particular, its response names the issuer though its metadata does not
-promise that, and nobody can say no at its pages.
+are JWTs without an audience, its response names the issuer though its metadata does not
+promise that, and its pages offer no refusal.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Glewlwyd(Upstream):
         self._process = process
 
     async def down(self) -> None:
-        """Let nobody listen any more; what was issued is not forgotten."""
+        """Stop listening; issued tokens are not forgotten."""
         await asyncio.to_thread(self._process.kill)
 
     async def up(self) -> None:

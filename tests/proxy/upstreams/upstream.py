@@ -81,7 +81,7 @@ class Upstream(ABC):
 
     @abstractmethod
     async def down(self) -> None:
-        """Let nobody listen any more; what was issued is not forgotten."""
+        """Stop listening; issued tokens are not forgotten."""
 
     @abstractmethod
     async def up(self) -> None:

@@ -80,7 +80,7 @@ async def ask_token(server: Server, url: str) -> Response:
 
 
 async def assert_refused(server: Server, url: str, message: str) -> None:
-    """Check that nobody is sent anywhere, and what each side hears (AS-62)."""
+    """Check that there is no redirect, and the error that each side gets (AS-62)."""
     response = await ask(server, url)
     assert (response.status, response.header("location")) == (400, None)
     assert message in response.body.decode()
@@ -728,9 +728,7 @@ async def test_an_address_makes_us_fetch_as_many_documents_as_it_may_register(
 async def test_so_many_fetches_are_under_way_at_most(
     authority: Authority, host: DocumentHost
 ) -> None:
-    """Slow hosts hold up those of the same network who name other new ones, and nobody who is
-    known.
-    """
+    """Slow hosts delay requests of their network for new documents, and no known client."""
     known, new = host.serve_client("/known.json"), host.serve_client("/new.json")
     slow = [host.url(f"/slow/{number}.json") for number in range(4)]
     for number in range(4):

@@ -412,7 +412,7 @@ async def test_a_denial_is_told_and_leaves_nothing() -> None:
 
 @pytest.mark.case("Z38")
 async def test_the_same_form_again_brings_the_same_code_until_it_is_used() -> None:
-    """One code, however often somebody clicks. Browsers show the answer to the last click only."""
+    """One code for any number of clicks. Browsers show the answer to the last click only."""
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
         page = await consent_page(browser, client)

@@ -196,7 +196,7 @@ async def test_what_another_process_has_revoked_is_inactive_at_once() -> None:
 
 
 async def test_who_asks_has_to_prove_who_that_is() -> None:
-    """§2.1: else it would be an oracle for whoever has found a token."""
+    """§2.1: else it would be an oracle for finders of tokens."""
     async with deploy(registration=OPERATORS) as server:
         public = await server.register()
         tokens = await public.sign_in()

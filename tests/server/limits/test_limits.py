@@ -100,7 +100,7 @@ async def test_endpoints_of_one_kind_are_counted_together_and_kinds_apart() -> N
         (59, 0, 429, "1"),
         (59, 1, 201, None),
         (59, -59, 429, "60"),
-        # the clock was set back into another window: nobody is locked out by that
+        # the clock was set back into another window: that locks no client out
         (0, -1, 201, None),
     ],
 )
@@ -201,7 +201,7 @@ async def admitted(limits: list[Limits], number: int) -> list[bool]:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("limit", [60, 600])
 async def test_of_many_at_once_as_many_get_in_as_may(engine: str, limit: int) -> None:
-    """Honest bursts lose nobody: neither does a counter stay behind, nor do requests give up
+    """Honest bursts lose no request: neither does a counter stay behind, nor do requests give up
     because of each other.
     """
     with fresh(engine) as place:

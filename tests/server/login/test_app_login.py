@@ -34,8 +34,8 @@ ALICE, BOB = Person(subject="user-1", name="Alice"), Person(subject="user-2", na
 
 @asynccontextmanager
 async def hosted() -> AsyncIterator[tuple[Server, AppLogin]]:
-    """Run a Starlette application with a sign-in page of its own; whoever has its cookie is known
-    there.
+    """Run a Starlette application with a sign-in page of its own; a browser with its cookie is
+    signed in there.
     """
     login = AppLogin(f"{BASE_URL}/account/sign-in")
 
@@ -115,7 +115,9 @@ async def test_the_application_signs_people_in_on_another_host() -> None:
 
 
 async def test_who_is_signed_in_is_the_applications_word_each_time() -> None:
-    """On a shared computer, Bob signed in at the application after Alice; nobody told us."""
+    """On a shared computer, Bob signed in at the application after Alice, and this server was not
+    told.
+    """
     async with hosted() as (server, _):
         client, browser = await server.register(), server.browser()
         page = await browser.submit(await browser.open(client.authorization_url()), user="alice")

@@ -231,7 +231,7 @@ async def test_each_request_goes_upstream_and_a_remembered_consent_only_saves_th
 
 
 async def test_what_alice_approved_before_bob_is_asked_about() -> None:
-    """Somebody else signed in upstream this time: the page comes afterwards."""
+    """Another person signed in upstream this time: the page comes afterwards."""
     async with upstream() as server:
         client = await server.register(redirect_uris=[WEB_REDIRECT_URI])
         browser = Browser(server, headers={"Sec-Fetch-Site": "same-origin"})

@@ -42,7 +42,7 @@ async def login_page(server: Server) -> Page:
 
 
 class Guesser:
-    """Somebody who sends names and passwords from an address."""
+    """A client that sends names and passwords from an address."""
 
     def __init__(self, server: Server, address: str = "192.0.2.1") -> None:
         self.server = server
@@ -203,7 +203,7 @@ async def test_a_wrong_pair_is_wrong_and_nothing_says_which_half(name: str, pass
 
 
 async def test_an_unknown_name_costs_as_much_as_a_wrong_password() -> None:
-    """Compared with a hash of the same cost that is nobody's."""
+    """Compared with a hash of the same cost that belongs to no account."""
     login = PasswordLogin({"alice": ALICE})
     assert login._hardest.split("$")[:2] == ALICE.split("$")[:2]
     assert not check_password("", login._hardest)
@@ -307,7 +307,7 @@ async def test_guessing_right_does_not_count() -> None:
 
 
 async def test_another_spelling_of_a_name_is_no_new_account() -> None:
-    """Whoever looks names up in a database may find alice under ALICE, too."""
+    """A look-up in a database may find alice under ALICE, too."""
     asked: list[str] = []
 
     def lookup(name: str) -> str:
@@ -417,7 +417,7 @@ async def test_a_hash_cheaper_than_todays_is_replaced_at_sign_in(
 
 async def test_rehash_is_a_function() -> None:
     with pytest.raises(ConfigurationError, match=r"^rehash="):
-        PasswordLogin({"alice": ALICE}, rehash="yes")  # type: ignore[arg-type]  # what somebody might write
+        PasswordLogin({"alice": ALICE}, rehash="yes")  # type: ignore[arg-type]  # a likely mistake
 
 
 async def test_an_account_without_a_password_cannot_sign_in() -> None:

@@ -23,14 +23,14 @@ pytestmark = pytest.mark.asyncio
 
 
 async def is_signed_in(browser: Browser, client: ClientOf, **parameters: str | None) -> bool:
-    """Return whether nobody has to sign in for this request."""
+    """Return whether this request needs no sign-in."""
     page = await browser.open(client.authorization_url(**parameters))
     assert page.url.startswith((f"{BASE_URL}/consent", f"{BASE_URL}/login")), page.url
     return page.url.startswith(f"{BASE_URL}/consent")
 
 
 async def signed_in(server: Server, client: ClientOf, user: str = "alice") -> Browser:
-    """Return a browser in which somebody is signed in."""
+    """Return a browser with a signed-in person."""
     browser = server.browser()
     await browser.sign_in(await browser.open(client.authorization_url()), username=user)
     return browser

@@ -85,9 +85,7 @@ async def test_grants_can_be_listed_by_person_by_client_and_all(engine: str) -> 
 async def test_a_person_who_leaves_is_signed_out_everywhere_and_has_allowed_nothing(
     engine: str,
 ) -> None:
-    """Sessions, consents, grants and codes that nobody has redeemed yet: seen elsewhere within the
-    lag.
-    """
+    """Sessions, consents, grants and unredeemed codes: seen elsewhere within the lag."""
     async with two_workers(engine) as (server, other):
         client, hosted = (
             await server.register(),

@@ -70,7 +70,7 @@ async def records(server: Server) -> int:
 
 
 async def test_everything_that_a_day_leaves_behind_is_gone_some_time_later() -> None:
-    """Registrations nobody used, transactions, pushed requests, codes, sessions, counters, grants,
+    """Unused registrations, transactions, pushed requests, codes, sessions, counters, grants,
     consents.
     """
     async with deploy(

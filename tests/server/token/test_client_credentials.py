@@ -82,7 +82,7 @@ async def test_scope_and_resource_are_checked() -> None:
 async def test_a_client_is_held_to_the_operator_s_limit(
     limit: str, asked: str | None, given: str | None
 ) -> None:
-    """For a client that acts for itself nobody else says no."""
+    """For a client that acts for itself, no person decides."""
     async with deploy(
         registration=Registration(clients=[{**CONFIDENTIAL, "scope": limit}])
     ) as server:

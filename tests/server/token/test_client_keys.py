@@ -241,7 +241,7 @@ async def test_a_host_with_another_name_s_certificate_is_not_believed(authority:
 async def test_strangers_cannot_have_more_than_so_many_fetches_under_way(
     host: DocumentHost, authority: Authority
 ) -> None:
-    """Whoever registers many clients with slow hosts gets nothing but a 503 for it."""
+    """Registering many clients with slow hosts leads to a 503 and nothing else."""
     asked, released = threading.Event(), threading.Event()
 
     def slow(_: ssl.SSLSocket) -> None:

@@ -317,7 +317,7 @@ async def test_of_20_at_once_one_succeeds_and_its_tokens_live(engine: str) -> No
 async def test_a_thief_with_the_code_but_no_verifier_gets_nothing_in_a_race(
     engine: str,
 ) -> None:
-    """Whoever comes first: the client gets its tokens, or nobody has any."""
+    """In either order, the client gets its tokens, or there are none."""
     async with deploy_on(engine) as server:
         client, thief = await server.register(), await server.register()
         for _ in range(5):

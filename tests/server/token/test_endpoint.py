@@ -20,7 +20,7 @@ ENDPOINTS = ("/token", "/revoke", "/introspect")
 
 
 async def request_of(client: ClientOf) -> dict[str, str]:
-    """Return the parameters of a good request; whoever sends them gets tokens."""
+    """Return the parameters of a good request; sending them yields tokens."""
     return {
         "grant_type": "authorization_code",
         "client_id": client.client_id,

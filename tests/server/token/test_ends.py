@@ -26,7 +26,7 @@ ENDINGS: dict[str, Ending] = {
 
 
 async def is_alive(server: Server, access_token: str) -> bool:
-    """Return whether the app lets somebody with this token in."""
+    """Return whether the app admits this token."""
     return (await server.call("POST", "/mcp", bearer=access_token)).status == 200
 
 

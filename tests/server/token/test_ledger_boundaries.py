@@ -33,7 +33,7 @@ def ledger() -> Ledger:
 
 
 async def test_the_kind_of_record_stays_what_it_is(ledger: Ledger) -> None:
-    """Another name, and everybody would have to sign in again after an upgrade."""
+    """With another name, every person would have to sign in again after an upgrade."""
     assert GRANTS == "grant"
     assert await ledger.add("id", GRANT) is True
     assert [key for key, _ in await ledger._store.scan("grant")] == ["id"]
