@@ -76,7 +76,7 @@ class _Proxy(OAuthProvider):
         if grant.person is None:
             raise InsufficientScope
         try:
-            token = await self._login.live_token(grant.person)
+            token = await self._login.fresh_access_token(grant.person)
         except InvalidGrant as error:
             await self._server.grants.revoke(grant_id, error.reason)
             raise InvalidToken("revoked") from None

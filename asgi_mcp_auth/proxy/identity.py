@@ -1,5 +1,6 @@
-"""Who signed in at the provider, by ID token or access token (OpenID Connect Core §3.1.3.7), and
-who may come in.
+"""Finds out who signed in at the provider, from its ID token or access token.
+
+OpenID Connect Core §3.1.3.7.
 """
 
 from __future__ import annotations
@@ -7,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Protocol
 
 from .._json import decode_base64url, encode_base64url, is_array, parse_json_object
 from .._urls import origin_of
@@ -22,61 +23,69 @@ from ..multi import MultiAuth
 from ..tokens import AccessToken, access_token
 from ..types import Clock, JSONObject
 from .client import TokenAnswer, UpstreamClient
-from .domains import ascii_domain
 from .options import UpstreamIdentity, UpstreamRules
 from .upstream import Endpoints
 
 logger = logging.getLogger(__name__)
 
 _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "EdDSA": "sha512"}
-
-
 _EMAIL = ("email", "email_verified")
-_GOOGLE = frozenset(("https://accounts.google.com", "accounts.google.com"))
-# No key is known that has signed it: the key set may be older than the token, or the token older
-# than the key set.
+# No known key has signed the token: the key set may be older than the token, or the token older than
+# the key set.
 _UNKNOWN_SIGNER = frozenset(("unknown_key", "signature"))
 
 
 class Identifier(Protocol):
-    """Tells from the provider's tokens who signed in."""
+    """Finds out whose the provider's tokens are."""
 
     async def start(self) -> None:
-        """Get ready on the running event loop."""
+        """Prepare, on the running event loop."""
         ...
 
     async def stop(self) -> None:
-        """Let go of what ``start`` took."""
+        """Release what ``start`` acquired."""
         ...
 
-    async def identify(
-        self, answer: TokenAnswer, nonce: str | None, answered_at: float | None = None
-    ) -> UpstreamIdentity | None:
-        """Return who it is; ``None`` when refreshed tokens say nothing new.
+    async def identify(self, answer: TokenAnswer, nonce: str) -> UpstreamIdentity:
+        """Return who has signed in.
 
         Args:
-            answer: of the token endpoint.
-            nonce: of the sign-in; ``None`` for refreshed tokens.
-            answered_at: epoch seconds when the answer came, if not just now. What has expired since
-                then was good.
+            answer: the answer of the token endpoint.
+            nonce: the nonce of the sign-in.
 
         Raises:
-            SignInFailed: the tokens are not what they have to be; ``unknown_signer`` where that may
+            SignInFailed: the tokens are invalid.
+            ServerUnavailable: they cannot be checked now.
+        """
+        ...
+
+    async def identify_refreshed(
+        self, answer: TokenAnswer, answered_at: float | None
+    ) -> UpstreamIdentity | None:
+        """Return whose refreshed tokens are, ``None`` if they do not say.
+
+        Args:
+            answer: the answer of the token endpoint.
+            answered_at: epoch seconds of the answer, ``None`` for now. Tokens that have expired
+                since then are accepted.
+
+        Raises:
+            SignInFailed: the tokens are invalid; the reason is ``unknown_signer`` if that may
                 change.
-            ServerUnavailable: that cannot be found out now.
+            ServerUnavailable: they cannot be checked now.
         """
         ...
 
 
 class AccessTokenIdentifier:
-    """Asks a verifier about the provider's access token.
+    """Verifies the provider's access token.
 
     Args:
-        verifier: knows the provider's tokens, with the audience that they have.
-        authorization_endpoint: names the provider where the verifier knows no issuer.
+        verifier: verifies the provider's tokens, with the audience that they have.
+        authorization_endpoint: stands for the provider if the verifier knows no issuer.
 
     Raises:
-        ConfigurationError: it is no verifier, or one without an audience of its own.
+        ConfigurationError: the verifier is invalid, or has no audience of its own.
     """
 
     def __init__(self, verifier: AuthProvider, authorization_endpoint: str) -> None:
@@ -86,7 +95,7 @@ class AccessTokenIdentifier:
                 " JWTVerifier(…) does"
             )
         try:
-            # where tokens have none, it does not matter: these come from no stranger
+            # Tokens without an audience are acceptable here: they come from the provider itself.
             if verifier.names_audience:
                 verifier.bind_audience(None)
         except ConfigurationError:
@@ -110,16 +119,18 @@ class AccessTokenIdentifier:
         """Close it."""
         await self.verifier.__aexit__(None, None, None)
 
-    async def identify(
-        self, answer: TokenAnswer, nonce: str | None, answered_at: float | None = None
+    async def identify(self, answer: TokenAnswer, nonce: str) -> UpstreamIdentity:
+        """Return whose the access token is; there is no nonce in it."""
+        return await self.identify_refreshed(answer, None)
+
+    async def identify_refreshed(
+        self, answer: TokenAnswer, answered_at: float | None
     ) -> UpstreamIdentity:
-        """Return who the access token belongs to; what has expired is refreshed again before
-        anybody asks.
-        """
+        """Return whose the access token is; an expired one is never asked about."""
         access = await self._verify(answer.access_token)
         issuer = access.claims.get("iss", self._usual_issuer)
         if not isinstance(issuer, str) or not access.subject:
-            raise _unusable("the access token names nobody")
+            raise _unusable("the access token has no usable subject")
         return UpstreamIdentity(issuer=issuer, subject=access.subject, claims=access.claims)
 
     async def _verify(self, token: str) -> AccessToken:
@@ -130,26 +141,26 @@ class AccessTokenIdentifier:
                 raise _invalid("access", error) from None
         access = await self.verifier.verify_token(token)
         if access is None:
-            raise _unusable("the access token is not valid")
+            raise _unusable("the access token is invalid")
         return access
 
 
 class _IDTokenVerifier(JWTVerifier):
-    accepted_types = frozenset(("jwt",))  # an access token is no ID token (RFC 9068 §5)
+    accepted_types = frozenset(("jwt",))  # not an access token (RFC 9068 §5)
     refuses_id_tokens = False
 
     async def verify_as_of(self, token: str, at: float) -> AccessToken:
-        """Return what ``verify`` would have said at that time with the keys of now."""
+        """Return what ``verify`` would have returned at that time, with the present keys."""
         facts, *_ = await self._verify(token, token.encode("ascii"), at)
         return access_token(token, facts)
 
 
 class IDTokenIdentifier:
-    """Reads ID tokens, and the userinfo endpoint where that is wanted.
+    """Verifies ID tokens, and asks the userinfo endpoint if the rules say so.
 
     Args:
         client: the proxy, as the provider's client.
-        rules: whether to ask for userinfo.
+        rules: whether to ask the userinfo endpoint.
         clock: decides what has expired.
     """
 
@@ -161,40 +172,44 @@ class IDTokenIdentifier:
         self._verifier_of: tuple[str | None, tuple[str, ...]] | None = None
 
     async def start(self) -> None:
-        """Nothing: the keys are fetched when they are needed."""
+        """Do nothing: the keys are fetched when they are needed."""
 
     async def stop(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
-    async def identify(
-        self, answer: TokenAnswer, nonce: str | None, answered_at: float | None = None
-    ) -> UpstreamIdentity | None:
-        """Return who the ID token is about."""
+    async def identify(self, answer: TokenAnswer, nonce: str) -> UpstreamIdentity:
+        """Return whose the ID token is."""
         if answer.id_token is None:
-            if nonce is None:
-                return None  # OpenID Connect Core §12.2: a refresh need not bring one
             raise _unusable("there is no ID token: is openid among upstream_scopes?")
+        identity = await self._verify(answer, answer.id_token, self._clock.time())
+        received = str(identity.claims.get("nonce")).encode("utf-8", "surrogatepass")
+        if not hmac.compare_digest(received, nonce.encode()):
+            raise _unusable("the ID token belongs to another sign-in (nonce)")
+        if not self._rules.userinfo:
+            return identity
+        more = await self._userinfo(answer.access_token, identity.subject)
+        return replace(identity, claims=merged(identity.claims, more))
+
+    async def identify_refreshed(
+        self, answer: TokenAnswer, answered_at: float | None
+    ) -> UpstreamIdentity | None:
+        """Return whose the ID token is; a refresh need not bring one (OpenID Connect Core §12.2)."""
+        if answer.id_token is None:
+            return None
         at = self._clock.time() if answered_at is None else answered_at
+        return await self._verify(answer, answer.id_token, at)
+
+    async def _verify(self, answer: TokenAnswer, id_token: str, at: float) -> UpstreamIdentity:
         verifier = self._verifier_for(await self._client.endpoints())
         try:
-            claims = (await verifier.verify_as_of(answer.id_token, at)).claims
+            claims = (await verifier.verify_as_of(id_token, at)).claims
         except InvalidToken as error:
             raise _invalid("ID", error) from None
         subject = claims.get("sub")
         if not isinstance(subject, str):
-            raise _unusable("the ID token names nobody")
+            raise _unusable("the ID token has no usable sub")
         self._check_parties(claims)
-        _check_access_token(claims, answer)
-        if nonce is not None:
-            if not hmac.compare_digest(
-                str(claims.get("nonce")).encode("utf-8", "surrogatepass"), nonce.encode()
-            ):
-                raise _unusable("the ID token is of another sign-in (nonce)")
-            if self._rules.userinfo:
-                more = await self._userinfo(answer.access_token, subject)
-                return UpstreamIdentity(
-                    issuer=claims["iss"], subject=subject, claims=merged(claims, more)
-                )
+        _check_access_token(claims, answer.access_token, id_token)
         return UpstreamIdentity(issuer=claims["iss"], subject=subject, claims=claims)
 
     def _verifier_for(self, endpoints: Endpoints) -> _IDTokenVerifier:
@@ -214,7 +229,7 @@ class IDTokenIdentifier:
     async def _userinfo(self, access_token: str, subject: str) -> JSONObject:
         document = await self._client.userinfo(access_token)
         if document.get("sub") != subject:  # OpenID Connect Core §5.3.2
-            raise _unusable("the userinfo endpoint speaks of somebody else")
+            raise _unusable("the userinfo endpoint answered for another user (sub)")
         return document
 
     def _check_parties(self, claims: JSONObject) -> None:
@@ -224,25 +239,26 @@ class IDTokenIdentifier:
             raise _unusable("the ID token was issued to another client (azp)")
 
 
-def _check_access_token(claims: JSONObject, answer: TokenAnswer) -> None:
-    """Check that the two tokens belong together, where the ID token says so (OpenID Connect Core
-    §3.1.3.8).
+def _check_access_token(claims: JSONObject, access_token: str, id_token: str) -> None:
+    """Check that the two tokens belong together, if the ID token says so.
+
+    OpenID Connect Core §3.1.3.8.
     """
     expected = claims.get("at_hash")
     if expected is None:
         return
-    header = parse_json_object(decode_base64url((answer.id_token or "").split(".")[0].encode()))
+    header = parse_json_object(decode_base64url(id_token.split(".")[0].encode()))
     name = _HASHES.get(header["alg"][-3:]) or _HASHES.get(header["alg"])
     if name is None:
         return
-    digest = hashlib.new(name, answer.access_token.encode()).digest()
+    digest = hashlib.new(name, access_token.encode()).digest()
     half = encode_base64url(digest[: len(digest) // 2])
     if not hmac.compare_digest(half.encode(), str(expected).encode("utf-8", "surrogatepass")):
         raise _unusable("the ID token does not belong to the access token (at_hash)")
 
 
 def _invalid(kind: str, error: InvalidToken) -> SignInFailed:
-    failed = _unusable(f"the {kind} token is not valid ({error.reason})")
+    failed = _unusable(f"the {kind} token is invalid ({error.reason})")
     return SignInFailed(reason="unknown_signer") if error.reason in _UNKNOWN_SIGNER else failed
 
 
@@ -252,10 +268,10 @@ def _unusable(why: str) -> SignInFailed:
 
 
 def merged(claims: JSONObject, more: JSONObject) -> JSONObject:
-    """Return the claims of the ID token with those of the userinfo endpoint that it leaves out.
+    """Return the claims of the ID token, completed with those of the userinfo endpoint.
 
-    An e-mail address and the word that it is verified are one claim. They come from the source that
-    has both, if any.
+    An email address and whether it is verified belong together. Both come from the source that has
+    both, if there is one.
     """
     merged = {**more, **claims}
     whole = (each for each in (claims, more) if all(each.get(name) is not None for name in _EMAIL))
@@ -264,41 +280,3 @@ def merged(claims: JSONObject, more: JSONObject) -> JSONObject:
     return {
         name: value for name, value in merged.items() if value is not None or name not in _EMAIL
     }
-
-
-def find_objection(identity: UpstreamIdentity, rules: UpstreamRules) -> str | None:
-    """Return why this person may not come in, in words for them; ``None`` when they may."""
-    claims = identity.claims
-    if rules.allowed_domains and not _domains_of(identity) & {
-        ascii_domain(each) for each in rules.allowed_domains
-    }:
-        return (
-            "Only people with a verified e-mail address of certain organisations may use this"
-            " service."
-        )
-    for name, accepted in rules.allowed_claims.items():
-        is_denied = name == "email" and claims.get("email_verified") in (False, "false")
-        if is_denied or not _values(claims.get(name)) & set(accepted):
-            return "Your account does not belong to those who may use this service."
-    return None
-
-
-def _domains_of(identity: UpstreamIdentity) -> set[str]:
-    # ``hd``: Google's own word for the organisation, and no other provider's. An address that the
-    # provider has not checked is anybody's.
-    claims, found = identity.claims, set[str | None]()
-    if identity.issuer in _GOOGLE and isinstance(claims.get("hd"), str):
-        found.add(ascii_domain(claims["hd"]))
-    address = claims.get("email")
-    if (
-        isinstance(address, str)
-        and claims.get("email_verified") in (True, "true")
-        and address.count("@") == 1
-    ):
-        found.add(ascii_domain(address.rpartition("@")[2]))
-    return {each for each in found if each is not None}
-
-
-def _values(value: Any) -> set[str]:
-    entries: Sequence[Any] = value if is_array(value) else (value,)
-    return {each for each in entries if isinstance(each, str)}

@@ -19,6 +19,7 @@ from ..server.options import (
 )
 from ..server.pages import Pages
 from ..server.parties import RESERVED_CLAIMS, Person
+from ..server.records import Stored
 from ..stores.encrypted import EncryptedStore
 from ..types import JSONObject
 from .domains import ascii_domain
@@ -51,7 +52,7 @@ _OWN_PARAMETERS = frozenset(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UpstreamIdentity:
+class UpstreamIdentity(Stored):
     """Who somebody is at the identity provider. Only issuer and subject together name a person for
     ever.
 

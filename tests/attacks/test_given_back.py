@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from asgi_mcp_auth.proxy import Person, UpstreamIdentity, UpstreamRules
-from asgi_mcp_auth.proxy.returns import AT_ONCE, KEPT_SECONDS, RETURNS
-from asgi_mcp_auth.proxy.tokens import TOKENS
+from asgi_mcp_auth.proxy import Person, UpstreamIdentity, UpstreamRules, kept, returns
+from asgi_mcp_auth.proxy.returns import AT_ONCE, KEPT_SECONDS
 from asgi_mcp_auth.server import Registration
 from asgi_mcp_auth.server.browser.sessions import SESSIONS
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
@@ -33,6 +32,7 @@ from tests.support.upstream import Upstream
 pytestmark = [pytest.mark.asyncio, pytest.mark.case("P22"), pytest.mark.rule("PX-11")]
 
 SWEEP_SECONDS = 61
+TOKENS, RETURNS = kept.TOKENS.name, returns.RETURNS.name
 
 
 @pytest.fixture
@@ -130,7 +130,10 @@ async def test_what_the_provider_could_not_be_told_it_is_told_later(
         await told(server)
         for _ in range(2):
             await swept(server)
-        assert (upstream.hits["/revoke"], len(await server.provider.store.scan(RETURNS))) == (3, 1)
+        assert (upstream.hits["/revoke"], len(await server.provider.store.scan(RETURNS))) == (
+            3,
+            1,
+        )
         upstream.reset()
         await swept(server)
         assert len(upstream.revoked) == 1

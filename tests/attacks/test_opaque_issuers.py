@@ -251,7 +251,7 @@ async def test_a_verifier_of_ones_own_does_not_either(idp: Issuer) -> None:
 
 async def issuer_in_proxy(verifier: Any, token: str) -> str:
     return (
-        await AccessTokenIdentifier(verifier, AUTHORIZE).identify(TokenAnswer(token), None)
+        await AccessTokenIdentifier(verifier, AUTHORIZE).identify(TokenAnswer(token), "")
     ).issuer
 
 

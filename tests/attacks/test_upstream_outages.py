@@ -13,8 +13,9 @@ from asgi_mcp_auth import ServerUnavailable
 from asgi_mcp_auth.errors import InvalidGrant
 from asgi_mcp_auth.proxy.client import TokenAnswer, UpstreamClient
 from asgi_mcp_auth.proxy.options import UpstreamIdentity, UpstreamRules
+from asgi_mcp_auth.proxy.refresh import LEASE_SECONDS, LEASES
 from asgi_mcp_auth.proxy.returns import Returns
-from asgi_mcp_auth.proxy.tokens import LEASE_SECONDS, LEASES, TOKENS, UpstreamTokens
+from asgi_mcp_auth.proxy.tokens import UpstreamTokens
 from asgi_mcp_auth.proxy.upstream import Endpoints
 from asgi_mcp_auth.server.records import hash_of
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
@@ -35,6 +36,7 @@ from tests.support.proxy import (
 )
 from tests.support.upstream import CLIENT_ID, CLIENT_SECRET, Upstream
 
+TOKENS = "upstream"
 pytestmark = [pytest.mark.asyncio, pytest.mark.case("P12")]
 
 
@@ -269,10 +271,13 @@ class Anybody:
 
     async def stop(self) -> None: ...
 
-    async def identify(
-        self, answer: TokenAnswer, nonce: str | None, answered_at: float | None = None
-    ) -> UpstreamIdentity:
+    async def identify(self, answer: TokenAnswer, nonce: str) -> UpstreamIdentity:
         return UpstreamIdentity(issuer="https://idp.example", subject="alice", claims={})
+
+    async def identify_refreshed(
+        self, answer: TokenAnswer, answered_at: float | None
+    ) -> UpstreamIdentity:
+        return await self.identify(answer, "")
 
 
 def worker(upstream: Upstream, store: Any, clock: Clock) -> UpstreamTokens:
@@ -318,10 +323,12 @@ async def test_hosts_whose_clocks_are_apart_use_a_refresh_token_once(
         here.advance(120)
         there.advance(120)
         upstream.delay("/token", 0.5)
-        refreshing = asyncio.create_task(first.live(reference, welcome))
+        refreshing = asyncio.create_task(first.fresh_access_token(reference, welcome))
         await leased(stores[0])
         given = await asyncio.gather(
-            refreshing, second.live(reference, welcome), second.live(reference, welcome)
+            refreshing,
+            second.fresh_access_token(reference, welcome),
+            second.fresh_access_token(reference, welcome),
         )
         assert len(set(given)) == 1
         assert (len(upstream.requests), upstream.reused) == (1, [])
@@ -339,7 +346,7 @@ async def test_a_worker_that_died_is_waited_for_by_the_stores_clock_alone(
     clock.advance(101)
     # and no more of it is heard
     await store.add(LEASES, f"{hash_of(reference)}.0", b"refreshing", ttl=LEASE_SECONDS)
-    waiting = asyncio.create_task(tokens.live(reference, welcome))
+    waiting = asyncio.create_task(tokens.fresh_access_token(reference, welcome))
     clock.jump(1000)
     await asyncio.sleep(0.2)
     assert (waiting.done(), upstream.requests) == (False, [])
@@ -362,9 +369,9 @@ async def test_a_worker_that_was_held_up_does_not_use_a_refresh_token_again(
     reference = await sign_in(upstream, slow, clock.time())
     clock.advance(101)
     held.hold = ("add", LEASES)
-    waiting = asyncio.create_task(slow.live(reference, welcome))
+    waiting = asyncio.create_task(slow.fresh_access_token(reference, welcome))
     await held.arrived.wait()
-    token = await quick.live(reference, welcome)
+    token = await quick.fresh_access_token(reference, welcome)
     clock.advance(LEASE_SECONDS + 1)
     held.go.set()
     assert await waiting == token
@@ -384,16 +391,16 @@ async def test_a_late_refusal_does_not_end_a_grant_refreshed_meanwhile(
     clock.advance(101)
     upstream.answer("/token", b'{"error":"invalid_grant"}', status=400, times=1)
     upstream.delay("/token", 1)
-    waiting = asyncio.create_task(slow.live(reference, welcome))
+    waiting = asyncio.create_task(slow.fresh_access_token(reference, welcome))
     await leased(store)
     await asyncio.sleep(0.3)
     clock.advance(LEASE_SECONDS + 1)
     upstream.delays.clear()
     upstream._answers.clear()
-    token = await quick.live(reference, welcome)
+    token = await quick.fresh_access_token(reference, welcome)
     upstream.answer("/token", b'{"error":"invalid_grant"}', status=400, times=1)
     assert await waiting == token
-    assert await quick.live(reference, welcome) == token
+    assert await quick.fresh_access_token(reference, welcome) == token
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
@@ -407,14 +414,14 @@ async def test_an_answer_outlives_a_store_that_is_away_for_a_moment(
     reference = await sign_in(upstream, tokens, clock.time())
     clock.advance(101)
     upstream.delay("/token", 0.3)
-    waiting = asyncio.create_task(tokens.live(reference, welcome))
+    waiting = asyncio.create_task(tokens.fresh_access_token(reference, welcome))
     await leased(store.inner)
     await asyncio.sleep(0.1)
     store.fail_at = len(store.calls) + 2  # the first swap of the record; what reads it passes
     token = await waiting
     assert store.calls[store.fail_at - 1][:2] == ("swap", TOKENS)
     clock.advance(3600)
-    assert await tokens.live(reference, welcome) not in ("first", token)
+    assert await tokens.fresh_access_token(reference, welcome) not in ("first", token)
     assert (len(upstream.requests), upstream.reused) == (2, [])
 
 
@@ -433,13 +440,13 @@ async def test_a_provider_that_fails_is_left_alone_for_a_second_of_the_stores_cl
         clock.advance(120)
     upstream.fail("/token")
     with pytest.raises(ServerUnavailable):
-        await first.live(reference, welcome)
+        await first.fresh_access_token(reference, welcome)
     with pytest.raises(ServerUnavailable):
-        await second.live(reference, welcome)
+        await second.fresh_access_token(reference, welcome)
     assert len(upstream.requests) == 1
     upstream.reset()
     of_store.advance(1)
-    assert await second.live(reference, welcome) in upstream.access
+    assert await second.fresh_access_token(reference, welcome) in upstream.access
 
 
 async def test_a_sign_in_that_ends_while_the_lease_is_taken_has_ended(
@@ -451,7 +458,7 @@ async def test_a_sign_in_that_ends_while_the_lease_is_taken_has_ended(
     reference = await sign_in(upstream, tokens, clock.time())
     clock.advance(101)
     held.hold = ("add", LEASES)
-    waiting = asyncio.create_task(tokens.live(reference, welcome))
+    waiting = asyncio.create_task(tokens.fresh_access_token(reference, welcome))
     await held.arrived.wait()
     await tokens.end(reference)
     held.go.set()
@@ -469,7 +476,7 @@ async def test_a_caller_that_leaves_with_the_lease_blocks_no_other(
     reference = await sign_in(upstream, tokens, clock.time())
     clock.advance(101)
     held.hold = ("add", LEASES)
-    leaving = asyncio.create_task(tokens.live(reference, welcome))
+    leaving = asyncio.create_task(tokens.fresh_access_token(reference, welcome))
     await held.arrived.wait()
     held.arrived.clear()
     held.hold = ("get", TOKENS)
@@ -479,5 +486,5 @@ async def test_a_caller_that_leaves_with_the_lease_blocks_no_other(
     leaving.cancel()
     await asyncio.wait([leaving])
     held.go.set()
-    assert await tokens.live(reference, welcome) in upstream.access
+    assert await tokens.fresh_access_token(reference, welcome) in upstream.access
     assert (len(upstream.requests), upstream.reused) == (1, [])

@@ -10,8 +10,9 @@ import pytest
 
 from asgi_mcp_auth import ConfigurationError
 from asgi_mcp_auth.proxy import UpstreamIdentity, UpstreamRules
+from asgi_mcp_auth.proxy.admission import find_refusal
 from asgi_mcp_auth.proxy.domains import ascii_domain
-from asgi_mcp_auth.proxy.identity import find_objection, merged
+from asgi_mcp_auth.proxy.identity import merged
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import answer_of
 from tests.support.proxy import come_back, depart, deploy_proxy
@@ -30,7 +31,7 @@ def upstream() -> Iterator[Upstream]:
 def may_come_in(domain: str, *, issuer: str = "https://idp.example.com", **claims: Any) -> bool:
     """Return whether a person with these claims may sign in where this domain is allowed."""
     identity = UpstreamIdentity(issuer=issuer, subject="s", claims=claims)
-    return find_objection(identity, UpstreamRules(allowed_domains=[domain])) is None
+    return find_refusal(identity, UpstreamRules(allowed_domains=[domain])) is None
 
 
 @pytest.mark.case("P19")
@@ -71,9 +72,9 @@ def test_an_unverified_address_affects_no_other_claim(
         subject="s",
         claims={"groups": ["staff"], "email": "a@example.com", "email_verified": verified},
     )
-    assert find_objection(identity, UpstreamRules(allowed_claims={"groups": ["staff"]})) is None
+    assert find_refusal(identity, UpstreamRules(allowed_claims={"groups": ["staff"]})) is None
     assert (
-        find_objection(identity, UpstreamRules(allowed_claims={"email": ["a@example.com"]}))
+        find_refusal(identity, UpstreamRules(allowed_claims={"email": ["a@example.com"]}))
         is not None
     )
 
@@ -139,10 +140,10 @@ def test_the_organisation_of_a_google_account_is_googles_to_name(
 def test_an_address_that_is_not_verified_is_not_among_allowed_claims(verified: object) -> None:
     rules = UpstreamRules(allowed_claims={"email": ["a@example.com"]})
     claims = {"email": "a@example.com", "email_verified": verified}
-    objection = find_objection(
+    refusal = find_refusal(
         UpstreamIdentity(issuer="https://idp.example.com", subject="s", claims=claims), rules
     )
-    assert (objection is not None) == (verified in (False, "false"))
+    assert (refusal is not None) == (verified in (False, "false"))
 
 
 OURS, THEIRS = "alice@example.com", "alice@example.org"

@@ -16,7 +16,7 @@ from asgi_mcp_auth import (
     get_upstream_token,
 )
 from asgi_mcp_auth.proxy import UpstreamRules
-from asgi_mcp_auth.proxy.tokens import LEASE_SECONDS, LEASES
+from asgi_mcp_auth.proxy.refresh import LEASE_SECONDS, LEASES
 from asgi_mcp_auth.server import Registration
 from tests.support.authorization_server import CONFIDENTIAL, ClientOf, Server
 from tests.support.engines import ENGINES, fresh

@@ -184,24 +184,24 @@ async def test_a_subject_of_255_characters_is_left_as_it_is(
     [
         (
             {"iss": "https://evil.example"},
-            "The answer to a sign-in is not from the identity provider that was asked (iss)",
+            "The answer to a sign-in comes from another identity provider (iss)",
         ),
         (
             {"code": None},
             "The identity provider's answer to a sign-in has neither a code nor an error",
         ),
-        ({"code": "made-up"}, "The identity provider does not know the code of a sign-in"),
+        ({"code": "made-up"}, "The identity provider rejected the code of a sign-in"),
         (
             {"error": "invalid_scope"},
-            "The identity provider answers a sign-in with an error: invalid_scope",
+            "The identity provider answered a sign-in with an error: invalid_scope",
         ),
         (
             {"error": "<b>"},
-            "The identity provider answers a sign-in with an error: one that is no error code",
+            "The identity provider answered a sign-in with an error: an invalid error code",
         ),
         (
             {"error": "a" * 65},
-            "The identity provider answers a sign-in with an error: one that is no error code",
+            "The identity provider answered a sign-in with an error: an invalid error code",
         ),
     ],
 )
@@ -218,10 +218,10 @@ async def test_the_log_says_why_a_sign_in_failed(
 @pytest.mark.parametrize(
     ("claims", "said"),
     [
-        ({"nonce": "another"}, "the ID token is of another sign-in (nonce)"),
+        ({"nonce": "another"}, "the ID token belongs to another sign-in (nonce)"),
         ({"azp": "another"}, "the ID token was issued to another client (azp)"),
         ({"at_hash": "x"}, "the ID token does not belong to the access token (at_hash)"),
-        ({"exp": 1}, "the ID token is not valid (expired)"),
+        ({"exp": 1}, "the ID token is invalid (expired)"),
     ],
 )
 async def test_the_log_says_what_is_wrong_with_an_id_token(
@@ -244,7 +244,7 @@ async def test_who_is_turned_away_by_the_hook_is_told_so(
         text = (
             await come_back(browser, upstream.approve(await depart(browser, client)))
         ).body.decode()
-        assert "Your account may not use this service." in text
+        assert "Your account is not allowed to use this service." in text
         assert ("Ask the help desk." in text) == (contact is not None)
         assert "None" not in text
 
@@ -253,11 +253,11 @@ async def test_who_is_turned_away_by_a_rule_is_told_which(upstream: Upstream) ->
     for rules, said in (
         (
             UpstreamRules(allowed_domains=["example.com"]),
-            "Only people with a verified e-mail address of certain organisations",
+            "Only people with a verified email address at certain organizations",
         ),
         (
             UpstreamRules(allowed_claims={"tid": ["t1"]}),
-            "Your account does not belong to those who may use this service.",
+            "Your account is not allowed to use this service.",
         ),
     ):
         async with deploy_proxy(upstream, upstream=rules) as server:
@@ -318,8 +318,8 @@ async def test_a_custom_verifier_decides_and_the_sign_in_page_names_the_provider
         assert (await server.call("POST", "/mcp", bearer=tokens["access_token"])).status == 200
         assert server.spy.scope[SCOPE_KEY].subject == f"{upstream.issuer}|alice"
         for user, said in (
-            ("mallory", "the access token is not valid"),
-            ("nobody", "the access token names nobody"),
+            ("mallory", "the access token is invalid"),
+            ("nobody", "the access token has no usable subject"),
         ):
             browser = server.browser()
             response = await come_back(
@@ -355,6 +355,6 @@ async def test_of_several_issuers_the_token_says_which(
         browser, client = server.browser(), await server.register()
         await come_back(browser, upstream.approve(await depart(browser, client)))
         assert (
-            "A sign-in at the identity provider failed: the access token is not valid (inactive)"
+            "A sign-in at the identity provider failed: the access token is invalid (inactive)"
             in caplog.messages
         )

@@ -12,9 +12,11 @@ import pytest
 
 from asgi_mcp_auth.errors import InvalidGrant, ServerUnavailable, SignInFailed
 from asgi_mcp_auth.proxy.client import TokenAnswer, UpstreamClient
+from asgi_mcp_auth.proxy.kept import TOKENS as KIND
 from asgi_mcp_auth.proxy.options import UpstreamIdentity, UpstreamRules
+from asgi_mcp_auth.proxy.refresh import LEASE_SECONDS, LEASES
 from asgi_mcp_auth.proxy.returns import Returns
-from asgi_mcp_auth.proxy.tokens import LEASE_SECONDS, LEASES, TOKENS, UpstreamTokens
+from asgi_mcp_auth.proxy.tokens import UpstreamTokens
 from asgi_mcp_auth.proxy.upstream import Endpoints
 from asgi_mcp_auth.server.records import hash_of
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
@@ -27,6 +29,7 @@ from tests.support.upstream import CLIENT_ID, CLIENT_SECRET, SECONDS, Upstream
 pytestmark = pytest.mark.asyncio
 
 DAY = 86_400
+TOKENS = "upstream"
 
 
 class Says:
@@ -40,10 +43,12 @@ class Says:
 
     async def stop(self) -> None: ...
 
-    async def identify(
-        self, answer: TokenAnswer, nonce: str | None, answered_at: float | None = None
+    async def identify(self, answer: TokenAnswer, nonce: str) -> UpstreamIdentity:
+        raise AssertionError("these are refreshed tokens")
+
+    async def identify_refreshed(
+        self, answer: TokenAnswer, answered_at: float | None
     ) -> UpstreamIdentity:
-        assert nonce is None
         self.asked.append(answer)
         if isinstance(self.subject, Exception):
             raise self.subject
@@ -94,7 +99,7 @@ class Bench:
         answered.
         """
         with self.upstream.holding() as arrived:
-            task = asyncio.create_task(self.tokens.live(reference, welcome))
+            task = asyncio.create_task(self.tokens.fresh_access_token(reference, welcome))
             assert await asyncio.to_thread(arrived.wait, SECONDS)
             yield task
 
@@ -134,28 +139,34 @@ async def test_a_token_is_due_a_fifth_of_its_life_and_at_most_a_minute_before_it
 ) -> None:
     reference = await bench.keep(expires_in=expires_in)
     bench.clock.advance(good_for - 0.01)
-    assert (await bench.tokens.live(reference, welcome), bench.refreshes) == ("first", 0)
+    assert (await bench.tokens.fresh_access_token(reference, welcome), bench.refreshes) == (
+        "first",
+        0,
+    )
     bench.clock.advance(0.02)
-    assert (await bench.tokens.live(reference, welcome) != "first", bench.refreshes) == (True, 1)
+    assert (
+        await bench.tokens.fresh_access_token(reference, welcome) != "first",
+        bench.refreshes,
+    ) == (True, 1)
 
 
 async def test_refreshed_tokens_have_a_life_of_their_own(bench: Bench) -> None:
     bench.upstream.expires_in = 10
     reference = await bench.keep()
     bench.clock.advance(81)
-    second = await bench.tokens.live(reference, welcome)
+    second = await bench.tokens.fresh_access_token(reference, welcome)
     bench.clock.advance(7.9)
-    assert await bench.tokens.live(reference, welcome) == second
+    assert await bench.tokens.fresh_access_token(reference, welcome) == second
     bench.clock.advance(0.2)
-    assert await bench.tokens.live(reference, welcome) != second
+    assert await bench.tokens.fresh_access_token(reference, welcome) != second
     bench.upstream.expires_in = None
     bench.clock.advance(9)
-    last = await bench.tokens.live(reference, welcome)
+    last = await bench.tokens.fresh_access_token(reference, welcome)
     record = await bench.record(reference)
     assert record is not None
     assert (record["expires_at"], record["lifetime"], record["turn"]) == (None, 0, 3)
     bench.clock.advance(DAY / 2)
-    assert await bench.tokens.live(reference, welcome) == last
+    assert await bench.tokens.fresh_access_token(reference, welcome) == last
 
 
 @pytest.mark.parametrize("expires_in", [0, None])
@@ -166,7 +177,7 @@ async def test_a_lifetime_that_is_nothing_or_not_known(
     record = await bench.record(reference)
     assert record is not None
     assert (record["lifetime"], record["is_checked"], record["turn"]) == (0, True, 0)
-    await bench.tokens.live(reference, welcome)
+    await bench.tokens.fresh_access_token(reference, welcome)
     assert bench.refreshes == (expires_in == 0)
 
 
@@ -174,13 +185,13 @@ async def test_a_record_stays_as_long_as_it_is_needed_whatever_is_written(bench:
     """The refresh and its check write; neither shortens nor lengthens what a grant needs."""
     reference = await bench.keep(seconds=1000)
     bench.clock.advance(90)
-    await bench.tokens.live(reference, welcome)
+    await bench.tokens.fresh_access_token(reference, welcome)
     bench.clock.advance(909)
     assert await bench.record(reference) is not None
     bench.clock.advance(2)
     assert await bench.record(reference) is None
     with pytest.raises(InvalidGrant) as caught:
-        await bench.tokens.live(reference, welcome)
+        await bench.tokens.fresh_access_token(reference, welcome)
     assert caught.value.reason == "sign_in_ended"
 
 
@@ -200,7 +211,7 @@ async def test_at_the_very_end_of_its_time_a_record_is_still_written(bench: Benc
     """A store takes no time to live of nothing."""
     reference = await bench.keep(seconds=90)
     bench.clock.advance(89.9)
-    await bench.tokens.live(reference, welcome)
+    await bench.tokens.fresh_access_token(reference, welcome)
     bench.clock.advance(0.8)
     assert await bench.record(reference) is not None
     bench.clock.advance(0.5)
@@ -212,7 +223,7 @@ async def test_while_one_request_refreshes_the_others_wait(bench: Bench) -> None
     reference = await bench.keep()
     await bench.lease(reference, 1000)
     bench.clock.advance(99)
-    waiting = asyncio.create_task(bench.tokens.live(reference, welcome))
+    waiting = asyncio.create_task(bench.tokens.fresh_access_token(reference, welcome))
     await asyncio.sleep(0.1)
     assert not waiting.done()
     await bench.lease(reference, 0)
@@ -236,7 +247,7 @@ async def test_a_lease_ends_when_it_says(bench: Bench) -> None:
     reference = await bench.keep()
     await bench.lease(reference, 101)
     bench.clock.advance(100.9)
-    waiting = asyncio.create_task(bench.tokens.live(reference, welcome))
+    waiting = asyncio.create_task(bench.tokens.fresh_access_token(reference, welcome))
     await asyncio.sleep(0.1)
     assert (waiting.done(), bench.refreshes) == (False, 0)
     bench.clock.advance(0.1)
@@ -267,7 +278,7 @@ async def test_a_waiting_request_gives_up_after_about_the_time_of_a_lease(bench:
     await bench.lease(reference, 1000)
     bench.clock.advance(101)
     with pytest.raises(ServerUnavailable):
-        await bench.worker(sleep=sleep).live(reference, welcome)
+        await bench.worker(sleep=sleep).fresh_access_token(reference, welcome)
     assert sum(slept) == pytest.approx(12)
     assert max(slept) <= 0.1
 
@@ -282,16 +293,16 @@ async def test_after_a_failure_there_is_a_pause_of_a_second(bench: Bench, failur
         bench.upstream.answer("/token", b"<html>", times=1)
     for seconds in (7 if failure == "down" else 1, 1):
         with pytest.raises(ServerUnavailable) as caught:
-            await bench.tokens.live(reference, welcome)
+            await bench.tokens.fresh_access_token(reference, welcome)
         assert caught.value.retry_after_seconds == seconds
     record = await bench.record(reference)
     assert record is not None
     assert (record["turn"], bench.refreshes) == (1, 1)
     bench.clock.advance(0.9)
     with pytest.raises(ServerUnavailable):
-        await bench.tokens.live(reference, welcome)
+        await bench.tokens.fresh_access_token(reference, welcome)
     bench.clock.advance(0.1)
-    assert await bench.tokens.live(reference, welcome) in bench.upstream.access
+    assert await bench.tokens.fresh_access_token(reference, welcome) in bench.upstream.access
     record = await bench.record(reference)
     assert record is not None
     assert (record["turn"], bench.refreshes) == (2, 2)
@@ -304,14 +315,14 @@ async def test_after_a_failure_the_old_token_is_given_out_as_long_as_it_is_good(
     reference = await bench.keep()
     bench.clock.advance(98.5)
     for _ in range(3):
-        assert await bench.tokens.live(reference, welcome) == "first"
+        assert await bench.tokens.fresh_access_token(reference, welcome) == "first"
     assert bench.refreshes == 1
     bench.clock.advance(1.2)
-    assert await bench.tokens.live(reference, welcome) == "first"
+    assert await bench.tokens.fresh_access_token(reference, welcome) == "first"
     assert bench.refreshes == 2
     bench.clock.advance(0.3)
     with pytest.raises(ServerUnavailable):
-        await bench.tokens.live(reference, welcome)
+        await bench.tokens.fresh_access_token(reference, welcome)
 
 
 async def test_what_the_provider_has_ended_is_forgotten_at_once(bench: Bench) -> None:
@@ -320,7 +331,7 @@ async def test_what_the_provider_has_ended_is_forgotten_at_once(bench: Bench) ->
         bench.upstream.answer("/token", refused, status=400, times=1)
         bench.clock.advance(100)
         with pytest.raises(InvalidGrant) as caught:
-            await bench.tokens.live(reference, welcome)
+            await bench.tokens.fresh_access_token(reference, welcome)
         assert caught.value.reason == "sign_in_ended"
         assert await bench.record(reference) is None
 
@@ -332,13 +343,13 @@ async def test_without_a_refresh_token_the_end_of_the_access_token_is_the_end(
     reference = await bench.keep(refresh_token=refresh_token)
     bench.clock.advance(99.9)
     if refresh_token is None:
-        assert await bench.tokens.live(reference, welcome) == "first"
+        assert await bench.tokens.fresh_access_token(reference, welcome) == "first"
         bench.clock.advance(0.1)
         with pytest.raises(InvalidGrant):
-            await bench.tokens.live(reference, welcome)
+            await bench.tokens.fresh_access_token(reference, welcome)
         assert await bench.record(reference) is None
     else:
-        assert await bench.tokens.live(reference, welcome) != "first"
+        assert await bench.tokens.fresh_access_token(reference, welcome) != "first"
 
 
 async def test_refreshed_tokens_are_looked_at_once(bench: Bench) -> None:
@@ -349,7 +360,7 @@ async def test_refreshed_tokens_are_looked_at_once(bench: Bench) -> None:
     reference = await bench.keep()
     bench.clock.advance(100)
     for _ in range(3):
-        assert await bench.tokens.live(reference, welcome) == "second"
+        assert await bench.tokens.fresh_access_token(reference, welcome) == "second"
     assert bench.says.asked == [TokenAnswer("second", id_token="a.b.c")]
     record = await bench.record(reference)
     assert record is not None
@@ -363,18 +374,18 @@ async def test_a_check_says_nothing_of_tokens_that_came_later(bench: Bench) -> N
     found: list[str] = []
 
     class Slow(Says):
-        async def identify(
-            self, answer: TokenAnswer, nonce: str | None, answered_at: float | None = None
+        async def identify_refreshed(
+            self, answer: TokenAnswer, answered_at: float | None
         ) -> UpstreamIdentity:
             record = await bench.record(reference)
             assert record is not None
             record |= {"access_token": "third", "id_token": "d.e.f"}
             found.append(answer.access_token)
             await bench.store.put(TOKENS, hash_of(reference), json.dumps(record).encode(), ttl=DAY)
-            return await super().identify(answer, nonce)
+            return await super().identify_refreshed(answer, answered_at)
 
     bench.tokens._identifier = Slow()
-    assert [await bench.tokens.live(reference, welcome)] == found
+    assert [await bench.tokens.fresh_access_token(reference, welcome)] == found
     record = await bench.record(reference)
     assert record is not None
     assert (record["access_token"], record["is_checked"], record["id_token"]) == (
@@ -392,9 +403,9 @@ async def test_tokens_of_another_person_are_never_given_out(
     reference = await bench.keep()
     bench.clock.advance(100)
     with pytest.raises(InvalidGrant):
-        await bench.tokens.live(reference, welcome)
+        await bench.tokens.fresh_access_token(reference, welcome)
     assert await bench.record(reference) is None
-    said = "Refreshed tokens of the identity provider are somebody else's: the sign-in ends"
+    said = "Refreshed tokens of the identity provider belong to another user: the sign-in ends"
     assert (said in caplog.messages) == (verdict == "mallory")
 
 
@@ -423,13 +434,13 @@ async def test_who_is_cancelled_loses_no_tokens(bench: Bench) -> None:
             await refreshing
     await bench.tokens.settle()
     await bench.tokens.settle()  # nothing is left to wait for
-    assert await bench.tokens.live(reference, welcome) in bench.upstream.access
+    assert await bench.tokens.fresh_access_token(reference, welcome) in bench.upstream.access
     assert (bench.refreshes, bench.upstream.reused) == (1, [])
 
 
 async def test_the_kind_of_record_stays_what_it_is(bench: Bench) -> None:
     """With another name, every person would have to sign in again after an upgrade."""
     await bench.keep()
-    assert TOKENS == "upstream"
+    assert KIND.name == TOKENS == "upstream"
     assert len(await bench.store.scan("upstream")) == 1
     assert isinstance(bench.clock, FrozenClock)
