@@ -242,7 +242,7 @@ async def test_who_may_not_come_in_reads_why_and_whom_to_ask(chromium: Browser) 
         assert scene.answer()["error"] == "access_denied"
 
 
-# ------------------------------------------------------------------------------- unplanned behaviour
+# ------------------------------------------------------------------------------ unplanned behaviour
 
 
 async def test_two_tabs_for_two_clients_go_through_both_hops_side_by_side(

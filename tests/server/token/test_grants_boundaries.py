@@ -446,9 +446,7 @@ async def test_a_retry_does_not_prolong_the_time_for_retries() -> None:
 
 
 @pytest.mark.rule("PX-06")
-async def test_the_login_step_hears_of_a_grant_before_it_begins_and_renews_and_when_it_ends() -> (
-    None
-):
+async def test_the_login_step_hears_of_a_grant_before_it_begins_or_renews_and_at_its_end() -> None:
     """It is also told for how long the grant depends on it."""
     bench = Bench(refresh_token_seconds=10 * HOUR, refresh_idle_seconds=5 * HOUR)
     granted = await bench.redeem()
