@@ -28,11 +28,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_BYTES = 256 * 1024
-# of the lifetime: from then on a request starts the refresh and goes on with the old keys
-REFRESH_AHEAD = 0.8
+RENEW_AHEAD = 0.8  # of the lifetime: from then on the set is due
 COLD_COOLDOWN_SECONDS = 1.0  # without any keys every request fails, so attempts are worth more
-# Fetches at once for tokens whose key is not in the set at hand. Two: one stranger who makes up a
-# key id must not take the fetch that the first token under a new key needs.
+# Two, so that one made-up key id does not use up the fetch that a new key needs.
 SEARCHES_AT_ONCE = 2
 
 
@@ -41,14 +39,13 @@ class JWKSOptions:
     """How a remote key set is cached and fetched.
 
     Args:
-        ttl_seconds: lifetime of a key set whose answer has no Cache-Control max-age.
+        ttl_seconds: lifetime of a key set that comes without a Cache-Control max-age.
         min_ttl_seconds: a shorter max-age is raised to this.
         max_ttl_seconds: a longer max-age is lowered to this.
         cooldown_seconds: minimum time between two attempts to renew the set, failed ones included.
             Tokens with an unknown key id or a wrong signature trigger two fetches at once, then
             one per cooldown.
-        stale_seconds: how long after its lifetime a key set is used while the provider does not
-            answer.
+        stale_seconds: how long an expired key set stays in use while the provider is down.
         timeout_seconds: for one whole fetch, discovery included.
         http_client: an ``httpx.AsyncClient`` to use instead of our own; it is never closed.
 
@@ -80,7 +77,7 @@ class JWKSOptions:
 
 @dataclass(frozen=True, slots=True)
 class JWKSState:
-    """What a key set looks like at one moment."""
+    """A snapshot of a remote key set."""
 
     jwks_uri: str | None
     keys: int
@@ -89,19 +86,50 @@ class JWKSState:
     last_error: str | None
 
 
-class RemoteJWKS:
-    """A key set behind a URL, fetched when it is first needed and cached.
+# Theory of operation
+#
+# The set is *empty* until the first fetch succeeds. Then it is *fresh*, *due* from four fifths of
+# its lifetime on, *expired*, and *too old* once it has been expired for longer than stale_seconds.
+# There is at most one fetch at a time; "wait" and "start" mean that one if it is under way.
+#
+# A renewal is a fetch because of the set's age. At least one cooldown passes between the end of
+# any fetch and the next renewal (one second while the set is empty).
+#
+#   set        last fetch   the token gets                             renewal
+#   ---------  -----------  -----------------------------------------  ---------------------
+#   empty      any          a key of the new set, or 503               wait
+#   fresh      any          a key of the set at hand                   none
+#   due        any          a key of the set at hand                   start, do not wait
+#   expired    succeeded    a key of the new set, or else the old set  wait
+#   expired    failed       a key of the set at hand                   start, do not wait
+#   too old    any          a key of the new set, or 503               wait
+#
+# A search is a fetch because a token's key is not in the set: the issuer may have published it
+# since. The last fetch does not hold it up if it succeeded. Made-up tokens cause searches as well,
+# so there is a budget: SEARCHES_AT_ONCE, refilled by one per cooldown. A fetch that was under way
+# when the token came may be older than its key, so the search goes on after that one; a renewal
+# that the token itself has waited for is new enough.
+#
+#   the token's key      last fetch   the token gets             search
+#   -------------------  -----------  -------------------------  -------------------------------
+#   id not in the set    succeeded    the key, or unknown_key    wait, within the budget
+#   id not in the set    failed       the key, or 503            wait, also one cooldown between
+#   signature fails      any          new keys, or signature     as above
+#   no id, none fits     any          unknown_key                none
+#
+# All times are monotonic: a jump of the wall clock neither delays nor triggers a fetch.
 
-    One fetch at a time, whoever asks; old keys while a new set is on its way; old keys while the
-    provider is down.
+
+class RemoteJWKS:
+    """A key set behind a URL, fetched when it is first needed, then cached and renewed.
 
     Args:
-        jwks_uri: the URL, or a function that finds it out (raising ``FetchFailed``) and is asked
+        jwks_uri: the URL, or a function that discovers it (raising ``FetchFailed``) and is called
             again after a failure.
         algorithms: the algorithms to make keys for.
         options: lifetimes and limits.
-        clock: for lifetimes; wall-clock jumps do not matter.
-        fetcher: the HTTP side.
+        clock: for lifetimes.
+        fetcher: the HTTP client.
     """
 
     def __init__(
@@ -113,8 +141,8 @@ class RemoteJWKS:
         clock: Clock = time,
         fetcher: HTTPFetcher | None = None,
     ) -> None:
-        self.serial = 0
-        self.settled_until = -math.inf
+        self.version = 0
+        self.fresh_until = -math.inf
         self._keys: KeySet | None = None
         self._options = options or JWKSOptions()
         self._locate = jwks_uri
@@ -124,20 +152,20 @@ class RemoteJWKS:
         self._fetcher = fetcher or HTTPFetcher(
             timeout_seconds=self._options.timeout_seconds, client=self._options.http_client
         )
-        self._refresh = SingleFlight(self._fetch_and_remember)
+        self._refresh = SingleFlight(self._fetch_and_store)
         self._etag: str | None = None
         self._fetches = 0
         self._fetched_at = -math.inf
         self._expires_at = -math.inf
         self._attempts = 0
-        self._attempted_at = -math.inf
+        self._retry_not_before = -math.inf
         self._searches_paid_until = -math.inf
         self._error: str | None = None
         self._skipped: list[str] = []
 
     @property
     def state(self) -> JWKSState:
-        """The state at this moment, for health pages and tests."""
+        """The current state, for health pages and tests."""
         return JWKSState(
             jwks_uri=self._uri,
             keys=len(self._keys or ()),
@@ -147,29 +175,26 @@ class RemoteJWKS:
         )
 
     async def open(self) -> None:
-        """Pool connections and fetch the key set; a provider that is down stops nobody from
-        starting.
-        """
+        """Open the connection pool and fetch the key set; a failed fetch is not an error yet."""
         await self._fetcher.open()
         await self._refresh()
 
     async def aclose(self) -> None:
-        """Stop a fetch under way and close the pool."""
+        """Cancel a running fetch and close the connection pool."""
         await self._refresh.aclose()
         await self._fetcher.aclose()
 
     async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
         """Return the one key that the token names.
 
-        A key set without that key is fetched again, within the budget for searches.
-
         Raises:
             InvalidToken: the key set has no such key.
-            ServerUnavailable: the key set cannot be fetched, or is too old to be trusted.
+            ServerUnavailable: there is no key set, or it is too old, or the key may be a new one
+                and the last fetch has failed.
         """
         now = self._clock.monotonic()
         attempts = self._attempts
-        if now >= self.settled_until:
+        if now >= self.fresh_until:
             await self._renew(now)
         if self._keys is None or now >= self._expires_at + self._options.stale_seconds:
             raise self._unavailable()
@@ -179,19 +204,23 @@ class RemoteJWKS:
         if found:
             return found
         if self._error is not None:
-            raise self._unavailable()  # the key may be a new one
+            raise self._unavailable()
         raise InvalidToken("unknown_key")
 
     async def replacements_for(
         self, key_id: str | None, algorithm: str, tried: tuple[VerifyingKey, ...]
     ) -> tuple[VerifyingKey, ...]:
-        """Return the keys to try next, after a signature has failed with those of ``keys_for``.
+        """Return the keys to try after a failed signature, none if the key set has not changed.
 
-        An issuer may replace a key under the same id. The key set is fetched again, within the
-        budget for searches; nothing is returned if it has not changed.
+        An issuer may replace a key and keep its id.
+
+        Args:
+            key_id: from the token's header.
+            algorithm: from the token's header.
+            tried: the keys that ``keys_for`` has returned.
 
         Raises:
-            InvalidToken: no key id, and several keys fit now.
+            InvalidToken: the token has no key id, and several keys fit now.
         """
         return await self._search(key_id, algorithm, tried, self._attempts)
 
@@ -202,18 +231,17 @@ class RemoteJWKS:
         tried: tuple[VerifyingKey, ...],
         attempts: int,
     ) -> tuple[VerifyingKey, ...]:
-        """Return other keys than ``tried``, from a key set that was requested after the token came.
+        """Return the token's keys from a newer key set, none if they are still ``tried``.
 
         Args:
-            key_id: of the token.
-            algorithm: of the token.
+            key_id: from the token's header.
+            algorithm: from the token's header.
             tried: the keys found so far.
-            attempts: number of fetches begun before the token came.
+            attempts: the number of fetches that had begun when the token came.
         """
         if self._refresh.running:
             await self._refresh()
         found = self._find(key_id, algorithm)
-        # A fetch that was under way already may have missed the key.
         if found == tried and self._attempts == attempts and self._may_search():
             await self._refresh()
             found = self._find(key_id, algorithm)
@@ -226,9 +254,9 @@ class RemoteJWKS:
         if self._refresh.running:
             return True
         now = self._clock.monotonic()
-        if self._error is not None and not self._may_fetch(now):
+        if self._error is not None and now < self._retry_not_before:
             return False
-        # Each search pays for one cooldown; all but one of SEARCHES_AT_ONCE on credit.
+        # Each search pays for one cooldown, all but one of SEARCHES_AT_ONCE in advance.
         cooldown = self._options.cooldown_seconds
         if now < self._searches_paid_until - cooldown * (SEARCHES_AT_ONCE - 1):
             return False
@@ -236,29 +264,21 @@ class RemoteJWKS:
         return True
 
     async def _renew(self, now: float) -> None:
-        if not (self._refresh.running or self._may_fetch(now)):
+        if now < self._retry_not_before and not self._refresh.running:
             return
-        # Once a fetch has failed nobody waits for the next one as long as there are keys.
-        usable = self._keys is not None and (now < self._expires_at or self._error is not None)
-        if usable and now < self._expires_at + self._options.stale_seconds:
+        # During an outage no request waits for a fetch that will probably fail.
+        usable_until = self._expires_at
+        if self._error is not None:
+            usable_until += self._options.stale_seconds
+        if now < usable_until:
             self._refresh.start()
         else:
             await self._refresh()
 
-    def _cooldown(self) -> float:
-        if self._keys is None:
-            return min(COLD_COOLDOWN_SECONDS, self._options.cooldown_seconds)
-        return self._options.cooldown_seconds
-
-    def _may_fetch(self, now: float) -> bool:
-        return now >= self._attempted_at + self._cooldown()
-
     def _unavailable(self) -> ServerUnavailable:
-        return ServerUnavailable(
-            max(1.0, self._attempted_at + self._cooldown() - self._clock.monotonic())
-        )
+        return ServerUnavailable(max(1.0, self._retry_not_before - self._clock.monotonic()))
 
-    async def _fetch_and_remember(self) -> None:
+    async def _fetch_and_store(self) -> None:
         self._attempts += 1
         try:
             async with asyncio.timeout(self._options.timeout_seconds):
@@ -267,7 +287,10 @@ class RemoteJWKS:
             self._failed(f"no complete answer within {self._options.timeout_seconds:g} s")
         except FetchFailed as error:
             self._failed(str(error))
-        self._attempted_at = self._clock.monotonic()
+        cooldown = self._options.cooldown_seconds
+        if self._keys is None:
+            cooldown = min(COLD_COOLDOWN_SECONDS, cooldown)
+        self._retry_not_before = self._clock.monotonic() + cooldown
 
     async def _fetch(self) -> None:
         if not isinstance(self._locate, str) and (self._uri is None or self._error is not None):
@@ -281,7 +304,7 @@ class RemoteJWKS:
         response = await self._fetcher.fetch(self._uri or "", max_bytes=MAX_BYTES, headers=headers)
         if response.status == 200:
             self._keys = self._parse(response.body)
-            self.serial += 1
+            self.version += 1
             self._etag = response.headers.get("etag")
         elif response.status != 304 or "if-none-match" not in headers:
             raise FetchFailed(f"HTTP {response.status}")
@@ -296,7 +319,7 @@ class RemoteJWKS:
             raise FetchFailed(f"it is not JSON: {error}") from None
         except UnusableKey as error:
             raise FetchFailed(str(error)) from None
-        if skipped != self._skipped:  # not at every refresh: strangers can trigger those
+        if skipped != self._skipped:  # not for every fetch: strangers can trigger those
             for why in skipped:
                 logger.warning("Key set %s: %s", self._uri, why)
         self._skipped = skipped
@@ -314,7 +337,7 @@ class RemoteJWKS:
         )
         self._fetched_at = self._clock.monotonic()
         self._expires_at = self._fetched_at + lifetime
-        self.settled_until = self._fetched_at + lifetime * REFRESH_AHEAD
+        self.fresh_until = self._fetched_at + lifetime * RENEW_AHEAD
         if self._error is not None:
             logger.info("Key set %s is back", self._uri)
         self._error = None

@@ -58,7 +58,7 @@ class _Header(NamedTuple):
 
 
 # The facts; until when they count (wall clock, leeway included); which key source verified them;
-# the serial number that its key set had then. A plain tuple, for the reason given at Facts.
+# the version of its key set then. A plain tuple, for the reason given at Facts.
 _CacheEntry: TypeAlias = tuple[Facts, float, int, int]
 
 
@@ -185,12 +185,12 @@ class JWTVerifier(ReasoningVerifier):
     def _recall(self, digest: bytes) -> Facts | None:
         entry = self._tokens.get(digest)
         if entry is not None:
-            facts, valid_until, position, serial = entry
+            facts, valid_until, position, version = entry
             source, clock = self._source_list[position], self._clock
             if (
                 clock.time() < valid_until
-                and serial == source.serial
-                and clock.monotonic() < source.settled_until
+                and version == source.version
+                and clock.monotonic() < source.fresh_until
             ):
                 return facts
         return None
@@ -224,7 +224,7 @@ class JWTVerifier(ReasoningVerifier):
         ):
             raise InvalidToken("type")
         facts, expires_at = self._checks.read_jwt(claims, payload, now)
-        return facts, expires_at + self._checks.leeway, position, source.serial
+        return facts, expires_at + self._checks.leeway, position, source.version
 
     def _header(self, segment: bytes) -> _Header:
         header = self._headers.get(segment)

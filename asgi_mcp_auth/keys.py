@@ -17,9 +17,11 @@ MAX_KEYS = 64
 
 
 class KeySet:
-    """Keys by key id and algorithm. Immutable: a refresh makes a new one.
+    """Keys by key id and algorithm. Immutable.
 
-    A key id that two different keys claim belongs to neither.
+    Args:
+        keys: the keys.
+        ambiguous: key ids that several different keys claim. These keys are left out.
     """
 
     __slots__ = ("_by_algorithm", "_by_id", "_unnamed")
@@ -39,8 +41,9 @@ class KeySet:
                 self._by_id[key.key_id, key.algorithm] = (key,)
 
     def find(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
-        """Return the key that a token's header names, or nothing; without a key id the only one
-        that fits.
+        """Return the key that a token's header names, if there is one.
+
+        Without a key id, that is the only key for the algorithm.
 
         Raises:
             InvalidToken: no key id, and several keys fit (RFC 7515 §4.1.4).
@@ -53,7 +56,7 @@ class KeySet:
         return fitting
 
     def unnamed(self, algorithm: str) -> tuple[VerifyingKey, ...]:
-        """Return the keys that have no key id."""
+        """Return the keys without a key id."""
         return self._unnamed.get(algorithm, ())
 
     def __len__(self) -> int:
@@ -62,56 +65,65 @@ class KeySet:
 
 @runtime_checkable
 class KeySource(Protocol):
-    """What a verifier needs to know of its keys."""
+    """Provides a verifier with keys.
 
-    # of the key set in use; a new one means that what the old one verified needs another look
-    serial: int
-    settled_until: float  # monotonic seconds; from then on everything needs another look
+    A verifier may remember a token that it has accepted until ``fresh_until``, or until the key set
+    has another ``version``.
+    """
+
+    version: int
+    fresh_until: float  # monotonic seconds
 
     async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
         """Return the keys to try, at least one.
 
         Raises:
             InvalidToken: there is no such key.
-            ServerUnavailable: there might be, but the key set cannot be had.
+            ServerUnavailable: there may be one, but the key set is not available.
         """
         ...
 
     async def open(self) -> None:
-        """Get ready for requests; never fails."""
+        """Prepare for requests; never fails."""
         ...
 
     async def aclose(self) -> None:
-        """Let go of connections and tasks."""
+        """Close connections and cancel tasks."""
         ...
 
 
 class StaticKeys:
-    """Keys from the configuration. A PEM has no key id, so whatever id a token names, it may be
-    meant.
+    """Keys from the configuration.
+
+    A key without an id, such as a PEM, is tried for tokens with any key id.
     """
 
     def __init__(self, keys: KeySet) -> None:
         self._keys = keys
-        self.serial = 1
-        self.settled_until = math.inf
+        self.version = 1
+        self.fresh_until = math.inf
 
     async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
-        """Return the key with that id, else every key that has none."""
-        found = (
-            (key_id is not None and self._keys.find(key_id, algorithm))
-            or self._keys.unnamed(algorithm)
-            or (self._keys.find(None, algorithm) if key_id is None else ())
-        )
+        """Return the key with that id, or else every key without one.
+
+        Raises:
+            InvalidToken: there is no such key.
+        """
+        found: tuple[VerifyingKey, ...] = ()
+        if key_id is not None:
+            found = self._keys.find(key_id, algorithm)
+        found = found or self._keys.unnamed(algorithm)
+        if not found and key_id is None:
+            found = self._keys.find(None, algorithm)
         if not found:
             raise InvalidToken("unknown_key")
         return found
 
     async def open(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     async def aclose(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 def key_set_from(
@@ -121,24 +133,29 @@ def key_set_from(
     max_keys: int = MAX_KEYS,
     named: bool = False,
 ) -> tuple[KeySet, list[str]]:
-    """Return the usable keys of a parsed JWK set, and for each of the others why it is skipped.
+    """Return the usable keys of a parsed JWK set, and the reasons why others are skipped.
 
     Args:
         document: the set.
-        algorithms: to make keys for.
-        max_keys: how many it may have, usable or not.
-        named: whether each needs a ``kid`` where several are usable.
+        algorithms: the algorithms to make keys for.
+        max_keys: maximum number of keys, usable or not.
+        named: with several usable keys, require a ``kid`` in each.
 
     Raises:
-        UnusableKey: ``keys`` is missing, no list, or too long, or a ``kid`` is missing.
+        UnusableKey: ``keys`` is missing, not a list, or too long, or a ``kid`` is missing.
     """
     entries = document.get("keys")
     if not is_array(entries):
         raise UnusableKey("it has no list named keys")
     if len(entries) > max_keys:
         raise UnusableKey(f"it has more than {max_keys} keys")
-    names, keys, skipped = tuple(algorithms), list[VerifyingKey](), list[str]()
-    seen, ambiguous, found, unnamed = dict[str, Any](), set[str](), 0, 0
+    names = tuple(algorithms)
+    keys: list[VerifyingKey] = []
+    skipped: list[str] = []
+    seen: dict[str, Any] = {}
+    ambiguous: set[str] = set()
+    found = 0
+    unnamed = 0
     for position, jwk in enumerate(entries):
         try:
             usable = keys_from_jwk(jwk, names)

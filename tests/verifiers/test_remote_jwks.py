@@ -218,11 +218,11 @@ async def test_304_renews_the_lifetime_of_the_keys_at_hand() -> None:
         idp.jwks_headers = {"etag": '"v1"'}
         jwks = key_set(idp, clock)
         await jwks.keys_for(kid(idp), "ES256")
-        serial = jwks.serial
+        version = jwks.version
         idp.answer("/jwks", status=304, headers={"cache-control": "max-age=120"})
         clock.advance(3600)
         await jwks.keys_for(kid(idp), "ES256")
-        assert (jwks.state.last_error, jwks.state.age_seconds, jwks.serial) == (None, 0, serial)
+        assert (jwks.state.last_error, jwks.state.age_seconds, jwks.version) == (None, 0, version)
         clock.advance(96)
         await jwks.keys_for(kid(idp), "ES256")
         await settle(lambda: idp.hits["/jwks"] == 3)

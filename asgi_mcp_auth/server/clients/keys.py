@@ -105,8 +105,8 @@ class KeysOfClient:
         self._keys = keys
         self._client = client
         self._address = address
-        self.serial = 1
-        self.settled_until = math.inf
+        self.version = 1
+        self.fresh_until = math.inf
 
     async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
         """Return the one key that is meant; a new one counts as soon as the client has published

@@ -78,8 +78,8 @@ class StaticSigningKeys:
     """
 
     def __init__(self, pems: Sequence[str]) -> None:
-        self.serial = 1
-        self.settled_until = math.inf
+        self.version = 1
+        self.fresh_until = math.inf
         try:
             self._keys = [SigningKey.from_pem(pem) for pem in pems]
         except UnusableKey as error:
@@ -182,8 +182,8 @@ class StoredSigningKeys:
     def __init__(
         self, store: Store, clock: Clock, options: ServerOptions, lifetimes: Lifetimes, audit: Audit
     ) -> None:
-        self.serial = 0
-        self.settled_until = -math.inf
+        self.version = 0
+        self.fresh_until = -math.inf
         self._table = Table(store, KEYS, lambda _: None)
         self._clock = clock
         self.algorithm: str = options.signing_algorithm
@@ -278,7 +278,7 @@ class StoredSigningKeys:
             ServerUnavailable: the store does not answer, or its keys cannot be read, and no key is
                 at hand.
         """
-        if self._clock.monotonic() >= self.settled_until:
+        if self._clock.monotonic() >= self.fresh_until:
             try:
                 await self._reload()
             except ServerUnavailable:
@@ -286,7 +286,7 @@ class StoredSigningKeys:
                 if self._keys and now >= self._loaded_at + STALE_SECONDS:
                     raise
                 if self._keys or self._unreadable:
-                    self.settled_until = now + RETRY_SECONDS
+                    self.fresh_until = now + RETRY_SECONDS
         if not self._keys:
             raise ServerUnavailable
 
@@ -294,10 +294,10 @@ class StoredSigningKeys:
         keys = await self._change(self._due)
         if [each.key.key_id for each in keys] != [each.key.key_id for each in self._keys]:
             self._set = KeySet(each.key.verifying_key() for each in keys)
-            self.serial += 1
+            self.version += 1
         self._keys = keys
         self._loaded_at = self._clock.monotonic()
-        self.settled_until = self._loaded_at + RELOAD_SECONDS
+        self.fresh_until = self._loaded_at + RELOAD_SECONDS
 
     async def _change(
         self, change: Callable[[tuple[TimedKey, ...]], Awaitable[tuple[TimedKey, ...]]]
