@@ -9,14 +9,13 @@ from ..errors import InvalidClient, InvalidClientMetadata, ServerUnavailable
 from ..stores import scan_all
 from ..types import JSONObject
 from .audit import AuditEvent
-from .browser.sessions import SESSIONS
+from .browser.records import SESSIONS
 from .clients.metadata import check_client_metadata
 from .clients.records import CLIENTS, UNUSED
-from .endpoints.applications import revoke_application
 from .endpoints.register import delete_client, describe
 from .grants.ledger import GRANTS
 from .grants.records import Grant
-from .interaction.flow import CONSENTS
+from .interaction.consents import CONSENTS, forget_person, revoke_application
 from .parties import Client
 from .parts import Server
 
@@ -99,9 +98,9 @@ class Admin:
         server = self._server
         # First, so that this counts at once, whatever becomes of the rest.
         ended = await server.grants.revoke_all("by_operator", subject=subject)
-        for kind in (SESSIONS, CONSENTS):
-            async for key, _ in scan_all(server.store, kind, group=subject):
-                await server.store.delete(kind, key)
+        async for key, _ in scan_all(server.store, SESSIONS.name, group=subject):
+            await server.store.delete(SESSIONS.name, key)
+        await forget_person(server, subject)
         # And what has begun while they were signed in.
         return ended + await server.grants.revoke_all("by_operator", subject=subject)
 
@@ -134,7 +133,8 @@ class Admin:
         register again, people sign in again. The keys that sign tokens are left to ``rotate_keys``.
         """
         server = self._server
-        kinds = (CLIENTS.name, UNUSED.name, CONSENTS, GRANTS, SESSIONS, *server.login.kinds)
+        kinds = [kind.name for kind in (CLIENTS, UNUSED, CONSENTS, SESSIONS)]
+        kinds += [GRANTS, *server.login.kinds]
         return sum([await server.store.drop_unreadable(kind) for kind in kinds])
 
     async def is_healthy(self) -> bool:

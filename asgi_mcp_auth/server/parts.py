@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from urllib.parse import urlsplit
 
 from .._http import PublicFetcher
@@ -12,7 +14,10 @@ from ..claims import check_kind
 from ..errors import ConfigurationError, InvalidTarget
 from ..stores.encrypted import EncryptedStore
 from .audit import Audit, AuditEvent
+from .browser.cookies import Cookies
+from .browser.forms import Forms
 from .browser.sessions import Sessions
+from .browser.transactions import Transactions
 from .clients.authentication import ClientAuthenticator
 from .clients.cimd import TIMEOUT_SECONDS, Documents
 from .clients.keys import ClientKeys
@@ -27,7 +32,7 @@ from .options import Lifetimes, RateLimits, Registration, ServerOptions, check_s
 from .pages import Pages
 from .tokens.access import GrantVerifier
 from .tokens.signing import Signer, StaticSigningKeys, StoredSigningKeys
-from .web import Parameters, Request
+from .web import EndpointRequest, Parameters
 
 JWKS_PATH = "/.well-known/jwks.json"
 OPTIONAL_GRANT_TYPES = ("client_credentials",)
@@ -134,9 +139,7 @@ class Server:
             scope_hierarchy=options.scope_hierarchy,
             clock=self.clock,
         )
-        self.sessions = Sessions(
-            store, self.clock, lifetimes, self.issuer, store.derive("forms"), self.limits
-        )
+        self.forms = Forms(self.issuer, store.derive("forms"))
         # RFC 9126 §2 wants the endpoint's own URL accepted, too.
         endpoints = map(self.url, ("token", "par", "revoke", "introspect"))
         audiences = (self.issuer, f"{self.issuer}/", *endpoints)
@@ -207,13 +210,25 @@ class Server:
         self.resource = resource
         self._spellings = resource_spellings(resource)
         self.grants.bind_resource(resource)
+        self._bind_browsers()
+
+    def _bind_browsers(self) -> None:
+        # Another server may have the same URL and the same store: a user who is signed in there is
+        # not signed in here. All workers of one server have the same tag.
         login = self.settings.login
-        prefix, kind, provider = (
+        identity = (
+            self.issuer,
             self.settings.options.path_prefix,
+            self.resource,
             type(login).__qualname__,
             login.provider_host or "",
         )
-        self.sessions.bind(prefix, resource, kind, provider)
+        tag = sha256(json.dumps(identity).encode()).hexdigest()
+        self.cookies = Cookies(self.issuer, tag)
+        self.sessions = Sessions(self.store, self.clock, self.lifetimes, self.cookies, tag)
+        self.transactions = Transactions(
+            self.store, self.clock, self.lifetimes, self.cookies, tag, self.limits
+        )
 
     def path(self, endpoint: str) -> str:
         """Return the path of an endpoint below ``base_url``."""
@@ -234,7 +249,7 @@ class Server:
         """The grant types of the token endpoint."""
         return [*INTERACTIVE_GRANTS, *filter(self.has, OPTIONAL_GRANT_TYPES)]
 
-    def check_peer(self, request: Request) -> None:
+    def check_peer(self, request: EndpointRequest) -> None:
         """Check that it comes from this machine, where a setting is for development on this
         machine.
 
@@ -256,7 +271,7 @@ class Server:
         if not self._spellings.issuperset(parameters.all("resource")):
             raise InvalidTarget
 
-    def report(self, request: Request, event: AuditEvent) -> None:
+    def report(self, request: EndpointRequest, event: AuditEvent) -> None:
         """Report an outcome of a request."""
         self.audit.report(replace(event, endpoint=request.endpoint, address=request.address))
 

@@ -1,8 +1,11 @@
-"""What an endpoint gets and gives: a request that is read within bounds, an answer as a value."""
+"""The requests that endpoints get and the responses that they return.
+
+A request is read within bounds; a response is a value.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Final, NamedTuple
 from urllib.parse import urlencode
@@ -13,11 +16,9 @@ from .._places import network_of
 from ..errors import BodyTooLarge, InvalidClientMetadata, MalformedRequest
 from ..metadata import format_document
 from ..types import JSONObject, Receive, Scope
-from .browser.records import Session, Transaction
-from .parties import Client
 
 MAX_FORM_BYTES = 16 * 1024  # as much as a query
-MAX_DOCUMENT_BYTES = 8 * 1024  # a registration is kept for a day, whoever sent it
+MAX_DOCUMENT_BYTES = 8 * 1024  # anyone can have a registration kept for a day
 MAX_QUERY_BYTES = 16 * 1024
 MAX_PARAMETERS = 64
 BODY_SECONDS = 10.0
@@ -27,7 +28,7 @@ _JSON = b"application/json"
 
 REPEATABLE = frozenset(("resource",))
 
-# Follows the network in ``Request.source`` for requests that pages of other sites make its browsers
+# Marks, in ``EndpointRequest.source``, requests that pages of other sites made a network's browsers
 # send.
 BY_PAGES: Final = " by web pages"
 
@@ -36,23 +37,23 @@ class Parameters:
     """The parameters of a query or a form. One without a value counts as absent (RFC 6749 §3.1).
 
     Args:
-        pairs: names and values as they came.
+        pairs: names and values in the order of the request.
     """
 
-    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+    def __init__(self, pairs: Iterable[tuple[str, str]] = ()) -> None:
         self._values: dict[str, list[str]] = {}
         for name, value in pairs:
             self._values.setdefault(name, []).append(value)
 
     def get(self, name: str) -> str | None:
-        """Return the only value of ``name``.
+        """Return the value of ``name``, ``None`` if it is absent.
 
         Raises:
-            MalformedRequest: there are several.
+            MalformedRequest: it is repeated.
         """
         values = self._values.get(name, ())
         if len(values) > 1:
-            # name is one that we asked for
+            # The name comes from our code, so it is safe to repeat.
             raise MalformedRequest(f"The parameter {name} is repeated")
         return (values[0] or None) if values else None
 
@@ -61,7 +62,7 @@ class Parameters:
         return [value for value in self._values.get(name, ()) if value]
 
     def check_single(self) -> None:
-        """Check that no parameter is repeated but those that may be.
+        """Check that no parameter is repeated, except those that may be.
 
         Raises:
             MalformedRequest: one is.
@@ -70,7 +71,7 @@ class Parameters:
             raise MalformedRequest("A parameter is repeated")
 
     def encode(self) -> str:
-        """Return all of them as a query."""
+        """Return all parameters as a query."""
         return urlencode(
             [(name, value) for name, values in self._values.items() for value in values]
         )
@@ -79,7 +80,7 @@ class Parameters:
         return iter(self._values)
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """A whole response."""
 
     status: int
@@ -87,28 +88,27 @@ class Answer(NamedTuple):
     body: bytes = b""
 
     def __repr__(self) -> str:
-        return f"Answer({self.status})"
+        return f"Response({self.status})"
 
-    def with_headers(self, *headers: tuple[bytes, bytes]) -> Answer:
-        """Return the same answer with more headers."""
+    def with_headers(self, *headers: tuple[bytes, bytes]) -> Response:
+        """Return the same response with more headers."""
         return self._replace(headers=[*self.headers, *headers])
 
 
-class Request:
-    """One request to an endpoint, and what the endpoint's checks have found out about it.
+class EndpointRequest:
+    """One request to an endpoint.
+
+    Args:
+        endpoint: the endpoint's name.
+        scope: the ASGI scope.
+        receive: reads the body.
+        max_form_bytes: the size limit of a form.
 
     Attributes:
-        parameters: of the form for POST, of the query otherwise; set by ``read_parameters``.
-        document: the JSON body; set by ``read_document``.
-        client: who authenticated; set by ``authenticate_client``.
-        session: who is signed in in this browser, with the session's cookie; set by
-            ``load_session``.
-        transaction: what this page belongs to, with its id; set by ``load_transaction``.
+        parameters: of the form for POST, of the query otherwise; empty until ``read_parameters``.
+        client_id: the client that sent it, for the audit record; ``None`` until it has proved that.
+        cookies: the ``Set-Cookie`` headers to send with the response.
     """
-
-    parameters: Parameters
-    document: JSONObject
-    client: Client
 
     def __init__(
         self, endpoint: str, scope: Scope, receive: Receive, *, max_form_bytes: int = MAX_FORM_BYTES
@@ -116,30 +116,29 @@ class Request:
         self.endpoint = endpoint
         self.scope = scope
         self.method: str = scope["method"]
-        self.session: Session | None = None
-        self.session_id: str | None = None
-        self.transaction: Transaction | None = None
-        self.transaction_id = ""
+        self.parameters = Parameters()
+        self.client_id: str | None = None
+        self.cookies: list[tuple[bytes, bytes]] = []
         self._receive = receive
         self._max_form_bytes = max_form_bytes
-        self._cookies: str | None = None
-        self._headers: dict[bytes, bytes | None] | None = None  # None: it is repeated
+        self._cookie_header: str | None = None
+        self._headers: dict[bytes, bytes | None] | None = None  # None: the header is repeated
         self._source: str | None = None
 
     @property
     def address(self) -> str:
-        """Where the request comes from, as the ASGI server says; proxies are its business."""
+        """The address of the peer, as the ASGI server reports it; it has to know about proxies."""
         client = self.scope.get("client")
         return str(client[0]) if client else ""
 
     @property
     def source(self) -> str:
-        """Whom limits count it for: the network it comes from; what pages of other sites have its
-        browsers send, apart.
+        """The party that limits count the request for: the address, or, for requests that pages of
+        other sites made browsers send, the network with a mark.
 
-        Any page can have its visitors' browsers send requests, by the thousand. What opens a page
-        itself is none of these, because that ends the page; what a page has fetched in advance
-        (``Sec-Purpose``) is. Where a browser sends no Fetch Metadata, an ``Origin`` has to do.
+        Any page can make its visitors' browsers send requests, by the thousand. A navigation is
+        none of these, because it ends the page, but a prefetch (``Sec-Purpose``) is. If a browser
+        sends no Fetch Metadata, an ``Origin`` counts instead.
 
         Raises:
             MalformedRequest: a header is repeated.
@@ -161,10 +160,10 @@ class Request:
         return self._source
 
     def header(self, name: bytes) -> bytes | None:
-        """Return the value of a header, ``None`` when it is not there.
+        """Return the value of a header, ``None`` if it is absent.
 
         Raises:
-            MalformedRequest: it is there more than once.
+            MalformedRequest: it is repeated.
         """
         if self._headers is None:
             self._headers = {}
@@ -176,23 +175,27 @@ class Request:
         return found if found or name in self._headers else None
 
     def cookie(self, name: str) -> str | None:
-        """Return the value of a cookie."""
-        # Other applications on the same host have cookies too, in whatever form: only "; " and "="
-        # count (RFC 6265 §4.2.1). Ours need no quotes. Searched, not taken apart: a header can hold
-        # tens of thousands.
-        if self._cookies is None:
+        """Return the value of a cookie that the browser sent, ``None`` if there is none."""
+        # Other applications on the same host set cookies in any form, so only "; " and "=" count
+        # (RFC 6265 §4.2.1); ours need no quotes. The header is searched rather than parsed, because
+        # it can hold tens of thousands of cookies.
+        if self._cookie_header is None:
             sent = [value for key, value in self.scope["headers"] if key == b"cookie"]
-            self._cookies = b";".join((b"", *sent)).decode("latin-1")
-        pieces = self._cookies.split(f"{name}=")
+            self._cookie_header = b";".join((b"", *sent)).decode("latin-1")
+        pieces = self._cookie_header.split(f"{name}=")
         values = [value for before, value in pairwise(pieces) if before.rstrip(" \t").endswith(";")]
         return values[-1].partition(";")[0].rstrip(" \t") if values else None
 
+    def set_cookie(self, cookie: str) -> None:
+        """Send a ``Set-Cookie`` header with the response; errors that end the request drop it."""
+        self.cookies.append((b"set-cookie", cookie.encode("ascii")))
+
     async def read_parameters(self) -> None:
-        """Read the form of a POST, or the query of anything else.
+        """Read the form of a POST, or the query of any other request.
 
         Raises:
             BodyTooLarge: it is larger than any honest one.
-            MalformedRequest: it is no form, or not UTF-8, or has too many parameters.
+            MalformedRequest: it is not a form, not UTF-8, or has too many parameters.
         """
         if self.method == "POST":
             self._check_type(_FORM)
@@ -203,25 +206,24 @@ class Request:
                 raise BodyTooLarge
         self.parameters = Parameters(_parse_pairs(data))
 
-    async def read_document(self) -> None:
-        """Read a JSON object.
+    async def read_document(self) -> JSONObject:
+        """Read the body as a JSON object and return it.
 
         Raises:
             BodyTooLarge: it is larger than any honest one.
-            InvalidClientMetadata: it is no JSON object.
+            InvalidClientMetadata: it is not a JSON object.
         """
         self._check_type(_JSON)
+        body = await self._body(MAX_DOCUMENT_BYTES)
         try:
-            self.document = parse_json_object(
-                await self._body(MAX_DOCUMENT_BYTES), max_bytes=MAX_DOCUMENT_BYTES
-            )
+            return parse_json_object(body, max_bytes=MAX_DOCUMENT_BYTES)
         except ValueError:
             raise InvalidClientMetadata(
                 "The body must be a JSON object, with each member once"
             ) from None
 
     def query(self, name: str) -> str | None:
-        """Return a parameter of the query, also beside a body."""
+        """Return a parameter of the query of any request, ``None`` unless it is there once."""
         data: bytes = self.scope.get("query_string", b"")
         try:
             pairs = _parse_pairs(data[:MAX_QUERY_BYTES])
@@ -258,20 +260,15 @@ def _parse_pairs(data: bytes) -> list[tuple[str, str]]:
 NO_STORE: HeaderList = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 
 
-def json_answer(document: JSONObject, status: int = 200, headers: HeaderList = ()) -> Answer:
-    """Return an answer for a client: JSON that nobody keeps (RFC 6749 §5.1)."""
+def json_response(document: JSONObject, status: int = 200, headers: HeaderList = ()) -> Response:
+    """Return a response for a client: JSON that is not cached (RFC 6749 §5.1)."""
     sent = [(b"content-type", b"application/json"), *NO_STORE, *headers]
-    return Answer(status, sent, format_document(document))
+    return Response(status, sent, format_document(document))
 
 
-def redirect(url: str, headers: HeaderList = ()) -> Answer:
-    """Return an answer that sends a browser on with GET, whatever it came with (RFC 9700 §4.12)."""
-    return Answer(
-        303,
-        [
-            (b"location", url.encode("ascii")),
-            *NO_STORE,
-            (b"referrer-policy", b"no-referrer"),
-            *headers,
-        ],
-    )
+def redirect(url: str) -> Response:
+    """Return a response that sends a browser on with GET, whatever its method was (RFC 9700
+    §4.12).
+    """
+    headers = [(b"location", url.encode("ascii")), *NO_STORE, (b"referrer-policy", b"no-referrer")]
+    return Response(303, headers)

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from asgi_mcp_auth import PasswordLogin
 from asgi_mcp_auth.errors import MalformedRequest
 from asgi_mcp_auth.server import RateLimits
-from asgi_mcp_auth.server.web import Request
+from asgi_mcp_auth.server.web import EndpointRequest
 from asgi_mcp_auth.stores import Record
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
@@ -164,7 +164,7 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES | st.binary(max_size=2), max_size=12).map(b"".join))
 @pytest.mark.asyncio
 async def test_queries_say_what_they_say_to_the_standard_library(query: bytes) -> None:
-    request = Request("token", scope_with(query_string=query), nothing)
+    request = EndpointRequest("token", scope_with(query_string=query), nothing)
     expected: dict[str, list[str]] | None = {}
     try:
         for name, value in parse_qsl(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from asgi_mcp_auth.server import Registration
-from asgi_mcp_auth.server.interaction.flow import CONSENTS
+from asgi_mcp_auth.server.interaction.consents import CONSENTS
 from asgi_mcp_auth.stores import scan_all
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
@@ -37,7 +37,7 @@ class Watching(EncryptedStore):
 
 
 async def consents(server: Server) -> int:
-    return len([key async for key, _ in scan_all(server.provider.store, CONSENTS)])
+    return len([key async for key, _ in scan_all(server.provider.store, CONSENTS.name)])
 
 
 async def delete(server: Server, client: ClientOf, by: str) -> None:

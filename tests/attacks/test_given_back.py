@@ -11,7 +11,7 @@ import pytest
 from asgi_mcp_auth.proxy import Person, UpstreamIdentity, UpstreamRules, kept, returns
 from asgi_mcp_auth.proxy.returns import AT_ONCE, KEPT_SECONDS
 from asgi_mcp_auth.server import Registration
-from asgi_mcp_auth.server.browser.sessions import SESSIONS
+from asgi_mcp_auth.server.browser.records import SESSIONS
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
@@ -275,11 +275,11 @@ async def test_the_tokens_of_who_is_turned_away_are_given_back(
         assert "code=" not in (response.header("location") or "")
         await told(server)
         assert len(upstream.revoked) == 1
-        for kind in (TOKENS, RETURNS, SESSIONS):
+        for kind in (TOKENS, RETURNS, SESSIONS.name):
             assert await server.provider.store.scan(kind) == []
 
 
-@pytest.mark.parametrize("kind", [TOKENS, RETURNS, SESSIONS])
+@pytest.mark.parametrize("kind", [TOKENS, RETURNS, SESSIONS.name])
 @pytest.mark.parametrize("cancels", [True, False])
 async def test_the_tokens_of_who_meets_an_outage_or_leaves_are_given_back(
     upstream: Upstream, kind: str, cancels: bool

@@ -45,7 +45,7 @@ async def test_a_session_of_one_is_worth_nothing_at_the_other_under_whichever_na
     async with two_servers(one, other) as (lax, strict):
         browser = lax.browser()
         await (await lax.register()).code(browser=browser)
-        cookies = [server.provider._server.sessions.cookies for server in (lax, strict)]
+        cookies = [server.provider._server.cookies for server in (lax, strict)]
         assert cookies[0].session != cookies[1].session
         thief = strict.browser()
         thief.cookies.update(browser.cookies)
@@ -59,7 +59,7 @@ async def test_a_page_that_was_begun_at_one_cannot_be_gone_on_with_at_the_other(
         browser = lax.browser()
         page = await browser.open((await lax.register()).authorization_url())
         thief = strict.browser()
-        thief.cookies[strict.provider._server.sessions.cookies.browser] = next(
+        thief.cookies[strict.provider._server.cookies.browser] = next(
             iter(browser.cookies.values())
         )
         assert (await thief.open(page.url)).response.status == 400

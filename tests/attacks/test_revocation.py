@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from asgi_mcp_auth.errors import ServerUnavailable
-from asgi_mcp_auth.server.browser.sessions import SEEN_SECONDS, SESSIONS
+from asgi_mcp_auth.server.browser.records import SESSIONS
+from asgi_mcp_auth.server.browser.sessions import SEEN_SECONDS
 from asgi_mcp_auth.server.grants.ledger import GRANTS
 from asgi_mcp_auth.stores import store_from_url
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
@@ -197,7 +198,7 @@ async def test_a_person_s_grants_end_before_anything_else_of_theirs_is_touched(v
 
     class Broken(FailingStore):
         async def _call(self, work: Callable[[], Awaitable[Any]], *call: str) -> Any:
-            if self.for_good and call[0] == verb and call[1].startswith((SESSIONS, "consent")):
+            if self.for_good and call[0] == verb and call[1].startswith((SESSIONS.name, "consent")):
                 raise ServerUnavailable
             return await super()._call(work, *call)
 
@@ -232,7 +233,7 @@ async def test_what_begins_while_a_person_is_thrown_out_ends_as_well() -> None:
     async with deploy(store=EncryptedStore(held, [KEY]), clock=clock) as server:
         client, browser = await server.register(redirect_uris=[WEB_REDIRECT_URI]), server.browser()
         await client.redeem(await client.code(browser=browser))
-        held.hold = ("scan", SESSIONS)
+        held.hold = ("scan", SESSIONS.name)
         leaving = asyncio.create_task(server.provider.admin.revoke_person("alice"))
         await held.arrived.wait()
         tokens = (await client.redeem(await client.code(browser=browser))).json()

@@ -86,9 +86,7 @@ async def test_a_session_and_a_consent_count_at_one_server_only() -> None:
         assert "code" in answer_of((await browser.open(client.authorization_url())).url)
         stranger = theirs.browser()
         stranger.headers |= browser.headers
-        tags = [
-            server._server.sessions.cookies.session for server in (ours.provider, theirs.provider)
-        ]
+        tags = [server._server.cookies.session for server in (ours.provider, theirs.provider)]
         stranger.cookies[tags[1]] = browser.cookies[tags[0]]
         page = await stranger.open(replace(client, server=theirs).authorization_url())
         assert page.url.startswith(f"{THEIRS}/login")

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from asgi_mcp_auth._urls import redirect_uri_matches, with_parameters
 from asgi_mcp_auth.errors import InvalidGrant
+from asgi_mcp_auth.server.browser.cookies import Cookies
 from asgi_mcp_auth.server.browser.records import Session, Transaction
-from asgi_mcp_auth.server.browser.sessions import Cookies
 from asgi_mcp_auth.server.clients.authentication import Credentials, parse_client_credentials
 from asgi_mcp_auth.server.grants.records import AuthorizationRequest, Code, Consent, Grant
 from asgi_mcp_auth.server.parties import Client, Person
 from asgi_mcp_auth.server.tokens.refresh import RefreshTokens
-from asgi_mcp_auth.server.web import Request
+from asgi_mcp_auth.server.web import EndpointRequest
 
 pytestmark = pytest.mark.asyncio
 
@@ -176,9 +176,9 @@ def _quoted(name: str) -> bytes:
     return Person(subject=name).dump().partition(b":")[2].partition(b',"name"')[0]
 
 
-def _request(headers: list[tuple[bytes, bytes]], body: bytes = b"") -> Request:
+def _request(headers: list[tuple[bytes, bytes]], body: bytes = b"") -> EndpointRequest:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
 
     kind = [] if any(name == b"content-type" for name, _ in headers) else [(b"content-type", FORM)]
-    return Request("token", {"method": "POST", "headers": [*headers, *kind]}, receive)
+    return EndpointRequest("token", {"method": "POST", "headers": [*headers, *kind]}, receive)

@@ -1,1 +1,1 @@
-"""Browser state: sessions, sign-in transactions, cookies and form tokens."""
+"""Browsers: who is signed in, which transactions they have begun, and which forms are ours."""

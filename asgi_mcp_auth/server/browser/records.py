@@ -1,30 +1,31 @@
-"""Records of browsers: sessions and transactions. Pure."""
+"""The records of browsers in the store: sessions and transactions. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Final, Literal, TypeAlias
 
 from ..grants.records import AuthorizationRequest
 from ..parties import Person
 from ..records import Stored
+from ..table import Kind
 
 Decision: TypeAlias = Literal["approve", "deny"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction(Stored):
-    """A person on their way from ``/authorize`` to the client, or, without a request, to their
-    applications.
+    """A user's way from ``/authorize`` to the client, or, without a request, to their applications.
 
     Attributes:
-        browser: hash of the cookie of the browser that began.
+        browser: hash of the cookie of the browser that began it.
         expires_at: epoch seconds.
-        request: what they were asked for.
-        signed_in: who signed in on the way, where that had to be.
-        decision: what was decided, by whom (``None`` as long as nobody has signed in), and for
-            which scopes.
+        request: the authorization request that the user is asked about.
+        signed_in: the user who signed in within this transaction, if the request required that.
+        decision: the user's decision.
+        decided_by: their subject; ``None`` if they decided before they signed in.
+        scopes: the scopes that they decided about.
     """
 
     nested: ClassVar[Mapping[str, type[Stored]]] = {
@@ -43,12 +44,12 @@ class Transaction(Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session(Stored):
-    """Somebody who is signed in at this server, in one browser.
+    """A user who is signed in at this server, in one browser.
 
     Attributes:
-        person: who.
+        person: the user.
         signed_in_at: epoch seconds of the sign-in.
-        seen_at: epoch seconds of about the last use.
+        seen_at: epoch seconds of the last use, within a minute.
     """
 
     nested: ClassVar[Mapping[str, type[Stored]]] = {"person": Person}
@@ -56,3 +57,17 @@ class Session(Stored):
     person: Person
     signed_in_at: int
     seen_at: int
+
+
+SESSIONS: Final = Kind(
+    "session",
+    Session,
+    key="SHA-256 of the server's tag and the session cookie",
+    lifetime="`session_seconds`",
+)
+TRANSACTIONS: Final = Kind(
+    "transaction",
+    Transaction,
+    key="SHA-256 of the server's tag and the transaction id",
+    lifetime="`transaction_seconds`; `code_seconds` once it is decided",
+)

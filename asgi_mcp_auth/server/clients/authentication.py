@@ -21,7 +21,7 @@ from ...types import Clock
 from ..limits import Limits
 from ..parties import Client
 from ..records import hash_of
-from ..web import Request
+from ..web import EndpointRequest
 from .keys import ClientKeys
 from .metadata import ASSERTION_ALGORITHMS, SECRET_METHODS
 from .registry import Clients, nobody
@@ -85,8 +85,8 @@ class ClientAuthenticator:
         self._keys = keys
         self._limits = limits
 
-    async def authenticate(self, request: Request) -> None:
-        """Set ``request.client``.
+    async def authenticate(self, request: EndpointRequest) -> Client:
+        """Return the client that sends a request.
 
         Raises:
             MalformedRequest: it uses two methods at once, or contradicts itself.
@@ -110,7 +110,7 @@ class ClientAuthenticator:
             raise InvalidClient(reason="auth_method")
         if shown.method == "private_key_jwt":
             await self._check_assertion(client, shown.proof, request.source)
-        request.client = client
+        return client
 
     async def _check_assertion(self, client: Client, assertion: str, address: str) -> None:
         try:
@@ -146,7 +146,7 @@ class ClientAuthenticator:
         )
 
 
-def parse_client_credentials(request: Request) -> Credentials:
+def parse_client_credentials(request: EndpointRequest) -> Credentials:
     """Return what a request shows of its client.
 
     Raises:

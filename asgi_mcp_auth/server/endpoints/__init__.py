@@ -6,6 +6,8 @@ from typing import Final
 
 from ..._asgi import Route
 from ...errors import ConfigurationError
+from ..browser.requests import PageRequest
+from ..clients.requests import ClientRequest
 from ..parts import OPTIONAL_GRANT_TYPES, Server
 from . import documents
 from ._checks import (
@@ -23,18 +25,18 @@ from ._checks import (
     load_transaction,
     read_parameters,
 )
-from ._pipeline import Answers, Check, Endpoint, EndpointApp, SwitchedOff
+from ._pipeline import Check, ClientEndpoint, EndpointApp, PageEndpoint, R, SwitchedOff
 from .applications import applications, logout
 from .authorize import authorize
 from .consent import consent
 from .introspect import introspect
-from .login import sign_in
+from .login import login
 from .par import push
 from .register import register
 from .revoke import revoke
 from .token import token
 
-PEOPLE: Final[tuple[Check, ...]] = (
+PEOPLE: Final[tuple[Check[PageRequest], ...]] = (
     check_peer,
     limit_people,
     read_parameters,
@@ -44,7 +46,7 @@ PEOPLE: Final[tuple[Check, ...]] = (
     load_session,
 )
 # Clients are counted once they have authenticated; those that fail to have a limit of their own.
-CLIENTS: Final[tuple[Check, ...]] = (
+CLIENTS: Final[tuple[Check[ClientRequest], ...]] = (
     check_peer,
     read_parameters,
     check_single_parameters,
@@ -53,7 +55,7 @@ CLIENTS: Final[tuple[Check, ...]] = (
 )
 
 
-def without(checks: tuple[Check, ...], *left_out: Check) -> tuple[Check, ...]:
+def without(checks: tuple[Check[R], ...], *left_out: Check[R]) -> tuple[Check[R], ...]:
     """Return ``checks`` but for those in ``left_out``."""
     return tuple(check for check in checks if check not in left_out)
 
@@ -63,73 +65,70 @@ GET, POST, GET_POST = ("GET",), ("POST",), ("GET", "POST")
 TOKEN_FORM_BYTES = 64 * 1024
 
 ENDPOINTS: Final = (
-    Endpoint(
+    PageEndpoint(
         "authorize",
         authorize,
         GET_POST,
         # It reads repeated parameters itself: which one it is decides whether the client is told.
         # Any site may send people here.
         without(PEOPLE, check_single_parameters, check_same_site),
-        Answers.PAGES,
         metadata_name="authorization_endpoint",
     ),
-    Endpoint(
+    ClientEndpoint(
         "token",
         token,
         POST,
         CLIENTS,
-        Answers.JSON_FOR_ANY_ORIGIN,
+        any_origin=True,
         metadata_name="token_endpoint",
         max_form_bytes=TOKEN_FORM_BYTES,
     ),
-    Endpoint(
+    ClientEndpoint(
         "register",
         register,
         ("GET", "POST", "PUT", "DELETE"),
         # It reads its document itself, once it is sure that there may be one.
         (check_peer, check_registration, limit_registrations),
-        Answers.JSON_FOR_ANY_ORIGIN,
+        any_origin=True,
         switch="register",
         metadata_name="registration_endpoint",
     ),
-    Endpoint(
+    ClientEndpoint(
         "revoke",
         revoke,
         POST,
         CLIENTS,
-        Answers.JSON_FOR_ANY_ORIGIN,
+        any_origin=True,
         switch="revoke",
         metadata_name="revocation_endpoint",
         max_form_bytes=TOKEN_FORM_BYTES,
     ),
-    Endpoint(
+    ClientEndpoint(
         "introspect",
         introspect,
         POST,
         CLIENTS,
-        Answers.JSON,
         switch="introspect",
         metadata_name="introspection_endpoint",
         max_form_bytes=TOKEN_FORM_BYTES,
     ),
-    Endpoint(
+    ClientEndpoint(
         "par",
         push,
         POST,
         CLIENTS,
-        Answers.JSON,
         switch="par",
         metadata_name="pushed_authorization_request_endpoint",
     ),
-    Endpoint("login", sign_in, GET_POST, (*PEOPLE, load_transaction), Answers.PAGES),
-    Endpoint("consent", consent, GET_POST, (*PEOPLE, load_transaction), Answers.PAGES),
-    Endpoint("applications", applications, GET_POST, PEOPLE, Answers.PAGES, switch="applications"),
+    PageEndpoint("login", login, GET_POST, (*PEOPLE, load_transaction)),
+    PageEndpoint("consent", consent, GET_POST, (*PEOPLE, load_transaction)),
+    PageEndpoint("applications", applications, GET_POST, PEOPLE, switch="applications"),
     # Its form is on the page of applications.
-    Endpoint("logout", logout, POST, PEOPLE, Answers.PAGES, switch="applications"),
+    PageEndpoint("logout", logout, POST, PEOPLE, switch="applications"),
 )
 # Where a login step's ``callback_path`` brings people back from another site.
-CALLBACK: Final = Endpoint(
-    "callback", sign_in, GET, (*without(PEOPLE, check_same_site), find_callback), Answers.PAGES
+CALLBACK: Final = PageEndpoint(
+    "callback", login, GET, (*without(PEOPLE, check_same_site), find_callback)
 )
 
 # The one switch with a setting of its own, ``allow_dynamic_registration``.

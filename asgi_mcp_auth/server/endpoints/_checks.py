@@ -5,9 +5,11 @@ request.
 from __future__ import annotations
 
 from ...errors import InvalidClient, InvalidRegistration, MalformedRequest
+from ..browser.requests import PageRequest
+from ..clients.requests import ClientRequest
 from ..limits import FAILED
 from ..parts import Server
-from ..web import Request
+from ..web import EndpointRequest
 from .login import find_callback
 from .register import check_registration_token
 
@@ -32,48 +34,49 @@ __all__ = [
 _UNPROVEN = (InvalidClient, InvalidRegistration, MalformedRequest)
 
 
-async def check_peer(server: Server, request: Request) -> None:
+async def check_peer(server: Server, request: EndpointRequest) -> None:
     """Refuse other machines when a setting is meant for development on this one."""
     server.check_peer(request)
 
 
-async def limit_people(server: Server, request: Request) -> None:
+async def limit_people(server: Server, request: EndpointRequest) -> None:
     """Count a visit to a page."""
     await server.limits.count("authorize", request.source)
 
 
-async def limit_clients(server: Server, request: Request) -> None:
+async def limit_clients(server: Server, request: EndpointRequest) -> None:
     """Count a request of a client."""
     await server.limits.count("token", request.source)
 
 
-async def limit_registrations(server: Server, request: Request) -> None:
+async def limit_registrations(server: Server, request: EndpointRequest) -> None:
     """Count a registration, or a change to one."""
     await server.limits.count("register", request.source)
 
 
-async def read_parameters(_: Server, request: Request) -> None:
+async def read_parameters(_: Server, request: EndpointRequest) -> None:
     """Read the query or the form, within bounds."""
     await request.read_parameters()
 
 
-async def check_single_parameters(_: Server, request: Request) -> None:
+async def check_single_parameters(_: Server, request: EndpointRequest) -> None:
     """Refuse repeated parameters (RFC 6749 §3.2)."""
     request.parameters.check_single()
 
 
-async def authenticate_client(server: Server, request: Request) -> None:
+async def authenticate_client(server: Server, request: ClientRequest) -> None:
     """Authenticate the client that sent the request."""
     if request.parameters.all("client_assertion"):  # the one proof that is expensive to verify
         server.limits.check("token", request.source, FAILED)
     try:
-        await server.authenticator.authenticate(request)
+        client = await server.authenticator.authenticate(request)
     except _UNPROVEN:
         await server.limits.count("token", request.source, FAILED)
         raise
+    request.authenticated_as(client)
 
 
-async def check_registration(server: Server, request: Request) -> None:
+async def check_registration(server: Server, request: ClientRequest) -> None:
     """Check the token that a registration, or a change to one, needs."""
     try:
         await check_registration_token(server, request)
@@ -82,22 +85,22 @@ async def check_registration(server: Server, request: Request) -> None:
         raise
 
 
-async def check_host(server: Server, request: Request) -> None:
+async def check_host(server: Server, request: PageRequest) -> None:
     """Refuse host names that another site's DNS points at this machine."""
-    server.sessions.check_host(request)
+    server.forms.check_host(request)
 
 
-async def check_same_site(server: Server, request: Request) -> None:
+async def check_same_site(server: Server, request: PageRequest) -> None:
     """Refuse forms that another site's page submits."""
     if request.method == "POST":
-        server.sessions.check_same_site(request)
+        server.forms.check_same_site(request)
 
 
-async def load_session(server: Server, request: Request) -> None:
+async def load_session(server: Server, request: PageRequest) -> None:
     """Load the session of this browser, if it has one."""
     await server.sessions.load(request)
 
 
-async def load_transaction(server: Server, request: Request) -> None:
+async def load_transaction(server: Server, request: PageRequest) -> None:
     """Load the transaction that the page belongs to; it must have begun in this browser."""
-    await server.sessions.load_transaction(request, request.parameters.get("transaction") or "")
+    await server.transactions.load(request, request.parameters.get("transaction") or "")

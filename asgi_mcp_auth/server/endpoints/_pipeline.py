@@ -5,12 +5,12 @@ Every error that a check or a handler raises becomes a response here.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
 from math import ceil
-from typing import TypeAlias
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from ..._asgi import HeaderList, send_response
 from ..._cors import is_preflight, origin_headers, preflight_headers
@@ -24,25 +24,20 @@ from ...errors import (
 )
 from ...types import Receive, Scope, Send
 from ..audit import AuditEvent
+from ..browser.requests import PageRequest
+from ..clients.requests import ClientRequest
 from ..pages.models import ErrorPage
-from ..parties import Client
 from ..parts import Server
-from ..web import MAX_FORM_BYTES, NO_STORE, Answer, Request, json_answer
+from ..web import MAX_FORM_BYTES, NO_STORE, EndpointRequest, Response, json_response
 
-Check: TypeAlias = Callable[[Server, Request], Awaitable[None]]
-Handler: TypeAlias = Callable[[Server, Request], Awaitable[Answer]]
-
-
-class Answers(Enum):
-    """How an endpoint answers, its errors above all."""
-
-    PAGES = "HTML, for people"
-    JSON = "JSON, for clients"
-    JSON_FOR_ANY_ORIGIN = "JSON, also for pages of any origin, never with cookies"
+Refusal: TypeAlias = OAuthError | ServerUnavailable
+R = TypeVar("R", bound=EndpointRequest)
+Check: TypeAlias = Callable[[Server, R], Awaitable[None]]
+Handler: TypeAlias = Callable[[Server, R], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(ABC, Generic[R]):
     """One row of the table.
 
     Attributes:
@@ -50,20 +45,54 @@ class Endpoint:
         handler: answers a request that has passed the checks.
         methods: the HTTP methods that it accepts.
         checks: run before the handler, in this order.
-        answers: how.
+        any_origin: whether scripts of any origin may call it (never with cookies).
         switch: the name under which it can be switched off; ``None`` if it cannot be.
         metadata_name: its member of the metadata document (RFC 8414 §2), if it has one.
-        max_form_bytes: how long a form may be.
+        max_form_bytes: the size limit of a form.
     """
 
+    request_type: ClassVar[type[EndpointRequest]]
+
     name: str
-    handler: Handler
+    handler: Handler[R]
     methods: tuple[str, ...]
-    checks: tuple[Check, ...]
-    answers: Answers
+    checks: tuple[Check[R], ...]
+    any_origin: bool = False
     switch: str | None = None
     metadata_name: str | None = None
     max_form_bytes: int = MAX_FORM_BYTES
+
+    @abstractmethod
+    def refusal(self, server: Server, request: R, error: Refusal, headers: HeaderList) -> Response:
+        """Return the response that reports an error."""
+
+
+class ClientEndpoint(Endpoint[ClientRequest]):
+    """An endpoint for clients: errors are JSON (RFC 6749 §5.2)."""
+
+    __slots__ = ()
+    request_type = ClientRequest
+
+    def refusal(
+        self, server: Server, request: ClientRequest, error: Refusal, headers: HeaderList
+    ) -> Response:
+        """Return the response that reports an error."""
+        document = {"error": error.error, "error_description": str(error)}
+        return json_response(document, error.status, headers)
+
+
+class PageEndpoint(Endpoint[PageRequest]):
+    """A page for people: errors are pages, too."""
+
+    __slots__ = ()
+    request_type = PageRequest
+
+    def refusal(
+        self, server: Server, request: PageRequest, error: Refusal, headers: HeaderList
+    ) -> Response:
+        """Return the response that reports an error."""
+        page = ErrorPage(heading="This cannot go on", text=f"{error}. {_advice(request, error)}")
+        return server.pages.response(page, error.status, headers)
 
 
 class EndpointApp:
@@ -74,10 +103,9 @@ class EndpointApp:
         endpoint: its row of the table.
     """
 
-    def __init__(self, server: Server, endpoint: Endpoint) -> None:
+    def __init__(self, server: Server, endpoint: Endpoint[Any]) -> None:
         self._server = server
         self._endpoint = endpoint
-        self._for_any_origin = endpoint.answers is Answers.JSON_FOR_ANY_ORIGIN
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -85,54 +113,42 @@ class EndpointApp:
         if scope["type"] == "websocket":
             await send_response(scope, receive, send, 404, [], b"")
             return
-        if self._for_any_origin and is_preflight(scope):
+        if endpoint.any_origin and is_preflight(scope):
             methods = ", ".join(endpoint.methods).encode()
             await send_response(
                 scope, receive, send, 204, preflight_headers(scope, b"*", methods), b""
             )
             return
-        request = Request(endpoint.name, scope, receive, max_form_bytes=endpoint.max_form_bytes)
-        answer = await self._answer(request)
-        shared = origin_headers(b"*") if self._for_any_origin else ()
-        await send_response(
-            scope, receive, send, answer.status, [*answer.headers, *shared], answer.body
+        request = endpoint.request_type(
+            endpoint.name, scope, receive, max_form_bytes=endpoint.max_form_bytes
         )
+        response = await self._respond(request)
+        if endpoint.any_origin:
+            response = response.with_headers(*origin_headers(b"*"))
+        await send_response(scope, receive, send, *response)
         with suppress(ServerUnavailable):  # the response has been sent
             await self._server.sweep_if_due()
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _respond(self, request: EndpointRequest) -> Response:
+        endpoint, server = self._endpoint, self._server
         try:
-            if request.method not in self._endpoint.methods:
-                raise MethodNotAllowed(self._endpoint.methods)
-            for check in self._endpoint.checks:
-                await check(self._server, request)
-            return await self._endpoint.handler(self._server, request)
+            if request.method not in endpoint.methods:
+                raise MethodNotAllowed(endpoint.methods)
+            for check in endpoint.checks:
+                await check(server, request)
+            response = await endpoint.handler(server, request)
         except OAuthError as error:
-            self._report(request, error)
-            return self._refusal(request, error, _headers(error, request))
-        except ServerUnavailable as error:
-            return self._refusal(
-                request, error, [(b"retry-after", b"%d" % max(1, ceil(error.retry_after_seconds)))]
+            event = AuditEvent(
+                action="refused",
+                client_id=request.client_id,
+                error=error.error,
+                reason=error.reason,
             )
-
-    def _refusal(
-        self, request: Request, error: OAuthError | ServerUnavailable, headers: HeaderList
-    ) -> Answer:
-        if self._endpoint.answers is not Answers.PAGES:
-            document = {"error": error.error, "error_description": str(error)}
-            return json_answer(document, error.status, headers)
-        page = ErrorPage(heading="This cannot go on", text=f"{error}. {_advice(request, error)}")
-        return self._server.pages.answer(page, error.status, headers)
-
-    def _report(self, request: Request, error: OAuthError) -> None:
-        client: Client | None = getattr(request, "client", None)
-        event = AuditEvent(
-            action="refused",
-            client_id=None if client is None else client.client_id,
-            error=error.error,
-            reason=error.reason,
-        )
-        self._server.report(request, event)
+            server.report(request, event)
+            return endpoint.refusal(server, request, error, _headers(error, request))
+        except ServerUnavailable as error:
+            return endpoint.refusal(server, request, error, _retry_after(error.retry_after_seconds))
+        return response.with_headers(*request.cookies)
 
 
 class SwitchedOff:
@@ -144,11 +160,11 @@ class SwitchedOff:
         await send_response(scope, receive, send, 404, headers, b'{"error":"not_found"}')
 
 
-def _headers(error: OAuthError, request: Request) -> HeaderList:
+def _headers(error: OAuthError, request: EndpointRequest) -> HeaderList:
     if isinstance(error, MethodNotAllowed):
         return [(b"allow", ", ".join(error.allow).encode())]
     if isinstance(error, TooManyRequests):
-        return [(b"retry-after", b"%d" % max(1, ceil(error.retry_after_seconds)))]
+        return _retry_after(error.retry_after_seconds)
     if isinstance(error, InvalidRegistration):
         return [(b"www-authenticate", b'Bearer realm="register"')]
     if isinstance(error, InvalidClient) and any(
@@ -158,7 +174,11 @@ def _headers(error: OAuthError, request: Request) -> HeaderList:
     return ()
 
 
-def _advice(request: Request, error: OAuthError | ServerUnavailable) -> str:
+def _retry_after(seconds: float) -> HeaderList:
+    return [(b"retry-after", b"%d" % max(1, ceil(seconds)))]
+
+
+def _advice(request: PageRequest, error: Refusal) -> str:
     if isinstance(error, ServerUnavailable | TooManyRequests):
         # What they had filled in is still there behind them.
         again = "go back and try again" if request.method == "POST" else "try again"

@@ -1,4 +1,4 @@
-"""``/consent``: a person decides about an application (RFC 6749 §4.1.1, RFC 9700 §4.2 and
+"""``/consent``: the user decides about an application (RFC 6749 §4.1.1, RFC 9700 §4.2 and
 §4.16).
 """
 
@@ -11,24 +11,25 @@ from ..._urls import redirect_host
 from ...errors import AccessDenied, ExpiredForm, ForbiddenForm, MalformedRequest, OAuthError
 from ..audit import AuditEvent
 from ..browser.records import Session, Transaction
+from ..browser.requests import PageRequest
 from ..clients.cimd import is_document_url
 from ..grants.records import AuthorizationRequest
-from ..interaction.authorization_request import Destination, destination_of
+from ..interaction.authorization_request import Destination, restore_destination
 from ..interaction.flow import approve, decide, is_signed_in, may_sign_in, refuse, to_page
 from ..pages.models import ConsentPage
 from ..parts import Server
-from ..web import Answer, Request
+from ..web import Response
 
 
-async def consent(server: Server, request: Request) -> Answer:
-    """Show what the application asks for, or carry out what the person decided.
+async def consent(server: Server, request: PageRequest) -> Response:
+    """Show what the application asks for, or carry out the user's decision.
 
     Raises:
         MalformedRequest: there is nothing to decide about.
-        ForbiddenForm: the form is not the one that was shown to this person.
-        ExpiredForm: it is decided.
-        UnknownClient: the application has gone meanwhile.
-        UnregisteredRedirect: its redirect URI has.
+        ForbiddenForm: the form is not the one that this user was shown.
+        ExpiredForm: it has been decided.
+        UnknownClient: the application no longer exists.
+        UnregisteredRedirect: its redirect URI is no longer registered.
     """
     transaction = request.transaction
     if transaction is None or transaction.request is None:
@@ -36,8 +37,8 @@ async def consent(server: Server, request: Request) -> Answer:
     authorization = transaction.request
     session = request.session if is_signed_in(server, request, authorization) else None
     if session is None and await may_sign_in(server, request, authorization):
-        return to_page(server, "login", request.transaction_id)
-    destination = await destination_of(server, request, authorization)
+        return to_page(server, request, "login")
+    destination = await restore_destination(server, request, authorization)
     try:
         scopes = authorization.scopes
         if session is not None:
@@ -46,9 +47,9 @@ async def consent(server: Server, request: Request) -> Answer:
             if transaction.decision is not None:
                 raise ExpiredForm
             return _show(server, request, session, destination, scopes)
-        # The token fits this person and these scopes: what is approved is what was shown.
-        server.sessions.check_form_token(
-            request, request.transaction_id, _subject(session) or "", *scopes
+        # The token is bound to this user and these scopes: they approve what they were shown.
+        server.forms.check_token(
+            request, request.transaction_id, _subject_of(session) or "", *scopes
         )
         return await _decide(server, request, session, destination, authorization, scopes)
     except OAuthError as error:
@@ -57,12 +58,12 @@ async def consent(server: Server, request: Request) -> Answer:
 
 async def _decide(
     server: Server,
-    request: Request,
+    request: PageRequest,
     session: Session | None,
     destination: Destination,
     authorization: AuthorizationRequest,
     scopes: list[str],
-) -> Answer:
+) -> Response:
     action = request.parameters.get("action")
     if action == "switch":
         return await _switch(server, request)
@@ -70,50 +71,46 @@ async def _decide(
         return await approve(server, request, session, destination, authorization, scopes)
     if action == "approve":
         await decide(server, request, "approve", None, scopes)
-        return to_page(server, "login", request.transaction_id)
+        return to_page(server, request, "login")
     if action != "deny":
         raise ForbiddenForm
-    await decide(server, request, "deny", _subject(session), scopes)
-    event = AuditEvent(
-        action="denied", client_id=authorization.client_id, subject=_subject(session)
-    )
+    subject = _subject_of(session)
+    await decide(server, request, "deny", subject, scopes)
+    event = AuditEvent(action="denied", client_id=authorization.client_id, subject=subject)
     server.report(request, event)
     raise AccessDenied
 
 
-async def _switch(server: Server, request: Request) -> Answer:
+async def _switch(server: Server, request: PageRequest) -> Response:
+    """Let the user sign in with another account."""
+
     def change(known: Transaction) -> Transaction:
         if known.decision is not None or known.request is None:
             raise ExpiredForm
         prompt = [*known.request.prompt, "select_account"]
         return replace(known, signed_in=None, request=replace(known.request, prompt=prompt))
 
-    await server.sessions.change_transaction(request, change)
-    headers = await server.sessions.end(request)
-    return to_page(server, "login", request.transaction_id, headers)
+    await server.transactions.change(request, change)
+    await server.sessions.end(request)
+    return to_page(server, request, "login")
 
 
 def _show(
     server: Server,
-    request: Request,
+    request: PageRequest,
     session: Session | None,
     destination: Destination,
     scopes: list[str],
-) -> Answer:
+) -> Response:
     client, transaction_id = destination.client, request.transaction_id
+    token = server.forms.token("consent", transaction_id, _subject_of(session) or "", *scopes)
+    has_document = is_document_url(client.client_id)
     page = ConsentPage(
         action=server.url("consent"),
-        hidden={
-            "transaction": transaction_id,
-            "csrf": server.sessions.form_token(
-                "consent", transaction_id, _subject(session) or "", *scopes
-            ),
-        },
+        hidden={"transaction": transaction_id, "csrf": token},
         client=client.name,
         is_verified=client.origin == "configured",
-        client_host=urlsplit(client.client_id).netloc
-        if is_document_url(client.client_id)
-        else None,
+        client_host=urlsplit(client.client_id).netloc if has_document else None,
         redirect_host=redirect_host(destination.redirect_uri),
         is_on_device=not destination.redirect_uri.startswith("https://"),
         resource=server.resource,
@@ -123,8 +120,8 @@ def _show(
         provider_scopes=server.login.provider_scopes,
         applications_url=server.url("applications") if server.has("applications") else None,
     )
-    return server.pages.answer(page)
+    return server.pages.response(page)
 
 
-def _subject(session: Session | None) -> str | None:
+def _subject_of(session: Session | None) -> str | None:
     return None if session is None else session.person.subject

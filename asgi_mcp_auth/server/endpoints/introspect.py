@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from ...errors import InvalidClient, InvalidToken, MalformedRequest
 from ...types import JSONObject
+from ..clients.requests import ClientRequest
 from ..parties import Client
 from ..parts import Server
 from ..tokens.access import grant_of
-from ..web import Answer, Request, json_answer
+from ..web import Response, json_response
 
 _INACTIVE: JSONObject = {"active": False}
 
 
-async def introspect(server: Server, request: Request) -> Answer:
+async def introspect(server: Server, request: ClientRequest) -> Response:
     """Say what a token is: to the operator's own clients about every token, to others about theirs.
 
     Raises:
@@ -25,7 +26,7 @@ async def introspect(server: Server, request: Request) -> Answer:
     if token is None:
         raise MalformedRequest("The token is missing")
     about = await _refresh_token(server, token) or await _access_token(server, token)
-    return json_answer(
+    return json_response(
         about if about is not None and _may_see(request.client, about) else _INACTIVE
     )
 

@@ -1,8 +1,7 @@
-"""``/register``: clients make themselves known (RFC 7591), and look after what they said (RFC
-7592).
+"""``/register``: dynamic client registration (RFC 7591) and its management (RFC 7592).
 
-RFC 7592 lets each registration have a URL of its own; here it is this endpoint with the client id
-in the query.
+RFC 7592 lets each registration have its own URL; here that is this endpoint with the client id in
+the query.
 """
 
 from __future__ import annotations
@@ -20,90 +19,90 @@ from ...errors import (
     MethodNotAllowed,
 )
 from ...headers import parse_bearer
-from ...stores import scan_all
 from ...types import JSONObject
 from ..audit import AuditEvent
 from ..clients.metadata import SECRET_METHODS, check_client_metadata
-from ..grants.records import Consent
-from ..interaction.flow import CONSENTS
+from ..clients.requests import ClientRequest
+from ..interaction.consents import forget_client, revoke_application
 from ..options import call_hook
 from ..parties import Client
 from ..parts import Server
 from ..records import hash_of, new_secret
-from ..web import NO_STORE, Answer, Request, json_answer
-from .applications import revoke_application
+from ..web import NO_STORE, Response, json_response
 
-# What an update must not say, because it is not the client's to say (RFC 7592 §2.2).
-_OURS = (
+# The members that an update must not contain (RFC 7592 §2.2).
+_SERVER_MEMBERS = (
     "registration_access_token",
     "registration_client_uri",
     "client_secret_expires_at",
     "client_id_issued_at",
 )
+_NO_TOKEN = hash_of("no token has this hash")
 
 
-async def check_registration_token(server: Server, request: Request) -> None:
-    """Check the token of a registration, where one is needed, or of its client.
+async def check_registration_token(server: Server, request: ClientRequest) -> None:
+    """Check the initial access token of a registration, or the token that manages one.
 
     Raises:
-        InvalidRegistration: no token, or a wrong one.
-        MethodNotAllowed: registrations cannot be managed here.
+        InvalidRegistration: the token is missing or wrong.
+        MethodNotAllowed: this server does not offer the management of registrations.
     """
     registration = server.settings.registration
     if request.method != "POST":
         if not registration.management:
             raise MethodNotAllowed(("POST",))
-        request.client = await _find(server, request)
+        request.authenticated_as(await _find(server, request))
         return
-    wanted = registration.initial_access_token
-    if wanted is not None and not hmac.compare_digest(
-        hash_of(_bearer(request) or ""), hash_of(wanted)
-    ):
-        raise InvalidRegistration
+    expected = registration.initial_access_token
+    if expected is not None:
+        sent = _bearer(request) or ""
+        if not hmac.compare_digest(hash_of(sent), hash_of(expected)):
+            raise InvalidRegistration
 
 
-async def register(server: Server, request: Request) -> Answer:
-    """Make a client known, or show, replace or forget one that is.
+async def register(server: Server, request: ClientRequest) -> Response:
+    """Register a client, or show, replace or delete a registration.
 
     Raises:
-        InvalidRegistration: the registration is gone meanwhile.
+        InvalidRegistration: the registration has been deleted meanwhile.
         InvalidRedirectURI: a redirect URI cannot be registered.
-        InvalidClientMetadata: something else cannot.
-        AccessDenied: the operator does not want this client.
+        InvalidClientMetadata: another member cannot be registered.
+        AccessDenied: the operator does not approve of this client.
     """
     if request.method == "POST":
         return await _create(server, request)
     client = request.client
     if request.method == "GET":
-        return json_answer(describe(server, client, token=_bearer(request)))
+        return json_response(describe(server, client, token=_bearer(request)))
     if request.method == "PUT":
         return await _replace(server, request, client)
     await delete_client(server, client.client_id, request)
-    return Answer(204, NO_STORE)
+    return Response(204, NO_STORE)
 
 
-async def _create(server: Server, request: Request) -> Answer:
+async def _create(server: Server, request: ClientRequest) -> Response:
     registration = server.settings.registration
-    await request.read_document()
-    metadata = await _check(server, request.document)
+    metadata = await _check(server, await request.read_document())
     client, secret, token = await server.clients.create(
         metadata, manageable=registration.management, address=request.source
     )
     server.report(request, AuditEvent(action="client_registered", client_id=client.client_id))
-    return json_answer(describe(server, client, secret=secret, token=token), 201)
+    return json_response(describe(server, client, secret=secret, token=token), 201)
 
 
-async def _replace(server: Server, request: Request, client: Client) -> Answer:
-    await request.read_document()
-    document, secret = request.document, None
-    if document.get("client_id") != client.client_id or any(name in document for name in _OURS):
+async def _replace(server: Server, request: ClientRequest, client: Client) -> Response:
+    document = await request.read_document()
+    if document.get("client_id") != client.client_id or any(
+        name in document for name in _SERVER_MEMBERS
+    ):
         raise InvalidClientMetadata(
-            "An update has the client_id, and nothing that the server decides"
+            "An update must contain the client_id, and no member that the server decides"
         )
-    said = document.get("client_secret")
-    if said is not None and (not isinstance(said, str) or hash_of(said) != client.secret_hash):
+    sent = document.get("client_secret")
+    if sent is not None and (not isinstance(sent, str) or hash_of(sent) != client.secret_hash):
         raise InvalidClientMetadata("An update cannot change the client_secret")
     metadata = await _check(server, document)
+    secret: str | None = None
     secret_hash = client.secret_hash
     if metadata["token_endpoint_auth_method"] not in SECRET_METHODS:
         secret_hash = None
@@ -118,30 +117,29 @@ async def _replace(server: Server, request: Request, client: Client) -> Answer:
     if changed is None:
         raise InvalidRegistration  # deleted meanwhile
     server.report(request, AuditEvent(action="client_changed", client_id=client.client_id))
-    return json_answer(describe(server, changed, secret=secret, token=_bearer(request)))
+    return json_response(describe(server, changed, secret=secret, token=_bearer(request)))
 
 
-async def delete_client(server: Server, client_id: str, request: Request | None = None) -> bool:
-    """Forget a client, end its grants, and forget who has consented to it; return whether there was
-    one.
+async def delete_client(
+    server: Server, client_id: str, request: ClientRequest | None = None
+) -> bool:
+    """Delete a client, its grants and all consents to it; return whether there was one.
 
     Args:
         server: the authorization server.
         client_id: which client.
-        request: of the client itself, if it is the client's wish.
+        request: of the client itself, if it asks for that.
     """
     deleted = await server.clients.delete(client_id)
     if deleted is None and request is not None:
-        return False  # somebody was faster
+        return False  # another request was faster
     if deleted is not None and deleted.subjects is not None:
-        # Not a look at everybody's grants and consents, which a stranger could ask for.
+        # A stranger can ask for this, so it must not scan all grants and consents.
         for subject in deleted.subjects:
             await revoke_application(server, subject, client_id, reason="client_deleted")
     else:
         await server.grants.revoke_all("client_deleted", client_id=client_id)
-        async for key, record in scan_all(server.store, CONSENTS):
-            if Consent.load(record.value).client_id == client_id:
-                await server.store.delete(CONSENTS, key)
+        await forget_client(server, client_id)
     if deleted is None:
         return False
     event = AuditEvent(action="client_deleted", client_id=client_id)
@@ -169,24 +167,23 @@ async def _check(server: Server, document: JSONObject) -> JSONObject:
     metadata = check_client_metadata(document, server.clients.policy)
     approve = server.settings.registration.approve
     if approve is not None and not await call_hook(approve, dict(metadata)):
-        raise AccessDenied("This application is not welcome here")
+        raise AccessDenied("This application is not allowed to register here")
     return metadata
 
 
-async def _find(server: Server, request: Request) -> Client:
-    token, client_id = _bearer(request), request.query("client_id")
+async def _find(server: Server, request: ClientRequest) -> Client:
+    token = _bearer(request)
+    client_id = request.query("client_id")
     client = None if client_id is None else await server.clients.find_registered(client_id)
-    good = None if client is None else client.registration_token_hash
-    if (
-        not hmac.compare_digest(hash_of(token or ""), good or hash_of("nobody"))
-        or client is None
-        or token is None
-    ):
+    expected = None if client is None else client.registration_token_hash
+    # Compared in any case, so that unknown clients take as long as known ones.
+    is_equal = hmac.compare_digest(hash_of(token or ""), expected or _NO_TOKEN)
+    if not is_equal or client is None or token is None:
         raise InvalidRegistration
     return client
 
 
-def _bearer(request: Request) -> str | None:
+def _bearer(request: ClientRequest) -> str | None:
     try:
         return parse_bearer(request.header(b"authorization") or b"")
     except (InvalidRequest, InvalidToken):

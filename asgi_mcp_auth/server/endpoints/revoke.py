@@ -5,11 +5,12 @@ all its tokens.
 from __future__ import annotations
 
 from ...errors import InvalidToken, MalformedRequest
+from ..clients.requests import ClientRequest
 from ..parts import Server
-from ..web import NO_STORE, Answer, Request
+from ..web import NO_STORE, Response
 
 
-async def revoke(server: Server, request: Request) -> Answer:
+async def revoke(server: Server, request: ClientRequest) -> Response:
     """End the grant of a token, if it is this client's; say the same in any case (RFC 7009 §2.2).
 
     Raises:
@@ -21,7 +22,7 @@ async def revoke(server: Server, request: Request) -> Answer:
     grant_id = await grant_id_of(server, token)
     if grant_id is not None and await server.grants.belongs_to(grant_id, request.client):
         await server.grants.revoke(grant_id, "by_client")
-    return Answer(200, NO_STORE)
+    return Response(200, NO_STORE)
 
 
 async def grant_id_of(server: Server, token: str) -> str | None:

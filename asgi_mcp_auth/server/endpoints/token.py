@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from ...errors import MalformedRequest, UnauthorizedClient, UnsupportedGrantType
 from ...types import JSONObject
 from ..audit import AuditAction, AuditEvent
+from ..clients.requests import ClientRequest
 from ..grants.lifecycle import Granted
 from ..parts import Server
 from ..tokens.access import make_access_token
-from ..web import Answer, Request, json_answer
+from ..web import Response, json_response
 
 
-async def token(server: Server, request: Request) -> Answer:
+async def token(server: Server, request: ClientRequest) -> Response:
     """Issue an access token.
 
     Raises:
@@ -36,7 +37,7 @@ async def token(server: Server, request: Request) -> Answer:
     await server.signer.ready()  # while nothing has been used up
     action, use = _GRANTS[grant_type]
     granted = await use(server, request)
-    answer = await _answer(server, granted)
+    response = await _response(server, granted)
     grant = granted.grant
     event = AuditEvent(
         action=action,
@@ -46,10 +47,10 @@ async def token(server: Server, request: Request) -> Answer:
         scopes=tuple(granted.scopes),
     )
     server.report(request, event)
-    return answer
+    return response
 
 
-async def _use_code(server: Server, request: Request) -> Granted:
+async def _use_code(server: Server, request: ClientRequest) -> Granted:
     code = request.parameters.get("code")
     if code is None:
         raise MalformedRequest("The code is missing")
@@ -60,7 +61,7 @@ async def _use_code(server: Server, request: Request) -> Granted:
     return await server.grants.redeem(code, request.client, redirect_uri, verifier)
 
 
-async def _use_refresh_token(server: Server, request: Request) -> Granted:
+async def _use_refresh_token(server: Server, request: ClientRequest) -> Granted:
     refresh_token = request.parameters.get("refresh_token")
     if refresh_token is None:
         raise MalformedRequest("The refresh_token is missing")
@@ -69,12 +70,12 @@ async def _use_refresh_token(server: Server, request: Request) -> Granted:
     )
 
 
-async def _use_client(server: Server, request: Request) -> Granted:
+async def _use_client(server: Server, request: ClientRequest) -> Granted:
     scopes = server.scopes.requested(request.parameters.get("scope"), request.client)
     return await server.grants.for_client(request.client, scopes)
 
 
-async def _answer(server: Server, granted: Granted) -> Answer:
+async def _response(server: Server, granted: Granted) -> Response:
     access_token, seconds = await make_access_token(
         granted,
         issuer=server.issuer,
@@ -91,10 +92,10 @@ async def _answer(server: Server, granted: Granted) -> Answer:
     }
     if granted.refresh_token is not None:
         document["refresh_token"] = granted.refresh_token
-    return json_answer(document)
+    return json_response(document)
 
 
-_GRANTS: Mapping[str, tuple[AuditAction, Callable[[Server, Request], Awaitable[Granted]]]] = {
+_GRANTS: Mapping[str, tuple[AuditAction, Callable[[Server, ClientRequest], Awaitable[Granted]]]] = {
     "authorization_code": ("token_issued", _use_code),
     "refresh_token": ("token_refreshed", _use_refresh_token),
     "client_credentials": ("token_issued", _use_client),

@@ -1,1 +1,1 @@
-"""A person's way through the pages, from the authorization request to its response."""
+"""A user's way through the pages, from the authorization request to its response."""

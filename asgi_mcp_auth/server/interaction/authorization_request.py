@@ -1,5 +1,4 @@
-"""Authorization requests: is this one that a person may be asked about, and where may its answer
-go?
+"""Parses and validates authorization requests, and decides where their responses may be sent.
 
 RFC 6749 §4.1, OAuth 2.1 §4.1, RFC 7636, RFC 8707, RFC 9207.
 """
@@ -9,10 +8,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from ..._urls import redirect_uri_matches, with_parameters
+from ..._urls import is_loopback_redirect, redirect_host, redirect_uri_matches, with_parameters
 from ...errors import (
     InvalidClient,
     MalformedRequest,
+    OAuthError,
     RequestNotSupported,
     RequestURINotSupported,
     UnauthorizedClient,
@@ -23,44 +23,76 @@ from ...errors import (
 from ..grants.records import AuthorizationRequest
 from ..parties import Client
 from ..parts import Server
-from ..web import Parameters, Request
+from ..web import EndpointRequest, Parameters, Response, redirect
 
 MAX_AGE_DIGITS = 9
 MAX_STATE_BYTES = 4096
-"""Of ``state`` in UTF-8. It is kept while the person signs in; the clients that there are send less than 1 KiB."""
+"""Of ``state`` in UTF-8. It is kept while the user signs in; real clients send less than 1 KiB."""
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A client's redirect URI that has been checked; only ``find_destination`` and
-    ``destination_of`` make one.
+    """Where the response to an authorization request goes: a redirect URI that has been checked.
+
+    Only ``resolve_destination`` and ``restore_destination`` make one.
+
+    Attributes:
+        client: the client that asks.
+        redirect_uri: one of its own.
+        state: to return with the response.
+        issuer: this server.
     """
 
     client: Client
     redirect_uri: str
     state: str | None = field(repr=False)
+    issuer: str
 
-    def url(self, issuer: str, **parameters: str) -> str:
-        """Return the URL of an authorization response (RFC 6749 §4.1.2, RFC 9207 §2)."""
+    @property
+    def is_trusted(self) -> bool:
+        """Whether users may be sent there without having had a say: the client is the operator's
+        own, or a program on the user's machine.
+        """
+        return self.client.origin == "configured" or is_loopback_redirect(self.redirect_uri)
+
+    def deliver(self, code: str) -> Response:
+        """Return the response that brings the client an authorization code (RFC 6749 §4.1.2)."""
+        return redirect(self._url(code=code))
+
+    def refuse(self, error: OAuthError) -> Response:
+        """Return the response that tells the client of an error (RFC 6749 §4.1.2.1)."""
+        return redirect(self._error_url(error))
+
+    def link(self, error: OAuthError) -> tuple[str, str]:
+        """Return a link, with its label, that takes the user back and tells the client of an
+        error.
+        """
+        return self._error_url(error), f"Go back to {redirect_host(self.redirect_uri)}"
+
+    def _error_url(self, error: OAuthError) -> str:
+        return self._url(error=error.error, error_description=str(error))
+
+    def _url(self, **parameters: str) -> str:
         state = {} if self.state is None else {"state": self.state}
-        return with_parameters(self.redirect_uri, {**parameters, **state, "iss": issuer})
+        # RFC 9207 §2
+        return with_parameters(self.redirect_uri, {**parameters, **state, "iss": self.issuer})
 
 
-async def find_destination(
-    server: Server, request: Request, client: Client | None = None
+async def resolve_destination(
+    server: Server, request: EndpointRequest, client: Client | None = None
 ) -> Destination:
-    """Return where a request's responses go.
+    """Return the destination that a new authorization request names.
 
     Args:
-        server: knows the clients.
+        server: the authorization server.
         request: the authorization request.
-        client: who sends it, if that is known already.
+        client: its client, if it has authenticated.
 
     Raises:
-        UnknownClient: it names no client, or several.
-        UnregisteredRedirect: its redirect URI is not one of the client's, or it names none of
+        UnknownClient: it names no client, or more than one.
+        UnregisteredRedirect: its redirect URI is not registered, or missing although the client has
             several.
     """
     parameters = request.parameters
@@ -74,34 +106,33 @@ async def find_destination(
             or client is None
         ):
             raise UnknownClient(str(error)) from None
-        # the state is repeated, which is told to the client
+        # The state is repeated: an error that can be sent to the client.
         uri, state = parameters.get("redirect_uri"), None
     if uri is None and len(client.redirect_uris) == 1:
         uri = client.redirect_uris[0]
     if uri is None or not redirect_uri_matches(uri, client.redirect_uris):
         raise UnregisteredRedirect
-    return Destination(client, uri, state)
+    return Destination(client, uri, state, server.issuer)
 
 
-async def destination_of(
-    server: Server, request: Request, authorization: AuthorizationRequest
+async def restore_destination(
+    server: Server, request: EndpointRequest, authorization: AuthorizationRequest
 ) -> Destination:
-    """Return where the responses to an earlier request go, if its client and redirect URI are still
-    registered.
+    """Return the destination of an earlier authorization request.
 
     Args:
-        server: knows the clients.
-        request: of the person who is on the way; finding the client may cost something.
+        server: the authorization server.
+        request: the current request of the user; looking up the client may be counted for it.
         authorization: the earlier request.
 
     Raises:
-        UnknownClient: the client is gone.
-        UnregisteredRedirect: the redirect URI is.
+        UnknownClient: the client no longer exists.
+        UnregisteredRedirect: the redirect URI is no longer registered.
     """
     client = await find_client(server, authorization.client_id, request.source)
     if not redirect_uri_matches(authorization.redirect_uri, client.redirect_uris):
         raise UnregisteredRedirect
-    return Destination(client, authorization.redirect_uri, authorization.state)
+    return Destination(client, authorization.redirect_uri, authorization.state, server.issuer)
 
 
 async def find_client(server: Server, client_id: str | None, address: str | None = None) -> Client:
@@ -110,10 +141,10 @@ async def find_client(server: Server, client_id: str | None, address: str | None
     Raises:
         UnknownClient: there is none with this id.
     """
+    if client_id is None:
+        raise UnknownClient
     try:
-        client = (
-            None if client_id is None else await server.clients.find(client_id, address=address)
-        )
+        client = await server.clients.find(client_id, address=address)
     except InvalidClient as error:
         raise UnknownClient(str(error), reason=error.reason) from None
     if client is None:
@@ -124,10 +155,10 @@ async def find_client(server: Server, client_id: str | None, address: str | None
 def parse_authorization_request(
     server: Server, destination: Destination, parameters: Parameters, *, is_pushed: bool = False
 ) -> AuthorizationRequest:
-    """Return the request that the parameters make.
+    """Return the authorization request in the parameters.
 
     Raises:
-        OAuthError: one that the client may be told at its redirect URI.
+        OAuthError: it is invalid; the client may be told at its redirect URI.
     """
     client = destination.client
     parameters.check_single()
@@ -139,20 +170,19 @@ def parse_authorization_request(
         server.settings.options.require_pushed_requests
         or client.metadata.get("require_pushed_authorization_requests")
     ):
-        raise MalformedRequest("The request has to be pushed before")
+        raise MalformedRequest("This client must use pushed authorization requests (RFC 9126)")
     if parameters.get("response_mode") not in (None, "query"):
         raise MalformedRequest("The response_mode must be query")
     response_type = parameters.get("response_type")
+    if response_type is None:
+        raise MalformedRequest("The response_type is missing")
     if response_type != "code":
-        raise (
-            MalformedRequest("The response_type is missing")
-            if response_type is None
-            else UnsupportedResponseType()
-        )
+        raise UnsupportedResponseType
     if "authorization_code" not in client.grant_types:
         raise UnauthorizedClient
     challenge = parameters.get("code_challenge")
-    # A method that is left out means plain (RFC 7636 §4.3), which whoever sees the request can use.
+    # Without a method, plain would be meant (RFC 7636 §4.3), which is no protection against those
+    # who can see the request.
     if (
         challenge is None
         or parameters.get("code_challenge_method") != "S256"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from ...errors import ConfigurationError
-from ..web import NO_STORE, Answer
+from ..web import NO_STORE, Response
 from . import html
 from .models import ApplicationsPage, ConsentPage, ErrorPage, LoginPage, Page
 
@@ -71,9 +71,9 @@ class Pages:
                     f"render has {name!r}: give functions for {', '.join(get_args(PageName))}"
                 )
 
-    def answer(
+    def response(
         self, page: Page, status: int = 200, headers: Sequence[tuple[bytes, bytes]] = ()
-    ) -> Answer:
+    ) -> Response:
         """Return the page as a response."""
         nonce = secrets.token_urlsafe(16)
         name, built_in = _RENDERERS[type(page)]
@@ -95,7 +95,7 @@ class Pages:
             (b"referrer-policy", b"no-referrer"),
             *headers,
         ]
-        return Answer(status, sent, text.encode("utf-8", "replace"))
+        return Response(status, sent, text.encode("utf-8", "replace"))
 
     def describe(self, scopes: Sequence[str]) -> list[tuple[str, str]]:
         """Return each scope with its description."""

@@ -23,7 +23,7 @@ from asgi_mcp_auth.server.clients.authentication import (
 from asgi_mcp_auth.server.clients.keys import ClientKeys
 from asgi_mcp_auth.server.clients.registry import nobody
 from asgi_mcp_auth.server.records import hash_of
-from asgi_mcp_auth.server.web import Parameters, Request
+from asgi_mcp_auth.server.web import EndpointRequest, Parameters
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.assertions import ABSENT, Robot, key_of, key_set
 from tests.support.authorization_server import BASE_URL, CONFIDENTIAL, Server, basic, deploy
@@ -32,9 +32,9 @@ from tests.support.token_endpoint import assert_refused, tokens_of
 pytestmark = pytest.mark.asyncio
 
 
-def request_of(form: Mapping[str, str] = {}, authorization: str | None = None) -> Request:
+def request_of(form: Mapping[str, str] = {}, authorization: str | None = None) -> EndpointRequest:
     headers = [] if authorization is None else [(b"authorization", authorization.encode())]
-    request = Request("token", {"type": "http", "method": "POST", "headers": headers}, None)  # type: ignore[arg-type]
+    request = EndpointRequest("token", {"type": "http", "method": "POST", "headers": headers}, None)  # type: ignore[arg-type]
     request.parameters = Parameters(list(form.items()))
     return request
 
