@@ -29,14 +29,9 @@ from .claims import check_kind, check_scopes
 from .errors import ConfigurationError, InvalidToken
 from .metadata import advertised_scopes, format_document, protected_resource_metadata
 from .middleware import MCPAuthMiddleware
-from .tokens import AccessToken, Attempt, current
+from .tokens import AccessToken, TokenCache, current_verification
 
 logger = logging.getLogger(__name__)
-
-
-def _first_to_define(cls: type, name: str) -> int:
-    bases = cls.__mro__
-    return next((position for position, base in enumerate(bases) if name in vars(base)), len(bases))
 
 
 class AuthProvider(ABC):
@@ -86,20 +81,11 @@ class AuthProvider(ABC):
             ServerUnavailable: it cannot be found out now.
         """
 
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        # Whoever verifies in a way of their own, by inheritance from anywhere, is asked every time,
-        # also about tokens that a base class remembers: what is remembered is only the verdict of
-        # the class that remembers it.
-        super().__init_subclass__(**kwargs)
-        first = {
-            name: _first_to_define(cls, name) for name in ("verify", "verify_token", "remembered")
-        }
-        if min(first["verify"], first["verify_token"]) < first["remembered"]:
-            cls.remembered = AuthProvider.remembered  # type: ignore[method-assign]  # this very method, unless overridden
+    def token_cache(self) -> TokenCache | None:
+        """Return the function that looks up tokens accepted before, ``None`` without a cache.
 
-    def remembered(self, token: bytes) -> AccessToken | None:
-        """Return what ``verify_token`` has said of this very token, if it would say the same now,
-        else ``None``.
+        It may only return what ``verify_token`` would return now. So a subclass that overrides
+        verification has no cache: the verdicts of its base class do not count.
         """
         return None
 
@@ -268,9 +254,9 @@ class ReasoningVerifier(TokenVerifier):
         try:
             return await self.verify(token)
         except InvalidToken as refusal:
-            attempt = current.get()
-            if isinstance(attempt, Attempt):
-                attempt.reason = refusal.reason
+            verification = current_verification.get()
+            if verification is not None:
+                verification.reason = refusal.reason
             else:
                 extra = {"reason": refusal.reason, "token_id": token_id(token)}
                 logger.info("Token %s refused: %s", extra["token_id"], refusal.reason, extra=extra)
@@ -350,9 +336,11 @@ class RemoteAuthProvider(AuthProvider):
         """Return what the verifier says of ``token``."""
         return await self.token_verifier.verify_token(token)
 
-    def remembered(self, token: bytes) -> AccessToken | None:
-        """Return what the verifier remembers of ``token``."""
-        return self.token_verifier.remembered(token)
+    def token_cache(self) -> TokenCache | None:
+        """Return the verifier's cache."""
+        if type(self).verify_token is not RemoteAuthProvider.verify_token:
+            return None
+        return self.token_verifier.token_cache()
 
     @property
     def scopes_supported(self) -> list[str]:

@@ -15,7 +15,7 @@ from ._json import decode_base64url, is_array, parse_json_object
 from ._urls import check_url, resource_spellings
 from .errors import ConfigurationError, InvalidToken
 from .headers import MAX_TOKEN_BYTES, is_scope_token
-from .tokens import Facts
+from .tokens import VerifiedToken
 from .types import InvalidTokenReason, JSONObject
 
 ANY_AUDIENCE: Final = "*any audience*"
@@ -254,8 +254,8 @@ class ClaimChecks:
             and not any(map(claims.get, self.scope_claims))
         )
 
-    def read_jwt(self, claims: JSONObject, payload: bytes, now: float) -> tuple[Facts, int]:
-        """Return the facts of a JWT whose signature has been verified, and its ``exp``.
+    def read_jwt(self, claims: JSONObject, payload: bytes, now: float) -> tuple[VerifiedToken, int]:
+        """Return the content of a JWT whose signature has been verified, and its ``exp``.
 
         Args:
             claims: the parsed payload.
@@ -271,11 +271,11 @@ class ClaimChecks:
             raise InvalidToken("missing_iss")
         if self.rules.require_at_jwt and "sub" not in claims:
             raise InvalidToken("subject")  # RFC 9068 §2.2
-        facts = self.read(claims, payload, now)
-        return facts, int(claims["exp"])
+        verified = self.read(claims, payload, now)
+        return verified, int(claims["exp"])
 
-    def read(self, claims: JSONObject, payload: bytes, now: float) -> Facts:
-        """Return the facts of a token, JWT or introspected: what is there must be right.
+    def read(self, claims: JSONObject, payload: bytes, now: float) -> VerifiedToken:
+        """Return the content of a token, JWT or introspected; every member present must be valid.
 
         Raises:
             InvalidToken: a check failed.
@@ -296,7 +296,7 @@ class ClaimChecks:
         subject = _text(claims["sub"], "subject") if "sub" in claims else None
         # last: map_scopes sees only the claims of tokens that are valid here
         scopes = self._scopes(claims)
-        return client_id, scopes, expires_at, resource, subject, payload
+        return VerifiedToken(client_id, scopes, expires_at, resource, subject, payload)
 
     def _check_times(self, claims: JSONObject, now: float) -> int | None:
         expires_at = None

@@ -14,7 +14,7 @@ from ._urls import check_url
 from .claims import ClaimChecks, ClaimRules, check_kind
 from .errors import ConfigurationError, InvalidToken
 from .lookups import LookupVerifier
-from .tokens import Facts
+from .tokens import VerifiedToken
 from .types import Clock
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class IntrospectionTokenVerifier(LookupVerifier):
         """Ask as our client at the issuer (RFC 7662 §2.1)."""
         return self._headers, {"token": token, "token_type_hint": "access_token", **self._form}
 
-    def judge(self, response: Response, now: float) -> Facts:
+    def judge(self, response: Response, now: float) -> VerifiedToken:
         """Check what the issuer says of the token (RFC 7662 §2.2)."""
         if response.status != 200:
             hint = (

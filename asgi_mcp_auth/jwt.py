@@ -39,7 +39,7 @@ from .errors import ConfigurationError, InvalidToken
 from .headers import MAX_TOKEN_BYTES
 from .jwks import JWKSOptions, RemoteJWKS
 from .keys import KeySet, KeySource, StaticKeys
-from .tokens import AccessToken, Facts, access_token
+from .tokens import AccessToken, PackedToken, TokenCache, access_token
 from .types import Clock
 
 MAX_KEY_ID_BYTES = 256
@@ -57,9 +57,10 @@ class _Header(NamedTuple):
     is_access_token: bool  # it says so; most issuers do not
 
 
-# The facts; until when they count (wall clock, leeway included); which key source verified them;
-# the version of its key set then. A plain tuple, for the reason given at Facts.
-_CacheEntry: TypeAlias = tuple[Facts, float, int, int]
+# A verified token; its expiry (wall clock, leeway included); the position of the key source that
+# verified it; the version of that source's key set at the time. A plain tuple, for the reason given
+# at PackedToken.
+_CacheEntry: TypeAlias = tuple[PackedToken, float, int, int]
 
 
 class JWTVerifier(ReasoningVerifier):
@@ -170,29 +171,36 @@ class JWTVerifier(ReasoningVerifier):
             raise InvalidToken("malformed")  # opaque, or garbage: not worth a hash
         data = token.encode("ascii")
         digest = sha256(data).digest()
-        facts = self._recall(digest)
-        if facts is None:
+        verified = self._recall(digest)
+        if verified is None:
             entry = await self._verify(token, data, self._clock.time())
             self._tokens.put(digest, entry)
-            facts = entry[0]
-        return access_token(token, facts)
+            verified = entry[0]
+        return access_token(token, verified)
 
-    def remembered(self, token: bytes) -> AccessToken | None:
-        """Return what ``verify`` has said of this very token, if it would say the same now."""
-        facts = self._recall(sha256(token).digest())
-        return None if facts is None else access_token(token.decode("ascii"), facts)
+    def token_cache(self) -> TokenCache | None:
+        """Return the cache, unless a subclass has a verdict of its own."""
+        overridden = (
+            type(self).verify is not JWTVerifier.verify
+            or type(self).verify_token is not JWTVerifier.verify_token
+        )
+        return None if overridden else self._cached_token
 
-    def _recall(self, digest: bytes) -> Facts | None:
+    def _cached_token(self, token: bytes) -> AccessToken | None:
+        verified = self._recall(sha256(token).digest())
+        return None if verified is None else access_token(token.decode("ascii"), verified)
+
+    def _recall(self, digest: bytes) -> PackedToken | None:
         entry = self._tokens.get(digest)
         if entry is not None:
-            facts, valid_until, position, version = entry
+            verified, valid_until, position, version = entry
             source, clock = self._source_list[position], self._clock
             if (
                 clock.time() < valid_until
                 and version == source.version
                 and clock.monotonic() < source.fresh_until
             ):
-                return facts
+                return verified
         return None
 
     async def _verify(self, token: str, data: bytes, now: float) -> _CacheEntry:
@@ -223,8 +231,8 @@ class JWTVerifier(ReasoningVerifier):
             and self._checks.is_id_token(claims)
         ):
             raise InvalidToken("type")
-        facts, expires_at = self._checks.read_jwt(claims, payload, now)
-        return facts, expires_at + self._checks.leeway, position, source.version
+        verified, expires_at = self._checks.read_jwt(claims, payload, now)
+        return verified.pack(), expires_at + self._checks.leeway, position, source.version
 
     def _header(self, segment: bytes) -> _Header:
         header = self._headers.get(segment)

@@ -22,7 +22,13 @@ from .auth import ReasoningVerifier
 from .claims import check_issuers, check_kind, check_seconds
 from .errors import InvalidToken, ServerUnavailable, TooManyRequests
 from .headers import MAX_TOKEN_BYTES, is_b64token
-from .tokens import AccessToken, Attempt, Facts, access_token, current
+from .tokens import (
+    AccessToken,
+    PackedToken,
+    VerifiedToken,
+    access_token,
+    current_verification,
+)
 from .types import Clock, InvalidTokenReason, JSONObject
 
 if TYPE_CHECKING:
@@ -46,7 +52,7 @@ STRANGERS_OF_ONE_NETWORK = 1_000  # asked about and waiting; everybody may be be
 STRANGERS_WAIT_SECONDS = 5.0
 
 # What a question brought; None: nobody could say.
-_Answer: TypeAlias = Facts | InvalidTokenReason | None
+_Answer: TypeAlias = VerifiedToken | InvalidTokenReason | None
 
 
 class LookupVerifier(ReasoningVerifier):
@@ -91,8 +97,8 @@ class LookupVerifier(ReasoningVerifier):
         )
         self._ttl = check_seconds("cache_ttl_seconds", cache_ttl_seconds, maximum=3600)
         # Until when it counts (monotonic), and what it says; plain tuples, for the reason given at
-        # Facts. One that has run out stays: it says that its token was good before.
-        self._answers: LRUCache[tuple[float, Facts]] = LRUCache(MAX_CACHE_SIZE)
+        # PackedToken. One that has run out stays: it says that its token was good before.
+        self._answers: LRUCache[tuple[float, PackedToken]] = LRUCache(MAX_CACHE_SIZE)
         self._refusals: LRUCache[tuple[float, InvalidTokenReason | None]] = LRUCache(MAX_REFUSALS)
         self._flights: dict[bytes, SingleFlight[_Answer]] = {}
         self._strangers = Places(
@@ -114,7 +120,7 @@ class LookupVerifier(ReasoningVerifier):
         """Return the headers to ask with, and the form, ``None`` for a GET."""
 
     @abstractmethod
-    def judge(self, response: Response, now: float) -> Facts:
+    def judge(self, response: Response, now: float) -> VerifiedToken:
         """Return what an answer says of the token.
 
         Raises:
@@ -174,23 +180,22 @@ class LookupVerifier(ReasoningVerifier):
         digest = token_digest(token)
         remembered = self._answers.get(digest)
         if remembered is None or self._clock.monotonic() >= remembered[0]:
-            facts = await self._find_out(token, digest, was_good=remembered is not None)
+            verified = await self._find_out(token, digest, was_good=remembered is not None)
         else:
-            facts = remembered[1]
-        _, _, expires_at, *_ = facts
-        if expires_at is not None and self._clock.time() >= expires_at:
+            verified = VerifiedToken(*remembered[1])
+        if verified.expires_at is not None and self._clock.time() >= verified.expires_at:
             raise InvalidToken("expired")
-        return access_token(token, facts)
+        return access_token(token, verified)
 
-    async def _find_out(self, token: str, digest: bytes, *, was_good: bool) -> Facts:
+    async def _find_out(self, token: str, digest: bytes, *, was_good: bool) -> VerifiedToken:
         refusal = self._refusals.get(digest)
         if refusal is not None and self._clock.monotonic() < refusal[0]:
             answer: _Answer = refusal[1]
         else:
             flight = self._flights.get(digest)
             if flight is None:
-                attempt = current.get()
-                address = attempt.address if isinstance(attempt, Attempt) else ""
+                verification = current_verification.get()
+                address = "" if verification is None else verification.address
                 work = functools.partial(
                     self._ask, token, digest, None if was_good else network_of(address)
                 )
@@ -239,7 +244,7 @@ class LookupVerifier(ReasoningVerifier):
                 self.url, max_bytes=MAX_RESPONSE_BYTES, headers=headers, form=form
             )
             status = response.status
-            facts = self.judge(response, self._clock.time())
+            verified = self.judge(response, self._clock.time())
         except InvalidToken as refusal:
             self._answered()
             self._answers.discard(digest)
@@ -255,8 +260,8 @@ class LookupVerifier(ReasoningVerifier):
                 self._closed_until = closed_until if status >= 500 else -math.inf
             return None
         self._answered()
-        self._answers.put(digest, (self._clock.monotonic() + self._ttl, facts))
-        return facts
+        self._answers.put(digest, (self._clock.monotonic() + self._ttl, verified.pack()))
+        return verified
 
     def _answered(self) -> None:
         self._closed_until = -math.inf

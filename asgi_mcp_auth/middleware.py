@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from contextvars import ContextVar
+from collections.abc import Awaitable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Protocol, runtime_checkable
 from urllib.parse import unquote
@@ -33,22 +32,23 @@ from .headers import MAX_BEARER_BYTES, parse_credentials
 from .refusals import CHALLENGER_KEY, Challenger, EventHook, challenger_of
 from .rules import Rule, Rules
 from .tokens import (
+    PROVIDER_KEY,
     SCOPE_KEY,
     AccessToken,
     AnonymousCredentials,
     AnonymousUser,
-    Attempt,
     HasScope,
+    TokenCache,
     User,
-    current,
+    Verification,
+    current_request,
+    current_verification,
     get_access_token,
-    grants,
 )
 from .types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
-PROVIDER_KEY = "asgi_mcp_auth.provider"
 _OUR_DOCUMENTS = (f"{WELL_KNOWN_RESOURCE}/", f"{WELL_KNOWN_SERVER}/", f"{WELL_KNOWN_OPENID}/")
 _MISSING_DOCUMENT = PublicDocument(b'{"error":"not_found"}', status=404, max_age_seconds=0)
 _ANONYMOUS_USER = AnonymousUser()
@@ -67,7 +67,7 @@ class Provider(Protocol):
     def resource_metadata_url(self) -> str | None: ...
     def get_challenge_scopes(self, required_scopes: Sequence[str] | None = None) -> list[str]: ...
     def get_routes(self, mcp_path: str | None = None) -> list[Any]: ...
-    def remembered(self, token: bytes) -> AccessToken | None: ...
+    def token_cache(self) -> TokenCache | None: ...
     async def verify_token(self, token: str) -> AccessToken | None: ...
     async def __aenter__(self) -> Any: ...
     async def __aexit__(
@@ -76,23 +76,6 @@ class Provider(Protocol):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None: ...
-
-
-# The provider in front of the request that the running task serves.
-_serving: ContextVar[Provider | None] = ContextVar(PROVIDER_KEY, default=None)
-
-
-def get_provider(source: Scope | HasScope | None = None) -> Provider | None:
-    """Return the provider of the middleware that let a request in, ``None`` without one.
-
-    Args:
-        source: an ASGI scope, or a request object with a ``scope``; without it, the request that
-            the running task serves.
-    """
-    if source is None:
-        return _serving.get()
-    scope: Mapping[str, Any] = source if isinstance(source, Mapping) else source.scope
-    return scope.get(PROVIDER_KEY)
 
 
 class MCPAuthMiddleware:
@@ -149,6 +132,7 @@ class MCPAuthMiddleware:
         check_kind("forward_authorization", forward_authorization, bool)
         self.app = app
         self.provider = provider
+        self._cached_token = provider.token_cache() or _no_cache
         self._routes = _route_table(provider, mcp_path)
         self._rules = Rules(public_paths, rules)
         self._own_root_path = _interop.own_root_path(app)
@@ -229,14 +213,14 @@ class MCPAuthMiddleware:
             and len(authorization) <= MAX_BEARER_BYTES
         )
         if usual and not scope.get("query_string"):
-            access = self.provider.remembered(authorization[7:])
+            access = self._cached_token(authorization[7:])
         if access is None:
             access = await self._verify(authorization, fields, challenger, scope, receive, send)
             if access is None:
                 return
 
         # 5. Its scopes.
-        if not grants(access, challenger.needed):
+        if not challenger.needed.issubset(access.scopes):
             await challenger.refuse(InsufficientScope(), scope, receive, send, access=access)
             return
 
@@ -258,21 +242,26 @@ class MCPAuthMiddleware:
         if not fields:
             await challenger.refuse(MissingToken(), scope, receive, send)
             return None
-        restore = current.set(attempt := Attempt((scope.get("client") or ("",))[0]))
+        verification = Verification((scope.get("client") or ("",))[0])
+        restore = current_verification.set(verification)
         token = None
         try:
             token = parse_credentials(authorization, fields, scope.get("query_string", b""))
             access = await self.provider.verify_token(token)
             if access is None:
                 await challenger.refuse(
-                    InvalidToken(attempt.reason or "rejected"), scope, receive, send, token=token
+                    InvalidToken(verification.reason or "rejected"),
+                    scope,
+                    receive,
+                    send,
+                    token=token,
                 )
             return access
         except RequestError as error:
             await challenger.refuse(error, scope, receive, send, token=token)
             return None
         finally:
-            current.reset(restore)
+            current_verification.reset(restore)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
@@ -313,14 +302,12 @@ class MCPAuthMiddleware:
             if bridge is None
             else bridge.user(access)
         )
-        inner = {
-            **scope,
-            SCOPE_KEY: access,
-            "auth": _ANONYMOUS_CREDENTIALS if access is None else access,
-            "user": user,
-            CHALLENGER_KEY: challenger,
-            PROVIDER_KEY: self.provider,
-        }
+        inner = dict(scope)
+        inner[SCOPE_KEY] = access
+        inner["auth"] = _ANONYMOUS_CREDENTIALS if access is None else access
+        inner["user"] = user
+        inner[CHALLENGER_KEY] = challenger
+        inner[PROVIDER_KEY] = self.provider
         if not self._forward_authorization:
             inner["headers"] = [each for each in scope["headers"] if each[0] != b"authorization"]
         started = False
@@ -330,8 +317,7 @@ class MCPAuthMiddleware:
             started = True
             return send(message)
 
-        restore = current.set(access)
-        provider_restore = _serving.set(self.provider)
+        restore = current_request.set((access, self.provider))
         sdk_restore = (
             None if bridge is None else bridge.variable.set(None if access is None else user)
         )
@@ -343,8 +329,7 @@ class MCPAuthMiddleware:
                 raise
             await challenger.refuse(error, scope, receive, send, access=access)
         finally:
-            current.reset(restore)
-            _serving.reset(provider_restore)
+            current_request.reset(restore)
             if bridge is not None and sdk_restore is not None:
                 bridge.variable.reset(sdk_restore)
 
@@ -426,6 +411,10 @@ async def insufficient_scope_response(request: HasScope, exc: Exception) -> Any:
         await challenger.refuse(exc, scope, receive, send, access=access)
 
     return response
+
+
+def _no_cache(token: bytes) -> None:
+    """Stand in for the cache of a provider that has none."""
 
 
 def _check_not_public(rules: Rules, provider: Provider) -> None:

@@ -12,7 +12,7 @@ from .claims import peek_issuer
 from .errors import ConfigurationError, InvalidToken, ServerUnavailable
 from .lookups import LookupVerifier
 from .metadata import advertised_scopes
-from .tokens import AccessToken, Attempt, current
+from .tokens import AccessToken, Verification, current_verification
 
 MAX_ACCEPTED = 10_000  # tokens of which it is remembered who accepted them
 
@@ -106,9 +106,9 @@ class MultiAuth(ReasoningVerifier):
             digest = token_digest(token)
             before = self._accepted.get(digest)
             asked = sorted(asked, key=lambda each: each is not before)
-        outer = current.get()
-        attempt = Attempt(outer.address if isinstance(outer, Attempt) else "")
-        restore = current.set(attempt)
+        outer = current_verification.get()
+        verification = Verification("" if outer is None else outer.address)
+        restore = current_verification.set(verification)
         outage: ServerUnavailable | None = None
         try:
             for source in asked:
@@ -120,16 +120,16 @@ class MultiAuth(ReasoningVerifier):
                 if found is None:
                     continue
                 if source is not responsible and self._speaks_for_another(source, found):
-                    attempt.reason = "issuer"
+                    verification.reason = "issuer"
                     continue
                 if digest:
                     self._accepted.put(digest, source)
                 return found
         finally:
-            current.reset(restore)
+            current_verification.reset(restore)
         if outage is not None:
             raise outage
-        raise InvalidToken(attempt.reason or ("rejected" if asked else "issuer"))
+        raise InvalidToken(verification.reason or ("rejected" if asked else "issuer"))
 
     def _speaks_for_another(self, source: AuthProvider, found: AccessToken) -> bool:
         """Return whether a source names another source's issuer, and is not part of that issuer

@@ -13,7 +13,7 @@ from .claims import check_kind, check_scopes
 from .errors import ConfigurationError, InvalidToken
 from .headers import MAX_TOKEN_BYTES, is_b64token
 from .metadata import format_document
-from .tokens import AccessToken, Facts, access_token
+from .tokens import AccessToken, VerifiedToken, access_token
 from .types import Clock
 
 
@@ -60,18 +60,17 @@ class StaticTokenVerifier(ReasoningVerifier):
             InvalidToken: it is not in the list, or has expired.
         """
         digest, found = token_digest(token), None
-        for known, facts in self._tokens:  # all of them, so that time tells nothing
+        for known, verified in self._tokens:  # all of them, so that time tells nothing
             if hmac.compare_digest(known, digest):
-                found = facts
+                found = verified
         if found is None:
             raise InvalidToken("unknown_token")
-        client_id, scopes, expires_at, _, subject, claims = found
-        if expires_at is not None and self._clock.time() >= expires_at:
+        if found.expires_at is not None and self._clock.time() >= found.expires_at:
             raise InvalidToken("expired")
-        return access_token(token, (client_id, scopes, expires_at, self._bound, subject, claims))
+        return access_token(token, found._replace(resource=self._bound))
 
 
-def _static_token(token: object, members: Any) -> tuple[bytes, Facts]:
+def _static_token(token: object, members: Any) -> tuple[bytes, VerifiedToken]:
     if (
         not isinstance(token, str)
         or not is_b64token(token.encode("utf-8", "replace"))
@@ -102,4 +101,5 @@ def _static_token(token: object, members: Any) -> tuple[bytes, Facts]:
         claims = format_document(facts)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"tokens: its facts must be what JSON can say: {error}") from None
-    return token_digest(token), (client_id, scopes, expires_at, None, subject, claims)
+    verified = VerifiedToken(client_id, scopes, expires_at, None, subject, claims)
+    return token_digest(token), verified

@@ -1,64 +1,71 @@
-"""What a request knows about its caller: the access token, the user, and their anonymous
-counterparts.
-"""
+"""The caller of a request: its access token and user, and their anonymous counterparts."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from .types import InvalidTokenReason, Scope
 
 SCOPE_KEY = "access_token"
+PROVIDER_KEY = "asgi_mcp_auth.provider"
 
+TokenCache: TypeAlias = "Callable[[bytes], AccessToken | None]"
 
-Facts: TypeAlias = tuple[str, tuple[str, ...], int | None, str | None, str | None, bytes]
-"""What verification found out: client_id, scopes, expires_at, resource, subject, and the claims as JSON.
-
-Caches share it between requests, so nothing in it can be changed. It is a plain tuple of atoms: the garbage
-collector stops visiting those. The claims are bytes because parsed ones cost four times the memory.
+PackedToken: TypeAlias = tuple[str, tuple[str, ...], int | None, str | None, str | None, bytes]
+"""A ``VerifiedToken`` as caches keep it: the garbage collector stops visiting plain tuples of
+atoms, and no others.
 """
 
-_POSITIONS = {
-    "client_id": 0,
-    "scopes": 1,
-    "expires_at": 2,
-    "resource": 3,
-    "subject": 4,
-    "claims": 5,
-}
+
+class VerifiedToken(NamedTuple):
+    """The result of a verification, shared between requests and therefore immutable.
+
+    Attributes:
+        client_id: the OAuth client that the token was issued to.
+        scopes: what it allows, implied scopes included.
+        expires_at: epoch seconds, if it expires.
+        resource: the resource identifier it was issued for (RFC 8707).
+        subject: the user, if there is one.
+        claims_json: JSON, because parsed claims take four times the memory.
+    """
+
+    client_id: str
+    scopes: tuple[str, ...]
+    expires_at: int | None
+    resource: str | None
+    subject: str | None
+    claims_json: bytes
+
+    def pack(self) -> PackedToken:
+        """Return the plain tuple for a cache; ``VerifiedToken(*packed)`` is the way back."""
+        return self[:]
 
 
-class _Lazy:
-    __slots__ = ("_source",)
+class _LazyClaims:
+    """Parses the claims of a verified token when they are first read: most apps never do."""
+
+    __slots__ = ("_claims_json",)
 
     if TYPE_CHECKING:
-        _source: tuple[str, Facts, Sequence[str]]
+        _claims_json: bytes
     else:
 
         def __getattr__(self, name: str) -> Any:
-            # Reached once for each field that is read: a slot still empty is filled from the shared
-            # facts.
-            if name not in _FIELD_NAMES:
+            # Called only for a slot that is empty, or for a name that does not exist.
+            if name != "claims":
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            token, facts, _ = self._source
-            value: Any = token if name == "token" else facts[_POSITIONS[name]]
-            if name == "claims":
-                value = json.loads(value)
-            elif name == "scopes":
-                value = list(value)
-                # whoever verifies may take scopes away from the list
-                _set_source(self, (token, facts, value))
-            object.__setattr__(self, name, value)
-            return value
+            claims = json.loads(self._claims_json)
+            object.__setattr__(self, "claims", claims)
+            return claims
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccessToken(_Lazy):
-    """A verified access token. Two requests never share one, nor anything inside it.
+class AccessToken(_LazyClaims):
+    """A verified access token. Requests never share one, or anything inside it.
 
     Attributes:
         token: the token itself; it does not show in ``repr``.
@@ -84,7 +91,7 @@ class AccessToken(_Lazy):
 
     def model_dump(self, **_: object) -> dict[str, Any]:
         """Return the fields as a dict, as FastMCP asks of a token."""
-        return {name: getattr(self, name) for name in _FIELD_NAMES}
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def model_copy(
         self, *, update: Mapping[str, Any] | None = None, deep: bool = False
@@ -98,45 +105,55 @@ class AccessToken(_Lazy):
         return replace(copy, **update) if update else copy
 
 
-_FIELD_NAMES = tuple(each.name for each in fields(AccessToken))
+# A frozen class can be filled in two ways; this one is twice as fast as object.__setattr__.
+_slots: Any = vars(AccessToken)
 _new = object.__new__
-_slot: Any = vars(_Lazy)["_source"]
-_set_source = _slot.__set__  # a frozen class has no other way in
+_set_token = _slots["token"].__set__
+_set_client_id = _slots["client_id"].__set__
+_set_scopes = _slots["scopes"].__set__
+_set_expires_at = _slots["expires_at"].__set__
+_set_resource = _slots["resource"].__set__
+_set_subject = _slots["subject"].__set__
+_set_claims_json: Any = vars(_LazyClaims)["_claims_json"].__set__
 
 
-def access_token(token: str, facts: Facts) -> AccessToken:
-    """Return this request's own AccessToken; its fields are filled when they are first read."""
+def access_token(token: str, verified: PackedToken) -> AccessToken:
+    """Return a request's own AccessToken."""
     instance = _new(AccessToken)
-    _set_source(instance, (token, facts, facts[1]))
+    client_id, scopes, expires_at, resource, subject, claims_json = verified
+    _set_token(instance, token)
+    _set_client_id(instance, client_id)
+    _set_scopes(instance, [*scopes])
+    _set_expires_at(instance, expires_at)
+    _set_resource(instance, resource)
+    _set_subject(instance, subject)
+    _set_claims_json(instance, claims_json)
     return instance
 
 
-def grants(access: AccessToken, needed: frozenset[str]) -> bool:
-    """Return whether a token has all of ``needed``, without giving it a list of its scopes just for
-    that.
-    """
-    try:
-        return needed.issubset(access._source[2])  # pyright: ignore[reportPrivateUsage]  # same module
-    except AttributeError:  # made by hand, in somebody's own verifier
-        return needed.issubset(access.scopes)
-
-
-class Attempt:
-    """A verification under way: where a verifier leaves the reason of its refusal for the
-    middleware.
+class Verification:
+    """A verification in progress: what the middleware and its verifiers tell each other.
 
     Args:
-        address: where the request comes from; empty where that is not known.
+        address: the client's IP address; empty if unknown.
     """
 
     __slots__ = ("address", "reason")
 
     def __init__(self, address: str = "") -> None:
         self.address = address
+        #: Why the verifier refuses the token.
         self.reason: InvalidTokenReason | None = None
 
 
-current: ContextVar[AccessToken | Attempt | None] = ContextVar("asgi_mcp_auth", default=None)
+#: The token and the provider of the request that the running task serves.
+current_request: ContextVar[tuple[AccessToken | None, object]] = ContextVar(
+    "asgi_mcp_auth.request", default=(None, None)
+)
+#: The verification that the running task is part of.
+current_verification: ContextVar[Verification | None] = ContextVar(
+    "asgi_mcp_auth.verification", default=None
+)
 
 
 class HasScope(Protocol):
@@ -155,12 +172,21 @@ def get_access_token(source: Scope | HasScope | None = None) -> AccessToken | No
         source: an ASGI scope, or a request object with a ``scope``; without it, the request that
             the running task serves.
     """
-    if source is None:
-        token: object = current.get()
-    else:
-        scope: Mapping[str, Any] = source if isinstance(source, Mapping) else source.scope
-        token = scope.get(SCOPE_KEY)
+    token: object = current_request.get()[0] if source is None else _scope_of(source).get(SCOPE_KEY)
     return token if isinstance(token, AccessToken) else None
+
+
+def get_provider(source: Scope | HasScope | None = None) -> object:
+    """Return the provider of the middleware in front of a request, ``None`` without one.
+
+    Args:
+        source: as for ``get_access_token``.
+    """
+    return current_request.get()[1] if source is None else _scope_of(source).get(PROVIDER_KEY)
+
+
+def _scope_of(source: Scope | HasScope) -> Mapping[str, Any]:
+    return source if isinstance(source, Mapping) else source.scope
 
 
 class User:
@@ -211,6 +237,3 @@ class AnonymousCredentials:
     def scopes(self) -> list[str]:
         """No scopes; a new list each time, so that nobody can grant some to everybody."""
         return []
-
-
-Credentials: TypeAlias = AccessToken | AnonymousCredentials

@@ -15,7 +15,7 @@ from ._urls import check_url
 from .claims import ANY_AUDIENCE, check_kind, check_names
 from .errors import ConfigurationError, InvalidToken
 from .lookups import LookupVerifier
-from .tokens import Facts
+from .tokens import VerifiedToken
 from .types import Clock
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class UserinfoTokenVerifier(LookupVerifier):
         """Ask as the token's owner."""
         return {**self._headers, "authorization": f"Bearer {token}"}, None
 
-    def judge(self, response: Response, now: float) -> Facts:
+    def judge(self, response: Response, now: float) -> VerifiedToken:
         """Find out whose profile it is."""
         if _refuses_token(response):
             raise InvalidToken("inactive")
@@ -130,7 +130,8 @@ class UserinfoTokenVerifier(LookupVerifier):
             raise FetchFailed(
                 f"it has no {self._subject_claim} that names somebody: check subject_claim"
             )
-        return subject, (), None, None, subject, self.name_issuer(profile, response.body)
+        claims_json = self.name_issuer(profile, response.body)
+        return VerifiedToken(subject, (), None, None, subject, claims_json)
 
 
 def _refuses_token(response: Response) -> bool:

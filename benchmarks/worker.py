@@ -18,7 +18,15 @@ from pathlib import Path
 from typing import Any
 
 CHUNK = 100  # so many requests of the one kind, then of the other
-STATUS = {"warm": 200, "fresh": 200, "missing": 401, "opaque": 401, "scrambled": 401, "forged": 401}
+STATUS = {
+    "warm": 200,
+    "unread": 200,
+    "fresh": 200,
+    "missing": 401,
+    "opaque": 401,
+    "scrambled": 401,
+    "forged": 401,
+}
 
 
 class Worker:
@@ -164,11 +172,12 @@ async def _measure_verification(
 async def _measure_requests(
     build: Callable[..., Any], fixture: Mapping[str, Any], task: str
 ) -> list[float]:
-    from workload import application, request
+    from workload import application, incurious, request
 
     first, *tokens = fixture["tokens"]["RS256"]
-    app = build(application, fixture["issuer"], fixture["jwks_uri"], "RS256").app
-    if task == "warm":
+    bare = incurious if task == "unread" else application
+    app = build(bare, fixture["issuer"], fixture["jwks_uri"], "RS256").app
+    if task in ("warm", "unread"):
         tokens = [first] * len(tokens)
     elif task != "fresh":
         tokens = [None] * len(tokens) if task == "missing" else fixture[task]
@@ -177,7 +186,7 @@ async def _measure_requests(
     baseline = measured = 0
     for start in range(0, len(tokens), CHUNK):
         scopes = [request(token) for token in tokens[start : start + CHUNK]]
-        baseline += await time_requests(application, scopes, 200)
+        baseline += await time_requests(bare, scopes, 200)
         measured += await time_requests(app, scopes, STATUS[task])
     return [baseline / len(tokens), measured / len(tokens)]
 

@@ -26,7 +26,21 @@ _BODY = {"type": "http.response.body", "body": b"ok"}
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Answer 200 and do nothing else."""
+    """Read who is calling, as any tool that has users does, and answer 200.
+
+    Every contestant but mcpauth, which has a context variable instead, leaves the caller in
+    ``scope["user"]``. The bare application has none.
+    """
+    user = scope.get("user")
+    if user is not None:
+        token = user.access_token
+        _ = (token.subject, token.client_id, token.scopes)
+    await send(_START)
+    await send(_BODY)
+
+
+async def incurious(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Answer 200 without reading who is calling."""
     await send(_START)
     await send(_BODY)
 

@@ -14,12 +14,11 @@ from ..auth import AuthProvider
 from ..claims import check_issuers, check_kind, check_scopes
 from ..discovery import check_endpoint
 from ..errors import ConfigurationError, InsufficientScope, InvalidGrant, InvalidToken, MissingToken
-from ..middleware import get_provider
 from ..multi import MultiAuth
 from ..server import OAuthProvider, ServerOptions
 from ..server.parties import Person
 from ..server.tokens.access import GRANT_CLAIM
-from ..tokens import HasScope, get_access_token
+from ..tokens import HasScope, get_access_token, get_provider
 from ..types import Scope
 from .client import TIMEOUT_SECONDS, UpstreamClient
 from .identity import AccessTokenIdentifier, IDTokenIdentifier

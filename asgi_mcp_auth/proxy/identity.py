@@ -151,8 +151,8 @@ class _IDTokenVerifier(JWTVerifier):
 
     async def verify_as_of(self, token: str, at: float) -> AccessToken:
         """Return what ``verify`` would have returned at that time, with the present keys."""
-        facts, *_ = await self._verify(token, token.encode("ascii"), at)
-        return access_token(token, facts)
+        verified, *_ = await self._verify(token, token.encode("ascii"), at)
+        return access_token(token, verified)
 
 
 class IDTokenIdentifier:

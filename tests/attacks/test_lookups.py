@@ -35,7 +35,7 @@ from asgi_mcp_auth.lookups import (
     LookupVerifier,
 )
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, FrozenClock, Issuer
-from asgi_mcp_auth.tokens import Attempt, current
+from asgi_mcp_auth.tokens import Verification, current_verification
 from tests.support.asgi import Spy, call
 from tests.support.gate import AUDIENCE, BASE_URL, ISSUER, NOW
 
@@ -350,11 +350,11 @@ async def test_a_thousand_people_who_come_at_once_after_a_restart_are_all_asked_
 
 
 async def verdict_from(address: str, verifier: LookupVerifier, number: int) -> str:
-    restore = current.set(Attempt(address))
+    restore = current_verification.set(Verification(address))
     try:
         return await verdict(verifier, f"good-{number}")
     finally:
-        current.reset(restore)
+        current_verification.reset(restore)
 
 
 async def test_one_network_waits_for_no_more_than_its_share(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import pytest
@@ -36,6 +36,12 @@ def protected(provider: AuthProvider, app: Spy | None = None) -> MCPAuthMiddlewa
 
 async def status(app: MCPAuthMiddleware, token: str, path: str = "/mcp") -> int:
     return (await call(app, "POST", path, {"Authorization": f"Bearer {token}"})).status
+
+
+def cached(verifier: AuthProvider, token: str) -> AccessToken | None:
+    cache = verifier.token_cache()
+    assert cache is not None
+    return cache(token.encode())
 
 
 def remote(verifier: AuthProvider) -> RemoteAuthProvider:
@@ -88,14 +94,14 @@ async def test_a_token_seen_before_is_let_in_without_another_look_until_it_expir
     guarded = protected(remote(verifier), app)
     exp = int(clock.time()) + 10
     token = issuer.mint(aud=RESOURCE, iat=None, exp=exp)
-    assert verifier.remembered(token.encode()) is None
+    assert cached(verifier, token) is None
     assert [await status(guarded, token), await status(guarded, token)] == [200, 200]
     first, second = (scope["access_token"] for scope in app.scopes)
-    assert first == second == verifier.remembered(token.encode())
+    assert first == second == cached(verifier, token)
     assert first is not second
     assert first.scopes is not second.scopes
     clock.advance(10)
-    assert verifier.remembered(token.encode()) is None
+    assert cached(verifier, token) is None
     assert await status(guarded, token) == 401
 
 
@@ -105,6 +111,8 @@ async def test_a_verifier_with_a_verdict_of_its_own_is_asked_every_time(
 ) -> None:
     verifier = kind(public_key=issuer.public_jwk(), issuer=issuer.issuer)
     token = issuer.mint(aud=RESOURCE)
+    assert verifier.token_cache() is None
+    assert remote(verifier).token_cache() is None
     for guarded in (protected(remote(verifier)), protected(remote(verifier))):
         verifier.blocked = frozenset()
         assert await status(guarded, token) == 200
@@ -152,9 +160,15 @@ async def test_a_token_longer_than_any_is_not_even_looked_up(issuer: Issuer) -> 
     class Watching(RemoteAuthProvider):
         looked_up: ClassVar[list[int]] = []
 
-        def remembered(self, token: bytes) -> AccessToken | None:
-            self.looked_up.append(len(token))
-            return super().remembered(token)
+        def token_cache(self) -> Callable[[bytes], AccessToken | None]:
+            cache = super().token_cache()
+            assert cache is not None
+
+            def watched(token: bytes) -> AccessToken | None:
+                self.looked_up.append(len(token))
+                return cache(token)
+
+            return watched
 
     verifier = JWTVerifier(public_key=issuer.public_jwk(), issuer=issuer.issuer)
     guarded = protected(Watching(verifier, ["https://idp.example.com"], BASE_URL))

@@ -12,7 +12,7 @@ from ..._cache import LRUCache
 from ...claims import ClaimRules
 from ...errors import InvalidToken
 from ...jwt import JWTVerifier
-from ...tokens import AccessToken, access_token
+from ...tokens import AccessToken, TokenCache, access_token
 from ...types import Clock, JSONObject
 from ..grants.ledger import KNOWN_GRANTS, Ledger
 from ..grants.lifecycle import Granted
@@ -54,7 +54,7 @@ class GrantVerifier(JWTVerifier):
             clock=clock,
         )
         self._ledger = ledger
-        # By the claims as bytes: to parse them for each request would take most of its time.
+        # By the token's digest: parsing the claims for each request would take most of its time.
         self._grant_ids: LRUCache[str] = LRUCache(KNOWN_GRANTS)
 
     async def verify(self, token: str) -> AccessToken:
@@ -77,19 +77,27 @@ class GrantVerifier(JWTVerifier):
         """
         return grant_of(await super().verify(token))
 
-    def remembered(self, token: bytes) -> AccessToken | None:
-        """Return what ``verify`` has said of this very token, if it would say the same now."""
-        facts = self._recall(sha256(token).digest())
-        if facts is None:
+    def token_cache(self) -> TokenCache | None:
+        """Return the cache, unless a subclass has a verdict of its own."""
+        overridden = (
+            type(self).verify is not GrantVerifier.verify
+            or type(self).verify_token is not GrantVerifier.verify_token
+        )
+        return None if overridden else self._cached_token
+
+    def _cached_token(self, token: bytes) -> AccessToken | None:
+        digest = sha256(token).digest()
+        verified = self._recall(digest)
+        if verified is None:
             return None
-        access, payload = access_token(token.decode("ascii"), facts), facts[-1]
-        grant_id = self._grant_ids.get(payload)
+        access = access_token(token.decode("ascii"), verified)
+        grant_id = self._grant_ids.get(digest)
         if grant_id is None:
             try:
                 grant_id = grant_of(access)
             except InvalidToken:
                 return None
-            self._grant_ids.put(payload, grant_id)
+            self._grant_ids.put(digest, grant_id)
         return access if self._ledger.is_known_alive(grant_id) else None
 
 
