@@ -26,6 +26,9 @@ MODULES = {
 }
 TREES = {name: ast.parse(text) for name, text in MODULES.items()}
 
+# Data is exempt from the budget of lines; what a module of data is, a test below says.
+DATA = [name for name in MODULES if name.startswith("presets/catalog/") and "__init__" not in name]
+
 LINES_PER_MODULE = 480
 LINES_PER_FUNCTION = 66
 PARAMETERS_PER_CONSTRUCTOR = 12
@@ -121,9 +124,16 @@ def test_other_frameworks_are_imported_inside_functions_only() -> None:
     assert at_import_time == []
 
 
-@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("module", [name for name in MODULES if name not in DATA])
 def test_a_module_stays_within_its_lines(module: str) -> None:
     assert len(MODULES[module].splitlines()) <= LINES_PER_MODULE
+
+
+@pytest.mark.parametrize("module", DATA)
+def test_a_module_of_data_is_a_docstring_imports_and_values(module: str) -> None:
+    docstring, *rest = TREES[module].body
+    assert isinstance(docstring, ast.Expr)
+    assert all(isinstance(each, ast.ImportFrom | ast.AnnAssign) for each in rest)
 
 
 def test_functions_stay_within_their_lines() -> None:

@@ -1,5 +1,4 @@
-"""Presets: providers that people have, by name. ``remote``, ``proxy`` and ``verifier`` make the
-objects for each.
+"""Presets for common identity providers: ``remote``, ``proxy`` and ``verifier`` make the objects.
 
 presets.proxy("google", client_id=…, client_secret=…, base_url="https://mcp.example.com")
 presets.remote("auth0", domain="example.eu.auth0.com", base_url="https://mcp.example.com")
@@ -50,15 +49,14 @@ def verifier(
     """Return a verifier for the access tokens of a provider.
 
     Args:
-        name: which one; the names are in ``CATALOG``.
-        audience: accepted ``aud``; by default what the provider puts there, where that can be
-            known.
+        name: of the provider, as in ``CATALOG``.
+        audience: accepted ``aud``; by default the value that follows from the parameters, if any.
         required_scopes: scopes that every request needs.
-        parameters: those of the preset, and settings of the verifier that is made.
+        parameters: parameters of the preset, and settings of the verifier.
 
     Raises:
-        ConfigurationError: no such preset, a parameter is missing or wrong, or no verifier can know
-            enough of these tokens without ``audience``.
+        ConfigurationError: no such preset, a parameter is missing or invalid, or the tokens cannot
+            be verified safely without ``audience``.
     """
     found, rest = quirks.find(name, parameters)
     return _verifier(found, audience, required_scopes, rest)
@@ -72,23 +70,23 @@ def remote(
     audience: _Audience = None,
     **parameters: Any,
 ) -> RemoteAuthProvider:
-    """Return a provider for a server whose clients register and sign people in at the provider
-    itself.
+    """Return a provider for clients that register, and sign users in, at the provider itself.
 
     Args:
-        name: which one; the names are in ``CATALOG``.
+        name: of the provider, as in ``CATALOG``.
         base_url: public URL of this server, without the MCP path.
         required_scopes: scopes that every request needs.
         audience: as for ``verifier``.
-        parameters: those of the preset, and settings of ``RemoteAuthProvider`` and of the verifier.
+        parameters: parameters of the preset, and settings of ``RemoteAuthProvider`` and the
+            verifier.
 
     Raises:
-        ConfigurationError: as for ``verifier``; or clients cannot register there.
+        ConfigurationError: as for ``verifier``; or clients cannot register at the provider.
     """
     found, rest = quirks.find(name, parameters)
     if found.registration is None:
         raise ConfigurationError(
-            f"MCP clients cannot register at {found.preset.title} by themselves: write"
+            f"MCP clients cannot register themselves at {found.preset.title}: write"
             f" presets.proxy({name!r}, …). If all your clients are registered by hand, put"
             f" presets.verifier({name!r}, …) into a RemoteAuthProvider"
         )
@@ -103,16 +101,14 @@ def _verifier(
     tokens = found.tokens
     if tokens is None:
         raise ConfigurationError(
-            f"{found.preset.title}'s tokens are opaque, and nobody else can verify them: write "
-            f"presets.proxy({found.name!r}, …)"
+            f"{found.preset.title}'s tokens are opaque and cannot be verified: write"
+            f" presets.proxy({found.name!r}, …)"
         )
     common: JSONObject = {"required_scopes": required_scopes, **rest}
     if isinstance(tokens, Profiles):
         check_known(found, rest, UserinfoTokenVerifier, settings_of(UserinfoTokenVerifier))
         if audience != ANY_AUDIENCE:
-            raise _no_audience(
-                found, "they are opaque, and the profile that they open does not say it either"
-            )
+            raise _no_audience(found, "they are opaque, and the profile does not say so either")
         return UserinfoTokenVerifier(
             userinfo_url=tokens.userinfo_url,
             subject_claim=tokens.subject_claim,
@@ -129,7 +125,7 @@ def _verifier(
     if not {"client_id", "client_secret"} <= rest.keys():
         raise ConfigurationError(
             f"preset {found.name!r} asks {found.preset.title} about each token, which needs"
-            " client_id='…' and client_secret='…': those of your server, not of an MCP client"
+            " client_id='…' and client_secret='…' of your server, not of an MCP client"
         )
     return IntrospectionTokenVerifier(
         introspection_url=tokens.introspection_url, issuer=tokens.issuer, **common
@@ -141,10 +137,10 @@ def _usual_audience(found: Resolved, audience: Audience) -> list[str] | None:
         raise _no_audience(found, audience.note)
     if audience.kind == "shared":
         raise ConfigurationError(
-            f"{found.preset.title}'s tokens name a project, not a server: {audience.note}. A token"
-            " of any of its applications would open this server. Write"
+            f"{found.preset.title}'s tokens name a project, not a server: {audience.note}. This"
+            " server would accept the tokens of all its applications. Write"
             f" presets.proxy({found.name!r}, …), whose tokens are for this server only; or"
-            f" audience={audience.value!r}, if all of them may"
+            f" audience={audience.value!r}, if that is what you want"
         )
     known = quirks.audiences_of(found, audience)
     if known is None and audience.kind == "named":
@@ -159,10 +155,10 @@ def _usual_audience(found: Resolved, audience: Audience) -> list[str] | None:
 
 def _no_audience(found: Resolved, why: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{found.preset.title}'s tokens do not say which server they were made for: {why}. Any of"
-        " them would open this server, also one that was made for another application. Write"
+        f"{found.preset.title}'s tokens do not say which server they are for: {why}. This server"
+        " would accept tokens for other applications. Write"
         f" presets.proxy({found.name!r}, …), whose tokens are for this server only; or"
-        " audience=ANY_AUDIENCE, if this is what you want"
+        " audience=ANY_AUDIENCE, if that is what you want"
     )
 
 

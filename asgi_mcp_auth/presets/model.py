@@ -1,4 +1,4 @@
-"""What a preset is made of: plain data, with names in braces where the parameters go. Pure."""
+"""The classes that presets consist of: plain data, with parameters in braces. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Checked: TypeAlias = Literal["documentation", "memory", "run"]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One thing that a provider's addresses depend on.
+    """A parameter that a provider's URLs depend on.
 
     Args:
-        kind: what it may look like.
-        meaning: what it is, for error messages and the page.
-        example: a value that could be real.
-        default: used when it is left out.
-        required: whether it has to be given where there is no default.
-        several: whether a list may be given.
+        kind: its syntax.
+        meaning: a description, for error messages and the documentation.
+        example: a realistic value.
+        default: used if the parameter is left out.
+        required: whether it must be given if there is no default.
+        several: whether it may be a list.
         choices: the values of a ``choice``.
     """
 
@@ -36,15 +36,14 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """What ``aud`` of an access token holds.
+    """The meaning of ``aud`` in access tokens.
 
     Args:
-        kind: ``resource`` where it is, or can be made, the resource URL; ``named`` where the
-            provider makes up a name; ``shared`` where that name stands for a project, and the
-            tokens of all its applications have it; ``none`` where nothing in it stands for one
-            server.
+        kind: ``resource`` if it is, or can be configured to be, the resource URL; ``named`` if the
+            provider chooses a name; ``shared`` if that name stands for a project, and the tokens
+            of all its applications carry it; ``none`` if it does not identify a server.
         note: the same in a sentence.
-        value: the name, where the parameters are enough to know it.
+        value: the name, if it follows from the parameters.
     """
 
     kind: AudienceKind
@@ -54,14 +53,14 @@ class Audience:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JWTs:
-    """Access tokens that anybody can read.
+    """Signed access tokens.
 
     Args:
         issuers: accepted ``iss``.
-        audience: what ``aud`` holds.
-        jwks_uri: the key set, where the issuer's metadata does not lead to it.
-        client_id_claim: the claim that names the client, where it also tells an access token from
-            an ID token.
+        audience: the meaning of ``aud``.
+        jwks_uri: the key set, if the issuer's metadata does not lead to it.
+        client_id_claim: the claim that names the client, if it also distinguishes access tokens
+            from ID tokens.
     """
 
     issuers: tuple[str, ...]
@@ -72,7 +71,7 @@ class JWTs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Introspected:
-    """Access tokens that the issuer has to be asked about."""
+    """Opaque access tokens with an introspection endpoint."""
 
     issuer: str
     introspection_url: str
@@ -81,12 +80,12 @@ class Introspected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profiles:
-    """Access tokens that open a profile and say nothing else.
+    """Opaque access tokens that only give access to a profile.
 
     Args:
-        userinfo_url: where the profile is.
-        subject_claim: the member that names the person.
-        headers: sent along.
+        userinfo_url: URL of the profile.
+        subject_claim: the member that identifies the user.
+        headers: to send with the request.
     """
 
     userinfo_url: str
@@ -95,12 +94,12 @@ class Profiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Registration:
-    """How MCP clients get to know the provider by themselves.
+class ClientRegistration:
+    """How MCP clients register themselves at the provider.
 
     Args:
         how: in words.
-        issuer: the authorization server that they are sent to.
+        issuer: the authorization server that clients are sent to.
     """
 
     how: str
@@ -109,15 +108,15 @@ class Registration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OIDC:
-    """How people sign in there through a proxy, with OpenID Connect.
+    """Sign-in through a proxy with OpenID Connect.
 
     Args:
         issuers: accepted ``iss`` of ID tokens.
-        scopes: asked for by default.
-        config_url: the metadata, if it is not where the issuer says.
-        authorize_parameters: sent along to the authorization endpoint.
-        client_auth_method: how the proxy authenticates, where the metadata does not say.
-        anew_prompt: the ``prompt`` that lets people choose another account.
+        scopes: requested by default.
+        config_url: the metadata, if its URL does not follow from the issuer.
+        authorize_parameters: added to authorization requests.
+        client_auth_method: how the proxy authenticates, if the metadata does not say.
+        anew_prompt: the ``prompt`` that lets users choose another account.
     """
 
     issuers: tuple[str, ...]
@@ -130,7 +129,7 @@ class OIDC:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OAuth:
-    """How people sign in there through a proxy, with OAuth and the profile."""
+    """Sign-in through a proxy with OAuth and the profile."""
 
     authorization_endpoint: str
     token_endpoint: str
@@ -142,25 +141,24 @@ class OAuth:
 
 
 Tokens: TypeAlias = JWTs | Introspected | Profiles
-Login: TypeAlias = OIDC | OAuth
+SignInMethod: TypeAlias = OIDC | OAuth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """One provider.
+    """One identity provider.
 
     Args:
-        title: as people know it.
-        source: the page of its documentation to begin with.
-        checked: how far this was checked: read in that documentation, known from elsewhere, or run
-            against it.
-        unchecked: the facts that were not, in words.
-        parameters: what the addresses depend on.
-        tokens: its access tokens; ``None`` where nobody but the provider can tell what they are
-            worth.
-        registration: how MCP clients register there by themselves; ``None`` where they cannot.
-        login: how a proxy signs people in; ``None`` where there is no use for one.
-        steps: what to do at the provider's console.
+        title: its name.
+        source: the page of its documentation to start from.
+        checked: how the facts were checked: read in that documentation, known from elsewhere, or
+            run against the provider.
+        unchecked: the facts that were not checked, in words.
+        parameters: what the URLs depend on.
+        tokens: its access tokens; ``None`` if only the provider can verify them.
+        registration: how MCP clients register themselves there; ``None`` if they cannot.
+        login: how a proxy signs users in; ``None`` if a proxy is unnecessary.
+        steps: the steps in the provider's console.
     """
 
     title: str
@@ -169,6 +167,6 @@ class Preset:
     unchecked: str = ""
     parameters: Mapping[str, Parameter] = field(default_factory=dict[str, Parameter])
     tokens: Tokens | None
-    registration: Registration | None = None
-    login: Login | None
+    registration: ClientRegistration | None = None
+    login: SignInMethod | None
     steps: tuple[str, ...]

@@ -1,5 +1,6 @@
-"""What data cannot say. Keep it small: a second provider that needs the same gets a field in the
-model instead.
+"""Provider-specific code, for facts that are not data.
+
+Keep it small: when a second provider needs the same, add a field to the model.
 """
 
 from __future__ import annotations
@@ -14,16 +15,15 @@ from .model import OIDC, Audience, JWTs
 from .resolver import Resolved, resolve
 
 _ENTRA = "https://login.microsoftonline.com"
-# They stand for "whoever has an account somewhere"; the tokens name a real tenant all the same.
+# Pseudo-tenants that accept any Microsoft account; their tokens name a real tenant all the same.
 _ANY = ("common", "organizations", "consumers")
 
 
 def find(name: str, parameters: Mapping[str, Any]) -> tuple[Resolved, JSONObject]:
-    """Return the preset, filled in, as its provider really is, and what of ``parameters`` is none
-    of its own.
+    """Return the preset for these parameters, and the parameters that are not its own.
 
     Raises:
-        ConfigurationError: no such preset, or parameters that are wrong or do not go together.
+        ConfigurationError: no such preset, or parameters that are invalid or contradictory.
     """
     _check_tenant(name, parameters)
     found, rest = resolve(name, parameters)
@@ -39,26 +39,25 @@ def _check_tenant(name: str, parameters: Mapping[str, Any]) -> None:
     ]
     if name == "entra" and named:
         raise ConfigurationError(
-            f"preset 'entra': tenant={tenant!r} would let anybody with a Microsoft account in."
-            " Write the ids of the tenants that may come in: tenant=['…', '…']"
+            f"preset 'entra': tenant={tenant!r} would admit every Microsoft account. List"
+            " the ids of the tenants whose users may sign in: tenant=['…', '…']"
         )
 
 
 def audiences_of(found: Resolved, audience: Audience) -> list[str] | None:
-    """Return the accepted ``aud`` values that follow from the parameters, ``None`` where none
-    do.
-    """
+    """Return the accepted ``aud`` values, ``None`` if the parameters do not determine any."""
     if audience.value is None:
         return None
-    # In version 1.0 it is the id or the URI of the API, as the client happened to ask for it.
+    # In version 1.0 it is the id or the URI of the API, whichever the client has asked for.
     is_old = found.name == "entra" and found.values["version"] == ("1.0",)
     return [audience.value, f"api://{audience.value}"] if is_old else [audience.value]
 
 
 def map_scopes_of(found: Resolved) -> Callable[[JSONObject], Iterable[str]] | None:
-    """Return a function from claims to scopes for ``ClaimRules``, where a provider needs one.
+    """Return the ``map_scopes`` function that a provider needs, if any.
 
-    Clients ask Entra ID for ``api://…/mcp.read``, and ``scp`` says ``mcp.read``: both names count.
+    Clients ask Entra ID for ``api://…/mcp.read``, but ``scp`` contains ``mcp.read``: accept both
+    names.
     """
     if found.name != "entra" or "api" not in found.values:
         return None
@@ -72,10 +71,10 @@ def map_scopes_of(found: Resolved) -> Callable[[JSONObject], Iterable[str]] | No
 
 
 def upstream_scopes_of(found: Resolved, required_scopes: Sequence[str] | None) -> list[str]:
-    """Return what a proxy asks the provider for when nobody says otherwise.
+    """Return the scopes that a proxy requests from the provider by default.
 
-    What a client of ours needs (``mcp.read``) means nothing to most providers. Entra ID knows it,
-    if ``api`` is given.
+    Our own scopes (``mcp.read``) mean nothing to most providers. Entra ID knows them if ``api`` is
+    given.
     """
     scopes = list(found.login.scopes if found.login is not None else ())
     for api in found.values.get("api", ()) if found.name == "entra" else ():
@@ -101,8 +100,8 @@ def _entra(found: Resolved) -> Resolved:
                 " (requestedAccessTokenVersion in its manifest), or put a MultiAuth around one"
                 " verifier for each"
             )
-        # The metadata of version 1.0 lies at another host than its issuer, where no rule would look
-        # for it.
+        # The metadata of version 1.0 is on another host than its issuer, where discovery would not
+        # find it.
         tokens = replace(
             tokens,
             issuers=(f"https://sts.windows.net/{tenant}/",),

@@ -1,6 +1,4 @@
-"""A name and parameters → a preset with its blanks filled in. One resolver for all providers.
-Pure.
-"""
+"""Looks up presets and fills in their parameters, in the same way for all providers. Pure."""
 
 from __future__ import annotations
 
@@ -16,9 +14,9 @@ from .._urls import check_url
 from ..errors import ConfigurationError
 from ..types import JSONObject
 from .catalog import CATALOG
-from .model import Login, Parameter, Preset, Registration, Tokens
+from .model import ClientRegistration, Parameter, Preset, SignInMethod, Tokens
 
-# It follows from the preset, so nobody else sets it.
+# These settings follow from the preset, so users cannot set them.
 _SET_HERE = frozenset(
     (
         "authorization_servers",
@@ -48,46 +46,46 @@ _PATTERNS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
-    """A preset whose templates are filled in.
+    """A preset with its parameters filled in.
 
     Args:
-        name: what the preset is called.
-        preset: the preset as it stands in the catalog.
-        values: the parameters, checked; several values where several are allowed.
-        tokens: its tokens.
-        login: its login.
-        registration: its registration.
+        name: its name in the catalog.
+        preset: the preset as the catalog has it.
+        values: the checked parameters; several values if several are allowed.
+        tokens: ``preset.tokens``, filled in.
+        login: ``preset.login``, filled in.
+        registration: ``preset.registration``, filled in.
     """
 
     name: str
     preset: Preset
     values: Mapping[str, tuple[str, ...]]
     tokens: Tokens | None
-    login: Login | None
-    registration: Registration | None
+    login: SignInMethod | None
+    registration: ClientRegistration | None
 
 
 def preset_named(name: object) -> Preset:
     """Return the preset of that name.
 
     Raises:
-        ConfigurationError: there is none; the message names those that there are.
+        ConfigurationError: there is none; the message lists the presets.
     """
     preset = CATALOG.get(name) if isinstance(name, str) else None
     if preset is None:
         near = difflib.get_close_matches(str(name).lower(), CATALOG, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ConfigurationError(
-            f"there is no preset {name!r}: {hint}There are {', '.join(CATALOG)}"
+            f"there is no preset {name!r}: {hint}the presets are {', '.join(CATALOG)}"
         )
     return preset
 
 
 def resolve(name: str, parameters: Mapping[str, Any]) -> tuple[Resolved, JSONObject]:
-    """Return the preset, filled in, and what of ``parameters`` is none of its own.
+    """Return the preset for these parameters, and the parameters that are not its own.
 
     Raises:
-        ConfigurationError: no such preset, a parameter is missing or cannot be meant.
+        ConfigurationError: no such preset, or a parameter is missing or invalid.
     """
     preset = preset_named(name)
     rest = dict(parameters)
@@ -122,17 +120,17 @@ def settings_of(taker: type, *more: str) -> frozenset[str]:
 def check_known(
     found: Resolved, rest: Mapping[str, object], taker: type, known: Collection[str]
 ) -> None:
-    """Check that ``taker`` knows the settings that are not the preset's own.
+    """Check that ``taker`` has the settings that are not the preset's own.
 
     Raises:
-        ConfigurationError: it does not, or they follow from the preset.
+        ConfigurationError: it does not, or a setting follows from the preset.
     """
     for setting in rest:
         if setting not in known:
             own = ", ".join(found.preset.parameters) or "none"
             raise ConfigurationError(
-                f"preset {found.name!r} has no parameter {setting!r}: its own are {own}; the"
-                f" settings of {taker.__name__} that do not follow from the preset are possible too"
+                f"preset {found.name!r} has no parameter {setting!r}: its own are {own}. You"
+                f" can also give settings of {taker.__name__} that do not follow from the preset"
             )
 
 
@@ -151,7 +149,7 @@ def _check(name: str, key: str, parameter: Parameter, given: Any) -> tuple[str, 
 def _check_one(name: str, key: str, parameter: Parameter, value: object) -> str:
     what = f"preset {name!r}: {key}"
     if not isinstance(value, str):
-        raise ConfigurationError(f"{what}={value!r} must be a str. It is: {parameter.meaning}")
+        raise ConfigurationError(f"{what}={value!r} must be a str: {parameter.meaning}")
     if parameter.kind == "issuer":
         return check_url(what, value)
     if parameter.kind == "url":
@@ -165,17 +163,17 @@ def _check_one(name: str, key: str, parameter: Parameter, value: object) -> str:
     pattern, words = _PATTERNS[parameter.kind]
     if not re.fullmatch(pattern, value):
         raise ConfigurationError(
-            f"{what}={value!r} must be {words}, like {parameter.example!r}. It is:"
+            f"{what}={value!r} must be {words}, like {parameter.example!r}. It is"
             f" {parameter.meaning}"
         )
     return value
 
 
 def _filled(part: Any, values: Mapping[str, tuple[str, ...]]) -> Any:
-    """Return ``part`` with every template in it filled in; a tuple of templates has one entry for
-    each value.
+    """Return ``part`` with every template in it filled in.
 
-    A template whose optional parameter was left out becomes ``None``.
+    A template in a tuple becomes one entry for each value of its parameter. A template becomes
+    ``None`` if its optional parameter was left out.
     """
     if isinstance(part, str):
         if not _names_in(part) <= values.keys():

@@ -1,4 +1,4 @@
-"""``presets.proxy``. A module of its own, so that a resource server does not load the authorization
+"""``presets.proxy``, in its own module so that a resource server does not load the authorization
 server.
 """
 
@@ -15,7 +15,7 @@ from ..proxy.options import ServerSettings
 from ..types import JSONObject
 from ..userinfo import UserinfoTokenVerifier
 from . import quirks
-from .model import OIDC, Login, Profiles
+from .model import OIDC, Profiles, SignInMethod
 from .resolver import Resolved, check_known, settings_of
 
 
@@ -29,29 +29,29 @@ def proxy(
     upstream: UpstreamRules | None = None,
     **parameters: Any,
 ) -> OIDCProxy | OAuthProxy:
-    """Return a proxy: clients register here, and people sign in at the provider.
+    """Return a proxy: clients register here, and users sign in at the provider.
 
     Args:
-        name: which one; the names are in ``CATALOG``.
-        client_id: who this server is at the provider.
+        name: of the provider, as in ``CATALOG``.
+        client_id: client id of this server at the provider.
         client_secret: its secret there.
         base_url: public URL of this server, without the MCP path.
-        upstream_scopes: scopes to ask the provider for; by default those that say who somebody is.
-            ``required_scopes`` are our own, and most providers have never heard of them.
-        upstream: what else is asked of the provider, and who may come in; what the provider needs
-            is added to it.
-        parameters: those of the preset, and settings of the proxy, such as ``store`` and
+        upstream_scopes: scopes to request from the provider; by default those that identify users.
+            ``required_scopes`` are our own, and most providers do not know them.
+        upstream: how to talk to the provider, and who may use the service; the settings that the
+            provider needs are added.
+        parameters: parameters of the preset, and settings of the proxy, such as ``store`` and
             ``required_scopes``.
 
     Raises:
-        ConfigurationError: no such preset, a parameter is missing or wrong, or there is no use for
-            a proxy.
+        ConfigurationError: no such preset, a parameter is missing or invalid, or a proxy is
+            unnecessary.
     """
     found, rest = quirks.find(name, parameters)
     login = found.login
     if login is None:
         raise ConfigurationError(
-            f"MCP clients register at {found.preset.title} themselves: write"
+            f"MCP clients can register themselves at {found.preset.title}: write"
             f" presets.remote({name!r}, …)"
         )
     kind = OIDCProxy if isinstance(login, OIDC) else OAuthProxy
@@ -83,7 +83,7 @@ def proxy(
 def _upstream_verifier(found: Resolved, rules: UpstreamRules) -> UserinfoTokenVerifier:
     if not isinstance(found.tokens, Profiles):
         raise ConfigurationError(
-            f"preset {found.name!r} has no profile, so a proxy cannot find out who signed in"
+            f"preset {found.name!r} has no profile, so a proxy cannot identify users"
         )
     tokens = found.tokens
     return UserinfoTokenVerifier(
@@ -94,15 +94,16 @@ def _upstream_verifier(found: Resolved, rules: UpstreamRules) -> UserinfoTokenVe
     )
 
 
-def _with_needs_of(login: Login, rules: UpstreamRules, *, has_secret: bool) -> UpstreamRules:
-    """Return the rules with what the provider needs; whatever the user has said stays."""
-    usual = UpstreamRules()
+def _with_needs_of(login: SignInMethod, rules: UpstreamRules, *, has_secret: bool) -> UpstreamRules:
+    """Return the rules completed with the provider's needs; settings of the user take precedence."""
+    auth_method, prompt = rules.client_auth_method, rules.anew_prompt
+    if auth_method is None and has_secret:
+        auth_method = login.client_auth_method
+    if prompt == UpstreamRules().anew_prompt:
+        prompt = login.anew_prompt
     return replace(
         rules,
         authorize_parameters={**login.authorize_parameters, **rules.authorize_parameters},
-        client_auth_method=rules.client_auth_method
-        or (login.client_auth_method if has_secret else None),
-        anew_prompt=(
-            login.anew_prompt if rules.anew_prompt == usual.anew_prompt else rules.anew_prompt
-        ),
+        client_auth_method=auth_method,
+        anew_prompt=prompt,
     )

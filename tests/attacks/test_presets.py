@@ -36,7 +36,7 @@ def test_a_preset_whose_tokens_any_application_gets_wants_that_said(name: str) -
     """Its parameters name the project; that is not the same as this server."""
     preset = presets.CATALOG[name]
     with pytest.raises(
-        ConfigurationError, match=r"would open this server.*presets\.proxy.*audience="
+        ConfigurationError, match=r"This server would accept.*presets\.proxy.*audience="
     ) as caught:
         presets.verifier(name, required_scopes=["notes:read"], **settings_of(preset))
     audience = str(caught.value).rpartition("audience=")[2].split(",")[0].strip("'")
@@ -44,7 +44,7 @@ def test_a_preset_whose_tokens_any_application_gets_wants_that_said(name: str) -
     assert said
     presets.verifier(name, audience=said, **settings_of(preset))
     if preset.registration is not None:
-        with pytest.raises(ConfigurationError, match="would open this server"):
+        with pytest.raises(ConfigurationError, match="This server would accept"):
             presets.remote(name, base_url="https://mcp.example.com", **settings_of(preset))
 
 

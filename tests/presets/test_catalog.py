@@ -177,7 +177,8 @@ def test_remote_sends_clients_to_where_they_can_register(name: str) -> None:
     }
     if preset.registration is None:
         with pytest.raises(
-            ConfigurationError, match=rf"cannot register at .*: write presets\.proxy\('{name}', …\)"
+            ConfigurationError,
+            match=rf"cannot register themselves at .*: write presets\.proxy\('{name}', …\)",
         ):
             presets.remote(name, **settings)
         return
@@ -221,7 +222,7 @@ def test_tokens_without_an_audience_need_an_explicit_setting(name: str) -> None:
         return
     with pytest.raises(
         ConfigurationError,
-        match=r"do not say which server they were made for: .*audience=ANY_AUDIENCE",
+        match=r"do not say which server they are for: .*audience=ANY_AUDIENCE",
     ):
         presets.verifier(name, **examples(preset))
     if isinstance(preset.tokens, JWTs):  # an ID token has an audience, but it would not be checked

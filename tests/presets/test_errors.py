@@ -27,9 +27,9 @@ CREDENTIALS = {
     [
         ("keyclock", "did you mean 'keycloak'"),
         ("Auth0", "did you mean 'auth0'"),
-        ("azure", "There are auth0, authentik"),
-        (None, "There are auth0, authentik"),
-        (["github"], "There are auth0, authentik"),
+        ("azure", "[Tt]he presets are auth0, authentik"),
+        (None, "[Tt]he presets are auth0, authentik"),
+        (["github"], "[Tt]he presets are auth0, authentik"),
     ],
 )
 def test_an_unknown_name_gets_the_list(name: Any, message: str) -> None:
@@ -128,7 +128,7 @@ def test_but_an_issuer_is_taken_to_the_last_slash() -> None:
 
 @pytest.mark.parametrize("value", [5, True, b"staff", ["staff"], {}])
 def test_a_parameter_is_a_str(value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=r"realm=.* must be a str. It is: the realm"):
+    with pytest.raises(ConfigurationError, match=r"realm=.* must be a str: the realm"):
         presets.verifier("keycloak", server="https://sso.example.com", realm=value)
 
 
@@ -145,7 +145,8 @@ def test_a_setting_that_is_unknown_or_follows_from_the_preset(
     mode: str, settings: dict[str, Any], setting: str
 ) -> None:
     with pytest.raises(
-        ConfigurationError, match=rf"no parameter '{setting}': its own are domain; the settings of"
+        ConfigurationError,
+        match=rf"no parameter '{setting}': its own are domain. You can also give settings of",
     ):
         getattr(presets, mode)("auth0", domain="example.eu.auth0.com", **settings, **{setting: "x"})
 
@@ -157,14 +158,14 @@ def test_a_preset_without_parameters_says_so() -> None:
 
 def test_introspection_needs_an_account_of_the_server() -> None:
     with pytest.raises(
-        ConfigurationError, match="client_id='…' and client_secret='…': those of your server"
+        ConfigurationError, match="client_id='…' and client_secret='…' of your server"
     ):
         presets.verifier("propelauth", server="https://auth.example.com")
 
 
 def test_only_any_audience_fits_a_profile() -> None:
     with pytest.raises(
-        ConfigurationError, match="GitHub's tokens do not say which server they were made for"
+        ConfigurationError, match="GitHub's tokens do not say which server they are for"
     ):
         presets.verifier("github", audience="https://mcp.example.com")
 
@@ -189,9 +190,7 @@ def test_the_rules_for_claims_have_to_be_rules() -> None:
 @pytest.mark.parametrize("tenant", ["common", "organizations", "consumers", [TENANT, "common"]])
 def test_entra_a_tenant_open_to_every_account_is_refused(tenant: Any) -> None:
     for mode, settings in (("verifier", {"api": API}), ("proxy", CREDENTIALS)):
-        with pytest.raises(
-            ConfigurationError, match="would let anybody with a Microsoft account in"
-        ):
+        with pytest.raises(ConfigurationError, match="would admit every Microsoft account"):
             getattr(presets, mode)("entra", tenant=tenant, **settings)
 
 
