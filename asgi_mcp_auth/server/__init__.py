@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from .._asgi import Route
@@ -35,9 +36,9 @@ from .pages.models import (
     Application,
     ApplicationsPage,
     ConsentPage,
-    ErrorPage,
     Field,
     LoginPage,
+    MessagePage,
     Page,
 )
 from .parties import Client, Person
@@ -52,7 +53,6 @@ __all__ = [
     "Client",
     "ConsentPage",
     "DevLogin",
-    "ErrorPage",
     "Field",
     "Grant",
     "Lifetimes",
@@ -62,6 +62,7 @@ __all__ = [
     "LoginPage",
     "LoginRedirect",
     "LoginRefusal",
+    "MessagePage",
     "OAuthProvider",
     "Page",
     "Pages",
@@ -72,6 +73,20 @@ __all__ = [
     "ServerOptions",
     "hash_password",
 ]
+
+if TYPE_CHECKING:
+    ErrorPage = MessagePage
+else:
+
+    def __getattr__(name: str) -> object:
+        if name != "ErrorPage":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        warnings.warn(
+            "asgi_mcp_auth.server.ErrorPage is deprecated: its name is MessagePage",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return MessagePage
 
 
 class OAuthProvider(RemoteAuthProvider):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+from .pages import models
 from .pages.models import *  # noqa: F403  # the names that this module had
 
 warnings.warn(
@@ -11,3 +12,5 @@ warnings.warn(
     DeprecationWarning,
     stacklevel=2,
 )
+
+ErrorPage = models.MessagePage  # its name at the time

@@ -17,9 +17,9 @@ from asgi_mcp_auth.server.pages.models import (
     Application,
     ApplicationsPage,
     ConsentPage,
-    ErrorPage,
     Field,
     LoginPage,
+    MessagePage,
     Page,
 )
 from fuzz.markup import Markup
@@ -136,7 +136,7 @@ def _applications(text: str) -> Page:
 
 
 def _error(text: str) -> Page:
-    return ErrorPage(
+    return MessagePage(
         heading="This cannot go on", text="Why", link=(f"https://a.example/?x={text}", _host(text))
     )
 

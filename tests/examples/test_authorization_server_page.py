@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from asgi_mcp_auth.server import AuditEvent
-from asgi_mcp_auth.server.pages.models import ErrorPage
+from asgi_mcp_auth.server.pages.models import MessagePage
 from asgi_mcp_auth.testing import FrozenClock
 from tests.examples.pages import BASE_URL, run_page
 from tests.support.asgi import Spy, call
@@ -128,7 +128,7 @@ async def test_the_operator_s_code_sees_and_ends_grants(
 
 @pytest.mark.asyncio
 async def test_a_page_of_one_s_own_and_scopes_in_words(page: ModuleType) -> None:
-    answer = page.pages.answer(ErrorPage(heading="No <way>", text="Sorry"))
+    answer = page.pages.response(MessagePage(heading="No <way>", text="Sorry"))
     assert (
         answer.body
         == b"<!doctype html><title>Example Notes</title><h1>No &lt;way&gt;</h1><p>Sorry</p>"

@@ -117,7 +117,7 @@ def test_every_public_class_with_settings_is_on_the_page() -> None:
             "AuthEvent",
             "Client",
             "ConsentPage",
-            "ErrorPage",
+            "MessagePage",
             "Field",
             "Grant",
             "LoginAttempt",

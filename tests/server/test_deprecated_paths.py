@@ -16,3 +16,9 @@ def test_page_values_are_found_at_their_old_path() -> None:
         old = importlib.import_module("asgi_mcp_auth.server.page_values")
     assert old.Field is server.Field
     assert old.ConsentPage is server.ConsentPage
+    assert old.ErrorPage is server.MessagePage
+
+
+def test_a_page_with_a_message_is_found_under_its_old_name() -> None:
+    with pytest.warns(DeprecationWarning, match="its name is MessagePage"):
+        assert server.ErrorPage is server.MessagePage

@@ -26,7 +26,7 @@ from ...types import Receive, Scope, Send
 from ..audit import AuditEvent
 from ..browser.requests import PageRequest
 from ..clients.requests import ClientRequest
-from ..pages.models import ErrorPage
+from ..pages.models import MessagePage
 from ..parts import Server
 from ..web import MAX_FORM_BYTES, NO_STORE, EndpointRequest, Response, json_response
 
@@ -91,7 +91,7 @@ class PageEndpoint(Endpoint[PageRequest]):
         self, server: Server, request: PageRequest, error: Refusal, headers: HeaderList
     ) -> Response:
         """Return the response that reports an error."""
-        page = ErrorPage(heading="This cannot go on", text=f"{error}. {_advice(request, error)}")
+        page = MessagePage(heading="This cannot go on", text=f"{error}. {_advice(request, error)}")
         return server.pages.response(page, error.status, headers)
 
 

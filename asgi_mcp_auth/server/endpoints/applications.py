@@ -14,7 +14,7 @@ from ..browser.records import Session
 from ..browser.requests import PageRequest
 from ..interaction.consents import consents_of, revoke_application
 from ..interaction.flow import to_page
-from ..pages.models import Application, ApplicationsPage, ErrorPage
+from ..pages.models import Application, ApplicationsPage, MessagePage
 from ..parts import Server
 from ..web import Response, redirect
 
@@ -54,7 +54,7 @@ async def logout(server: Server, request: PageRequest) -> Response:
         server.forms.check_token(request, request.session_id)
         await server.sessions.end(request)
         server.report(request, AuditEvent(action="signed_out", subject=session.person.subject))
-    page = ErrorPage(
+    page = MessagePage(
         heading="Signed out", text="You are signed out in this browser. You can close this page."
     )
     return server.pages.response(page)

@@ -18,7 +18,7 @@ from ..interaction.flow import (
     to_page,
 )
 from ..login import LoginAttempt, LoginForm, LoginRedirect, LoginRefusal
-from ..pages.models import ErrorPage, LoginPage
+from ..pages.models import LoginPage, MessagePage
 from ..parties import Person, check_person
 from ..parts import Server
 from ..web import Response, redirect
@@ -157,7 +157,7 @@ async def _reject(
         action="refused", client_id=client_id, error=error.error, reason="not_allowed"
     )
     server.report(request, event)
-    page = ErrorPage(heading="You may not come in", text=refusal.text, link=link)
+    page = MessagePage(heading="You may not come in", text=refusal.text, link=link)
     return server.pages.response(page, 403)
 
 

@@ -15,7 +15,7 @@ from ..audit import AuditEvent
 from ..browser.records import Decision, Session, Transaction
 from ..browser.requests import PageRequest
 from ..grants.records import AuthorizationRequest, Consent
-from ..pages.models import ErrorPage
+from ..pages.models import MessagePage
 from ..parties import Person
 from ..parts import Server
 from ..web import Response, redirect
@@ -176,7 +176,7 @@ async def refuse(
         or await consents.has_approved(server, request.session, destination)
     ):
         return destination.refuse(error)
-    page = ErrorPage(
+    page = MessagePage(
         heading="This cannot go on",
         text=f"The application's request was refused: {error}.",
         link=destination.link(error),

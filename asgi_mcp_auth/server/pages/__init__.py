@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from ...errors import ConfigurationError
 from ..web import NO_STORE, Response
 from . import html
-from .models import ApplicationsPage, ConsentPage, ErrorPage, LoginPage, Page
+from .models import ApplicationsPage, ConsentPage, LoginPage, MessagePage, Page
 
 PageName: TypeAlias = Literal["login", "consent", "applications", "error"]
 
@@ -110,5 +110,5 @@ _RENDERERS: Mapping[type[Page], tuple[PageName, Callable[[Any, str | None, str],
     LoginPage: ("login", html.login),
     ConsentPage: ("consent", html.consent),
     ApplicationsPage: ("applications", html.applications),
-    ErrorPage: ("error", html.error),
+    MessagePage: ("error", html.error),
 }

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Mapping
 from html import escape
 
-from .models import Application, ApplicationsPage, ConsentPage, ErrorPage, Field, LoginPage, Page
+from .models import Application, ApplicationsPage, ConsentPage, Field, LoginPage, MessagePage, Page
 
 MAX_SHOWN_CHARS = 128
 MAX_NAME_CHARS = 64  # enough for a name, and not for a story
@@ -198,7 +198,7 @@ def applications(page: ApplicationsPage, logo: str | None, colour: str) -> str:
     return _document(page, f"Your applications – {page.title}", body, logo, colour)
 
 
-def error(page: ErrorPage, logo: str | None, colour: str) -> str:
+def error(page: MessagePage, logo: str | None, colour: str) -> str:
     """Return an error page."""
     link = ""
     if page.link is not None:

@@ -128,13 +128,13 @@ class ApplicationsPage(Page):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorPage(Page):
-    """Something cannot go on.
+class MessagePage(Page):
+    """A message: why something failed, or that it is done.
 
     Attributes:
-        heading: in a few words.
-        text: what to do.
-        link: where to go on, for a person who decides to, with its label.
+        heading: a few words.
+        text: what happened and what to do now.
+        link: a URL that the user may follow, with its label.
     """
 
     heading: str

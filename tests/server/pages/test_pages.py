@@ -11,7 +11,7 @@ import pytest
 from asgi_mcp_auth import ConfigurationError
 from asgi_mcp_auth.server import Pages
 from asgi_mcp_auth.server.pages.html import shown, shown_host, text_on
-from asgi_mcp_auth.server.pages.models import ApplicationsPage, ConsentPage, ErrorPage, LoginPage
+from asgi_mcp_auth.server.pages.models import ApplicationsPage, ConsentPage, LoginPage, MessagePage
 from tests.support.authorization_server import BASE_URL, answer_of, deploy
 
 pytestmark = pytest.mark.asyncio
@@ -77,7 +77,7 @@ async def test_whole_pages_are_replaced_and_still_work() -> None:
             for each in page.applications
         )
 
-    def error(page: ErrorPage) -> str:
+    def error(page: MessagePage) -> str:
         return f"<h1>{escape(page.heading)}</h1><p>Grüße</p>"
 
     render = {"login": login, "consent": consent, "applications": applications, "error": error}
@@ -214,7 +214,7 @@ async def test_a_document_elsewhere_and_a_program_here_are_warned_of(
         account="alice",
         applications_url=None,
     )
-    text = Pages(title="x").answer(page).body.decode()
+    text = Pages(title="x").response(page).body.decode()
     assert text.count('class="warning"') == len(warnings)
     assert all(each in text for each in warnings)
     assert ("Described at" in text) is (client_host is not None)
