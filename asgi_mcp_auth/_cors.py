@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Sequence
 from typing import Literal
 
 from ._asgi import HeaderList, send_response
-from ._urls import check_origin, is_loopback_origin, origin_of
+from ._settings import check_origin
+from ._urls import is_loopback_origin, origin_of
 from .errors import ConfigurationError
 from .types import Message, Receive, Scope, Send
 

@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Collection, Mapping
 from typing import TypeGuard
-from urllib.parse import SplitResult, quote, unquote_plus, urlsplit
+from urllib.parse import quote, unquote_plus, urlsplit
 
 from .errors import ConfigurationError, InvalidRedirectURI
 
@@ -15,8 +15,8 @@ WELL_KNOWN_SERVER = "/.well-known/oauth-authorization-server"
 WELL_KNOWN_OPENID = "/.well-known/openid-configuration"
 
 # RFC 3986 characters, and nothing that could end a header's quoted string.
-_URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&()*+,;=%']+")
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[^/?#@\s:*\[\]]+)(:\d+)?")
+URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&()*+,;=%']+")
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[^/?#@\s:*\[\]]+)(:\d+)?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 MAX_REDIRECT_URI_CHARS = 2048
@@ -97,7 +97,7 @@ def is_public_web_url(value: object) -> TypeGuard[str]:
     """Return whether ``value`` is an http(s) URL whose host is a name that may be public, or a
     public address.
     """
-    if type(value) is not str or not _URL_CHARACTERS.fullmatch(value):
+    if type(value) is not str or not URL_CHARACTERS.fullmatch(value):
         return False
     try:
         parts = urlsplit(value)
@@ -113,117 +113,6 @@ def is_public_web_url(value: object) -> TypeGuard[str]:
     last = host.rstrip(".").rpartition(".")[2]
     is_number = last.isdigit() or re.fullmatch(r"0x[0-9a-f]*", last) is not None
     return is_public_address(host) if ":" in host or is_number else True
-
-
-def check_url(setting: str, value: object, *, query: bool = False) -> str:
-    """Return ``value`` unchanged when it is an absolute https URL, or http on loopback.
-
-    Args:
-        setting: the name that the error message shall carry.
-        value: what the user wrote.
-        query: whether a query may be part of it.
-
-    Raises:
-        ConfigurationError: it is anything else.
-
-    RFC 9728 §2 and RFC 8414 §2: https, no fragment.
-    """
-    if value is None:
-        raise ConfigurationError(
-            f"{setting} must be given: write it in full, like 'https://mcp.example.com'"
-        )
-    if not isinstance(value, str):
-        # pydantic's URL types rewrite what they hold (a slash added, a port dropped), and
-        # identifiers compare exactly.
-        raise ConfigurationError(
-            f"{setting} must be a str, not {type(value).__name__}: write the URL in plain quotes"
-        )
-    parts = _split(setting, value)
-    if parts.scheme == "http" and not is_loopback_host(parts.hostname):
-        raise ConfigurationError(
-            f"{setting}={value!r} is not encrypted: write https:// (http:// is for loopback only)"
-        )
-    if parts.fragment or "#" in value:
-        raise ConfigurationError(f"{setting}={value!r} has a fragment: remove everything from # on")
-    if not query and "?" in value:
-        raise ConfigurationError(f"{setting}={value!r} has a query: remove everything from ? on")
-    if any(segment in (".", "..") for segment in parts.path.split("/")):
-        raise ConfigurationError(
-            f"{setting}={value!r} has a dot segment in its path: write the path that it stands for"
-        )
-    return value
-
-
-def _split(setting: str, value: str) -> SplitResult:
-    example = "write it in full, like 'https://mcp.example.com'"
-    try:
-        parts = urlsplit(value)
-        port = parts.port
-    except ValueError as error:
-        raise ConfigurationError(f"{setting}={value!r} is not a URL ({error}): {example}") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
-        raise ConfigurationError(f"{setting}={value!r} is not an absolute http(s) URL: {example}")
-    if not _URL_CHARACTERS.fullmatch(value):
-        raise ConfigurationError(
-            f"{setting}={value!r} has characters that a URL cannot have: percent-encode them"
-        )
-    if "@" in parts.netloc:
-        raise ConfigurationError(
-            f"{setting}={value!r} has a user name in it: remove everything before the host"
-        )
-    return parts
-
-
-def check_path(setting: str, value: object, *, in_url: bool = False) -> str:
-    """Return ``value`` unchanged when it is a plain absolute path such as ``/mcp``.
-
-    Args:
-        setting: the name that the error message shall carry.
-        value: what the user wrote.
-        in_url: whether it becomes part of a URL, which cannot hold every character that a decoded
-            path can.
-
-    Raises:
-        ConfigurationError: no leading slash, a query or fragment, an empty or dot segment, an
-            encoded character.
-    """
-    if not isinstance(value, str) or not value.startswith("/"):
-        raise ConfigurationError(
-            f"{setting}={value!r} must be a path that begins with a slash, like '/mcp'"
-        )
-    if is_ambiguous_path(value, b"") or re.search(r"[\s\"]", value):
-        raise ConfigurationError(
-            f"{setting}={value!r} must be a plain path like '/mcp': no //, no dot segments, no"
-            " query, no % encoding"
-        )
-    if in_url and not _URL_CHARACTERS.fullmatch(value):
-        raise ConfigurationError(
-            f"{setting}={value!r} has characters that a URL cannot have: ASCII only"
-        )
-    return value
-
-
-def check_origin(setting: str, value: object) -> str:
-    """Return ``value`` unchanged when it is a web origin as browsers send it.
-
-    Raises:
-        ConfigurationError: it has a path, a wildcard or a trailing slash, is spelled otherwise, or
-            is no origin at all.
-
-    RFC 6454 §6.2.
-    """
-    try:
-        sent = origin_of(value) if isinstance(value, str) and _ORIGIN.fullmatch(value) else None
-    except ValueError:  # a port or an IPv6 address that is none
-        sent = None
-    if sent is None:
-        example = "write each one out like 'https://app.example.com', with no path and no wildcard"
-        raise ConfigurationError(f"{setting} has {value!r}: {example}")
-    if sent != value:
-        raise ConfigurationError(
-            f"{setting} has {value!r}, which browsers write as {sent!r}: write that"
-        )
-    return sent
 
 
 def is_ambiguous_path(path: str, raw_path: bytes) -> bool:
@@ -273,7 +162,7 @@ def origin_of(url: str) -> str:
 def is_loopback_origin(origin: str) -> bool:
     """Return whether an ``Origin`` header names a page of this machine, on any port."""
     # urlsplit is lenient: it drops line breaks, and takes any port
-    if not _ORIGIN.fullmatch(origin):
+    if not ORIGIN.fullmatch(origin):
         return False
     try:
         parts = urlsplit(origin)
@@ -338,7 +227,7 @@ def check_redirect_uri(uri: object, private_schemes: Collection[str] = ()) -> st
     """
     if type(uri) is not str or not 0 < len(uri) <= MAX_REDIRECT_URI_CHARS:
         raise InvalidRedirectURI("A redirect URI must be a string of 1 to 2048 characters")
-    if not _URL_CHARACTERS.fullmatch(uri):
+    if not URL_CHARACTERS.fullmatch(uri):
         raise InvalidRedirectURI("A redirect URI has characters that a URI cannot have")
     if "#" in uri:
         raise InvalidRedirectURI("A redirect URI has a fragment")

@@ -17,15 +17,8 @@ from . import _interop
 from ._asgi import Route
 from ._cache import token_id
 from ._cors import PublicDocument
-from ._urls import (
-    WELL_KNOWN_RESOURCE,
-    check_path,
-    check_url,
-    resource_url,
-    well_known_path,
-    well_known_url,
-)
-from .claims import check_kind, check_scopes
+from ._settings import check_kind, check_path, check_scopes, check_url
+from ._urls import WELL_KNOWN_RESOURCE, resource_url, well_known_path, well_known_url
 from .errors import ConfigurationError, InvalidToken
 from .metadata import advertised_scopes, format_document, protected_resource_metadata
 from .middleware import MCPAuthMiddleware

@@ -5,16 +5,15 @@ RFC 7519 §4.1; RFC 9068 §2.2 and §4; RFC 8725 §3.
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ._json import decode_base64url, is_array, parse_json_object
-from ._urls import check_url, resource_spellings
+from ._settings import check_kind, check_names, check_scopes, check_seconds
+from ._urls import resource_spellings
 from .errors import ConfigurationError, InvalidToken
-from .headers import MAX_TOKEN_BYTES, is_scope_token
+from .headers import MAX_TOKEN_BYTES
 from .tokens import VerifiedToken
 from .types import InvalidTokenReason, JSONObject
 
@@ -75,95 +74,6 @@ class ClaimRules:
         for name, implied in (self.scope_hierarchy or {}).items():
             check_scopes("scope_hierarchy", (name,))
             check_scopes("scope_hierarchy", implied)
-
-
-def check_seconds(
-    setting: str, value: Any, *, minimum: float = 0, maximum: float = math.inf
-) -> float:
-    """Return ``value`` when it is a plain number of seconds within the bounds.
-
-    Raises:
-        ConfigurationError: another type, NaN, infinite, or out of bounds.
-    """
-    if type(value) not in (int, float) or not minimum <= value <= min(maximum, sys.float_info.max):
-        bounds = (
-            f"between {minimum:g} and {maximum:g}"
-            if maximum < math.inf
-            else f"of at least {minimum:g}"
-        )
-        raise ConfigurationError(f"{setting}={value!r} must be a number of seconds {bounds}")
-    return float(value)
-
-
-def check_count(setting: str, value: object) -> int:
-    """Return ``value`` when it is a whole number, zero included.
-
-    Raises:
-        ConfigurationError: another type, or negative.
-    """
-    if type(value) is not int or value < 0:
-        raise ConfigurationError(f"{setting}={value!r} must be a whole number, 0 or more")
-    return value
-
-
-def check_kind(setting: str, value: object, kind: type) -> None:
-    """Check that ``value`` is ``None`` or a ``kind``.
-
-    Raises:
-        ConfigurationError: it is something else.
-    """
-    if value is not None and not isinstance(value, kind):
-        raise ConfigurationError(f"{setting}={value!r} must be a {kind.__name__}")
-
-
-def check_names(setting: str, value: Any) -> tuple[str, ...]:
-    """Return one string, or several, as a tuple.
-
-    Raises:
-        ConfigurationError: not strings, one of them empty or with control characters, none at all,
-            or one named twice.
-    """
-    names: tuple[Any, ...] = (
-        (value,) if isinstance(value, str) or not hasattr(value, "__iter__") else tuple(value)
-    )
-    if not all(isinstance(name, str) and name and name.isprintable() for name in names):
-        raise ConfigurationError(
-            f"{setting}={value!r} must be a string, or a list of strings, none of them empty"
-        )
-    if not names or len(set(names)) != len(names):
-        raise ConfigurationError(f"{setting}={value!r} must name at least one, and each only once")
-    return names
-
-
-def check_scopes(setting: str, value: Any) -> tuple[str, ...]:
-    """Return the scopes as a tuple.
-
-    Raises:
-        ConfigurationError: a bare string, or a member that is no scope-token (RFC 6749 §3.3).
-    """
-    if isinstance(value, str) or not hasattr(value, "__iter__"):
-        raise ConfigurationError(f"{setting}={value!r} must be a list of scopes, like ['mcp:read']")
-    scopes: tuple[Any, ...] = tuple(value)
-    for scope in scopes:
-        if not isinstance(scope, str) or not is_scope_token(scope):
-            raise ConfigurationError(
-                f"{setting} has {scope!r}, which is not one scope: no spaces, quotes or"
-                " backslashes, ASCII only"
-            )
-    return scopes
-
-
-def check_issuers(issuer: Any) -> tuple[str, ...]:
-    """Return the configured issuers as a tuple.
-
-    Raises:
-        ConfigurationError: not strings, named twice, or an http URL that is not loopback.
-    """
-    issuers = () if issuer is None else check_names("issuer", issuer)
-    for each in issuers:
-        if "://" in each:
-            check_url("issuer", each)
-    return issuers
 
 
 def expand_hierarchy(hierarchy: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...]]:

@@ -8,13 +8,8 @@ from urllib.parse import urlsplit
 
 from ._http import FetchFailed, HTTPFetcher
 from ._json import parse_json_object
-from ._urls import (
-    WELL_KNOWN_OPENID,
-    WELL_KNOWN_SERVER,
-    check_url,
-    host_root,
-    url_path,
-)
+from ._settings import check_url
+from ._urls import WELL_KNOWN_OPENID, WELL_KNOWN_SERVER, host_root, url_path
 from .errors import ConfigurationError
 from .types import JSONObject
 

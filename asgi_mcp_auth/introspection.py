@@ -10,8 +10,8 @@ from urllib.parse import quote_plus
 
 from ._http import FetchFailed, Response
 from ._json import parse_json_object
-from ._urls import check_url
-from .claims import ClaimChecks, ClaimRules, check_kind
+from ._settings import check_kind, check_url
+from .claims import ClaimChecks, ClaimRules
 from .errors import ConfigurationError, InvalidToken
 from .lookups import LookupVerifier
 from .tokens import VerifiedToken

@@ -17,7 +17,7 @@ from ._cache import SingleFlight
 from ._http import FetchFailed, HTTPFetcher, cache_seconds
 from ._jose import UnusableKey, VerifyingKey
 from ._json import parse_json_object
-from .claims import check_seconds
+from ._settings import check_seconds
 from .errors import InvalidToken, ServerUnavailable
 from .keys import KeySet, key_set_from
 from .types import Clock

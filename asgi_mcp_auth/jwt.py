@@ -23,17 +23,9 @@ from ._jose import (
     keys_from_secret,
 )
 from ._json import decode_base64url, is_array, is_object, parse_json_object
-from ._urls import check_url
+from ._settings import check_count, check_issuers, check_kind, check_names, check_url
 from .auth import ReasoningVerifier
-from .claims import (
-    ClaimChecks,
-    ClaimRules,
-    check_count,
-    check_issuers,
-    check_kind,
-    check_names,
-    peek_issuer,
-)
+from .claims import ClaimChecks, ClaimRules, peek_issuer
 from .discovery import discover_jwks_uri
 from .errors import ConfigurationError, InvalidToken
 from .headers import MAX_TOKEN_BYTES

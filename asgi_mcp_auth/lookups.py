@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 from ._cache import LRUCache, SingleFlight, token_digest
 from ._http import FetchFailed, HTTPFetcher, Response
 from ._places import Places, network_of
+from ._settings import check_issuers, check_kind, check_seconds
 from .auth import ReasoningVerifier
-from .claims import check_issuers, check_kind, check_seconds
 from .errors import InvalidToken, ServerUnavailable, TooManyRequests
 from .headers import MAX_TOKEN_BYTES, is_b64token
 from .tokens import (

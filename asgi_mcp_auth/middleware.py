@@ -13,13 +13,13 @@ from urllib.parse import unquote
 from . import _interop
 from ._asgi import Lifespan, read_path, send_response
 from ._cors import AllowedOrigins, CORSSend, PublicDocument, is_preflight, preflight_headers
+from ._settings import check_kind, check_scopes
 from ._urls import (
     WELL_KNOWN_OPENID,
     WELL_KNOWN_RESOURCE,
     WELL_KNOWN_SERVER,
     url_path,
 )
-from .claims import check_kind, check_scopes
 from .errors import (
     ConfigurationError,
     ForbiddenOrigin,

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ._urls import check_path, is_ambiguous_path
-from .claims import check_kind, check_scopes
+from ._settings import check_kind, check_path, check_scopes
+from ._urls import is_ambiguous_path
 from .errors import ConfigurationError
 
 

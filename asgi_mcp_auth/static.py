@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ._cache import token_digest
+from ._settings import check_kind, check_scopes
 from .auth import ReasoningVerifier
-from .claims import check_kind, check_scopes
 from .errors import ConfigurationError, InvalidToken
 from .headers import MAX_TOKEN_BYTES, is_b64token
 from .metadata import format_document

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ._http import FetchFailed, Response
 from ._json import parse_json_object
-from ._urls import check_url
-from .claims import ANY_AUDIENCE, check_kind, check_names
+from ._settings import check_kind, check_names, check_url
+from .claims import ANY_AUDIENCE
 from .errors import ConfigurationError, InvalidToken
 from .lookups import LookupVerifier
 from .tokens import VerifiedToken

@@ -42,6 +42,7 @@ REPORT = ROOT / "mutants"
 EXPLAINED = ROOT / "docs" / "how-it-is-tested.md"
 MODULES = (
     "claims",
+    "settings",
     "_jose",
     "_json",
     "headers",
@@ -57,6 +58,17 @@ MODULES = (
 PACKAGES = ("asgi_mcp_auth", "asgi_mcp_auth/server")
 # Parts of a module under a name of their own: the module, and the functions.
 PARTS = {
+    "settings": (
+        "_settings",
+        (
+            "check_seconds",
+            "check_count",
+            "check_kind",
+            "check_names",
+            "check_scopes",
+            "check_issuers",
+        ),
+    ),
     "redirects": (
         "_urls",
         (
@@ -67,7 +79,7 @@ PARTS = {
             "redirect_host",
             "with_parameters",
         ),
-    )
+    ),
 }
 TESTS = ("tests/verifiers", "tests/rfc", "tests/attacks", "tests/request_path", "tests/mutants")
 SERVER_TESTS = (

@@ -13,8 +13,9 @@ from dataclasses import replace
 from importlib import import_module as _import_module
 from typing import Any
 
+from .._settings import check_kind
 from ..auth import RemoteAuthProvider, TokenVerifier
-from ..claims import ANY_AUDIENCE, ClaimRules, check_kind
+from ..claims import ANY_AUDIENCE, ClaimRules
 from ..errors import ConfigurationError
 from ..introspection import IntrospectionTokenVerifier
 from ..jwt import JWTVerifier

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from string import Formatter
 from typing import Any, cast
 
-from .._urls import check_url
+from .._settings import check_url
 from ..errors import ConfigurationError
 from ..types import JSONObject
 from .catalog import CATALOG

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..claims import check_kind
+from .._settings import check_kind
 from ..errors import ConfigurationError
 from ..proxy import OAuthProxy, OIDCProxy, UpstreamRules
 from ..proxy.options import ServerSettings

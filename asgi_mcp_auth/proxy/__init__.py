@@ -9,9 +9,8 @@ from typing import Unpack
 from urllib.parse import urlsplit
 
 from .._http import HTTPFetcher
-from .._urls import check_path, check_url
+from .._settings import check_issuers, check_kind, check_path, check_scopes, check_url
 from ..auth import AuthProvider
-from ..claims import check_issuers, check_kind, check_scopes
 from ..discovery import check_endpoint
 from ..errors import ConfigurationError, InsufficientScope, InvalidGrant, InvalidToken, MissingToken
 from ..multi import MultiAuth

@@ -6,17 +6,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
 
-from ..claims import check_kind, check_names
+from .._settings import check_hook, check_kind, check_list, check_names, check_switch
 from ..errors import ConfigurationError
-from ..server.options import (
-    Lifetimes,
-    RateLimits,
-    Registration,
-    ServerOptions,
-    check_hook,
-    check_list,
-    check_switch,
-)
+from ..server.options import Lifetimes, RateLimits, Registration, ServerOptions
 from ..server.pages import Pages
 from ..server.parties import RESERVED_CLAIMS, Person
 from ..server.records import Stored

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from .._asgi import Route
-from .._urls import check_url, is_loopback_host, url_path
+from .._settings import check_scopes, check_url
+from .._urls import is_loopback_host, url_path
 from ..auth import RemoteAuthProvider
-from ..claims import check_scopes
 from ..errors import ConfigurationError, ServerUnavailable
 from ..stores import Store, store_from_url
 from ..stores.encrypted import EncryptedStore

@@ -11,8 +11,17 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from asgiref.sync import sync_to_async
 
-from .._urls import check_path, check_url
-from ..claims import check_count, check_kind, check_scopes, check_seconds
+from .._settings import (
+    check_count,
+    check_hook,
+    check_kind,
+    check_list,
+    check_path,
+    check_scopes,
+    check_seconds,
+    check_switch,
+    check_url,
+)
 from ..errors import ConfigurationError, OAuthError, ServerUnavailable
 from ..types import Clock, JSONObject
 from .audit import EventHook
@@ -324,35 +333,3 @@ async def call_hook(hook: Callable[..., Any], *arguments: object) -> Any:
         return await hook(*arguments)
     result = await sync_to_async(hook, thread_sensitive=False)(*arguments)
     return await result if inspect.isawaitable(result) else result
-
-
-def check_list(setting: str, value: object, kind: type, example: str) -> None:
-    """Check that ``value`` is a list or tuple of such things; the message does not repeat it.
-
-    Raises:
-        ConfigurationError: it is something else, an iterator for example, which would be empty the
-            next time.
-    """
-    entries: Any = value
-    if not isinstance(entries, list | tuple) or not all(isinstance(each, kind) for each in entries):  # pyright: ignore[reportUnknownVariableType]  # whatever they are
-        raise ConfigurationError(f"{setting} must be a list, like {example}")
-
-
-def check_switch(setting: str, value: object) -> None:
-    """Check that ``value`` is ``True`` or ``False``.
-
-    Raises:
-        ConfigurationError: it is something else.
-    """
-    if not isinstance(value, bool):
-        raise ConfigurationError(f"{setting}={value!r} must be True or False")
-
-
-def check_hook(setting: str, value: object) -> None:
-    """Check that ``value`` is ``None`` or can be called.
-
-    Raises:
-        ConfigurationError: it cannot.
-    """
-    if value is not None and not callable(value):
-        raise ConfigurationError(f"{setting}={value!r} must be a function")

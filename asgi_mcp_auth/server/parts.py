@@ -9,8 +9,8 @@ from hashlib import sha256
 from urllib.parse import urlsplit
 
 from .._http import PublicFetcher
+from .._settings import check_kind, check_switch
 from .._urls import check_redirect_schemes, is_loopback_host, resource_spellings
-from ..claims import check_kind
 from ..errors import ConfigurationError, InvalidTarget
 from ..stores.encrypted import EncryptedStore
 from .audit import Audit, AuditEvent
@@ -28,7 +28,7 @@ from .grants.scopes import Scopes
 from .limits import Limits
 from .login import Login, LoginHost
 from .login.networks import check_peer
-from .options import Lifetimes, RateLimits, Registration, ServerOptions, check_switch
+from .options import Lifetimes, RateLimits, Registration, ServerOptions
 from .pages import Pages
 from .tokens.access import GrantVerifier
 from .tokens.signing import Signer, StaticSigningKeys, StoredSigningKeys

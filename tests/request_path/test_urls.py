@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from asgi_mcp_auth import ConfigurationError
+from asgi_mcp_auth._settings import check_path, check_url
 from asgi_mcp_auth._urls import (
-    check_path,
-    check_url,
     host_root,
     is_loopback_host,
     origin_of,

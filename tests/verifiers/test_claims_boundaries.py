@@ -11,17 +11,15 @@ import pytest
 
 from asgi_mcp_auth import ANY_AUDIENCE, ClaimRules, ConfigurationError, InvalidToken
 from asgi_mcp_auth._json import encode_base64url
-from asgi_mcp_auth.claims import (
-    ClaimChecks,
+from asgi_mcp_auth._settings import (
     check_count,
     check_issuers,
     check_kind,
     check_names,
     check_scopes,
     check_seconds,
-    expand_hierarchy,
-    peek_issuer,
 )
+from asgi_mcp_auth.claims import ClaimChecks, expand_hierarchy, peek_issuer
 from tests.support.absent import ABSENT
 
 NOW = 1_800_000_000

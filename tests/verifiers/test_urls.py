@@ -11,10 +11,8 @@ from hypothesis import strategies as st
 
 from asgi_mcp_auth import ConfigurationError, Rule
 from asgi_mcp_auth._cors import AllowedOrigins
+from asgi_mcp_auth._settings import check_origin, check_path, check_url
 from asgi_mcp_auth._urls import (
-    check_origin,
-    check_path,
-    check_url,
     host_root,
     is_ambiguous_path,
     is_loopback_host,

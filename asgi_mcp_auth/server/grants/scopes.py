@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ...claims import check_scopes, expand_hierarchy
+from ..._settings import check_scopes
+from ...claims import expand_hierarchy
 from ...errors import AccessDenied, InvalidGrant, InvalidScope
 from ..options import ScopeHook, ask_hook
 from ..parties import OFFLINE_ACCESS, Client, Person

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 from urllib.parse import urlsplit
 
-from ..._urls import check_url, host_root, is_loopback_host, url_path, with_parameters
+from ..._settings import check_url
+from ..._urls import host_root, is_loopback_host, url_path, with_parameters
 from ...errors import AccessDenied, ConfigurationError, ExpiredForm
 from ...stores import Store
 from ...types import Clock

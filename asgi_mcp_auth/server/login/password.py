@@ -11,9 +11,10 @@ from typing import NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from ..._places import Places, network_of
+from ..._settings import check_hook
 from ..._urls import is_loopback_host
 from ...errors import ConfigurationError, ServerUnavailable, TooManyRequests
-from ..options import call_hook, check_hook
+from ..options import call_hook
 from ..pages.models import Field
 from ..parties import MAX_SUBJECT_CHARS, Person, is_subject
 from . import Login, LoginAttempt, LoginForm, LoginHost
