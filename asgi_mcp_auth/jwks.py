@@ -17,6 +17,7 @@ from ._cache import SingleFlight
 from ._http import FetchFailed, HTTPFetcher, cache_seconds
 from ._jose import UnusableKey, VerifyingKey
 from ._json import parse_json_object
+from ._outage import Outage
 from ._settings import check_seconds
 from .errors import InvalidToken, ServerUnavailable
 from .keys import KeySet, key_set_from
@@ -160,7 +161,7 @@ class RemoteJWKS:
         self._attempts = 0
         self._retry_not_before = -math.inf
         self._searches_paid_until = -math.inf
-        self._error: str | None = None
+        self._outage = Outage()
         self._skipped: list[str] = []
 
     @property
@@ -171,7 +172,7 @@ class RemoteJWKS:
             keys=len(self._keys or ()),
             fetches=self._fetches,
             age_seconds=None if self._keys is None else self._clock.monotonic() - self._fetched_at,
-            last_error=self._error,
+            last_error=self._outage.reason,
         )
 
     async def open(self) -> None:
@@ -203,7 +204,7 @@ class RemoteJWKS:
             found = await self._search(key_id, algorithm, (), attempts)
         if found:
             return found
-        if self._error is not None:
+        if self._outage.reason is not None:
             raise self._unavailable()
         raise InvalidToken("unknown_key")
 
@@ -254,7 +255,7 @@ class RemoteJWKS:
         if self._refresh.running:
             return True
         now = self._clock.monotonic()
-        if self._error is not None and now < self._retry_not_before:
+        if self._outage.reason is not None and now < self._retry_not_before:
             return False
         # Each search pays for one cooldown, all but one of SEARCHES_AT_ONCE in advance.
         cooldown = self._options.cooldown_seconds
@@ -268,7 +269,7 @@ class RemoteJWKS:
             return
         # During an outage no request waits for a fetch that will probably fail.
         usable_until = self._expires_at
-        if self._error is not None:
+        if self._outage.reason is not None:
             usable_until += self._options.stale_seconds
         if now < usable_until:
             self._refresh.start()
@@ -293,7 +294,9 @@ class RemoteJWKS:
         self._retry_not_before = self._clock.monotonic() + cooldown
 
     async def _fetch(self) -> None:
-        if not isinstance(self._locate, str) and (self._uri is None or self._error is not None):
+        if not isinstance(self._locate, str) and (
+            self._uri is None or self._outage.reason is not None
+        ):
             located = await self._locate()
             if located != self._uri:
                 self._uri, self._etag = located, None
@@ -338,20 +341,15 @@ class RemoteJWKS:
         self._fetched_at = self._clock.monotonic()
         self._expires_at = self._fetched_at + lifetime
         self.fresh_until = self._fetched_at + lifetime * RENEW_AHEAD
-        if self._error is not None:
+        if self._outage.recovered():
             logger.info("Key set %s is back", self._uri)
-        self._error = None
 
-    def _failed(self, why: str) -> None:
-        if self._error is None:  # one line for each change of state, not for each attempt
-            logger.warning(
-                "Key set %s cannot be fetched: %s. %s",
-                self._uri or "of the issuer",
-                why,
-                (
-                    "Tokens are answered with 503 until it can"
-                    if self._keys is None
-                    else "The keys at hand stay in use"
-                ),
-            )
-        self._error = why
+    def _failed(self, reason: str) -> None:
+        if not self._outage.failed(reason):
+            return
+        effect = "The keys at hand stay in use"
+        if self._keys is None:
+            effect = "Tokens are answered with 503 until then"
+        logger.warning(
+            "Key set %s cannot be fetched: %s. %s", self._uri or "of the issuer", reason, effect
+        )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from ._cache import LRUCache, SingleFlight, token_digest
 from ._http import FetchFailed, HTTPFetcher, Response
+from ._outage import Outage
 from ._places import Places, network_of
 from ._settings import check_issuers, check_kind, check_seconds
 from .auth import ReasoningVerifier
@@ -110,8 +111,7 @@ class LookupVerifier(ReasoningVerifier):
         )
         self._fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=http_client)
         self._clock = clock
-        self._down = False
-        self._warned_at = -math.inf
+        self._outage = Outage(pause_seconds=WARNING_SECONDS, clock=clock)
         # for tokens that were good before; strangers cannot close this door
         self._closed_until = -math.inf
 
@@ -252,7 +252,10 @@ class LookupVerifier(ReasoningVerifier):
             self._refusals.put(digest, (until, refusal.reason))
             return refusal.reason
         except (FetchFailed, ValueError) as error:
-            self._failed(error)
+            if self._outage.failed(str(error)):
+                logger.warning(
+                    "%s at %s failed: %s. Tokens are answered with 503", self.asked, self.url, error
+                )
             closed_until = self._clock.monotonic() + COOLDOWN_SECONDS
             self._refusals.put(digest, (closed_until, None))
             # a status below 500 is about this one token, which must not lock the others out
@@ -265,15 +268,5 @@ class LookupVerifier(ReasoningVerifier):
 
     def _answered(self) -> None:
         self._closed_until = -math.inf
-        if self._down:
+        if self._outage.recovered():
             logger.info("%s at %s works again", self.asked, self.url)
-        self._down = False
-
-    def _failed(self, error: Exception) -> None:
-        now = self._clock.monotonic()
-        # one line for each change of state
-        if not self._down and now >= self._warned_at + WARNING_SECONDS:
-            logger.warning(
-                "%s at %s failed: %s. Tokens are answered with 503", self.asked, self.url, error
-            )
-            self._down, self._warned_at = True, now

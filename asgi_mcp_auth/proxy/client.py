@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from .._http import FetchFailed, HTTPFetcher, Response
 from .._json import parse_json_object
+from .._outage import Outage
 from ..errors import ConfigurationError, InvalidGrant, ServerUnavailable, SignInFailed
 from ..headers import MAX_TOKEN_BYTES
 from ..introspection import client_authentication
@@ -104,8 +105,9 @@ class UpstreamClient:
         self.fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=rules.http_client)
         self._secret = client_secret
         self._rules = rules
-        self._trouble: str | None = None  # with the last token that was given back
-        self._told: str | None = None  # what was wrong the last time, which is said once
+        # Reported once each: strangers can have us ask, with codes that they made up.
+        self._outage = Outage(each_reason=True)
+        self._revocation_outage = Outage(each_reason=True)
 
     async def exchange(self, code: str, verifier: str, redirect_uri: str) -> TokenAnswer:
         """Return the tokens for a code.
@@ -151,10 +153,10 @@ class UpstreamClient:
             is_told = response.status < 500 and response.status not in _AGAIN
         except (FetchFailed, ServerUnavailable) as error:
             trouble, is_told = str(error), False
-        # one line for each change: it is told again and again
-        if trouble is not None and trouble != self._trouble:
+        if trouble is None:
+            self._revocation_outage.recovered()
+        elif self._revocation_outage.failed(trouble):
             logger.warning("The identity provider did not revoke a token: %s", trouble)
-        self._trouble = trouble
         return is_told
 
     async def userinfo(self, access_token: str) -> JSONObject:
@@ -216,7 +218,8 @@ class UpstreamClient:
             raise SignInFailed from None
         code = document.get("error")
         if response.status == 200 and code is None:
-            self._tell(None)
+            if self._outage.recovered():
+                logger.info("The identity provider has recovered")
             return document
         # no word of the standard for this endpoint, and ours as well
         if code == "temporarily_unavailable":
@@ -229,13 +232,9 @@ class UpstreamClient:
         self._tell(f"refuses the proxy: HTTP {response.status}, {told}")
         raise SignInFailed
 
-    def _tell(self, what: str | None) -> None:
-        # One line for each change: strangers can have us ask, with codes that they made up.
-        if what is not None and what != self._told:
+    def _tell(self, what: str) -> None:
+        if self._outage.failed(what):
             logger.warning("The identity provider %s", what)
-        elif what is None and self._told is not None:
-            logger.info("The identity provider answers again as it should")
-        self._told = what
 
     def _unavailable(self, why: str, retry_after: str = "") -> ServerUnavailable:
         self._tell(f"does not answer: {why}")

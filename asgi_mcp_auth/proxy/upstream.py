@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 from .._cache import SingleFlight
 from .._http import FetchFailed, HTTPFetcher
 from .._json import is_array, parse_json_object
+from .._outage import Outage
 from ..discovery import MAX_METADATA_BYTES, check_endpoint, fetch_metadata, metadata_urls
 from ..errors import ConfigurationError, ServerUnavailable
 from ..types import Clock, JSONObject
@@ -71,7 +72,7 @@ class Discovery:
         self._clock = clock
         self._known: Endpoints | None = None
         self._look_again_at = -math.inf
-        self._trouble: str | None = None
+        self._outage = Outage(each_reason=True)
         self._look = SingleFlight(self._look_now)
 
     async def __call__(self) -> Endpoints:
@@ -88,20 +89,17 @@ class Discovery:
 
     async def _look_now(self) -> None:
         try:
-            document = await self._fetch()
-            self._known, trouble, seconds = (
-                _read(document, self._issuers, self._config_url),
-                None,
-                TTL_SECONDS,
-            )
+            self._known = _read(await self._fetch(), self._issuers, self._config_url)
         except (FetchFailed, ConfigurationError, ValueError) as error:
-            trouble, seconds = str(error), COOLDOWN_SECONDS
-            if trouble != self._trouble:  # one line for each change of state
+            seconds = COOLDOWN_SECONDS
+            if self._outage.failed(str(error)):
                 where = self._config_url or self._issuers[0]
                 logger.warning(
-                    "The metadata of the identity provider %s cannot be used: %s", where, trouble
+                    "The metadata of the identity provider %s cannot be used: %s", where, error
                 )
-        self._trouble = trouble
+        else:
+            seconds = TTL_SECONDS
+            self._outage.recovered()
         self._look_again_at = self._clock.monotonic() + seconds
 
     async def _fetch(self) -> JSONObject:

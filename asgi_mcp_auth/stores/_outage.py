@@ -1,51 +1,49 @@
-"""One log line when an engine stops answering and one when it answers again, however many requests
-notice.
-"""
+"""Outages of a store's engine, and the words for them."""
 
 from __future__ import annotations
 
 import logging
 
+from .._outage import Outage
 from ..errors import ServerUnavailable
 
 logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5.0
-"""For one whole verb, whatever the engine: the server behind it has to answer somebody."""
+"""For each call of a store, whatever the engine."""
 
 
-class Outage:
-    """Whether an engine answers.
+class EngineOutage:
+    """Logs the beginning and the end of an engine's outages.
 
     Args:
-        what: names the engine in the log.
+        engine: its name in the log.
     """
 
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._down = False
+    def __init__(self, engine: str) -> None:
+        self._engine = engine
+        self._outage = Outage()
 
     def failed(self, error: BaseException) -> ServerUnavailable:
-        """Return what to raise."""
-        if not self._down:
-            self._down = True
+        """Note a failure; return what to raise."""
+        reason = describe(error)
+        if self._outage.failed(reason):
             logger.warning(
-                "%s does not answer: %s. Requests that need it get 503", self._what, describe(error)
+                "%s is unavailable: %s. Requests that need it get 503 until it is back",
+                self._engine,
+                reason,
             )
         return ServerUnavailable()
 
-    def succeeded(self) -> None:
-        """Note that the engine answers."""
-        if self._down:
-            self._down = False
-            logger.warning("%s answers again", self._what)
+    def recovered(self) -> None:
+        """Note that the engine works."""
+        if self._outage.recovered():
+            logger.warning("%s is back", self._engine)
 
 
 def describe(error: BaseException) -> str:
-    """Return the first line of an error, with its type; what comes below may quote data."""
-    text = (
-        str(error).partition("\n")[0][:200].rstrip(".") or f"no answer within {TIMEOUT_SECONDS:g} s"
-    )
-    return (
-        f"{type(error).__name__}: {''.join(each if each.isprintable() else '?' for each in text)}"
-    )
+    """Return the type of an error and its first line; the other lines may quote data."""
+    line = str(error).partition("\n")[0][:200].rstrip(".")
+    text = line or f"no answer within {TIMEOUT_SECONDS:g} s"
+    printable = "".join(each if each.isprintable() else "?" for each in text)
+    return f"{type(error).__name__}: {printable}"

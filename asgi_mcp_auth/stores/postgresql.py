@@ -19,7 +19,7 @@ import asyncpg
 from ..errors import ConfigurationError
 from . import Record, group_of, new_etag
 from ._options import place_of, split_options
-from ._outage import TIMEOUT_SECONDS, Outage, describe
+from ._outage import TIMEOUT_SECONDS, EngineOutage, describe
 from ._pools import Pools
 from ._sweeping import JUMP_SECONDS, Horizon
 
@@ -149,7 +149,7 @@ class PostgreSQLStore:
         self._pools: Pools[asyncpg.Pool] = Pools(int(options.get("pool_size", 10)))
         self._horizon = Horizon(time)
         self._prepared = False
-        self._outage = Outage(repr(self))
+        self._outage = EngineOutage(repr(self))
 
     def __repr__(self) -> str:
         return f"PostgreSQLStore({self._place!r})"
@@ -292,7 +292,7 @@ class PostgreSQLStore:
         except (*_FAILED, ConfigurationError) as error:
             self._prepared = False  # what answers next may be another server
             raise self._outage.failed(error) from None
-        self._outage.succeeded()
+        self._outage.recovered()
         return result
 
     async def _attempts(self, work: Callable[[Connection], Awaitable[T]], *, repeatable: bool) -> T:

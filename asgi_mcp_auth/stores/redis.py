@@ -28,7 +28,7 @@ from redis.exceptions import AuthenticationError, NoScriptError, RedisError, Res
 from ..errors import ConfigurationError
 from . import Record, group_of, new_etag
 from ._options import place_of, split_options
-from ._outage import TIMEOUT_SECONDS, Outage
+from ._outage import TIMEOUT_SECONDS, EngineOutage
 from ._pools import Pools
 from ._redis_scripts import DUE, PRUNE, SWAP, TAKE, WRITE, Script
 
@@ -93,7 +93,7 @@ class RedisStore:
                 f"store: {self._place} has a wrong form or an unknown option: write"
                 " redis://:password@host:6379/0"
             ) from None
-        self._outage = Outage(repr(self))
+        self._outage = EngineOutage(repr(self))
 
     def __repr__(self) -> str:
         return f"RedisStore({self._place!r})"
@@ -271,7 +271,7 @@ class RedisStore:
                             yield client
         except (RedisError, OSError) as error:
             raise self._outage.failed(error) from None
-        self._outage.succeeded()
+        self._outage.recovered()
 
     def _new_client(self) -> Any:
         return _redis.Redis.from_pool(

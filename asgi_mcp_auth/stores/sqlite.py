@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from ..errors import ConfigurationError
 from ..types import Clock
 from . import Record, group_of, new_etag
-from ._outage import TIMEOUT_SECONDS, Outage
+from ._outage import TIMEOUT_SECONDS, EngineOutage
 from ._sqlite_file import check, connect, give_space_back
 from ._sweeping import Horizon
 
@@ -49,7 +49,7 @@ class SQLiteStore:
         self._path = os.path.abspath(path)  # daemons change their working directory
         self._clock = clock
         self._horizon = Horizon(clock)
-        self._outage = Outage(repr(self))
+        self._outage = EngineOutage(repr(self))
         self._opened = 0
         self._forget_worker()
 
@@ -225,7 +225,7 @@ class SQLiteStore:
                 result = await self._submit(verb, writes=writes)
         except (sqlite3.Error, OSError, ConfigurationError) as error:
             raise self._outage.failed(error) from None
-        self._outage.succeeded()
+        self._outage.recovered()
         return result
 
     def _submit(

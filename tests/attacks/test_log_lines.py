@@ -33,16 +33,14 @@ OURS = frozenset(
         "ns",
         # literals
         "self.asked",
+        "self._engine",
         "self._what",
         "event.action",
         "event.reason",
         "refusal.reason",
         "cause",
         "_REMEDIES[cause]",
-        (
-            "'Tokens are answered with 503 until it can' if self._keys is None else 'The keys at"
-            " hand stay in use'"
-        ),
+        "effect",
         (
             "'give --root-path to uvicorn instead of the app' if self._own_root_path else 'leave"
             " root_path unset'"
@@ -52,10 +50,11 @@ OURS = frozenset(
         # messages of ours, in which what a peer said is quoted
         "error",
         "why",
+        "reason",
         "what",
         "trouble",
         "told",
-        "describe(error)",
+        "shown",
     )
 )
 

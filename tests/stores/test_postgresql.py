@@ -259,7 +259,7 @@ async def test_a_server_that_is_down_is_503_and_back_at_once_when_it_is_up(
         await store.aclose()
     finally:
         server.stop()
-    assert ["does not answer" in message for message in caplog.messages] == [
+    assert ["is unavailable" in message for message in caplog.messages] == [
         True,
         False,
         True,

@@ -299,8 +299,8 @@ async def test_a_redis_that_is_down_at_the_start_is_503_until_it_is_up(
         await store.aclose()
     finally:
         server.stop()
-    assert ["does not answer" in message for message in caplog.messages] == [True, False]
-    assert "answers again" in caplog.messages[1]
+    assert ["is unavailable" in message for message in caplog.messages] == [True, False]
+    assert "is back" in caplog.messages[1]
 
 
 @pytest.mark.case("S06")

@@ -19,6 +19,7 @@ from asgiref.sync import sync_to_async
 
 from ..._cache import SingleFlight
 from ..._jose import SigningKey, UnusableKey, VerifyingKey, sign_jwt
+from ..._outage import Outage
 from ...errors import ConfigurationError, InvalidToken, ServerUnavailable, UnreadableRecord
 from ...keys import KeySet, KeySource
 from ...stores import Store
@@ -192,7 +193,7 @@ class StoredSigningKeys:
         self._audit = audit
         self._keys: tuple[TimedKey, ...] = ()
         self._set = KeySet(())
-        self._unreadable = False
+        self._outage = Outage()  # of keys that cannot be decrypted
         self._loaded_at = -math.inf
         self._reload = SingleFlight(self._load)
 
@@ -201,7 +202,7 @@ class StoredSigningKeys:
         try:
             await self._reload()
         except ServerUnavailable:
-            if not self._unreadable:
+            if self._outage.reason is None:
                 logger.warning("The signing keys cannot be loaded yet: the store does not answer")
 
     async def aclose(self) -> None:
@@ -285,7 +286,7 @@ class StoredSigningKeys:
                 now = self._clock.monotonic()
                 if self._keys and now >= self._loaded_at + STALE_SECONDS:
                     raise
-                if self._keys or self._unreadable:
+                if self._keys or self._outage.reason is not None:
                     self.fresh_until = now + RETRY_SECONDS
         if not self._keys:
             raise ServerUnavailable
@@ -318,11 +319,11 @@ class StoredSigningKeys:
             if each not in done.before:
                 self._audit.report(AuditEvent(action="key_created", key_id=each.key.key_id))
         if done.after != done.before:
-            self._unreadable = False
+            self._outage.recovered()
         return done.after
 
     def _cannot_be_read(self) -> ServerUnavailable:
-        if not self._unreadable:
+        if self._outage.failed("unreadable"):
             logger.error(
                 "The signing keys in the store cannot be read: have encryption_keys changed? Put"
                 " the old one back, behind the new one. If it is lost for good, await"
@@ -330,7 +331,6 @@ class StoredSigningKeys:
                 " provider.admin.rotate_keys(retire=True): clients register again, and everybody"
                 " signs in again"
             )
-        self._unreadable = True
         return ServerUnavailable()
 
     async def _due(self, keys: tuple[TimedKey, ...]) -> tuple[TimedKey, ...]:
