@@ -83,8 +83,8 @@ class UpstreamLogin(Login):
         with_nonce: whether the provider answers with an ID token.
     """
 
-    every_time = True
-    consent_first = True
+    skips_session = True
+    consent_before_login = True
     kinds = (TOKENS.name, RETURNS.name)
 
     # Made by bind(), which the server calls while it is constructed.
@@ -190,7 +190,7 @@ class UpstreamLogin(Login):
             parameters["scope"] = " ".join(self.provider_scopes)
         if pending.nonce is not None:
             parameters["nonce"] = pending.nonce
-        if attempt.anew:
+        if attempt.force_login:
             parameters["prompt"] = self._rules.anew_prompt
         return LoginRedirect(with_parameters(endpoints.authorization, parameters), cookie=cookie)
 
@@ -242,7 +242,7 @@ class UpstreamLogin(Login):
         reference = await self._tokens.keep(identity, kept, asked_at, seconds)
         return replace(outcome, reference=reference)
 
-    async def renew(self, person: Person, seconds: float) -> Person | None:
+    async def reauthorize(self, person: Person, seconds: float) -> Person | None:
         """Check that the sign-in at the provider lasts and the user is still admitted.
 
         Raises:
@@ -255,7 +255,7 @@ class UpstreamLogin(Login):
             person.reference, seconds, lambda identity: self._admission.readmit(identity, person)
         )
 
-    async def ended(self, person: Person) -> None:
+    async def on_grant_ended(self, person: Person) -> None:
         """Delete the provider's tokens, and have them revoked in the background."""
         if person.reference is None:
             return

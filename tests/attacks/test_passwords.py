@@ -17,7 +17,7 @@ from asgi_mcp_auth import PasswordLogin
 from asgi_mcp_auth.errors import TooManyRequests
 from asgi_mcp_auth.server import RateLimits, hash_password
 from asgi_mcp_auth.server.login import LoginAttempt
-from asgi_mcp_auth.server.login.hashing import NOBODY, padding, work_of
+from asgi_mcp_auth.server.login.hashing import DUMMY_HASH, padding, work_of
 from asgi_mcp_auth.server.login.password import MAX_AT_ONCE, MAX_OF_A_NETWORK
 from tests.support.asgi import Response
 from tests.support.authorization_server import Server, deploy
@@ -217,7 +217,7 @@ async def test_unknown_names_and_hashes_of_any_cost_take_the_same_work(
 async def test_with_a_look_up_the_work_is_that_of_the_most_expensive_hash_so_far() -> None:
     users = {"old": stored(5), "dear": stored(16, p=3)}
     for name in ("old", "nobody"):
-        assert await work_for(PasswordLogin(users.get), name) == work_of(NOBODY) // 16
+        assert await work_for(PasswordLogin(users.get), name) == work_of(DUMMY_HASH) // 16
     assert await work_for(PasswordLogin(users.get), "dear") == work_of(users["dear"]) // 16
     login = PasswordLogin(users.get)
     await work_for(login, "dear")
@@ -225,7 +225,7 @@ async def test_with_a_look_up_the_work_is_that_of_the_most_expensive_hash_so_far
 
 
 @pytest.mark.parametrize(
-    "work", [-5, 0, 1, 16, 100, work_of(NOBODY), work_of(NOBODY) - 128, (1 << 26) + 12345]
+    "work", [-5, 0, 1, 16, 100, work_of(DUMMY_HASH), work_of(DUMMY_HASH) - 128, (1 << 26) + 12345]
 )
 async def test_padding_is_as_much_work_as_was_asked_for(work: int) -> None:
     found = padding(work)
@@ -237,4 +237,4 @@ async def test_padding_is_as_much_work_as_was_asked_for(work: int) -> None:
 
 
 async def test_what_hash_password_returns_today_is_not_padded() -> None:
-    assert work_of(hash_password("x")) == work_of(NOBODY)
+    assert work_of(hash_password("x")) == work_of(DUMMY_HASH)

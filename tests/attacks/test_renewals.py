@@ -446,7 +446,7 @@ class Directory(Trusting):
         self.now: Person | None = None
         self.asked: list[Person] = []
 
-    async def renew(self, person: Person, seconds: float) -> Person | None:
+    async def reauthorize(self, person: Person, seconds: float) -> Person | None:
         self.asked.append(person)
         return self.now
 

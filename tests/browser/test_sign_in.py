@@ -57,7 +57,7 @@ async def test_a_wrong_password_is_said_aloud_and_the_cursor_stands_in_the_passw
         await expect(page.get_by_label("User name")).to_be_focused()
         await scene.sign_in(page, password="wrong")
         await expect(page.get_by_role("alert")).to_have_text(
-            "The user name or the password is wrong."
+            "The user name or password is incorrect."
         )
         await expect(page).to_have_title(
             "Error: Sign in – " + scene.base_url.removeprefix("http://")
@@ -67,7 +67,7 @@ async def test_a_wrong_password_is_said_aloud_and_the_cursor_stands_in_the_passw
         await expect(password).to_have_value("")
         await expect(password).to_be_focused()
         await expect(password).to_have_accessible_description(
-            "The user name or the password is wrong."
+            "The user name or password is incorrect."
         )
         await scene.check(page, "wrong-password")
         await scene.sign_in(page)

@@ -119,7 +119,7 @@ def test_a_login_that_is_left_out_is_a_missing_login() -> None:
 def test_development_logins_are_for_this_machine(base_url: str) -> None:
     with pytest.raises(
         ConfigurationError,
-        match=r"^DevLogin lets everybody in, and base_url=.* is not loopback: write",
+        match=r"^DevLogin lets anyone in, and base_url=.* is not loopback: write",
     ):
         provider(base_url=base_url, login=DevLogin())
     with pytest.raises(

@@ -111,7 +111,7 @@ def _attempt(
         url=f"{server.url('login')}?transaction={request.transaction_id}",
         address=request.address,
         login_hint=login_hint,
-        anew=force_login,
+        force_login=force_login,
         cookie=server.transactions.login_cookie(request),
     )
 
@@ -173,7 +173,7 @@ async def _finish(server: Server, request: PageRequest, person: Person) -> Respo
         has_begun = True
     finally:
         if not has_begun:
-            await server.login.ended(person)
+            await server.login.on_grant_ended(person)
     server.report(request, AuditEvent(action="signed_in", subject=person.subject))
     return await _continue(server, request, has_just_signed_in=True)
 

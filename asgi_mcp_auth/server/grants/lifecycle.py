@@ -187,7 +187,7 @@ class Grants:
             return InvalidGrant(reason="code_used")
         grant = await self._end(grant_of_code(key), "code_replayed", (key, code))
         if grant is not None:
-            await self._login.ended(code.person)
+            await self._login.on_grant_ended(code.person)
         return InvalidGrant(reason="code_replayed")
 
     def _grant_of(self, code: Code, *, refreshable: bool) -> Grant:
@@ -273,7 +273,7 @@ class Grants:
         """Return a grant with what the login step says now of the person."""
         if grant.person is None:
             return grant
-        person = await self._login.renew(grant.person, self.ledger.ttl(grant))
+        person = await self._login.reauthorize(grant.person, self.ledger.ttl(grant))
         if person is None:
             return grant
         if check_person(person).subject != grant.person.subject:  # whose the grant is never changes
@@ -343,7 +343,7 @@ class Grants:
         """
         grant = await self._end(grant_id, reason)
         if grant is not None and grant.person is not None:
-            await self._login.ended(grant.person)
+            await self._login.on_grant_ended(grant.person)
         return grant is not None
 
     async def revoke_all(
@@ -371,7 +371,7 @@ class Grants:
             # When all have ended: none waits for what follows the end of another.
             for grant in over:
                 if grant.person is not None:
-                    await self._login.ended(grant.person)
+                    await self._login.on_grant_ended(grant.person)
         return number
 
     async def _end(

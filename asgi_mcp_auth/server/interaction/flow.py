@@ -33,7 +33,7 @@ def is_signed_in(server: Server, request: PageRequest, authorization: Authorizat
         return False
     if _signed_in_here(transaction, session) is not None:
         return True
-    if server.login.every_time or not FORCE_LOGIN_PROMPTS.isdisjoint(authorization.prompt):
+    if server.login.skips_session or not FORCE_LOGIN_PROMPTS.isdisjoint(authorization.prompt):
         return False
     max_age = authorization.max_age  # OpenID Connect Core §3.1.2.1
     if max_age is None:
@@ -85,7 +85,7 @@ async def may_sign_in(
 ) -> bool:
     """Return whether the login step may begin; some may not before the user has consented."""
     transaction, session = request.transaction, request.session
-    if not server.login.consent_first or (
+    if not server.login.consent_before_login or (
         transaction is not None and transaction.decision == "approve"
     ):
         return True

@@ -1,5 +1,6 @@
-"""Passwords as they are kept: scrypt from the standard library (RFC 7914). Pure, and slow on
-purpose.
+"""Hashes and checks passwords: scrypt from the standard library (RFC 7914).
+
+Pure, and slow on purpose.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ HASH = re.compile(
 _LOG_N, _R, _P = 15, 8, 3  # OWASP Password Storage Cheat Sheet: 32 MiB, three passes
 _SALT_BYTES, _KEY_BYTES = 16, 32
 _MAX_BYTES, _MAX_P = 1 << 28, 99
-# Nobody's password: to compare with where there is nobody.
-NOBODY = (
+# The hash of no password: checked for unknown accounts, so that they take as long as known ones.
+DUMMY_HASH = (
     f"scrypt$ln={_LOG_N},r={_R},p={_P}${_encoded(bytes(_SALT_BYTES))}${_encoded(bytes(_KEY_BYTES))}"
 )
 HASH_COMMAND = (
@@ -34,8 +35,9 @@ HASH_COMMAND = (
 
 
 def hash_password(password: str) -> str:
-    """Return what to keep instead of a password, ``scrypt$…``; it takes a fifth of a second or more
-    of a whole core.
+    """Return the hash to store for a password, ``scrypt$…``.
+
+    Takes at least a fifth of a second of one core.
     """
     salt = secrets.token_bytes(_SALT_BYTES)
     key = _scrypt(password, salt, _LOG_N, _R, _P)
@@ -43,37 +45,35 @@ def hash_password(password: str) -> str:
 
 
 def check_password(password: str, stored: str, *, work: int = 0) -> bool:
-    """Return whether ``stored`` was made of this password.
+    """Return whether ``stored`` is a hash of this password.
 
     Args:
-        password: to be checked.
-        stored: what ``hash_password`` returned.
-        work: do at least so much, as ``work_of`` counts it, however cheap ``stored`` is.
+        password: the submitted password.
+        stored: a result of ``hash_password``.
+        work: the least work to do, in the unit of ``work_of``, even if ``stored`` is cheaper.
 
     Raises:
-        ConfigurationError: ``stored`` is not what ``hash_password`` returns.
+        ConfigurationError: ``stored`` is not a result of ``hash_password``.
     """
     salt, key, log_n, r, p = parse_hash(stored)
-    good = hmac.compare_digest(_scrypt(password, salt, log_n, r, p), key)
+    is_right = hmac.compare_digest(_scrypt(password, salt, log_n, r, p), key)
     for cost in padding(work - work_of(stored)):
         _scrypt(password, salt, *cost)
-    return good
+    return is_right
 
 
 def work_of(stored: str) -> int:
-    """Return how much work it is to check a password against ``stored``: scrypt's N · r · p.
+    """Return the work of checking a password against ``stored``: scrypt's N · r · p.
 
     Raises:
-        ConfigurationError: ``stored`` is not what ``hash_password`` returns.
+        ConfigurationError: ``stored`` is not a result of ``hash_password``.
     """
     _, _, log_n, r, p = parse_hash(stored)
     return r * p << log_n
 
 
 def padding(work: int) -> list[tuple[int, int, int]]:
-    """Return costs (log N, r, p) that are so much work together, but for the last few
-    microseconds.
-    """
+    """Return costs (log N, r, p) that add up to this much work, within a few microseconds."""
     costs: list[tuple[int, int, int]] = []
     for log_n in range(_LOG_N, 0, -1):
         while work >= _R << log_n:
@@ -83,13 +83,15 @@ def padding(work: int) -> list[tuple[int, int, int]]:
     return costs
 
 
-def nobody_like(stored: str) -> str:
-    """Return a hash that is nobody's password, and as much work to check as ``stored``."""
-    return "$".join((*stored.split("$")[:2], *NOBODY.split("$")[2:]))
+def dummy_hash_like(stored: str) -> str:
+    """Return a hash of no password that takes as much work to check as ``stored``."""
+    cost = stored.split("$")[:2]
+    salt_and_key = DUMMY_HASH.split("$")[2:]
+    return "$".join((*cost, *salt_and_key))
 
 
 def parse_hash(stored: str) -> tuple[bytes, bytes, int, int, int]:
-    """Return salt, key and cost of what ``hash_password`` returned.
+    """Return salt, key and cost (log N, r, p) of a result of ``hash_password``.
 
     Raises:
         ConfigurationError: it is something else.
@@ -104,13 +106,13 @@ def parse_hash(stored: str) -> tuple[bytes, bytes, int, int, int]:
         if salt and key and min(log_n, r, p) > 0 and 128 * r * (2**log_n + p) < _MAX_BYTES:
             return salt, key, log_n, r, p
     raise ConfigurationError(
-        "a stored password of PasswordLogin is not what hash_password() returns: make it again"
+        "a stored password of PasswordLogin is not a result of hash_password(): make a new one"
         f" with {HASH_COMMAND}"
     )
 
 
 def _scrypt(password: str, salt: bytes, log_n: int, r: int, p: int) -> bytes:
-    # OpenSSL wants to be told how much memory it may take.
+    # Without maxmem, OpenSSL refuses to use more than 32 MiB.
     return hashlib.scrypt(
         password.encode("utf-8", "surrogatepass"),
         salt=salt,

@@ -1,4 +1,4 @@
-"""Which machines may use a server whose settings are for development. Pure."""
+"""Restricts a server with development settings to this machine and allowed networks. Pure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ...errors import ConfigurationError, ForbiddenForm
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
-# What the test clients of Starlette and Litestar call themselves. A server says so only if it takes
-# anybody's word for an address, and then whoever says 127.0.0.1 gets in as well.
+# The client address in requests of Starlette's and Litestar's test clients. An ASGI server reports
+# it only if it trusts a header for the address, and a client could then write 127.0.0.1 as well.
 _IN_PROCESS = "testclient"
 
 
@@ -19,37 +19,37 @@ def parse_networks(setting: str, networks: object) -> tuple[Network, ...]:
     """Return the networks that a setting lists: addresses, or addresses with a prefix length.
 
     Raises:
-        ConfigurationError: it lists something else.
+        ConfigurationError: it is not such a list.
     """
-    entries = networks if isinstance(networks, list | tuple) else (None,)  # pyright: ignore[reportUnknownVariableType]  # whatever they are
-    found: list[Network] = []
+    entries = networks if isinstance(networks, list | tuple) else (None,)  # pyright: ignore[reportUnknownVariableType]  # entries of any type
+    parsed: list[Network] = []
     for entry in entries:  # pyright: ignore[reportUnknownVariableType]  # the same
         text = entry if isinstance(entry, str) else ""
         try:
-            found.append(ip_network(text))
+            parsed.append(ip_network(text))
         except ValueError:
             raise ConfigurationError(
                 f"{setting}={networks!r} must be a list of networks, {_advice(text)}"
             ) from None
-    return tuple(found)
+    return tuple(parsed)
 
 
 def _advice(text: str) -> str:
     try:
-        meant = str(ip_network(text, strict=False))
+        network = str(ip_network(text, strict=False))
     except ValueError:
         return "like ['172.17.0.0/16']"
-    return f"and {text!r} is an address in one: write {meant!r}"
+    return f"and {text!r} is an address in one: write {network!r}"
 
 
 def check_peer(address: str, networks: Sequence[Network], hint: str) -> None:
-    """Check that a request comes from this machine, or from a network that was allowed.
+    """Check that a request comes from this machine or from an allowed network.
 
     Args:
-        address: as the ASGI server says. An empty one is nobody's: behind a Unix socket stands a
-            proxy.
+        address: as reported by the ASGI server. It is empty behind a Unix socket, where a proxy
+            hides the client's.
         networks: the allowed ones.
-        hint: what to write to allow ``{address}``.
+        hint: the setting that allows ``{address}``.
 
     Raises:
         ForbiddenForm: it comes from elsewhere.
@@ -61,15 +61,16 @@ def check_peer(address: str, networks: Sequence[Network], hint: str) -> None:
     except ValueError:
         raise ForbiddenForm(
             "This server is for development and answers only this machine, and its ASGI server does"
-            " not say where this request comes from: listen on 127.0.0.1 instead of a Unix socket,"
-            " or have the ASGI server set the address",
+            " not report where this request comes from: listen on 127.0.0.1 instead of a Unix"
+            " socket, or have the ASGI server set the address",
             reason="peer",
         ) from None
-    parsed = (parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None) or parsed
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
     if not parsed.is_loopback and not any(parsed in network for network in networks):
         raise ForbiddenForm(
             "This server is for development and answers only this machine, and this request comes"
-            f" from {parsed}. To serve that address as well, if it is your container's gateway for"
+            f" from {parsed}. To allow that address as well, if it is your container's gateway for"
             f" example, write {hint.format(address=parsed)}",
             reason="peer",
         )

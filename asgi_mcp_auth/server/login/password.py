@@ -1,4 +1,7 @@
-"""Signing in with a name and a password: what a guess costs the server, and what its time tells."""
+"""``PasswordLogin``: sign in with a user name and a password.
+
+Limits the work that guessing can cause, and keeps response times from telling which names exist.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,21 @@ from ...errors import ConfigurationError, ServerUnavailable, TooManyRequests
 from ..options import call_hook
 from ..pages.models import Field
 from ..parties import MAX_SUBJECT_CHARS, Person, is_subject
-from . import Login, LoginAttempt, LoginForm, LoginHost
-from .hashing import HASH, HASH_COMMAND, NOBODY, check_password, hash_password, nobody_like, work_of
+from .hashing import (
+    DUMMY_HASH,
+    HASH,
+    HASH_COMMAND,
+    check_password,
+    dummy_hash_like,
+    hash_password,
+    work_of,
+)
+from .step import Login, LoginAttempt, LoginForm, LoginHost
 
-# Each check takes 32 MiB, and a core for a fifth of a second or more; one core is left to the event
-# loop.
+# Each check takes 32 MiB and at least a fifth of a second of one core. One core remains for the
+# event loop.
 MAX_AT_ONCE = max(1, min(2, (os.cpu_count() or 1) - 1))
-MAX_OF_A_NETWORK = 2  # that are checked or wait at the same time
+MAX_OF_A_NETWORK = 2  # checks running or waiting
 MAX_WAIT_SECONDS = 10.0
 USUAL_SECONDS = 0.25
 
@@ -32,31 +43,30 @@ PasswordUpdate: TypeAlias = Callable[[str, str], Awaitable[None] | None]
 
 
 class _Outcome(NamedTuple):
-    good: bool
-    fresh: str | None  # a new hash of the same password, to be kept instead
+    is_right: bool
+    new_hash: str | None  # of the same password, if the stored one is too cheap
 
 
 class PasswordLogin(Login):
-    """Passwords, for small deployments. Who guesses one is slowed down; ``RateLimits`` says how
-    much.
+    """Checks passwords, for small deployments.
+
+    Guessing is rate-limited by ``RateLimits.passwords`` and ``RateLimits.login_failures``.
 
     One password is checked at a time, or two on a machine with more than two cores. A network may
-    have two under way, and networks that have not guessed wrong lately go first. So a flood leaves
-    the event loop a core, and keeps its own network waiting.
+    have two checks running or waiting, and networks without recent wrong guesses go first. A flood
+    therefore leaves the event loop a core, and delays mostly its own network.
 
     Args:
-        users: account name → what ``hash_password`` returned; or a function from the one to the
-            other, which returns ``None`` for unknown names and may be asynchronous. Plain passwords
-            will do where ``base_url`` is loopback.
-        person: a function from the account name to the ``Person``; by default the name is the
-            subject, as it was typed. Give it where the look-up finds one account under several
-            spellings.
-        rehash: called with the account name and a new hash when somebody has signed in whose hash
-            is cheaper to check than what ``hash_password`` returns today; keep the new one instead.
-            It may be asynchronous.
+        users: account names with results of ``hash_password``; or a function, which may be
+            asynchronous, that returns the hash for an account name, or ``None`` if it is unknown.
+            Plain passwords are accepted if ``base_url`` is loopback.
+        person: a function that returns the ``Person`` for an account name. By default, the name as
+            typed is the subject. Set it if ``users`` accepts several spellings of one name.
+        rehash: called with the account name and a new hash to store, when a user signs in whose
+            hash takes less work than ``hash_password`` uses today. It may be asynchronous.
 
     Raises:
-        ConfigurationError: no users, or no hashes.
+        ConfigurationError: ``users`` is empty, or not of that form.
     """
 
     def __init__(
@@ -67,9 +77,9 @@ class PasswordLogin(Login):
         rehash: PasswordUpdate | None = None,
     ) -> None:
         self._plain: list[str] = []
-        # Every check takes the work of the most expensive hash seen so far, for unknown names and
-        # cheaper hashes too: time shall not tell which names there are.
-        self._hardest = NOBODY
+        # Every check does the work of the most expensive hash seen so far, even for unknown names
+        # and cheaper hashes: otherwise, response times would tell which names exist.
+        self._hardest = DUMMY_HASH
         if callable(users):
             self._lookup: PasswordLookup = users
         else:
@@ -84,14 +94,14 @@ class PasswordLogin(Login):
             self._plain = sorted(
                 name for name, stored in users.items() if not HASH.fullmatch(stored)
             )
-            known = {
-                name: hash_password(each) if name in self._plain else each
-                for name, each in users.items()
+            hashes = {
+                name: hash_password(stored) if name in self._plain else stored
+                for name, stored in users.items()
             }
-            self._hardest = nobody_like(max(known.values(), key=work_of))
-            self._lookup = known.get
+            self._hardest = dummy_hash_like(max(hashes.values(), key=work_of))
+            self._lookup = hashes.get
         if self._plain:
-            self.for_development = "what hash_password() returns instead of each plain password"
+            self.for_development = "hashes of hash_password() instead of plain passwords"
         check_hook("person", person)
         check_hook("rehash", rehash)
         self._person = person
@@ -106,53 +116,52 @@ class PasswordLogin(Login):
         self._host: LoginHost | None = None
 
     def bind(self, host: LoginHost) -> None:
-        """Get to know the server.
+        """Use the server's limits.
 
         Raises:
-            ConfigurationError: plain passwords, and the server is not for this machine only.
+            ConfigurationError: there are plain passwords, and the server is not on loopback.
         """
         if self._plain and not is_loopback_host(urlsplit(host.base_url).hostname):
             raise ConfigurationError(
                 f"PasswordLogin has a plain password for {self._plain[0]!r}, or a hash that is not"
-                " of hash_password(), and base_url is not loopback: write what hash_password()"
-                f" returns instead; {HASH_COMMAND} prints it"
+                " a result of hash_password(), and base_url is not loopback: store the result of"
+                f" hash_password() instead; {HASH_COMMAND} prints it"
             )
         self._host = host
 
     async def sign_in(self, attempt: LoginAttempt) -> Person | LoginForm:
-        """Check the password that was sent, or ask for one.
+        """Check the submitted password, or ask for one.
 
         Raises:
-            TooManyRequests: too many were wrong, or too many were sent.
-            ServerUnavailable: too many others are being checked, or the store does not answer.
+            TooManyRequests: too many wrong ones, or too many altogether.
+            ServerUnavailable: too many checks are waiting, or the store is not responding.
         """
-        name, password = (
-            attempt.parameters.get("username", ""),
-            attempt.parameters.get("password", ""),
-        )
         if attempt.method != "POST":
             return self._form(attempt.login_hint or "")
-        # First what bounds everything else: how many counters, look-ups and checks an address can
-        # cause.
+        name = attempt.parameters.get("username", "")
+        password = attempt.parameters.get("password", "")
+        # First the limit that bounds the rest: counters, look-ups and checks of one address.
         if self._host is not None:
             await self._host.limits.count("passwords", attempt.address)
-        # Counted before, taken back afterwards: many guesses at once shall not all find that there
-        # were few so far.
+        # Counted as a failure before the check, and taken back afterwards: otherwise, many guesses
+        # at once would all be under the limit.
         await self._count(name, attempt.address, 1)
-        stored = (await call_hook(self._lookup, name) or None) if is_subject(name) else None
+        stored: str | None = None
+        if is_subject(name):
+            stored = await call_hook(self._lookup, name) or None
         try:
             outcome = await self._check(attempt.address, password, stored)
         except (ServerUnavailable, TooManyRequests):
             await self._count(name, attempt.address, -1)
             raise
-        if not outcome.good:
+        if not outcome.is_right:
             failed = None if stored is None else name
-            return self._form(name, "The user name or the password is wrong.", failed=failed)
-        # an office signs in often, and guesses seldom
+            return self._form(name, "The user name or password is incorrect.", failed=failed)
+        # An office shares one address: many sign-ins, few guesses.
         self._places.forgive(network_of(attempt.address))
         await self._count(name, attempt.address, -1)
-        if self._rehash is not None and outcome.fresh is not None:
-            await call_hook(self._rehash, name, outcome.fresh)
+        if self._rehash is not None and outcome.new_hash is not None:
+            await call_hook(self._rehash, name, outcome.new_hash)
         if self._person is None:
             return Person(subject=name)
         person: Person = await call_hook(self._person, name)
@@ -160,20 +169,20 @@ class PasswordLogin(Login):
 
     async def _check(self, address: str, password: str, stored: str | None) -> _Outcome:
         if stored is not None and work_of(stored) > work_of(self._hardest):
-            self._hardest = nobody_like(stored)
+            self._hardest = dummy_hash_like(stored)
         place = await self._places.enter(network_of(address))
         work = self._workers.submit(
-            _check, password, stored, self._hardest, renew=self._rehash is not None
+            _check, password, stored, self._hardest, rehash=self._rehash is not None
         )
-        # when the thread has ended, also when nobody waits for it any more
+        # Only when the thread is done: a cancelled request does not stop it.
         work.add_done_callback(place.leave)
         return await asyncio.wrap_future(work)
 
     async def _count(self, name: str, address: str, add: int) -> None:
         if self._host is not None:
-            # However it is spelled: many a look-up knows Alice, alice and ALICE as the same
-            # account. No account has a longer name, and what a long one costs to normalise all
-            # others would wait for.
+            # One counter for all spellings: many look-ups treat Alice, alice and ALICE as the same
+            # account. Names are cut because normalizing a long one would block the event loop, and
+            # no account has a longer name.
             account = unicodedata.normalize("NFKC", name[:MAX_SUBJECT_CHARS]).casefold().strip()
             await self._host.limits.count("login_failures", address, account, add=add)
 
@@ -187,10 +196,12 @@ class PasswordLogin(Login):
         return LoginForm(fields, error=error, failed_account=failed)
 
 
-def _check(password: str, stored: str | None, hardest: str, *, renew: bool) -> _Outcome:
-    good = check_password(password, stored or hardest, work=work_of(hardest)) and stored is not None
-    is_cheap = stored is not None and work_of(stored) < work_of(NOBODY)
-    return _Outcome(good, hash_password(password) if good and renew and is_cheap else None)
+def _check(password: str, stored: str | None, hardest: str, *, rehash: bool) -> _Outcome:
+    is_right = check_password(password, stored or hardest, work=work_of(hardest))
+    if stored is None or not is_right:
+        return _Outcome(is_right=False, new_hash=None)
+    needs_rehash = rehash and work_of(stored) < work_of(DUMMY_HASH)
+    return _Outcome(is_right=True, new_hash=hash_password(password) if needs_rehash else None)
 
 
 def _is_text(value: object) -> bool:

@@ -310,7 +310,7 @@ async def test_the_page_of_the_application_is_not_ours(login_url: str) -> None:
 
 
 async def test_before_there_is_a_server_no_person_can_be_signed_in() -> None:
-    with pytest.raises(ConfigurationError, match="belongs to no OAuthProvider"):
+    with pytest.raises(ConfigurationError, match=r"not in use yet: pass it to OAuthProvider"):
         await AppLogin(ELSEWHERE).complete("x", ALICE)
 
 

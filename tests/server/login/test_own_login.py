@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from asgi_mcp_auth import ConfigurationError, OAuthProvider
-from asgi_mcp_auth.errors import AccessDenied, ExpiredForm
+from asgi_mcp_auth.errors import AccessDenied, ExpiredForm, InvalidGrant
 from asgi_mcp_auth.server import Login, Person
 from asgi_mcp_auth.server.login import LoginAttempt, LoginForm, LoginHost, LoginRedirect
 from asgi_mcp_auth.server.records import hash_of, new_secret
@@ -39,8 +39,8 @@ STATES = "upstream"
 class UpstreamLogin(Login):
     """Sends people to an identity provider, which says ``user`` in the end, or ``error``."""
 
-    every_time = True
-    consent_first = True
+    skips_session = True
+    consent_before_login = True
     callback_path = "/auth/callback"
 
     def bind(self, host: LoginHost) -> None:
@@ -56,7 +56,7 @@ class UpstreamLogin(Login):
             state = new_secret()
             record = json.dumps({"transaction": attempt.transaction}).encode()
             await self.store.put(STATES, hash_of(state), record, ttl=600)
-            prompt = "&prompt=login" if attempt.anew else ""
+            prompt = "&prompt=login" if attempt.force_login else ""
             return LoginRedirect(f"{UPSTREAM}?state={state}{prompt}", cookie=state)
         if await self.store.take(STATES, hash_of(state)) is None or attempt.cookie != state:
             raise ExpiredForm
@@ -332,3 +332,49 @@ async def test_what_a_cookie_cannot_hold_is_refused(cookie: str) -> None:
 async def test_the_way_to_sign_in_has_to_be_said(login: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"PasswordLogin.*AppLogin.*DevLogin"):
         OAuthProvider(base_url=BASE_URL, login=login, store="memory:")
+
+
+async def test_a_step_with_the_old_names_still_works_and_warns() -> None:
+    with pytest.warns(DeprecationWarning, match=r"Old\.") as warnings:
+
+        class Old(UpstreamLogin):
+            every_time = False
+            consent_first = False
+
+            async def renew(self, person: Person, seconds: float) -> Person | None:
+                raise InvalidGrant(reason="sign_in_ended")
+
+            async def ended(self, person: Person) -> None:
+                """Do nothing."""
+
+    assert [str(warning.message) for warning in warnings] == [
+        "Old.every_time is deprecated: rename it to skips_session",
+        "Old.consent_first is deprecated: rename it to consent_before_login",
+        "Old.renew is deprecated: rename it to reauthorize",
+        "Old.ended is deprecated: rename it to on_grant_ended",
+    ]
+    assert warnings[0].filename == __file__
+    assert (Old.skips_session, Old.consent_before_login) == (False, False)
+    assert (Old.reauthorize, Old.on_grant_ended) == (Old.renew, Old.ended)
+
+
+async def test_a_step_that_refuses_under_the_old_name_ends_the_grant() -> None:
+    with pytest.warns(DeprecationWarning, match=r"Old\.renew"):
+
+        class Old(UpstreamLogin):
+            async def renew(self, person: Person, seconds: float) -> Person | None:
+                raise InvalidGrant(reason="sign_in_ended")
+
+    async with deploy(login=Old()) as server:
+        client, browser = await server.register(), server.browser()
+        response = await come_back(browser, await approve(browser, client))
+        code = answer_of(response.header("location") or "")["code"]
+        assert (await client.redeem(code)).json()["error"] == "invalid_grant"
+
+
+async def test_an_attempt_has_the_old_name_still_and_warns() -> None:
+    attempt = LoginAttempt(
+        method="GET", parameters={}, transaction="x", url="/", address="", force_login=True
+    )
+    with pytest.warns(DeprecationWarning, match=r"anew is deprecated: use force_login"):
+        assert attempt.anew

@@ -12,7 +12,7 @@ import pytest
 
 from asgi_mcp_auth import ConfigurationError, OAuthProvider, PasswordLogin
 from asgi_mcp_auth.server import Person, RateLimits, Registration, hash_password
-from asgi_mcp_auth.server.login.hashing import NOBODY, check_password
+from asgi_mcp_auth.server.login.hashing import DUMMY_HASH, check_password
 from tests.support.asgi import Response
 from tests.support.authorization_server import (
     BASE_URL,
@@ -115,7 +115,7 @@ async def test_a_hash_that_cannot_be_checked_shows_at_the_start() -> None:
 
 
 async def test_the_stand_in_for_an_unknown_account_has_no_password() -> None:
-    assert not check_password("", NOBODY)
+    assert not check_password("", DUMMY_HASH)
 
 
 # ----------------------------------------------------------------------------------------- settings
@@ -189,7 +189,7 @@ async def test_a_wrong_pair_is_wrong_and_nothing_says_which_half(name: str, pass
         page = await login_page(server)
         response = await _send(server, page, name, password)
         assert response.status == 401
-        assert b"The user name or the password is wrong." in response.body
+        assert b"The user name or password is incorrect." in response.body
         assert b"secret" not in response.body
         assert not any("session" in line for line in response.all("set-cookie"))
         event = server.events[-1]
@@ -207,7 +207,7 @@ async def test_an_unknown_name_costs_as_much_as_a_wrong_password() -> None:
     login = PasswordLogin({"alice": ALICE})
     assert login._hardest.split("$")[:2] == ALICE.split("$")[:2]
     assert not check_password("", login._hardest)
-    assert PasswordLogin({"alice": hash_password("x")})._hardest == NOBODY
+    assert PasswordLogin({"alice": hash_password("x")})._hardest == DUMMY_HASH
 
 
 def _lookups() -> dict[str, Callable[[str], Any]]:
@@ -375,7 +375,7 @@ async def test_what_people_read_says_what_was_too_much_and_when_to_come_back() -
                     b" minutes."
                 ),
             ),
-            ("bob", b"The user name or the password is wrong."),
+            ("bob", b"The user name or password is incorrect."),
             (
                 "eve",
                 (

@@ -363,7 +363,7 @@ async def test_another_persons_form_signs_no_person_in() -> None:
     ],
 )
 async def test_a_login_without_passwords_is_for_loopback(base_url: str) -> None:
-    with pytest.raises(ConfigurationError, match=r"DevLogin lets everybody in.*PasswordLogin"):
+    with pytest.raises(ConfigurationError, match=r"DevLogin lets anyone in.*PasswordLogin"):
         OAuthProvider(base_url=base_url, login=DevLogin(), store=memory_store())
 
 
@@ -426,4 +426,4 @@ async def test_a_name_that_no_token_can_carry_is_unknown(name: str) -> None:
         page = await browser.open(client.authorization_url())
         page = await browser.submit(page, username=name)
         assert page.response.status == 401
-        assert "Nobody can have this name." in page.text
+        assert "This user name is not valid." in page.text

@@ -54,13 +54,13 @@ class Remembering(DevLogin):
         self.answer: Exception | None = None
         self.person: Person | None = None
 
-    async def renew(self, person: Person, seconds: float) -> Person | None:
+    async def reauthorize(self, person: Person, seconds: float) -> Person | None:
         self.told.append(("renew", person.subject, seconds))
         if self.answer is not None:
             raise self.answer
         return self.person
 
-    async def ended(self, person: Person) -> None:
+    async def on_grant_ended(self, person: Person) -> None:
         self.told.append(("ended", person.subject, None))
 
 
