@@ -1,13 +1,11 @@
-"""What the authorization server did, and for whom: one log record and one call of the operator's
-hook per outcome.
-"""
+"""The audit trail: one log record and one call of the operator's hook per outcome."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, fields, replace
+from typing import Literal, Protocol, TypeAlias
 
 logger = logging.getLogger(__name__)
 
@@ -30,20 +28,20 @@ AuditAction: TypeAlias = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEvent:
-    """One outcome, as ``on_event`` gets it and as the log record carries it in ``extra``. It holds
-    no secret.
+    """One outcome: the argument of ``on_event``, and the ``extra`` of the log record. It holds no
+    secret.
 
     Attributes:
-        action: what happened.
-        endpoint: where, ``token`` for example; ``None`` when the operator's own code did it.
+        action: the kind of outcome.
+        endpoint: the endpoint, such as ``token``; ``None`` if the operator's own code did it.
         client_id: the client concerned.
-        subject: the person concerned.
+        subject: the user concerned.
         grant_id: the grant concerned.
-        scopes: what was granted.
+        scopes: the scopes that were granted.
         key_id: the signing key concerned.
-        address: where the request came from.
+        address: the address that the request came from.
         error: the OAuth error code of a refusal.
-        reason: why, of a refusal or a revocation.
+        reason: the reason for a refusal or a revocation.
     """
 
     action: AuditAction
@@ -60,30 +58,51 @@ class AuditEvent:
 
 EventHook: TypeAlias = Callable[[AuditEvent], None]
 _FIELDS = tuple(each.name for each in fields(AuditEvent))
-# the others are in the record all the same
-_TOLD = frozenset(_FIELDS) - {"action", "address", "scopes"}
+# In the message, too; ``extra`` has all of them.
+_IN_MESSAGE = frozenset(_FIELDS) - {"action", "address", "scopes"}
+
+
+class Source(Protocol):
+    """A request, as far as an audit record tells where an outcome comes from."""
+
+    @property
+    def endpoint(self) -> str:
+        """The name of the endpoint."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """The address of the peer."""
+        ...
 
 
 class Audit:
-    """Reports outcomes.
+    """Reports outcomes to the log and to the operator.
 
     Args:
-        hook: the operator's, called with each event.
+        hook: the operator's function, called with each event.
     """
 
     def __init__(self, hook: EventHook | None) -> None:
         self._hook = hook
 
-    def report(self, event: AuditEvent) -> None:
-        """Log the event and tell the hook."""
+    def report(self, event: AuditEvent, request: Source | None = None) -> None:
+        """Log the event and call the hook.
+
+        Args:
+            event: the outcome.
+            request: the request that led to it, if one did: its endpoint and address are added.
+        """
+        if request is not None:
+            event = replace(event, endpoint=request.endpoint, address=request.address)
         # INFO at most: strangers can cause every one of these.
         if logger.isEnabledFor(logging.INFO):
             known = {name: getattr(event, name) for name in _FIELDS}
-            told = " ".join(
+            message = " ".join(
                 f"{name}={value!r}"
                 for name, value in known.items()
-                if name in _TOLD and value is not None
+                if name in _IN_MESSAGE and value is not None
             )
-            logger.info("%s %s", event.action, told, extra=known)
+            logger.info("%s %s", event.action, message, extra=known)
         if self._hook is not None:
             self._hook(event)

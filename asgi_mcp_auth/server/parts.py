@@ -13,7 +13,7 @@ from .._settings import check_kind, check_switch
 from .._urls import check_redirect_schemes, is_loopback_host, resource_spellings
 from ..errors import ConfigurationError, InvalidTarget
 from ..stores.encrypted import EncryptedStore
-from .audit import Audit, AuditEvent
+from .audit import Audit
 from .browser.cookies import Cookies
 from .browser.forms import Forms
 from .browser.sessions import Sessions
@@ -270,10 +270,6 @@ class Server:
         """
         if not self._spellings.issuperset(parameters.all("resource")):
             raise InvalidTarget
-
-    def report(self, request: EndpointRequest, event: AuditEvent) -> None:
-        """Report an outcome of a request."""
-        self.audit.report(replace(event, endpoint=request.endpoint, address=request.address))
 
     async def sweep_if_due(self) -> None:
         """Remove some of what has expired, now and then: there is no task of ours that could do

@@ -137,7 +137,9 @@ def _applications(text: str) -> Page:
 
 def _error(text: str) -> Page:
     return MessagePage(
-        heading="This cannot go on", text="Why", link=(f"https://a.example/?x={text}", _host(text))
+        heading="Something went wrong",
+        text="Why",
+        link=(f"https://a.example/?x={text}", _host(text)),
     )
 
 

@@ -80,7 +80,7 @@ async def test_a_form_of_another_site_approves_nothing(chromium: Browser) -> Non
             }""",
             [f"{scene.base_url}/consent", [*inputs, ["action", "approve"]]],
         )
-        await expect(attacker.get_by_role("heading", name="This cannot go on")).to_be_visible()
+        await expect(attacker.get_by_role("heading", name="Something went wrong")).to_be_visible()
         assert scene.server.reasons() == ["cross_site"]
         assert scene.client_app.visits == []
 
@@ -114,7 +114,7 @@ async def test_a_name_that_is_turned_to_this_machine_for_a_moment_gets_no_page(
         client = await scene.client()
         attacker = await scene.page()
         await attacker.goto(client.authorization_url().replace("//localhost:", "//rebound.test:"))
-        await expect(attacker.get_by_role("heading", name="This cannot go on")).to_be_visible()
+        await expect(attacker.get_by_role("heading", name="Something went wrong")).to_be_visible()
         assert scene.server.reasons() == ["host"]
         for path in ("login", "consent", "applications", "logout"):
             await attacker.goto(

@@ -52,7 +52,7 @@ async def test_a_page_of_alices_does_not_approve_for_bob(chromium: Browser) -> N
         await scene.sign_in(first, "alice")
         await scene.sign_in(second, "bob")
         await first.get_by_role("button", name="Allow").click()
-        await expect(first.get_by_role("heading", name="This cannot go on")).to_be_visible()
+        await expect(first.get_by_role("heading", name="Something went wrong")).to_be_visible()
         assert scene.client_app.visits == []
         assert scene.server.reasons() == ["csrf"]
         await first.go_back()
@@ -121,7 +121,7 @@ async def test_another_browser_cannot_go_on_with_what_one_has_begun(chromium: Br
         other = await chromium.new_context()
         stranger = await other.new_page()
         await stranger.goto(page.url)
-        await expect(stranger.get_by_role("heading", name="This cannot go on")).to_be_visible()
+        await expect(stranger.get_by_role("heading", name="Something went wrong")).to_be_visible()
         await other.close()
         assert scene.server.reasons() == ["other_browser"]
         await scene.sign_in(page)

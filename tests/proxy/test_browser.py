@@ -354,7 +354,7 @@ async def test_another_browser_at_the_callback_gets_no_code(chromium: Browser, n
         )
         await stranger.goto(next(url for url in sent_to(scene, upstream)))
         await upstream.use_pages(stranger, "bob")
-        await expect(stranger.get_by_role("heading", name="This cannot go on")).to_be_visible()
+        await expect(stranger.get_by_role("heading", name="Something went wrong")).to_be_visible()
         assert [each.status for each in answers] == [403]
         assert scene.client_app.visits == []
         assert scene.server.reasons() == ["other_browser"]

@@ -65,7 +65,7 @@ class Forms:
         """
         host = request.header(b"host")
         if self._is_local and host is not None and not is_loopback_host(_host_name(host)):
-            raise ForbiddenForm("This page has another address", reason="host")
+            raise ForbiddenForm("This page was opened under another address", reason="host")
 
     def check_same_site(self, request: PageRequest) -> None:
         """Check that no page of another site sent the form, as far as the browser reveals it.

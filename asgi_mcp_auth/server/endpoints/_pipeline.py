@@ -91,7 +91,9 @@ class PageEndpoint(Endpoint[PageRequest]):
         self, server: Server, request: PageRequest, error: Refusal, headers: HeaderList
     ) -> Response:
         """Return the response that reports an error."""
-        page = MessagePage(heading="This cannot go on", text=f"{error}. {_advice(request, error)}")
+        page = MessagePage(
+            heading="Something went wrong", text=f"{error}. {_advice(request, error)}"
+        )
         return server.pages.response(page, error.status, headers)
 
 
@@ -144,7 +146,7 @@ class EndpointApp:
                 error=error.error,
                 reason=error.reason,
             )
-            server.report(request, event)
+            server.audit.report(event, request)
             return endpoint.refusal(server, request, error, _headers(error, request))
         except ServerUnavailable as error:
             return endpoint.refusal(server, request, error, _retry_after(error.retry_after_seconds))
@@ -180,30 +182,32 @@ def _retry_after(seconds: float) -> HeaderList:
 
 def _advice(request: PageRequest, error: Refusal) -> str:
     if isinstance(error, ServerUnavailable | TooManyRequests):
-        # What they had filled in is still there behind them.
+        # Going back brings them to what they have filled in.
         again = "go back and try again" if request.method == "POST" else "try again"
         return f"Please {again} in {_duration(error.retry_after_seconds)}."
     if error.reason == "peer":
-        return "Then start it again."
+        return "Then restart the server."
     if error.reason == "expired_form":
         return (
-            "If you are done, you can close it. Otherwise please go back to the application and"
-            " start again."
+            "If you are done, you can close this page. Otherwise, please go back to the application"
+            " and start again."
         )
     if error.reason in ("other_browser", "csrf", "cross_site", "host"):
         return (
-            "Please go back to the application and start again. Cookies have to be allowed for this"
-            " site."
+            "Please go back to the application and start again. Your browser must allow cookies for"
+            " this site."
         )
     if error.reason == "unknown_client":
         return (
-            "If it was before, remove this server from the application and add it again: then it"
-            " registers anew."
+            "If it worked before, remove this server from the application and add it again so that"
+            " it can register again."
         )
-    return "Please go back to the application. If it happens again, tell its developers."
+    return "Please go back to the application. If this happens again, tell its developers."
 
 
 def _duration(seconds: float) -> str:
     if seconds <= 10:
         return "a moment"
-    return "a minute" if seconds <= 60 else f"{ceil(seconds / 60)} minutes"
+    if seconds <= 60:
+        return "a minute"
+    return f"{ceil(seconds / 60)} minutes"

@@ -53,7 +53,9 @@ async def logout(server: Server, request: PageRequest) -> Response:
     if session is not None:
         server.forms.check_token(request, request.session_id)
         await server.sessions.end(request)
-        server.report(request, AuditEvent(action="signed_out", subject=session.person.subject))
+        server.audit.report(
+            AuditEvent(action="signed_out", subject=session.person.subject), request
+        )
     page = MessagePage(
         heading="Signed out", text="You are signed out in this browser. You can close this page."
     )

@@ -77,7 +77,7 @@ async def _decide(
     subject = _subject_of(session)
     await decide(server, request, "deny", subject, scopes)
     event = AuditEvent(action="denied", client_id=authorization.client_id, subject=subject)
-    server.report(request, event)
+    server.audit.report(event, request)
     raise AccessDenied
 
 

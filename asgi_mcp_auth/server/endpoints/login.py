@@ -121,7 +121,7 @@ async def _show(server: Server, request: PageRequest, form: LoginForm) -> Respon
         event = AuditEvent(
             action="sign_in_failed", subject=form.failed_account, reason="credentials"
         )
-        server.report(request, event)
+        server.audit.report(event, request)
     client: str | None = None
     if request.transaction is not None and request.transaction.request is not None:
         destination = await restore_destination(server, request, request.transaction.request)
@@ -156,8 +156,8 @@ async def _reject(
     event = AuditEvent(
         action="refused", client_id=client_id, error=error.error, reason="not_allowed"
     )
-    server.report(request, event)
-    page = MessagePage(heading="You may not come in", text=refusal.text, link=link)
+    server.audit.report(event, request)
+    page = MessagePage(heading="Access denied", text=refusal.text, link=link)
     return server.pages.response(page, 403)
 
 
@@ -174,7 +174,7 @@ async def _finish(server: Server, request: PageRequest, person: Person) -> Respo
     finally:
         if not has_begun:
             await server.login.on_grant_ended(person)
-    server.report(request, AuditEvent(action="signed_in", subject=person.subject))
+    server.audit.report(AuditEvent(action="signed_in", subject=person.subject), request)
     return await _continue(server, request, has_just_signed_in=True)
 
 

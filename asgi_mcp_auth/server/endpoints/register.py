@@ -86,7 +86,7 @@ async def _create(server: Server, request: ClientRequest) -> Response:
     client, secret, token = await server.clients.create(
         metadata, manageable=registration.management, address=request.source
     )
-    server.report(request, AuditEvent(action="client_registered", client_id=client.client_id))
+    server.audit.report(AuditEvent(action="client_registered", client_id=client.client_id), request)
     return json_response(describe(server, client, secret=secret, token=token), 201)
 
 
@@ -116,7 +116,7 @@ async def _replace(server: Server, request: ClientRequest, client: Client) -> Re
     )
     if changed is None:
         raise InvalidRegistration  # deleted meanwhile
-    server.report(request, AuditEvent(action="client_changed", client_id=client.client_id))
+    server.audit.report(AuditEvent(action="client_changed", client_id=client.client_id), request)
     return json_response(describe(server, changed, secret=secret, token=_bearer(request)))
 
 
@@ -143,10 +143,7 @@ async def delete_client(
     if deleted is None:
         return False
     event = AuditEvent(action="client_deleted", client_id=client_id)
-    if request is None:
-        server.audit.report(event)
-    else:
-        server.report(request, event)
+    server.audit.report(event, request)
     return True
 
 

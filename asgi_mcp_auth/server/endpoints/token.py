@@ -46,7 +46,7 @@ async def token(server: Server, request: ClientRequest) -> Response:
         grant_id=granted.grant_id,
         scopes=tuple(granted.scopes),
     )
-    server.report(request, event)
+    server.audit.report(event, request)
     return response
 
 

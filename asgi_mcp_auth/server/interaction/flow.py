@@ -169,7 +169,7 @@ async def refuse(
         error=error.error,
         reason=error.reason,
     )
-    server.report(request, event)
+    server.audit.report(event, request)
     if (
         by_person
         or destination.is_trusted
@@ -177,7 +177,7 @@ async def refuse(
     ):
         return destination.refuse(error)
     page = MessagePage(
-        heading="This cannot go on",
+        heading="Something went wrong",
         text=f"The application's request was refused: {error}.",
         link=destination.link(error),
     )
@@ -215,5 +215,5 @@ async def _issue(
             subject=person.subject,
             scopes=tuple(scopes),
         )
-        server.report(request, event)
+        server.audit.report(event, request)
     return destination.deliver(code)

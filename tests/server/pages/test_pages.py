@@ -93,7 +93,7 @@ async def test_whole_pages_are_replaced_and_still_work() -> None:
         assert len(page.forms) == 1
         await browser.submit(page)
         page = await browser.open(f"{BASE_URL}/consent")
-        assert page.response.body == "<h1>This cannot go on</h1><p>Grüße</p>".encode()
+        assert page.response.body == "<h1>Something went wrong</h1><p>Grüße</p>".encode()
         assert page.response.status == 400
     assert {each.title for each in seen} == {"Mine"}
     assert len({each.nonce for each in seen}) == len(seen)
