@@ -68,7 +68,7 @@ class _Proxy(OAuthProvider):
                 "this access token is not of this proxy, so it knows no token for it"
             )
         grant_id = access.claims[GRANT_CLAIM]
-        grant = await self._server.grants.find(grant_id)
+        grant = await self._server.grants.ledger.find(grant_id, self._server.resource)
         if grant is None:
             raise InvalidToken("revoked")
         if grant.person is None:
@@ -76,7 +76,7 @@ class _Proxy(OAuthProvider):
         try:
             token = await self._login.fresh_access_token(grant.person)
         except InvalidGrant as error:
-            await self._server.grants.revoke(grant_id, error.reason)
+            await self._server.grants.revocation.revoke(grant_id, error.reason)
             raise InvalidToken("revoked") from None
         if token is None:
             raise ConfigurationError(

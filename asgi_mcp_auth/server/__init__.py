@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from .._asgi import Route
@@ -18,6 +18,8 @@ from ..stores.encrypted import EncryptedStore
 from . import endpoints
 from .admin import Admin
 from .audit import AuditEvent
+from .grants import GRANT_TYPES
+from .grants.grant_type import GrantType
 from .grants.records import Grant
 from .login import (
     AppLogin,
@@ -114,6 +116,8 @@ class OAuthProvider(RemoteAuthProvider):
     OAuth 2.1; RFC 8414; MCP 2026-07-28, Authorization.
     """
 
+    _grant_types: ClassVar[Sequence[GrantType]] = GRANT_TYPES
+
     def __init__(
         self,
         *,
@@ -149,7 +153,7 @@ class OAuthProvider(RemoteAuthProvider):
         # Several servers may be told the same store, by its default above all: none sees what
         # another one has granted.
         self.store = _encrypted(store, settings.options).within(issuer)
-        self._server = Server(settings, self.store)
+        self._server = Server(settings, self.store, self._grant_types)
         endpoints.check_settings(self._server)
         super().__init__(
             self._server.verifier,

@@ -13,8 +13,7 @@ from .browser.records import SESSIONS
 from .clients.metadata import check_client_metadata
 from .clients.records import CLIENTS, UNUSED
 from .endpoints.register import delete_client, describe
-from .grants.ledger import GRANTS
-from .grants.records import Grant
+from .grants.records import GRANTS, Grant
 from .interaction.consents import CONSENTS, forget_person, revoke_application
 from .parties import Client
 from .parts import Server
@@ -79,11 +78,11 @@ class Admin:
         """Return the grants that have not ended, with their ids: of a person, of a client, or
         all.
         """
-        return self._server.grants.scan(subject=subject, client_id=client_id)
+        return self._server.grants.ledger.scan(subject=subject, client_id=client_id)
 
     async def revoke_grant(self, grant_id: str) -> bool:
         """End a grant and all its tokens; return whether it had not ended before."""
-        return await self._server.grants.revoke(grant_id, "by_operator")
+        return await self._server.grants.revocation.revoke(grant_id, "by_operator")
 
     async def revoke_client(self, subject: str, client_id: str) -> int:
         """End what a person has allowed a client; return how many grants ended."""
@@ -97,12 +96,12 @@ class Admin:
         """
         server = self._server
         # First, so that this counts at once, whatever becomes of the rest.
-        ended = await server.grants.revoke_all("by_operator", subject=subject)
+        ended = await server.grants.revocation.revoke_all("by_operator", subject=subject)
         async for key, _ in scan_all(server.store, SESSIONS.name, group=subject):
             await server.store.delete(SESSIONS.name, key)
         await forget_person(server, subject)
         # And what has begun while they were signed in.
-        return ended + await server.grants.revoke_all("by_operator", subject=subject)
+        return ended + await server.grants.revocation.revoke_all("by_operator", subject=subject)
 
     async def rotate_keys(self, *, retire: bool = False) -> None:
         """Sign with a new key from now on.
@@ -133,8 +132,8 @@ class Admin:
         register again, people sign in again. The keys that sign tokens are left to ``rotate_keys``.
         """
         server = self._server
-        kinds = [kind.name for kind in (CLIENTS, UNUSED, CONSENTS, SESSIONS)]
-        kinds += [GRANTS, *server.login.kinds]
+        kinds = [kind.name for kind in (CLIENTS, UNUSED, CONSENTS, GRANTS, SESSIONS)]
+        kinds += server.login.kinds
         return sum([await server.store.drop_unreadable(kind) for kind in kinds])
 
     async def is_healthy(self) -> bool:

@@ -21,10 +21,11 @@ from .browser.transactions import Transactions
 from .clients.authentication import ClientAuthenticator
 from .clients.cimd import TIMEOUT_SECONDS, Documents
 from .clients.keys import ClientKeys
-from .clients.metadata import INTERACTIVE_GRANTS, MetadataPolicy
+from .clients.metadata import MetadataPolicy
 from .clients.registry import Clients
-from .grants.lifecycle import Grants
-from .grants.scopes import Scopes
+from .grants import GRANT_TYPES
+from .grants.grant_type import Grants, GrantType
+from .grants.scopes import ScopePolicy
 from .limits import Limits
 from .login import Login, LoginHost
 from .login.networks import check_peer
@@ -35,7 +36,6 @@ from .tokens.signing import Signer, StaticSigningKeys, StoredSigningKeys
 from .web import EndpointRequest, Parameters
 
 JWKS_PATH = "/.well-known/jwks.json"
-OPTIONAL_GRANT_TYPES = ("client_credentials",)
 SWEEP_SECONDS = 60.0
 SWEEP_RECORDS = 500
 
@@ -91,21 +91,26 @@ class Server:
     Args:
         settings: checked.
         store: keeps everything.
+        grant_types: the grant types, some of which may be switched off.
 
     Raises:
         ConfigurationError: settings that contradict each other.
     """
 
-    def __init__(self, settings: Settings, store: EncryptedStore) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: EncryptedStore,
+        grant_types: Sequence[GrantType] = GRANT_TYPES,
+    ) -> None:
         options, lifetimes = settings.options, settings.lifetimes
         self.issuer = settings.base_url
         self.settings = settings
         self.store = store
-        self._switched_off = frozenset(
-            options.disabled
-            if settings.allow_dynamic_registration
-            else (*options.disabled, "register")
-        )
+        closed = () if settings.allow_dynamic_registration else ("register",)
+        self._switched_off = frozenset((*options.disabled, *closed))
+        self.known_grant_types = tuple(grant_types)
+        self.grant_types = {each.name: each for each in grant_types if self.has(each.switch)}
         self.clock = options.clock
         self.lifetimes = lifetimes
         self.resource = ""
@@ -113,7 +118,7 @@ class Server:
         self._sweep_at = self.clock.monotonic() + SWEEP_SECONDS
         self.audit = Audit(options.on_event)
         self.limits = Limits(store, self.clock, settings.rate_limits)
-        self.scopes = Scopes(
+        self.scopes = ScopePolicy(
             settings.required_scopes,
             settings.scopes_supported,
             options.scope_hierarchy,
@@ -134,23 +139,13 @@ class Server:
         self.verifier = GrantVerifier(
             issuer=self.issuer,
             signer=self.signer,
-            ledger=self.grants.ledger,
+            grants=self.grants.ledger,
             required_scopes=settings.required_scopes,
             scope_hierarchy=options.scope_hierarchy,
             clock=self.clock,
         )
         self.forms = Forms(self.issuer, store.derive("forms"))
-        # RFC 9126 §2 wants the endpoint's own URL accepted, too.
-        endpoints = map(self.url, ("token", "par", "revoke", "introspect"))
-        audiences = (self.issuer, f"{self.issuer}/", *endpoints)
-        self.authenticator = ClientAuthenticator(
-            self.clients,
-            store,
-            self.clock,
-            audiences,
-            ClientKeys(self._fetcher(), self.clock, self.limits),
-            self.limits,
-        )
+        self.authenticator = self._authenticator()
         host = urlsplit(self.issuer).netloc
         self.pages = replace(settings.pages, title=settings.pages.title or host)
         self.login = settings.login
@@ -163,6 +158,15 @@ class Server:
         if options.signing_keys:
             return StaticSigningKeys(options.signing_keys)
         return StoredSigningKeys(self.store, self.clock, options, self.lifetimes, self.audit)
+
+    def _authenticator(self) -> ClientAuthenticator:
+        # RFC 9126 §2 wants the endpoint's own URL accepted, too.
+        endpoints = map(self.url, ("token", "par", "revoke", "introspect"))
+        audiences = (self.issuer, f"{self.issuer}/", *endpoints)
+        keys = ClientKeys(self._fetcher(), self.clock, self.limits)
+        return ClientAuthenticator(
+            self.clients, self.store, self.clock, audiences, keys, self.limits
+        )
 
     def _fetcher(self) -> PublicFetcher:
         # One for each use, so that slow key sets keep nobody from fetching documents.
@@ -181,8 +185,10 @@ class Server:
             raise ConfigurationError(
                 "development_documents=True is for a base_url on loopback only: leave it out"
             )
+        enabled = tuple(self.grant_types.values())
         policy = MetadataPolicy(
             scopes=frozenset(self.scopes.supported),
+            grant_types=tuple(each for each in enabled if each.self_registration),
             redirect_schemes=check_redirect_schemes(
                 "allowed_redirect_schemes", settings.allowed_redirect_schemes
             ),
@@ -200,7 +206,8 @@ class Server:
             self.clock,
             registration,
             policy,
-            self.grant_types,
+            replace(policy, grant_types=enabled, strict=True),
+            [each.name for each in self.known_grant_types if each.acts_for_itself],
             self.lifetimes,
             documents if registration.has_documents else None,
         )
@@ -209,7 +216,6 @@ class Server:
         """Issue tokens for this resource."""
         self.resource = resource
         self._spellings = resource_spellings(resource)
-        self.grants.bind_resource(resource)
         self._bind_browsers()
 
     def _bind_browsers(self) -> None:
@@ -243,11 +249,6 @@ class Server:
         optional.
         """
         return switch not in self._switched_off
-
-    @property
-    def grant_types(self) -> list[str]:
-        """The grant types of the token endpoint."""
-        return [*INTERACTIVE_GRANTS, *filter(self.has, OPTIONAL_GRANT_TYPES)]
 
     def check_peer(self, request: EndpointRequest) -> None:
         """Check that it comes from this machine, where a setting is for development on this

@@ -5,7 +5,7 @@ A request is read within bounds; a response is a value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
 from typing import Final, NamedTuple
 from urllib.parse import urlencode
@@ -61,13 +61,13 @@ class Parameters:
         """Return every value of ``name``."""
         return [value for value in self._values.get(name, ()) if value]
 
-    def check_single(self) -> None:
+    def check_single(self, repeatable: Collection[str] = REPEATABLE) -> None:
         """Check that no parameter is repeated, except those that may be.
 
         Raises:
             MalformedRequest: one is.
         """
-        if any(len(values) > 1 for name, values in self._values.items() if name not in REPEATABLE):
+        if any(len(values) > 1 for name, values in self._values.items() if name not in repeatable):
             raise MalformedRequest("A parameter is repeated")
 
     def encode(self) -> str:

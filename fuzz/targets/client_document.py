@@ -13,6 +13,7 @@ from asgi_mcp_auth._places import Place
 from asgi_mcp_auth.errors import InvalidClient, ServerUnavailable
 from asgi_mcp_auth.server.clients.cimd import Documents, is_document_url
 from asgi_mcp_auth.server.clients.metadata import MetadataPolicy
+from asgi_mcp_auth.server.grants import authorization_code, refresh_token
 from asgi_mcp_auth.server.limits import Limits
 from asgi_mcp_auth.server.options import Registration
 from asgi_mcp_auth.server.parties import Client
@@ -89,6 +90,7 @@ _fetcher = _Ready(timeout_seconds=1)
 _clock = FrozenClock()
 _policy = MetadataPolicy(
     scopes=frozenset(("mcp:read", "mcp:write")),
+    grant_types=(authorization_code.GRANT, refresh_token.GRANT),
     redirect_schemes=_SCHEMES,
     auth_methods=_METHODS,
     default_auth_method="none",

@@ -13,7 +13,7 @@ import pytest
 from asgi_mcp_auth.errors import ServerUnavailable
 from asgi_mcp_auth.server.browser.records import SESSIONS
 from asgi_mcp_auth.server.browser.sessions import SEEN_SECONDS
-from asgi_mcp_auth.server.grants.ledger import GRANTS
+from asgi_mcp_auth.server.grants.records import GRANTS
 from asgi_mcp_auth.stores import store_from_url
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
@@ -116,7 +116,7 @@ async def test_a_grant_that_begins_while_it_is_revoked_on_a_full_disk_does_not_b
     async with deploy(store=EncryptedStore(store, [KEY]), clock=clock) as server:
         client = await server.register()
         code = await client.code()
-        held.hold = ("add", GRANTS)
+        held.hold = ("add", GRANTS.name)
         redeeming = asyncio.create_task(client.redeem(code))
         await held.arrived.wait()
         store.full = True
@@ -124,7 +124,7 @@ async def test_a_grant_that_begins_while_it_is_revoked_on_a_full_disk_does_not_b
         store.full = False
         held.go.set()
         assert_refused(await redeeming, "invalid_grant")
-        assert await server.provider.store.scan(GRANTS) == []
+        assert await server.provider.store.scan(GRANTS.name) == []
 
 
 async def test_a_replay_on_a_full_disk_ends_the_grant() -> None:
@@ -169,7 +169,7 @@ async def test_a_failed_revocation_does_not_report_success_when_repeated(
         down = False
 
         async def _call(self, work: Callable[[], Awaitable[Any]], *call: str) -> Any:
-            if self.down and call[0] != "get" and call[1].startswith(GRANTS):
+            if self.down and call[0] != "get" and call[1].startswith(GRANTS.name):
                 raise ServerUnavailable
             return await super()._call(work, *call)
 

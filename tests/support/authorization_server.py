@@ -380,7 +380,7 @@ async def deploy(
     """
     clock, events = clock or FrozenClock(), list[AuditEvent]()
     usual: dict[str, Any] = {"required_scopes": ["mcp:read"], "scopes_supported": list(SCOPES)}
-    if kind is OAuthProvider:
+    if kind is OAuthProvider or login is not None:
         usual["login"] = login or (
             DevLogin(networks=EVERYWHERE) if "//localhost" in base_url else Trusting()
         )

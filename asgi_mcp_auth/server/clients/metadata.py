@@ -31,7 +31,6 @@ MAX_VARIANTS = 32
 ASSERTION_ALGORITHMS: Final = ASYMMETRIC
 SECRET_METHODS: Final = ("client_secret_basic", "client_secret_post")
 AUTH_METHODS: Final = ("none", *SECRET_METHODS, "private_key_jwt")
-INTERACTIVE_GRANTS: Final = ("authorization_code", "refresh_token")
 
 # Control characters, and those that make what follows run the other way: a name is shown where
 # people decide.
@@ -42,21 +41,45 @@ _FORBIDDEN_GRANTS = frozenset(("password", "implicit"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GrantRules:
+    """What client metadata must observe about a grant type.
+
+    Args:
+        name: in ``grant_types``.
+        response_type: what clients with this grant type have in ``response_types``; ``None`` if it
+            has nothing to do with ``/authorize``.
+        starts: whether a client can start with it, without a grant of another type.
+        needs_authentication: whether it excludes clients that do not authenticate.
+        acts_for_itself: whether the client is the subject of its tokens.
+        self_registration: whether clients may register for it themselves.
+        is_default: whether metadata without ``grant_types`` includes it.
+    """
+
+    name: str
+    response_type: str | None = None
+    starts: bool = True
+    needs_authentication: bool = False
+    acts_for_itself: bool = False
+    self_registration: bool = True
+    is_default: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataPolicy:
     """What may be registered.
 
     Attributes:
         scopes: those that exist here; others are left out.
+        grant_types: those that may be registered; others are left out.
         redirect_schemes: private-use schemes of redirect URIs.
-        grant_types: those that may be registered; others are left out, unless nobody may have them.
         auth_methods: those that may be registered.
         default_auth_method: where none is named.
         strict: whether what is not known here is a mistake, instead of being left out.
     """
 
     scopes: frozenset[str]
+    grant_types: tuple[GrantRules, ...]
     redirect_schemes: frozenset[str] = frozenset()
-    grant_types: tuple[str, ...] = INTERACTIVE_GRANTS
     auth_methods: tuple[str, ...] = AUTH_METHODS
     default_auth_method: str = "client_secret_basic"
     strict: bool = False
@@ -97,30 +120,30 @@ def check_client_metadata(document: Mapping[str, Any], policy: MetadataPolicy) -
 
 
 def _check_grants(metadata: JSONObject, policy: MetadataPolicy) -> None:
-    asked: list[str] = metadata.get("grant_types", list(INTERACTIVE_GRANTS))
+    allowed = {each.name: each for each in policy.grant_types}
+    default = [each.name for each in policy.grant_types if each.is_default]
+    asked: list[str] = metadata.get("grant_types", default)
     if not _FORBIDDEN_GRANTS.isdisjoint(asked):
         raise InvalidClientMetadata("grant_types names a grant that is not supported")
-    grants = [name for name in dict.fromkeys(asked) if name in policy.grant_types]
-    if policy.strict and len(grants) < len(asked):
+    granted = [allowed[name] for name in dict.fromkeys(asked) if name in allowed]
+    if policy.strict and len(granted) < len(asked):
+        raise InvalidClientMetadata(f"grant_types must be out of {', '.join(allowed)}, each once")
+    if not any(each.starts for each in granted):
         raise InvalidClientMetadata(
-            f"grant_types must be out of {', '.join(policy.grant_types)}, each once"
+            "grant_types contains no grant type that this server lets a client start with"
         )
-    if grants in ([], ["refresh_token"]):
-        raise InvalidClientMetadata("grant_types names none that a client can begin with here")
-    responses: list[str] = metadata.get(
-        "response_types", ["code"] if "authorization_code" in grants else []
-    )
-    if any(name != "code" for name in responses) or ("code" in responses) != (
-        "authorization_code" in grants
-    ):
+    expected = [each.response_type for each in granted if each.response_type is not None]
+    responses: list[str] = metadata.get("response_types", expected)
+    if set(responses) != set(expected):
         raise InvalidClientMetadata(
             "response_types must be code for authorization_code, and fit the grant_types"
         )
-    metadata["grant_types"], metadata["response_types"] = grants, responses
+    metadata["grant_types"] = [each.name for each in granted]
+    metadata["response_types"] = responses
 
 
 def _check_redirects(metadata: JSONObject, uris: object, policy: MetadataPolicy) -> None:
-    if "authorization_code" not in metadata["grant_types"]:
+    if not metadata["response_types"]:
         return
     if not is_array(uris) or not uris:
         raise InvalidRedirectURI("redirect_uris must be a list of at least one URI")
@@ -141,8 +164,9 @@ def _check_authentication(metadata: JSONObject, policy: MetadataPolicy) -> None:
     _check_keys(metadata, is_operators=policy.strict)
     if method == "private_key_jwt" and "jwks" not in metadata and "jwks_uri" not in metadata:
         raise InvalidClientMetadata("private_key_jwt needs jwks or jwks_uri")
-    if method == "none" and "client_credentials" in metadata["grant_types"]:
-        raise InvalidClientMetadata("client_credentials needs a client that can authenticate")
+    for each in policy.grant_types:
+        if method == "none" and each.needs_authentication and each.name in metadata["grant_types"]:
+            raise InvalidClientMetadata(f"{each.name} needs a client that can authenticate")
 
 
 def _check_keys(metadata: JSONObject, *, is_operators: bool) -> None:

@@ -5,7 +5,7 @@ document.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -56,8 +56,9 @@ class Clients:
         store: keeps registrations.
         clock: decides what has expired.
         registration: the operator's settings; its ``clients`` win over everything else.
-        policy: what may be registered.
-        grant_types: what the operator's own clients may have.
+        policy: the metadata that clients may register.
+        operator_policy: the metadata that the operator's own clients may have.
+        self_grants: the grant types whose tokens have the client as their subject.
         lifetimes: how long grants live, which registrations outlive.
         documents: client metadata documents, ``None`` where they are switched off.
 
@@ -74,7 +75,8 @@ class Clients:
         clock: Clock,
         registration: Registration,
         policy: MetadataPolicy,
-        grant_types: Sequence[str],
+        operator_policy: MetadataPolicy,
+        self_grants: Collection[str],
         lifetimes: Lifetimes,
         documents: Documents | None,
     ) -> None:
@@ -86,7 +88,8 @@ class Clients:
         # Whose registration is gone is told invalid_client, and throws its tokens away.
         self._kept_seconds = max(registration.client_seconds, lifetimes.refresh_token_seconds)
         self.policy = policy
-        self.operator_policy = replace(policy, grant_types=tuple(grant_types), strict=True)
+        self.operator_policy = operator_policy
+        self._self_grants = frozenset(self_grants)
         self._configured = _configured(registration.clients, self.operator_policy)
 
     async def find(self, client_id: str, *, address: str | None = None) -> Client | None:
@@ -124,11 +127,13 @@ class Clients:
         return None if client is None or self._has_ended(client) else client
 
     async def acts_for_itself(self, client_id: str) -> bool:
-        """Return whether there is such a client, and it gets tokens with its own id as subject."""
+        """Return whether there is a client with this id that gets tokens for itself, with its own
+        id as their subject.
+        """
         if is_document_url(client_id) and client_id not in self._configured:
             return False  # a document cannot register for that
         client = await self.find(client_id)
-        return client is not None and "client_credentials" in client.grant_types
+        return client is not None and not self._self_grants.isdisjoint(client.grant_types)
 
     async def create(
         self,

@@ -8,7 +8,7 @@ from ..._asgi import Route
 from ...errors import ConfigurationError
 from ..browser.requests import PageRequest
 from ..clients.requests import ClientRequest
-from ..parts import OPTIONAL_GRANT_TYPES, Server
+from ..parts import Server
 from . import documents
 from ._checks import (
     authenticate_client,
@@ -161,7 +161,8 @@ def check_settings(server: Server) -> None:
             step's ``callback_path`` is the path of an endpoint.
     """
     switches = [endpoint.switch for endpoint in ENDPOINTS if endpoint.switch != _OWN_SETTING]
-    known = list(dict.fromkeys(filter(None, (*switches, *OPTIONAL_GRANT_TYPES))))
+    switches += [grant_type.switch for grant_type in server.known_grant_types]
+    known = list(dict.fromkeys(filter(None, switches)))
     for name in server.settings.options.disabled:
         if name not in known:
             raise ConfigurationError(f"disabled has {name!r}: there are {', '.join(known)}")

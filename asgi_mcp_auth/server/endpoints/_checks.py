@@ -9,7 +9,7 @@ from ..browser.requests import PageRequest
 from ..clients.requests import ClientRequest
 from ..limits import FAILED
 from ..parts import Server
-from ..web import EndpointRequest
+from ..web import REPEATABLE, EndpointRequest
 from .login import find_callback
 from .register import check_registration_token
 
@@ -59,9 +59,11 @@ async def read_parameters(_: Server, request: EndpointRequest) -> None:
     await request.read_parameters()
 
 
-async def check_single_parameters(_: Server, request: EndpointRequest) -> None:
-    """Refuse repeated parameters (RFC 6749 §3.2)."""
-    request.parameters.check_single()
+async def check_single_parameters(server: Server, request: EndpointRequest) -> None:
+    """Refuse repeated parameters (RFC 6749 §3.2), except for those that the grant type allows."""
+    names = request.parameters.all("grant_type") if request.endpoint == "token" else []
+    grant_type = server.grant_types.get(names[0]) if len(names) == 1 else None
+    request.parameters.check_single(REPEATABLE if grant_type is None else grant_type.repeatable)
 
 
 async def authenticate_client(server: Server, request: ClientRequest) -> None:

@@ -67,7 +67,7 @@ async def _show(server: Server, request: PageRequest, session: Session) -> Respo
     consents = await consents_of(server, subject)
     # Earlier grants may have more scopes than the latest consent.
     granted: dict[str, list[str]] = {}
-    async for _, grant in server.grants.scan(subject=subject):
+    async for _, grant in server.grants.ledger.scan(subject=subject):
         granted.setdefault(grant.client_id, []).extend(grant.scopes)
     entries = [
         Application(

@@ -42,7 +42,9 @@ async def consent(server: Server, request: PageRequest) -> Response:
     try:
         scopes = authorization.scopes
         if session is not None:
-            scopes = await server.scopes.grantable(session.person, destination.client, scopes)
+            scopes = await server.scopes.filter_grantable(
+                session.person, destination.client, scopes
+            )
         if request.method != "POST":
             if transaction.decision is not None:
                 raise ExpiredForm

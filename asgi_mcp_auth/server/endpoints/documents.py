@@ -28,7 +28,7 @@ def metadata(server: Server, endpoints: Mapping[str, str]) -> JSONObject:
         issuer=server.issuer,
         endpoints={**endpoints, "jwks_uri": server.issuer + JWKS_PATH},
         scopes_supported=list(dict.fromkeys((*server.scopes.supported, OFFLINE_ACCESS))),
-        grant_types=server.grant_types,
+        grant_types=list(server.grant_types),
         auth_methods=AUTH_METHODS,
         signing_algorithms=ASSERTION_ALGORITHMS,
         resource=server.resource,

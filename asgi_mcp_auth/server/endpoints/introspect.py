@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...errors import InvalidClient, InvalidToken, MalformedRequest
 from ...types import JSONObject
 from ..clients.requests import ClientRequest
+from ..grants.refresh_token import find_by_refresh_token
 from ..parties import Client
 from ..parts import Server
 from ..tokens.access import grant_of
@@ -36,7 +37,7 @@ async def _access_token(server: Server, token: str) -> JSONObject | None:
         access = await server.verifier.verify(token)
     except InvalidToken:
         return None
-    if await server.grants.find(grant_of(access)) is None:
+    if await server.grants.ledger.find(grant_of(access), server.resource) is None:
         # ended by another process, no longer ago than the revocation lag: who asks wants to know it
         # now
         return None
@@ -44,7 +45,7 @@ async def _access_token(server: Server, token: str) -> JSONObject | None:
 
 
 async def _refresh_token(server: Server, token: str) -> JSONObject | None:
-    found = await server.grants.find_by_refresh_token(token)
+    found = await find_by_refresh_token(server.grants, token, server.resource)
     if found is None:
         return None
     grant, ends_at = found

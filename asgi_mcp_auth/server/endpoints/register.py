@@ -138,7 +138,7 @@ async def delete_client(
         for subject in deleted.subjects:
             await revoke_application(server, subject, client_id, reason="client_deleted")
     else:
-        await server.grants.revoke_all("client_deleted", client_id=client_id)
+        await server.grants.revocation.revoke_all("client_deleted", client_id=client_id)
         await forget_client(server, client_id)
     if deleted is None:
         return False

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from ...errors import InvalidToken, MalformedRequest
 from ..clients.requests import ClientRequest
+from ..grants.refresh_token import grant_of_refresh_token
 from ..parts import Server
 from ..web import NO_STORE, Response
 
@@ -20,8 +21,10 @@ async def revoke(server: Server, request: ClientRequest) -> Response:
     if token is None:
         raise MalformedRequest("The token is missing")
     grant_id = await grant_id_of(server, token)
-    if grant_id is not None and await server.grants.belongs_to(grant_id, request.client):
-        await server.grants.revoke(grant_id, "by_client")
+    if grant_id is not None and await server.grants.ledger.belongs_to(
+        grant_id, request.client.client_id, server.resource
+    ):
+        await server.grants.revocation.revoke(grant_id, "by_client")
     return Response(200, NO_STORE)
 
 
@@ -32,7 +35,7 @@ async def grant_id_of(server: Server, token: str) -> str | None:
     Raises:
         ServerUnavailable: that cannot be found out now.
     """
-    grant_id = server.grants.grant_of_refresh_token(token)
+    grant_id = grant_of_refresh_token(server.grants, token)
     if grant_id is not None:
         return grant_id
     try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from ..parties import Person
 from ..records import Stored
+from ..table import Kind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,3 +99,17 @@ class Consent(Stored):
     resource: str
     scopes: list[str]
     created_at: int
+
+
+CODES: Final = Kind(
+    "code",
+    Code,
+    key="SHA-256 of the code",
+    lifetime="10 minutes, and 10 more once it is redeemed, so that a replay can be detected",
+)
+GRANTS: Final = Kind(
+    "grant",
+    Grant,
+    key="the id in its tokens",
+    lifetime="until no token of it can be valid, and a minute",
+)

@@ -13,7 +13,7 @@ from ..options import ScopeHook, ask_hook
 from ..parties import OFFLINE_ACCESS, Client, Person
 
 
-class Scopes:
+class ScopePolicy:
     """The scope policy.
 
     Args:
@@ -37,7 +37,7 @@ class Scopes:
         self._known = frozenset((*self.supported, OFFLINE_ACCESS))
         self._hook = hook
 
-    def requested(self, scope: str | None, client: Client) -> list[str]:
+    def parse_requested(self, scope: str | None, client: Client) -> list[str]:
         """Return the scopes of a request; where it names none, the usual ones as far as the client
         may have them.
 
@@ -57,7 +57,9 @@ class Scopes:
             raise InvalidScope
         return found
 
-    async def grantable(self, person: Person, client: Client, scopes: Sequence[str]) -> list[str]:
+    async def filter_grantable(
+        self, person: Person, client: Client, scopes: Sequence[str]
+    ) -> list[str]:
         """Return those of ``scopes`` that the person may grant.
 
         Raises:
@@ -75,7 +77,7 @@ class Scopes:
             raise AccessDenied("This account may not grant what the application asks for")
         return granted
 
-    async def still_grantable(
+    async def filter_still_grantable(
         self, person: Person, client: Client, granted: Sequence[str], scopes: Sequence[str]
     ) -> list[str]:
         """Return those of ``scopes`` that the person, who has granted ``granted``, may still grant.
@@ -88,7 +90,7 @@ class Scopes:
         if self._hook is None:
             return list(scopes)
         try:
-            still = self._with_implied(await self.grantable(person, client, granted))
+            still = self._with_implied(await self.filter_grantable(person, client, granted))
         except AccessDenied:
             raise InvalidGrant(reason="nothing_left") from None
         found = [each for each in scopes if each in still]
@@ -96,7 +98,7 @@ class Scopes:
             raise InvalidScope
         return found
 
-    def narrowed(self, scope: str | None, granted: Sequence[str], client: Client) -> list[str]:
+    def narrow(self, scope: str | None, granted: Sequence[str], client: Client) -> list[str]:
         """Return the scopes of a token of a grant: all that still hold, or some of them.
 
         Raises:

@@ -20,6 +20,7 @@ from ...errors import (
     UnregisteredRedirect,
     UnsupportedResponseType,
 )
+from ..grants import authorization_code
 from ..grants.records import AuthorizationRequest
 from ..parties import Client
 from ..parts import Server
@@ -178,7 +179,7 @@ def parse_authorization_request(
         raise MalformedRequest("The response_type is missing")
     if response_type != "code":
         raise UnsupportedResponseType
-    if "authorization_code" not in client.grant_types:
+    if authorization_code.GRANT.name not in client.grant_types:
         raise UnauthorizedClient
     challenge = parameters.get("code_challenge")
     # Without a method, plain would be meant (RFC 7636 §4.3), which is no protection against those
@@ -197,7 +198,7 @@ def parse_authorization_request(
     return AuthorizationRequest(
         client_id=client.client_id,
         redirect_uri=destination.redirect_uri,
-        scopes=server.scopes.requested(parameters.get("scope"), client),
+        scopes=server.scopes.parse_requested(parameters.get("scope"), client),
         code_challenge=challenge,
         state=destination.state,
         prompt=_parse_prompt(parameters.get("prompt")),

@@ -66,10 +66,12 @@ async def revoke_application(server: Server, subject: str, client_id: str, *, re
     ended.
     """
     # First, so that it counts at once, even if the rest fails.
-    ended = await server.grants.revoke_all(reason, subject=subject, client_id=client_id)
+    ended = await server.grants.revocation.revoke_all(reason, subject=subject, client_id=client_id)
     await _table(server).delete(_key(subject, client_id))
     # And the grants that began meanwhile, because of the consent.
-    return ended + await server.grants.revoke_all(reason, subject=subject, client_id=client_id)
+    return ended + await server.grants.revocation.revoke_all(
+        reason, subject=subject, client_id=client_id
+    )
 
 
 async def forget_client(server: Server, client_id: str) -> None:

@@ -14,6 +14,7 @@ from ...errors import ConsentRequired, ExpiredForm, LoginRequired, OAuthError
 from ..audit import AuditEvent
 from ..browser.records import Decision, Session, Transaction
 from ..browser.requests import PageRequest
+from ..grants.authorization_code import issue_code
 from ..grants.records import AuthorizationRequest, Consent
 from ..pages.models import MessagePage
 from ..parties import Person
@@ -63,7 +64,7 @@ async def proceed(
     transaction, page = request.transaction, "login"
     if is_signed_in(server, request, authorization) and request.session is not None:
         page, session = "consent", request.session
-        scopes = await server.scopes.grantable(
+        scopes = await server.scopes.filter_grantable(
             session.person, destination.client, authorization.scopes
         )
         if transaction is not None and transaction.decision == "approve":
@@ -203,8 +204,14 @@ async def _issue(
         # first one.
         secret = server.forms.secret_of(request.transaction_id)
     await server.clients.keep(destination.client, person.subject)
-    code = await server.grants.issue_code(
-        authorization, person, scopes, session.signed_in_at, code=secret
+    code = await issue_code(
+        server.grants,
+        authorization,
+        server.resource,
+        person,
+        scopes,
+        session.signed_in_at,
+        code=secret,
     )
     if code is None:
         raise ExpiredForm

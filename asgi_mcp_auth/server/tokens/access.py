@@ -1,5 +1,5 @@
-"""Access tokens of this server: made as RFC 9068 says, verified as any other issuer's, alive as
-long as their grant.
+"""Access tokens of this server: made and verified as JWTs (RFC 9068), and valid only as long as their
+grant is alive.
 """
 
 from __future__ import annotations
@@ -7,6 +7,8 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from ..._cache import LRUCache
 from ...claims import ClaimRules
@@ -14,13 +16,29 @@ from ...errors import InvalidToken
 from ...jwt import JWTVerifier
 from ...tokens import AccessToken, TokenCache, access_token
 from ...types import Clock, JSONObject
-from ..grants.ledger import KNOWN_GRANTS, Ledger
-from ..grants.lifecycle import Granted
 from .signing import Signer
 
 GRANT_CLAIM = "grant_id"
 ALGORITHMS = ("ES256", "RS256", "EdDSA")
 _HEADER = {"typ": "at+jwt"}
+_CACHE_SIZE = 10_000
+
+
+class LiveGrants(Protocol):
+    """Knows which grants are alive."""
+
+    def is_known_alive(self, grant_id: str) -> bool:
+        """Return whether a grant was found alive a moment ago."""
+        ...
+
+    async def check_alive(self, grant_id: str) -> None:
+        """Check that a grant has not been revoked.
+
+        Raises:
+            InvalidToken: it has.
+            ServerUnavailable: the store is not responding.
+        """
+        ...
 
 
 class GrantVerifier(JWTVerifier):
@@ -28,10 +46,10 @@ class GrantVerifier(JWTVerifier):
 
     Args:
         issuer: this server.
-        signer: its keys.
-        ledger: says which grants are alive.
-        required_scopes: scopes that every request needs.
-        scope_hierarchy: scopes that a scope includes.
+        signer: has its keys.
+        grants: knows which grants are alive.
+        required_scopes: the scopes that every request needs.
+        scope_hierarchy: the scopes that a scope includes.
         clock: for tests.
     """
 
@@ -40,7 +58,7 @@ class GrantVerifier(JWTVerifier):
         *,
         issuer: str,
         signer: Signer,
-        ledger: Ledger,
+        grants: LiveGrants,
         required_scopes: Sequence[str] | None,
         scope_hierarchy: Mapping[str, Sequence[str]] | None,
         clock: Clock,
@@ -53,24 +71,25 @@ class GrantVerifier(JWTVerifier):
             claims=ClaimRules(require_at_jwt=True, scope_hierarchy=scope_hierarchy),
             clock=clock,
         )
-        self._ledger = ledger
+        self._grants = grants
         # By the token's digest: parsing the claims for each request would take most of its time.
-        self._grant_ids: LRUCache[str] = LRUCache(KNOWN_GRANTS)
+        self._grant_ids: LRUCache[str] = LRUCache(_CACHE_SIZE)
 
     async def verify(self, token: str) -> AccessToken:
         """Return what ``token`` grants.
 
         Raises:
-            InvalidToken: it is not valid, or its grant has ended.
-            ServerUnavailable: the store does not answer.
+            InvalidToken: it is not valid, or its grant has been revoked.
+            ServerUnavailable: the store is not responding.
             TypeError: not a ``str``.
         """
         access = await super().verify(token)
-        await self._ledger.check_alive(grant_of(access))
+        await self._grants.check_alive(grant_of(access))
         return access
 
     async def grant_id_of(self, token: str) -> str:
-        """Return the grant that an access token belongs to, whether or not it has ended.
+        """Return the id of the grant that an access token belongs to, even if the grant has been
+        revoked.
 
         Raises:
             InvalidToken, ServerUnavailable, TypeError: as ``verify``.
@@ -98,14 +117,14 @@ class GrantVerifier(JWTVerifier):
             except InvalidToken:
                 return None
             self._grant_ids.put(digest, grant_id)
-        return access if self._ledger.is_known_alive(grant_id) else None
+        return access if self._grants.is_known_alive(grant_id) else None
 
 
 def grant_of(access: AccessToken) -> str:
     """Return the id of the grant that an access token belongs to.
 
     Raises:
-        InvalidToken: it names none, so it is not one of ours.
+        InvalidToken: it names none, so this server did not issue it.
     """
     grant_id = access.claims.get(GRANT_CLAIM)
     if type(grant_id) is not str:
@@ -114,33 +133,46 @@ def grant_of(access: AccessToken) -> str:
 
 
 async def make_access_token(
-    granted: Granted,
+    signer: Signer,
     *,
     issuer: str,
-    resource: str,
-    lifetime_seconds: float,
-    signer: Signer,
-    clock: Clock,
-) -> tuple[str, int]:
-    """Return a new access token for a grant, and for how many seconds it is good: no longer than
-    the grant.
+    audience: str,
+    subject: str,
+    client_id: str,
+    scopes: Sequence[str],
+    grant_id: str,
+    issued_at: int,
+    expires_at: int,
+    signed_in_at: int | None = None,
+    claims: Mapping[str, Any] = MappingProxyType({}),
+) -> str:
+    """Return a new access token (RFC 9068 §2).
 
-    RFC 9068 §2.
+    Args:
+        signer: signs it.
+        issuer: this server.
+        audience: the resource.
+        subject: the person, or the client that acts for itself.
+        client_id: the client.
+        scopes: the scopes of this token.
+        grant_id: the grant that the token lives and dies with.
+        issued_at: epoch seconds.
+        expires_at: epoch seconds.
+        signed_in_at: epoch seconds of the person's sign-in, ``None`` if there was none.
+        claims: further claims; they cannot replace those above.
     """
-    grant, now = granted.grant, int(clock.time())
-    seconds = max(1, min(int(lifetime_seconds), grant.expires_at - now))
-    claims: JSONObject = {
-        **(grant.person.claims if grant.person else {}),
+    content: JSONObject = {
+        **claims,
         "iss": issuer,
-        "sub": grant.subject,
-        "aud": resource,
-        "client_id": grant.client_id,
-        "iat": now,
-        "exp": now + seconds,
+        "sub": subject,
+        "aud": audience,
+        "client_id": client_id,
+        "iat": issued_at,
+        "exp": expires_at,
         "jti": secrets.token_urlsafe(16),
-        "scope": " ".join(granted.scopes),
-        GRANT_CLAIM: granted.grant_id,
+        "scope": " ".join(scopes),
+        GRANT_CLAIM: grant_id,
     }
-    if grant.signed_in_at is not None:
-        claims["auth_time"] = grant.signed_in_at
-    return await signer.sign(_HEADER, claims), seconds
+    if signed_in_at is not None:
+        content["auth_time"] = signed_in_at
+    return await signer.sign(_HEADER, content)

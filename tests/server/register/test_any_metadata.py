@@ -15,11 +15,15 @@ from asgi_mcp_auth.server.clients.metadata import (
     MetadataPolicy,
     check_client_metadata,
 )
+from asgi_mcp_auth.server.grants import authorization_code, refresh_token
 from tests.support.authorization_server import SCOPES, WEB_REDIRECT_URI
 from tests.support.gate import signing_key
 
-POLICY = MetadataPolicy(scopes=frozenset(SCOPES), redirect_schemes=frozenset(("cursor",)))
-STRICT = MetadataPolicy(scopes=frozenset(SCOPES), strict=True)
+INTERACTIVE = (authorization_code.GRANT, refresh_token.GRANT)
+POLICY = MetadataPolicy(
+    scopes=frozenset(SCOPES), grant_types=INTERACTIVE, redirect_schemes=frozenset(("cursor",))
+)
+STRICT = MetadataPolicy(scopes=frozenset(SCOPES), grant_types=INTERACTIVE, strict=True)
 KEY_SET = {"keys": [signing_key().public_jwk()]}
 
 json_values = st.recursive(

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from asgi_mcp_auth.server import Lifetimes
-from asgi_mcp_auth.server.grants.ledger import GRANTS, Ledger
-from asgi_mcp_auth.server.grants.records import Grant
+from asgi_mcp_auth.server.grants.ledger import Ledger
+from asgi_mcp_auth.server.grants.records import GRANTS, Grant
+from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import RESOURCE, memory_store
 
@@ -28,15 +29,20 @@ GRANT = Grant(
 
 
 @pytest.fixture
-def ledger() -> Ledger:
-    return Ledger(memory_store(CLOCK), CLOCK, Lifetimes())
+def store() -> EncryptedStore:
+    return memory_store(CLOCK)
 
 
-async def test_the_kind_of_record_stays_what_it_is(ledger: Ledger) -> None:
-    """With another name, every person would have to sign in again after an upgrade."""
-    assert GRANTS == "grant"
+@pytest.fixture
+def ledger(store: EncryptedStore) -> Ledger:
+    return Ledger(store, CLOCK, Lifetimes())
+
+
+async def test_the_kind_of_record_stays_what_it_is(ledger: Ledger, store: EncryptedStore) -> None:
+    """Another name, and all users would have to sign in again after an upgrade."""
+    assert GRANTS.name == "grant"
     assert await ledger.add("id", GRANT) is True
-    assert [key for key, _ in await ledger._store.scan("grant")] == ["id"]
+    assert [key for key, _ in await store.scan("grant")] == ["id"]
 
 
 async def test_a_grant_that_has_ended_before_it_was_written_down_does_not_begin(
@@ -56,11 +62,11 @@ async def test_a_grant_that_is_written_down_as_ended_stays_so_and_does_not_begin
     assert await ledger.add("id", GRANT) is False
     found = await ledger.get("id")
     assert found is not None
-    assert found[1].revoked == "code_replayed"
+    assert found.revoked == "code_replayed"
 
 
 async def test_a_grant_has_ended_when_its_record_says_so_or_this_process(ledger: Ledger) -> None:
-    assert not ledger.has_ended("id", GRANT)
-    assert ledger.has_ended("id", replace(GRANT, revoked="code_replayed"))
+    assert not ledger.is_revoked("id", GRANT)
+    assert ledger.is_revoked("id", replace(GRANT, revoked="code_replayed"))
     ledger.mark_dead("id")
-    assert ledger.has_ended("id", GRANT)
+    assert ledger.is_revoked("id", GRANT)

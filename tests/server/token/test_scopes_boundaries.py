@@ -10,7 +10,7 @@ import pytest
 from asgi_mcp_auth import ConfigurationError
 from asgi_mcp_auth.errors import AccessDenied, InvalidGrant, InvalidScope, ServerUnavailable
 from asgi_mcp_auth.server import Client, Person
-from asgi_mcp_auth.server.grants.scopes import Scopes
+from asgi_mcp_auth.server.grants.scopes import ScopePolicy
 
 pytestmark = pytest.mark.asyncio
 
@@ -22,8 +22,8 @@ def policy(
     required: Sequence[str] = ("read",),
     supported: Sequence[str] = ("read", "write", "admin"),
     **settings: Any,
-) -> Scopes:
-    return Scopes(required, supported, settings.get("hierarchy"), settings.get("hook"))
+) -> ScopePolicy:
+    return ScopePolicy(required, supported, settings.get("hierarchy"), settings.get("hook"))
 
 
 def client(scope: str | None = None, origin: Any = "configured") -> Client:
@@ -64,9 +64,9 @@ async def test_what_a_request_gets(
     scopes = policy(required, supported)
     if found is None:
         with pytest.raises(InvalidScope):
-            scopes.requested(asked, client())
+            scopes.parse_requested(asked, client())
     else:
-        assert scopes.requested(asked, client()) == found
+        assert scopes.parse_requested(asked, client()) == found
 
 
 async def test_the_supported_scopes_are_those_and_the_required_ones_each_once() -> None:
@@ -94,11 +94,11 @@ async def test_an_operator_s_limit_reaches_as_far_as_the_hierarchy(
     scopes = policy(hierarchy=HIERARCHY)
     if found is None:
         with pytest.raises(InvalidScope):
-            scopes.requested(asked, client(limit))
+            scopes.parse_requested(asked, client(limit))
     else:
-        assert scopes.requested(asked, client(limit)) == found
+        assert scopes.parse_requested(asked, client(limit)) == found
     if asked is not None:
-        assert scopes.requested(asked, client(limit, "registered")) == asked.split()
+        assert scopes.parse_requested(asked, client(limit, "registered")) == asked.split()
 
 
 async def test_a_hook_decides_what_a_person_may_grant() -> None:
@@ -110,9 +110,9 @@ async def test_a_hook_decides_what_a_person_may_grant() -> None:
         return ["write", "read", "unasked"]
 
     asked = ["read", "admin", "write"]
-    assert await policy(hook=hook).grantable(ALICE, client(), asked) == ["read", "write"]
+    assert await policy(hook=hook).filter_grantable(ALICE, client(), asked) == ["read", "write"]
     assert seen == [(ALICE, client(), asked)]
-    assert await policy().grantable(ALICE, client(), asked) == asked
+    assert await policy().filter_grantable(ALICE, client(), asked) == asked
 
 
 @pytest.mark.parametrize(
@@ -124,28 +124,28 @@ async def test_a_hook_that_leaves_nothing_denies_access(
     with pytest.raises(
         AccessDenied, match=r"^This account may not grant what the application asks for$"
     ):
-        await policy(hook=lambda *_: answer).grantable(ALICE, client(), asked)
+        await policy(hook=lambda *_: answer).filter_grantable(ALICE, client(), asked)
 
 
 async def test_a_hook_leaves_nothing_of_nothing() -> None:
-    assert await policy([], [], hook=lambda *_: []).grantable(ALICE, client(), []) == []
+    assert await policy([], [], hook=lambda *_: []).filter_grantable(ALICE, client(), []) == []
 
 
 async def test_who_has_granted_nothing_may_still_grant_that() -> None:
     scopes = policy([], [], hook=lambda *_: [])
-    assert await scopes.still_grantable(ALICE, client(), [], []) == []
+    assert await scopes.filter_still_grantable(ALICE, client(), [], []) == []
 
 
 async def test_a_hook_that_raises_is_named_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ServerUnavailable):
-        await policy(hook=lambda *_: 1 / 0).grantable(ALICE, client(), ["read"])
+        await policy(hook=lambda *_: 1 / 0).filter_grantable(ALICE, client(), ["read"])
     assert caplog.messages == ["grant_scopes has raised ZeroDivisionError: nothing is decided"]
 
 
 @pytest.mark.parametrize("answer", [None, "read", [5], ["not one scope"], 5])
 async def test_a_hook_that_returns_no_scopes_is_the_operator_s_mistake(answer: object) -> None:
     with pytest.raises(ConfigurationError, match=r"^grant_scopes returned something that"):
-        await policy(hook=lambda *_: answer).grantable(ALICE, client(), ["read"])
+        await policy(hook=lambda *_: answer).filter_grantable(ALICE, client(), ["read"])
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ async def test_what_a_token_of_a_grant_gets(
 ) -> None:
     scopes = policy(hierarchy=HIERARCHY)
     if isinstance(found, list):
-        assert scopes.narrowed(asked, granted, client(limit)) == found
+        assert scopes.narrow(asked, granted, client(limit)) == found
     else:
         with pytest.raises(found):
-            scopes.narrowed(asked, granted, client(limit))
+            scopes.narrow(asked, granted, client(limit))
