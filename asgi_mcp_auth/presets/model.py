@@ -116,7 +116,7 @@ class OIDC:
         config_url: the metadata, if its URL does not follow from the issuer.
         authorize_parameters: added to authorization requests.
         client_auth_method: how the proxy authenticates, if the metadata does not say.
-        anew_prompt: the ``prompt`` that lets users choose another account.
+        reauth_prompt: the ``prompt`` that lets users choose another account.
     """
 
     issuers: tuple[str, ...]
@@ -124,7 +124,7 @@ class OIDC:
     config_url: str | None = None
     authorize_parameters: Mapping[str, str] = field(default_factory=dict[str, str])
     client_auth_method: Literal["client_secret_basic", "client_secret_post"] | None = None
-    anew_prompt: str = "login"
+    reauth_prompt: str = "login"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,7 @@ class OAuth:
     revocation_endpoint: str | None = None
     authorize_parameters: Mapping[str, str] = field(default_factory=dict[str, str])
     client_auth_method: Literal["client_secret_basic", "client_secret_post"] | None = None
-    anew_prompt: str = "login"
+    reauth_prompt: str = "login"
 
 
 Tokens: TypeAlias = JWTs | Introspected | Profiles

@@ -96,14 +96,14 @@ def _upstream_verifier(found: Resolved, rules: UpstreamRules) -> UserinfoTokenVe
 
 def _with_needs_of(login: SignInMethod, rules: UpstreamRules, *, has_secret: bool) -> UpstreamRules:
     """Return the rules completed with the provider's needs; settings of the user take precedence."""
-    auth_method, prompt = rules.client_auth_method, rules.anew_prompt
+    auth_method, prompt = rules.client_auth_method, rules.reauth_prompt
     if auth_method is None and has_secret:
         auth_method = login.client_auth_method
-    if prompt == UpstreamRules().anew_prompt:
-        prompt = login.anew_prompt
+    if prompt == UpstreamRules().reauth_prompt:
+        prompt = login.reauth_prompt
     return replace(
         rules,
         authorize_parameters={**login.authorize_parameters, **rules.authorize_parameters},
         client_auth_method=auth_method,
-        anew_prompt=prompt,
+        reauth_prompt=prompt,
     )

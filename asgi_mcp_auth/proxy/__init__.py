@@ -1,6 +1,4 @@
-"""The authorization server with an identity provider behind it, at which people sign in: OAuthProxy
-and OIDCProxy.
-"""
+"""OAuthProxy and OIDCProxy: authorization servers whose users sign in at an identity provider."""
 
 from __future__ import annotations
 
@@ -43,10 +41,9 @@ class _Proxy(OAuthProvider):
         self._login = login
 
     async def get_upstream_token(self, request: Scope | HasScope | None = None) -> str:
-        """Return an access token of the identity provider for the person on whose behalf a request
-        is made.
+        """Return an access token of the identity provider for the user behind a request.
 
-        It is refreshed when it is due, by one worker at a time.
+        An access token that has expired, or soon will, is refreshed by one worker at a time.
 
         Args:
             request: an ASGI scope, or a request object with a ``scope``; without it, the request
@@ -54,18 +51,17 @@ class _Proxy(OAuthProvider):
 
         Raises:
             MissingToken: the request has no access token.
-            InvalidToken: the sign-in has ended; so does the grant, and the client has to sign in
-                again.
-            InsufficientScope: the client acts for itself, so there is nobody who has signed in.
-            ServerUnavailable: provider or store do not answer.
-            ConfigurationError: the access token is of another issuer, or ``keep_tokens`` is off.
+            InvalidToken: the sign-in has ended. So has the grant; the user has to sign in again.
+            InsufficientScope: the client acts for itself, not for a user.
+            ServerUnavailable: the provider or the store is not responding.
+            ConfigurationError: the access token has another issuer, or ``keep_tokens`` is off.
         """
         access = get_access_token(request)
         if access is None:
             raise MissingToken
         if access.claims.get("iss") != self._server.issuer:
             raise ConfigurationError(
-                "this access token is not of this proxy, so it knows no token for it"
+                "another server issued this access token, so this proxy has no upstream token for it"
             )
         grant_id = access.claims[GRANT_CLAIM]
         grant = await self._server.grants.ledger.find(grant_id, self._server.resource)
@@ -80,32 +76,32 @@ class _Proxy(OAuthProvider):
             raise InvalidToken("revoked") from None
         if token is None:
             raise ConfigurationError(
-                "get_upstream_token needs the tokens that keep_tokens=False throws away"
+                "get_upstream_token needs the tokens that keep_tokens=False discards"
             )
         return token
 
 
 class OAuthProxy(_Proxy):
-    """An authorization server at which people sign in at an identity provider that knows OAuth.
+    """An authorization server whose users sign in at an identity provider with OAuth.
 
     Args:
-        upstream_authorization_endpoint: where people sign in.
-        upstream_token_endpoint: where codes are exchanged.
-        upstream_client_id: who this server is at the identity provider.
+        upstream_authorization_endpoint: the provider's authorization endpoint.
+        upstream_token_endpoint: its token endpoint.
+        upstream_client_id: client id of this server at the provider.
         upstream_client_secret: its secret there; ``None`` for a public client.
-        upstream_revocation_endpoint: where tokens are given back (RFC 7009).
-        token_verifier: tells from the provider's access token who signed in; it has the audience of
-            those tokens.
+        upstream_revocation_endpoint: the provider's revocation endpoint (RFC 7009).
+        token_verifier: verifies the provider's access tokens and identifies their user; it needs
+            the audience of those tokens.
         base_url: public URL of this server, without the MCP path; it is the issuer.
-        redirect_path: where the provider sends people back to, below ``base_url``; register that
+        redirect_path: path below ``base_url`` to which the provider redirects users; register that
             URL there.
-        upstream_scopes: scopes to ask the provider for; by default the required ones.
-        upstream: what else is asked of the provider, and who may come in.
-        settings: those of ``OAuthProvider``, but for ``login``; ``required_scopes`` are by default
+        upstream_scopes: scopes to request from the provider; by default the required ones.
+        upstream: how to talk to the provider, and who may use the service.
+        settings: those of ``OAuthProvider`` except ``login``; ``required_scopes`` are by default
             those of the verifier.
 
     Raises:
-        ConfigurationError: a setting is missing, wrong, or contradicts another.
+        ConfigurationError: a setting is missing, invalid, or contradicts another.
 
     MCP 2026-07-28, Security Best Practices.
     """
@@ -159,27 +155,27 @@ class OAuthProxy(_Proxy):
 
 
 class OIDCProxy(_Proxy):
-    """An authorization server at which people sign in at an identity provider that knows OpenID
-    Connect.
+    """An authorization server whose users sign in at an identity provider with OpenID Connect.
 
-    Its metadata is fetched when the first person signs in.
+    The provider's metadata is fetched when the first user signs in.
 
     Args:
-        config_url: URL of the provider's metadata, where it does not follow from ``issuer``.
-        issuer: the provider, to the last slash. With ``config_url`` besides, every issuer that ID
-            tokens may name: the tenants, where several share the metadata.
-        client_id: who this server is at the provider.
+        config_url: URL of the provider's metadata, if it does not follow from ``issuer``.
+        issuer: the provider's issuer, exactly as its metadata spells it. Together with
+            ``config_url``, every issuer that ID tokens may name, such as several tenants that
+            share the metadata.
+        client_id: client id of this server at the provider.
         client_secret: its secret there; ``None`` for a public client.
         base_url: public URL of this server, without the MCP path; it is the issuer.
-        redirect_path: where the provider sends people back to, below ``base_url``; register that
+        redirect_path: path below ``base_url`` to which the provider redirects users; register that
             URL there.
-        upstream_scopes: scopes to ask the provider for; by default ``openid`` and the required
-            ones.
-        upstream: what else is asked of the provider, and who may come in.
-        settings: those of ``OAuthProvider``, but for ``login``.
+        upstream_scopes: scopes to request from the provider; by default ``openid`` and the
+            required ones.
+        upstream: how to talk to the provider, and who may use the service.
+        settings: those of ``OAuthProvider`` except ``login``.
 
     Raises:
-        ConfigurationError: a setting is missing, wrong, or contradicts another.
+        ConfigurationError: a setting is missing, invalid, or contradicts another.
 
     OpenID Connect Core 1.0; MCP 2026-07-28, Security Best Practices.
     """
@@ -206,7 +202,7 @@ class OIDCProxy(_Proxy):
         scopes = _scopes(upstream_scopes, settings)
         if upstream_scopes is not None and "openid" not in scopes:
             raise ConfigurationError(
-                "upstream_scopes needs 'openid', or the provider says nothing of who signs in"
+                "upstream_scopes needs 'openid', or the provider does not say who has signed in"
             )
         login = UpstreamLogin(
             client,
@@ -269,7 +265,7 @@ def _check_provider(issuer: str | Sequence[str] | None, config_url: str | None) 
         check_url("issuer", each)
     if config_url is None and len(issuers) != 1:
         raise ConfigurationError(
-            "OIDCProxy needs issuer='https://…', the identity provider to the last slash, or the"
+            "OIDCProxy needs issuer='https://…', exactly as the identity provider spells it, or the"
             " config_url of its metadata; several issuers need both"
         )
     return issuers

@@ -1,4 +1,4 @@
-"""Domains of e-mail addresses, in the one form in which they can be compared. Pure."""
+"""Domains of email addresses, in a form that can be compared. Pure."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ _ASCII_LOWER = str.maketrans(_UPPER, _UPPER.lower())
 
 
 def ascii_domain(name: str) -> str | None:
-    """Return a domain as the DNS has it (``xn--mnchen-3ya.de``) in lower case, ``None`` where that
-    is not certain.
+    """Return a domain as the DNS has it (``xn--mnchen-3ya.de``), in lower case.
 
-    ``str.casefold`` and ``str.lower`` make other people's names equal: the Kelvin sign becomes a k,
-    ß becomes ss. So does ``encode("idna")``, which is why a name counts only if it comes back from
-    there unchanged.
+    ``None`` if it is not certain which domain is meant: ``str.casefold`` and ``str.lower`` map
+    different names to the same one (the Kelvin sign to k, ß to ss). So does ``encode("idna")``, so
+    a name is accepted only if it comes back from there unchanged.
 
     RFC 5890 §2.3.2.1.
     """

@@ -191,7 +191,7 @@ class UpstreamLogin(Login):
         if pending.nonce is not None:
             parameters["nonce"] = pending.nonce
         if attempt.force_login:
-            parameters["prompt"] = self._rules.anew_prompt
+            parameters["prompt"] = self._rules.reauth_prompt
         return LoginRedirect(with_parameters(endpoints.authorization, parameters), cookie=cookie)
 
     async def _take_state(self, attempt: LoginAttempt) -> PendingSignIn:

@@ -1,4 +1,4 @@
-"""The settings of a proxy that concern the identity provider behind it."""
+"""The settings of a proxy for its identity provider."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
 
+from .._deprecated import renamed_fields
 from .._settings import check_hook, check_kind, check_list, check_names, check_switch
 from ..errors import ConfigurationError
 from ..server.options import Lifetimes, RateLimits, Registration, ServerOptions
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 
 UpstreamAuthMethod: TypeAlias = Literal["client_secret_basic", "client_secret_post", "none"]
 
-# What the proxy sets itself, for each sign-in anew (RFC 6749 §4.1, RFC 7636 §4.3, OpenID Connect
-# Core §3.1.2.1).
+# The proxy sets these itself (RFC 6749 §4.1, RFC 7636 §4.3, OpenID Connect Core §3.1.2.1).
 _OWN_PARAMETERS = frozenset(
     (
         "response_type",
@@ -45,13 +45,12 @@ _OWN_PARAMETERS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamIdentity(Stored):
-    """Who somebody is at the identity provider. Only issuer and subject together name a person for
-    ever.
+    """A user at the identity provider. Only issuer and subject together identify them for good.
 
     Attributes:
         issuer: the identity provider.
-        subject: the person's identifier there.
-        claims: what else it says of them, checked where it is a signed ID token.
+        subject: the user's identifier there.
+        claims: the provider's claims about them, verified if they come from a signed ID token.
     """
 
     issuer: str
@@ -62,40 +61,40 @@ class UpstreamIdentity(Stored):
 PersonHook: TypeAlias = Callable[[UpstreamIdentity], Person | Awaitable[Person | None] | None]
 
 
+@renamed_fields(anew_prompt="reauth_prompt")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamRules:
-    """What is asked of the identity provider, and who of its people may come in.
+    """How to talk to the identity provider, and which of its users may use the service.
 
     Args:
         client_auth_method: how the proxy authenticates at the token endpoint; by default as the
-            provider's metadata says, ``client_secret_basic`` where it says nothing, and ``none``
+            provider's metadata says, ``client_secret_basic`` if it says nothing, and ``none``
             without a secret.
-        authorize_parameters: to send with each sign-in, ``{"access_type": "offline"}`` for example.
-        token_parameters: to send with each request for tokens.
-        anew_prompt: the ``prompt`` that has people sign in again, or choose another account.
+        authorize_parameters: sent with each sign-in, for example ``{"access_type": "offline"}``.
+        token_parameters: sent with each token request.
+        reauth_prompt: the ``prompt`` that makes users sign in again or choose another account.
         userinfo: whether to ask the userinfo endpoint as well (OpenID Connect Core §5.3).
-        claims: the provider's claims that our tokens repeat, ``email`` for example.
-        person: called with the ``UpstreamIdentity``, at the sign-in and at each renewal; returns
-            the ``Person``, or ``None`` for who may not come in. By default the subject is issuer
+        claims: the provider's claims to copy into our tokens, for example ``email``.
+        person: called with the ``UpstreamIdentity`` at the sign-in and at each refresh; returns the
+            ``Person``, or ``None`` for users who are not allowed. By default the subject is issuer
             and subject together.
-        allowed_domains: of e-mail addresses that the provider has verified, as the DNS has them;
-            empty for all.
-        allowed_claims: what claims have to say, ``{"groups": ["staff"], "tid": ["…"]}``: one of the
-            values of each.
-        contact: whom people may ask who may not come in; the page tells them.
-        keep_tokens: whether the provider's tokens are kept, for ``get_upstream_token`` and so that
-            a grant ends with the sign-in. Without them the provider is asked once; what it said of
-            the person is kept in any case.
+        allowed_domains: domains of verified email addresses, as the DNS has them; empty for all.
+        allowed_claims: accepted values of claims, ``{"groups": ["staff"], "tid": ["…"]}``. Every
+            claim must have one of its values.
+        contact: shown to users who are not allowed, so that they know whom to ask.
+        keep_tokens: whether to keep the provider's tokens, for ``get_upstream_token`` and so that a
+            grant ends with the sign-in. Otherwise the provider is only asked once. Its claims are
+            kept in any case.
         http_client: an ``httpx.AsyncClient`` to use; it is never closed.
 
     Raises:
-        ConfigurationError: a setting is wrong.
+        ConfigurationError: a setting is invalid.
     """
 
     client_auth_method: UpstreamAuthMethod | None = None
     authorize_parameters: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     token_parameters: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
-    anew_prompt: str = "login"
+    reauth_prompt: str = "login"
     userinfo: bool = False
     claims: Sequence[str] = ()
     person: PersonHook | None = None
@@ -113,9 +112,9 @@ class UpstreamRules:
             )
         for name in ("authorize_parameters", "token_parameters"):
             _check_parameters(name, getattr(self, name))
-        if not isinstance(self.anew_prompt, str) or not self.anew_prompt:
+        if not isinstance(self.reauth_prompt, str) or not self.reauth_prompt:
             raise ConfigurationError(
-                f"anew_prompt={self.anew_prompt!r} must be text, like 'login' or 'select_account'"
+                f"reauth_prompt={self.reauth_prompt!r} must be text, like 'login' or 'select_account'"
             )
         for name in ("userinfo", "keep_tokens"):
             check_switch(name, getattr(self, name))
@@ -123,7 +122,7 @@ class UpstreamRules:
         for name in self.claims:
             if name in RESERVED_CLAIMS:
                 raise ConfigurationError(
-                    f"claims has {name!r}, which our tokens say themselves: leave it out"
+                    f"claims has {name!r}, which our tokens set themselves: leave it out"
                 )
         check_hook("person", self.person)
         check_list("allowed_domains", self.allowed_domains, str, "['example.com']")
@@ -145,9 +144,9 @@ def _check_domain(domain: str) -> None:
             f"allowed_domains has {domain!r}: write the domain alone, like 'example.com'"
         )
     if not domain.isascii() or ascii_domain(domain) is None:
-        known = ascii_domain(domain) or "xn--…"
+        dns_name = ascii_domain(domain) or "xn--…"
         raise ConfigurationError(
-            f"allowed_domains has {domain!r}: write the name as the DNS has it, {known!r}"
+            f"allowed_domains has {domain!r}: write the name as the DNS has it, {dns_name!r}"
         )
 
 
@@ -156,7 +155,7 @@ def _check_parameters(setting: str, value: Any) -> None:
     entries: Mapping[Any, Any] = value or {}
     if not all(isinstance(each, str) for each in (*entries, *entries.values())):
         raise ConfigurationError(
-            f"{setting} must be a dict of texts, like {{'access_type': 'offline'}}"
+            f"{setting} must be a dict of strings, like {{'access_type': 'offline'}}"
         )
     for name in entries:
         if name in _OWN_PARAMETERS:
@@ -166,7 +165,7 @@ def _check_parameters(setting: str, value: Any) -> None:
 
 
 class ServerSettings(TypedDict, total=False):
-    """The settings of ``OAuthProvider`` that a proxy takes as well."""
+    """The settings of ``OAuthProvider`` that a proxy has too."""
 
     store: str | EncryptedStore
     required_scopes: Sequence[str] | None

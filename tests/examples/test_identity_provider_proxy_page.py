@@ -308,10 +308,10 @@ async def test_what_is_wrong_is_in_the_log_as_the_page_says(
         for record in caplog.records
         if "invalid_scope" in record.getMessage()
     }
-    assert said == {"INFO": "The identity provider answers a sign-in with an error: invalid_scope"}
+    assert said == {"INFO": "The identity provider answered a sign-in with an error: invalid_scope"}
     for words in (
-        "answers a sign-in with an error: invalid_scope",
-        "the ID token is not valid (issuer)",
+        "answered a sign-in with an error: invalid_scope",
+        "the ID token is invalid (issuer)",
         "refuses the proxy: HTTP 401, invalid_client",
     ):
         assert f"`{words}` in the log" in text

@@ -423,7 +423,7 @@ async def test_who_has_no_upstream_token(upstream: Upstream) -> None:
                 await ask({})
         client, tokens = await signed_in(server, upstream)
         access = await provider.verify_token(tokens["access_token"])
-        with pytest.raises(ConfigurationError, match="not of this proxy"):
+        with pytest.raises(ConfigurationError, match="another server issued"):
             await provider.get_upstream_token(
                 {"access_token": access.model_copy(update={"claims": {"iss": "x"}})}
             )

@@ -304,7 +304,7 @@ async def test_who_may_come_in(
             return
         assert response.status == 403
         text = response.body.decode()
-        assert "may" in text
+        assert "use this service" in text
         assert "Ask &lt;it@example.com&gt;." in text
         assert f'href="{WEB_REDIRECT_URI}?error=access_denied' in text
         assert server.reasons() == ["not_allowed"]
@@ -416,7 +416,7 @@ async def test_a_setting_that_is_wrong_is_named(upstream: Upstream) -> None:
         ("authorize_parameters", {"state": "x"}),
         ("authorize_parameters", [("a", "b")]),
         ("token_parameters", {"audience": 7}),
-        ("anew_prompt", ""),
+        ("reauth_prompt", ""),
         ("userinfo", "yes"),
         ("keep_tokens", None),
         ("claims", "email"),

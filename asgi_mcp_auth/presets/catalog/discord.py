@@ -16,7 +16,7 @@ PRESET: Final = Preset(
         token_endpoint="https://discord.com/api/oauth2/token",
         revocation_endpoint="https://discord.com/api/oauth2/token/revoke",
         scopes=("identify",),
-        anew_prompt="consent",
+        reauth_prompt="consent",
         client_auth_method="client_secret_basic",
     ),
     steps=(

@@ -31,7 +31,7 @@ PRESET: Final = Preset(
         authorization_endpoint="{server}/login/oauth/authorize",
         token_endpoint="{server}/login/oauth/access_token",
         scopes=("read:user",),
-        anew_prompt="select_account",
+        reauth_prompt="select_account",
         client_auth_method="client_secret_post",
     ),
     steps=(

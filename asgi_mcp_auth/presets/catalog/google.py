@@ -15,7 +15,7 @@ PRESET: Final = Preset(
         issuers=("https://accounts.google.com",),
         # else there is no refresh token
         authorize_parameters={"access_type": "offline", "prompt": "consent"},
-        anew_prompt="select_account consent",
+        reauth_prompt="select_account consent",
     ),
     steps=(
         "Google Auth Platform > Clients > Create: a Web application with the callback URL.",

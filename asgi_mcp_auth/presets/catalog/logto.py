@@ -18,7 +18,7 @@ PRESET: Final = Preset(
         issuers=("{server}/oidc",),
         scopes=OFFLINE_SCOPES,
         authorize_parameters={"prompt": "consent"},
-        anew_prompt="login consent",
+        reauth_prompt="login consent",
     ),
     steps=(
         "Applications > Create: Traditional web, with the callback URL.",
