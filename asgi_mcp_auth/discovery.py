@@ -1,6 +1,4 @@
-"""An issuer → its metadata document, and the key set named there (RFC 8414, OpenID Connect
-Discovery 1.0).
-"""
+"""Finds an issuer's metadata document and its key set (RFC 8414, OpenID Connect Discovery 1.0)."""
 
 from __future__ import annotations
 
@@ -17,12 +15,13 @@ MAX_METADATA_BYTES = 256 * 1024
 
 
 def metadata_urls(issuer: str) -> tuple[str, ...]:
-    """Return where the metadata of ``issuer`` may lie, in the order in which to look.
+    """Return the URLs where the metadata of ``issuer`` may be, in the order to try them.
 
-    RFC 8414 §3.1 with both suffixes, then OpenID Connect Discovery §4, which appends instead of
-    inserting.
+    RFC 8414 §3.1 with both suffixes, then OpenID Connect Discovery §4, which appends its suffix
+    instead of inserting it.
     """
-    root, path = host_root(issuer), url_path(issuer).removesuffix("/")
+    root = host_root(issuer)
+    path = url_path(issuer).removesuffix("/")
     return tuple(
         dict.fromkeys(
             (
@@ -38,7 +37,7 @@ async def fetch_metadata(issuer: str, fetcher: HTTPFetcher) -> JSONObject:
     """Return the first metadata document whose ``issuer`` equals ``issuer`` byte for byte.
 
     Raises:
-        FetchFailed: none of the at most three places has one; the message says what each held.
+        FetchFailed: none of the URLs has one; the message says what each of them has.
 
     RFC 8414 §3.3.
     """
@@ -55,43 +54,43 @@ async def fetch_metadata(issuer: str, fetcher: HTTPFetcher) -> JSONObject:
         if document.get("issuer") == issuer:
             return document
         findings.append(
-            f"{url}: its issuer is {document.get('issuer')!r}, not {issuer!r}; they must be equal"
-            " to the last slash"
+            f"{url}: its issuer is {document.get('issuer')!r}, not {issuer!r}; they must match"
+            " exactly, including a slash at the end"
         )
     raise FetchFailed("no metadata document; " + "; ".join(findings))
 
 
 def check_endpoint(name: str, value: object, source: str) -> str:
-    """Return a URL that belongs to an issuer; where ``source`` is https, so is this.
+    """Return a URL of an issuer, which must be https if ``source`` is.
 
-    Loopback is no exception then: what is meant for the issuer is not for whoever listens on this
-        machine.
+    Then even loopback must be https: data meant for the issuer must not go to another program on
+    this machine.
 
     Args:
-        name: of the member, or of the setting.
-        value: what stands there.
-        source: where its metadata come from, or what else is known to be its own.
+        name: name of the metadata member or the setting.
+        value: its value.
+        source: the URL of the metadata, or another URL of the same issuer.
 
     Raises:
-        ConfigurationError: it is not https, or no URL.
+        ConfigurationError: the value is not https, or not a URL.
 
     RFC 8414 §2; OpenID Connect Discovery 1.0 §3.
     """
     url = check_url(name, value, query=True)
     if urlsplit(source).scheme == "https" and urlsplit(url).scheme != "https":
         raise ConfigurationError(
-            f"{name}={url!r} is not encrypted, and {source!r} is: write https:// (http:// is for"
-            " providers that are on loopback altogether)"
+            f"{name}={url!r} is not encrypted, but {source!r} is: write https:// (http:// is only"
+            " for providers that run on loopback entirely)"
         )
     return url
 
 
 async def discover_jwks_uri(issuer: str, fetcher: HTTPFetcher) -> str:
-    """Return the ``jwks_uri`` that the metadata of ``issuer`` names.
+    """Return the ``jwks_uri`` from the metadata of ``issuer``.
 
     Raises:
-        FetchFailed: no metadata, or no jwks_uri that is https (http where the issuer is on
-            loopback, too).
+        FetchFailed: no metadata, or no usable jwks_uri in it. It must be https; http is allowed if
+            the issuer is on loopback as well.
     """
     document = await fetch_metadata(issuer, fetcher)
     try:

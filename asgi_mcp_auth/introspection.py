@@ -1,4 +1,4 @@
-"""IntrospectionTokenVerifier: opaque tokens, verified by asking their issuer (RFC 7662)."""
+"""Verifies opaque tokens at their issuer's introspection endpoint (RFC 7662)."""
 
 from __future__ import annotations
 
@@ -22,29 +22,28 @@ if TYPE_CHECKING:
 
 ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "bearer"]
 
-# Some endpoints call every token of theirs active, and say in a member of their own which kind it
-# is.
+# Some endpoints call every kind of token active, and name the kind in a member of their own.
 _OTHER_USES = frozenset(("refresh", "refresh_token", "id", "id_token"))
 
 
 class IntrospectionTokenVerifier(LookupVerifier):
-    """Verifies tokens by asking the issuer's introspection endpoint, and remembers the answer for a
-    short time.
+    """Verifies tokens at the issuer's introspection endpoint, and caches the result for a short
+    time.
 
     Args:
         introspection_url: the endpoint.
-        client_id: who we are there; not used with ``bearer``.
-        client_secret: our secret there, or with ``bearer`` the token that opens the endpoint.
-        client_auth_method: how we authenticate there.
+        client_id: this server's client id there; not used with ``bearer``.
+        client_secret: its secret there, or with ``bearer`` the access token for the endpoint.
+        client_auth_method: how it authenticates there.
         audience: accepted ``aud``; ``None`` is bound to the resource URL by the provider or
             middleware, ``ANY_AUDIENCE`` switches the check off (many servers send no ``aud``).
-        issuer: accepted ``iss``, and what the claims say where the answer leaves it out (of several
-            the answer has to name one; without any, they say ``introspection_url``). In a
-            ``MultiAuth``, JWTs of these issuers come here as well.
+        issuer: accepted ``iss``, and the default for responses without one. If there are several,
+            the response must name one. If there are none, the default is ``introspection_url``. In
+            a ``MultiAuth``, JWTs of these issuers come here as well.
         required_scopes: scopes that every request needs; the middleware checks them.
         base_url: public URL of this server, if used without a ``RemoteAuthProvider``.
-        cache_ttl_seconds: how long a positive answer is used, at most until ``exp``; a revoked
-            token works so much longer. 0 asks every time.
+        cache_ttl_seconds: how long a positive result is cached, at most until ``exp``. A revoked
+            token works until then. 0 looks a token up for every request.
         claims: how to read scopes, client and the rest.
         http_client: an ``httpx.AsyncClient`` to use; it is never closed.
         clock: for tests.
@@ -55,7 +54,7 @@ class IntrospectionTokenVerifier(LookupVerifier):
     RFC 7662 §2 and §4.
     """
 
-    asked = "Introspection"
+    label = "Introspection"
 
     def __init__(
         self,
@@ -94,19 +93,18 @@ class IntrospectionTokenVerifier(LookupVerifier):
         """Accept tokens for ``resource``, unless ``audience`` was given."""
         self._checks.bind_audience(resource)
 
-    def question(self, token: str) -> tuple[dict[str, str], dict[str, str]]:
-        """Ask as our client at the issuer (RFC 7662 §2.1)."""
+    def build_request(self, token: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the request of our client at the issuer (RFC 7662 §2.1)."""
         return self._headers, {"token": token, "token_type_hint": "access_token", **self._form}
 
-    def judge(self, response: Response, now: float) -> VerifiedToken:
-        """Check what the issuer says of the token (RFC 7662 §2.2)."""
+    def parse_response(self, response: Response, now: float) -> VerifiedToken:
+        """Return the token's facts from the issuer's response (RFC 7662 §2.2)."""
+        if response.status in (400, 401, 403):
+            raise FetchFailed(f"HTTP {response.status}: check client_id and client_secret")
         if response.status != 200:
-            hint = (
-                ": check client_id and client_secret" if response.status in (400, 401, 403) else ""
-            )
-            raise FetchFailed(f"HTTP {response.status}{hint}")
+            raise FetchFailed(f"HTTP {response.status}")
         answer = parse_json_object(response.body)
-        if answer.get("active") is not True:  # a boolean, and nothing else counts
+        if answer.get("active") is not True:  # only the boolean counts
             raise InvalidToken("inactive")
         kind = answer.get("token_type", "Bearer")
         if type(kind) is not str or kind.lower() not in ("bearer", "access_token"):
@@ -114,7 +112,7 @@ class IntrospectionTokenVerifier(LookupVerifier):
         use = answer.get("token_use")
         if type(use) is str and use.lower() in _OTHER_USES:
             raise InvalidToken("type")
-        body = self.name_issuer(answer, response.body)
+        body = self.set_issuer(answer, response.body)
         return self._checks.read(answer, body, now)
 
 
@@ -124,17 +122,16 @@ def client_authentication(
     """Return the headers and form fields that authenticate us (RFC 6749 §2.3.1, RFC 7662 §2.1)."""
     if not isinstance(client_secret, str) or not client_secret.isprintable() or not client_secret:
         raise ConfigurationError(
-            "client_secret must be a string that is not empty: the endpoint answers only to clients"
-            " it knows"
+            "client_secret must be a non-empty string: the endpoint only answers clients it knows"
         )
     if method == "bearer":
         if not client_secret.isascii() or " " in client_secret:
             raise ConfigurationError(
-                "client_secret is sent as a Bearer token: ASCII only, no spaces"
+                "client_secret is sent as a Bearer token: use ASCII without spaces"
             )
         return {"authorization": f"Bearer {client_secret}"}, {}
     if not isinstance(client_id, str) or not client_id:
-        raise ConfigurationError("client_id must be given, unless client_auth_method='bearer'")
+        raise ConfigurationError("client_id is required, unless client_auth_method='bearer'")
     if method == "client_secret_basic":
         pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
         return {"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}, {}

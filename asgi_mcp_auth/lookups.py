@@ -1,8 +1,7 @@
-"""What verifiers share that ask somebody about each token: who may ask when, and for how long an
-answer counts.
+"""Base class of verifiers that send a request for each token: result cache, limits, cooldown.
 
-Tokens that were good before never wait for those that were not, of which anybody can make up any
-number.
+Tokens that were valid before never wait for tokens that were not: anyone can make up any number
+of those.
 """
 
 from __future__ import annotations
@@ -39,34 +38,33 @@ logger = logging.getLogger(__name__)
 
 MAX_RESPONSE_BYTES = 64 * 1024
 MAX_CACHE_SIZE = 10_000
-MAX_REFUSALS = 2_000  # in a cache of their own: garbage forgets garbage
+MAX_REFUSALS = 2_000  # in a cache of their own: made-up tokens evict only each other
 TIMEOUT_SECONDS = 5.0
-# short: who is asked may not know a token yet that it has just handed out
+# Short: the endpoint may not know a token yet that its issuer has just handed out.
 NEGATIVE_TTL_SECONDS = 5.0
 COOLDOWN_SECONDS = 1.0
-# at least, between two warnings: one strange token may be enough to cause one
-WARNING_SECONDS = 60.0
-# For tokens that were never good, as all of them are after a restart. A pool has 100 connections,
+WARNING_SECONDS = 60.0  # minimum time between two warnings: a single odd token may cause one
+# For tokens that were never valid, as all of them are after a restart. A pool has 100 connections,
 # so most are left for the others.
 STRANGERS_AT_ONCE = 32
-STRANGERS_OF_ONE_NETWORK = 1_000  # asked about and waiting; everybody may be behind one address
+STRANGERS_OF_ONE_NETWORK = 1_000  # looked up and waiting; all users may share one address
 STRANGERS_WAIT_SECONDS = 5.0
 
-# What a question brought; None: nobody could say.
-_Answer: TypeAlias = VerifiedToken | InvalidTokenReason | None
+# The result of a look-up; None: there was no usable answer.
+_Result: TypeAlias = VerifiedToken | InvalidTokenReason | None
 
 
 class LookupVerifier(ReasoningVerifier):
-    """Verifies tokens by asking at a URL, and remembers the answer for a short time.
+    """Verifies tokens with a request to a URL, and caches the result for a short time.
 
     Args:
-        url: where to ask.
-        issuer: accepted ``iss``, and what the claims say where the answer leaves it out. Of several
-            the answer has to name one; without any, the claims say ``url`` then.
+        url: the endpoint.
+        issuer: accepted ``iss``, and the default for responses without one. If there are several,
+            the response must name one. If there are none, the default is ``url``.
         required_scopes: scopes that every request needs; the middleware checks them.
         base_url: public URL of this server, if used without a ``RemoteAuthProvider``.
-        cache_ttl_seconds: how long a positive answer is used, at most until the token expires; 0
-            asks every time.
+        cache_ttl_seconds: how long a positive result is cached, at most until the token expires; 0
+            looks a token up for every request.
         http_client: an ``httpx.AsyncClient`` to use; it is never closed.
         clock: for tests.
 
@@ -74,8 +72,8 @@ class LookupVerifier(ReasoningVerifier):
         ConfigurationError: a setting is wrong.
     """
 
-    #: What the log calls it.
-    asked: ClassVar[str]
+    #: The kind of endpoint, for the log.
+    label: ClassVar[str]
 
     def __init__(
         self,
@@ -92,16 +90,16 @@ class LookupVerifier(ReasoningVerifier):
         check_kind("clock", clock, Clock)
         self.url = url
         self.issuers = check_issuers(issuer)
-        #: The issuer of the tokens whose answers name none.
-        self.usual_issuer = (
-            None if len(self.issuers) > 1 else next(iter(self.issuers), url.partition("?")[0])
-        )
+        #: The issuer of tokens whose responses name none; ``None`` if they must name one.
+        self.default_issuer: str | None = None
+        if len(self.issuers) < 2:
+            self.default_issuer = next(iter(self.issuers), url.partition("?")[0])
         self._ttl = check_seconds("cache_ttl_seconds", cache_ttl_seconds, maximum=3600)
         # Until when it counts (monotonic), and what it says; plain tuples, for the reason given at
         # PackedToken. One that has run out stays: it says that its token was good before.
         self._answers: LRUCache[tuple[float, PackedToken]] = LRUCache(MAX_CACHE_SIZE)
         self._refusals: LRUCache[tuple[float, InvalidTokenReason | None]] = LRUCache(MAX_REFUSALS)
-        self._flights: dict[bytes, SingleFlight[_Answer]] = {}
+        self._flights: dict[bytes, SingleFlight[_Result]] = {}
         self._strangers = Places(
             STRANGERS_AT_ONCE,
             each=STRANGERS_OF_ONE_NETWORK,
@@ -116,30 +114,31 @@ class LookupVerifier(ReasoningVerifier):
         self._closed_until = -math.inf
 
     @abstractmethod
-    def question(self, token: str) -> tuple[Mapping[str, str], Mapping[str, str] | None]:
-        """Return the headers to ask with, and the form, ``None`` for a GET."""
+    def build_request(self, token: str) -> tuple[Mapping[str, str], Mapping[str, str] | None]:
+        """Return the headers and the form of the request; without a form it is a GET."""
 
     @abstractmethod
-    def judge(self, response: Response, now: float) -> VerifiedToken:
-        """Return what an answer says of the token.
+    def parse_response(self, response: Response, now: float) -> VerifiedToken:
+        """Return the token's facts.
 
         Raises:
-            InvalidToken: that it is not good here.
-            FetchFailed: nothing that can be used.
-            ValueError: it is no JSON.
+            InvalidToken: the token is not valid here.
+            FetchFailed: the response is unusable.
+            ValueError: the response is not JSON.
         """
 
-    def name_issuer(self, answer: JSONObject, body: bytes) -> bytes:
-        """Return the answer as JSON with an issuer in it, and put it into ``answer``: a subject
-        alone is not somebody.
+    def set_issuer(self, answer: JSONObject, body: bytes) -> bytes:
+        """Add the issuer to ``answer`` if it names none, and return it as JSON.
+
+        A subject identifies a user only together with an issuer.
 
         Args:
             answer: the parsed body.
-            body: the same as bytes.
+            body: the body.
 
         Raises:
-            InvalidToken: it names none, and there are several; or another one than those that are
-                accepted.
+            InvalidToken: the answer names an issuer that is not accepted, or none although there
+                are several.
         """
         named = answer.get("iss")
         if self.issuers and "iss" in answer:
@@ -148,103 +147,107 @@ class LookupVerifier(ReasoningVerifier):
             return body
         if isinstance(named, str) and named:
             return body
-        if self.usual_issuer is None:
+        if self.default_issuer is None:
             raise InvalidToken("missing_iss")
-        answer["iss"] = self.usual_issuer
+        answer["iss"] = self.default_issuer
         return json.dumps(answer).encode()
 
     async def start(self) -> None:
-        """Pool connections."""
+        """Open the connection pool."""
         await self._fetcher.open()
 
     async def stop(self) -> None:
-        """End the questions under way on this event loop, and close the pool."""
+        """Cancel the look-ups on this event loop and close the connection pool."""
         for flight in list(self._flights.values()):
             await flight.aclose()
         await self._fetcher.aclose()
 
     async def verify(self, token: str) -> AccessToken:
-        """Return what ``token`` grants.
+        """Return the access that ``token`` grants.
 
         Raises:
-            InvalidToken: it is not good here.
-            ServerUnavailable: nobody answers, or not what can be used.
-            TypeError: not a ``str``.
+            InvalidToken: the token is not valid here.
+            ServerUnavailable: the endpoint is not responding, or its response is unusable.
+            TypeError: the token is not a ``str``.
         """
         if type(token) is not str:
             raise TypeError(f"token must be a str, not {type(token).__name__}")
         if len(token) > MAX_TOKEN_BYTES:
             raise InvalidToken("too_long")
         if not token.isascii() or not is_b64token(token.encode("ascii")):
-            raise InvalidToken("malformed")  # nobody can have made it (RFC 6750 §2.1)
+            raise InvalidToken("malformed")  # no issuer can have made it (RFC 6750 §2.1)
         digest = token_digest(token)
-        remembered = self._answers.get(digest)
-        if remembered is None or self._clock.monotonic() >= remembered[0]:
-            verified = await self._find_out(token, digest, was_good=remembered is not None)
+        cached = self._answers.get(digest)
+        if cached is None or self._clock.monotonic() >= cached[0]:
+            verified = await self._look_up(token, digest, was_valid=cached is not None)
         else:
-            verified = VerifiedToken(*remembered[1])
+            verified = VerifiedToken(*cached[1])
         if verified.expires_at is not None and self._clock.time() >= verified.expires_at:
             raise InvalidToken("expired")
         return access_token(token, verified)
 
-    async def _find_out(self, token: str, digest: bytes, *, was_good: bool) -> VerifiedToken:
+    async def _look_up(self, token: str, digest: bytes, *, was_valid: bool) -> VerifiedToken:
         refusal = self._refusals.get(digest)
         if refusal is not None and self._clock.monotonic() < refusal[0]:
-            answer: _Answer = refusal[1]
+            result: _Result = refusal[1]
         else:
             flight = self._flights.get(digest)
             if flight is None:
                 verification = current_verification.get()
                 address = "" if verification is None else verification.address
                 work = functools.partial(
-                    self._ask, token, digest, None if was_good else network_of(address)
+                    self._take_turn, token, digest, None if was_valid else network_of(address)
                 )
                 flight = self._flights[digest] = SingleFlight(work)
-            answer = await flight()
-        if answer is None:
+            result = await flight()
+        if result is None:
             raise ServerUnavailable(COOLDOWN_SECONDS)
-        if isinstance(answer, str):
-            raise InvalidToken(answer)
-        return answer
+        if isinstance(result, str):
+            raise InvalidToken(result)
+        return result
 
-    async def _ask(self, token: str, digest: bytes, stranger_from: str | None) -> _Answer:
-        """Ask when this token may; ``stranger_from`` is ``None`` for one that was good before."""
+    async def _take_turn(self, token: str, digest: bytes, network: str | None) -> _Result:
+        """Send the request as soon as this token may.
+
+        Args:
+            token: the token.
+            digest: its digest.
+            network: where a token comes from that was never valid; ``None`` for any other.
+        """
         try:
-            if stranger_from is None:
-                return (
-                    await self._question(token, digest, was_good=True) if self._may_ask() else None
-                )
-            place = await self._strangers.enter(stranger_from)
+            if network is None:
+                return await self._ask(token, digest, was_valid=True) if self._may_ask() else None
+            place = await self._strangers.enter(network)
             try:
-                return await self._question(token, digest, was_good=False)
+                return await self._ask(token, digest, was_valid=False)
             finally:
                 place.leave()
-        except (ServerUnavailable, TooManyRequests):  # there is no place
+        except (ServerUnavailable, TooManyRequests):  # the queue is full
             return None
         finally:
             self._flights.pop(digest, None)
 
     def _may_ask(self) -> bool:
-        """Return whether a token that was good may be asked about: while nobody answers, one tries
-        for all.
+        """Return whether a token that was valid may be looked up; during an outage one tries for
+        all.
         """
         now = self._clock.monotonic()
         if now < self._closed_until:
             return False
         if self._closed_until > -math.inf:
-            # until this one knows more
+            # Until this request has its result.
             self._closed_until = now + TIMEOUT_SECONDS + COOLDOWN_SECONDS
         return True
 
-    async def _question(self, token: str, digest: bytes, *, was_good: bool) -> _Answer:
-        headers, form = self.question(token)
-        status = 503  # what no answer at all amounts to
+    async def _ask(self, token: str, digest: bytes, *, was_valid: bool) -> _Result:
+        headers, form = self.build_request(token)
+        status = 503  # stands for no response at all
         try:
             response = await self._fetcher.fetch(
                 self.url, max_bytes=MAX_RESPONSE_BYTES, headers=headers, form=form
             )
             status = response.status
-            verified = self.judge(response, self._clock.time())
+            verified = self.parse_response(response, self._clock.time())
         except InvalidToken as refusal:
             self._answered()
             self._answers.discard(digest)
@@ -254,12 +257,12 @@ class LookupVerifier(ReasoningVerifier):
         except (FetchFailed, ValueError) as error:
             if self._outage.failed(str(error)):
                 logger.warning(
-                    "%s at %s failed: %s. Tokens are answered with 503", self.asked, self.url, error
+                    "%s at %s failed: %s. Tokens are answered with 503", self.label, self.url, error
                 )
             closed_until = self._clock.monotonic() + COOLDOWN_SECONDS
             self._refusals.put(digest, (closed_until, None))
-            # a status below 500 is about this one token, which must not lock the others out
-            if was_good:
+            # A status below 500 is about this one token, which must not lock the others out.
+            if was_valid:
                 self._closed_until = closed_until if status >= 500 else -math.inf
             return None
         self._answered()
@@ -269,4 +272,4 @@ class LookupVerifier(ReasoningVerifier):
     def _answered(self) -> None:
         self._closed_until = -math.inf
         if self._outage.recovered():
-            logger.info("%s at %s works again", self.asked, self.url)
+            logger.info("%s at %s works again", self.label, self.url)

@@ -1,4 +1,4 @@
-"""MultiAuth: several issuers behind one resource."""
+"""Accepts the tokens of several issuers for one resource."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from .lookups import LookupVerifier
 from .metadata import advertised_scopes
 from .tokens import AccessToken, Verification, current_verification
 
-MAX_ACCEPTED = 10_000  # tokens of which it is remembered who accepted them
+MAX_ACCEPTED = 10_000  # tokens whose source is remembered
 
 
 class MultiAuth(ReasoningVerifier):
-    """Accepts the tokens of several issuers; a JWT goes to the one that its ``iss`` names, before
-    any signature work.
+    """Accepts the tokens of several issuers.
 
-    Tokens without a known issuer, opaque ones above all, go to the sources that take such tokens,
-    one after the other.
+    A JWT goes to the source of its ``iss``, before any signature is checked. A token without a
+    known issuer, such as an opaque one, goes to the sources for such tokens, one after the other.
 
     Args:
         server: the provider whose routes and metadata are served.
         verifiers: further sources.
-        base_url: public URL of this server; the server's by default.
-        required_scopes: scopes that every request needs; by default those of the sources together.
-        resource_base_url: where the protected resource lives, if not at ``base_url``.
+        base_url: public URL of this server; that of ``server`` by default.
+        required_scopes: scopes that every request needs; by default those of all sources.
+        resource_base_url: URL of the protected resource, if it is not at ``base_url``.
 
     Raises:
-        ConfigurationError: no source, or two that want the same issuer.
+        ConfigurationError: no source, or two for the same issuer.
     """
 
     def __init__(
@@ -59,10 +58,8 @@ class MultiAuth(ReasoningVerifier):
                 dict.fromkeys(scope for each in self.sources for scope in each.required_scopes)
             )
         if server is not None:
-            base_url, resource_base_url = (
-                base_url or server.base_url,
-                resource_base_url or server.resource_base_url,
-            )
+            base_url = base_url or server.base_url
+            resource_base_url = resource_base_url or server.resource_base_url
         super().__init__(base_url, required_scopes, resource_base_url)
         self._by_issuer: dict[str, AuthProvider] = {}
         for source in self.sources:
@@ -72,50 +69,49 @@ class MultiAuth(ReasoningVerifier):
                     continue
                 if first.accepts_opaque == source.accepts_opaque:
                     raise ConfigurationError(
-                        f"two sources of MultiAuth want the tokens of {issuer!r}: keep one"
+                        f"two sources of MultiAuth are for the tokens of {issuer!r}: keep one"
                     )
                 if first.accepts_opaque:
                     self._by_issuer[issuer] = source  # JWTs go to the one that checks signatures
         self.issuers = tuple(self._by_issuer)
-        # Whose names are whose: an endpoint without an issuer speaks for its own address.
+        # The source of each issuer; an endpoint without an issuer is one itself.
         self._owners: dict[str, AuthProvider] = {
-            each.usual_issuer: each
+            each.default_issuer: each
             for each in self.sources
-            if isinstance(each, LookupVerifier) and each.usual_issuer
+            if isinstance(each, LookupVerifier) and each.default_issuer
         }
         self._owners.update(self._by_issuer)
         self._others = [each for each in self.sources if each.accepts_opaque or not each.issuers]
         self._accepted: LRUCache[AuthProvider] = LRUCache(MAX_ACCEPTED)
 
     async def verify(self, token: str) -> AccessToken:
-        """Return what the responsible source says of ``token``.
+        """Return the access that ``token`` grants.
 
         Raises:
-            InvalidToken: the responsible source, or each of them, refuses it.
-            ServerUnavailable: no source accepts it, and one that might cannot be asked.
+            InvalidToken: the source of its issuer, or every source, refuses the token.
+            ServerUnavailable: no source accepts it, and one that may is not available.
         """
         issuer = peek_issuer(token)
         responsible = self._by_issuer.get(issuer) if issuer is not None else None
-        # A token that names an issuer is nobody else's business: one who knows its own issuers is
-        # not shown it.
+        # Never show a token that names one issuer to a source configured for other issuers.
         others = [each for each in self._others if issuer is None or not each.issuers]
-        asked = others if responsible is None else [responsible]
+        candidates = others if responsible is None else [responsible]
         digest = b""
-        # first who has accepted it before: another one may be down, or busy with strangers
-        if len(asked) > 1:
+        # The source that accepted it before goes first: another one may be down, or overloaded.
+        if len(candidates) > 1:
             digest = token_digest(token)
             before = self._accepted.get(digest)
-            asked = sorted(asked, key=lambda each: each is not before)
+            candidates = sorted(candidates, key=lambda each: each is not before)
         outer = current_verification.get()
         verification = Verification("" if outer is None else outer.address)
         restore = current_verification.set(verification)
         outage: ServerUnavailable | None = None
         try:
-            for source in asked:
+            for source in candidates:
                 try:
                     found = await source.verify_token(token)
                 except ServerUnavailable as error:
-                    outage = error  # another source may know the token all the same
+                    outage = error  # another source may still accept the token
                     continue
                 if found is None:
                     continue
@@ -129,11 +125,12 @@ class MultiAuth(ReasoningVerifier):
             current_verification.reset(restore)
         if outage is not None:
             raise outage
-        raise InvalidToken(verification.reason or ("rejected" if asked else "issuer"))
+        raise InvalidToken(verification.reason or ("rejected" if candidates else "issuer"))
 
     def _speaks_for_another(self, source: AuthProvider, found: AccessToken) -> bool:
-        """Return whether a source names another source's issuer, and is not part of that issuer
-        itself.
+        """Return whether a source names the issuer of another source.
+
+        An endpoint below an issuer's URL is part of that issuer.
         """
         named = found.claims.get("iss") if self._owners else None
         if (
@@ -144,37 +141,35 @@ class MultiAuth(ReasoningVerifier):
             return False
         if not isinstance(source, LookupVerifier):
             return True
-        return named != source.usual_issuer and not source.url.startswith(
+        return named != source.default_issuer and not source.url.startswith(
             f"{named.removesuffix('/')}/"
         )
 
     @property
     def scopes_supported(self) -> list[str]:
-        """Scopes advertised in the metadata document."""
+        """Scopes that the metadata document lists."""
         return self.required_scopes if self.server is None else self.server.scopes_supported
 
     def get_challenge_scopes(self, required_scopes: Sequence[str] | None = None) -> list[str]:
-        """Return the scopes for a challenge, as the server sees it."""
+        """Return the scopes for a challenge, which ``server`` decides."""
         required = self.required_scopes if required_scopes is None else required_scopes
-        return (
-            advertised_scopes(required)
-            if self.server is None
-            else self.server.get_challenge_scopes(required)
-        )
+        if self.server is None:
+            return advertised_scopes(required)
+        return self.server.get_challenge_scopes(required)
 
     @property
     def resource_metadata_url(self) -> str | None:
-        """The server's."""
+        """URL of the server's metadata document."""
         return None if self.server is None else self.server.resource_metadata_url
 
     def set_mcp_path(self, mcp_path: str | None) -> None:
-        """Tell every source."""
+        """Set the path of the MCP endpoint, also for ``server``."""
         super().set_mcp_path(mcp_path)
         if self.server is not None:
             self.server.set_mcp_path(mcp_path)
 
     def bind_audience(self, resource: str | None) -> None:
-        """Pass the resource on to every source."""
+        """Bind every source to ``resource``."""
         for source in self.sources:
             source.bind_audience(resource)
 

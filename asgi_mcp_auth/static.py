@@ -1,4 +1,4 @@
-"""StaticTokenVerifier: a fixed list of tokens, for development."""
+"""Accepts a fixed list of tokens, for development."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from .types import Clock
 
 
 class StaticTokenVerifier(ReasoningVerifier):
-    """Accepts a fixed list of tokens. For development and tests only: the tokens stand in the
-    source and never change.
+    """Accepts a fixed list of tokens.
+
+    For development and tests only: the tokens are in the source code and never change.
 
     Args:
-        tokens: token → its facts: ``client_id`` (required), ``scopes``, ``expires_at``, ``subject``
-            or ``sub``, any claims.
+        tokens: facts by token: ``client_id`` (required), ``scopes``, ``expires_at``, ``subject`` or
+            ``sub``, any claims.
         required_scopes: scopes that every request needs.
         base_url: public URL of this server.
         clock: for tests.
 
     Raises:
-        ConfigurationError: a token without client_id, or with scopes that are none.
+        ConfigurationError: a token without a client_id, or with invalid facts.
     """
 
     def __init__(
@@ -50,17 +51,18 @@ class StaticTokenVerifier(ReasoningVerifier):
         self._tokens = [_static_token(token, facts) for token, facts in tokens.items()]
 
     def bind_audience(self, resource: str | None) -> None:
-        """Say of every token that it was issued for ``resource``."""
+        """Make ``resource`` the audience of every token."""
         self._bound = resource
 
     async def verify(self, token: str) -> AccessToken:
-        """Return what ``token`` grants.
+        """Return the access that ``token`` grants.
 
         Raises:
-            InvalidToken: it is not in the list, or has expired.
+            InvalidToken: the token is not in the list, or has expired.
         """
-        digest, found = token_digest(token), None
-        for known, verified in self._tokens:  # all of them, so that time tells nothing
+        digest = token_digest(token)
+        found = None
+        for known, verified in self._tokens:  # all of them: the time must not depend on the token
             if hmac.compare_digest(known, digest):
                 found = verified
         if found is None:
@@ -77,14 +79,15 @@ def _static_token(token: object, members: Any) -> tuple[bytes, VerifiedToken]:
         or len(token) > MAX_TOKEN_BYTES
     ):
         raise ConfigurationError(
-            "tokens: only letters, digits and -._~+/ can be sent as a token, = at its end"
+            "tokens: a token has only letters, digits and -._~+/, and = at its end"
         )
     if not hasattr(members, "keys"):
         raise ConfigurationError(
             f"tokens: {members!r} must be a dict, like {{'client_id': 'me', 'scopes': ['a']}}"
         )
     facts: dict[str, Any] = dict(members)
-    client_id, subject = facts.get("client_id"), facts.get("subject", facts.get("sub"))
+    client_id = facts.get("client_id")
+    subject = facts.get("subject", facts.get("sub"))
     if not isinstance(client_id, str) or not client_id:
         raise ConfigurationError(
             "tokens: every token needs a client_id, like {'dev-token': {'client_id': 'me'}}"
@@ -100,6 +103,6 @@ def _static_token(token: object, members: Any) -> tuple[bytes, VerifiedToken]:
     try:
         claims = format_document(facts)
     except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"tokens: its facts must be what JSON can say: {error}") from None
+        raise ConfigurationError(f"tokens: a token's facts must be JSON: {error}") from None
     verified = VerifiedToken(client_id, scopes, expires_at, None, subject, claims)
     return token_digest(token), verified

@@ -1,6 +1,4 @@
-"""UserinfoTokenVerifier: opaque tokens, verified by fetching the profile that they open (OpenID
-Connect Core §5.3).
-"""
+"""Verifies opaque tokens by fetching a user profile with them (OpenID Connect Core §5.3)."""
 
 from __future__ import annotations
 
@@ -25,26 +23,26 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 class UserinfoTokenVerifier(LookupVerifier):
-    """Verifies tokens by fetching a profile with them, and remembers the answer for a short time.
+    """Verifies tokens by fetching a profile with them, and caches the result for a short time.
 
-    For providers whose tokens only they can read, and that introspect none. A profile says whose
-    token it is. It does not say for whom it was made, which scopes it has or when it ends: an
-    application that somebody has signed in to could use that person's token here. Within an
-    ``OAuthProxy``, which gets its tokens from the provider itself, this does not matter. Everywhere
-    else ``audience=ANY_AUDIENCE`` has to say that it is meant.
+    For providers with opaque tokens and no introspection endpoint. A profile names the token's
+    user, but neither its audience nor its scopes nor its expiry: any application that a user has
+    signed in to could use that user's token here. Within an ``OAuthProxy``, which gets its tokens
+    from the provider itself, this does not matter. Everywhere else it must be accepted with
+    ``audience=ANY_AUDIENCE``.
 
     Args:
-        userinfo_url: where the profile is.
-        subject_claim: the member of the profile that names the person and never changes; a string
-            or a whole number.
+        userinfo_url: the profile endpoint.
+        subject_claim: the member of the profile that identifies the user and never changes; a
+            string or a whole number.
         audience: ``ANY_AUDIENCE``, or ``None`` within a proxy.
-        issuer: whose tokens these are: what the claims say as ``iss``, ``userinfo_url`` by default.
-            In a ``MultiAuth``, JWTs of this issuer come here as well.
-        required_scopes: what a proxy asks the provider for.
+        issuer: the issuer of the tokens, which becomes ``iss``; ``userinfo_url`` by default. In a
+            ``MultiAuth``, JWTs of this issuer come here as well.
+        required_scopes: the scopes that a proxy requests from the provider.
         base_url: public URL of this server, if used without a ``RemoteAuthProvider``.
-        cache_ttl_seconds: how long a profile is used; a revoked token works so much longer. 0 asks
-            every time.
-        headers: sent along, such as an API version.
+        cache_ttl_seconds: how long a profile is cached. A revoked token works until then. 0 fetches
+            a profile for every request.
+        headers: additional request headers, such as an API version.
         http_client: an ``httpx.AsyncClient`` to use; it is never closed.
         clock: for tests.
 
@@ -52,7 +50,7 @@ class UserinfoTokenVerifier(LookupVerifier):
         ConfigurationError: a setting is missing or wrong.
     """
 
-    asked = "Profiles"
+    label = "Profiles"
     names_audience = False
 
     def __init__(
@@ -81,43 +79,41 @@ class UserinfoTokenVerifier(LookupVerifier):
         (self._subject_claim,) = check_names("subject_claim", [subject_claim])
         if audience not in (None, ANY_AUDIENCE):
             raise ConfigurationError(
-                f"audience={audience!r}: a profile does not say for whom a token was made, so only"
-                " ANY_AUDIENCE is possible, and any token of the provider is accepted then"
+                f"audience={audience!r}: a profile does not name a token's audience, so only"
+                " ANY_AUDIENCE is possible, which accepts any token of the provider"
             )
         if len(self.issuers) > 1:
             raise ConfigurationError(
-                f"issuer={issuer!r} must be one URL: a profile does not say which of them it is"
-                " from"
+                f"issuer={issuer!r} must be one URL: a profile does not name its issuer"
             )
         self._any_audience = audience is not None
         self._headers = _check_headers(headers)
 
     def bind_audience(self, resource: str | None) -> None:
-        """Check that these tokens may be taken as they are; a proxy, which gets them itself, does
-        not ask.
+        """Check that tokens without an audience are accepted. A proxy does not call this.
 
         Raises:
             ConfigurationError: ``audience=ANY_AUDIENCE`` is missing, or scopes are required.
         """
         if not self._any_audience:
             raise ConfigurationError(
-                f"tokens verified at {self.url} have no audience: one that was made for another"
-                " application would open this server. Put an OAuthProxy around the verifier, or"
+                f"tokens verified at {self.url} have no audience: a token issued to another"
+                " application would be accepted here. Put an OAuthProxy around the verifier, or"
                 " write audience=ANY_AUDIENCE"
             )
         if self.required_scopes:
             raise ConfigurationError(
-                f"required_scopes={self.required_scopes!r}: a profile does not say which scopes a"
-                " token has, so every request would be refused. Leave them out, or put an"
-                " OAuthProxy around the verifier"
+                f"required_scopes={self.required_scopes!r}: a profile does not name a token's"
+                " scopes, so every request would be refused. Leave them out, or put an OAuthProxy"
+                " around the verifier"
             )
 
-    def question(self, token: str) -> tuple[dict[str, str], None]:
-        """Ask as the token's owner."""
+    def build_request(self, token: str) -> tuple[dict[str, str], None]:
+        """Return a request with the token itself."""
         return {**self._headers, "authorization": f"Bearer {token}"}, None
 
-    def judge(self, response: Response, now: float) -> VerifiedToken:
-        """Find out whose profile it is."""
+    def parse_response(self, response: Response, now: float) -> VerifiedToken:
+        """Return the subject that the profile names."""
         if _refuses_token(response):
             raise InvalidToken("inactive")
         if response.status != 200:
@@ -128,15 +124,16 @@ class UserinfoTokenVerifier(LookupVerifier):
             subject = str(subject)
         if type(subject) is not str or not subject or not subject.isprintable():
             raise FetchFailed(
-                f"it has no {self._subject_claim} that names somebody: check subject_claim"
+                f"the profile has no usable {self._subject_claim}: check subject_claim"
             )
-        claims_json = self.name_issuer(profile, response.body)
+        claims_json = self.set_issuer(profile, response.body)
         return VerifiedToken(subject, (), None, None, subject, claims_json)
 
 
 def _refuses_token(response: Response) -> bool:
-    """Return whether the provider says that the token is no good, rather than that we ask too often
-    (GitHub: 403).
+    """Return whether the provider refuses the token, and not our request rate.
+
+    GitHub answers both with 403.
     """
     if response.status == 403:
         return (
@@ -156,11 +153,11 @@ def _check_headers(headers: Mapping[str, str] | None) -> dict[str, str]:
             or name.lower() == "authorization"
         ):
             raise ConfigurationError(
-                f"headers has {name!r}: it must be the name of a header, and not Authorization"
+                f"headers has {name!r}: use the name of a header, other than Authorization"
             )
         if not isinstance(value, str) or not value.isascii() or not value.isprintable():
             raise ConfigurationError(
-                f"headers has {name}={value!r}: its value must be a string in ASCII"
+                f"headers has {name}={value!r}: its value must be an ASCII string"
             )
         checked[name.lower()] = value
     return checked

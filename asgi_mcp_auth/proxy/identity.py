@@ -104,12 +104,12 @@ class AccessTokenIdentifier:
                 " access tokens, which are not made for this server"
             ) from None
         self.verifier = verifier
-        self._usual_issuer = (
+        self._default_issuer = (
             verifier.issuers[0] if len(verifier.issuers) == 1 else origin_of(authorization_endpoint)
         )
         for each in verifier.sources if isinstance(verifier, MultiAuth) else (verifier,):
             if isinstance(each, LookupVerifier) and not each.issuers:
-                each.usual_issuer = self._usual_issuer
+                each.default_issuer = self._default_issuer
 
     async def start(self) -> None:
         """Open the verifier."""
@@ -128,7 +128,7 @@ class AccessTokenIdentifier:
     ) -> UpstreamIdentity:
         """Return whose the access token is; an expired one is never asked about."""
         access = await self._verify(answer.access_token)
-        issuer = access.claims.get("iss", self._usual_issuer)
+        issuer = access.claims.get("iss", self._default_issuer)
         if not isinstance(issuer, str) or not access.subject:
             raise _unusable("the access token has no usable subject")
         return UpstreamIdentity(issuer=issuer, subject=access.subject, claims=access.claims)

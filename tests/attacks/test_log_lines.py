@@ -32,7 +32,7 @@ OURS = frozenset(
         "setting",
         "ns",
         # literals
-        "self.asked",
+        "self.label",
         "self._engine",
         "self._what",
         "event.action",

@@ -82,7 +82,7 @@ async def test_a_profile_without_a_subject_is_no_verdict(
     provider.profiles["gho_alice"] = {"id": subject}
     with pytest.raises(ServerUnavailable):
         await verifier_for(provider, subject_claim="id").verify_token("gho_alice")
-    assert "it has no id that names somebody: check subject_claim" in caplog.text
+    assert "the profile has no usable id: check subject_claim" in caplog.text
 
 
 @pytest.mark.asyncio
@@ -349,7 +349,7 @@ async def test_without_any_audience_it_serves_a_proxy_only(provider: ProfileServ
 
 def test_required_scopes_would_refuse_every_token(provider: ProfileServer) -> None:
     verifier = verifier_for(provider, required_scopes=["read:user"])
-    with pytest.raises(ConfigurationError, match="a profile does not say which scopes a token has"):
+    with pytest.raises(ConfigurationError, match="a profile does not name a token's scopes"):
         RemoteAuthProvider(verifier, [ISSUER], "https://mcp.example.com").set_mcp_path("/mcp")
 
 
@@ -363,7 +363,7 @@ def test_required_scopes_would_refuse_every_token(provider: ProfileServer) -> No
         ({"audience": "https://mcp.example.com"}, "only ANY_AUDIENCE is possible"),
         ({"cache_ttl_seconds": 3601}, "cache_ttl_seconds="),
         ({"headers": "accept: x"}, "headers='accept: x' must be a Mapping"),
-        ({"headers": {"Authorization": "Basic x"}}, "not Authorization"),
+        ({"headers": {"Authorization": "Basic x"}}, "other than Authorization"),
         ({"headers": {"a b": "x"}}, "the name of a header"),
         ({"headers": {5: "x"}}, "the name of a header"),
         ({"headers": {"x-a": "b\r\nc: d"}}, "headers has x-a="),
