@@ -207,7 +207,7 @@ class Alice:
 
     Args:
         password: what she types.
-        button: what she presses when the client wants to act for her.
+        button: what she presses when the client asks to act on her behalf.
 
     Attributes:
         browser: keeps her cookies.
@@ -371,10 +371,13 @@ async def tell_sign_in(screen: Screen, talk: Conversation, alice: Alice, base_ur
         "She types her name and her password into the server's own page. The client sees neither."
     )
     page = await alice.submit(
-        page, "Allow “Demo client” to act for you?", username="alice", password=alice.password
+        page,
+        "Allow “Demo client” to act on your behalf?",
+        username="alice",
+        password=alice.password,
     )
 
-    screen.step("Alice is asked whether the client may act for her")
+    screen.step("Alice is asked whether the client may act on her behalf")
     screen.status(page.response)
     seen = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
     screen.facts({**seen, "It will be able to": ", ".join(page.texts["li"])})

@@ -1,4 +1,4 @@
-"""A FastMCP server whose people sign in with a password, on pages with its own name and colour.
+"""A FastMCP server whose people sign in with a password, on pages with its own name and color.
 
 python -m examples.password_login
 """
@@ -29,7 +29,7 @@ provider = OAuthProvider(
     store=STORE,
     required_scopes=["notes:read"],
     pages=Pages(
-        title="Our notes", colour="#0f766e", scope_descriptions={"notes:read": "Read your notes"}
+        title="Our notes", color="#0f766e", scope_descriptions={"notes:read": "Read your notes"}
     ),
 )
 server: FastMCP[Any] = FastMCP("notes", auth=provider)  # type: ignore[arg-type]  # FastMCP names its own class

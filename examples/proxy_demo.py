@@ -192,8 +192,10 @@ async def tell_departure(screen: Screen, talk: Conversation, alice: Alice, proxy
         {name: response.json()[name] for name in ("client_id", "client_name", "redirect_uris")}
     )
 
-    screen.step("The client opens a browser, and Alice is asked whether it may act for her")
-    page = await alice.open(await in_time(talk.opened.get()), "Allow “Demo client” to act for you?")
+    screen.step("The client opens a browser, and Alice is asked whether it may act on her behalf")
+    page = await alice.open(
+        await in_time(talk.opened.get()), "Allow “Demo client” to act on your behalf?"
+    )
     screen.status(page.response)
     seen = dict(zip(page.texts["dt"], page.texts["dd"], strict=True))
     screen.facts({**seen, "It will be able to": ", ".join(page.texts["li"])})

@@ -13,6 +13,7 @@ from typing import Any
 from unicodedata import category
 
 from asgi_mcp_auth.server.pages import html
+from asgi_mcp_auth.server.pages.escaping import MAX_TEXT_CHARS, escape_text
 from asgi_mcp_auth.server.pages.models import (
     Application,
     ApplicationsPage,
@@ -148,7 +149,7 @@ _PAGES: list[tuple[Callable[[str], Page], Callable[[Any, str | None, str], str]]
     (_failed, html.login),
     (_consent, html.consent),
     (_applications, html.applications),
-    (_error, html.error),
+    (_error, html.message),
 ]
 
 
@@ -186,8 +187,8 @@ def seeds() -> list[bytes]:
 def check(data: bytes) -> None:
     """Put one text wherever there is somebody else's text on a page."""
     page, text = (data[0] if data else 0) % len(_PAGES), data[1:].decode("utf-8", "replace")
-    _check_shown(text)
-    harmless = _WORD if html.shown(text) else "\0" if text else ""
+    _check_escaped(text)
+    harmless = _WORD if escape_text(text) else "\0" if text else ""
     _markup(page, text).check_like(_harmless(page, harmless))
 
 
@@ -205,22 +206,20 @@ def _render(page: Page, render: Callable[[Any, str | None, str], str]) -> str:
     return render(replace(page, title="Example", nonce=_NONCE), None, "#1d4ed8")
 
 
-def _check_shown(text: str) -> None:
-    """Hold a text that is shown to what ``shown`` promises: the same, unless something had to
-    go.
-    """
-    escaped = html.shown(text)
+def _check_escaped(text: str) -> None:
+    """Check the promises of ``escape_text``: the same text, unless something had to go."""
+    escaped = escape_text(text)
     assert not set(escaped) & set("<>\"'"), escaped
     plain = unescape(escaped)
-    assert len(plain) <= html.MAX_SHOWN_CHARS
+    assert len(plain) <= MAX_TEXT_CHARS
     assert plain == plain.strip()
     assert "\n" not in plain
     for quote in ('"', "'"):
         (value,) = Markup(f"<input value={quote}{escaped}{quote}>").values or [""]
         assert value == plain
-    assert html.shown(plain) == escaped, "not shown as it is shown"
+    assert escape_text(plain) == escaped, "not escaped alike"
     assert not re.search(
         "m{3}", "".join("m" if category(char) == "Mn" else "-" for char in plain)
     ), "a heap of marks"
-    if text.isascii() and text.isprintable() and len(text) <= html.MAX_SHOWN_CHARS:
+    if text.isascii() and text.isprintable() and len(text) <= MAX_TEXT_CHARS:
         assert plain == " ".join(text.split()), "nothing had to go"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asgi_mcp_auth import Rule
-from asgi_mcp_auth.server.pages.html import shown
+from asgi_mcp_auth.server.pages.escaping import escape_text
 from tests.support.asgi import call
 from tests.support.authorization_server import deploy
 from tests.support.protection import ALICE, protect
@@ -98,4 +98,4 @@ async def test_combining_marks_do_not_pile_up_across_invisible_characters(
     between: str,
 ) -> None:
     """Such a pile covers the lines above and below, which may be a warning."""
-    assert shown("a" + f"\u0308\u0308{between}" * 20) == "\u00e4\u0308\u0308"
+    assert escape_text("a" + f"\u0308\u0308{between}" * 20) == "\u00e4\u0308\u0308"

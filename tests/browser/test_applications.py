@@ -35,7 +35,7 @@ async def test_an_application_is_revoked_and_its_token_with_it(chromium: Browser
         ]
         assert statuses == [401, 200]
         await page.get_by_role("button", name="Revoke Other Assistant").click()
-        await expect(page.get_by_text("No application may act for alice yet.")).to_be_visible()
+        await expect(page.get_by_text("No application can act on behalf of alice.")).to_be_visible()
         await scene.check(page, "applications-none")
 
 

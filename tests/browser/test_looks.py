@@ -36,7 +36,7 @@ LOGO = (
 
 @pytest.mark.parametrize("window", WINDOWS)
 async def test_every_page_can_be_read_and_used(chromium: Browser, window: str) -> None:
-    pages = Pages(title="Example Notes", logo=LOGO, colour="#0f766e", scope_descriptions=SCOPES)
+    pages = Pages(title="Example Notes", logo=LOGO, color="#0f766e", scope_descriptions=SCOPES)
     async with stage(
         chromium, window=WINDOWS[window], pages=pages, allowed_redirect_schemes=["notes"]
     ) as scene:
@@ -64,13 +64,13 @@ async def test_every_page_can_be_read_and_used(chromium: Browser, window: str) -
         await scene.check(page, f"{window}-error")
 
 
-@pytest.mark.parametrize("colour", ["#ffd400", "#777777", "#000000"])
-async def test_buttons_can_be_read_in_any_colour(chromium: Browser, colour: str) -> None:
-    async with stage(chromium, pages=Pages(colour=colour)) as scene:
+@pytest.mark.parametrize("color", ["#ffd400", "#777777", "#000000"])
+async def test_buttons_can_be_read_in_any_color(chromium: Browser, color: str) -> None:
+    async with stage(chromium, pages=Pages(color=color)) as scene:
         page = await scene.open(await scene.client())
         for scheme in ("light", "dark"):
             await page.emulate_media(color_scheme=scheme)
-            await scene.check(page, f"colour-{colour[1:]}-{scheme}")
+            await scene.check(page, f"color-{color[1:]}-{scheme}")
 
 
 NAMES = {

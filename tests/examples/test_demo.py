@@ -67,8 +67,8 @@ def test_the_demo_leaves_nothing_behind(demo: subprocess.CompletedProcess[str]) 
 def test_a_wrong_password_makes_the_demo_fail(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(password="wrong") == 1
     wanted = (
-        "✗ Step 4 did not turn out as expected: the page says: The user name or the password is"
-        " wrong."
+        "✗ Step 4 did not turn out as expected: the page says: The user name or password is"
+        " incorrect."
     )
     assert wanted in capsys.readouterr().out
 

@@ -128,7 +128,7 @@ MISTAKES |= {
     ),
     "plain passwords in the open": (
         lambda: sign_in(base_url=BASE_URL, login=PasswordLogin({"alice": "secret"})),
-        "write what hash_password",
+        "store the result of hash_password",
     ),
     "a password that is not set": (lambda: PasswordLogin({"alice": None}), "hash_password"),
     "a path instead of a login URL": (lambda: AppLogin("/sign-in"), "write it in full"),
@@ -172,7 +172,7 @@ MISTAKES |= {
         lambda: knowing(redirect_uris=["cursor://x"]),
         "allowed_redirect_schemes",
     ),
-    "a colour by name": (lambda: Pages(colour="teal"), "#rrggbb"),
+    "a color by name": (lambda: Pages(color="teal"), "#rrggbb"),
     "descriptions in a list": (lambda: Pages(scope_descriptions=["Read"]), "must be a dict"),
     "one feature instead of a list": (lambda: ServerOptions(disabled="par"), r"like \['par'\]"),
     "a secret as signing algorithm": (

@@ -48,8 +48,8 @@ def test_the_demo_prints_no_warning_and_no_log(demo: subprocess.CompletedProcess
     "shown",
     [
         "POST /register  → 201 Created",
-        "You sign in next, at 127.0.0.1:",
-        "Your provider is asked for  openid, email",
+        "You will sign in next, at 127.0.0.1:",
+        "Requested from your provider  openid, email",
         "/auth/callback",
         "The MCP server asks for openid email",
         "action='signed_in', action='approved'",

@@ -563,10 +563,10 @@ def test_a_clock_tells_both_times(value: Any) -> None:
 @pytest.mark.parametrize(
     ("settings", "advice"),
     [
-        ({"colour": "blue"}, "^colour='blue' must be written as #rrggbb"),
-        ({"colour": "#fff"}, "^colour='#fff' must be written as #rrggbb"),
-        ({"colour": 5}, "^colour=5 must be written as #rrggbb"),
-        ({"colour": None}, "^colour=None must be written as #rrggbb"),
+        ({"color": "blue"}, "^color='blue' must be written as #rrggbb"),
+        ({"color": "#fff"}, "^color='#fff' must be written as #rrggbb"),
+        ({"color": 5}, "^color=5 must be written as #rrggbb"),
+        ({"color": None}, "^color=None must be written as #rrggbb"),
         ({"logo": "https://example.com/logo.png"}, "^logo must be a data: URI"),
         ({"logo": 5}, "^logo must be a data: URI"),
         ({"title": 5}, "^title=5 must be a str"),

@@ -1,14 +1,15 @@
-"""What people see: plain HTML forms, no script, nothing loaded from elsewhere.
+"""Answers with the pages that users see: plain HTML forms, without scripts or external resources.
 
-Each page is a value; ``Pages`` turns it into HTML, or a function of the operator's does.
+Each page is a value. ``Pages`` renders it with a built-in function or with one of the operator's.
 """
 
 from __future__ import annotations
 
 import re
 import secrets
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from ...errors import ConfigurationError
@@ -21,38 +22,42 @@ PageName: TypeAlias = Literal["login", "consent", "applications", "error"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pages:
-    """How the pages look.
+    """Appearance of the pages.
 
     Args:
-        title: the name of your service; by default the host of ``base_url``.
-        logo: an image as a ``data:`` URI; nothing is loaded from elsewhere.
-        colour: of buttons, ``#rrggbb``; the text on them is white or black, whichever can be read.
-        scope_descriptions: scopes in words.
+        title: the name of your service; defaults to the host of ``base_url``.
+        logo: an image as a ``data:`` URI; pages load nothing from other sites.
+        color: of buttons, ``#rrggbb``. Their text is white or black, whichever is readable.
+        scope_descriptions: scopes with the descriptions that users see.
         render: functions that return the HTML of a whole page, for ``login``, ``consent``,
-            ``applications`` or ``error``. They get the page as a value, and must escape what they
-            insert.
+            ``applications`` or ``error``. Each is called with the page as a value, and must escape
+            all text that it inserts.
+        colour: deprecated; the former name of ``color``.
 
     Raises:
-        ConfigurationError: a setting is wrong.
+        ConfigurationError: a setting is invalid.
     """
 
     title: str = ""
     logo: str | None = None
-    colour: str = "#1d4ed8"
+    color: str = "#1d4ed8"
     scope_descriptions: Mapping[str, str] = field(default_factory=dict[str, str])
     render: Mapping[PageName, Callable[[Any], str]] = field(
         default_factory=dict[PageName, Callable[[Any], str]]
     )
+    colour: InitVar[str | None] = None
 
-    def __post_init__(self) -> None:
-        colour, logo, title = (str(each) for each in (self.colour, self.logo, self.title))
-        if title != self.title:
+    def __post_init__(self, colour: str | None) -> None:
+        if colour is not None:
+            warnings.warn(
+                "Pages(colour=…) is deprecated: write color=…", DeprecationWarning, stacklevel=3
+            )
+            object.__setattr__(self, "color", colour)
+        if str(self.title) != self.title:
             raise ConfigurationError(f"title={self.title!r} must be a str")
-        if not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
-            raise ConfigurationError(f"colour={self.colour!r} must be written as #rrggbb")
-        if self.logo is not None and not re.fullmatch(
-            r"data:image/(?:png|jpeg|webp|gif|svg\+xml);base64,[A-Za-z0-9+/=]+", logo
-        ):
+        if not _COLOR.fullmatch(str(self.color)):
+            raise ConfigurationError(f"color={self.color!r} must be written as #rrggbb")
+        if self.logo is not None and not _LOGO.fullmatch(str(self.logo)):
             raise ConfigurationError(
                 "logo must be a data: URI of an image, like 'data:image/png;base64,…'"
             )
@@ -79,9 +84,9 @@ class Pages:
         name, built_in = _RENDERERS[type(page)]
         complete = replace(page, title=self.title, nonce=nonce)
         custom = self.render.get(name)
-        text = built_in(complete, self.logo, self.colour) if custom is None else custom(complete)
-        # No form-action: browsers apply it to the redirect that follows a form, and that one leads
-        # to the client.
+        text = built_in(complete, self.logo, self.color) if custom is None else custom(complete)
+        # No form-action: browsers apply it to the redirect after a form too, and that goes to the
+        # client.
         policy = (
             f"default-src 'none'; style-src 'nonce-{nonce}'; img-src data:; base-uri 'none';"
             " frame-ancestors 'none'"
@@ -100,15 +105,17 @@ class Pages:
     def describe(self, scopes: Sequence[str]) -> list[tuple[str, str]]:
         """Return each scope with its description."""
         return [
-            (scope, self.scope_descriptions.get(scope) or _USUAL.get(scope) or scope)
+            (scope, self.scope_descriptions.get(scope) or _DESCRIPTIONS.get(scope) or scope)
             for scope in scopes
         ]
 
 
-_USUAL = {"offline_access": "Keep access while you are away"}
+_COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+_LOGO = re.compile(r"data:image/(?:png|jpeg|webp|gif|svg\+xml);base64,[A-Za-z0-9+/=]+")
+_DESCRIPTIONS = {"offline_access": "Keep access while you are away"}
 _RENDERERS: Mapping[type[Page], tuple[PageName, Callable[[Any, str | None, str], str]]] = {
     LoginPage: ("login", html.login),
     ConsentPage: ("consent", html.consent),
     ApplicationsPage: ("applications", html.applications),
-    MessagePage: ("error", html.error),
+    MessagePage: ("error", html.message),
 }

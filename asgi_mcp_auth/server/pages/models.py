@@ -1,4 +1,4 @@
-"""What the pages say, as values: sign in, consent, applications, errors. Pure."""
+"""The pages as values: sign-in, consent, applications, messages. Pure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ class Field:
     """One input of a sign-in form.
 
     Attributes:
-        name: of the parameter.
-        label: for people.
-        type: of the HTML input.
-        value: what stands there at first.
-        autocomplete: what browsers and password managers fill in (WHATWG HTML, autofill).
+        name: the name of the form parameter.
+        label: the visible label.
+        type: the type of the HTML input.
+        value: the initial value.
+        autocomplete: tells browsers and password managers how to fill it in (WHATWG HTML,
+            autofill).
     """
 
     name: str
@@ -27,13 +28,13 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What every page has.
+    """The attributes that all pages have.
 
     Attributes:
-        title: of the service.
-        nonce: what a ``<style>`` element needs to carry.
-        action: where the form goes.
-        hidden: what it carries besides.
+        title: the name of the service.
+        nonce: the value of the ``nonce`` attribute that each ``<style>`` element needs.
+        action: the URL that the form is sent to.
+        hidden: the hidden inputs of the form.
     """
 
     title: str = ""
@@ -44,13 +45,13 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginPage(Page):
-    """Sign in.
+    """The sign-in page.
 
     Attributes:
-        fields: to fill in.
-        button: the label of the button.
-        error: what went wrong the last time.
-        client: the name of the application that asks, as it says.
+        fields: the visible inputs of the form.
+        button: the label of the submit button.
+        error: why the last attempt failed.
+        client: the name that the application which requests access has chosen.
     """
 
     fields: Sequence[Field] = ()
@@ -61,22 +62,23 @@ class LoginPage(Page):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentPage(Page):
-    """Allow an application to act for somebody. The form sends ``action``: ``approve``, ``deny`` or
-    ``switch``.
+    """Asks whether an application may act on behalf of the user.
+
+    The form sends ``action``: ``approve``, ``deny`` or ``switch``.
 
     Attributes:
-        client: the application's name, as it says.
-        is_verified: whether the operator knows the application.
-        client_host: where its metadata document lies, if it has one.
-        redirect_host: where the person is sent afterwards: a host, or a private-use scheme.
-        is_on_device: whether that is a program on their own machine, where each can pretend to be
-            any other.
-        resource: what it wants access to.
-        scopes: what it wants to do: each scope and its description.
-        account: who is signed in; ``None`` when that comes next.
-        provider_host: where they sign in, if not here.
-        provider_scopes: what is asked for there.
-        applications_url: where this can be taken back, if there is such a page.
+        client: the application's name; chosen by the application.
+        is_verified: whether the operator registered the application.
+        client_host: the host of its metadata document, if it has one.
+        redirect_host: where the user is sent next: a host, or a private-use scheme.
+        is_on_device: whether that is a program on the user's machine, where any program can claim
+            to be this one.
+        resource: the resource that it requests access to.
+        scopes: the requested scopes with their descriptions.
+        account: the user who is signed in; ``None`` if the sign-in comes next.
+        provider_host: where users sign in, if not here.
+        provider_scopes: the scopes requested there.
+        applications_url: the page to revoke this access later, if there is one.
     """
 
     client: str
@@ -94,14 +96,14 @@ class ConsentPage(Page):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Application:
-    """An application that somebody has allowed.
+    """An application that the user has approved.
 
     Attributes:
         client_id: its identifier.
-        name: as it says.
-        host: where the person was sent when they allowed it.
-        scopes: what it may do, in words.
-        since: the date.
+        name: its name; chosen by the application.
+        host: where the user was sent after approving it.
+        scopes: descriptions of its scopes.
+        since: the date of the approval.
     """
 
     client_id: str
@@ -113,12 +115,13 @@ class Application:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApplicationsPage(Page):
-    """The applications that somebody has allowed; the form sends ``client_id``.
+    """The applications that a user has approved. The form that revokes one sends ``client_id``.
 
     Attributes:
-        account: who is signed in.
-        applications: theirs.
-        logout_action: where the form goes that signs out; it carries ``logout_hidden``.
+        account: the user who is signed in.
+        applications: the approved applications.
+        logout_action: the URL that the sign-out form is sent to.
+        logout_hidden: the hidden inputs of that form.
     """
 
     account: str

@@ -45,11 +45,11 @@ async def test_a_person_who_is_not_signed_in_signs_in_first() -> None:
         browser = server.browser()
         page = await browser.open(f"{BASE_URL}/applications")
         assert page.url.startswith(f"{BASE_URL}/login?transaction=")
-        assert "asks for access" not in page.text
+        assert "is requesting access" not in page.text
         page = await browser.submit(page, username="alice")
         assert page.url == f"{BASE_URL}/applications"
         assert "alice" in page.text
-        assert "No application may act for <strong>alice</strong> yet." in page.text
+        assert "No application can act on behalf of <strong>alice</strong>." in page.text
 
 
 async def test_the_page_shows_name_address_date_and_scopes_in_words() -> None:

@@ -109,7 +109,7 @@ async def test_a_client_with_a_document_signs_its_user_in(
             "Notes on the go",
             f"localhost:{host.port}",
             "app.example.com",
-            "nobody has checked it",
+            "has not been verified",
         ):
             assert text in page.text
         code = answer_of((await browser.submit(page, action="approve")).url)["code"]

@@ -80,10 +80,10 @@ async def test_the_page_says_who_asks_for_what_for_whom_and_where_it_goes() -> N
         text = text_of(page)
         for words in (
             "“Notes Assistant”",
-            "The application chose this name; nobody has checked it.",
+            "The application chose this name. It has not been verified.",
             "Your account alice",
             f"Gets access to {RESOURCE}",
-            "Afterwards you are sent to app.example.com",
+            "You will be sent to app.example.com",
             "Read your notes",
             "mcp:write",
             "Keep access while you are away",
@@ -100,7 +100,7 @@ async def test_for_programs_on_the_persons_machine_there_is_a_warning() -> None:
         for redirect in (REDIRECT_URI, "cursor://callback"):
             client = await server.register(redirect_uris=[redirect])
             text = text_of(await consent_page(server.browser(), client))
-            assert "any program here can say that it is this application" in text
+            assert "any program on it can claim to be this application" in text
             assert "a program on this device (" in text
 
 
@@ -110,7 +110,7 @@ async def test_the_operators_own_clients_are_not_called_unchecked() -> None:
     ) as server:
         text = text_of(await consent_page(server.browser(), server.known(CONFIDENTIAL)))
         assert "“Our app”" in text
-        assert "nobody has checked" not in text
+        assert "has not been verified" not in text
 
 
 @pytest.mark.case("Z98")
@@ -119,14 +119,14 @@ async def test_a_client_with_the_name_of_a_known_one_is_still_called_unchecked()
         registration=Registration(clients=[{**CONFIDENTIAL, "client_name": "Our app"}])
     ) as server:
         client = await server.register(client_name="Our app")
-        assert "nobody has checked" in text_of(await consent_page(server.browser(), client))
+        assert "has not been verified" in text_of(await consent_page(server.browser(), client))
 
 
 async def test_a_host_is_never_cut_where_its_owner_stands() -> None:
     host = ".".join(["app.example.com", *["a" * 60] * 3, "evil.example"])
     async with deploy() as server:
         client = await server.register(redirect_uris=[f"https://{host}/callback"])
-        assert f"Afterwards you are sent to {host}" in text_of(
+        assert f"You will be sent to {host}" in text_of(
             await consent_page(server.browser(), client)
         )
         long = "app.example.com." + "a." * 400 + "evil.example"
@@ -145,7 +145,7 @@ async def test_a_host_is_never_cut_where_its_owner_stands() -> None:
         ('Claude"', "“Claude&#x27;”"),
         ("N" + "\u0300" * 50 + "otes", "“\u01f8\u0300\u0300otes”"),
         ("N\u20dd\u0489otes", "“Notes”"),
-        ("\u3164\u2800\u115f", "an application without a name"),
+        ("\u3164\u2800\u115f", "an unnamed application"),
         ("a" * 500, "“" + "a" * 63 + "…”"),
         ("a\u3000\u2003b", "“a b”"),
         ("אבג Notes", "“אבג Notes”"),

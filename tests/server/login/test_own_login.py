@@ -101,7 +101,7 @@ async def test_people_consent_before_they_go_upstream_and_come_back_with_a_code(
     async with upstream() as server:
         client, browser = await server.register(), server.browser()
         page = await browser.open(client.authorization_url())
-        assert "You sign in next" in page.text
+        assert "You will sign in next" in page.text
         assert "Use another account" not in page.text
         response = await come_back(browser, await approve(browser, client))
         answer = answer_of(response.header("location") or "")

@@ -10,8 +10,9 @@ import pytest
 
 from asgi_mcp_auth import ConfigurationError
 from asgi_mcp_auth.server import Pages
-from asgi_mcp_auth.server.pages.html import shown, shown_host, text_on
+from asgi_mcp_auth.server.pages.escaping import escape_host, escape_text
 from asgi_mcp_auth.server.pages.models import ApplicationsPage, ConsentPage, LoginPage, MessagePage
+from asgi_mcp_auth.server.pages.style import text_on
 from tests.support.authorization_server import BASE_URL, answer_of, deploy
 
 pytestmark = pytest.mark.asyncio
@@ -19,8 +20,8 @@ pytestmark = pytest.mark.asyncio
 LOGO = "data:image/png;base64,iVBORw0KGgo="
 
 
-async def test_title_logo_and_colour_are_on_every_page() -> None:
-    async with deploy(pages=Pages(title="Example & Notes", logo=LOGO, colour="#ffd400")) as server:
+async def test_title_logo_and_color_are_on_every_page() -> None:
+    async with deploy(pages=Pages(title="Example & Notes", logo=LOGO, color="#ffd400")) as server:
         client, browser = await server.register(), server.browser()
         login = await browser.open(client.authorization_url())
         consent = await browser.submit(login, username="alice")
@@ -109,11 +110,11 @@ async def test_one_page_is_replaced_and_the_others_stay() -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"colour": "red"}, "#rrggbb"),
-        ({"colour": "#fff"}, "#rrggbb"),
-        ({"colour": "#12345g"}, "#rrggbb"),
-        ({"colour": "#123456\n"}, "#rrggbb"),
-        ({"colour": "#123456;} body { display: none"}, "#rrggbb"),
+        ({"color": "red"}, "#rrggbb"),
+        ({"color": "#fff"}, "#rrggbb"),
+        ({"color": "#12345g"}, "#rrggbb"),
+        ({"color": "#123456\n"}, "#rrggbb"),
+        ({"color": "#123456;} body { display: none"}, "#rrggbb"),
         ({"logo": "https://cdn.example.com/logo.png"}, "data: URI"),
         ({"logo": "data:text/html;base64,PHNjcmlwdD4="}, "data: URI"),
         ({"logo": "data:image/svg+xml,<svg/>"}, "data: URI"),
@@ -127,22 +128,35 @@ async def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], wor
         Pages(**settings)
 
 
-def _luminance(colour: str) -> float:
-    parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+async def test_a_color_may_still_be_written_the_british_way_and_warns() -> None:
+    with pytest.warns(DeprecationWarning, match=r"^Pages\(colour=…\) is deprecated: write color=…"):
+        pages = Pages(colour="#0f766e")
+    async with deploy(pages=pages) as server:
+        page = await server.browser().open((await server.register()).authorization_url())
+        assert "--accent: #0f766e" in page.text
+    with (
+        pytest.warns(DeprecationWarning, match="colour"),
+        pytest.raises(ConfigurationError, match=r"^color='teal' must be written as #rrggbb"),
+    ):
+        Pages(colour="teal")
+
+
+def _luminance(color: str) -> float:
+    parts = (int(color[at : at + 2], 16) / 255 for at in (1, 3, 5))
     red, green, blue = (
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
     )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-async def test_text_on_any_colour_can_be_read() -> None:
+async def test_text_on_any_color_can_be_read() -> None:
     """WCAG 2.2 §1.4.3."""
     for step in range(1000):
         rgb = colorsys.hsv_to_rgb(step * 0.6180339887 % 1, (step % 11) / 10, (step % 13) / 12)
-        colour = "#" + "".join(f"{round(part * 255):02x}" for part in rgb)
-        text = {"#fff": 1.0, "#000": 0.0}[text_on(colour)]
-        light, dark = sorted((text, _luminance(colour)), reverse=True)
-        assert (light + 0.05) / (dark + 0.05) >= 4.5, colour
+        color = "#" + "".join(f"{round(part * 255):02x}" for part in rgb)
+        text = {"#fff": 1.0, "#000": 0.0}[text_on(color)]
+        light, dark = sorted((text, _luminance(color)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, color
 
 
 @pytest.mark.case("Z40")
@@ -167,13 +181,13 @@ async def test_text_on_any_colour_can_be_read() -> None:
     ],
 )
 async def test_what_others_wrote_is_shown_as_one_plain_line(text: str, expected: str) -> None:
-    assert shown(text) == expected
+    assert escape_text(text) == expected
 
 
 async def test_a_host_is_shown_to_its_end() -> None:
-    assert shown_host("app.example.com:8443") == "app.example.com:8443"
-    assert shown_host("x" * 260) == "x" * 260
-    long = shown_host("app.example.com." + "x" * 400 + ".evil.example")
+    assert escape_host("app.example.com:8443") == "app.example.com:8443"
+    assert escape_host("x" * 260) == "x" * 260
+    long = escape_host("app.example.com." + "x" * 400 + ".evil.example")
     assert (len(long), long[0], long.endswith(".evil.example")) == (260, "…", True)
 
 
@@ -195,9 +209,9 @@ async def test_names_of_scopes_without_a_description_are_shown_as_they_are() -> 
     [
         (None, "app.example.com", False, []),
         ("app.example.com", "app.example.com", False, []),
-        ("app.example.com", "cdn.example.com", False, ["described at another place"]),
-        ("app.example.com", "127.0.0.1:8123", True, ["any program here can say"]),
-        (None, "cursor:", True, ["any program here can say"]),
+        ("app.example.com", "cdn.example.com", False, ["hosted on a different site"]),
+        ("app.example.com", "127.0.0.1:8123", True, ["any program on it can claim"]),
+        (None, "cursor:", True, ["any program on it can claim"]),
     ],
 )
 async def test_a_document_elsewhere_and_a_program_here_are_warned_of(
@@ -217,5 +231,5 @@ async def test_a_document_elsewhere_and_a_program_here_are_warned_of(
     text = Pages(title="x").response(page).body.decode()
     assert text.count('class="warning"') == len(warnings)
     assert all(each in text for each in warnings)
-    assert ("Described at" in text) is (client_host is not None)
+    assert ("Application details from" in text) is (client_host is not None)
     assert redirect_host in text

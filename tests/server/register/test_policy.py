@@ -92,7 +92,7 @@ async def test_a_client_that_calls_itself_like_another_one_is_shown_as_unverifie
         page = await browser.sign_in(
             await browser.open(impostor.authorization_url()), username="alice"
         )
-        warning = "nobody has checked it"
+        warning = "has not been verified"
         assert warning in page.text
         assert "evil.example" in page.text
         page = await browser.open(server.known(known).authorization_url())
