@@ -1,5 +1,7 @@
-"""The proxy as a client of the identity provider: codes and refresh tokens for tokens (RFC 6749
-§4.1.3 and §6).
+"""The proxy as a client of the identity provider.
+
+Exchanges codes and refresh tokens for tokens (RFC 6749 §4.1.3 and §6), revokes tokens, and asks the
+userinfo endpoint.
 """
 
 from __future__ import annotations
@@ -25,25 +27,24 @@ MAX_ANSWER_BYTES = 64 * 1024
 MAX_RETRY_AFTER_SECONDS = 60
 MAX_DIGITS = 11
 
-# What providers say of a code or refresh token that is no good; not all of them use the standard's
-# word.
-_NO_GRANT = frozenset(
+# Error codes for an invalid code or refresh token; not all providers use the standard one.
+_INVALID_GRANT = frozenset(
     ("invalid_grant", "bad_verification_code", "bad_refresh_token", "invalid_refresh_token")
 )
-# may be another answer later; what else is below 500 is the last word
-_AGAIN = frozenset((401, 403, 408, 429))
+# A revocation with one of these may succeed later; any other status below 500 is final.
+_RETRYABLE = frozenset((401, 403, 408, 429))
 _ERROR_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 class TokenAnswer(NamedTuple):
-    """What the token endpoint gave.
+    """A successful answer of the token endpoint.
 
     Attributes:
         access_token: for the provider's APIs.
-        refresh_token: for the next one, if there is one.
-        expires_in: seconds; ``None`` where the access token does not expire.
-        id_token: who signed in.
+        refresh_token: for the next refresh, if there is one.
+        expires_in: lifetime of the access token in seconds; ``None`` if it does not expire.
+        id_token: identifies the user (OpenID Connect).
     """
 
     access_token: str
@@ -58,15 +59,15 @@ class TokenAnswer(NamedTuple):
 class UpstreamClient:
     """Talks to the identity provider.
 
-    Every method raises ``ServerUnavailable`` when the provider does not answer, and
-    ``SignInFailed`` when it answers what nobody can use.
+    Every method but ``revoke`` raises ``ServerUnavailable`` while the provider is not responding,
+    and ``SignInFailed`` if its answer is unusable.
 
     Args:
-        endpoints: finds out where it is.
-        client_id: who the proxy is there.
+        endpoints: returns the provider's endpoints.
+        client_id: client id of the proxy at the provider.
         client_secret: its secret, ``None`` for a public client.
-        rules: how to ask.
-        setting: what stands before the names of these two settings.
+        rules: how to authenticate, and additional parameters.
+        prefix: of the names of these two settings, for error messages.
 
     Raises:
         ConfigurationError: no client id, or a secret that contradicts ``client_auth_method``.
@@ -78,19 +79,19 @@ class UpstreamClient:
         client_id: str,
         client_secret: str | None,
         rules: UpstreamRules,
-        setting: str,
+        prefix: str,
     ) -> None:
         if not isinstance(client_id, str) or not client_id.isprintable() or not client_id:
             raise ConfigurationError(
-                f"{setting}client_id must be the client id that the identity provider gave you"
+                f"{prefix}client_id must be the client id that the identity provider gave you"
             )
         if client_secret is None and rules.client_auth_method not in (None, "none"):
             raise ConfigurationError(
-                f"{setting}client_secret is missing: {rules.client_auth_method} needs it"
+                f"{prefix}client_secret is missing: {rules.client_auth_method} needs it"
             )
         if client_secret is not None and rules.client_auth_method == "none":
             raise ConfigurationError(
-                f"client_auth_method='none' sends no secret: leave {setting}client_secret out"
+                f"client_auth_method='none' sends no secret: leave {prefix}client_secret out"
             )
         if client_secret is not None and (
             not isinstance(client_secret, str)
@@ -98,14 +99,14 @@ class UpstreamClient:
             or not client_secret
         ):
             raise ConfigurationError(
-                f"{setting}client_secret must be the secret that the identity provider gave you"
+                f"{prefix}client_secret must be the secret that the identity provider gave you"
             )
         self.client_id = client_id
         self.endpoints = endpoints
         self.fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=rules.http_client)
         self._secret = client_secret
         self._rules = rules
-        # Reported once each: strangers can have us ask, with codes that they made up.
+        # Each problem is reported once: anyone can cause requests, with made-up codes.
         self._outage = Outage(each_reason=True)
         self._revocation_outage = Outage(each_reason=True)
 
@@ -113,7 +114,7 @@ class UpstreamClient:
         """Return the tokens for a code.
 
         Raises:
-            InvalidGrant: the provider does not know the code.
+            InvalidGrant: the provider rejects the code.
         """
         form = {
             "grant_type": "authorization_code",
@@ -127,43 +128,41 @@ class UpstreamClient:
         """Return new tokens.
 
         Raises:
-            InvalidGrant: the provider has ended what the refresh token stood for.
+            InvalidGrant: the provider has ended the sign-in.
         """
         return await self._tokens({"grant_type": "refresh_token", "refresh_token": refresh_token})
 
     async def revoke(self, refresh_token: str | None, access_token: str) -> bool:
-        """Give the tokens back, if the provider takes any (RFC 7009 §2.1); return whether it has
-        been told.
+        """Revoke tokens, if the provider supports that (RFC 7009 §2.1).
 
         Never raises.
+
+        Returns:
+            Whether nothing is left to do, for example because the provider rejects the request.
         """
         try:
             endpoints = await self.endpoints()
             if endpoints.revocation is None:
                 return True
-            hint, token = (
-                ("refresh_token", refresh_token)
-                if refresh_token
-                else ("access_token", access_token)
-            )
-            response = await self._post(
-                endpoints, endpoints.revocation, {"token": token, "token_type_hint": hint}
-            )
-            trouble = f"HTTP {response.status}" if response.status >= 400 else None
-            is_told = response.status < 500 and response.status not in _AGAIN
+            form = {"token": access_token, "token_type_hint": "access_token"}
+            if refresh_token:
+                form = {"token": refresh_token, "token_type_hint": "refresh_token"}
+            response = await self._post(endpoints, endpoints.revocation, form)
+            problem = f"HTTP {response.status}" if response.status >= 400 else None
+            is_final = response.status < 500 and response.status not in _RETRYABLE
         except (FetchFailed, ServerUnavailable) as error:
-            trouble, is_told = str(error), False
-        if trouble is None:
+            problem, is_final = str(error), False
+        if problem is None:
             self._revocation_outage.recovered()
-        elif self._revocation_outage.failed(trouble):
-            logger.warning("The identity provider did not revoke a token: %s", trouble)
-        return is_told
+        elif self._revocation_outage.failed(problem):
+            logger.warning("The identity provider did not revoke a token: %s", problem)
+        return is_final
 
     async def userinfo(self, access_token: str) -> JSONObject:
-        """Return what the userinfo endpoint says of the person (OpenID Connect Core §5.3)."""
+        """Return the user's claims from the userinfo endpoint (OpenID Connect Core §5.3)."""
         endpoints = await self.endpoints()
         if endpoints.userinfo is None:
-            self._tell("has no userinfo endpoint, and userinfo=True wants it")
+            self._report("has no userinfo endpoint, which userinfo=True needs")
             raise SignInFailed
         headers = {"authorization": f"Bearer {access_token}"}
         try:
@@ -186,7 +185,7 @@ class UpstreamClient:
         try:
             return _read_answer(document)
         except FetchFailed as error:
-            self._tell(f"answers what cannot be used: {error}")
+            self._report(f"sent an unusable response: {error}")
             raise SignInFailed from None
 
     async def _post(self, endpoints: Endpoints, url: str, form: dict[str, str]) -> Response:
@@ -196,16 +195,17 @@ class UpstreamClient:
         )
 
     def _authentication(self, endpoints: Endpoints) -> tuple[dict[str, str], dict[str, str]]:
-        usual: UpstreamAuthMethod = endpoints.auth_method or "client_secret_basic"
         if self._secret is None:
             return {}, {"client_id": self.client_id}
-        return client_authentication(
-            self._rules.client_auth_method or usual, self.client_id, self._secret
+        method: UpstreamAuthMethod = (
+            self._rules.client_auth_method or endpoints.auth_method or "client_secret_basic"
         )
+        return client_authentication(method, self.client_id, self._secret)
 
     def _read(self, response: Response) -> JSONObject:
-        """Return the document of an answer, whatever its status: some providers say what is wrong
-        with a 200.
+        """Return the document of a successful answer.
+
+        The status alone does not decide: some providers send errors with a 200.
         """
         if response.status >= 500 or response.status == 429:
             raise self._unavailable(
@@ -214,35 +214,34 @@ class UpstreamClient:
         try:
             document = parse_json_object(response.body)
         except ValueError as error:
-            self._tell(f"answers what cannot be read: HTTP {response.status}, {error}")
+            self._report(f"sent an unusable response: HTTP {response.status}, {error}")
             raise SignInFailed from None
         code = document.get("error")
         if response.status == 200 and code is None:
             if self._outage.recovered():
                 logger.info("The identity provider has recovered")
             return document
-        # no word of the standard for this endpoint, and ours as well
+        # Not a standard error code of the token endpoint; our own server sends it too.
         if code == "temporarily_unavailable":
             raise self._unavailable(
                 f"HTTP {response.status}, {code}", response.headers.get("retry-after", "")
             )
-        if isinstance(code, str) and code in _NO_GRANT:
+        if isinstance(code, str) and code in _INVALID_GRANT:
             raise InvalidGrant(reason="sign_in_ended")
-        told = code if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else "no known error"
-        self._tell(f"refuses the proxy: HTTP {response.status}, {told}")
+        is_code = isinstance(code, str) and _ERROR_CODE.fullmatch(code)
+        shown = code if is_code else "no error code"
+        self._report(f"refuses the proxy: HTTP {response.status}, {shown}")
         raise SignInFailed
 
-    def _tell(self, what: str) -> None:
-        if self._outage.failed(what):
-            logger.warning("The identity provider %s", what)
+    def _report(self, problem: str) -> None:
+        if self._outage.failed(problem):
+            logger.warning("The identity provider %s", problem)
 
     def _unavailable(self, why: str, retry_after: str = "") -> ServerUnavailable:
-        self._tell(f"does not answer: {why}")
-        seconds = (
-            int(retry_after)
-            if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 9
-            else 1
-        )
+        self._report(f"is not responding: {why}")
+        seconds = 1
+        if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 9:
+            seconds = int(retry_after)
         return ServerUnavailable(min(seconds, MAX_RETRY_AFTER_SECONDS))
 
 
@@ -268,7 +267,7 @@ def _number(seconds: Any) -> int | None:
         and seconds.isdigit()
         and len(seconds) < MAX_DIGITS
     ):
-        return int(seconds)  # not what the standard says, and common
+        return int(seconds)  # a string, against RFC 6749 §5.1, but common
     if seconds is None:
         return None
     if (
@@ -277,7 +276,7 @@ def _number(seconds: Any) -> int | None:
         and 0 <= seconds < 10**MAX_DIGITS
     ):
         return int(seconds)
-    raise FetchFailed("expires_in is no number of seconds")
+    raise FetchFailed("expires_in is not a number of seconds")
 
 
 def _token(document: JSONObject, name: str) -> str | None:
@@ -285,5 +284,5 @@ def _token(document: JSONObject, name: str) -> str | None:
     if value in (None, ""):
         return None
     if not isinstance(value, str) or len(value) > MAX_TOKEN_BYTES or not _TOKEN.fullmatch(value):
-        raise FetchFailed(f"the {name} is no token")
+        raise FetchFailed(f"the {name} is not a valid token")
     return value

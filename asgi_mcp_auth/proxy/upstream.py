@@ -1,4 +1,4 @@
-"""Where an identity provider's endpoints are: given, or discovered when they are first needed."""
+"""Endpoints of an identity provider: configured, or discovered on first use."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ COOLDOWN_SECONDS = 1.0
 
 
 class Endpoints(NamedTuple):
-    """An identity provider, as far as a client needs to know it.
+    """The metadata of an identity provider that a client needs.
 
     Attributes:
-        authorization: where people sign in.
-        token: where codes and refresh tokens are exchanged.
-        revocation: where tokens are given back (RFC 7009).
-        userinfo: where more is said of the person.
+        authorization: the authorization endpoint.
+        token: the token endpoint.
+        revocation: the revocation endpoint (RFC 7009).
+        userinfo: the userinfo endpoint.
         jwks_uri: the keys of ID tokens.
-        issuers: who it says that it is; none where that is not known.
-        states_issuer: whether it promises to say so in each response (RFC 9207 §3).
-        auth_method: how clients authenticate there, where it says that.
+        issuers: accepted issuers; empty if unknown.
+        states_issuer: whether each authorization response names the issuer (RFC 9207 §3).
+        auth_method: how clients authenticate, if the metadata says so.
     """
 
     authorization: str
@@ -50,15 +50,13 @@ FindEndpoints: TypeAlias = Callable[[], Awaitable[Endpoints]]
 
 
 class Discovery:
-    """Finds endpoints through the provider's metadata, and remembers them; an old answer is better
-    than none.
+    """Finds endpoints in the provider's metadata, and keeps using them during an outage.
 
     Args:
-        issuers: who the provider says that it is; its first one leads to the metadata where
-            ``config_url`` does not.
-        config_url: where the metadata lies.
+        issuers: accepted issuers; the first one leads to the metadata without ``config_url``.
+        config_url: URL of the metadata.
         fetcher: fetches it.
-        clock: decides when to look again.
+        clock: decides when to fetch it again.
 
     OpenID Connect Discovery 1.0 §4; RFC 8414 §3.
     """
@@ -71,23 +69,23 @@ class Discovery:
         self._fetcher = fetcher
         self._clock = clock
         self._known: Endpoints | None = None
-        self._look_again_at = -math.inf
+        self._fetch_again_at = -math.inf
         self._outage = Outage(each_reason=True)
-        self._look = SingleFlight(self._look_now)
+        self._refresh = SingleFlight(self._refresh_now)
 
     async def __call__(self) -> Endpoints:
         """Return the endpoints.
 
         Raises:
-            ServerUnavailable: they are not known, and cannot be found out now.
+            ServerUnavailable: they are unknown, and the metadata cannot be fetched now.
         """
-        if self._clock.monotonic() >= self._look_again_at:
-            await self._look()
+        if self._clock.monotonic() >= self._fetch_again_at:
+            await self._refresh()
         if self._known is None:
             raise ServerUnavailable(COOLDOWN_SECONDS)
         return self._known
 
-    async def _look_now(self) -> None:
+    async def _refresh_now(self) -> None:
         try:
             self._known = _read(await self._fetch(), self._issuers, self._config_url)
         except (FetchFailed, ConfigurationError, ValueError) as error:
@@ -95,12 +93,12 @@ class Discovery:
             if self._outage.failed(str(error)):
                 where = self._config_url or self._issuers[0]
                 logger.warning(
-                    "The metadata of the identity provider %s cannot be used: %s", where, error
+                    "The metadata of the identity provider %s is unusable: %s", where, error
                 )
         else:
             seconds = TTL_SECONDS
             self._outage.recovered()
-        self._look_again_at = self._clock.monotonic() + seconds
+        self._fetch_again_at = self._clock.monotonic() + seconds
 
     async def _fetch(self) -> JSONObject:
         if self._config_url is None:
@@ -110,13 +108,13 @@ class Discovery:
             raise FetchFailed(f"HTTP {response.status}")
         document = parse_json_object(response.body, max_bytes=MAX_METADATA_BYTES)
         issuer = document.get("issuer")
-        # Whoever names both has said which issuers ID tokens may have; otherwise the URL has to be
-        # the issuer's own.
+        # With issuers configured, they are the ones that ID tokens may have. Otherwise the URL must
+        # be the issuer's own.
         if not self._issuers and (
             not isinstance(issuer, str) or self._config_url not in metadata_urls(issuer)
         ):
             raise FetchFailed(
-                f"its issuer is {issuer!r}, whose metadata lies elsewhere: name it with issuer='…'"
+                f"its issuer is {issuer!r}, whose metadata has another URL: set issuer='…'"
             )
         return document
 
