@@ -64,7 +64,7 @@ class _Proxy(OAuthProvider):
                 "another server issued this access token, so this proxy has no upstream token for it"
             )
         grant_id = access.claims[GRANT_CLAIM]
-        grant = await self._server.grants.ledger.find(grant_id, self._server.resource)
+        grant = await self._server.grants.ledger.find(grant_id, self._server.resource.identifier)
         if grant is None:
             raise InvalidToken("revoked")
         if grant.person is None:

@@ -44,7 +44,8 @@ from .pages.models import (
     Page,
 )
 from .parties import Client, Person
-from .parts import Server, Settings, check_login
+from .parts import Parts, Server, Settings, check_login
+from .resources import Resource
 
 __all__ = [
     "Admin",
@@ -153,21 +154,23 @@ class OAuthProvider(RemoteAuthProvider):
         # Several servers may be told the same store, by its default above all: none sees what
         # another one has granted.
         self.store = _encrypted(store, settings.options).within(issuer)
-        self._server = Server(settings, self.store, self._grant_types)
-        endpoints.check_settings(self._server)
+        self._parts = Parts(settings, self.store, self._grant_types)
+        endpoints.check_settings(self._parts)
         super().__init__(
-            self._server.verifier,
+            self._parts.verifier,
             [issuer],
             issuer,
-            scopes_supported=self._server.scopes.supported,
+            scopes_supported=self._parts.scopes.supported,
             resource_base_url=settings.options.resource_base_url,
         )
-        self.admin = Admin(self._server)
+        self.admin = Admin(self._parts)
 
     def bind_audience(self, resource: str | None) -> None:
         """Issue and accept tokens for ``resource``."""
         super().bind_audience(resource)
-        self._server.bind_resource(resource or "")
+        self._server = Server(
+            self._parts, Resource.at(resource or "", self._parts.scopes.supported)
+        )
 
     def _routes(self) -> list[Route]:
         own = endpoints.routes(self._server)
@@ -188,16 +191,16 @@ class OAuthProvider(RemoteAuthProvider):
     async def start(self) -> None:
         """Open the store and load the signing keys."""
         await self.store.open()
-        await self._server.login.start()
+        await self._parts.login.start()
         await super().start()
 
     async def stop(self) -> None:
         """Close both."""
         await super().stop()
-        await self._server.login.stop()
+        await self._parts.login.stop()
         # what is not written down counts for nobody, and ends with its day
         with suppress(ServerUnavailable):
-            await self._server.clients.unused.make_room(at_once=True)
+            await self._parts.clients.unused.make_room(at_once=True)
         await self.store.aclose()
 
 

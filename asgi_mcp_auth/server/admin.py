@@ -16,7 +16,7 @@ from .endpoints.register import delete_client, describe
 from .grants.records import GRANTS, Grant
 from .interaction.consents import CONSENTS, forget_person, revoke_application
 from .parties import Client
-from .parts import Server
+from .parts import Parts
 
 
 class Admin:
@@ -28,7 +28,7 @@ class Admin:
         server: the authorization server.
     """
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Parts) -> None:
         self._server = server
 
     async def create_client(self, metadata: Mapping[str, Any]) -> JSONObject:

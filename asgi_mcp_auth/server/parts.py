@@ -1,4 +1,4 @@
-"""What the endpoints share: the settings, and the parts that are made of them."""
+"""The parts that an authorization server is made of, according to its settings."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 from .._http import PublicFetcher
 from .._settings import check_kind, check_switch
-from .._urls import check_redirect_schemes, is_loopback_host, resource_spellings
+from .._urls import check_redirect_schemes, is_loopback_host
 from ..errors import ConfigurationError, InvalidTarget
 from ..stores.encrypted import EncryptedStore
+from ..types import Clock
 from .audit import Audit
 from .browser.cookies import Cookies
 from .browser.forms import Forms
@@ -31,6 +32,7 @@ from .login import Login, LoginHost
 from .login.networks import check_peer
 from .options import Lifetimes, RateLimits, Registration, ServerOptions
 from .pages import Pages
+from .resources import Resource
 from .tokens.access import GrantVerifier
 from .tokens.signing import Signer, StaticSigningKeys, StoredSigningKeys
 from .web import EndpointRequest, Parameters
@@ -71,7 +73,7 @@ class Settings:
 
 
 def check_login(login: object) -> Login:
-    """Return what says how people sign in.
+    """Return the login step.
 
     Raises:
         ConfigurationError: it is missing, or something else.
@@ -85,16 +87,44 @@ def check_login(login: object) -> Login:
     )
 
 
-class Server:
-    """The authorization server behind the endpoints.
+class Sweeper:
+    """Removes expired records now and then, after a response, because the server has no task of its
+    own.
 
     Args:
-        settings: checked.
+        store: where the records are.
+        login: may have something to tidy up, too.
+        clock: decides when it is time.
+    """
+
+    def __init__(self, store: EncryptedStore, login: Login, clock: Clock) -> None:
+        self._store = store
+        self._login = login
+        self._clock = clock
+        self._due_at = clock.monotonic() + SWEEP_SECONDS
+
+    async def sweep_if_due(self) -> None:
+        """Remove some expired records if the last time was a minute ago."""
+        now = self._clock.monotonic()
+        if now < self._due_at:
+            return
+        self._due_at = now + SWEEP_SECONDS
+        if await self._store.sweep(SWEEP_RECORDS) == SWEEP_RECORDS:
+            self._due_at = now  # there are more
+        else:
+            await self._login.sweep()
+
+
+class Parts:
+    """The parts of an authorization server that are the same for every protected resource.
+
+    Args:
+        settings: the settings, each of them checked.
         store: keeps everything.
         grant_types: the grant types, some of which may be switched off.
 
     Raises:
-        ConfigurationError: settings that contradict each other.
+        ConfigurationError: settings contradict each other.
     """
 
     def __init__(
@@ -113,9 +143,6 @@ class Server:
         self.grant_types = {each.name: each for each in grant_types if self.has(each.switch)}
         self.clock = options.clock
         self.lifetimes = lifetimes
-        self.resource = ""
-        self._spellings: frozenset[str] = frozenset()
-        self._sweep_at = self.clock.monotonic() + SWEEP_SECONDS
         self.audit = Audit(options.on_event)
         self.limits = Limits(store, self.clock, settings.rate_limits)
         self.scopes = ScopePolicy(
@@ -149,6 +176,7 @@ class Server:
         host = urlsplit(self.issuer).netloc
         self.pages = replace(settings.pages, title=settings.pages.title or host)
         self.login = settings.login
+        self.sweeper = Sweeper(store, self.login, self.clock)
         self.login.bind(
             LoginHost(self.issuer, self.url("login"), store, self.limits, self.clock, lifetimes)
         )
@@ -169,7 +197,7 @@ class Server:
         )
 
     def _fetcher(self) -> PublicFetcher:
-        # One for each use, so that slow key sets keep nobody from fetching documents.
+        # One for each use, so that slow key sets do not delay the fetching of documents.
         registration = self.settings.registration
         return PublicFetcher(
             timeout_seconds=TIMEOUT_SECONDS,
@@ -212,30 +240,6 @@ class Server:
             documents if registration.has_documents else None,
         )
 
-    def bind_resource(self, resource: str) -> None:
-        """Issue tokens for this resource."""
-        self.resource = resource
-        self._spellings = resource_spellings(resource)
-        self._bind_browsers()
-
-    def _bind_browsers(self) -> None:
-        # Another server may have the same URL and the same store: a user who is signed in there is
-        # not signed in here. All workers of one server have the same tag.
-        login = self.settings.login
-        identity = (
-            self.issuer,
-            self.settings.options.path_prefix,
-            self.resource,
-            type(login).__qualname__,
-            login.provider_host or "",
-        )
-        tag = sha256(json.dumps(identity).encode()).hexdigest()
-        self.cookies = Cookies(self.issuer, tag)
-        self.sessions = Sessions(self.store, self.clock, self.lifetimes, self.cookies, tag)
-        self.transactions = Transactions(
-            self.store, self.clock, self.lifetimes, self.cookies, tag, self.limits
-        )
-
     def path(self, endpoint: str) -> str:
         """Return the path of an endpoint below ``base_url``."""
         return f"{self.settings.options.path_prefix}/{endpoint}"
@@ -251,8 +255,7 @@ class Server:
         return switch not in self._switched_off
 
     def check_peer(self, request: EndpointRequest) -> None:
-        """Check that it comes from this machine, where a setting is for development on this
-        machine.
+        """Check that a request comes from this machine, if a setting is for development on it.
 
         Raises:
             ForbiddenForm: it comes from elsewhere.
@@ -263,23 +266,40 @@ class Server:
         if hint:
             check_peer(request.address, self.login.networks, hint)
 
-    def check_resources(self, parameters: Parameters) -> None:
-        """Check that a request asks for nothing but our resource; asking for none means it.
+
+class Server(Parts):
+    """The parts, together with those that depend on the protected resource.
+
+    Args:
+        parts: shared with the servers of other resources.
+        resource: the protected resource.
+    """
+
+    def __init__(self, parts: Parts, resource: Resource) -> None:
+        vars(self).update(vars(parts))
+        self.resource = resource
+        # Another server may have the same URL and the same store: a user who is signed in there is
+        # not signed in here. All workers of one server have the same tag.
+        identity = (
+            self.issuer,
+            self.settings.options.path_prefix,
+            resource.identifier,
+            type(self.login).__qualname__,
+            self.login.provider_host or "",
+        )
+        tag = sha256(json.dumps(identity).encode()).hexdigest()
+        self.cookies = Cookies(self.issuer, tag)
+        self.sessions = Sessions(self.store, self.clock, self.lifetimes, self.cookies, tag)
+        self.transactions = Transactions(
+            self.store, self.clock, self.lifetimes, self.cookies, tag, self.limits
+        )
+
+    def check_resources(self, parameters: Parameters) -> Resource:
+        """Return the resource that a request names; one that names none means this one.
 
         Raises:
             InvalidTarget: it names another one (RFC 8707 §2).
         """
-        if not self._spellings.issuperset(parameters.all("resource")):
+        if not self.resource.spellings.issuperset(parameters.all("resource")):
             raise InvalidTarget
-
-    async def sweep_if_due(self) -> None:
-        """Remove some of what has expired, now and then: there is no task of ours that could do
-        it.
-        """
-        now = self.clock.monotonic()
-        if now >= self._sweep_at:
-            self._sweep_at = now + SWEEP_SECONDS
-            if await self.store.sweep(SWEEP_RECORDS) == SWEEP_RECORDS:
-                self._sweep_at = now  # there is more
-            else:
-                await self.login.sweep()
+        return self.resource

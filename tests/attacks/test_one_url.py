@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
@@ -77,3 +78,14 @@ async def test_workers_and_a_restart_share_unfinished_requests_and_sessions() ->
         other.cookies.update(browser.cookies)
         page = await other.open(client.authorization_url())
         assert "/consent" in page.url
+
+
+async def test_a_request_that_was_pushed_for_one_resource_cannot_be_used_at_another() -> None:
+    async with two_servers({}, {"mcp_path": "/other"}) as (one, other):
+        client = await one.register()
+        form = dict(parse_qsl(urlsplit(client.authorization_url()).query))
+        request_uri = (await one.call("POST", "/par", form=form)).json()["request_uri"]
+        query = urlencode({"client_id": client.client_id, "request_uri": request_uri})
+        response = await other.call("GET", f"/authorize?{query}")
+        assert (response.status, response.header("location")) == (400, None)
+        assert other.reasons() == ["expired_form"]

@@ -461,7 +461,7 @@ GOOD_CLIENTS: list[tuple[dict[str, Any], str]] = [
 def test_how_a_client_of_the_operators_authenticates_follows_from_what_it_has(
     client: dict[str, Any], method: str
 ) -> None:
-    made = provider(registration=registration(clients=[client]))._server.clients._configured[
+    made = provider(registration=registration(clients=[client]))._parts.clients._configured[
         client["client_id"]
     ]
     assert (made.auth_methods, made.origin, made.expires_at) == ([method], "configured", None)

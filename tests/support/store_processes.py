@@ -194,7 +194,7 @@ async def _begin(url: str, keys: Sequence[str], writer: int) -> int:
     store = store_from_url(url, encryption_keys=keys)
     provider = OAuthProvider(base_url="http://localhost:8000", login=DevLogin(), store=store)
     async with provider:
-        signing = (await provider._server.signer.jwks())["keys"]
+        signing = (await provider._parts.signer.jwks())["keys"]
     os.write(writer, (" ".join(key["kid"] for key in signing) + "\n").encode())
     return 0
 

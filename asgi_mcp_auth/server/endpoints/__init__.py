@@ -8,7 +8,7 @@ from ..._asgi import Route
 from ...errors import ConfigurationError
 from ..browser.requests import PageRequest
 from ..clients.requests import ClientRequest
-from ..parts import Server
+from ..parts import Parts, Server
 from . import documents
 from ._checks import (
     authenticate_client,
@@ -153,7 +153,7 @@ def routes(server: Server) -> list[Route]:
     return found
 
 
-def check_settings(server: Server) -> None:
+def check_settings(server: Parts) -> None:
     """Check the settings that depend on which endpoints there are.
 
     Raises:

@@ -129,7 +129,7 @@ class EndpointApp:
             response = response.with_headers(*origin_headers(b"*"))
         await send_response(scope, receive, send, *response)
         with suppress(ServerUnavailable):  # the response has been sent
-            await self._server.sweep_if_due()
+            await self._server.sweeper.sweep_if_due()
 
     async def _respond(self, request: EndpointRequest) -> Response:
         endpoint, server = self._endpoint, self._server

@@ -48,7 +48,7 @@ async def consent(server: Server, request: PageRequest) -> Response:
         if request.method != "POST":
             if transaction.decision is not None:
                 raise ExpiredForm
-            return _show(server, request, session, destination, scopes)
+            return _show(server, request, session, destination, authorization, scopes)
         # The token is bound to this user and these scopes: they approve what they were shown.
         server.forms.check_token(
             request, request.transaction_id, _subject_of(session) or "", *scopes
@@ -102,6 +102,7 @@ def _show(
     request: PageRequest,
     session: Session | None,
     destination: Destination,
+    authorization: AuthorizationRequest,
     scopes: list[str],
 ) -> Response:
     client, transaction_id = destination.client, request.transaction_id
@@ -115,7 +116,7 @@ def _show(
         client_host=urlsplit(client.client_id).netloc if has_document else None,
         redirect_host=redirect_host(destination.redirect_uri),
         is_on_device=not destination.redirect_uri.startswith("https://"),
-        resource=server.resource,
+        resource=authorization.resource,
         scopes=server.pages.describe(scopes),
         account=None if session is None else session.person.display_name,
         provider_host=server.login.provider_host,

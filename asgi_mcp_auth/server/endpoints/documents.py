@@ -27,11 +27,11 @@ def metadata(server: Server, endpoints: Mapping[str, str]) -> JSONObject:
     return authorization_server_metadata(
         issuer=server.issuer,
         endpoints={**endpoints, "jwks_uri": server.issuer + JWKS_PATH},
-        scopes_supported=list(dict.fromkeys((*server.scopes.supported, OFFLINE_ACCESS))),
+        scopes_supported=list(dict.fromkeys((*server.resource.scopes, OFFLINE_ACCESS))),
         grant_types=list(server.grant_types),
         auth_methods=AUTH_METHODS,
         signing_algorithms=ASSERTION_ALGORITHMS,
-        resource=server.resource,
+        resource=server.resource.identifier,
         features={
             "authorization_response_iss_parameter_supported": True,
             "client_id_metadata_document_supported": server.settings.registration.has_documents,

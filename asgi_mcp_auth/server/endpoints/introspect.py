@@ -37,7 +37,7 @@ async def _access_token(server: Server, token: str) -> JSONObject | None:
         access = await server.verifier.verify(token)
     except InvalidToken:
         return None
-    if await server.grants.ledger.find(grant_of(access), server.resource) is None:
+    if await server.grants.ledger.find(grant_of(access), server.resource.identifier) is None:
         # ended by another process, no longer ago than the revocation lag: who asks wants to know it
         # now
         return None
@@ -45,7 +45,7 @@ async def _access_token(server: Server, token: str) -> JSONObject | None:
 
 
 async def _refresh_token(server: Server, token: str) -> JSONObject | None:
-    found = await find_by_refresh_token(server.grants, token, server.resource)
+    found = await find_by_refresh_token(server.grants, token, server.resource.identifier)
     if found is None:
         return None
     grant, ends_at = found

@@ -26,7 +26,7 @@ from ..clients.requests import ClientRequest
 from ..interaction.consents import forget_client, revoke_application
 from ..options import call_hook
 from ..parties import Client
-from ..parts import Server
+from ..parts import Parts, Server
 from ..records import hash_of, new_secret
 from ..web import NO_STORE, Response, json_response
 
@@ -121,7 +121,7 @@ async def _replace(server: Server, request: ClientRequest, client: Client) -> Re
 
 
 async def delete_client(
-    server: Server, client_id: str, request: ClientRequest | None = None
+    server: Parts, client_id: str, request: ClientRequest | None = None
 ) -> bool:
     """Delete a client, its grants and all consents to it; return whether there was one.
 
@@ -148,7 +148,7 @@ async def delete_client(
 
 
 def describe(
-    server: Server, client: Client, *, secret: str | None = None, token: str | None = None
+    server: Parts, client: Client, *, secret: str | None = None, token: str | None = None
 ) -> JSONObject:
     """Return the client information response (RFC 7591 §3.2.1, RFC 7592 §3)."""
     document: JSONObject = {"client_id": client.client_id, "client_id_issued_at": client.issued_at}

@@ -22,7 +22,7 @@ async def revoke(server: Server, request: ClientRequest) -> Response:
         raise MalformedRequest("The token is missing")
     grant_id = await grant_id_of(server, token)
     if grant_id is not None and await server.grants.ledger.belongs_to(
-        grant_id, request.client.client_id, server.resource
+        grant_id, request.client.client_id, server.resource.identifier
     ):
         await server.grants.revocation.revoke(grant_id, "by_client")
     return Response(200, NO_STORE)

@@ -31,10 +31,10 @@ async def token(server: Server, request: ClientRequest) -> Response:
     client = request.client
     if name not in client.grant_types:
         raise UnauthorizedClient
-    server.check_resources(request.parameters)
+    resource = server.check_resources(request.parameters)
     await server.signer.ready()  # while nothing has been used up
     granted = await grant_type.use(
-        server.grants, TokenRequest(client, request.parameters, server.resource)
+        server.grants, TokenRequest(client, request.parameters, resource.identifier)
     )
     response = await _response(server, granted)
     event = AuditEvent(
@@ -56,7 +56,7 @@ async def _response(server: Server, granted: Granted) -> Response:
     access_token = await make_access_token(
         server.signer,
         issuer=server.issuer,
-        audience=server.resource,
+        audience=grant.resource,
         subject=grant.subject,
         client_id=grant.client_id,
         scopes=granted.scopes,

@@ -19,6 +19,7 @@ class AuthorizationRequest(Stored):
     redirect_uri: str
     scopes: list[str]
     code_challenge: str = field(repr=False)
+    resource: str = ""
     state: str | None = field(default=None, repr=False)
     prompt: list[str] = field(default_factory=list[str])
     max_age: int | None = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from ..._urls import is_loopback_redirect, redirect_host, redirect_uri_matches, with_parameters
 from ...errors import (
+    ExpiredForm,
     InvalidClient,
     MalformedRequest,
     OAuthError,
@@ -127,9 +128,12 @@ async def restore_destination(
         authorization: the earlier request.
 
     Raises:
+        ExpiredForm: the request is about another resource, or an earlier build accepted it.
         UnknownClient: the client no longer exists.
         UnregisteredRedirect: the redirect URI is no longer registered.
     """
+    if authorization.resource != server.resource.identifier:
+        raise ExpiredForm
     client = await find_client(server, authorization.client_id, request.source)
     if not redirect_uri_matches(authorization.redirect_uri, client.redirect_uris):
         raise UnregisteredRedirect
@@ -194,10 +198,11 @@ def parse_authorization_request(
         )
     if len((destination.state or "").encode()) > MAX_STATE_BYTES:
         raise MalformedRequest(f"The state is longer than {MAX_STATE_BYTES} bytes")
-    server.check_resources(parameters)
+    resource = server.check_resources(parameters)
     return AuthorizationRequest(
         client_id=client.client_id,
         redirect_uri=destination.redirect_uri,
+        resource=resource.identifier,
         scopes=server.scopes.parse_requested(parameters.get("scope"), client),
         code_challenge=challenge,
         state=destination.state,

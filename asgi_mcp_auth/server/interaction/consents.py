@@ -7,7 +7,7 @@ from typing import Final
 
 from ..browser.records import Session
 from ..grants.records import AuthorizationRequest, Consent
-from ..parts import Server
+from ..parts import Parts, Server
 from ..records import hash_of
 from ..table import Kind, Table
 from .authorization_request import Destination
@@ -40,7 +40,7 @@ async def is_remembered(
     return (
         consent is not None
         and consent.redirect_uri == authorization.redirect_uri
-        and consent.resource == server.resource
+        and consent.resource == authorization.resource
         and set(scopes) <= set(consent.scopes)
         and server.clock.time() < consent.created_at + server.lifetimes.consent_seconds
     )
@@ -61,7 +61,7 @@ async def consents_of(server: Server, subject: str) -> list[Consent]:
     return sorted(found, key=lambda each: (each.client_name.lower(), each.client_id))
 
 
-async def revoke_application(server: Server, subject: str, client_id: str, *, reason: str) -> int:
+async def revoke_application(server: Parts, subject: str, client_id: str, *, reason: str) -> int:
     """End the grants of a user to an application and forget their consent; return how many grants
     ended.
     """
@@ -74,7 +74,7 @@ async def revoke_application(server: Server, subject: str, client_id: str, *, re
     )
 
 
-async def forget_client(server: Server, client_id: str) -> None:
+async def forget_client(server: Parts, client_id: str) -> None:
     """Forget all consents for an application; it looks at every consent."""
     table = _table(server)
     async for key, consent in table.scan():
@@ -82,14 +82,14 @@ async def forget_client(server: Server, client_id: str) -> None:
             await table.delete(key)
 
 
-async def forget_person(server: Server, subject: str) -> None:
+async def forget_person(server: Parts, subject: str) -> None:
     """Forget all consents of a user."""
     table = _table(server)
     async for key, _ in table.scan(group=subject):
         await table.delete(key)
 
 
-def _table(server: Server) -> Table[Consent]:
+def _table(server: Parts) -> Table[Consent]:
     # An old consent is asked for again, but it still shows the user which applications may have
     # tokens.
     seconds = server.lifetimes.consent_seconds + server.lifetimes.refresh_token_seconds

@@ -136,7 +136,7 @@ async def approve(
         client_id=authorization.client_id,
         client_name=destination.client.name,
         redirect_uri=destination.redirect_uri,
-        resource=server.resource,
+        resource=authorization.resource,
         scopes=scopes,
         created_at=int(server.clock.time()),
     )
@@ -207,7 +207,7 @@ async def _issue(
     code = await issue_code(
         server.grants,
         authorization,
-        server.resource,
+        authorization.resource,
         person,
         scopes,
         session.signed_in_at,

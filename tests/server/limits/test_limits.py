@@ -375,4 +375,4 @@ async def test_the_defaults_are_those_of_the_documentation() -> None:
     provider = OAuthProvider(
         base_url="https://mcp.example.com", login=PasswordLogin(PASSWORDS), store=memory_store()
     )
-    assert provider._server.limits._rates == RateLimits()
+    assert provider._parts.limits._rates == RateLimits()
