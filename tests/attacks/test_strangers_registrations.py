@@ -26,7 +26,8 @@ from tests.support.authorization_server import (
     deploy,
     memory_store,
 )
-from tests.support.engines import ENGINES, fresh
+from tests.support.engines import fresh
+from tests.support.products import STORIES
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.case("Z96")]
 
@@ -83,7 +84,7 @@ class Counting(EncryptedStore):
         raise AssertionError("a registration looks at everybody's")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_registrations_of_one_network_are_bounded_and_its_oldest_go_first(
     engine: str,
 ) -> None:

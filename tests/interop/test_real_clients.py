@@ -32,6 +32,7 @@ from tests.interop.servers import (
     serving,
 )
 from tests.support.asgi import App
+from tests.support.products import once_each
 
 pytestmark = pytest.mark.asyncio
 
@@ -69,7 +70,7 @@ def server(request: pytest.FixtureRequest, idp: IdentityProvider) -> Iterator[Se
         yield server
 
 
-@pytest.mark.parametrize("client", SOME)
+@pytest.mark.parametrize(("client", "server"), once_each(SOME, SERVERS), indirect=["server"])
 async def test_a_client_signs_its_user_in_and_the_tool_knows_who_it_is(
     idp: IdentityProvider, server: Server, client: str
 ) -> None:
@@ -81,7 +82,11 @@ async def test_a_client_signs_its_user_in_and_the_tool_knows_who_it_is(
     assert (idp.hits["/reg"], idp.hits["/token"]) == (1, 1)
 
 
-@pytest.mark.parametrize("client", ["python-sdk", "python-sdk-with-session", "typescript-sdk"])
+@pytest.mark.parametrize(
+    ("client", "server"),
+    once_each(["python-sdk", "python-sdk-with-session", "typescript-sdk"], SERVERS),
+    indirect=["server"],
+)
 async def test_a_tool_that_needs_more_makes_the_client_come_back_with_more(
     server: Server, client: str
 ) -> None:

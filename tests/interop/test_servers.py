@@ -90,6 +90,7 @@ class Served(NamedTuple):
 @pytest.fixture(scope="module", params=SERVERS)
 def served(request: pytest.FixtureRequest, session_issuer: Issuer) -> Iterator[Served]:
     """The greeter on each server in turn."""
+    session_issuer.reset()
     events: list[AuthEvent] = []
     app = MCPAuthMiddleware(
         greeter,

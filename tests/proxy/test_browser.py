@@ -15,7 +15,7 @@ from tests.browser.stage import Scene, stage
 from tests.proxy.upstreams.proxies import SCOPES, UPSTREAMS, proxy_for, subject_of
 from tests.proxy.upstreams.upstream import Upstream
 from tests.support.engines import free_port
-from tests.support.products import first_of, once_each
+from tests.support.products import once_each, some_of
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -114,7 +114,7 @@ async def test_a_person_consents_here_then_signs_in_upstream_and_gets_back_to_th
 
 
 @pytest.mark.case("P01")
-@pytest.mark.parametrize("name", first_of(UPSTREAMS))
+@pytest.mark.parametrize("name", some_of(UPSTREAMS, "certified"))
 async def test_who_is_signed_in_upstream_is_asked_here_all_the_same(
     chromium: Browser, name: str
 ) -> None:
@@ -160,7 +160,7 @@ async def test_another_site_cannot_send_a_browser_through_both_hops(chromium: Br
 
 
 @pytest.mark.rule("PX-01")
-@pytest.mark.parametrize("name", first_of(UPSTREAMS))
+@pytest.mark.parametrize("name", some_of(UPSTREAMS, "certified"))
 async def test_who_denies_here_is_not_sent_upstream(chromium: Browser, name: str) -> None:
     async with before(name, chromium) as (scene, upstream):
         page = await scene.open(await scene.client())
@@ -291,7 +291,7 @@ async def test_two_people_in_two_tabs_each_get_their_own(chromium: Browser) -> N
             assert scene.server.spy.scope["access_token"].subject == subject_of(upstream, user)
 
 
-@pytest.mark.parametrize("name", first_of(WITH_A_NO))
+@pytest.mark.parametrize("name", some_of(WITH_A_NO, "certified"))
 async def test_back_from_the_upstream_one_may_go_forward_again(
     chromium: Browser, name: str
 ) -> None:
@@ -310,7 +310,7 @@ async def test_back_from_the_upstream_one_may_go_forward_again(
 
 
 @pytest.mark.case("Z12", "P04")
-@pytest.mark.parametrize("name", first_of(WITH_A_NO))
+@pytest.mark.parametrize("name", some_of(WITH_A_NO, "certified"))
 async def test_the_back_button_after_both_hops_gives_no_second_code(
     chromium: Browser, name: str
 ) -> None:
@@ -338,7 +338,7 @@ async def test_the_back_button_after_both_hops_gives_no_second_code(
 
 
 @pytest.mark.case("P02")
-@pytest.mark.parametrize("name", first_of(UPSTREAMS))
+@pytest.mark.parametrize("name", some_of(UPSTREAMS, "certified"))
 async def test_another_browser_at_the_callback_gets_no_code(chromium: Browser, name: str) -> None:
     """Consent in one browser, the upstream's URL opened in another: login CSRF, were it to work."""
     async with before(name, chromium) as (scene, upstream):

@@ -19,7 +19,8 @@ from asgi_mcp_auth.proxy import UpstreamRules
 from asgi_mcp_auth.proxy.refresh import LEASE_SECONDS, LEASES
 from asgi_mcp_auth.server import Registration
 from tests.support.authorization_server import CONFIDENTIAL, ClientOf, Server
-from tests.support.engines import ENGINES, fresh
+from tests.support.engines import fresh
+from tests.support.products import STORIES
 from tests.support.proxy import KINDS, code_of, deploy_proxy, tokens_for, told, upstream_token
 from tests.support.upstream import Upstream
 
@@ -92,7 +93,7 @@ async def test_a_provider_that_keeps_its_refresh_token_need_not_send_it_again(
 
 @pytest.mark.case("P13")
 @pytest.mark.rule("PX-11")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_of_many_at_once_one_refreshes(upstream: Upstream, engine: str) -> None:
     """Twenty tools and twenty refreshing requests of the client; one upstream refresh, one
     successor.

@@ -19,6 +19,7 @@ from asgi_mcp_auth.testing import INTROSPECTION_CLIENT
 from tests.support.asgi import App, Spy
 from tests.support.authorization_server import answer_of
 from tests.support.engines import SHARED_ENGINES, fresh
+from tests.support.products import some_of
 from tests.support.upstream import CLIENT_ID, CLIENT_SECRET, Upstream
 from tests.support.workers import WorkersApp, workers
 
@@ -51,7 +52,7 @@ app = WorkersApp.of(_build, __name__)
 
 @pytest.mark.case("P21")
 @pytest.mark.asyncio
-@pytest.mark.parametrize("engine", SHARED_ENGINES)
+@pytest.mark.parametrize("engine", some_of(SHARED_ENGINES, "postgresql"))
 async def test_a_worker_killed_during_a_sign_in_leaves_nothing_and_the_person_can_retry(
     engine: str,
 ) -> None:

@@ -18,6 +18,7 @@ from tests.proxy.upstreams.upstream import Upstream
 from tests.support.asgi import Response
 from tests.support.authorization_server import Browser, ClientOf, answer_of
 from tests.support.engines import free_port, fresh
+from tests.support.products import some_of
 from tests.support.workers import Worker, workers
 
 pytestmark = pytest.mark.asyncio
@@ -145,7 +146,7 @@ async def stay_in(engine: str, name: str, rounds: int, clients: int) -> None:
 
 @pytest.mark.case("P12", "P13")
 @pytest.mark.rule("PX-11")
-@pytest.mark.parametrize("engine", ["postgresql", "redis"])
+@pytest.mark.parametrize("engine", some_of(["postgresql", "redis"], "postgresql"))
 async def test_a_few_refreshes_on_both_legs_end_no_session(engine: str) -> None:
     await stay_in(engine, "certified", rounds=4, clients=4)
 

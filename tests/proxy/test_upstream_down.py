@@ -17,6 +17,7 @@ from playwright.async_api import expect
 
 from asgi_mcp_auth import get_upstream_token
 from tests.browser.stage import stage
+from tests.interop.deployment import Ahead
 from tests.proxy.upstreams.proxies import UPSTREAMS, proxy_for
 from tests.proxy.upstreams.upstream import ask, bearer
 from tests.support.asgi import Receive, Response, Scope, Send, Spy
@@ -32,18 +33,8 @@ from tests.support.engines import free_port
 
 pytestmark = pytest.mark.asyncio
 
-SHORT = {
-    "certified": {"access_seconds": 1},
-    "glewlwyd": {"access_seconds": 2},
-    "github": {"expires_in": 1},
-}
-# Glewlwyd counts from the last whole second, so that of its two at least one is left.
-LONG = {
-    "certified": {"access_seconds": 300},
-    "glewlwyd": {"access_seconds": 300},
-    "github": {"expires_in": 300},
-}
-UNTIL_EXPIRED = {"certified": 1.1, "glewlwyd": 2.1, "github": 1.1}
+UPSTREAM_SECONDS = 300
+"""How long the access tokens of the upstream live."""
 
 
 class Tool(Spy):
@@ -66,10 +57,17 @@ class Tool(Spy):
 
 @dataclass
 class World:
-    """A proxy and its upstream, on the real clock."""
+    """A proxy and its upstream.
+
+    Attributes:
+        server: the proxy.
+        upstream: on the real clock.
+        clock: the proxy's, which can be put forward.
+    """
 
     server: Server
     upstream: Any
+    clock: Ahead
 
     async def consented(self, client: ClientOf) -> tuple[Browser, str]:
         """Consent; return the browser, and where it is sent then."""
@@ -94,17 +92,16 @@ class World:
 
 
 @asynccontextmanager
-async def world(
-    name: str, lifetimes: dict[str, dict[str, Any]], *, tool: bool = True
-) -> AsyncIterator[World]:
-    async with UPSTREAMS[name](callback=f"{BASE_URL}/auth/callback", **lifetimes[name]) as upstream:
+async def world(name: str, *, tool: bool = True) -> AsyncIterator[World]:
+    lifetime = {"expires_in" if name == "github" else "access_seconds": UPSTREAM_SECONDS}
+    async with UPSTREAMS[name](callback=f"{BASE_URL}/auth/callback", **lifetime) as upstream:
         kind, settings = proxy_for(upstream)
         spy = Tool() if tool else Spy()
         if isinstance(spy, Tool):
             spy.userinfo_url = upstream.userinfo_endpoint
-        clock: Any = time
+        clock: Any = Ahead()
         async with deploy(kind=kind, spy=spy, clock=clock, **settings) as server:
-            yield World(server, upstream)
+            yield World(server, upstream, clock)
 
 
 def is_alice(response: Response) -> bool:
@@ -121,7 +118,7 @@ def is_alice(response: Response) -> bool:
 async def test_who_signs_in_while_nothing_is_known_of_an_upstream_that_is_down_is_told_so(
     name: str,
 ) -> None:
-    async with world(name, LONG) as here:
+    async with world(name) as here:
         client = await here.server.register()
         await here.upstream.down()
         _, url = await here.consented(client)
@@ -132,7 +129,7 @@ async def test_who_signs_in_while_nothing_is_known_of_an_upstream_that_is_down_i
             BASE_URL,
         )
         await here.upstream.up()
-        await asyncio.sleep(1.1)  # it does not look again at once
+        here.clock.seconds += 1.1  # it does not look again at once
         assert is_alice(await here.call(await here.sign_in(client)))
 
 
@@ -141,7 +138,7 @@ async def test_who_signs_in_while_nothing_is_known_of_an_upstream_that_is_down_i
 async def test_who_comes_back_from_an_upstream_that_is_down_by_then_is_told_so(
     name: str,
 ) -> None:
-    async with world(name, LONG) as here:
+    async with world(name) as here:
         client = await here.server.register()
         browser, url = await here.consented(client)
         async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
@@ -186,7 +183,7 @@ async def test_a_person_whose_application_shows_nothing_finds_out_at_the_proxy_i
 
 @pytest.mark.parametrize("name", UPSTREAMS)
 async def test_requests_with_live_tokens_go_on_while_the_upstream_is_down(name: str) -> None:
-    async with world(name, LONG, tool=False) as here:
+    async with world(name, tool=False) as here:
         client = await here.server.register()
         tokens = await here.sign_in(client)
         await here.upstream.down()
@@ -203,11 +200,11 @@ async def test_requests_with_live_tokens_go_on_while_the_upstream_is_down(name: 
 async def test_a_refresh_that_needs_a_dead_upstream_is_postponed_and_no_session_ends(
     name: str,
 ) -> None:
-    async with world(name, SHORT) as here:
+    async with world(name) as here:
         client = await here.server.register()
         tokens = await here.sign_in(client)
         await here.upstream.down()
-        await asyncio.sleep(UNTIL_EXPIRED[name])
+        here.clock.seconds += UPSTREAM_SECONDS
         for _ in range(3):
             refused = await client.refresh(tokens["refresh_token"])
             assert (refused.status, refused.json()["error"]) == (503, "temporarily_unavailable")
@@ -215,7 +212,7 @@ async def test_a_refresh_that_needs_a_dead_upstream_is_postponed_and_no_session_
             refused = await here.call(tokens)
             assert (refused.status, refused.json()["error"]) == (503, "temporarily_unavailable")
         await here.upstream.up()
-        await asyncio.sleep(int(refused.header("retry-after") or ""))
+        here.clock.seconds += int(refused.header("retry-after") or "")
         refreshed = await client.refresh(tokens["refresh_token"])
         assert refreshed.status == 200, refreshed.body
         assert is_alice(await here.call(refreshed.json()))
@@ -226,7 +223,7 @@ async def test_a_refresh_that_needs_a_dead_upstream_is_postponed_and_no_session_
 @pytest.mark.case("P22")
 @pytest.mark.parametrize("name", ["certified", "github"])
 async def test_who_signs_out_while_the_upstream_is_down_is_signed_out(name: str) -> None:
-    async with world(name, LONG, tool=False) as here:
+    async with world(name, tool=False) as here:
         client = await here.server.register()
         tokens = await here.sign_in(client)
         await here.upstream.down()
@@ -244,10 +241,10 @@ async def test_a_tool_call_abandoned_during_a_slow_refresh_ends_no_session() -> 
     """MCP clients cancel calls. The refresh token has been used by then, and what came for it may
     not get lost.
     """
-    async with world("certified", SHORT) as here:
+    async with world("certified") as here:
         client = await here.server.register()
         tokens = await here.sign_in(client)
-        await asyncio.sleep(UNTIL_EXPIRED["certified"])
+        here.clock.seconds += UPSTREAM_SECONDS
         await here.upstream.delay("/token", 0.5)
         call = asyncio.ensure_future(here.call(tokens))
         await asyncio.sleep(0.25)
@@ -262,10 +259,10 @@ async def test_a_tool_call_abandoned_during_a_slow_refresh_ends_no_session() -> 
 
 @pytest.mark.case("P14")
 async def test_a_hanging_upstream_holds_a_tool_no_longer_than_a_few_seconds() -> None:
-    async with world("certified", SHORT) as here:
+    async with world("certified") as here:
         client = await here.server.register()
         tokens = await here.sign_in(client)
-        await asyncio.sleep(UNTIL_EXPIRED["certified"])
+        here.clock.seconds += UPSTREAM_SECONDS
         await here.upstream.delay("/token", 20)
         began = time.monotonic()
         assert (await here.call(tokens)).status == 503

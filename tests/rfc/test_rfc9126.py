@@ -20,7 +20,8 @@ from tests.support.authorization_server import (
     basic,
     deploy,
 )
-from tests.support.engines import ENGINES, fresh
+from tests.support.engines import fresh
+from tests.support.products import STORIES
 
 pytestmark = pytest.mark.asyncio
 
@@ -106,7 +107,7 @@ async def test_a_request_uri_works_once() -> None:
         await is_refused(server, url_for(client, uri), "request_uri")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_of_many_browsers_at_once_one_uses_it(engine: str) -> None:
     with fresh(engine) as place:
         async with deploy(store=place.store()) as server:

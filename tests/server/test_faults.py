@@ -29,8 +29,8 @@ from tests.support.authorization_server import (
     answer_of,
     deploy,
 )
-from tests.support.engines import ENGINES
 from tests.support.failing import FailingStore
+from tests.support.products import STORIES
 from tests.support.token_endpoint import assert_refused, deploy_on, is_alive, tokens_of
 
 pytestmark = pytest.mark.asyncio
@@ -343,7 +343,7 @@ async def test_registering_and_going(when: When, for_good: bool, cancels: bool) 
 
 
 @pytest.mark.case("Z53")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_clients_that_leave_at_any_moment_leave_no_half_of_anything(engine: str) -> None:
     """Each is cancelled a little later than the one before, on engines whose calls really take
     time.

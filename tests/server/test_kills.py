@@ -15,6 +15,7 @@ import pytest
 
 from tests.support.authorization_server import ClientOf, Server, deploy
 from tests.support.engines import SHARED_ENGINES, Place, fresh
+from tests.support.products import some_of
 from tests.support.token_endpoint import assert_refused, is_alive, tokens_of
 from tests.support.token_processes import Contender
 
@@ -90,7 +91,7 @@ async def kills(place: Place, times: int) -> None:
 
 
 @pytest.mark.case("S01")
-@pytest.mark.parametrize("engine", SHARED_ENGINES)
+@pytest.mark.parametrize("engine", some_of(SHARED_ENGINES, "postgresql"))
 async def test_a_worker_that_is_killed_has_lost_and_revived_nothing(place: Place) -> None:
     await kills(place, 1)
 

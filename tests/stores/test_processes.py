@@ -143,7 +143,7 @@ async def workers_killed(place: Place, times: int) -> None:
 @pytest.mark.case("S01")
 @pytest.mark.parametrize("engine", SHARED_ENGINES)
 async def test_a_killed_worker_loses_nothing_that_was_acknowledged(place: Place) -> None:
-    await workers_killed(place, 4)
+    await workers_killed(place, 2)
 
 
 @pytest.mark.case("S01")

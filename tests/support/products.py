@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.engines import ENGINES
+
 
 def once_each(*lists: Collection[Any]) -> list[Any]:
     """Return all combinations; those beyond the ones in which each member comes once are marked
@@ -30,11 +32,15 @@ def once_each(*lists: Collection[Any]) -> list[Any]:
     ]
 
 
-def first_of(members: Collection[Any]) -> list[Any]:
-    """Return all members; those after the first are marked ``soak``: a story that is the same with
-    each of them, which other tests show.
+def some_of(members: Collection[Any], *usual: Any) -> list[Any]:
+    """Return all members; those that are not among ``usual`` are marked ``soak``: the story is the
+    same with each, and other tests show where they differ.
     """
-    return [
-        pytest.param(each, marks=[] if number == 0 else pytest.mark.soak)
-        for number, each in enumerate(members)
-    ]
+    assert set(usual) < set(members)
+    return [pytest.param(each, marks=[] if each in usual else pytest.mark.soak) for each in members]
+
+
+STORIES = some_of(ENGINES, "memory", "postgresql")
+"""For what is told of an authorization server on a store: the contract of stores has shown that all
+engines behave alike, and two processes race on each of them.
+"""

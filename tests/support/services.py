@@ -13,8 +13,6 @@ import subprocess
 from pathlib import Path
 from typing import NoReturn
 
-import pytest
-
 # Debian keeps PostgreSQL's server programs off PATH.
 _ELSEWHERE = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 _PROGRAMS = {
@@ -80,6 +78,8 @@ def _node_version(node: str) -> tuple[int, int]:
 
 
 def _missing(message: str) -> NoReturn:
+    import pytest  # not above: processes that tests start need this module, and no pytest
+
     if os.environ.get("REQUIRE_SERVICES") == "1":
         pytest.fail(message, pytrace=False)
     pytest.skip(message)

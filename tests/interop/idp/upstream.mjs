@@ -136,7 +136,7 @@ const configuration = () => ({
     AccessToken: options.accessSeconds + 1,
     AuthorizationCode: 60,
     Grant: 86400,
-    IdToken: options.accessSeconds + 1,
+    IdToken: 86400,
     Interaction: 600,
     RefreshToken: options.refreshSeconds,
     Session: 86400,

@@ -125,7 +125,7 @@ async def certified_upstream(
     Args:
         callback: the proxy's redirect URI.
         client_auth: how the proxy authenticates.
-        access_seconds: the lifetime of access tokens and id_tokens.
+        access_seconds: the lifetime of access tokens; that of id_tokens is a day.
         refresh_seconds: the lifetime of refresh tokens.
         claims_in_id_token: whether the claims of scopes like ``email`` are in the id_token, as many
             providers have them; otherwise they are at the userinfo endpoint only.

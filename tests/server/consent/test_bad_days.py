@@ -23,14 +23,15 @@ from tests.support.authorization_server import (
     answer_of,
     deploy,
 )
-from tests.support.engines import ENGINES, fresh
+from tests.support.engines import fresh
 from tests.support.failing import FailingStore
+from tests.support.products import STORIES
 
 pytestmark = pytest.mark.asyncio
 
 
 @pytest.mark.case("Z38")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_of_many_clicks_at_once_there_is_one_code_on_every_engine(engine: str) -> None:
     with fresh(engine) as place:
         async with deploy(store=place.store()) as server:
@@ -50,7 +51,7 @@ async def test_of_many_clicks_at_once_there_is_one_code_on_every_engine(engine: 
             assert all(value.encode() not in place.dump() for value in browser.cookies.values())
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_of_yes_and_no_at_once_one_counts_on_every_engine(engine: str) -> None:
     with fresh(engine) as place:
         async with deploy(store=place.store()) as server:

@@ -27,9 +27,10 @@ from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import KEY, deploy, memory_store
-from tests.support.engines import ENGINES, SHARED_ENGINES, fresh
+from tests.support.engines import SHARED_ENGINES, fresh
 from tests.support.failing import FailingStore
 from tests.support.gate import header_of, segment
+from tests.support.products import STORIES
 from tests.support.store_processes import Child
 
 pytestmark = pytest.mark.asyncio
@@ -74,7 +75,7 @@ async def test_the_first_key_is_made_at_the_start_and_stays() -> None:
             assert later.events == []
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_private_keys_are_not_in_the_clear_in_the_engine(engine: str) -> None:
     with fresh(engine) as place:
         async with deploy(store=place.store()):
@@ -275,7 +276,7 @@ async def test_a_key_that_is_in_wrong_hands_can_be_retired() -> None:
         assert (await client.refresh(tokens["refresh_token"])).status == 200
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_workers_that_rotate_at_once_lose_no_key(engine: str) -> None:
     """Each may have signed with its own already."""
     with fresh(engine) as place:

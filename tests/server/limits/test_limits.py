@@ -25,8 +25,9 @@ from tests.support.authorization_server import (
     deploy,
     memory_store,
 )
-from tests.support.engines import ENGINES, fresh
+from tests.support.engines import fresh
 from tests.support.failing import FailingStore, HeldStore
+from tests.support.products import STORIES
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-44")]
 
@@ -169,7 +170,7 @@ async def test_an_address_with_a_zone_counts_without_it() -> None:
 
 
 @pytest.mark.case("Z122")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_workers_of_one_store_count_together(engine: str) -> None:
     with fresh(engine) as place:
         settings: dict[str, Any] = {"rate_limits": RateLimits(register=3)}
@@ -198,7 +199,7 @@ async def admitted(limits: list[Limits], number: int) -> list[bool]:
 
 
 @pytest.mark.case("Z122")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 @pytest.mark.parametrize("limit", [60, 600])
 async def test_of_many_at_once_as_many_get_in_as_may(engine: str, limit: int) -> None:
     """Honest bursts lose no request: neither does a counter stay behind, nor do requests give up

@@ -25,8 +25,9 @@ from tests.support.authorization_server import (
     Server,
     deploy,
 )
-from tests.support.engines import ENGINES, fresh
+from tests.support.engines import fresh
 from tests.support.failing import FailingStore
+from tests.support.products import STORIES
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-76")]
 
@@ -60,7 +61,7 @@ async def grants_of(server: Server, **which: str) -> list[tuple[str, str]]:
     return sorted(found)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_grants_can_be_listed_by_person_by_client_and_all(engine: str) -> None:
     async with two_workers(engine) as (server, other):
         a, b = [await server.register() for _ in range(2)]
@@ -81,7 +82,7 @@ async def test_grants_can_be_listed_by_person_by_client_and_all(engine: str) -> 
 
 
 @pytest.mark.rule("AS-76")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_a_person_who_leaves_is_signed_out_everywhere_and_has_allowed_nothing(
     engine: str,
 ) -> None:
@@ -115,7 +116,7 @@ async def test_a_person_who_leaves_is_signed_out_everywhere_and_has_allowed_noth
 
 
 @pytest.mark.rule("AS-76")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_a_client_that_is_deleted_is_gone_with_its_grants(engine: str) -> None:
     async with two_workers(engine) as (server, other):
         client, kept = await server.register(), await server.register()
@@ -137,7 +138,7 @@ async def test_a_client_that_is_deleted_is_gone_with_its_grants(engine: str) -> 
         assert await other.provider.admin.delete_client(client.client_id) is False
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_one_grant_or_all_that_a_person_allowed_a_client_can_be_ended(engine: str) -> None:
     async with two_workers(engine) as (server, other):
         client = await server.register()
@@ -167,7 +168,7 @@ async def test_a_client_of_the_operators_cannot_be_forgotten_but_its_grants_end(
         assert "client_deleted" not in [event.action for event in server.events]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_a_client_can_be_made_while_the_server_runs(engine: str) -> None:
     async with two_workers(engine) as (server, other):
         metadata = {

@@ -10,7 +10,8 @@ import pytest
 from asgi_mcp_auth.server import Lifetimes, Registration
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import REDIRECT_URI, ClientOf, Server, deploy
-from tests.support.engines import ENGINES, fresh
+from tests.support.engines import fresh
+from tests.support.products import STORIES
 
 pytestmark = pytest.mark.asyncio
 
@@ -112,7 +113,7 @@ async def test_a_registration_that_was_deleted_is_not_revived_by_a_sign_in_under
         assert not await is_known(server, client)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_registrations_leave_the_engine_too(engine: str) -> None:
     with fresh(engine) as place:
         clock = FrozenClock(time.time())

@@ -13,8 +13,9 @@ from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.asgi import Response
 from tests.support.authorization_server import CONFIDENTIAL, KEY, ClientOf, Server, basic, deploy
-from tests.support.engines import ENGINES, fresh
+from tests.support.engines import fresh
 from tests.support.failing import FailingStore, HeldStore
+from tests.support.products import STORIES
 from tests.support.token_endpoint import (
     assert_not_kept,
     assert_refused,
@@ -49,7 +50,7 @@ def revocations(server: Server) -> list[str | None]:
 
 @pytest.mark.case("Z82", "Z84", "V75")
 @pytest.mark.rule("AS-49")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 @pytest.mark.parametrize("kind", TOKENS)
 async def test_revoking_either_token_ends_the_grant(engine: str, kind: str) -> None:
     """At once, in the process that revoked. RFC 7009 §2.1."""
@@ -184,7 +185,7 @@ async def test_the_token_is_needed_and_the_client_has_to_prove_itself() -> None:
 
 
 @pytest.mark.case("Z86")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 @pytest.mark.parametrize("order", range(4))
 async def test_revocation_and_refresh_at_once_leave_nothing_alive(engine: str, order: int) -> None:
     async with deploy_on(engine) as server:
@@ -276,7 +277,7 @@ async def test_a_token_revoked_during_its_look_up_is_not_remembered_as_live() ->
 
 
 @pytest.mark.case("V75")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 @pytest.mark.parametrize("lag", [0, 5])
 async def test_another_process_goes_on_for_the_revocation_lag_and_no_longer(
     engine: str, lag: float

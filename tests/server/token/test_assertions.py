@@ -19,7 +19,8 @@ from asgi_mcp_auth.server import Registration
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.assertions import ABSENT, ALGORITHMS, ASSERTION_TYPE, Robot, key_of, key_set
 from tests.support.authorization_server import BASE_URL, CONFIDENTIAL, Server, deploy
-from tests.support.engines import ENGINES, fresh
+from tests.support.engines import fresh
+from tests.support.products import STORIES
 from tests.support.token_endpoint import assert_refused, tokens_of
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-34")]
@@ -375,7 +376,7 @@ async def test_an_assertion_of_one_client_is_none_of_another_with_the_same_key()
 
 
 @pytest.mark.case("Z69")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_an_assertion_is_good_once(engine: str) -> None:
     async with deploy_with(engine) as (server, robot):
         used = robot.assertion()
@@ -399,7 +400,7 @@ def part_of(token: str) -> bytes:
 
 
 @pytest.mark.case("Z69")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_of_20_at_once_one_is_good(engine: str) -> None:
     async with deploy_with(engine) as (server, robot):
         for _ in range(2):

@@ -16,7 +16,7 @@ from tests.support.authorization_server import (
     basic,
     deploy,
 )
-from tests.support.engines import ENGINES
+from tests.support.products import STORIES
 from tests.support.token_endpoint import assert_refused, deploy_on, is_alive, tokens_of
 
 pytestmark = pytest.mark.asyncio
@@ -32,7 +32,7 @@ async def ask(server: Server, **form: str | None) -> dict[str, object]:
 
 
 @pytest.mark.rule("EXT-02")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_the_token_is_the_client_s_own_and_there_is_no_refresh_token(
     engine: str,
 ) -> None:

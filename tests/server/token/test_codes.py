@@ -20,8 +20,8 @@ from tests.support.authorization_server import (
     challenge_of,
     deploy,
 )
-from tests.support.engines import ENGINES
 from tests.support.failing import HeldStore
+from tests.support.products import STORIES
 from tests.support.token_endpoint import Calls, assert_refused, deploy_on, is_alive, tokens_of
 
 pytestmark = pytest.mark.asyncio
@@ -224,7 +224,7 @@ async def test_a_resource_that_is_left_out_is_the_one_that_there_is(
 
 @pytest.mark.case("Z46")
 @pytest.mark.rule("AS-36")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 @pytest.mark.parametrize("delay", [2.01, 59, 61, 599])
 async def test_a_replay_ends_everything_that_came_of_the_code(engine: str, delay: float) -> None:
     """RFC 6749 §4.1.2: also after the code itself has expired, and after a refresh."""
@@ -252,7 +252,7 @@ REPLAYS: dict[str, dict[str, str | None]] = {
 
 
 @pytest.mark.case("Z47")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 @pytest.mark.parametrize("replay", [*REPLAYS, "by another client"])
 async def test_a_replay_that_does_not_fit_ends_the_grant_at_once(engine: str, replay: str) -> None:
     async with deploy_on(engine) as server:
@@ -267,7 +267,7 @@ async def test_a_replay_that_does_not_fit_ends_the_grant_at_once(engine: str, re
 
 
 @pytest.mark.case("Z47")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 @pytest.mark.parametrize("delay", [0, 1.99, 2])
 async def test_the_same_client_at_once_again_just_loses(engine: str, delay: float) -> None:
     """A client that sends twice, or whose HTTP library does, is not signed out for that."""
@@ -294,7 +294,7 @@ async def test_how_long_at_once_lasts_is_a_setting() -> None:
 
 
 @pytest.mark.case("Z47")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_of_20_at_once_one_succeeds_and_its_tokens_live(engine: str) -> None:
     async with deploy_on(engine) as server:
         client = await server.register()
@@ -313,7 +313,7 @@ async def test_of_20_at_once_one_succeeds_and_its_tokens_live(engine: str) -> No
 
 
 @pytest.mark.case("Z46")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_a_thief_with_the_code_but_no_verifier_gets_nothing_in_a_race(
     engine: str,
 ) -> None:

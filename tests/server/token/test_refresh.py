@@ -18,8 +18,8 @@ from tests.support.authorization_server import (
     deploy,
     memory_store,
 )
-from tests.support.engines import ENGINES
 from tests.support.failing import HeldStore
+from tests.support.products import STORIES
 from tests.support.token_endpoint import assert_refused, deploy_on, is_alive, tokens_of
 
 pytestmark = pytest.mark.asyncio
@@ -46,7 +46,7 @@ def revocations(server: Server) -> list[str | None]:
 
 
 @pytest.mark.case("Z71")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_each_use_brings_a_new_token_and_the_old_one_is_over(engine: str) -> None:
     async with deploy_on(engine) as server:
         client = await server.register()
@@ -106,7 +106,7 @@ async def test_a_token_that_does_not_rotate_is_written_now_and_then_and_so_does_
 
 @pytest.mark.case("Z72")
 @pytest.mark.rule("AS-39")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 @pytest.mark.parametrize("delay", [10.01, 60, 14 * DAY - 1])
 async def test_a_replay_ends_the_grant_and_its_access_tokens(engine: str, delay: float) -> None:
     """RFC 9700 §4.14.2. The audit log has a record of it."""
@@ -125,7 +125,7 @@ async def test_a_replay_ends_the_grant_and_its_access_tokens(engine: str, delay:
 
 
 @pytest.mark.case("Z73")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_of_20_at_once_each_gets_the_same_successor(engine: str) -> None:
     async with deploy_on(engine) as server:
         client = await server.register()
@@ -146,7 +146,7 @@ async def test_of_20_at_once_each_gets_the_same_successor(engine: str) -> None:
 
 @pytest.mark.case("Z74")
 @pytest.mark.rule("AS-41")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 @pytest.mark.parametrize("delay", [0, 2, 10])
 async def test_a_client_that_lost_the_answer_gets_the_same_successor_again(
     engine: str, delay: float
@@ -176,7 +176,7 @@ async def test_how_long_it_may_ask_again_is_a_setting() -> None:
 
 
 @pytest.mark.case("Z75")
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", STORIES)
 async def test_once_the_successor_was_used_the_token_before_it_is_a_replay(engine: str) -> None:
     async with deploy_on(engine) as server:
         client = await server.register()
