@@ -1,4 +1,4 @@
-# make setup · demo · test · lint · bench · fuzz · mutate · soak
+# make setup · demo · test · test-fast · lint · bench · fuzz · mutate · soak
 # Every target makes .venv first when pyproject.toml has changed since.
 
 PYTHON ?= python3
@@ -20,10 +20,10 @@ comma := ,
 REQUEST_PATH_FILES := $(subst $(space),$(comma),$(foreach m,$(REQUEST_PATH),asgi_mcp_auth/$(m).py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench fuzz mutate soak clean
+.PHONY: help setup demo test test-fast lint format bench fuzz mutate soak clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
 
 setup: $(STAMP) ## Make .venv with the package and the development tools
 	@echo "Ready: $(VENV)"
@@ -61,6 +61,9 @@ test: $(STAMP) ## Run every test, then check the coverage goals (WORKERS=2; ARGS
 	@$(BIN)/coverage report --include='$(REQUEST_PATH_FILES)' --fail-under=100
 	@echo "Branch coverage overall (goal 95 %):"
 	@$(BIN)/coverage report --fail-under=95
+
+test-fast: $(STAMP) ## Run what takes less than a second each, without coverage
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not slow and not soak' $(ARGS)
 
 lint: $(STAMP) ## Format, style, types, import directions, spelling
 	@status=0; for tool in 'ruff format --check .' 'ruff check .' mypy pyright 'lint-imports --no-logo' codespell; do \

@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import coverage
 import pytest
 import pytest_asyncio
 from hypothesis import HealthCheck, settings
@@ -27,6 +30,58 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+PROGRAMS = frozenset(
+    {
+        "tests.browser.stage",
+        "tests.examples.processes",
+        "tests.interop.clients",
+        "tests.interop.identity_provider",
+        "tests.proxy.upstreams.certified",
+        "tests.proxy.upstreams.glewlwyd",
+        "tests.proxy.upstreams.proxies",
+        "tests.support.server_processes",
+        "tests.support.store_processes",
+        "tests.support.token_processes",
+        "tests.support.workers",
+    }
+)
+"""Modules that start browsers, Node programs, workers and examples."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark as slow what starts programs."""
+    module = item.getparent(pytest.Module)
+    if module is not None and _starts_programs(module.obj):
+        item.add_marker("slow")
+
+
+@functools.cache
+def _starts_programs(module: ModuleType) -> bool:
+    return any(getattr(each, "__module__", "") in PROGRAMS for each in vars(module).values())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Measure no coverage in slow tests, nor in the programs that they start.
+
+    Tracing makes Python take almost twice as long, and the other tests reach what the goals are
+    about.
+    """
+    measurement = coverage.Coverage.current() if item.get_closest_marker("slow") else None
+    if measurement is None:
+        return (yield)
+    settings = {name: os.environ.pop(name) for name in list(os.environ) if name in _FOR_CHILDREN}
+    measurement.stop()
+    try:
+        return (yield)
+    finally:
+        measurement.start()
+        os.environ.update(settings)
+
+
+_FOR_CHILDREN = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
 
 
 @pytest.fixture(scope="session", autouse=True)

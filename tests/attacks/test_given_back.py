@@ -104,6 +104,7 @@ async def test_ending_a_grant_does_not_wait_for_the_provider(upstream: Upstream,
             assert await server.provider.store.scan(kind) == []
 
 
+@pytest.mark.slow
 async def test_all_grants_end_before_the_provider_hears_of_any(upstream: Upstream) -> None:
     """It is told of all of them together."""
     async with deploy_proxy(upstream) as server:
@@ -175,6 +176,7 @@ async def test_nothing_is_kept_for_more_than_a_day(upstream: Upstream) -> None:
         assert await server.provider.store.scan(RETURNS) == []
 
 
+@pytest.mark.slow
 async def test_a_provider_that_is_down_is_not_asked_for_each_of_many(
     upstream: Upstream, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -192,6 +194,7 @@ async def test_a_provider_that_is_down_is_not_asked_for_each_of_many(
         assert len(upstream.revoked) == len(every)
 
 
+@pytest.mark.slow
 async def test_one_token_that_the_provider_cannot_take_keeps_none_of_the_others_from_it(
     upstream: Upstream,
 ) -> None:

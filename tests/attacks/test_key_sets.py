@@ -222,6 +222,7 @@ async def outlast(each: Tenant, caplog: pytest.LogCaptureFixture) -> None:
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
+@pytest.mark.slow
 @pytest.mark.case("K07")
 @pytest.mark.parametrize("case", OUTAGES)
 async def test_an_issuer_that_goes_down_after_warm_up_costs_no_request_for_a_day(
@@ -704,6 +705,7 @@ async def test_a_jump_of_the_wall_clock_causes_no_fetch(days: int) -> None:
         assert each.fetches == 2
 
 
+@pytest.mark.slow
 @pytest.mark.case("K29")
 @pytest.mark.parametrize("count", [1_500, pytest.param(1_000_000, marks=pytest.mark.soak)])
 async def test_unknown_key_ids_leave_no_trace_in_memory(count: int) -> None:
@@ -729,6 +731,7 @@ async def test_unknown_key_ids_leave_no_trace_in_memory(count: int) -> None:
         assert each.fetches == 3
 
 
+@pytest.mark.slow
 @pytest.mark.case("K30")
 async def test_one_slow_issuer_of_many_delays_only_its_own_tokens() -> None:
     clock = FrozenClock()

@@ -328,6 +328,7 @@ async def test_a_flood_of_garbage_is_asked_about_a_few_at_a_time(
     assert endpoint.most == OF_ONE_NETWORK_AT_ONCE
 
 
+@pytest.mark.slow
 async def test_a_thousand_people_who_come_at_once_after_a_restart_are_all_asked_about(
     endpoint: Endpoint, clock: FrozenClock
 ) -> None:
@@ -357,6 +358,7 @@ async def verdict_from(address: str, verifier: LookupVerifier, number: int) -> s
         current_verification.reset(restore)
 
 
+@pytest.mark.slow
 async def test_one_network_waits_for_no_more_than_its_share(
     endpoint: Endpoint, verifier: LookupVerifier
 ) -> None:

@@ -66,6 +66,7 @@ async def test_a_flood_from_one_address_does_not_keep_others_from_signing_in(
         assert set(statuses) == {401, 429}
 
 
+@pytest.mark.slow
 async def test_an_address_may_send_so_many_passwords_a_minute_whatever_the_account() -> None:
     """Each name has a counter of its own, so that names cost nothing; the address has one for all
     of them.
@@ -96,6 +97,7 @@ async def test_an_office_behind_one_address_signs_in_within_a_minute() -> None:
         assert answers == [303] * 40
 
 
+@pytest.mark.slow
 async def test_an_abandoned_check_keeps_its_place_until_its_thread_has_ended() -> None:
     """A client that hangs up at once could have queued any amount of work for threads."""
     slow, asked = stored(16, p=6), asyncio.Semaphore(0)
@@ -134,6 +136,7 @@ async def test_an_abandoned_check_keeps_its_place_until_its_thread_has_ended() -
     assert (await guess()).error is not None
 
 
+@pytest.mark.slow
 async def test_a_network_whose_people_sign_in_does_not_wait_behind_one_that_guesses() -> None:
     asked = asyncio.Semaphore(0)
 
@@ -214,6 +217,7 @@ async def test_unknown_names_and_hashes_of_any_cost_take_the_same_work(
     assert await work_for(PasswordLogin(users), "old", "secret") == found[0]
 
 
+@pytest.mark.slow
 async def test_with_a_look_up_the_work_is_that_of_the_most_expensive_hash_so_far() -> None:
     users = {"old": stored(5), "dear": stored(16, p=3)}
     for name in ("old", "nobody"):

@@ -161,6 +161,7 @@ async def growth(
     return 1000 * statistics.median(slopes)
 
 
+@pytest.mark.slow
 @pytest.mark.case("W43")
 def test_mixed_requests_leave_no_objects_and_no_file_descriptors_behind() -> None:
     """In a process of its own: whatever else a test run has left running allocates memory, too."""

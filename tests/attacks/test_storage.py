@@ -60,6 +60,7 @@ async def seconds_until_unavailable(call: Awaitable[object]) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.slow
 @pytest.mark.case("S06", "S13")
 async def test_engines_that_hang_are_503_within_five_seconds_and_fine_afterwards(
     tmp_path_factory: pytest.TempPathFactory,
@@ -346,6 +347,7 @@ async def test_deployments_that_share_a_server_see_nothing_of_each_other(place: 
 # ----------------------------------------------------------------------------------------- S24, S25
 
 
+@pytest.mark.slow
 @pytest.mark.case("S24")
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_calls_cancelled_at_any_moment_leave_whole_records_and_no_connection_behind(

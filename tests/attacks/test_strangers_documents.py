@@ -95,6 +95,7 @@ async def visit(server: Server, url: str, address: str) -> int:
 # -------------------------------------------------------------------------------- shares of fetches
 
 
+@pytest.mark.slow
 async def test_a_place_lasts_as_long_as_its_thread_and_a_dead_zone_costs_its_own_network(
     authority: Authority, host: DocumentHost
 ) -> None:
@@ -147,6 +148,7 @@ async def test_our_own_congestion_is_not_remembered_against_an_honest_url(
             raise AssertionError("the URL was remembered as one that cannot be had")
 
 
+@pytest.mark.slow
 async def test_waiting_for_a_fetch_under_way_takes_no_place(
     authority: Authority, host: DocumentHost
 ) -> None:

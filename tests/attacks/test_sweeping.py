@@ -112,6 +112,7 @@ async def flood(store: SQLiteStore, clock: FrozenClock, records: int = 8_000) ->
     clock.advance(700)
 
 
+@pytest.mark.slow
 async def test_sqlite_gives_the_space_of_a_flood_back(path: str) -> None:
     clock = FrozenClock()
     store = SQLiteStore(path, clock=clock)
@@ -128,6 +129,7 @@ async def test_sqlite_gives_the_space_of_a_flood_back(path: str) -> None:
     await store.aclose()
 
 
+@pytest.mark.slow
 @pytest.mark.case("S20")
 async def test_one_sweep_gives_back_no_more_than_takes_some_milliseconds(path: str) -> None:
     clock = FrozenClock()
@@ -141,6 +143,7 @@ async def test_one_sweep_gives_back_no_more_than_takes_some_milliseconds(path: s
     await store.aclose()
 
 
+@pytest.mark.slow
 async def test_the_log_of_a_flood_does_not_stay_on_the_disk(path: str) -> None:
     clock = FrozenClock()
     store = SQLiteStore(path, clock=clock)

@@ -62,6 +62,7 @@ async def test_the_lifetime_of_keys_does_not() -> None:
         assert idp.hits["/jwks"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.case("V80")
 async def test_forged_tokens_fill_no_cache() -> None:
     gate = Gate(token_cache_size=10_000)

@@ -339,6 +339,7 @@ async def _reason_of(verifier: JWTVerifier, token: str) -> str:
     return "accepted"
 
 
+@pytest.mark.slow
 @pytest.mark.case("V88")
 def test_a_second_implementation_comes_to_the_same_verdict() -> None:
     seen = check(4_000, seed=random.randrange(2**32))

@@ -159,6 +159,7 @@ async def test_a_key_that_is_newer_than_the_key_set_at_hand_is_waited_for(
         assert upstream.reused == []
 
 
+@pytest.mark.slow
 async def test_a_key_that_the_provider_does_not_publish_ends_a_sign_in_within_minutes(
     upstream: Upstream,
 ) -> None:
@@ -379,6 +380,7 @@ async def test_a_worker_that_was_held_up_does_not_use_a_refresh_token_again(
     assert (len(upstream.requests), upstream.reused) == (1, [])
 
 
+@pytest.mark.slow
 async def test_a_late_refusal_does_not_end_a_grant_refreshed_meanwhile(
     upstream: Upstream,
 ) -> None:
@@ -404,6 +406,7 @@ async def test_a_late_refusal_does_not_end_a_grant_refreshed_meanwhile(
     assert await quick.fresh_access_token(reference, welcome) == token
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_an_answer_outlives_a_store_that_is_away_for_a_moment(
     upstream: Upstream, when: Any

@@ -10,6 +10,8 @@ import pytest
 
 from examples.demo import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -366,6 +366,7 @@ async def test_browser_clients_pages_on_the_list_may_call_and_read(
     assert response.header("access-control-allow-origin") == (origin if status == 200 else None)
 
 
+@pytest.mark.slow
 def test_testing_the_tests_on_the_page_pass(tmp_path: Path) -> None:
     (block,) = python_blocks("docs/testing.md")
     assert PLACEHOLDER_ISSUER not in block

@@ -23,6 +23,7 @@ def test_stores_the_url_with_its_key_names_a_store(monkeypatch: pytest.MonkeyPat
     assert issubclass(page.TestMyStore, StoreContract)
 
 
+@pytest.mark.slow
 def test_stores_the_contract_runs_on_a_store_of_one_s_own(tmp_path: Path) -> None:
     block = next(block for block in python_blocks(PAGE) if "StoreContract" in block)
     (tmp_path / "test_page.py").write_text(block)

@@ -318,6 +318,7 @@ async def test_a_token_endpoint_that_answers_otherwise(
         await nobody_is_in(server, upstream)
 
 
+@pytest.mark.slow
 @pytest.mark.case("P14")
 async def test_a_token_endpoint_that_is_slow(upstream: Upstream) -> None:
     """Five seconds at most."""

@@ -229,6 +229,7 @@ def test_whatever_a_key_set_holds_only_unusable_keys_are_reported(jwk: Any) -> N
     assert all(key.verify(b"signed", b"x" * 64) is False for key in keys)
 
 
+@pytest.mark.slow
 @given(
     document=st.dictionaries(
         st.sampled_from(["keys", "other"]),

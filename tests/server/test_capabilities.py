@@ -74,6 +74,7 @@ def host() -> Iterator[tuple[Authority, DocumentHost]]:
         yield authority, listening
 
 
+@pytest.mark.slow
 @pytest.mark.case("Z118")
 @given(configurations)
 @settings(

@@ -37,7 +37,7 @@ from tests.support.authorization_server import (
 )
 from tests.support.rules_of_tokens import BAD_CLIENT, OK, Access, Code, Refresh, Rules
 
-pytestmark = pytest.mark.case("Z126")
+pytestmark = [pytest.mark.case("Z126"), pytest.mark.slow]
 
 T = TypeVar("T")
 

@@ -72,6 +72,7 @@ async def test_a_record_comes_back_from_the_store_as_it_was(record: Any) -> None
     assert type(record).load(record.dump()) == record
 
 
+@pytest.mark.slow
 @given(records, st.dictionaries(some_text.map(lambda name: f"x{name}"), st.integers(), max_size=2))
 async def test_what_a_newer_version_adds_to_a_record_is_left_out(
     record: Any, more: Mapping[str, int]

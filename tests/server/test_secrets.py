@@ -110,6 +110,7 @@ def parts(secret: str) -> set[bytes]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.case("S16")
 @pytest.mark.rule("AS-74", "RS-37")
 @pytest.mark.parametrize("engine", ENGINES)

@@ -89,6 +89,7 @@ def test_sqlite_reads_several_keys_from_the_key_file_the_first_encrypts() -> Non
     assert newer[1:] == older
 
 
+@pytest.mark.slow
 def test_sqlite_processes_that_start_at_once_agree_on_one_key() -> None:
     code = (
         "import sys; from asgi_mcp_auth.stores import store_from_url; sys.stdin.read(1); "

@@ -59,6 +59,7 @@ def attempts(place: Place) -> int:
 # -------------------------------------------------------------------------------------- tried again
 
 
+@pytest.mark.slow
 @pytest.mark.case("S11")
 @pytest.mark.parametrize("code", ["40001", "40P01", "57P01"])
 async def test_what_the_server_undid_is_tried_again_up_to_three_times(
@@ -238,6 +239,7 @@ async def test_connections_that_the_server_ended_are_not_used_again(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.case("S12")
 async def test_a_server_that_is_down_is_503_and_back_at_once_when_it_is_up(
     caplog: pytest.LogCaptureFixture,

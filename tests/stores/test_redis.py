@@ -372,6 +372,7 @@ async def test_with_wait_replicas_no_acknowledged_write_is_lost_by_a_failover() 
         await store.aclose()
 
 
+@pytest.mark.slow
 @pytest.mark.case("S08")
 async def test_without_the_replica_a_write_is_503() -> None:
     with RedisServer() as server:
@@ -384,6 +385,7 @@ async def test_without_the_replica_a_write_is_503() -> None:
         await store.aclose()
 
 
+@pytest.mark.slow
 @pytest.mark.case("S09")
 async def test_every_script_stays_in_one_hash_slot_of_a_cluster() -> None:
     with RedisServer("--cluster-enabled", "yes") as server:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,6 +87,7 @@ HEADERS = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(
     path=PATHS,
     method=METHODS,
@@ -98,6 +100,7 @@ def test_parameters_and_headers_of_all_kinds(
     asyncio.run(_send(path, method, pairs, headers))
 
 
+@pytest.mark.slow
 @given(path=PATHS, method=METHODS, data=st.binary(max_size=200))
 def test_bytes_of_all_kinds(path: str, method: str, data: bytes) -> None:
     asyncio.run(_send(path, method, data, {"Content-Type": "application/x-www-form-urlencoded"}))

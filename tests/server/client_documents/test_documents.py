@@ -724,6 +724,7 @@ async def test_an_address_makes_us_fetch_as_many_documents_as_it_may_register(
         assert len(host.requests) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.case("Z112")
 async def test_so_many_fetches_are_under_way_at_most(
     authority: Authority, host: DocumentHost

@@ -69,6 +69,7 @@ class Guesser:
 # ----------------------------------------------------------------------------------------- the hash
 
 
+@pytest.mark.slow
 async def test_a_hash_is_scrypt_with_a_salt_of_its_own() -> None:
     one, other = hash_password("secret"), hash_password("secret")
     assert one.startswith("scrypt$ln=15,r=8,p=3$")  # OWASP Password Storage Cheat Sheet
@@ -306,6 +307,7 @@ async def test_guessing_right_does_not_count() -> None:
         assert (await guesser.guess("secret")).status == 429
 
 
+@pytest.mark.slow
 async def test_another_spelling_of_a_name_is_no_new_account() -> None:
     """A look-up in a database may find alice under ALICE, too."""
     asked: list[str] = []
@@ -334,6 +336,7 @@ async def test_another_spelling_of_a_name_is_no_new_account() -> None:
         assert asked == spellings
 
 
+@pytest.mark.slow
 async def test_of_many_guesses_at_once_ten_count() -> None:
     asked: list[str] = []
 
@@ -391,6 +394,7 @@ async def test_what_people_read_says_what_was_too_much_and_when_to_come_back() -
 # ----------------------------------------------------------------------------------- cheaper hashes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_a_hash_cheaper_than_todays_is_replaced_at_sign_in(
     asynchronous: bool,
