@@ -10,6 +10,8 @@ BENCH_STAMP := .venv-bench/.ready
 
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# pytest takes a third of the time of its start to rewrite the tests, unless it may keep what it made.
+unexport PYTHONDONTWRITEBYTECODE
 
 WORKERS ?= 2
 
@@ -23,7 +25,7 @@ REQUEST_PATH_FILES := $(subst $(space),$(comma),$(foreach m,$(REQUEST_PATH),asgi
 .PHONY: help setup demo test test-fast lint format bench fuzz mutate soak clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
 setup: $(STAMP) ## Make .venv with the package and the development tools
 	@echo "Ready: $(VENV)"
@@ -82,7 +84,7 @@ fuzz: $(FUZZ_STAMP) ## Fuzz every parser (FUZZ_SECONDS=60 for each; FUZZ='token 
 mutate: $(STAMP) ## Mutation-test the modules that decide (MODULES='claims grants' for some; JOBS=2)
 	@$(BIN)/python -m fuzz.mutate $(MODULES)
 
-soak: $(STAMP) ## The long counts: 100,000 requests, races, 20,000 examples of every property
+soak: $(STAMP) ## The long counts: 100,000 requests, races, 20,000 examples of every property, every combination
 	@HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest -p no:cacheprovider -m 'soak or hypothesis' --timeout=3600 $(ARGS)
 
 clean: ## Remove everything that the other targets made

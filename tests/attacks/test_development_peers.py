@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from asgi_mcp_auth import AppLogin, ConfigurationError, DevLogin, PasswordLogin
-from asgi_mcp_auth.server import Registration, hash_password
+from asgi_mcp_auth.server import Registration
 from tests.support.authorization_server import Server, deploy
+from tests.support.passwords import cheap
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.case("Z125")]
 
@@ -143,7 +144,7 @@ async def test_other_settings_for_this_machine_are_for_this_machine_too(
 
 
 @pytest.mark.parametrize(
-    "login", [PasswordLogin({"alice": hash_password("x")}), AppLogin("http://localhost:8000/a")]
+    "login", [PasswordLogin({"alice": cheap("x")}), AppLogin("http://localhost:8000/a")]
 )
 async def test_a_loopback_server_that_identifies_people_answers_every_address(login: Any) -> None:
     """A tunnel, a container, a test from another machine: what protects it does not depend on where

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -21,18 +20,11 @@ from asgi_mcp_auth.server.login.hashing import DUMMY_HASH, padding, work_of
 from asgi_mcp_auth.server.login.password import MAX_AT_ONCE, MAX_OF_A_NETWORK
 from tests.support.asgi import Response
 from tests.support.authorization_server import Server, deploy
+from tests.support.passwords import cheap
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.case("Z122")]
 
 FLOOD, HONEST = "192.0.2.1", "198.51.100.7"
-
-
-def stored(log_n: int, password: str = "secret", p: int = 1) -> str:
-    """Return a hash of a cost that is chosen."""
-    key = hashlib.scrypt(
-        password.encode(), salt=b"salt", n=1 << log_n, r=8, p=p, dklen=32, maxmem=1 << 28
-    )
-    return f"scrypt$ln={log_n},r=8,p={p}${base64.b64encode(b'salt').decode()}${base64.b64encode(key).decode()}"
 
 
 async def send(server: Server, address: str, name: str, password: str) -> Response:
@@ -55,7 +47,7 @@ async def test_a_flood_from_one_address_does_not_keep_others_from_signing_in(
     """Forty guesses at once filled the line, and every other person was told to come back: now two
     of them are under way.
     """
-    login = PasswordLogin({"alice": stored(14)})
+    login = PasswordLogin({"alice": cheap("secret", 14)})
     async with deploy(login=login, rate_limits=limits) as server:
         flood = [
             asyncio.create_task(send(server, FLOOD, f"name-{number}", "x")) for number in range(40)
@@ -75,7 +67,7 @@ async def test_an_address_may_send_so_many_passwords_a_minute_whatever_the_accou
 
     def lookup(name: str) -> str:
         asked.append(name)
-        return stored(4)
+        return cheap("secret", 4)
 
     limits = RateLimits(authorize=10_000, register=10_000, passwords=5)
     async with deploy(login=PasswordLogin(lookup), rate_limits=limits) as server:
@@ -90,7 +82,7 @@ async def test_an_address_may_send_so_many_passwords_a_minute_whatever_the_accou
 
 
 async def test_an_office_behind_one_address_signs_in_within_a_minute() -> None:
-    people = {f"person-{number}": stored(4) for number in range(40)}
+    people = {f"person-{number}": cheap("secret", 4) for number in range(40)}
     limits = RateLimits(authorize=10_000, register=10_000)
     async with deploy(login=PasswordLogin(people), rate_limits=limits) as server:
         answers = [(await send(server, HONEST, name, "secret")).status for name in people]
@@ -100,7 +92,7 @@ async def test_an_office_behind_one_address_signs_in_within_a_minute() -> None:
 @pytest.mark.slow
 async def test_an_abandoned_check_keeps_its_place_until_its_thread_has_ended() -> None:
     """A client that hangs up at once could have queued any amount of work for threads."""
-    slow, asked = stored(16, p=6), asyncio.Semaphore(0)
+    slow, asked = cheap("secret", 16, p=6), asyncio.Semaphore(0)
 
     async def lookup(name: str) -> str:
         asked.release()
@@ -142,7 +134,7 @@ async def test_a_network_whose_people_sign_in_does_not_wait_behind_one_that_gues
 
     async def lookup(name: str) -> str:
         asked.release()
-        return stored(4)
+        return cheap("secret", 4)
 
     login = PasswordLogin(lookup)
 
@@ -211,7 +203,11 @@ async def test_unknown_names_and_hashes_of_any_cost_take_the_same_work(
     names: tuple[str, ...],
 ) -> None:
     """Of a mapping, the cost of the first entry was used for all unknown names."""
-    users = {"old": stored(5), "odd": stored(6, p=3), "new": stored(9, p=3)}
+    users = {
+        "old": cheap("secret", 5),
+        "odd": cheap("secret", 6, p=3),
+        "new": cheap("secret", 9, p=3),
+    }
     found = [await work_for(PasswordLogin(users), name) for name in (*names, "odd")]
     assert found == [work_of(users["new"]) // 16] * 4
     assert await work_for(PasswordLogin(users), "old", "secret") == found[0]
@@ -219,7 +215,7 @@ async def test_unknown_names_and_hashes_of_any_cost_take_the_same_work(
 
 @pytest.mark.slow
 async def test_with_a_look_up_the_work_is_that_of_the_most_expensive_hash_so_far() -> None:
-    users = {"old": stored(5), "dear": stored(16, p=3)}
+    users = {"old": cheap("secret", 5), "dear": cheap("secret", 16, p=3)}
     for name in ("old", "nobody"):
         assert await work_for(PasswordLogin(users.get), name) == work_of(DUMMY_HASH) // 16
     assert await work_for(PasswordLogin(users.get), "dear") == work_of(users["dear"]) // 16

@@ -36,6 +36,7 @@ from asgi_mcp_auth.server import ServerOptions
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.asgi import App, Receive, Scope, Send, Spy, serve
 from tests.support.authorization_server import ClientOf, Server, answer_of, memory_store
+from tests.support.passwords import cheap
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"
@@ -259,7 +260,7 @@ async def stage(
     clock, events = FrozenClock(), list[Any]()
     usual: dict[str, Any] = {"required_scopes": ["notes:read"], "scopes_supported": list(SCOPES)}
     if kind is OAuthProvider:
-        usual["login"] = PasswordLogin({"alice": alice_hash(), "bob": alice_hash()})
+        usual["login"] = PasswordLogin({"alice": cheap(PASSWORD), "bob": cheap(PASSWORD)})
     options = ServerOptions(
         **{"clock": clock, "on_event": events.append, **settings.pop("options", {})}
     )
@@ -294,15 +295,6 @@ async def stage(
         finally:
             await context.close()
     assert scene.problems == []
-
-
-@functools.cache
-def alice_hash() -> str:
-    """Return a hash of the password that is checked in no time."""
-    key = hashlib.scrypt(PASSWORD.encode(), salt=b"salt", n=16, r=8, p=1, dklen=32)
-    return (
-        f"scrypt$ln=4,r=8,p=1${base64.b64encode(b'salt').decode()}${base64.b64encode(key).decode()}"
-    )
 
 
 def _console(problems: list[str], message: ConsoleMessage) -> None:

@@ -12,19 +12,20 @@ import httpx
 import pytest
 
 from asgi_mcp_auth import PasswordLogin
-from asgi_mcp_auth.server import Lifetimes, Registration, hash_password
+from asgi_mcp_auth.server import Lifetimes, Registration
 from tests.interop.browser import PASSWORD, Person
 from tests.interop.clients import CLIENTS, Refused, inspector, python_sdk
 from tests.interop.deployment import deployed, whoever
 from tests.interop.servers import fastmcp_app, mcp_sdk_app
 from tests.support.asgi import App
 from tests.support.engines import free_port
+from tests.support.passwords import cheap
 from tests.support.products import once_each
 from tests.support.tls import Authority, DocumentHost
 
 pytestmark = pytest.mark.asyncio
 
-PASSWORDS = {"alice": hash_password(PASSWORD)}
+PASSWORDS = {"alice": cheap(PASSWORD)}
 SERVERS: dict[str, Callable[[], App]] = {"mcp-sdk": mcp_sdk_app, "fastmcp": fastmcp_app}
 NEW_CLIENT = ["client_registered", "signed_in", "approved", "token_issued"]
 SIGN_IN = ["signed_in", "approved", "token_issued"]

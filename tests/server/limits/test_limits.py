@@ -12,7 +12,7 @@ import pytest
 from asgi_mcp_auth import OAuthProvider, PasswordLogin, ServerUnavailable
 from asgi_mcp_auth._places import network_of
 from asgi_mcp_auth.errors import TooManyRequests
-from asgi_mcp_auth.server import RateLimits, hash_password
+from asgi_mcp_auth.server import RateLimits
 from asgi_mcp_auth.server.limits import Limits
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
@@ -27,6 +27,7 @@ from tests.support.authorization_server import (
 )
 from tests.support.engines import fresh
 from tests.support.failing import FailingStore, HeldStore
+from tests.support.passwords import cheap
 from tests.support.products import STORIES
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-44")]
@@ -333,7 +334,7 @@ async def test_a_refusal_writes_nothing() -> None:
     assert {call[0] for call in store.calls} == {"get"}
 
 
-PASSWORDS = {"alice": hash_password("correct horse battery staple")}
+PASSWORDS = {"alice": cheap("correct horse battery staple")}
 
 
 @pytest.mark.parametrize(

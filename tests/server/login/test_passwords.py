@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -22,14 +21,9 @@ from tests.support.authorization_server import (
     answer_of,
     deploy,
 )
+from tests.support.passwords import cheap
 
 pytestmark = pytest.mark.asyncio
-
-
-def cheap(password: str, log_n: int = 4) -> str:
-    """Return a hash that is checked in no time."""
-    key = hashlib.scrypt(password.encode(), salt=b"salt", n=1 << log_n, r=8, p=1, dklen=32)
-    return f"scrypt$ln={log_n},r=8,p=1${base64.b64encode(b'salt').decode()}${base64.b64encode(key).decode()}"
 
 
 ALICE = cheap("secret")

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from asgi_mcp_auth import PasswordLogin
-from asgi_mcp_auth.server import AuditEvent, RateLimits, Registration, hash_password
+from asgi_mcp_auth.server import AuditEvent, RateLimits, Registration
 from asgi_mcp_auth.server.audit import AuditAction
 from tests.support.authorization_server import (
     CONFIDENTIAL,
@@ -20,11 +20,12 @@ from tests.support.authorization_server import (
     basic,
     deploy,
 )
+from tests.support.passwords import cheap
 
 pytestmark = pytest.mark.asyncio
 
 ADDRESS = "192.0.2.7"
-PASSWORDS = {"alice": hash_password("correct horse")}
+PASSWORDS = {"alice": cheap("correct horse")}
 
 
 class Scene:
