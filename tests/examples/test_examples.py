@@ -55,7 +55,7 @@ async def call_tool(url: str, token: str, tool: str, **arguments: Any) -> tuple[
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_fits_on_a_page(name: str) -> None:
-    assert len((ROOT / "examples" / f"{name}.py").read_text().splitlines()) < 60
+    assert len((ROOT / "examples" / f"{name}.py").read_text().splitlines()) < 70
 
 
 def test_examples_can_be_imported_without_settings_and_without_a_network(tmp_path: Path) -> None:
