@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 
 from asgi_mcp_auth.proxy import UpstreamRules
+from asgi_mcp_auth.server import LoginAttempt, Pages
 
+ATTEMPT = partial(LoginAttempt, method="GET", parameters={}, transaction="", url="", address="")
 RENAMED: list[tuple[Callable[..., Any], str, str, Any]] = [
+    (ATTEMPT, "anew", "force_login", True),
+    (Pages, "colour", "color", "#0f766e"),
     (UpstreamRules, "anew_prompt", "reauth_prompt", "select_account"),
 ]
 

@@ -95,7 +95,7 @@ def _upstream_verifier(found: Resolved, rules: UpstreamRules) -> UserinfoTokenVe
 
 
 def _with_needs_of(login: SignInMethod, rules: UpstreamRules, *, has_secret: bool) -> UpstreamRules:
-    """Return the rules completed with the provider's needs; settings of the user take precedence."""
+    """Return the rules completed with the provider's needs; the user's settings win."""
     auth_method, prompt = rules.client_auth_method, rules.reauth_prompt
     if auth_method is None and has_secret:
         auth_method = login.client_auth_method

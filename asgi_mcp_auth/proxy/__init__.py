@@ -61,7 +61,7 @@ class _Proxy(OAuthProvider):
             raise MissingToken
         if access.claims.get("iss") != self._server.issuer:
             raise ConfigurationError(
-                "another server issued this access token, so this proxy has no upstream token for it"
+                "another server issued this access token, so this proxy has no upstream token"
             )
         grant_id = access.claims[GRANT_CLAIM]
         grant = await self._server.grants.ledger.find(grant_id, self._server.resource.identifier)

@@ -30,8 +30,7 @@ logger = logging.getLogger(__name__)
 
 _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "EdDSA": "sha512"}
 _EMAIL = ("email", "email_verified")
-# No known key has signed the token: the key set may be older than the token, or the token older than
-# the key set.
+# No known key has signed the token: the key set may be older than the token, or newer.
 _UNKNOWN_SIGNER = frozenset(("unknown_key", "signature"))
 
 
@@ -193,7 +192,10 @@ class IDTokenIdentifier:
     async def identify_refreshed(
         self, answer: TokenAnswer, answered_at: float | None
     ) -> UpstreamIdentity | None:
-        """Return whose the ID token is; a refresh need not bring one (OpenID Connect Core §12.2)."""
+        """Return whose the ID token is; a refresh need not bring one.
+
+        OpenID Connect Core §12.2.
+        """
         if answer.id_token is None:
             return None
         at = self._clock.time() if answered_at is None else answered_at

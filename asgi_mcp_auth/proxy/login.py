@@ -1,4 +1,4 @@
-"""The login step of a proxy: sends users to the identity provider, and identifies those who return."""
+"""The login step of a proxy: sends users to the identity provider and identifies them."""
 
 from __future__ import annotations
 

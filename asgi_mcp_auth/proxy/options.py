@@ -114,7 +114,7 @@ class UpstreamRules:
             _check_parameters(name, getattr(self, name))
         if not isinstance(self.reauth_prompt, str) or not self.reauth_prompt:
             raise ConfigurationError(
-                f"reauth_prompt={self.reauth_prompt!r} must be text, like 'login' or 'select_account'"
+                f"reauth_prompt={self.reauth_prompt!r} must be a string, like 'login'"
             )
         for name in ("userinfo", "keep_tokens"):
             check_switch(name, getattr(self, name))

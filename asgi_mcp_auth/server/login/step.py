@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Final, NamedTuple
 
+from ..._deprecated import renamed_fields
 from ...stores import Store
 from ...types import Clock
 from ..limits import Limits
@@ -29,6 +30,7 @@ _RENAMED: Final = (
 )
 
 
+@renamed_fields(anew="force_login")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoginAttempt:
     """A request to the sign-in page, as a login step sees it.
@@ -52,14 +54,6 @@ class LoginAttempt:
     login_hint: str | None = None
     force_login: bool = False
     cookie: str | None = field(default=None, repr=False)
-
-    @property
-    def anew(self) -> bool:
-        """Deprecated: the former name of ``force_login``."""
-        warnings.warn(
-            "LoginAttempt.anew is deprecated: use force_login", DeprecationWarning, stacklevel=2
-        )
-        return self.force_login
 
 
 class LoginForm(NamedTuple):

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 import secrets
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import InitVar, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, get_args
 
+from ..._deprecated import renamed_fields
 from ...errors import ConfigurationError
 from ..web import NO_STORE, Response
 from . import html
@@ -20,6 +20,7 @@ from .models import ApplicationsPage, ConsentPage, LoginPage, MessagePage, Page
 PageName: TypeAlias = Literal["login", "consent", "applications", "error"]
 
 
+@renamed_fields(colour="color")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pages:
     """Appearance of the pages.
@@ -32,7 +33,6 @@ class Pages:
         render: functions that return the HTML of a whole page, for ``login``, ``consent``,
             ``applications`` or ``error``. Each is called with the page as a value, and must escape
             all text that it inserts.
-        colour: deprecated; the former name of ``color``.
 
     Raises:
         ConfigurationError: a setting is invalid.
@@ -45,14 +45,8 @@ class Pages:
     render: Mapping[PageName, Callable[[Any], str]] = field(
         default_factory=dict[PageName, Callable[[Any], str]]
     )
-    colour: InitVar[str | None] = None
 
-    def __post_init__(self, colour: str | None) -> None:
-        if colour is not None:
-            warnings.warn(
-                "Pages(colour=…) is deprecated: write color=…", DeprecationWarning, stacklevel=3
-            )
-            object.__setattr__(self, "color", colour)
+    def __post_init__(self) -> None:
         if str(self.title) != self.title:
             raise ConfigurationError(f"title={self.title!r} must be a str")
         if not _COLOR.fullmatch(str(self.color)):

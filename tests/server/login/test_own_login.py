@@ -370,11 +370,3 @@ async def test_a_step_that_refuses_under_the_old_name_ends_the_grant() -> None:
         response = await come_back(browser, await approve(browser, client))
         code = answer_of(response.header("location") or "")["code"]
         assert (await client.redeem(code)).json()["error"] == "invalid_grant"
-
-
-async def test_an_attempt_has_the_old_name_still_and_warns() -> None:
-    attempt = LoginAttempt(
-        method="GET", parameters={}, transaction="x", url="/", address="", force_login=True
-    )
-    with pytest.warns(DeprecationWarning, match=r"anew is deprecated: use force_login"):
-        assert attempt.anew

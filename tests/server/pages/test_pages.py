@@ -129,8 +129,9 @@ async def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], wor
 
 
 async def test_a_color_may_still_be_written_the_british_way_and_warns() -> None:
-    with pytest.warns(DeprecationWarning, match=r"^Pages\(colour=…\) is deprecated: write color=…"):
-        pages = Pages(colour="#0f766e")
+    settings: dict[str, Any] = {"colour": "#0f766e"}
+    with pytest.warns(DeprecationWarning, match=r"^Pages\.colour is deprecated: write color"):
+        pages = Pages(**settings)
     async with deploy(pages=pages) as server:
         page = await server.browser().open((await server.register()).authorization_url())
         assert "--accent: #0f766e" in page.text
@@ -138,7 +139,7 @@ async def test_a_color_may_still_be_written_the_british_way_and_warns() -> None:
         pytest.warns(DeprecationWarning, match="colour"),
         pytest.raises(ConfigurationError, match=r"^color='teal' must be written as #rrggbb"),
     ):
-        Pages(colour="teal")
+        Pages(**{**settings, "colour": "teal"})
 
 
 def _luminance(color: str) -> float:
