@@ -9,7 +9,8 @@ AuthError
 │  ├─ InsufficientScope       403 insufficient_scope      .scopes
 │  ├─ ForbiddenOrigin         403 access_denied
 │  └─ ServerUnavailable       503 temporarily_unavailable .retry_after_seconds
-│     └─ UnreadableRecord     503 temporarily_unavailable
+│     ├─ UnreadableRecord     503 temporarily_unavailable
+│     └─ Contended            503 temporarily_unavailable
 └─ OAuthError                400 by default              at the authorization server's endpoints;
    │                                                      .redirectable: to the client's URI, too
    ├─ MalformedRequest        400 invalid_request
@@ -142,6 +143,10 @@ class ServerUnavailable(RequestError):
 
 class UnreadableRecord(ServerUnavailable):
     """A record in the store cannot be decrypted, so its content is unknown: an outage."""
+
+
+class Contended(ServerUnavailable):
+    """Other workers kept changing the same record, and a new attempt may succeed."""
 
 
 class OAuthError(AuthError):

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from typing import Any, Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, Self, TypeAlias
 
 from ..errors import InvalidGrant, ServerUnavailable, SignInFailed
-from ..server.records import hash_of
+from ..server.records import Stored, hash_of
+from ..server.table import Kind, Table
 from ..stores import Store
 from ..types import Clock
 from .client import TIMEOUT_SECONDS, TokenAnswer, UpstreamClient
 from .kept import KeptTokens, SignIns
 from .returns import Returns
 
-LEASES = "upstream_lease"
 LEASE_SECONDS = 2 * TIMEOUT_SECONDS  # longer than one refresh takes
 COOLDOWN_SECONDS = 1.0
 SAVE_ATTEMPTS = 5
@@ -23,6 +23,30 @@ SAVE_RETRY_SECONDS = 0.5
 
 LeaseState: TypeAlias = Literal["free", "refreshing", "failed"]
 Sleep: TypeAlias = Callable[[float], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease(Stored):
+    """What happens in one turn of kept tokens."""
+
+    state: str
+
+    def dump(self) -> bytes:
+        """Return the record as the store keeps it."""
+        return self.state.encode()
+
+    @classmethod
+    def load(cls, data: bytes) -> Self:
+        """Return the record that ``dump`` wrote."""
+        return cls(state=data.decode())
+
+
+LEASES: Final = Kind(
+    "upstream_lease",
+    Lease,
+    key="the key of the tokens and their turn",
+    lifetime="20 seconds while a worker refreshes, 1 to 5 after a failure",
+)
 
 
 class Leases:
@@ -40,18 +64,21 @@ class Leases:
 
     async def state(self, key: str, turn: int) -> LeaseState:
         """Return what happens in this turn; ``failed`` is a cooldown after a failed turn."""
-        lease = await self._store.get(LEASES, f"{key}.{turn}")
+        lease = await self._table(LEASE_SECONDS).get(f"{key}.{turn}")
         if lease is None:
             return "free"
-        return "failed" if lease.value == b"failed" else "refreshing"
+        return "failed" if lease.state == "failed" else "refreshing"
 
     async def take(self, key: str, turn: int) -> bool:
         """Take the lease of this turn; return whether no other worker has it."""
-        return await self._store.add(LEASES, f"{key}.{turn}", b"refreshing", ttl=LEASE_SECONDS)
+        return await self._table(LEASE_SECONDS).add(f"{key}.{turn}", Lease(state="refreshing"))
 
     async def block(self, key: str, turn: int, seconds: float) -> None:
         """Keep every worker from taking the lease of this turn for some seconds."""
-        await self._store.put(LEASES, f"{key}.{turn}", b"failed", ttl=seconds)
+        await self._table(seconds).put(f"{key}.{turn}", Lease(state="failed"))
+
+    def _table(self, seconds: float) -> Table[Lease]:
+        return Table(self._store, LEASES, lambda _: seconds)
 
 
 class Refresher:

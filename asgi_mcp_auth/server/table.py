@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Generic, NamedTuple, TypeVar
 
-from ..errors import ServerUnavailable
+from ..errors import Contended
 from ..stores import Store, scan_all
 from .records import Stored
 
@@ -108,7 +108,7 @@ class Table(Generic[R]):
             The changed record; ``None`` if there is no record, or ``change`` returned ``None``.
 
         Raises:
-            ServerUnavailable: other workers were faster every time.
+            Contended: other workers were faster every time.
         """
 
         async def step(known: R | None) -> Outcome[R, R | None]:
@@ -128,7 +128,7 @@ class Table(Generic[R]):
             step: gets the record, or ``None`` if there is none.
 
         Raises:
-            ServerUnavailable: other workers were faster every time.
+            Contended: other workers were faster every time.
         """
         for _ in range(ATTEMPTS):
             found = await self._store.get(self._name, key)
@@ -143,4 +143,4 @@ class Table(Generic[R]):
                 written = await self._store.swap(self._name, key, found, value, ttl=ttl)
             if written:
                 return result
-        raise ServerUnavailable
+        raise Contended

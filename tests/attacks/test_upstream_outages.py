@@ -304,7 +304,7 @@ async def sign_in(upstream: Upstream, tokens: UpstreamTokens, now: float) -> str
 
 async def leased(store: Any) -> None:
     """Wait until a refresh is under way."""
-    while not await store.scan(LEASES):  # noqa: ASYNC110 (it may be another process)
+    while not await store.scan(LEASES.name):  # noqa: ASYNC110 (it may be another process)
         await asyncio.sleep(0.01)
 
 
@@ -347,7 +347,7 @@ async def test_a_worker_that_died_is_waited_for_by_the_stores_clock_alone(
     reference = await sign_in(upstream, tokens, clock.time())
     clock.advance(101)
     # and no more of it is heard
-    await store.add(LEASES, f"{hash_of(reference)}.0", b"refreshing", ttl=LEASE_SECONDS)
+    await store.add(LEASES.name, f"{hash_of(reference)}.0", b"refreshing", ttl=LEASE_SECONDS)
     waiting = asyncio.create_task(tokens.fresh_access_token(reference, welcome))
     clock.jump(1000)
     await asyncio.sleep(0.2)
@@ -370,7 +370,7 @@ async def test_a_worker_that_was_held_up_does_not_use_a_refresh_token_again(
     )
     reference = await sign_in(upstream, slow, clock.time())
     clock.advance(101)
-    held.hold = ("add", LEASES)
+    held.hold = ("add", LEASES.name)
     waiting = asyncio.create_task(slow.fresh_access_token(reference, welcome))
     await held.arrived.wait()
     token = await quick.fresh_access_token(reference, welcome)
@@ -461,7 +461,7 @@ async def test_a_sign_in_that_ends_while_the_lease_is_taken_has_ended(
     tokens = worker(upstream, held, clock)
     reference = await sign_in(upstream, tokens, clock.time())
     clock.advance(101)
-    held.hold = ("add", LEASES)
+    held.hold = ("add", LEASES.name)
     waiting = asyncio.create_task(tokens.fresh_access_token(reference, welcome))
     await held.arrived.wait()
     await tokens.end(reference)
@@ -479,7 +479,7 @@ async def test_a_caller_that_leaves_with_the_lease_blocks_no_other(
     tokens = worker(upstream, held, clock)
     reference = await sign_in(upstream, tokens, clock.time())
     clock.advance(101)
-    held.hold = ("add", LEASES)
+    held.hold = ("add", LEASES.name)
     leaving = asyncio.create_task(tokens.fresh_access_token(reference, welcome))
     await held.arrived.wait()
     held.arrived.clear()

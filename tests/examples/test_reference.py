@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 import re
 import time
+from dataclasses import fields
 from typing import Any, get_args
 
 import pytest
@@ -13,6 +16,7 @@ import asgi_mcp_auth
 import asgi_mcp_auth.proxy
 import asgi_mcp_auth.server
 from asgi_mcp_auth import RequestError
+from asgi_mcp_auth.server.table import Kind
 from asgi_mcp_auth.types import InvalidTokenReason, OAuthReason, Reason
 from tests.examples.pages import ROOT
 
@@ -179,3 +183,49 @@ def test_the_page_has_each_answer_with_its_status_and_code() -> None:
     }
     answers = {each.__name__: (each.status, each.error) for each in RequestError.__subclasses__()}
     assert on_the_page == answers
+
+
+def kinds() -> list[Kind[Any]]:
+    """Return every kind of record that a module of the package declares."""
+    found: dict[int, Kind[Any]] = {}
+    for module in pkgutil.walk_packages(asgi_mcp_auth.__path__, "asgi_mcp_auth."):
+        if not module.name.endswith(("__main__", ".page_values")):  # the latter only warns
+            for value in vars(importlib.import_module(module.name)).values():
+                if isinstance(value, Kind):
+                    found[id(value)] = value
+    return [*found.values()]
+
+
+def test_the_page_has_each_kind_of_record() -> None:
+    """Also how it is declared: by one value with a name that no other has."""
+    on_the_page = sorted(rows(section("docs/stores.md", "Records")))
+    members = {
+        each.name: ", ".join(f"`{field.name}`" for field in fields(each.record)) or "nothing"
+        for each in kinds()
+    }
+    assert len(members) == len(kinds())
+    assert on_the_page == sorted(
+        [f"`{each.name}`", each.key, members[each.name], each.lifetime] for each in kinds()
+    )
+
+
+def test_no_kind_of_record_has_lost_its_name() -> None:
+    """An upgrade that renames one forgets all such records."""
+    assert sorted(each.name for each in kinds()) == [
+        "client",
+        "code",
+        "consent",
+        "grant",
+        "jti",
+        "keys",
+        "limit",
+        "login",
+        "pushed",
+        "session",
+        "transaction",
+        "unused_clients",
+        "upstream",
+        "upstream_lease",
+        "upstream_return",
+        "upstream_state",
+    ]

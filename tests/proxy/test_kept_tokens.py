@@ -208,7 +208,7 @@ async def test_who_takes_the_lease_and_dies_is_followed(upstream: Upstream) -> N
         store = server.provider.store
         ((key, _),) = await store.scan(TOKENS)
         server.clock.advance(3601)
-        assert await store.add(LEASES, f"{key}.0", b"refreshing", ttl=LEASE_SECONDS)
+        assert await store.add(LEASES.name, f"{key}.0", b"refreshing", ttl=LEASE_SECONDS)
         waiting = asyncio.create_task(client.refresh(tokens["refresh_token"]))
         await asyncio.sleep(0.2)
         assert not waiting.done()
@@ -225,7 +225,7 @@ async def test_no_request_waits_for_ever(
         client, tokens = await signed_in(server, upstream)
         ((key, _),) = await server.provider.store.scan(TOKENS)
         server.clock.advance(3601)
-        await server.provider.store.add(LEASES, f"{key}.0", b"refreshing", ttl=LEASE_SECONDS)
+        await server.provider.store.add(LEASES.name, f"{key}.0", b"refreshing", ttl=LEASE_SECONDS)
         assert (await client.refresh(tokens["refresh_token"])).status == 503
 
 

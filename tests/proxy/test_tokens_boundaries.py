@@ -114,9 +114,9 @@ class Bench:
         assert found is not None
         key = f"{hash_of(reference)}.{found['turn']}"
         if seconds:
-            await self.store.put(LEASES, key, b"refreshing", ttl=seconds)
+            await self.store.put(LEASES.name, key, b"refreshing", ttl=seconds)
         else:
-            await self.store.delete(LEASES, key)
+            await self.store.delete(LEASES.name, key)
 
     @property
     def refreshes(self) -> int:
@@ -261,10 +261,10 @@ async def test_the_lease_outlasts_a_refresh(bench: Bench) -> None:
     async with bench.refreshing(reference) as refreshing:
         assert LEASE_SECONDS == 10
         bench.clock.advance(9.9)
-        ((key, _),) = await bench.store.scan(LEASES)
+        ((key, _),) = await bench.store.scan(LEASES.name)
         assert key == f"{hash_of(reference)}.0"
         bench.clock.advance(0.1)
-        assert await bench.store.scan(LEASES) == []
+        assert await bench.store.scan(LEASES.name) == []
     await refreshing
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from asgi_mcp_auth.errors import ServerUnavailable
+from asgi_mcp_auth.errors import Contended, ServerUnavailable
 from asgi_mcp_auth.server.records import Stored
 from asgi_mcp_auth.server.table import ATTEMPTS, Kind, Outcome, Table
 from asgi_mcp_auth.stores.memory import MemoryStore
@@ -179,7 +179,7 @@ class LosingStore(FailingStore):
 async def test_an_update_gives_up_after_so_many_attempts() -> None:
     shelf = Shelf(LosingStore)
     await shelf.boxes.put("a", Box(size=1))
-    with pytest.raises(ServerUnavailable):
+    with pytest.raises(Contended):
         await shelf.boxes.update("a", lambda box: replace(box, size=2))
     assert shelf.engine.calls.count(("swap",)) == ATTEMPTS == 50
 

@@ -9,7 +9,8 @@ import base64
 import binascii
 import hmac
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 from urllib.parse import unquote_plus
 
 from ...claims import ClaimRules, peek_issuer
@@ -20,14 +21,14 @@ from ...stores import Store
 from ...types import Clock
 from ..limits import Limits
 from ..parties import Client
-from ..records import hash_of
+from ..records import Stored, hash_of
+from ..table import Kind, Table
 from ..web import EndpointRequest
 from .keys import ClientKeys
 from .metadata import ASSERTION_ALGORITHMS, SECRET_METHODS
 from .registry import Clients, nobody
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-ASSERTION_IDS = "jti"
 MAX_ASSERTION_SECONDS = 300
 ASSERTION_ID_SECONDS = MAX_ASSERTION_SECONDS + 60
 MAX_JTI_CHARS = 256
@@ -35,6 +36,23 @@ MAX_JTI_CHARS = 256
 _ASSERTION_RULES = ClaimRules(max_lifetime_seconds=MAX_ASSERTION_SECONDS)
 # compared with where there is nothing to compare with, so that it takes as long
 _NO_SECRET = hash_of("")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsedAssertion(Stored):
+    """The fact that an assertion has been used."""
+
+    def dump(self) -> bytes:
+        """Return the record as the store keeps it."""
+        return b"1"
+
+
+USED_ASSERTIONS: Final = Kind(
+    "jti",
+    UsedAssertion,
+    key="SHA-256 of the hashes of the client id and the `jti`",
+    lifetime="6 minutes, longer than any assertion is valid",
+)
 
 
 class Credentials(NamedTuple):
@@ -79,7 +97,7 @@ class ClientAuthenticator:
         limits: Limits,
     ) -> None:
         self._clients = clients
-        self._store = store
+        self._used = Table(store, USED_ASSERTIONS, lambda _: ASSERTION_ID_SECONDS)
         self._clock = clock
         self._audiences = audiences
         self._keys = keys
@@ -128,9 +146,10 @@ class ClientAuthenticator:
             # it could be used elsewhere as well (RFC 7523 bis)
             raise InvalidClient(reason="assertion")
         key = hash_of(hash_of(client.client_id) + hash_of(jti))
+        used = UsedAssertion()
         if client.origin != "configured":
-            self._limits.keep(address, b"1", ASSERTION_ID_SECONDS, is_sign_in=False)
-        if not await self._store.add(ASSERTION_IDS, key, b"1", ttl=ASSERTION_ID_SECONDS):
+            self._limits.keep(address, used.dump(), ASSERTION_ID_SECONDS, is_sign_in=False)
+        if not await self._used.add(key, used):
             raise InvalidClient(reason="assertion_replayed")
 
     def _verifier_for(self, client: Client, address: str) -> AssertionVerifier:

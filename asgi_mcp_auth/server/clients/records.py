@@ -41,7 +41,7 @@ CLIENTS: Final = Kind(
 UNUSED: Final = Kind(
     "unused_clients",
     UnusedIndex,
-    key="a number that networks are distributed over",
+    key="one of a few numbers, over which networks are distributed",
     lifetime="`unused_seconds`",
 )
 

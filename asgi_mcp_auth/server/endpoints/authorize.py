@@ -16,7 +16,7 @@ from ..interaction.flow import proceed, refuse
 from ..parts import Server
 from ..records import hash_of
 from ..web import MAX_QUERY_BYTES, Response, redirect
-from .par import PUSHED_REQUESTS, REQUEST_URI_PREFIX
+from .par import REQUEST_URI_PREFIX, pushed_requests
 
 
 async def authorize(server: Server, request: PageRequest) -> Response:
@@ -60,14 +60,15 @@ async def _take_pushed(server: Server, request: PageRequest) -> AuthorizationReq
     if uri is None or not uri.startswith(REQUEST_URI_PREFIX) or not server.has("par"):
         return None
     key = hash_of(uri.removeprefix(REQUEST_URI_PREFIX))
-    record = await server.store.get(PUSHED_REQUESTS, key)
+    table = pushed_requests(server)
+    known = await table.get(key)
     # Only its own client uses it up.
-    if record is None or AuthorizationRequest.load(record.value).client_id != client_id:
+    if known is None or known.client_id != client_id:
         raise InvalidRequestURI
-    data = await server.store.take(PUSHED_REQUESTS, key)
-    if data is None:
+    taken = await table.take(key)
+    if taken is None:
         raise InvalidRequestURI
-    return AuthorizationRequest.load(data)
+    return taken
 
 
 def _force_consent(

@@ -4,14 +4,23 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ...errors import MalformedRequest
 from ..clients.requests import ClientRequest
+from ..grants.records import AuthorizationRequest
 from ..interaction.authorization_request import parse_authorization_request, resolve_destination
 from ..parts import Server
 from ..records import hash_of, new_secret
+from ..table import Kind, Table
 from ..web import Response, json_response
 
-PUSHED_REQUESTS = "pushed"
+PUSHED_REQUESTS: Final = Kind(
+    "pushed",
+    AuthorizationRequest,
+    key="SHA-256 of the secret in the `request_uri`",
+    lifetime="`pushed_request_seconds`",
+)
 REQUEST_URI_PREFIX = "urn:ietf:params:oauth:request_uri:"
 
 
@@ -30,9 +39,13 @@ async def push(server: Server, request: ClientRequest) -> Response:
     )
     request_id = new_secret()
     seconds = server.lifetimes.pushed_request_seconds
-    value = authorization.dump()
-    server.limits.keep(request.source, value, seconds)
-    await server.store.put(PUSHED_REQUESTS, hash_of(request_id), value, ttl=seconds)
+    server.limits.keep(request.source, authorization.dump(), seconds)
+    await pushed_requests(server).put(hash_of(request_id), authorization)
     return json_response(
         {"request_uri": REQUEST_URI_PREFIX + request_id, "expires_in": int(seconds)}, 201
     )
+
+
+def pushed_requests(server: Server) -> Table[AuthorizationRequest]:
+    """Return the table of the pushed authorization requests, by the hash of their secret."""
+    return Table(server.store, PUSHED_REQUESTS, lambda _: server.lifetimes.pushed_request_seconds)

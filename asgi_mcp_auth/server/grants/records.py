@@ -106,7 +106,7 @@ CODES: Final = Kind(
     "code",
     Code,
     key="SHA-256 of the code",
-    lifetime="10 minutes, and 10 more once it is redeemed, so that a replay can be detected",
+    lifetime="10 minutes, and 10 more once it is redeemed, to detect a replay",
 )
 GRANTS: Final = Kind(
     "grant",

@@ -16,7 +16,7 @@ CONSENTS: Final = Kind(
     "consent",
     Consent,
     key="SHA-256 of the hashes of the subject and the client id",
-    lifetime="`consent_seconds` and `refresh_token_seconds`",
+    lifetime="`consent_seconds` plus `refresh_token_seconds`",
 )
 
 

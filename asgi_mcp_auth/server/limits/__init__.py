@@ -6,16 +6,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final, Literal, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, Self, TypeAlias
 from weakref import WeakKeyDictionary
 
 from ..._cache import LRUCache
 from ..._places import network_of
-from ...errors import ServerUnavailable, TooManyRequests
+from ...errors import Contended, ServerUnavailable, TooManyRequests
 from ...stores import Store
 from ...types import Clock
 from ..options import RateLimits
-from ..records import hash_of
+from ..records import Stored, hash_of
+from ..table import Kind, Outcome, Table
 from ..web import BY_PAGES
 from .allowance import Allowance
 
@@ -23,9 +26,8 @@ logger = logging.getLogger(__name__)
 
 RateKind: TypeAlias = Literal["register", "authorize", "token", "passwords", "login_failures"]
 
-COUNTERS = "limit"
 FAILED: Final = "failed"  # tells those apart who prove nothing
-WINDOW_SECONDS: Final = {
+WINDOW_SECONDS: Final[Mapping[RateKind, int]] = {
     "register": 60,
     "authorize": 60,
     "token": 60,
@@ -35,7 +37,6 @@ WINDOW_SECONDS: Final = {
 # While nothing can be counted, those who only go on with what they have may do so; nobody new comes
 # in.
 _CLOSED_WITHOUT_COUNT = frozenset(("register", "passwords", "login_failures"))
-_ATTEMPTS = 50
 # What people read; the rest is for clients.
 _TOO_MANY = {
     "passwords": "Too many passwords were sent from this network",
@@ -44,6 +45,30 @@ _TOO_MANY = {
 # Of those some are taken back, by other processes, too: a full one may be so no longer.
 _TAKEN_BACK = frozenset(("login_failures",))
 _KNOWN_FULL = 10_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count(Stored):
+    """How many requests there were in one window."""
+
+    number: int
+
+    def dump(self) -> bytes:
+        """Return the record as the store keeps it."""
+        return b"%d" % self.number
+
+    @classmethod
+    def load(cls, data: bytes) -> Self:
+        """Return the record that ``dump`` wrote."""
+        return cls(number=int(data))
+
+
+COUNTERS: Final = Kind(
+    "limit",
+    Count,
+    key="SHA-256 of limit, window and network",
+    lifetime="two windows: two minutes, or twenty for wrong passwords",
+)
 
 
 class _Batch:
@@ -83,7 +108,7 @@ class Limits:
     """
 
     def __init__(self, store: Store, clock: Clock, rates: RateLimits | None) -> None:
-        self._store = store
+        self._tables = {kind: _counters(store, seconds) for kind, seconds in WINDOW_SECONDS.items()}
         self._clock = clock
         self._rates = rates
         # Two, so that sign-ins that nobody finishes keep nobody out who has a token, or a password.
@@ -160,7 +185,7 @@ class Limits:
         key = _key(kind, window, who)
         if add < 0:
             self._full.discard(key.encode())
-            await self._change(who[0], key, add, limit, 2 * seconds)
+            await self._change(kind, who[0], key, add, limit)
             return
         if self._is_full(key):
             raise TooManyRequests((window + 1) * seconds - now, _TOO_MANY.get(kind))
@@ -173,7 +198,7 @@ class Limits:
             if batch.outcome is None:  # the first of the batch counts them all
                 counter.next = following = _Batch()  # for those who come while it does
                 try:
-                    batch.outcome = await self._change(who[0], key, batch.size, limit, 2 * seconds)
+                    batch.outcome = await self._change(kind, who[0], key, batch.size, limit)
                 except (ServerUnavailable, TooManyRequests) as error:
                     batch.outcome = error
                 finally:
@@ -186,23 +211,27 @@ class Limits:
                 self._full.put(key.encode(), True)
             raise TooManyRequests((window + 1) * seconds - now, _TOO_MANY.get(kind))
 
-    async def _change(self, network: str, key: str, number: int, limit: int, ttl: float) -> int:
-        """Add to a counter, up to the limit; return what it was before."""
-        for _ in range(_ATTEMPTS):
-            record = await self._store.get(COUNTERS, key)
-            count = 0 if record is None else int(record.value)
-            if count >= limit and number > 0:
-                return count
-            value = b"%d" % min(limit, max(0, count + number))
-            if record is None:
-                self.keep(network, value, ttl, is_sign_in=False)
-                changed = await self._store.add(COUNTERS, key, value, ttl=ttl)
-            else:
-                changed = await self._store.swap(COUNTERS, key, record, value, ttl=ttl)
-            if changed:
-                return count
-        # so many processes at once that they keep each other from counting
-        raise TooManyRequests(1)
+    async def _change(self, kind: RateKind, network: str, key: str, number: int, limit: int) -> int:
+        """Add to a counter, up to the limit; return its value before that."""
+
+        async def step(known: Count | None) -> Outcome[Count, int]:
+            before = 0 if known is None else known.number
+            if before >= limit and number > 0:
+                return Outcome(None, before)
+            after = Count(number=min(limit, max(0, before + number)))
+            if known is None:
+                self.keep(network, after.dump(), 2 * WINDOW_SECONDS[kind], is_sign_in=False)
+            return Outcome(after, before)
+
+        try:
+            return await self._tables[kind].retry(key, step)
+        except Contended:
+            # So many processes at once that they keep each other from counting.
+            raise TooManyRequests(1) from None
+
+
+def _counters(store: Store, window_seconds: int) -> Table[Count]:
+    return Table(store, COUNTERS, lambda _: 2 * window_seconds)
 
 
 def _key(kind: RateKind, window: int, who: tuple[str, ...]) -> str:

@@ -370,6 +370,22 @@ async def test_a_counter_is_gone_when_its_window_is_over() -> None:
     assert await store.sweep() == 1
 
 
+class Contended(FailingStore):
+    """A store where other workers are always faster."""
+
+    async def add(self, *_: Any, **__: Any) -> bool:
+        return False
+
+
+async def test_a_counter_that_others_keep_changing_is_full_for_a_second() -> None:
+    """A count that cannot be made is not a store that is down: nothing passes uncounted."""
+    clock = FrozenClock()
+    limits = Limits(Contended(MemoryStore(clock=clock)), clock, RateLimits())
+    with pytest.raises(TooManyRequests) as refused:
+        await limits.count("token", "192.0.2.1")
+    assert refused.value.retry_after_seconds == 1
+
+
 async def test_the_defaults_are_those_of_the_documentation() -> None:
     assert RateLimits() == RateLimits(
         register=60, authorize=300, token=600, passwords=60, login_failures=10

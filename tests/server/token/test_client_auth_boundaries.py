@@ -14,8 +14,8 @@ from asgi_mcp_auth.errors import InvalidClient, MalformedRequest
 from asgi_mcp_auth.headers import MAX_TOKEN_BYTES
 from asgi_mcp_auth.server import Client, RateLimits, Registration
 from asgi_mcp_auth.server.clients.authentication import (
-    ASSERTION_IDS,
     ASSERTION_TYPE,
+    USED_ASSERTIONS,
     ClientAuthenticator,
     Credentials,
     parse_client_credentials,
@@ -197,7 +197,7 @@ async def test_a_jti_is_remembered_for_as_long_as_the_longest_assertion_and_unde
     async with deploy(clock=clock, registration=Registration(clients=[robot.metadata])) as server:
         tokens_of(await server.token(**robot.form(robot.assertion(jti="once"))))
         key, store = hash_of(hash_of("robot") + hash_of("once")), server.provider.store
-        assert ASSERTION_IDS == "jti"
+        assert USED_ASSERTIONS.name == "jti"
         clock.advance(359.9)
         assert await store.get("jti", key) is not None
         clock.advance(0.1)
