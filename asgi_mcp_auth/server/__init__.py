@@ -98,18 +98,18 @@ class OAuthProvider(RemoteAuthProvider):
     Args:
         base_url: public URL of this server, without the MCP path; it is the issuer.
         login: how people sign in: ``PasswordLogin``, ``AppLogin``, ``DevLogin`` or a ``Login`` of
-            your own; one has to be given.
-        store: a URL as ``store_from_url`` takes it, or what it returns.
-        required_scopes: scopes that every request needs, and that a client gets that asks for none.
-        scopes_supported: all scopes that there are; by default the required ones.
+            your own. It is required.
+        store: a URL for ``store_from_url``, or the store that it returns.
+        required_scopes: scopes every request needs. Also granted to a client that asks for none.
+        scopes_supported: every scope this server knows; defaults to ``required_scopes``.
         allow_dynamic_registration: whether clients may register themselves (RFC 7591).
         allowed_redirect_schemes: private-use schemes of redirect URIs, ``cursor`` for example.
         rate_limits: ``None`` for no limits; by default those of ``RateLimits()``, and none on
             loopback.
-        lifetimes: how long things live.
-        registration: which clients there are, and how others become known.
+        lifetimes: of tokens, codes, sessions and registrations.
+        registration: your own clients, and how others register.
         pages: how the pages look.
-        options: the rest.
+        options: settings that few deployments change.
 
     Raises:
         ConfigurationError: a setting is missing, wrong, or contradicts another.
@@ -145,14 +145,14 @@ class OAuthProvider(RemoteAuthProvider):
             ),
             allow_dynamic_registration=allow_dynamic_registration,
             allowed_redirect_schemes=allowed_redirect_schemes,
-            rate_limits=_usual_limits(issuer) if rate_limits == "default" else rate_limits,
+            rate_limits=_default_limits(issuer) if rate_limits == "default" else rate_limits,
             lifetimes=lifetimes or Lifetimes(),
             registration=registration or Registration(),
             pages=pages or Pages(),
             options=options or ServerOptions(),
         )
-        # Several servers may be told the same store, by its default above all: none sees what
-        # another one has granted.
+        # Several servers may use the same store, be it only because of the default: none of them
+        # sees the records of another.
         self.store = _encrypted(store, settings.options).within(issuer)
         self._parts = Parts(settings, self.store, self._grant_types)
         endpoints.check_settings(self._parts)
@@ -176,10 +176,10 @@ class OAuthProvider(RemoteAuthProvider):
         own = endpoints.routes(self._server)
         if self.mcp_path in {path for path, _ in own}:
             raise ConfigurationError(
-                f"mcp_path={self.mcp_path!r} is an endpoint of this server: take another one, or"
+                f"mcp_path={self.mcp_path!r} is an endpoint of this server: use another path, or"
                 " move the endpoints with options=ServerOptions(path_prefix='/oauth')"
             )
-        # Below the path of base_url too, for whoever mounts them at the root of the host.
+        # Below the path of base_url too, for an app that is mounted at the root of the host.
         prefix = url_path(self._server.issuer)
         below = [
             Route(prefix + path, app)
@@ -189,22 +189,22 @@ class OAuthProvider(RemoteAuthProvider):
         return [*super()._routes(), *own, *below]
 
     async def start(self) -> None:
-        """Open the store and load the signing keys."""
+        """Open the store and the login step."""
         await self.store.open()
         await self._parts.login.start()
         await super().start()
 
     async def stop(self) -> None:
-        """Close both."""
+        """Close the store and the login step."""
         await super().stop()
         await self._parts.login.stop()
-        # what is not written down counts for nobody, and ends with its day
+        # Unused registrations that are not in the index yet: if they are lost, they still expire.
         with suppress(ServerUnavailable):
             await self._parts.clients.unused.make_room(at_once=True)
         await self.store.aclose()
 
 
-def _usual_limits(issuer: str) -> RateLimits | None:
+def _default_limits(issuer: str) -> RateLimits | None:
     return None if is_loopback_host(urlsplit(issuer).hostname) else RateLimits()
 
 

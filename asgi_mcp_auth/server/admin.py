@@ -1,4 +1,4 @@
-"""What an operator's own code can do: clients, grants, sessions, keys, and whether all is well."""
+"""The operator's interface: clients, grants, sessions, signing keys, health."""
 
 from __future__ import annotations
 
@@ -20,127 +20,131 @@ from .parts import Parts
 
 
 class Admin:
-    """The operator's side of an authorization server; ``OAuthProvider.admin`` is one.
+    """The operator's interface to an authorization server; ``OAuthProvider.admin`` is one.
 
-    Every method raises ``ServerUnavailable`` while the store does not answer.
+    Every method raises ``ServerUnavailable`` while the store is not responding.
 
     Args:
-        server: the authorization server.
+        parts: of the authorization server.
     """
 
-    def __init__(self, server: Parts) -> None:
-        self._server = server
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     async def create_client(self, metadata: Mapping[str, Any]) -> JSONObject:
-        """Make a client and return its ``client_id`` and, this once, its ``client_secret``.
+        """Create a client, and return its ``client_id`` and its ``client_secret``.
+
+        The secret is returned only now; the store keeps a hash of it.
 
         Args:
-            metadata: with the names of RFC 7591 §2; the client may act for itself
-                (``client_credentials``).
+            metadata: members of RFC 7591 §2. Unlike a client that registers itself, this one may
+                have the grant type ``client_credentials``.
 
         Raises:
             InvalidClientMetadata: a member cannot be registered.
-            InvalidRedirectURI: a redirect URI cannot.
+            InvalidRedirectURI: a redirect URI cannot be registered.
         """
-        server = self._server
+        parts = self._parts
         if not {"client_id", "client_secret"}.isdisjoint(metadata):
             raise InvalidClientMetadata(
-                "client_id and client_secret are made here; Registration(clients=…) takes yours"
+                "client_id and client_secret are generated: to choose your own, write"
+                " Registration(clients=…)"
             )
-        checked = check_client_metadata(metadata, server.clients.operator_policy)
-        client, secret, _ = await server.clients.create(checked, origin="configured")
-        server.audit.report(AuditEvent(action="client_registered", client_id=client.client_id))
-        return describe(server, client, secret=secret)
+        checked = check_client_metadata(metadata, parts.clients.operator_policy)
+        client, secret, _ = await parts.clients.create(checked, origin="configured")
+        parts.audit.report(AuditEvent(action="client_registered", client_id=client.client_id))
+        return describe(parts, client, secret=secret)
 
     async def get_client(self, client_id: str) -> Client | None:
-        """Return a client, ``None`` when there is none; one with a metadata document is looked up
-        there.
+        """Return a client, ``None`` if there is none. For the URL of a metadata document, the
+        document is fetched.
         """
         try:
-            return await self._server.clients.find(client_id)
+            return await self._parts.clients.find(client_id)
         except InvalidClient:
             return None
 
     def clients(self) -> AsyncIterator[Client]:
-        """Return all clients but those with a metadata document, which are not kept."""
-        return self._server.clients.all()
+        """Return all clients, except those with a metadata document: they are not stored."""
+        return self._parts.clients.all()
 
     async def delete_client(self, client_id: str) -> bool:
-        """End the grants of a client and forget it; return whether it was in the store.
+        """Revoke the grants of a client and delete it; return whether it was in the store.
 
-        What you wrote down yourself, and metadata documents, cannot be forgotten.
+        The clients in ``Registration(clients=…)`` and those with a metadata document cannot be
+        deleted: only their grants are revoked.
         """
-        return await delete_client(self._server, client_id)
+        return await delete_client(self._parts, client_id)
 
     def grants(
         self, *, subject: str | None = None, client_id: str | None = None
     ) -> AsyncIterator[tuple[str, Grant]]:
-        """Return the grants that have not ended, with their ids: of a person, of a client, or
-        all.
+        """Return the active grants with their ids: all of them, those of a user, or those of a
+        client.
         """
-        return self._server.grants.ledger.scan(subject=subject, client_id=client_id)
+        return self._parts.grants.ledger.scan(subject=subject, client_id=client_id)
 
     async def revoke_grant(self, grant_id: str) -> bool:
-        """End a grant and all its tokens; return whether it had not ended before."""
-        return await self._server.grants.revocation.revoke(grant_id, "by_operator")
+        """Revoke a grant and all its tokens; return whether it was active."""
+        return await self._parts.grants.revocation.revoke(grant_id, "by_operator")
 
     async def revoke_client(self, subject: str, client_id: str) -> int:
-        """End what a person has allowed a client; return how many grants ended."""
-        return await revoke_application(self._server, subject, client_id, reason="by_operator")
+        """Revoke the grants of a user to a client; return how many were active."""
+        return await revoke_application(self._parts, subject, client_id, reason="by_operator")
 
     async def revoke_person(self, subject: str) -> int:
-        """Sign a person out everywhere and end all their grants; return how many ended.
+        """Sign a user out everywhere and revoke all their grants; return how many were active.
 
-        For a person who leaves, or whose password changes. It does not keep them from signing in
-        again.
+        For a user who leaves, or whose password changes. They can sign in again.
         """
-        server = self._server
-        # First, so that this counts at once, whatever becomes of the rest.
-        ended = await server.grants.revocation.revoke_all("by_operator", subject=subject)
-        async for key, _ in scan_all(server.store, SESSIONS.name, group=subject):
-            await server.store.delete(SESSIONS.name, key)
-        await forget_person(server, subject)
-        # And what has begun while they were signed in.
-        return ended + await server.grants.revocation.revoke_all("by_operator", subject=subject)
+        parts = self._parts
+        # First, so that it counts at once, even if the rest fails.
+        revoked = await parts.grants.revocation.revoke_all("by_operator", subject=subject)
+        async for key, _ in scan_all(parts.store, SESSIONS.name, group=subject):
+            await parts.store.delete(SESSIONS.name, key)
+        await forget_person(parts, subject)
+        # And the grants that began while the user was still signed in.
+        return revoked + await parts.grants.revocation.revoke_all("by_operator", subject=subject)
 
     async def rotate_keys(self, *, retire: bool = False) -> None:
         """Sign with a new key from now on.
 
         Args:
-            retire: stop accepting what the old keys signed, because one of them is in wrong hands;
-                other processes do so within a minute.
+            retire: whether to reject tokens signed with the old keys, because one of them has
+                leaked; other processes follow within a minute.
 
         Raises:
             ConfigurationError: the keys are yours (``signing_keys``).
         """
-        await self._server.signer.rotate(retire=retire)
+        await self._parts.signer.rotate(retire=retire)
 
     async def sweep(self) -> int:
-        """Remove what has expired, all of it; return how much that was. It happens by itself, too,
-        bit by bit.
+        """Remove all expired records; return how many. The server also does so by itself, bit by
+        bit.
         """
         swept = 0
-        while found := await self._server.store.sweep():
+        while found := await self._parts.store.sweep():
             swept += found
-        await self._server.login.sweep()
+        await self._parts.login.sweep()
         return swept
 
     async def drop_unreadable(self) -> int:
-        """Forget what cannot be decrypted, for good; return how many records that were.
+        """Delete all records that cannot be decrypted; return how many.
 
-        For when an encryption key is lost, or has leaked and is out of ``encryption_keys``: clients
-        register again, people sign in again. The keys that sign tokens are left to ``rotate_keys``.
+        For when an encryption key is lost, or was removed from ``encryption_keys`` because it had
+        leaked: clients register again, users sign in again. Signing keys are left to
+        ``rotate_keys``.
         """
-        server = self._server
+        parts = self._parts
         kinds = [kind.name for kind in (CLIENTS, UNUSED, CONSENTS, GRANTS, SESSIONS)]
-        kinds += server.login.kinds
-        return sum([await server.store.drop_unreadable(kind) for kind in kinds])
+        kinds += parts.login.kinds
+        return sum([await parts.store.drop_unreadable(kind) for kind in kinds])
 
     async def is_healthy(self) -> bool:
-        """Return whether the store answers, and there is a key to sign with."""
+        """Return whether the store is responding and there is a signing key."""
         try:
-            await self._server.store.get("health", "none")
-            await self._server.signer.ready()
+            await self._parts.store.get("health", "none")
+            await self._parts.signer.ready()
         except ServerUnavailable:
             return False
         return True

@@ -34,8 +34,8 @@ class Forms:
 
         Args:
             endpoint: where the form goes.
-            parts: what it is for. One of them is a secret of this browser: the id of a transaction
-                or of a session.
+            parts: the values that it is bound to. One of them is a secret of this browser: the id
+                of a transaction or of a session.
         """
         return _token(self._keys[0], endpoint, parts)
 

@@ -153,7 +153,7 @@ def routes(server: Server) -> list[Route]:
     return found
 
 
-def check_settings(server: Parts) -> None:
+def check_settings(parts: Parts) -> None:
     """Check the settings that depend on which endpoints there are.
 
     Raises:
@@ -161,14 +161,14 @@ def check_settings(server: Parts) -> None:
             step's ``callback_path`` is the path of an endpoint.
     """
     switches = [endpoint.switch for endpoint in ENDPOINTS if endpoint.switch != _OWN_SETTING]
-    switches += [grant_type.switch for grant_type in server.known_grant_types]
+    switches += [grant_type.switch for grant_type in parts.known_grant_types]
     known = list(dict.fromkeys(filter(None, switches)))
-    for name in server.settings.options.disabled:
+    for name in parts.settings.options.disabled:
         if name not in known:
             raise ConfigurationError(f"disabled has {name!r}: there are {', '.join(known)}")
-    path = server.login.callback_path
-    if path.startswith("/.well-known/") or path in {server.path(each.name) for each in ENDPOINTS}:
+    path = parts.login.callback_path
+    if path.startswith("/.well-known/") or path in {parts.path(each.name) for each in ENDPOINTS}:
         raise ConfigurationError(
-            f"callback_path or redirect_path={path!r} is an endpoint of this server: take another"
-            " one"
+            f"callback_path or redirect_path={path!r} is an endpoint of this server: use another"
+            " path"
         )

@@ -182,7 +182,7 @@ def _retry_after(seconds: float) -> HeaderList:
 
 def _advice(request: PageRequest, error: Refusal) -> str:
     if isinstance(error, ServerUnavailable | TooManyRequests):
-        # Going back brings them to what they have filled in.
+        # Going back keeps the form as they filled it in.
         again = "go back and try again" if request.method == "POST" else "try again"
         return f"Please {again} in {_duration(error.retry_after_seconds)}."
     if error.reason == "peer":

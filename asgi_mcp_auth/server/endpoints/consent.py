@@ -22,7 +22,7 @@ from ..web import Response
 
 
 async def consent(server: Server, request: PageRequest) -> Response:
-    """Show what the application asks for, or carry out the user's decision.
+    """Show the application's request, or carry out the user's decision.
 
     Raises:
         MalformedRequest: there is nothing to decide about.
@@ -49,7 +49,8 @@ async def consent(server: Server, request: PageRequest) -> Response:
             if transaction.decision is not None:
                 raise ExpiredForm
             return _show(server, request, session, destination, authorization, scopes)
-        # The token is bound to this user and these scopes: they approve what they were shown.
+        # The token is bound to this user and these scopes, so they approve exactly the page that
+        # they saw.
         server.forms.check_token(
             request, request.transaction_id, _subject_of(session) or "", *scopes
         )

@@ -43,8 +43,8 @@ def metadata(server: Server, endpoints: Mapping[str, str]) -> JSONObject:
 
 
 def routes(server: Server, endpoints: Mapping[str, str]) -> list[Route]:
-    """Return the public documents at every place where clients look (RFC 8414 §3.1, OpenID Connect
-    Discovery §4).
+    """Return the public documents, the metadata at every path that clients try (RFC 8414 §3.1,
+    OpenID Connect Discovery §4).
     """
     members, path = metadata(server, endpoints), url_path(server.issuer)
     document = PublicDocument(format_document(members))
@@ -58,10 +58,10 @@ def routes(server: Server, endpoints: Mapping[str, str]) -> list[Route]:
 
 
 def _openid_members(server: Server) -> JSONObject:
-    """Return what OpenID Connect Discovery §3 requires; the MCP SDK for TypeScript gives up where
-    it is missing.
+    """Return the members that OpenID Connect Discovery §3 requires.
 
-    They are about ID tokens, which are not issued here: there is no scope ``openid``.
+    The MCP SDK for TypeScript rejects a document without them. They are about ID tokens, which this
+    server does not issue: there is no scope ``openid``.
     """
     return {
         "subject_types_supported": ["public"],
@@ -70,13 +70,13 @@ def _openid_members(server: Server) -> JSONObject:
 
 
 class KeySetDocument:
-    """Serves the public keys, as they are at the moment of the request."""
+    """Serves the current public keys (RFC 7517 §5)."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as ``PublicDocument`` does, or 503 while the keys cannot be had."""
+        """Answer as ``PublicDocument`` does, or with 503 while the keys cannot be read."""
         try:
             keys = await self._server.signer.jwks()
         except ServerUnavailable:

@@ -1,4 +1,4 @@
-"""``/introspect``: a resource server asks whether a token is good, and for what (RFC 7662)."""
+"""``/introspect``: tells resource servers whether a token is active (RFC 7662)."""
 
 from __future__ import annotations
 
@@ -11,25 +11,23 @@ from ..parts import Server
 from ..tokens.access import grant_of
 from ..web import Response, json_response
 
-_INACTIVE: JSONObject = {"active": False}
-
 
 async def introspect(server: Server, request: ClientRequest) -> Response:
-    """Say what a token is: to the operator's own clients about every token, to others about theirs.
+    """Describe a token: any token to the operator's own clients, their own tokens to all others.
 
     Raises:
-        InvalidClient: the client cannot prove who it is.
-        MalformedRequest: no token.
+        InvalidClient: the client is one that cannot authenticate.
+        MalformedRequest: the token is missing.
     """
     if request.client.is_public:
         raise InvalidClient(reason="auth_method")
     token = request.parameters.get("token")
     if token is None:
         raise MalformedRequest("The token is missing")
-    about = await _refresh_token(server, token) or await _access_token(server, token)
-    return json_response(
-        about if about is not None and _may_see(request.client, about) else _INACTIVE
-    )
+    found = await _refresh_token(server, token) or await _access_token(server, token)
+    if found is None or not _may_see(request.client, found):
+        return json_response({"active": False})
+    return json_response(found)
 
 
 async def _access_token(server: Server, token: str) -> JSONObject | None:
@@ -38,8 +36,8 @@ async def _access_token(server: Server, token: str) -> JSONObject | None:
     except InvalidToken:
         return None
     if await server.grants.ledger.find(grant_of(access), server.resource.identifier) is None:
-        # ended by another process, no longer ago than the revocation lag: who asks wants to know it
-        # now
+        # Another process has revoked it, within the revocation lag: introspection reports that at
+        # once.
         return None
     return {**access.claims, "active": True, "token_type": "Bearer"}
 
@@ -55,11 +53,11 @@ async def _refresh_token(server: Server, token: str) -> JSONObject | None:
         "sub": grant.subject,
         "scope": " ".join(grant.scopes),
         "iss": server.issuer,
-        "aud": server.issuer,  # it is good here only
+        "aud": server.issuer,  # the only party that accepts it
         "iat": grant.created_at,
         "exp": ends_at,
     }
 
 
-def _may_see(client: Client, about: JSONObject) -> bool:
-    return client.origin == "configured" or about["client_id"] == client.client_id
+def _may_see(client: Client, token: JSONObject) -> bool:
+    return client.origin == "configured" or token["client_id"] == client.client_id

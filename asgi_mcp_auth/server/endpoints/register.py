@@ -120,42 +120,40 @@ async def _replace(server: Server, request: ClientRequest, client: Client) -> Re
     return json_response(describe(server, changed, secret=secret, token=_bearer(request)))
 
 
-async def delete_client(
-    server: Parts, client_id: str, request: ClientRequest | None = None
-) -> bool:
+async def delete_client(parts: Parts, client_id: str, request: ClientRequest | None = None) -> bool:
     """Delete a client, its grants and all consents to it; return whether there was one.
 
     Args:
-        server: the authorization server.
+        parts: of the authorization server.
         client_id: which client.
         request: of the client itself, if it asks for that.
     """
-    deleted = await server.clients.delete(client_id)
+    deleted = await parts.clients.delete(client_id)
     if deleted is None and request is not None:
         return False  # another request was faster
     if deleted is not None and deleted.subjects is not None:
         # A stranger can ask for this, so it must not scan all grants and consents.
         for subject in deleted.subjects:
-            await revoke_application(server, subject, client_id, reason="client_deleted")
+            await revoke_application(parts, subject, client_id, reason="client_deleted")
     else:
-        await server.grants.revocation.revoke_all("client_deleted", client_id=client_id)
-        await forget_client(server, client_id)
+        await parts.grants.revocation.revoke_all("client_deleted", client_id=client_id)
+        await forget_client(parts, client_id)
     if deleted is None:
         return False
     event = AuditEvent(action="client_deleted", client_id=client_id)
-    server.audit.report(event, request)
+    parts.audit.report(event, request)
     return True
 
 
 def describe(
-    server: Parts, client: Client, *, secret: str | None = None, token: str | None = None
+    parts: Parts, client: Client, *, secret: str | None = None, token: str | None = None
 ) -> JSONObject:
     """Return the client information response (RFC 7591 §3.2.1, RFC 7592 §3)."""
     document: JSONObject = {"client_id": client.client_id, "client_id_issued_at": client.issued_at}
     if secret is not None:
         document |= {"client_secret": secret, "client_secret_expires_at": client.secret_expires_at}
     if token is not None:
-        uri = with_parameters(server.url("register"), {"client_id": client.client_id})
+        uri = with_parameters(parts.url("register"), {"client_id": client.client_id})
         document |= {"registration_access_token": token, "registration_client_uri": uri}
     return document | client.metadata
 

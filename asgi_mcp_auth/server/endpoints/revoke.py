@@ -1,5 +1,5 @@
-"""``/revoke``: a client gives a token back (RFC 7009). Any token of a grant ends the grant, with
-all its tokens.
+"""``/revoke``: revokes a token for its client, and with it the grant and all its tokens (RFC
+7009).
 """
 
 from __future__ import annotations
@@ -12,28 +12,31 @@ from ..web import NO_STORE, Response
 
 
 async def revoke(server: Server, request: ClientRequest) -> Response:
-    """End the grant of a token, if it is this client's; say the same in any case (RFC 7009 §2.2).
+    """Revoke the grant of a token if it is this client's. The response is always the same (RFC 7009
+    §2.2).
 
     Raises:
-        MalformedRequest: no token.
+        MalformedRequest: the token is missing.
     """
     token = request.parameters.get("token")
     if token is None:
         raise MalformedRequest("The token is missing")
     grant_id = await grant_id_of(server, token)
+    client_id, resource = request.client.client_id, server.resource.identifier
     if grant_id is not None and await server.grants.ledger.belongs_to(
-        grant_id, request.client.client_id, server.resource.identifier
+        grant_id, client_id, resource
     ):
         await server.grants.revocation.revoke(grant_id, "by_client")
     return Response(200, NO_STORE)
 
 
 async def grant_id_of(server: Server, token: str) -> str | None:
-    """Return the grant that a token of any kind belongs to, whatever ``token_type_hint`` says;
-    ``None`` for no token.
+    """Return the grant of an access token or refresh token, ``None`` if it is neither.
+
+    ``token_type_hint`` is ignored: the form of the token tells.
 
     Raises:
-        ServerUnavailable: that cannot be found out now.
+        ServerUnavailable: the signing keys or the store cannot be read.
     """
     grant_id = grant_of_refresh_token(server.grants, token)
     if grant_id is not None:

@@ -1,4 +1,4 @@
-"""``/token``: exchanges a grant, in the form of any grant type, for an access token (RFC 6749 §3.2)."""
+"""``/token``: issues access tokens, with any grant type (RFC 6749 §3.2)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def token(server: Server, request: ClientRequest) -> Response:
     if name not in client.grant_types:
         raise UnauthorizedClient
     resource = server.check_resources(request.parameters)
-    await server.signer.ready()  # while nothing has been used up
+    await server.signer.ready()  # before a code or a refresh token is used up
     granted = await grant_type.use(
         server.grants, TokenRequest(client, request.parameters, resource.identifier)
     )

@@ -17,7 +17,6 @@ from .records import AuthorizationRequest, Code, Grant
 async def issue_code(
     grants: Grants,
     request: AuthorizationRequest,
-    resource: str,
     person: Person,
     scopes: list[str],
     signed_in_at: int,
@@ -29,7 +28,6 @@ async def issue_code(
     Args:
         grants: the parts of grant types.
         request: the authorization request.
-        resource: the resource that it is about.
         person: the person who approved it.
         scopes: the scopes that they granted.
         signed_in_at: epoch seconds of their sign-in.
@@ -43,7 +41,7 @@ async def issue_code(
         client_id=request.client_id,
         redirect_uri=request.redirect_uri,
         code_challenge=request.code_challenge,
-        resource=resource,
+        resource=request.resource,
         person=person,
         scopes=scopes,
         signed_in_at=signed_in_at,

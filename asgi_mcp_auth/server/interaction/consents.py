@@ -1,4 +1,4 @@
-"""Consents: what users have approved, for which applications, and whether that still counts."""
+"""Consents: stores which scopes a user has approved for which application, and revokes them."""
 
 from __future__ import annotations
 
@@ -61,39 +61,39 @@ async def consents_of(server: Server, subject: str) -> list[Consent]:
     return sorted(found, key=lambda each: (each.client_name.lower(), each.client_id))
 
 
-async def revoke_application(server: Parts, subject: str, client_id: str, *, reason: str) -> int:
+async def revoke_application(parts: Parts, subject: str, client_id: str, *, reason: str) -> int:
     """End the grants of a user to an application and forget their consent; return how many grants
     ended.
     """
     # First, so that it counts at once, even if the rest fails.
-    ended = await server.grants.revocation.revoke_all(reason, subject=subject, client_id=client_id)
-    await _table(server).delete(_key(subject, client_id))
+    ended = await parts.grants.revocation.revoke_all(reason, subject=subject, client_id=client_id)
+    await _table(parts).delete(_key(subject, client_id))
     # And the grants that began meanwhile, because of the consent.
-    return ended + await server.grants.revocation.revoke_all(
+    return ended + await parts.grants.revocation.revoke_all(
         reason, subject=subject, client_id=client_id
     )
 
 
-async def forget_client(server: Parts, client_id: str) -> None:
+async def forget_client(parts: Parts, client_id: str) -> None:
     """Forget all consents for an application; it looks at every consent."""
-    table = _table(server)
+    table = _table(parts)
     async for key, consent in table.scan():
         if consent.client_id == client_id:
             await table.delete(key)
 
 
-async def forget_person(server: Parts, subject: str) -> None:
+async def forget_person(parts: Parts, subject: str) -> None:
     """Forget all consents of a user."""
-    table = _table(server)
+    table = _table(parts)
     async for key, _ in table.scan(group=subject):
         await table.delete(key)
 
 
-def _table(server: Parts) -> Table[Consent]:
+def _table(parts: Parts) -> Table[Consent]:
     # An old consent is asked for again, but it still shows the user which applications may have
     # tokens.
-    seconds = server.lifetimes.consent_seconds + server.lifetimes.refresh_token_seconds
-    return Table(server.store, CONSENTS, lambda _: seconds)
+    seconds = parts.lifetimes.consent_seconds + parts.lifetimes.refresh_token_seconds
+    return Table(parts.store, CONSENTS, lambda _: seconds)
 
 
 def _key(subject: str, client_id: str) -> str:

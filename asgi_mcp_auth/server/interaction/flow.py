@@ -207,7 +207,6 @@ async def _issue(
     code = await issue_code(
         server.grants,
         authorization,
-        authorization.resource,
         person,
         scopes,
         session.signed_in_at,

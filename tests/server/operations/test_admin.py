@@ -203,12 +203,12 @@ async def test_a_client_can_be_made_while_the_server_runs(engine: str) -> None:
         (
             {"redirect_uris": [REDIRECT_URI], "client_id": "mine"},
             InvalidClientMetadata,
-            "are made here; Registration",
+            "are generated: to choose your own, write Registration",
         ),
         (
             {"redirect_uris": [REDIRECT_URI], "client_secret": "x"},
             InvalidClientMetadata,
-            "are made here; Registration",
+            "are generated: to choose your own, write Registration",
         ),
     ],
 )

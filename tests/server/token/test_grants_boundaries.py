@@ -111,9 +111,8 @@ class Bench:
         *,
         code: str | None = None,
     ) -> str | None:
-        return await issue_code(
-            self.grants, request, self.resource, person, [*scopes], signed_in_at, code=code
-        )
+        request = replace(request, resource=self.resource)
+        return await issue_code(self.grants, request, person, [*scopes], signed_in_at, code=code)
 
     async def code(self, **more: Any) -> str:
         code = await self.issue(**more)
