@@ -49,7 +49,8 @@ class Sessions:
         attacker planted is worth nothing (session fixation).
         """
         await self._delete(request)
-        now, session_id = int(self._clock.time()), new_secret()
+        now = int(self._clock.time())
+        session_id = new_secret()
         session = Session(person=person, signed_in_at=now, seen_at=now)
         await self._table.put(self._key(session_id), session, group=person.subject)
         request.session, request.session_id = session, session_id
@@ -62,7 +63,8 @@ class Sessions:
         session_id = secret_in(request, self._cookies.session)
         if session_id is None:
             return
-        key, now = self._key(session_id), self._clock.time()
+        key = self._key(session_id)
+        now = self._clock.time()
         session = await self._table.get(key)
         if session is None:
             return

@@ -108,13 +108,15 @@ def _show(
 ) -> Response:
     client, transaction_id = destination.client, request.transaction_id
     token = server.forms.token("consent", transaction_id, _subject_of(session) or "", *scopes)
-    has_document = is_document_url(client.client_id)
+    client_host: str | None = None
+    if is_document_url(client.client_id):
+        client_host = urlsplit(client.client_id).netloc
     page = ConsentPage(
         action=server.url("consent"),
         hidden={"transaction": transaction_id, "csrf": token},
         client=client.name,
         is_verified=client.origin == "configured",
-        client_host=urlsplit(client.client_id).netloc if has_document else None,
+        client_host=client_host,
         redirect_host=redirect_host(destination.redirect_uri),
         is_on_device=not destination.redirect_uri.startswith("https://"),
         resource=authorization.resource,

@@ -100,7 +100,8 @@ async def resolve_destination(
     parameters = request.parameters
     try:
         client = client or await find_client(server, parameters.get("client_id"), request.source)
-        uri, state = parameters.get("redirect_uri"), parameters.get("state")
+        uri = parameters.get("redirect_uri")
+        state = parameters.get("state")
     except MalformedRequest as error:
         if (
             len(parameters.all("client_id")) != 1
@@ -109,7 +110,8 @@ async def resolve_destination(
         ):
             raise UnknownClient(str(error)) from None
         # The state is repeated: an error that can be sent to the client.
-        uri, state = parameters.get("redirect_uri"), None
+        uri = parameters.get("redirect_uri")
+        state = None
     if uri is None and len(client.redirect_uris) == 1:
         uri = client.redirect_uris[0]
     if uri is None or not redirect_uri_matches(uri, client.redirect_uris):

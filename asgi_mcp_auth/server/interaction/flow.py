@@ -1,7 +1,7 @@
 """Decides the next step of a sign-in: log in, consent, or back to the client with a code.
 
 A consent is remembered only for https redirect URIs, which themselves say who the client is, and
-counts only if a page of this server began the navigation. Nobody is sent to a stranger's address
+counts only if a page of this server began the navigation. No user is sent to a stranger's address
 without having had a say.
 """
 
@@ -61,9 +61,10 @@ async def proceed(
         ConsentRequired: the user would have to consent, but ``prompt=none`` allows no page.
         AccessDenied: the user may grant none of the scopes.
     """
-    transaction, page = request.transaction, "login"
-    if is_signed_in(server, request, authorization) and request.session is not None:
-        page, session = "consent", request.session
+    transaction, session = request.transaction, request.session
+    page = "login"
+    if is_signed_in(server, request, authorization) and session is not None:
+        page = "consent"
         scopes = await server.scopes.filter_grantable(
             session.person, destination.client, authorization.scopes
         )
