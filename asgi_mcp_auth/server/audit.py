@@ -97,12 +97,12 @@ class Audit:
             event = replace(event, endpoint=request.endpoint, address=request.address)
         # INFO at most: strangers can cause every one of these.
         if logger.isEnabledFor(logging.INFO):
-            known = {name: getattr(event, name) for name in _FIELDS}
+            values = {name: getattr(event, name) for name in _FIELDS}
             message = " ".join(
                 f"{name}={value!r}"
-                for name, value in known.items()
+                for name, value in values.items()
                 if name in _IN_MESSAGE and value is not None
             )
-            logger.info("%s %s", event.action, message, extra=known)
+            logger.info("%s %s", event.action, message, extra=values)
         if self._hook is not None:
             self._hook(event)

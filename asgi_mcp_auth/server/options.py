@@ -1,4 +1,4 @@
-"""The settings of an authorization server that few people change, in groups."""
+"""The less common settings of an authorization server, in groups; and calls of its hooks."""
 
 from __future__ import annotations
 
@@ -43,27 +43,28 @@ TrustHook: TypeAlias = Callable[[str], bool | Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lifetimes:
-    """How long things live.
+    """Lifetimes of tokens, codes, sessions and consents.
 
     Args:
-        access_token_seconds: of an access token, at most 86,400.
-        code_seconds: of an authorization code, at most 600 (RFC 6749 §4.1.2).
-        refresh_token_seconds: of a grant, from the sign-in on; refreshing does not extend it.
-        refresh_idle_seconds: of a refresh token that nobody uses.
-        session_seconds: how long somebody stays signed in at most.
-        session_idle_seconds: how long without doing anything.
-        transaction_seconds: how long a person may take to sign in and decide.
-        pushed_request_seconds: of a pushed authorization request, 5 to 600 (RFC 9126 §2.2).
-        consent_seconds: how long a consent is remembered, where it may be; 0 asks every time.
-        code_leeway_seconds: how long the same client may send a used code again without ending its
+        access_token_seconds: lifetime of an access token, at most 86,400.
+        code_seconds: lifetime of an authorization code, at most 600 (RFC 6749 §4.1.2).
+        refresh_token_seconds: lifetime of a grant; refreshing does not extend it.
+        refresh_idle_seconds: lifetime of an unused refresh token.
+        session_seconds: the longest time that users stay signed in.
+        session_idle_seconds: the same without activity.
+        transaction_seconds: time to sign in and consent.
+        pushed_request_seconds: lifetime of a pushed authorization request, 5 to 600 (RFC 9126
+            §2.2).
+        consent_seconds: how long a consent is remembered, if it may be; 0 asks every time.
+        code_leeway_seconds: how long a client may repeat a code that it has used, without ending
+            the grant.
+        refresh_leeway_seconds: how long the previous refresh token returns the same new one again,
+            at most 30.
+        revocation_lag_seconds: how long another process may still accept tokens of a revoked
             grant.
-        refresh_leeway_seconds: how long the refresh token before the last gives the same successor
-            again, at most 30.
-        revocation_lag_seconds: how long another process may go on accepting tokens of a grant that
-            was revoked.
 
     Raises:
-        ConfigurationError: a number out of bounds.
+        ConfigurationError: a number is out of bounds.
     """
 
     access_token_seconds: float = 3600
@@ -97,23 +98,22 @@ class Lifetimes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimits:
-    """How much one address may ask for; ``scope["client"]`` tells the address.
+    """Limits for one address, which is that of ``scope["client"]``.
 
     Args:
-        register: registrations a minute, and metadata documents and clients' key sets that are not
-            known yet.
-        authorize: requests to ``/authorize`` and the pages, a minute.
-        token: requests to ``/token``, ``/revoke``, ``/introspect`` and ``/par``, a minute.
-        passwords: passwords that are sent, a minute, whatever the account, right or wrong, checked
-            or not.
-        login_failures: wrong passwords in ten minutes, for one account from one address.
-        unfinished_bytes: how much one worker keeps in the store for sign-ins that are not finished,
-            of all addresses together; one may have a quarter, and less once half is used. As much
-            again is for counters and assertions.
+        register: registrations per minute, and fetches of new metadata documents and key sets of
+            clients.
+        authorize: requests per minute to ``/authorize`` and the pages.
+        token: requests per minute to ``/token``, ``/revoke``, ``/introspect`` and ``/par``.
+        passwords: submitted passwords per minute for all accounts, right or wrong, checked or not.
+        login_failures: wrong passwords in ten minutes for one account.
+        unfinished_bytes: bytes that one worker keeps in the store for unfinished sign-ins from all
+            addresses together. One network may use a quarter, and less once half is in use.
+            Counters and client assertions may use the same amount again.
 
     Raises:
-        ConfigurationError: not whole numbers of at least 1, of ``unfinished_bytes`` at least 16
-            KiB.
+        ConfigurationError: a limit is not a whole number of at least 1, or ``unfinished_bytes`` is
+            below 16 KiB.
     """
 
     register: int = 60
@@ -127,44 +127,43 @@ class RateLimits:
         for each in fields(self):
             if check_count(each.name, getattr(self, each.name)) == 0:
                 raise ConfigurationError(
-                    f"{each.name}=0 would let nobody in: write rate_limits=None for no limits"
+                    f"{each.name}=0 would refuse all requests: write rate_limits=None for no limits"
                 )
         if self.unfinished_bytes < MIN_UNFINISHED_BYTES:
             raise ConfigurationError(
-                f"unfinished_bytes={self.unfinished_bytes} has no room for one sign-in: write at"
+                f"unfinished_bytes={self.unfinished_bytes} is too small for one sign-in: write at"
                 f" least {MIN_UNFINISHED_BYTES}, or leave it out"
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """How clients become known.
+    """Which clients there are, and how others may register.
 
     Args:
-        clients: those that you know yourself: their metadata with the names of RFC 7591 §2,
-            ``client_id``, and ``client_secret`` for a confidential one.
-        initial_access_token: what a registration has to show (RFC 7591 §3); ``None`` lets everybody
+        clients: clients of your own: their metadata with the names of RFC 7591 §2, ``client_id``,
+            and ``client_secret`` for a confidential one.
+        initial_access_token: a token required to register (RFC 7591 §3); ``None`` lets any client
             register.
-        approve: called with the metadata of a registration, or of a metadata document (with its
-            ``client_id``), returns whether it is welcome.
-        unused_seconds: how long a registration lasts without a sign-in.
-        unused_bytes: how much registrations without a sign-in may take up together; each counts at
-            least 1 KiB.
-        unused_bytes_each: how much those of one network may; the oldest of the busiest network go
+        approve: a function that returns whether to accept a client. Called with the metadata of a
+            registration, or of a metadata document (with its ``client_id``).
+        unused_seconds: lifetime of a registration without a sign-in.
+        unused_bytes: size of all registrations without a sign-in; each counts as at least 1 KiB.
+        unused_bytes_each: the same for one network. The oldest of the busiest network are removed
             first.
-        client_seconds: how long it lasts after the last one.
+        client_seconds: lifetime of a registration after the last sign-in.
         management: whether clients may read, change and delete their registration (RFC 7592).
-        metadata_documents: whether a client id may be the URL of a client metadata document.
-            ``None`` is yes; where registration is closed, or ``initial_access_token`` is set, it
-            has to be said.
-        trust_document: called with such a URL whenever it is used, at most once a minute, returns
-            whether to trust it.
-        development_documents: whether documents may lie on this machine; for development, where
-            ``base_url`` is loopback.
-        development_ca_file: the certificate authorities of such documents, a PEM file.
+        metadata_documents: whether a client id may be the URL of a client metadata document;
+            ``None`` means yes. Required if registration is closed or ``initial_access_token`` is
+            set.
+        trust_document: a function that returns whether to trust such a URL. Called when it is used,
+            at most once a minute.
+        development_documents: whether documents may be hosted on this machine; for development,
+            with a loopback ``base_url``.
+        development_ca_file: a PEM file with the certificate authorities of such documents.
 
     Raises:
-        ConfigurationError: a setting is wrong.
+        ConfigurationError: a setting is invalid.
     """
 
     clients: Sequence[Mapping[str, Any]] = field(default=(), repr=False)
@@ -209,55 +208,54 @@ class Registration:
         if self.development_ca_file is not None and not self.development_documents:
             raise ConfigurationError("development_ca_file needs development_documents=True")
         if token is not None:
-            self.check_documents_meant("initial_access_token")
+            self.check_documents_decided("initial_access_token")
 
     @property
     def has_documents(self) -> bool:
         """Whether a client id may be the URL of a client metadata document."""
         return self.metadata_documents is not False
 
-    def check_documents_meant(self, closed_by: str) -> None:
-        """Check that whoever closes registration has said what that means for metadata documents.
+    def check_documents_decided(self, closed_by: str) -> None:
+        """Check that a closed registration decides about metadata documents, too.
 
         Args:
             closed_by: the setting that closes it.
 
         Raises:
-            ConfigurationError: nothing says it.
+            ConfigurationError: no setting decides about them.
         """
         if self.metadata_documents is None and self.trust_document is None:
             raise ConfigurationError(
-                f"{closed_by} keeps strangers from registering, but not from bringing a metadata"
+                f"{closed_by} keeps unknown clients from registering, but not from using a metadata"
                 " document: write Registration(metadata_documents=False) to refuse documents too,"
-                " or metadata_documents=True to let them in (all, or those that trust_document"
-                " approves of)"
+                " or metadata_documents=True to accept them (all, or those that trust_document"
+                " approves)"
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """The rest.
+    """Settings that few deployments change.
 
     Args:
-        path_prefix: in front of the endpoints' paths, ``/oauth`` for example.
-        resource_base_url: where the protected resource lives, if not at ``base_url``.
-        signing_algorithm: of the access tokens.
-        signing_keys: PEM private keys that you keep yourself, the one that signs first; otherwise
-            keys are made, kept in the store and rotated.
-        key_rotation_seconds: age at which a kept key is followed by a new one.
-        rotate_confidential: whether the refresh tokens of confidential clients rotate too.
-        scope_hierarchy: scopes that a scope includes.
-        grant_scopes: called with the person, the client and the scopes that it asks for, or at a
-            refresh has been granted; returns those that this person may grant.
-        disabled: what to switch off, of ``revoke``, ``introspect``, ``par``, ``applications``,
+        path_prefix: a prefix for the endpoints' paths, such as ``/oauth``.
+        resource_base_url: the base URL of the protected resource, if it is not ``base_url``.
+        signing_algorithm: signs access tokens.
+        signing_keys: PEM private keys of your own, the signing one first. By default, keys are
+            generated, kept in the store and rotated.
+        key_rotation_seconds: age at which a generated key is replaced.
+        rotate_confidential: whether to rotate refresh tokens of confidential clients, too.
+        scope_hierarchy: scopes with the scopes that they include.
+        grant_scopes: a function that returns the scopes which a user may grant. Called with the
+            person, the client and the requested scopes, or the granted ones at a refresh.
+        disabled: parts to switch off: ``revoke``, ``introspect``, ``par``, ``applications``,
             ``client_credentials``.
-        require_pushed_requests: whether ``/authorize`` takes only requests that were pushed (RFC
-            9126 §5).
-        on_event: called with each ``AuditEvent``; it must neither block nor raise.
+        require_pushed_requests: whether ``/authorize`` accepts pushed requests only (RFC 9126 §5).
+        on_event: called with each ``AuditEvent``; must neither block nor raise.
         clock: for tests.
 
     Raises:
-        ConfigurationError: a setting is wrong.
+        ConfigurationError: a setting is invalid.
     """
 
     path_prefix: str = ""
@@ -303,32 +301,33 @@ class ServerOptions:
         check_hook("on_event", self.on_event)
         if not isinstance(self.clock, Clock):
             raise ConfigurationError(
-                f"clock={self.clock!r} must have time() and monotonic(), as the module time has"
+                f"clock={self.clock!r} must have time() and monotonic(), like the module time"
             )
 
 
 async def ask_hook(setting: str, hook: Callable[..., Any], *arguments: object) -> Any:
-    """Return what a function of the operator's decides.
+    """Return the decision of an operator's function.
 
     Raises:
-        ServerUnavailable: it has raised something, which decides nothing.
-        OAuthError: it has raised just that.
+        ServerUnavailable: it has failed. That decides nothing, so the client may try again.
+        OAuthError: the function has raised it.
     """
     try:
         return await call_hook(hook, *arguments)
-    except Exception as error:  # whatever it asks may fail in its own way
+    except Exception as error:  # the operator's code may raise anything
         if isinstance(error, ServerUnavailable | OAuthError):
             raise
         logger.warning(
-            "%s has raised %s: nothing is decided", setting, type(error).__name__, exc_info=error
+            "%s raised %s: no decision, the client may try again",
+            setting,
+            type(error).__name__,
+            exc_info=error,
         )
         raise ServerUnavailable from error
 
 
 async def call_hook(hook: Callable[..., Any], *arguments: object) -> Any:
-    """Return what a function of the operator's says; one that is not asynchronous runs in a
-    thread.
-    """
+    """Call an operator's function, in a thread if it is not asynchronous."""
     if inspect.iscoroutinefunction(hook):
         return await hook(*arguments)
     result = await sync_to_async(hook, thread_sensitive=False)(*arguments)

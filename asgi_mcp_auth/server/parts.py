@@ -69,7 +69,7 @@ class Settings:
         ):
             check_kind(name, getattr(self, name), kind)
         if not self.allow_dynamic_registration:
-            self.registration.check_documents_meant("allow_dynamic_registration=False")
+            self.registration.check_documents_decided("allow_dynamic_registration=False")
 
 
 def check_login(login: object) -> Login:

@@ -277,7 +277,8 @@ def test_a_rate_is_a_whole_number_of_at_least_one(setting: str) -> None:
         ):
             rates(**{setting: value})
     with pytest.raises(
-        ConfigurationError, match=rf"^{setting}=0 would let nobody in: write rate_limits=None"
+        ConfigurationError,
+        match=rf"^{setting}=0 would refuse all requests: write rate_limits=None",
     ):
         rates(**{setting: 0})
 
@@ -286,7 +287,7 @@ def test_room_for_unfinished_sign_ins_holds_at_least_one() -> None:
     rates(unfinished_bytes=16_384)
     with pytest.raises(
         ConfigurationError,
-        match=r"^unfinished_bytes=1 has no room for one sign-in: write at least 16384",
+        match=r"^unfinished_bytes=1 is too small for one sign-in: write at least 16384",
     ):
         rates(unfinished_bytes=1)
 

@@ -1,6 +1,4 @@
-"""Rate limits that all workers of a store share: fixed windows, counted with the store's own
-verbs.
-"""
+"""Rate limits that all workers of a store share: counters for fixed windows of time."""
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 RateKind: TypeAlias = Literal["register", "authorize", "token", "passwords", "login_failures"]
 
-FAILED: Final = "failed"  # tells those apart who prove nothing
+FAILED: Final = "failed"  # a separate counter, for requests that failed to authenticate
 WINDOW_SECONDS: Final[Mapping[RateKind, int]] = {
     "register": 60,
     "authorize": 60,
@@ -34,22 +32,22 @@ WINDOW_SECONDS: Final[Mapping[RateKind, int]] = {
     "passwords": 60,
     "login_failures": 600,
 }
-# While nothing can be counted, those who only go on with what they have may do so; nobody new comes
-# in.
+# While the store is down, token requests of existing clients pass uncounted. Registrations and
+# passwords are refused: unlimited guessing would be worse than no sign-in.
 _CLOSED_WITHOUT_COUNT = frozenset(("register", "passwords", "login_failures"))
-# What people read; the rest is for clients.
-_TOO_MANY = {
-    "passwords": "Too many passwords were sent from this network",
+# Limits that users run into; the others are met by clients.
+_DESCRIPTIONS = {
+    "passwords": "Too many passwords from this network",
     "login_failures": "Too many wrong passwords for this account",
 }
-# Of those some are taken back, by other processes, too: a full one may be so no longer.
-_TAKEN_BACK = frozenset(("login_failures",))
-_KNOWN_FULL = 10_000
+# Counters that can fall again, also by another process: a full one may not stay full.
+_DECREASING = frozenset(("login_failures",))
+_MAX_FULL_COUNTERS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Count(Stored):
-    """How many requests there were in one window."""
+    """The number of requests in one window."""
 
     number: int
 
@@ -75,9 +73,9 @@ class _Batch:
     """Requests that are counted together.
 
     Attributes:
-        size: how many they are.
-        outcome: how many there were before them, or why that cannot be said; ``None`` as long as
-            nobody has looked.
+        size: the number of requests.
+        outcome: the count before them, or the error that prevented counting; ``None`` until the
+            first of them has tried.
     """
 
     def __init__(self) -> None:
@@ -86,7 +84,12 @@ class _Batch:
 
 
 class _Counter:
-    """The requests of this process, on one event loop, that wait to be counted under one key."""
+    """The requests of one event loop that wait to be counted by one counter.
+
+    Attributes:
+        turn: held while a batch is being counted.
+        next: the batch that arriving requests join.
+    """
 
     def __init__(self) -> None:
         self.turn = asyncio.Lock()
@@ -94,45 +97,48 @@ class _Counter:
 
 
 class Limits:
-    """Counts requests.
+    """Counts requests, and refuses those above a limit.
 
-    While some are being counted, those that come meanwhile wait and are counted together:
-    otherwise, of many at once, most would find that another one has changed the counter, and would
-    have to look again. A counter that is full stays so until its window ends, so the rest of a
-    flood costs no look at the store.
+    Requests that arrive while a counter is being changed wait, and are then counted together as one
+    batch. Otherwise, most of many simultaneous requests would lose the race for the counter and
+    have to read it again. A full counter is remembered until its window ends, so the rest of a
+    flood does not reach the store.
 
     Args:
         store: keeps the counters.
-        clock: says which window it is.
-        rates: how many in a window; ``None`` counts nothing.
+        clock: tells the current window.
+        rates: the limits for one window; with ``None``, nothing is counted.
     """
 
     def __init__(self, store: Store, clock: Clock, rates: RateLimits | None) -> None:
         self._tables = {kind: _counters(store, seconds) for kind, seconds in WINDOW_SECONDS.items()}
         self._clock = clock
         self._rates = rates
-        # Two, so that sign-ins that nobody finishes keep nobody out who has a token, or a password.
-        self._sign_ins, self._small = (
-            None if rates is None else Allowance(rates.unfinished_bytes, clock) for _ in range(2)
-        )
+        # Separate allowances, so that a flood of unfinished sign-ins cannot use up the room that
+        # the counters of tokens and passwords need.
+        self._sign_ins: Allowance | None = None
+        self._small: Allowance | None = None
+        if rates is not None:
+            self._sign_ins = Allowance(rates.unfinished_bytes, clock)
+            self._small = Allowance(rates.unfinished_bytes, clock)
         self._counters: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Counter]] = (
             WeakKeyDictionary()
         )
-        self._full: LRUCache[bool] = LRUCache(_KNOWN_FULL)  # each window has keys of its own
+        # By key; as each window has keys of its own, none has to be removed.
+        self._full: LRUCache[bool] = LRUCache(_MAX_FULL_COUNTERS)
 
     async def count(self, kind: RateKind, address: str, *of: str, add: int = 1) -> None:
         """Count a request.
 
         Args:
             kind: which limit.
-            address: where it comes from, ``Request.source``.
-            of: what else is told apart.
-            add: -1 takes one back.
+            address: the source of the request, ``Request.source``.
+            of: further parts of the counter's key, such as an account name.
+            add: -1 to take one back.
 
         Raises:
-            TooManyRequests: there were enough in this window.
-            ServerUnavailable: the store does not answer, and without a count this kind stays
-                closed.
+            TooManyRequests: the limit for this window is reached.
+            ServerUnavailable: the store is not responding, and this kind is not allowed uncounted.
         """
         if self._rates is None:
             return
@@ -141,64 +147,73 @@ class Limits:
         except ServerUnavailable:
             if kind in _CLOSED_WITHOUT_COUNT:
                 raise
-            logger.info("A request was not counted: the store does not answer")
+            logger.info("A request was not counted: the store is not responding")
 
     def check(self, kind: RateKind, address: str, *of: str) -> None:
-        """Check, without a look at the store, that this process does not know the counter to be
-        full.
+        """Check that the counter is not known to be full, without access to the store.
 
         Raises:
-            TooManyRequests: it is.
+            TooManyRequests: it is full.
         """
-        now, seconds = self._clock.time(), WINDOW_SECONDS[kind]
-        if self._is_full(_key(kind, int(now // seconds), (network_of(address), *of))):
-            raise TooManyRequests(seconds - now % seconds, _TOO_MANY.get(kind))
+        now = self._clock.time()
+        window = int(now // WINDOW_SECONDS[kind])
+        if self._is_full(_key(kind, window, (network_of(address), *of))):
+            raise _too_many(kind, window, now)
 
     def _is_full(self, key: str) -> bool:
-        # Nearly always nothing is full: a miss in the cache costs as much as all the rest.
+        # Usually no counter is full; a cache miss would cost as much as the rest of the check.
         return len(self._full) > 0 and self._full.get(key.encode()) is not None
 
     def keep(self, address: str, value: bytes, seconds: float, *, is_sign_in: bool = True) -> None:
-        """Count what is about to be kept for somebody of whom nothing is known.
+        """Count the size of a record before it is stored for an unauthenticated client.
 
         Args:
-            address: where the request comes from, ``Request.source``.
-            value: of the record.
+            address: the source of the request, ``Request.source``.
+            value: the record.
             seconds: how long it is kept.
-            is_sign_in: whether it is for a sign-in that has begun.
+            is_sign_in: whether it belongs to an unfinished sign-in.
 
         Raises:
-            TooManyRequests: there is enough of their network.
-            ServerUnavailable: there is enough of everybody.
+            TooManyRequests: the share of this network is used up.
+            ServerUnavailable: the allowance is used up.
         """
         network = network_of(address)
         if is_sign_in and network.endswith(BY_PAGES):
-            # all together: a page can have visitors everywhere, and nobody needs what it begins
+            # One share for all networks: a malicious page can have visitors anywhere, and no
+            # legitimate client starts a sign-in this way.
             network = BY_PAGES
         allowance = self._sign_ins if is_sign_in else self._small
         if allowance is not None:
             allowance.take(network, len(value), seconds)
 
     async def _count(self, kind: RateKind, limit: int, who: tuple[str, ...], add: int) -> None:
-        now, seconds = self._clock.time(), WINDOW_SECONDS[kind]
-        window = int(now // seconds)
+        now = self._clock.time()
+        window = int(now // WINDOW_SECONDS[kind])
         key = _key(kind, window, who)
         if add < 0:
             self._full.discard(key.encode())
             await self._change(kind, who[0], key, add, limit)
             return
         if self._is_full(key):
-            raise TooManyRequests((window + 1) * seconds - now, _TOO_MANY.get(kind))
+            raise _too_many(kind, window, now)
+        position = await self._count_in_batch(kind, who[0], key, limit)
+        if position >= limit:
+            if kind not in _DECREASING:
+                self._full.put(key.encode(), True)
+            raise _too_many(kind, window, now)
+
+    async def _count_in_batch(self, kind: RateKind, network: str, key: str, limit: int) -> int:
+        """Count a request, and return the number of requests before it."""
         counters = self._counters.setdefault(asyncio.get_running_loop(), {})
         counter = counters.setdefault(key, _Counter())
         batch = counter.next
-        place = batch.size
+        position = batch.size
         batch.size += 1
         async with counter.turn:
-            if batch.outcome is None:  # the first of the batch counts them all
-                counter.next = following = _Batch()  # for those who come while it does
+            if batch.outcome is None:  # the first request counts the whole batch
+                following = counter.next = _Batch()  # for requests that arrive meanwhile
                 try:
-                    batch.outcome = await self._change(kind, who[0], key, batch.size, limit)
+                    batch.outcome = await self._change(kind, network, key, batch.size, limit)
                 except (ServerUnavailable, TooManyRequests) as error:
                     batch.outcome = error
                 finally:
@@ -206,13 +221,10 @@ class Limits:
                         counters.pop(key, None)
         if not isinstance(batch.outcome, int):
             raise batch.outcome
-        if batch.outcome + place >= limit:
-            if kind not in _TAKEN_BACK:
-                self._full.put(key.encode(), True)
-            raise TooManyRequests((window + 1) * seconds - now, _TOO_MANY.get(kind))
+        return batch.outcome + position
 
     async def _change(self, kind: RateKind, network: str, key: str, number: int, limit: int) -> int:
-        """Add to a counter, up to the limit; return its value before that."""
+        """Add to a counter, up to the limit, and return its previous value."""
 
         async def step(known: Count | None) -> Outcome[Count, int]:
             before = 0 if known is None else known.number
@@ -226,7 +238,7 @@ class Limits:
         try:
             return await self._tables[kind].retry(key, step)
         except Contended:
-            # So many processes at once that they keep each other from counting.
+            # Other processes were faster every time: each has counted a request.
             raise TooManyRequests(1) from None
 
 
@@ -234,6 +246,11 @@ def _counters(store: Store, window_seconds: int) -> Table[Count]:
     return Table(store, COUNTERS, lambda _: 2 * window_seconds)
 
 
+def _too_many(kind: RateKind, window: int, now: float) -> TooManyRequests:
+    ends_at = (window + 1) * WINDOW_SECONDS[kind]
+    return TooManyRequests(ends_at - now, _DESCRIPTIONS.get(kind))
+
+
 def _key(kind: RateKind, window: int, who: tuple[str, ...]) -> str:
-    # however the texts are made, no two tuples look alike
+    # repr, because joined texts of two different tuples could be equal.
     return hash_of(repr((kind, window, *who)))

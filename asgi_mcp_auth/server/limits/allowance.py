@@ -1,4 +1,4 @@
-"""How many bytes strangers may have in the store: a share for each network, a ceiling for all."""
+"""Bounds the bytes that unauthenticated clients may occupy in the store."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from ...errors import ServerUnavailable, TooManyRequests
 from ...types import Clock
 
 RECORD_BYTES = 256
-"""What a record takes beside its value: key, encryption, index."""
+"""Size of a record in addition to its value: key, encryption, index."""
 
 SHARE = 4
-"""One network may have a quarter, as long as half of everything is free …"""
+"""While less than half of the ceiling is in use, one network may occupy a quarter of it."""
 
 SMALL_SHARE = 128
-"""… and this part of it afterwards, so that those who have little go first."""
+"""After that, one network may occupy this fraction, so that networks with little in use pass."""
 
 FIRST_BYTES = 4096
-"""The last quarter is for those who have next to nothing: one sign-in, and what is counted for it."""
+"""Share of a network in the last quarter: room for one sign-in and its counters."""
 
 RETRY_SECONDS = 60.0
 
 
 class Allowance:
-    """Counts what this process writes for people who have only begun, until it expires; several
-    workers have one each.
+    """Counts the bytes that this process stores for unauthenticated clients, until they expire.
 
-    What is finished sooner counts all the same: nobody has to be told.
+    Each worker has an allowance of its own. A record that is deleted early counts until it would
+    have expired, so deletions need not be reported.
 
     Args:
-        ceiling: bytes for all.
-        clock: says what has expired.
+        ceiling: bytes for all networks together.
+        clock: tells which records have expired.
     """
 
     def __init__(self, ceiling: int, clock: Clock) -> None:
@@ -39,30 +39,35 @@ class Allowance:
         self._clock = clock
         self._held: Counter[str] = Counter()
         self._total = 0
-        self._ending: list[tuple[float, str, int]] = []
+        self._expiring: list[tuple[float, str, int]] = []
 
     def take(self, network: str, value_bytes: int, seconds: float) -> None:
         """Count a record before it is written.
 
         Raises:
-            TooManyRequests: the network has its share.
-            ServerUnavailable: there is nothing left for anybody.
+            TooManyRequests: the share of this network is used up.
+            ServerUnavailable: the ceiling is reached.
         """
-        now, size = self._clock.monotonic(), value_bytes + RECORD_BYTES
-        while self._ending and self._ending[0][0] <= now:
-            self._give_back(*heapq.heappop(self._ending)[1:])
-        share = self._ceiling // (SHARE if self._total < self._ceiling // 2 else SMALL_SHARE)
-        if self._total >= self._ceiling * 3 // 4:
-            share = min(share, FIRST_BYTES)
-        if self._held[network] + size > share:
+        now = self._clock.monotonic()
+        size = value_bytes + RECORD_BYTES
+        while self._expiring and self._expiring[0][0] <= now:
+            self._release(*heapq.heappop(self._expiring)[1:])
+        if self._held[network] + size > self._share():
             raise TooManyRequests(RETRY_SECONDS)
         if self._total + size > self._ceiling:
             raise ServerUnavailable(RETRY_SECONDS)
         self._held[network] += size
         self._total += size
-        heapq.heappush(self._ending, (now + seconds, network, size))
+        heapq.heappush(self._expiring, (now + seconds, network, size))
 
-    def _give_back(self, network: str, size: int) -> None:
+    def _share(self) -> int:
+        if self._total < self._ceiling // 2:
+            return self._ceiling // SHARE
+        if self._total < self._ceiling * 3 // 4:
+            return self._ceiling // SMALL_SHARE
+        return min(self._ceiling // SMALL_SHARE, FIRST_BYTES)
+
+    def _release(self, network: str, size: int) -> None:
         self._total -= size
         self._held[network] -= size
         if not self._held[network]:

@@ -136,7 +136,7 @@ class MessagePage(Page):
 
     Attributes:
         heading: a few words.
-        text: what happened and what to do now.
+        text: the outcome, and the next step for the user.
         link: a URL that the user may follow, with its label.
     """
 

@@ -376,7 +376,7 @@ async def test_what_people_read_says_what_was_too_much_and_when_to_come_back() -
             (
                 "eve",
                 (
-                    b"Too many passwords were sent from this network. Please go back and try again"
+                    b"Too many passwords from this network. Please go back and try again"
                     b" in a minute."
                 ),
             ),
