@@ -1,7 +1,7 @@
-"""Where an authorization server keeps what it has to remember: one protocol, four engines.
+"""Storage for the authorization server: one protocol and four engines.
 
-Every verb touches one key and is atomic, however many processes share the store. An expired record
-is no record, for every verb. No verb knows what a value means.
+Each operation concerns one key and is atomic, however many processes share the store. An expired
+record counts as absent, for every operation. Values are opaque here.
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ _POSTGRESQL = ("postgresql", "postgres")
 
 
 class Record(NamedTuple):
-    """A value, the tag that names this very version of it, and the group that it was written
-    with.
-    """
+    """A value, a tag that identifies this version of it, and the group it was written with."""
 
     value: bytes
     etag: int
@@ -41,37 +39,36 @@ class Record(NamedTuple):
 
 @runtime_checkable
 class Store(Protocol):
-    """What the authorization server needs of a store.
+    """The operations that the authorization server needs.
 
-    Args of the verbs: ``ns`` is the kind of record, ``key`` names it within its kind, ``ttl`` is in
-    seconds (``None``: for ever), ``group`` is what ``scan`` can ask for.
+    Their arguments: ``ns`` is the kind of record, ``key`` identifies it within its kind, ``ttl`` is
+    its lifetime in seconds (``None``: unlimited), ``group`` is a label to ``scan`` for.
 
     Raises:
-        ServerUnavailable: from every verb, when the store does not answer.
+        ServerUnavailable: from every operation, if the store is not responding.
     """
 
     async def open(self) -> None:
-        """Get ready on the running event loop; a store that does not answer now is no reason to
-        fail.
+        """Prepare for use on the running event loop. A store that is not responding is no error.
 
         Raises:
-            ConfigurationError: the store is there and cannot be used: another schema, a corrupt
-                file, a wrong URL.
+            ConfigurationError: the store cannot be used: another schema, a corrupt file, a wrong
+                URL.
         """
         ...
 
     async def aclose(self) -> None:
-        """Let go of what ``open`` took on the running event loop."""
+        """Release the resources of ``open`` on the running event loop."""
         ...
 
     async def get(self, ns: str, key: str) -> Record | None:
-        """Return the record, ``None`` when there is none."""
+        """Return the record, or ``None``."""
         ...
 
     async def put(
         self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
     ) -> None:
-        """Write the record, whether or not there was one."""
+        """Write the record, replacing any other."""
         ...
 
     async def add(
@@ -83,13 +80,11 @@ class Store(Protocol):
     async def swap(
         self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None
     ) -> bool:
-        """Replace the version that was read; return whether it was still that one. The group
-        stays.
-        """
+        """Replace the record if it is still ``known``; return whether it was. The group stays."""
         ...
 
     async def take(self, ns: str, key: str) -> bytes | None:
-        """Remove the record and return its value; of several callers one gets it."""
+        """Remove the record and return its value, to one caller only."""
         ...
 
     async def delete(self, ns: str, key: str) -> bool:
@@ -97,36 +92,36 @@ class Store(Protocol):
         ...
 
     async def sweep(self, limit: int = 500) -> int:
-        """Remove expired records, at most ``limit``, and return how many; 0 where the engine does
-        it by itself.
+        """Remove up to ``limit`` expired records, and return how many.
+
+        Return 0 if the engine removes them itself.
         """
         ...
 
     async def scan(
         self, ns: str, *, group: str | None = None, after: str | None = None, limit: int = 100
     ) -> list[tuple[str, Record]]:
-        """Return up to ``limit`` records in the order of their keys, those of one group or all.
+        """Return up to ``limit`` records ordered by key, of one group or of all.
 
         Args:
             ns: the kind of record.
-            group: ``None`` for every group and for records without one.
-            after: the last key of the page before.
-            limit: how many at most.
+            group: ``None`` for all records, with or without a group.
+            after: the last key of the previous page.
+            limit: the maximum number.
         """
         ...
 
 
 def new_etag() -> int:
-    """Return a tag for a new version. Random: a key that is removed and written again never has an
-    old tag.
+    """Return a tag for a new version.
+
+    Random, so that a key that is removed and written again never gets an old tag.
     """
     return secrets.randbits(62)
 
 
 def group_of(name: bytes | None) -> str | None:
-    """Return a group as text. Whoever writes to the engine from outside may have left bytes that
-    are none.
-    """
+    """Return a group as text, even if another program has written invalid bytes."""
     if name is None:
         return None
     try:
@@ -138,7 +133,7 @@ def group_of(name: bytes | None) -> str | None:
 async def scan_all(
     store: Store, ns: str, *, group: str | None = None
 ) -> AsyncIterator[tuple[str, Record]]:
-    """Yield every record of a kind, or of one group of it, page by page."""
+    """Yield all records of a kind, or of one group of it, page by page."""
     after: str | None = None
     while page := await store.scan(ns, group=group, after=after):
         for entry in page:
@@ -149,22 +144,20 @@ async def scan_all(
 def store_from_url(
     url: str, *, encryption_keys: Sequence[str] | None = None, clock: Clock = time
 ) -> EncryptedStore:
-    """Return the store that a URL names, with every value encrypted. Nothing is connected to yet.
+    """Return the store at a URL, with every value encrypted. Does not connect yet.
 
     Args:
         url: ``sqlite:///auth.db`` (relative) or ``sqlite:////var/lib/auth.db`` (absolute),
             ``redis://…``, ``rediss://…``, ``unix://…`` (Redis on a socket), ``postgresql://…``,
-            ``memory:``. Options of Redis and PostgreSQL stand in the query; docs/stores.md lists
-            them.
-        encryption_keys: what ``secrets.token_urlsafe(32)`` makes; the first encrypts, all of them
-            decrypt. ``None``: SQLite keeps a key file beside the database, memory gets a random
-            key, the others refuse.
-        clock: decides what has expired. Redis and PostgreSQL have clocks of their own, which decide
-            first.
+            ``memory:``. The query has options of Redis and PostgreSQL; see docs/stores.md.
+        encryption_keys: keys made by ``secrets.token_urlsafe(32)``. The first encrypts, all of them
+            decrypt. ``None``: SQLite keeps a key file beside the database, memory uses a random
+            key, the others raise.
+        clock: decides which records have expired. Redis and PostgreSQL use their own clocks first.
 
     Raises:
-        ConfigurationError: the URL, a key or the key file is wrong, a driver is missing, or keys
-            are and have to be there. The message never repeats the URL's password.
+        ConfigurationError: the URL, a key or the key file is wrong, or a driver or the keys are
+            missing. The message never repeats the URL's password.
     """
     from .encrypted import KEY_COMMAND, EncryptedStore
 
@@ -175,52 +168,62 @@ def store_from_url(
             " memory:"
         )
     if scheme == "memory":
-        if url not in ("memory:", "memory://"):
-            raise ConfigurationError("store: memory has no name and no options, write 'memory:'")
-        from .memory import MemoryStore
-
-        logger.warning(
-            "store='memory:' forgets everybody's grants when the process ends, and several workers"
-            " do not share it"
-        )
-        keys = [secrets.token_urlsafe(32)] if encryption_keys is None else encryption_keys
-        return EncryptedStore(MemoryStore(clock=clock), keys, clock=clock)
+        return _memory_store(url, encryption_keys, clock)
     if scheme == "sqlite":
-        path = _sqlite_path(url)
-        module = _engine("sqlite", "Python was built without it")
-        if encryption_keys is None:
-            from ._keyfile import keys_beside
-
-            encryption_keys = keys_beside(path)
-        return EncryptedStore(module.SQLiteStore(path, clock=clock), encryption_keys, clock=clock)
+        return _sqlite_store(url, encryption_keys, clock)
     if scheme not in (*_REDIS, *_POSTGRESQL):
         raise ConfigurationError(
-            f"store: {scheme}: is none of sqlite:///, redis://, rediss://, unix://, postgresql://"
-            " and memory:"
+            f"store: {scheme}: is not one of sqlite:///, redis://, rediss://, unix://,"
+            " postgresql:// and memory:"
         )
-    engine, module = (
-        ("Redis", _engine("redis", "pip install 'asgi-mcp-auth[redis]'"))
-        if scheme in _REDIS
-        else ("PostgreSQL", _engine("postgresql", "pip install 'asgi-mcp-auth[postgres]'"))
-    )
+    if scheme in _REDIS:
+        name = "Redis"
+        make = _engine("redis", "pip install 'asgi-mcp-auth[redis]'").RedisStore
+    else:
+        name = "PostgreSQL"
+        make = _engine("postgresql", "pip install 'asgi-mcp-auth[postgres]'").PostgreSQLStore
     if encryption_keys is None:
         raise ConfigurationError(
-            f"{engine} needs encryption_keys, the same for all workers: write"
+            f"{name} needs encryption_keys, the same for all workers: write"
             f" store=store_from_url('{scheme}://…',"
             f" encryption_keys=[os.environ['AUTH_STORE_KEY']]). Make one: {KEY_COMMAND}"
         )
-    store: Store = (module.RedisStore if scheme in _REDIS else module.PostgreSQLStore)(url)
-    return EncryptedStore(store, encryption_keys, clock=clock)
+    return EncryptedStore(make(url), encryption_keys, clock=clock)
+
+
+def _memory_store(url: str, keys: Sequence[str] | None, clock: Clock) -> EncryptedStore:
+    from .encrypted import EncryptedStore
+    from .memory import MemoryStore
+
+    if url not in ("memory:", "memory://"):
+        raise ConfigurationError("store: memory has no name or options: write 'memory:'")
+    logger.warning(
+        "store='memory:' loses all grants when the process ends, and several workers do not share"
+        " it"
+    )
+    if keys is None:
+        keys = [secrets.token_urlsafe(32)]
+    return EncryptedStore(MemoryStore(clock=clock), keys, clock=clock)
+
+
+def _sqlite_store(url: str, keys: Sequence[str] | None, clock: Clock) -> EncryptedStore:
+    from ._keyfile import keys_beside
+    from .encrypted import EncryptedStore
+
+    path = _sqlite_path(url)
+    module = _engine("sqlite", "Python was built without it")
+    if keys is None:
+        keys = keys_beside(path)
+    return EncryptedStore(module.SQLiteStore(path, clock=clock), keys, clock=clock)
 
 
 def _sqlite_path(url: str) -> str:
-    """Return the path in a ``sqlite:`` URL."""
     path = url.removeprefix("sqlite:///")
-    if path == url or path in ("", "/") or path == ":memory:" or "?" in path or "#" in path:
+    if path in (url, "", "/", ":memory:") or "?" in path or "#" in path:
         raise ConfigurationError(
             "store: write sqlite:///auth.db for a file in the working directory,"
-            " sqlite:////var/lib/auth.db for an absolute path, without ? and #; what need not"
-            " outlive the process is memory:"
+            " sqlite:////var/lib/auth.db for an absolute path, without ? and #; use memory: for"
+            " data that may be lost when the process ends"
         )
     return unquote(path)
 

@@ -14,38 +14,37 @@ logger = logging.getLogger(__name__)
 
 
 def keys_beside(database: str) -> list[str]:
-    """Return the keys in ``<database>.key``, one a line, made first if neither it nor the database
-    exists.
+    """Return the keys in ``<database>.key``, one per line.
+
+    The file is created if neither it nor the database exists.
 
     Raises:
-        ConfigurationError: it cannot be read or written, is not a key, or is missing although the
-            database is there.
+        ConfigurationError: the file cannot be read or written, does not contain keys, or is missing
+            although the database exists.
     """
     path = f"{database}.key"
     try:
         if not os.path.exists(path):
-            # The key comes before the database, so a look at the database first tells whether one
-            # was lost.
+            # The key is written before the database, so a database without a key means that the
+            # key was lost.
             lost = os.path.exists(database) and os.path.getsize(database) > 0
             if lost and not os.path.exists(path):
                 raise ConfigurationError(
-                    f"{database} is there, but not {path}, which its records are encrypted with."
-                    " Bring the key file back, or give its key as encryption_keys=[…]; to begin"
-                    " anew, move the database away as well"
+                    f"{path} is missing: the records in {database} are encrypted with its key."
+                    " Restore the key file, or pass its key as encryption_keys=[…]; to start over,"
+                    " move the database file away too"
                 )
-            _make(path)
+            _create(path)
         return _read(path)
     except (OSError, UnicodeError) as error:
         raise ConfigurationError(
             f"The key file {path} cannot be used ({_reason(error)}): make its folder readable and"
-            f" writable for this process, or give encryption_keys=[…]; make one: {KEY_COMMAND}"
+            f" writable for this process, or pass encryption_keys=[…]. Make one: {KEY_COMMAND}"
         ) from None
 
 
-def _make(path: str) -> None:
-    """Write a new key, complete or not at all; of several processes that start at once, one
-    succeeds.
-    """
+def _create(path: str) -> None:
+    """Write a new key atomically; if several processes start at once, one succeeds."""
     temporary = f"{path}.{secrets.token_hex(8)}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -80,20 +79,18 @@ def _read(path: str) -> list[str]:
             "The key file %s can be read by others (mode %o): chmod 600 %s", path, mode, path
         )
     if not keys:
-        raise ConfigurationError(f"The key file {path} is empty: bring back its copy from a backup")
+        raise ConfigurationError(f"The key file {path} is empty: restore it from a backup")
     for key in keys:
         try:
             parse_key(key)
         except ConfigurationError as error:
             raise ConfigurationError(
-                f"The key file {path} holds something else than keys. {error}"
+                f"The key file {path} has a line that is not a key. {error}"
             ) from None
     return keys
 
 
 def _reason(error: OSError | UnicodeError) -> str:
-    return (
-        error.strerror or type(error).__name__
-        if isinstance(error, OSError)
-        else "it is not ASCII text"
-    )
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return "it is not ASCII text"

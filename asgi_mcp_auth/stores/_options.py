@@ -1,4 +1,4 @@
-"""Options of ours in the query of an engine's URL; what remains is the driver's."""
+"""Separates our options in an engine's URL from those of its driver."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _HOST = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(:\d{1,5})?")
 
 
 def split_options(url: str, patterns: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """Return the URL without our options, and the options that are there.
+    """Return the URL without our options, and those options.
 
     Args:
         url: with or without a query.
-        patterns: what the value of each option looks like.
+        patterns: a regular expression for the value of each option.
 
     Raises:
-        ConfigurationError: the URL or an option has another form. The message repeats neither URL
-            nor password.
+        ConfigurationError: the URL or an option is invalid. The message repeats neither the URL nor
+            its password.
     """
     try:
         parts = urlsplit(url)
@@ -45,7 +45,7 @@ def split_options(url: str, patterns: Mapping[str, str]) -> tuple[str, dict[str,
     return urlunsplit(parts._replace(query=urlencode(rest))), ours
 
 
-def place_of(url: str) -> str:
-    """Return host, port and path of a URL: what names an engine in messages, and no secret."""
+def location_of(url: str) -> str:
+    """Return a URL without user, password and query, to name an engine in messages."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -1,6 +1,4 @@
-"""One pool of connections for each event loop, as a connection dies with its loop, and a fair queue
-in front of it.
-"""
+"""A connection pool for each event loop, because a connection dies with its loop."""
 
 from __future__ import annotations
 
@@ -14,13 +12,13 @@ T = TypeVar("T")
 
 
 class Pools(Generic[T]):
-    """The pools of the event loops that opened a store.
+    """The pools of the event loops that have opened a store, each with a fair queue.
 
-    The drivers' own queues let whoever has just given a connection back take it again before those
-    who wait: under load some wait until they give up.
+    The drivers' own queues let a task that has just released a connection take it again before
+    those that wait: under load some wait until they time out.
 
     Args:
-        size: connections of each pool.
+        size: number of connections in each pool.
     """
 
     def __init__(self, size: int) -> None:
@@ -30,28 +28,26 @@ class Pools(Generic[T]):
         )
 
     def here(self) -> T | None:
-        """Return the pool of the running event loop, ``None`` when it has none."""
+        """Return the pool of the running event loop, or ``None``."""
         entry = self._pools.get(asyncio.get_running_loop())
         return None if entry is None else entry[0]
 
     def add(self, pool: T) -> None:
-        """Remember the pool of the running event loop."""
+        """Set the pool of the running event loop."""
         self._pools[asyncio.get_running_loop()] = (pool, asyncio.Semaphore(self.size))
 
     def remove(self) -> T | None:
-        """Forget the pool of the running event loop and return it."""
+        """Remove the pool of the running event loop and return it."""
         entry = self._pools.pop(asyncio.get_running_loop(), None)
         return None if entry is None else entry[0]
 
     @asynccontextmanager
-    async def place(self) -> AsyncGenerator[T | None]:
-        """Wait, in turn, until the pool has a free connection, and yield it; ``None`` if there is
-        no pool.
-        """
+    async def slot(self) -> AsyncGenerator[T | None]:
+        """Wait in turn until the pool has a free connection, and yield it, or ``None``."""
         entry = self._pools.get(asyncio.get_running_loop())
         if entry is None:
             yield None
             return
-        pool, places = entry
-        async with places:
+        pool, slots = entry
+        async with slots:
             yield pool

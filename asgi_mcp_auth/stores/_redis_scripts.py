@@ -1,8 +1,8 @@
-"""What RedisStore runs inside Redis: each script is atomic, and is told every key that it touches.
+"""The Lua scripts of RedisStore. Each is atomic, and receives every key that it touches.
 
-A key that holds no hash, or a hash without our fields, is no record: whoever wrote it, it must not
-stop us. What needs memory comes first: a Redis that has none left refuses that, and then nothing
-has changed yet.
+A key without a hash, or with a hash without our fields, counts as absent: a foreign value must not
+cause an error. Commands that need memory come first, because a full Redis refuses them, and nothing
+has changed by then.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 
 
 class Script:
-    """The text, and the name that Redis remembers it by."""
+    """A script and the hash by which Redis caches it."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -20,7 +20,8 @@ class Script:
 
 _NOW = "local t = redis.call('TIME') local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
 
-# KEYS record, kind, due[, group]  ARGV put|add, value, etag, milliseconds or '', key, place, :group or ''
+# KEYS record, kind, due[, group]
+# ARGV put|add, value, etag, milliseconds or '', key, entry, :group or ''
 WRITE = Script(
     _NOW
     + """
@@ -43,31 +44,31 @@ WRITE = Script(
     return 1
     """
 )
-# KEYS record, due  ARGV old etag, new etag, value, milliseconds or '', place
+# KEYS record, due  ARGV old etag, new etag, value, milliseconds or '', entry
 SWAP = Script(
     _NOW
     + """
     local old = redis.pcall('HMGET', KEYS[1], 'e', 'g', 'v')
     if old.err or old[1] ~= ARGV[1] or not old[3] then return 0 end
-    local place = ARGV[5] .. (old[2] or '')
+    local entry = ARGV[5] .. (old[2] or '')
     local ttl = tonumber(ARGV[4])
     if ttl and ttl <= 0 then
         redis.call('DEL', KEYS[1])
-        redis.call('ZADD', KEYS[2], now, place)
+        redis.call('ZADD', KEYS[2], now, entry)
         return 1
     end
     redis.call('HSET', KEYS[1], 'v', ARGV[3], 'e', ARGV[2])
     if ttl then
         redis.call('PEXPIRE', KEYS[1], ARGV[4])
-        redis.call('ZADD', KEYS[2], string.format('%.0f', now + ttl), place)
+        redis.call('ZADD', KEYS[2], string.format('%.0f', now + ttl), entry)
     else
         redis.call('PERSIST', KEYS[1])
-        redis.call('ZREM', KEYS[2], place)
+        redis.call('ZREM', KEYS[2], entry)
     end
     return 1
     """
 )
-# KEYS record, due  ARGV place
+# KEYS record, due  ARGV entry
 TAKE = Script(
     _NOW
     + """
@@ -80,20 +81,21 @@ TAKE = Script(
 )
 # KEYS due  ARGV limit
 DUE = Script(_NOW + "return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])")
-# KEYS due, then for each record, kind, group (kind again without one)  ARGV for each key, place, :group or ''
+# KEYS due, then for each entry: record, kind, group (or kind again)
+# ARGV for each entry: key, entry, :group or ''
 PRUNE = Script(
     _NOW
     + """
     for i = 0, #ARGV / 3 - 1 do
         local record, kind, group = KEYS[2 + 3 * i], KEYS[3 + 3 * i], KEYS[4 + 3 * i]
-        local key, place, name = ARGV[1 + 3 * i], ARGV[2 + 3 * i], ARGV[3 + 3 * i]
+        local key, entry, name = ARGV[1 + 3 * i], ARGV[2 + 3 * i], ARGV[3 + 3 * i]
         local found = redis.pcall('HMGET', record, 'e', 'g', 'v')
         local there = not found.err and found[1] and found[3]
         local left = there and (found[2] or '') == name and redis.call('PTTL', record) or -1
         if left >= 0 then
-            redis.call('ZADD', KEYS[1], string.format('%.0f', now + left + 1), place)
+            redis.call('ZADD', KEYS[1], string.format('%.0f', now + left + 1), entry)
         else
-            redis.call('ZREM', KEYS[1], place)
+            redis.call('ZREM', KEYS[1], entry)
         end
         if not there then redis.call('ZREM', kind, key) end
         if not there or (found[2] or '') ~= name then

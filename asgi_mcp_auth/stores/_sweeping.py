@@ -1,6 +1,4 @@
-"""Which expired records may be removed: those that are over by a clock that has not jumped of
-late.
-"""
+"""Decides which expired records may be removed: none for a while after the clock has jumped."""
 
 from __future__ import annotations
 
@@ -9,21 +7,22 @@ import math
 from ..types import Clock
 
 JUMP_SECONDS = 30.0
-"""How far the wall clock may move against the monotonic one, between two sweeps, and still be believed. What expired no
-longer ago stays."""
+"""How far the wall clock may drift from the monotonic one between two sweeps without being
+distrusted. Records that expired more recently than this stay."""
 
 SETTLED_SECONDS = 3600.0
-"""How long nothing is removed after a jump: somebody may set the clock right."""
+"""How long nothing is removed after a jump: the clock may be corrected."""
 
 
 class Horizon:
-    """Follows the clock. A record that only seems to have expired is back when the clock is, if it
-    was not removed.
+    """Watches the wall clock by the monotonic one.
 
-    A clock that is wrong from the start cannot be told from a right one.
+    A record that seems to have expired because of a wrong clock is valid again once the clock is
+    corrected, provided that it was not removed. A clock that was wrong from the start goes
+    unnoticed.
 
     Args:
-        clock: the wall clock is watched by the monotonic one.
+        clock: provides both.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -32,10 +31,12 @@ class Horizon:
         self._settled_at = -math.inf
 
     def now(self) -> float:
-        """Return the epoch second up to which expired records may be removed; minus infinity while
-        none may.
+        """Return the time in epoch seconds up to which expired records may be removed.
+
+        Minus infinity means that none may be.
         """
-        wall, monotonic = self._clock.time(), self._clock.monotonic()
+        wall = self._clock.time()
+        monotonic = self._clock.monotonic()
         if wall - monotonic > self._ahead + JUMP_SECONDS:
             self._settled_at = monotonic + SETTLED_SECONDS
         self._ahead = wall - monotonic

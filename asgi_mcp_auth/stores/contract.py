@@ -1,4 +1,4 @@
-"""What every store has to do, as tests that run on any of them: those of this package, and yours.
+"""Tests that every store must pass: those of this package, and yours.
 
     @pytest.mark.asyncio
     class TestMyStore(StoreContract):
@@ -9,8 +9,8 @@
             yield store
             await store.aclose()
 
-The store may hold other records; the tests make up kinds of their own. Where time is up to a clock
-of yours, ``elapse`` moves it.
+The store may contain other records: the tests use random kinds. If your store has a clock of its
+own, override ``elapse`` to move it.
 """
 
 from __future__ import annotations
@@ -48,16 +48,12 @@ ODD_KEYS = (
 )
 
 
-class StoreContract:
-    """The tests. A subclass has a fixture ``store``, which is open, and says how its coroutines are
-    run.
-    """
+class _Records:
+    """Reading, writing and removing one record."""
 
     async def elapse(self, seconds: float) -> None:
         """Let time pass."""
         await asyncio.sleep(seconds)
-
-    # ----------------------------------------------------------------------------------- one record
 
     async def test_what_is_written_is_read(self, store: Store) -> None:
         ns = _kind()
@@ -115,7 +111,7 @@ class StoreContract:
         _equal(await store.get(ns, "key"), second)
         _equal(await _keys(store, ns, "g"), ["key"])
 
-    async def test_a_key_that_is_written_anew_does_not_know_its_old_etag(
+    async def test_a_key_that_is_written_again_does_not_know_its_old_etag(
         self, store: Store
     ) -> None:
         ns = _kind()
@@ -163,7 +159,9 @@ class StoreContract:
             _equal(await _keys(store, kind), [])
             _equal(await _keys(store, ns, group if group != "c:d" else "c"), [])
 
-    # ----------------------------------------------------------------------------------------- time
+
+class _Expiry(_Records):
+    """Lifetimes of records, and sweeping."""
 
     async def test_an_expired_record_is_no_record_for_any_verb(self, store: Store) -> None:
         ns = _kind()
@@ -181,7 +179,7 @@ class StoreContract:
         _equal(await store.add(ns, "add", b"2"), True)
         _equal((await _found(store, ns, "add")).value, b"2")
 
-    async def test_swap_sets_the_lifetime_anew(self, store: Store) -> None:
+    async def test_swap_sets_a_new_lifetime(self, store: Store) -> None:
         ns = _kind()
         for key, before, after in (
             ("longer", TTL, 1000),
@@ -211,7 +209,7 @@ class StoreContract:
             await store.put(ns, f"new {number}", b"1", ttl=1000, group="g")
         await store.put(ns, "for ever", b"1")
         await self.elapse(TTL * 1.2)
-        _true(await store.sweep(3) <= 3, "sweep removes no more than it is asked to")
+        _true(await store.sweep(3) <= 3, "sweep removes no more than its limit")
         await self._sweep_all(store)
         _equal(await _keys(store, ns), ["for ever", *(f"new {number}" for number in range(10))])
 
@@ -219,40 +217,9 @@ class StoreContract:
         while await store.sweep():
             pass
 
-    # ----------------------------------------------------------------------------------------- scan
 
-    async def test_scan_pages_in_the_order_of_keys(self, store: Store) -> None:
-        ns = _kind()
-        keys = [f"{number:02}" for number in range(25)] + ["Z", "a", "ä", "€", "\U0001f511"]
-        for key in sorted(keys, key=lambda _: secrets.randbits(32)):
-            await store.put(
-                ns, key, key.encode(), group="even" if len(key.encode()) % 2 == 0 else None
-            )
-        found: list[str] = []
-        after: str | None = None
-        while page := await store.scan(ns, after=after, limit=7):
-            _true(len(page) <= 7, "a page has no more than limit")
-            for key, record in page:
-                _equal(record, await store.get(ns, key))
-            found += [key for key, _ in page]
-            after = found[-1]
-        _equal(found, sorted(keys))
-        grouped = [key for key in sorted(keys) if len(key.encode()) % 2 == 0]
-        _equal(await _keys(store, ns, "even"), grouped)
-        _equal(
-            [key for key, _ in await store.scan(ns, group="even", after=grouped[1], limit=2)],
-            grouped[2:4],
-        )
-        _equal(await store.scan(ns, after="\U0010ffff"), [])
-
-    async def test_scan_knows_no_group_from_an_empty_one(self, store: Store) -> None:
-        ns = _kind()
-        await store.put(ns, "none", b"1")
-        await store.put(ns, "empty", b"1", group="")
-        _equal(await _keys(store, ns), ["empty", "none"])
-        _equal(await _keys(store, ns, ""), ["empty"])
-
-    # ----------------------------------------------------------------------------------- contention
+class _Concurrency(_Records):
+    """Many calls at once, and cancelled ones."""
 
     async def test_of_many_that_add_swap_or_take_at_once_one_succeeds(self, store: Store) -> None:
         ns = _kind()
@@ -316,7 +283,43 @@ class StoreContract:
         record = await _found(store, ns, "key")
         _equal(record.value, b"old" if record.etag == known.etag else b"new")
 
-    # ------------------------------------------------------------------------------------- lifetime
+
+class StoreContract(_Expiry, _Concurrency):
+    """The tests.
+
+    A subclass has a fixture ``store``, which is open, and a marker that runs coroutines.
+    """
+
+    async def test_scan_pages_in_the_order_of_keys(self, store: Store) -> None:
+        ns = _kind()
+        keys = [f"{number:02}" for number in range(25)] + ["Z", "a", "ä", "€", "\U0001f511"]
+        for key in sorted(keys, key=lambda _: secrets.randbits(32)):
+            await store.put(
+                ns, key, key.encode(), group="even" if len(key.encode()) % 2 == 0 else None
+            )
+        found: list[str] = []
+        after: str | None = None
+        while page := await store.scan(ns, after=after, limit=7):
+            _true(len(page) <= 7, "a page has no more than limit")
+            for key, record in page:
+                _equal(record, await store.get(ns, key))
+            found += [key for key, _ in page]
+            after = found[-1]
+        _equal(found, sorted(keys))
+        grouped = [key for key in sorted(keys) if len(key.encode()) % 2 == 0]
+        _equal(await _keys(store, ns, "even"), grouped)
+        _equal(
+            [key for key, _ in await store.scan(ns, group="even", after=grouped[1], limit=2)],
+            grouped[2:4],
+        )
+        _equal(await store.scan(ns, after="\U0010ffff"), [])
+
+    async def test_scan_knows_no_group_from_an_empty_one(self, store: Store) -> None:
+        ns = _kind()
+        await store.put(ns, "none", b"1")
+        await store.put(ns, "empty", b"1", group="")
+        _equal(await _keys(store, ns), ["empty", "none"])
+        _equal(await _keys(store, ns, ""), ["empty"])
 
     async def test_verbs_work_before_open_and_after_aclose(self, store: Store) -> None:
         ns = _kind()
@@ -339,7 +342,7 @@ async def _at_once(calls: Iterable[Awaitable[object]]) -> list[object]:
 async def _found(store: Store, ns: str, key: str) -> Record:
     record = await store.get(ns, key)
     if record is None:
-        raise AssertionError(f"{key!r} is not there")
+        raise AssertionError(f"{key!r} is missing")
     return record
 
 

@@ -1,10 +1,8 @@
-"""EncryptedStore: no engine sees a value in the clear. Kinds, keys, groups and lifetimes of records
-stay readable.
+"""Encrypts the values in a store. Kinds, keys, groups and lifetimes of records stay readable.
 
-A stored value is ``key id (8 bytes) · nonce (12) · AES-256-GCM ciphertext and tag``. Kind and key
-of the record are its associated data; until when it counts and its group are encrypted in front of
-the value. So a value that is moved to another record or group is as unreadable as one that was
-changed, and none counts longer than it was written for.
+A stored value is ``key id (8 bytes) · nonce (12) · AES-256-GCM ciphertext and tag``. The record's
+kind and key are the associated data; its expiry and its group are encrypted in front of the value.
+So a value moved to another record or group cannot be decrypted, and none outlives its expiry.
 """
 
 from __future__ import annotations
@@ -39,20 +37,20 @@ KEY_COMMAND = 'python -c "import secrets; print(secrets.token_urlsafe(32))"'
 _KEY_ID_BYTES = 8
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
-# epoch seconds until when it counts, and how long the group is that follows
+# The expiry in epoch seconds, and the length of the group that follows.
 _TERMS = struct.Struct(">dI")
 _NO_GROUP = 0xFFFF_FFFF
 _ANY_GROUP: Final = object()
 
 CLOCK_SECONDS = 300
-"""How far the clocks of hosts may be apart: a record counts so much longer than it was written for, at most."""
+"""How far the clocks of hosts may differ: a record is readable for this long after its expiry."""
 
 Unreadable: TypeAlias = Literal["truncated", "unknown_key", "tampered"]
-_DAMAGED = "Somebody changed the store from outside, or it is damaged"
+_DAMAGED = "The store was modified from outside, or is damaged"
 _REMEDIES: Mapping[Unreadable, str] = {
     "truncated": _DAMAGED,
     "unknown_key": (
-        "Its key is not in encryption_keys: put it back, behind the new one; or, if it is lost for"
+        "Its key is missing from encryption_keys: append it to the list; or, if it is lost for"
         " good, await provider.admin.drop_unreadable()"
     ),
     "tampered": _DAMAGED,
@@ -76,13 +74,13 @@ class EncryptedStore:
 
     Args:
         store: the engine.
-        keys: what ``secrets.token_urlsafe(32)`` makes, one or several. The first encrypts, all of
-            them decrypt: a new key goes in front, an old one leaves when nothing is encrypted with
-            it any more.
-        clock: its wall clock writes down, and checks, until when a record counts.
+        keys: one or several keys made by ``secrets.token_urlsafe(32)``. The first encrypts, all of
+            them decrypt: put a new key in front, and remove an old one when nothing is encrypted
+            with it any more.
+        clock: its wall clock sets and checks the expiry of records.
 
     Raises:
-        ConfigurationError: no key, or one of another form.
+        ConfigurationError: no key, or an invalid one.
     """
 
     def __init__(self, store: Store, keys: Sequence[str], *, clock: Clock = time) -> None:
@@ -94,8 +92,8 @@ class EncryptedStore:
         self._clock = clock
         self._ciphers: dict[bytes, _Cipher] = {}
         for secret in self._secrets:
-            # The first versions wrote values without terms. A key of their own for each, so that
-            # nobody can pass one off as the other.
+            # The first versions wrote values without terms. They have a key of their own, so that
+            # neither kind can be passed off as the other.
             for has_terms, suffix in ((True, " with terms"), (False, "")):
                 cipher = _Cipher(AESGCM(_subkey(secret, f"values{suffix}", 32)), has_terms)
                 self._ciphers.setdefault(_subkey(secret, f"key id{suffix}", _KEY_ID_BYTES), cipher)
@@ -109,23 +107,20 @@ class EncryptedStore:
 
     @property
     def unreadable(self) -> Mapping[Unreadable, int]:
-        """How many values could not be decrypted, by cause; for health pages and tests."""
+        """Number of values that could not be decrypted, by cause; for health pages and tests."""
         return dict(self._unreadable)
 
     def derive(self, purpose: str) -> tuple[bytes, ...]:
-        """Return a key of 32 bytes for another purpose, made from each encryption key, in their
-        order.
-        """
+        """Return a key of 32 bytes for another purpose for each encryption key, in order."""
         return tuple(
             _subkey(secret, f"derived: {purpose}{self._realm}", 32) for secret in self._secrets
         )
 
-    def within(self, realm: str) -> EncryptedStore:
-        """Return this store as it is for one of several users of the engine: with records and
-        derived keys of its own.
+    def scoped_to(self, realm: str) -> EncryptedStore:
+        """Return a store in the same engine with separate records and derived keys.
 
         Args:
-            realm: names the user, the issuer of an authorization server for example.
+            realm: identifies its user, such as the issuer of an authorization server.
         """
         scoped = copy.copy(self)
         scoped._realm = f"@{hashlib.sha256(realm.encode()).hexdigest()[:12]}"
@@ -140,10 +135,10 @@ class EncryptedStore:
         await self.inner.aclose()
 
     async def get(self, ns: str, key: str) -> Record | None:
-        """Return the record, ``None`` when there is none.
+        """Return the record, or ``None``.
 
         Raises:
-            UnreadableRecord: it cannot be decrypted.
+            UnreadableRecord: the record cannot be decrypted.
         """
         ns += self._realm
         record = await self.inner.get(ns, key)
@@ -152,7 +147,7 @@ class EncryptedStore:
     async def put(
         self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
     ) -> None:
-        """Write the record, whether or not there was one."""
+        """Write the record, replacing any other."""
         ns += self._realm
         await self.inner.put(ns, key, self._seal(ns, key, value, ttl, group), ttl=ttl, group=group)
 
@@ -168,19 +163,17 @@ class EncryptedStore:
     async def swap(
         self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None
     ) -> bool:
-        """Replace the version that was read; return whether it was still that one. The group
-        stays.
-        """
+        """Replace the record if it is still ``known``; return whether it was. The group stays."""
         ns += self._realm
         return await self.inner.swap(
             ns, key, known, self._seal(ns, key, value, ttl, known.group), ttl=ttl
         )
 
     async def take(self, ns: str, key: str) -> bytes | None:
-        """Remove the record, readable or not, and return its value; of several callers one gets it.
+        """Remove the record, readable or not, and return its value, to one caller only.
 
         Raises:
-            UnreadableRecord: it could not be decrypted.
+            UnreadableRecord: the record could not be decrypted.
         """
         ns += self._realm
         stored = await self.inner.take(ns, key)
@@ -199,7 +192,7 @@ class EncryptedStore:
     async def scan(
         self, ns: str, *, group: str | None = None, after: str | None = None, limit: int = 100
     ) -> list[tuple[str, Record]]:
-        """Return up to ``limit`` records that can be read; fewer only when there are no more."""
+        """Return up to ``limit`` readable records; fewer only if there are no more."""
         ns += self._realm
         found: list[tuple[str, Record]] = []
         while len(found) < limit:
@@ -216,8 +209,9 @@ class EncryptedStore:
         return found
 
     async def drop_unreadable(self, ns: str) -> int:
-        """Remove the records of a kind that cannot be decrypted; return how many there were."""
-        dropped, after = 0, None
+        """Remove the records of a kind that cannot be decrypted, and return how many."""
+        dropped = 0
+        after: str | None = None
         while page := await self.inner.scan(ns + self._realm, after=after):
             for key, stored in page:
                 try:
@@ -246,26 +240,24 @@ class EncryptedStore:
         return None if value is None else Record(value, stored.etag, stored.group)
 
     def _open(self, ns: str, key: str, stored: bytes, group: bytes | object | None) -> bytes | None:
-        """Return what a stored value says, ``None`` when it counts no more.
+        """Return the value in a stored one, or ``None`` if it has expired.
 
         Args:
             ns: kind of the record.
             key: its key.
-            stored: the value.
-            group: where it was found, ``_ANY_GROUP`` where that is all the same.
+            stored: the stored value.
+            group: the group it was found in, or ``_ANY_GROUP``.
 
         Raises:
-            UnreadableRecord: it cannot be decrypted, or belongs elsewhere.
+            UnreadableRecord: the value cannot be decrypted, or belongs to another record.
         """
         cipher = self._ciphers.get(stored[:_KEY_ID_BYTES])
         if len(stored) < _KEY_ID_BYTES + _NONCE_BYTES + _TAG_BYTES:
             raise self._unreadable_record(ns, "truncated")
         if cipher is None:
             raise self._unreadable_record(ns, "unknown_key")
-        nonce, sealed = (
-            stored[_KEY_ID_BYTES : _KEY_ID_BYTES + _NONCE_BYTES],
-            stored[_KEY_ID_BYTES + _NONCE_BYTES :],
-        )
+        nonce = stored[_KEY_ID_BYTES : _KEY_ID_BYTES + _NONCE_BYTES]
+        sealed = stored[_KEY_ID_BYTES + _NONCE_BYTES :]
         try:
             data = cipher.aes.decrypt(nonce, sealed, _associated_data(ns, key))
         except InvalidTag:
@@ -273,10 +265,12 @@ class EncryptedStore:
         if not cipher.has_terms:
             return data
         expires_at, length = _TERMS.unpack_from(data)
-        begin = _TERMS.size if length == _NO_GROUP else _TERMS.size + length
-        if group is not _ANY_GROUP and group != (
-            None if length == _NO_GROUP else data[_TERMS.size : begin]
-        ):
+        begin = _TERMS.size
+        written: bytes | None = None
+        if length != _NO_GROUP:
+            begin += length
+            written = data[_TERMS.size : begin]
+        if group is not _ANY_GROUP and group != written:
             raise self._unreadable_record(ns, "tampered")
         return None if self._clock.time() >= expires_at + CLOCK_SECONDS else data[begin:]
 
@@ -285,7 +279,7 @@ class EncryptedStore:
         if self._unreadable[cause] == 1:
             logger.warning(
                 "A record of kind %s in %r cannot be decrypted (%s): requests that need it get 503."
-                " %s. This is said once",
+                " %s. This is logged once",
                 ns,
                 self.inner,
                 cause,
@@ -299,7 +293,7 @@ def parse_key(key: object) -> bytes:
     """Return the 32 bytes of an encryption key.
 
     Raises:
-        ConfigurationError: it is anything else; the message does not repeat it.
+        ConfigurationError: the key is invalid. The message does not repeat it.
     """
     try:
         secret = decode_base64url(key.encode()) if isinstance(key, str) else b""
@@ -322,6 +316,6 @@ def _associated_data(ns: str, key: str) -> bytes:
 
 @functools.lru_cache(256)
 def _kind(ns: str) -> bytes:
-    # The length in front makes it unambiguous: ("a", "bc") is not ("ab", "c").
+    # The length in front tells ("a", "bc") from ("ab", "c").
     kind = ns.encode("utf-8", "surrogatepass")
     return len(kind).to_bytes(4, "big") + kind

@@ -1,4 +1,4 @@
-"""MemoryStore: a dict and a lock, for tests and for a single process that may forget."""
+"""Stores records in this process, for tests and for a single process whose data may be lost."""
 
 from __future__ import annotations
 
@@ -19,11 +19,10 @@ class _Entry(NamedTuple):
 
 
 class MemoryStore:
-    """Keeps everything in this process, and forgets it when the process ends. Safe to use from
-    several threads.
+    """Stores records in a dictionary. Thread-safe.
 
     Args:
-        clock: its wall clock decides what has expired.
+        clock: its wall clock decides which records have expired.
     """
 
     def __init__(self, *, clock: Clock = time) -> None:
@@ -36,20 +35,20 @@ class MemoryStore:
         return "MemoryStore()"
 
     async def open(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     async def aclose(self) -> None:
-        """Nothing to do; what is kept stays for other event loops."""
+        """Do nothing: the records stay, for other event loops."""
 
     async def get(self, ns: str, key: str) -> Record | None:
-        """Return the record, ``None`` when there is none."""
+        """Return the record, or ``None``."""
         entry = self._live(ns, key)
         return None if entry is None else entry.record
 
     async def put(
         self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
     ) -> None:
-        """Write the record, whether or not there was one."""
+        """Write the record, replacing any other."""
         with self._lock:
             self._write(ns, key, value, ttl, group)
 
@@ -66,9 +65,7 @@ class MemoryStore:
     async def swap(
         self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None
     ) -> bool:
-        """Replace the version that was read; return whether it was still that one. The group
-        stays.
-        """
+        """Replace the record if it is still ``known``; return whether it was. The group stays."""
         with self._lock:
             entry = self._live(ns, key)
             if entry is None or entry.record.etag != known.etag:
@@ -77,7 +74,7 @@ class MemoryStore:
             return True
 
     async def take(self, ns: str, key: str) -> bytes | None:
-        """Remove the record and return its value; of several callers one gets it."""
+        """Remove the record and return its value, to one caller only."""
         with self._lock:
             entry = self._live(ns, key)
             self._entries.get(ns, {}).pop(key, None)
@@ -88,7 +85,7 @@ class MemoryStore:
         return await self.take(ns, key) is not None
 
     async def sweep(self, limit: int = 500) -> int:
-        """Remove expired records, at most ``limit``, and return how many."""
+        """Remove up to ``limit`` expired records, and return how many."""
         horizon = self._horizon.now()
         with self._lock:
             expired = (
@@ -105,7 +102,7 @@ class MemoryStore:
     async def scan(
         self, ns: str, *, group: str | None = None, after: str | None = None, limit: int = 100
     ) -> list[tuple[str, Record]]:
-        """Return up to ``limit`` records in the order of their keys, those of one group or all."""
+        """Return up to ``limit`` records ordered by key, of one group or of all."""
         now = self._clock.time()
         with self._lock:
             found = [

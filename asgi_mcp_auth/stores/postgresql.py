@@ -1,8 +1,7 @@
-"""PostgreSQLStore: many hosts, nothing acknowledged is lost. One table; the server's clock decides
-what has expired.
+"""Stores records in PostgreSQL, for many hosts. Nothing that was acknowledged is lost.
 
-Each verb is one statement, which is the only arbiter between callers (READ COMMITTED is enough for
-that).
+Each operation is one statement, which decides between concurrent callers; READ COMMITTED is enough
+for that. The server's clock decides which records have expired.
 """
 
 from __future__ import annotations
@@ -18,13 +17,14 @@ import asyncpg
 
 from ..errors import ConfigurationError
 from . import Record, group_of, new_etag
-from ._options import place_of, split_options
+from ._options import location_of, split_options
 from ._outage import TIMEOUT_SECONDS, EngineOutage, describe
 from ._pools import Pools
+from ._postgresql_schema import migrate, statements_for
 from ._sweeping import JUMP_SECONDS, Horizon
 
 T = TypeVar("T")
-# asyncpg's pools hand out proxies, which are connections in all but type
+# asyncpg's pools return proxies, which are not of the type Connection.
 Connection: TypeAlias = Any
 
 _OPTIONS = {
@@ -33,81 +33,12 @@ _OPTIONS = {
     "statement_cache_size": r"\d{1,4}",
 }
 _RETRIES = 3
-_MAX_TTL_SECONDS = 3e9  # 95 years; PostgreSQL's time ends before Python's numbers do
-_ADVISORY_LOCK = 0x6D63_705F_6175_7468
+_MAX_TTL_SECONDS = 3e9  # 95 years; a float may exceed PostgreSQL's range of time
 
-# {0}: the schema. now() is when the statement's transaction began.
-MIGRATIONS = (
-    """
-    CREATE TABLE {0}.records (
-        ns text NOT NULL, key bytea NOT NULL, value bytea NOT NULL, etag bigint NOT NULL, exp timestamptz, grp bytea,
-        PRIMARY KEY (ns, key)
-    );
-    CREATE INDEX records_exp ON {0}.records (exp) WHERE exp IS NOT NULL;
-    CREATE INDEX records_grp ON {0}.records (ns, grp, key) WHERE grp IS NOT NULL;
-    """,
-)
-_STATEMENTS = {
-    "version": "SELECT max(number) FROM {0}.version",
-    "first version": (
-        "CREATE TABLE {0}.version (number integer NOT NULL); INSERT INTO {0}.version VALUES (0)"
-    ),
-    "new version": "UPDATE {0}.version SET number = $1",
-    "get": (
-        "SELECT value, etag, grp FROM {0}.records WHERE ns = $1 AND key = $2 AND (exp IS NULL OR"
-        " exp > now())"
-    ),
-    "put": (
-        """
-        INSERT INTO {0}.records VALUES ($1, $2, $3, $4, now() + $5::float8 * interval '1 second', $6)
-        ON CONFLICT (ns, key) DO UPDATE
-        SET value = excluded.value, etag = excluded.etag, exp = excluded.exp, grp = excluded.grp
-    """
-    ),
-    # An etag is new for each call. Where "add" or "swap" finds its own, it has run before and lost
-    # its connection: it says then what it would have said.
-    "add": (
-        """
-        INSERT INTO {0}.records AS old VALUES ($1, $2, $3, $4, now() + $5::float8 * interval '1 second', $6)
-        ON CONFLICT (ns, key) DO UPDATE
-        SET value = excluded.value, etag = excluded.etag, exp = excluded.exp, grp = excluded.grp
-        WHERE old.exp <= now() OR old.etag = excluded.etag
-    """
-    ),
-    "swap": (
-        """
-        UPDATE {0}.records SET value = $4, etag = $5, exp = now() + $6::float8 * interval '1 second'
-        WHERE ns = $1 AND key = $2 AND etag IN ($3, $5) AND (exp IS NULL OR exp > now())
-    """
-    ),
-    "take": (
-        "DELETE FROM {0}.records WHERE ns = $1 AND key = $2 RETURNING value, exp IS NULL OR exp >"
-        " now() AS live"
-    ),
-    "sweep": (
-        """
-        DELETE FROM {0}.records WHERE (ns, key) IN
-        (SELECT ns, key FROM {0}.records WHERE exp <= least(now() - $2::float8 * interval '1 second', to_timestamp($3))
-        ORDER BY exp LIMIT $1 FOR UPDATE SKIP LOCKED)
-    """
-    ),
-    "scan": (
-        """
-        SELECT key, value, etag, grp FROM {0}.records
-        WHERE ns = $1 AND key >= $2 AND (exp IS NULL OR exp > now()) ORDER BY key LIMIT $3
-    """
-    ),
-    "scan group": (
-        """
-        SELECT key, value, etag, grp FROM {0}.records
-        WHERE ns = $1 AND key >= $2 AND grp = $4 AND (exp IS NULL OR exp > now()) ORDER BY key LIMIT $3
-    """
-    ),
-}
 _FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-# The server has undone the statement, whatever it was.
+# The server has rolled the statement back.
 _UNDONE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-# The connection is gone, and with it the answer: the statement may or may not have run.
+# The connection was lost, and with it the answer: the statement may have run.
 _DROPPED = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
@@ -117,7 +48,7 @@ _DROPPED = (
     ConnectionError,
 )
 _MISCONFIGURED = (
-    asyncpg.InvalidAuthorizationSpecificationError,  # and with it a wrong password
+    asyncpg.InvalidAuthorizationSpecificationError,  # includes a wrong password
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
     asyncpg.ClientConfigurationError,
@@ -125,41 +56,41 @@ _MISCONFIGURED = (
 
 
 class PostgreSQLStore:
-    """Keeps records in one table of a schema of its own.
+    """Stores records in one table in its own schema.
 
-    Between ``open`` and ``aclose`` connections are pooled, on each event loop that called ``open``;
-    anywhere else every call has one of its own, because a pooled one dies with its loop.
+    Between ``open`` and ``aclose``, connections are pooled on each event loop that called ``open``.
+    Elsewhere, every call makes a connection of its own, because a pooled one dies with its loop.
 
     Args:
-        url: as libpq has it (``postgresql://user:password@host:5432/database``), with the options
-            ``schema`` (``asgi_mcp_auth``; another one for each deployment), ``pool_size`` (10
+        url: a URL for libpq (``postgresql://user:password@host:5432/database``), with the options
+            ``schema`` (``asgi_mcp_auth``; different for each deployment), ``pool_size`` (10
             connections for each event loop) and ``statement_cache_size`` (100; 0 behind a PgBouncer
             that pools transactions).
 
     Raises:
-        ConfigurationError: another URL, or a wrong option.
+        ConfigurationError: an invalid URL or option.
     """
 
     def __init__(self, url: str) -> None:
         self._url, options = split_options(url, _OPTIONS)
-        self._place = place_of(self._url)
+        self._location = location_of(self._url)
         self._schema = options.get("schema", "asgi_mcp_auth")
         self._cache_size = int(options.get("statement_cache_size", 100))
-        self._sql = {name: text.format(f'"{self._schema}"') for name, text in _STATEMENTS.items()}
+        self._sql = statements_for(self._schema)
         self._pools: Pools[asyncpg.Pool] = Pools(int(options.get("pool_size", 10)))
         self._horizon = Horizon(time)
         self._prepared = False
         self._outage = EngineOutage(repr(self))
 
     def __repr__(self) -> str:
-        return f"PostgreSQLStore({self._place!r})"
+        return f"PostgreSQLStore({self._location!r})"
 
     async def open(self) -> None:
-        """Pool connections on the running event loop, and make or migrate the table.
+        """Open a pool on the running event loop, and create or migrate the table.
 
         Raises:
-            ConfigurationError: the server refuses user, password, database or schema, or its table
-                is newer than this code.
+            ConfigurationError: the server refuses the user, password, database or schema, or its
+                table is newer than this code.
         """
         if self._pools.here() is None:
             pool = await asyncpg.create_pool(
@@ -167,21 +98,21 @@ class PostgreSQLStore:
                 min_size=0,
                 max_size=self._pools.size,
                 statement_cache_size=self._cache_size,
-                reset=_nothing,  # no verb leaves anything behind in its session
+                reset=_do_nothing,  # no operation changes its session
             )
             self._pools.add(pool)
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 self._prepared = False
-                await self._attempts(_nothing, repeatable=True)
+                await self._attempts(_do_nothing, repeatable=True)
         except (*_MISCONFIGURED, ConfigurationError) as error:
             await self.aclose()
             if isinstance(error, ConfigurationError):
                 raise
             raise ConfigurationError(
-                f"store: {self._place} cannot be used ({describe(error)}): check user, password and"
-                f" database in the URL; the user has to own the schema {self._schema}, or be"
-                " allowed to make it"
+                f"store: {self._location} cannot be used ({describe(error)}): check user, password"
+                f" and database in the URL; the user must own the schema {self._schema}, or be"
+                " allowed to create it"
             ) from None
         except _FAILED as error:
             self._outage.failed(error)
@@ -198,15 +129,15 @@ class PostgreSQLStore:
             pool.terminate()
 
     async def get(self, ns: str, key: str) -> Record | None:
-        """Return the record, ``None`` when there is none."""
+        """Return the record, or ``None``."""
         row = await self._call(lambda db: db.fetchrow(self._sql["get"], ns, _bytes(key)))
         return None if row is None else Record(row[0], row[1], group_of(row[2]))
 
     async def put(
         self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
     ) -> None:
-        """Write the record, whether or not there was one."""
-        # Not repeatable: somebody else may have changed, since, what the first attempt wrote.
+        """Write the record, replacing any other."""
+        # Not repeatable: another call may have changed the record since the first attempt.
         await self._write("put", ns, key, value, ttl, group, repeatable=False)
 
     async def add(
@@ -218,15 +149,13 @@ class PostgreSQLStore:
     async def swap(
         self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None
     ) -> bool:
-        """Replace the version that was read; return whether it was still that one. The group
-        stays.
-        """
+        """Replace the record if it is still ``known``; return whether it was. The group stays."""
         values = (ns, _bytes(key), known.etag, value, new_etag(), _seconds(ttl))
         return _changed(await self._call(lambda db: db.execute(self._sql["swap"], *values)))
 
     async def take(self, ns: str, key: str) -> bytes | None:
-        """Remove the record and return its value; of several callers one gets it."""
-        # Not repeatable: the answer that was lost with a connection is nowhere else.
+        """Remove the record and return its value, to one caller only."""
+        # Not repeatable: a value that was lost with the connection cannot be read again.
         rows = await self._call(
             lambda db: db.fetch(self._sql["take"], ns, _bytes(key)), repeatable=False
         )
@@ -237,9 +166,8 @@ class PostgreSQLStore:
         return await self.take(ns, key) is not None
 
     async def sweep(self, limit: int = 500) -> int:
-        """Remove expired records, at most ``limit``, and return how many."""
-        # By the earlier of two clocks: neither a jump of the server's nor one of this host's
-        # removes what lives.
+        """Remove up to ``limit`` expired records, and return how many."""
+        # By the earlier of two clocks, so that a jump of either removes no live record.
         values = (limit, JUMP_SECONDS, self._horizon.now())
         status: str = await self._call(lambda db: db.execute(self._sql["sweep"], *values))
         return int(status.rpartition(" ")[2])
@@ -247,11 +175,13 @@ class PostgreSQLStore:
     async def scan(
         self, ns: str, *, group: str | None = None, after: str | None = None, limit: int = 100
     ) -> list[tuple[str, Record]]:
-        """Return up to ``limit`` records in the order of their keys, those of one group or all."""
-        begin = b"" if after is None else _bytes(after) + b"\0"  # the next key that there can be
-        statement, values = "scan", [ns, begin, limit]
+        """Return up to ``limit`` records ordered by key, of one group or of all."""
+        begin = b"" if after is None else _bytes(after) + b"\0"  # the next possible key
+        statement = "scan"
+        values: list[Any] = [ns, begin, limit]
         if group is not None:
-            statement, values = "scan group", [*values, _bytes(group)]
+            statement = "scan group"
+            values.append(_bytes(group))
         rows = await self._call(lambda db: db.fetch(self._sql[statement], *values))
         return [
             (key.decode("utf-8", "surrogatepass"), Record(value, etag, group_of(group)))
@@ -290,20 +220,20 @@ class PostgreSQLStore:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 result = await self._attempts(work, repeatable=repeatable)
         except (*_FAILED, ConfigurationError) as error:
-            self._prepared = False  # what answers next may be another server
+            self._prepared = False  # the next answer may come from another server
             raise self._outage.failed(error) from None
         self._outage.recovered()
         return result
 
     async def _attempts(self, work: Callable[[Connection], Awaitable[T]], *, repeatable: bool) -> T:
-        """Run the work, and again where that can do no harm."""
+        """Run the work, and retry it if that is safe."""
         attempt = 0
         while True:
             begun = False
             try:
                 async with self._connected() as connection:
                     if not self._prepared:
-                        await self._migrate(connection)
+                        await migrate(connection, self._schema, self._sql)
                         self._prepared = True
                     begun = True
                     return await work(connection)
@@ -316,14 +246,13 @@ class PostgreSQLStore:
                 if attempt == _RETRIES or (begun and not repeatable):
                     raise
             attempt += 1
-            await asyncio.sleep(random.uniform(0.01, 0.05) * 2**attempt)  # noqa: S311 (nothing secret)
+            pause = random.uniform(0.01, 0.05)  # noqa: S311 (nothing secret)
+            await asyncio.sleep(pause * 2**attempt)
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[Connection]:
-        """Yield a connection. One that something went wrong on is cut off, never used again and
-        never waited for.
-        """
-        async with self._pools.place() as pool:
+        """Yield a connection; after an error it is terminated, and not waited for."""
+        async with self._pools.slot() as pool:
             connection: Connection
             if pool is None:
                 connection = await asyncpg.connect(self._url, statement_cache_size=self._cache_size)
@@ -340,50 +269,8 @@ class PostgreSQLStore:
                 elif not connection.is_closed():
                     await connection.close()
 
-    async def _migrate(self, connection: Connection) -> None:
-        """Bring the table to the newest version; of several processes one does it."""
-        schema = f'"{self._schema}"'
-        # READ COMMITTED: what another process did while this one waited for the lock has to be
-        # seen.
-        async with connection.transaction(isolation="read_committed"):
-            version = await self._version(connection)
-            if version < len(MIGRATIONS):
-                await connection.execute("SELECT pg_advisory_xact_lock($1)", _ADVISORY_LOCK)
-                version = await self._version(connection)
-            if version > len(MIGRATIONS):
-                raise ConfigurationError(
-                    f"store: the table in schema {self._schema} was made by a newer version of"
-                    f" asgi-mcp-auth (tables {version}, known {len(MIGRATIONS)}): install that"
-                    " version, or name another schema"
-                )
-            if version == 0:
-                if (
-                    await connection.fetchval(
-                        "SELECT 1 FROM pg_namespace WHERE nspname = $1", self._schema
-                    )
-                    is None
-                ):
-                    await connection.execute(f"CREATE SCHEMA {schema}")
-                await connection.execute(self._sql["first version"])
-            for migration in MIGRATIONS[version:]:
-                await connection.execute(migration.format(schema))
-            if version < len(MIGRATIONS):
-                await connection.execute(self._sql["new version"], len(MIGRATIONS))
 
-    async def _version(self, connection: Connection) -> int:
-        # Not to_regclass(): the server remembers what it has not found, for longer than another
-        # process takes.
-        found = (
-            "SELECT 1 FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE relname = $1"
-            " AND nspname = $2"
-        )
-        if await connection.fetchval(found, "version", self._schema) is None:
-            return 0
-        number: int = await connection.fetchval(self._sql["version"])
-        return number
-
-
-async def _nothing(connection: Connection) -> None:
+async def _do_nothing(connection: Connection) -> None:
     pass
 
 
@@ -396,5 +283,5 @@ def _seconds(ttl: float | None) -> float | None:
 
 
 def _bytes(text: str) -> bytes:
-    # bytea, because PostgreSQL's text has no NUL, and an order of its own in each locale.
+    # bytea: PostgreSQL's text has no NUL, and its order depends on the locale.
     return text.encode("utf-8", "surrogatepass")

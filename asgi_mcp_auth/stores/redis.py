@@ -1,14 +1,14 @@
-"""RedisStore: many hosts, fast. Redis itself removes what has expired.
+"""Stores records in Redis, for many hosts. Redis itself removes expired records.
 
-Every key begins with ``{prefix}``. The braces put all of one deployment into one hash slot, so each
-verb is one script that is atomic over the record and the indexes that ``scan`` reads, and legal in
-a cluster. Keys:
+Every key begins with ``{prefix}``. The braces put all keys of a deployment into one hash slot, so
+each operation is one script, atomic over the record and the indexes for ``scan``, and allowed in a
+cluster. The keys:
 
-- ``{prefix}:r:…`` a record: a hash of value ``v``, etag ``e``, group ``g`` (``:name``, or empty),
-    with an expiry.
-- ``{prefix}:k:…`` and ``{prefix}:g:…`` the keys of one kind, and of one group in it, in order. They
-  may name records that are gone, never lack one that is there.
-- ``{prefix}:due`` what may leave those indexes, and when. ``sweep`` works it off.
+- ``{prefix}:r:…`` is a record: a hash of value ``v``, etag ``e``, group ``g`` (``:name``, or
+  empty), with an expiry.
+- ``{prefix}:k:…`` and ``{prefix}:g:…`` are indexes: the keys of one kind, and of one group in it,
+  in order. They may contain keys of removed records, and never lack an existing one.
+- ``{prefix}:due`` lists the entries to check in those indexes, and when. ``sweep`` checks them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from redis.exceptions import AuthenticationError, NoScriptError, RedisError, Res
 
 from ..errors import ConfigurationError
 from . import Record, group_of, new_etag
-from ._options import place_of, split_options
+from ._options import location_of, split_options
 from ._outage import TIMEOUT_SECONDS, EngineOutage
 from ._pools import Pools
 from ._redis_scripts import DUE, PRUNE, SWAP, TAKE, WRITE, Script
 
 logger = logging.getLogger(__name__)
 
-_redis: Any = redis.asyncio  # its annotations are incomplete, and others in each version
+_redis: Any = redis.asyncio  # its annotations are incomplete, and change with each version
 
 _OPTIONS = {
     "prefix": r"[A-Za-z0-9._-]{1,64}",
@@ -47,35 +47,35 @@ _SWEEP_AT_ONCE = 100  # keeps Redis busy for less than a millisecond
 
 
 class _Names(NamedTuple):
-    """What one record is called."""
+    """The key of a record, the index of its kind, and its entry in ``due``."""
 
     record: bytes
     kind: bytes
-    place: bytes
+    entry: bytes
 
 
 class RedisStore:
-    """Keeps records in one Redis, or one shard of a cluster. As durable as that Redis is: see
-    docs/stores.md.
+    """Stores records in one Redis, or in one shard of a cluster.
 
-    Between ``open`` and ``aclose`` connections are pooled, on each event loop that called ``open``;
-    anywhere else every call has one of its own, because a pooled one dies with its loop.
+    It is as durable as that Redis: see docs/stores.md. Between ``open`` and ``aclose``, connections
+    are pooled on each event loop that called ``open``. Elsewhere, every call makes a connection of
+    its own, because a pooled one dies with its loop.
 
     Args:
-        url: as redis-py has it (``redis://``, ``rediss://``, ``unix://``), with the options
-            ``prefix`` (what the keys begin with; another one for each deployment),
-            ``max_connections`` (32 for each event loop; who finds none free waits) and
-            ``wait_replicas`` (how many replicas have to have a write before it is acknowledged).
+        url: a URL for redis-py (``redis://``, ``rediss://``, ``unix://``), with the options
+            ``prefix`` (the beginning of all keys; different for each deployment),
+            ``max_connections`` (32 for each event loop; further calls wait) and ``wait_replicas``
+            (the number of replicas that must have a write before it is acknowledged).
 
     Raises:
-        ConfigurationError: another URL, or an option that neither redis-py nor we know.
+        ConfigurationError: an invalid URL, or an unknown option.
     """
 
     def __init__(self, url: str) -> None:
         target, options = split_options(url, _OPTIONS)
         self._prefix = f"{{{options.get('prefix', 'asgi-mcp-auth')}}}:".encode()
         self._wait_replicas = int(options.get("wait_replicas", 0))
-        self._place = place_of(target)
+        self._location = location_of(target)
         self._pools: Pools[Any] = Pools(int(options.get("max_connections", 32)))
         try:
             self._settings: dict[str, Any] = {
@@ -86,23 +86,23 @@ class RedisStore:
                 "protocol": 2,
                 "retry": Retry(NoBackoff(), 0),  # a script whose answer is lost may have run
             }
-            # which knows its options, and connects to nothing
+            # Checks the options, and does not connect.
             self._new_client().connection_pool.make_connection()
         except (ValueError, TypeError, RedisError):
             raise ConfigurationError(
-                f"store: {self._place} has a wrong form or an unknown option: write"
+                f"store: {self._location} is not a valid URL, or has an unknown option: write"
                 " redis://:password@host:6379/0"
             ) from None
         self._outage = EngineOutage(repr(self))
 
     def __repr__(self) -> str:
-        return f"RedisStore({self._place!r})"
+        return f"RedisStore({self._location!r})"
 
     async def open(self) -> None:
-        """Pool connections on the running event loop, and warn of settings that lose records.
+        """Open a pool on the running event loop, and warn of settings that lose records.
 
         Raises:
-            ConfigurationError: the password is wrong.
+            ConfigurationError: Redis refuses the user or the password.
         """
         client = self._pools.here()
         if client is None:
@@ -114,18 +114,16 @@ class RedisStore:
         except AuthenticationError as error:
             await self.aclose()
             raise ConfigurationError(
-                f"store: {self._place} refuses user or password: {error}"
+                f"store: {self._location} refuses user or password: {error}"
             ) from None
         except (RedisError, OSError) as error:
             self._outage.failed(error)
         else:
-            if policy not in (
-                "",
-                "noeviction",
-            ):  # grants, used codes and counters have an expiry: volatile-* takes them
+            # Nearly all records have an expiry, so volatile-* removes them as well.
+            if policy not in ("", "noeviction"):
                 logger.warning(
-                    "%r may throw away live records when its memory is full (maxmemory-policy %r),"
-                    " which signs people out and lets used codes be used again: set"
+                    "%r may remove live records when its memory is full (maxmemory-policy %r),"
+                    " which signs users out and lets used codes be used again: set"
                     " maxmemory-policy to noeviction",
                     self,
                     policy,
@@ -138,7 +136,7 @@ class RedisStore:
             await client.aclose()
 
     async def get(self, ns: str, key: str) -> Record | None:
-        """Return the record, ``None`` when there is none."""
+        """Return the record, or ``None``."""
         async with self._connected() as client:
             try:
                 found = await client.hmget(self._names(ns, key).record, ["v", "e", "g"])
@@ -151,7 +149,7 @@ class RedisStore:
     async def put(
         self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
     ) -> None:
-        """Write the record, whether or not there was one."""
+        """Write the record, replacing any other."""
         await self._write("put", ns, key, value, ttl, group)
 
     async def add(
@@ -163,18 +161,16 @@ class RedisStore:
     async def swap(
         self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None
     ) -> bool:
-        """Replace the version that was read; return whether it was still that one. The group
-        stays.
-        """
+        """Replace the record if it is still ``known``; return whether it was. The group stays."""
         names = self._names(ns, key)
-        arguments = [known.etag, new_etag(), value, _milliseconds(ttl), names.place]
+        arguments = [known.etag, new_etag(), value, _milliseconds(ttl), names.entry]
         return bool(await self._change(SWAP, [names.record, self._prefix + b"due"], arguments))
 
     async def take(self, ns: str, key: str) -> bytes | None:
-        """Remove the record and return its value; of several callers one gets it."""
+        """Remove the record and return its value, to one caller only."""
         names = self._names(ns, key)
         value: bytes | None = await self._change(
-            TAKE, [names.record, self._prefix + b"due"], [names.place]
+            TAKE, [names.record, self._prefix + b"due"], [names.entry]
         )
         return value
 
@@ -183,28 +179,26 @@ class RedisStore:
         return await self.take(ns, key) is not None
 
     async def sweep(self, limit: int = 500) -> int:
-        """Drop records that are gone from the indexes, at most ``limit``, and return how many."""
+        """Check up to ``limit`` index entries of removed records, and return how many."""
         due = self._prefix + b"due"
         async with self._connected() as client:
-            places: list[bytes] = await _evaluate(client, DUE, [due], [limit])
-            for start in range(0, len(places), _SWEEP_AT_ONCE):
-                keys, arguments = [due], list[bytes]()
-                for place in places[start : start + _SWEEP_AT_ONCE]:
-                    ns, key, group = _parse_place(place)
+            entries: list[bytes] = await _evaluate(client, DUE, [due], [limit])
+            for start in range(0, len(entries), _SWEEP_AT_ONCE):
+                keys = [due]
+                arguments: list[bytes] = []
+                for entry in entries[start : start + _SWEEP_AT_ONCE]:
+                    ns, key, group = _parse_entry(entry)
                     names = self._names(ns, key)
-                    keys += [
-                        names.record,
-                        names.kind,
-                        self._group_key(ns, group) if group else names.kind,
-                    ]
-                    arguments += [key, place, group]
+                    index = self._group_key(ns, group) if group else names.kind
+                    keys += [names.record, names.kind, index]
+                    arguments += [key, entry, group]
                 await _evaluate(client, PRUNE, keys, arguments)
-        return len(places)
+        return len(entries)
 
     async def scan(
         self, ns: str, *, group: str | None = None, after: str | None = None, limit: int = 100
     ) -> list[tuple[str, Record]]:
-        """Return up to ``limit`` records in the order of their keys, those of one group or all."""
+        """Return up to ``limit`` records ordered by key, of one group or of all."""
         wanted = None if group is None else b":" + _bytes(group)
         index = self._names(ns, "").kind if wanted is None else self._group_key(_bytes(ns), wanted)
         begin = b"-" if after is None else b"(" + _bytes(after)
@@ -219,12 +213,11 @@ class RedisStore:
                 pipeline = client.pipeline(transaction=False)
                 for key in keys:
                     pipeline.hmget(self._names(ns, key).record, ["v", "e", "g"])
-                for key, answer in zip(
-                    keys, await pipeline.execute(raise_on_error=False), strict=True
-                ):
-                    value, etag, name = (
-                        (None, None, None) if isinstance(answer, RedisError) else answer
-                    )
+                answers = await pipeline.execute(raise_on_error=False)
+                for key, answer in zip(keys, answers, strict=True):
+                    if isinstance(answer, RedisError):
+                        continue
+                    value, etag, name = answer
                     record = _record(value, etag, name)
                     if record is not None and wanted in (None, name):
                         found.append((key.decode("utf-8", "surrogatepass"), record))
@@ -232,8 +225,9 @@ class RedisStore:
         return found
 
     def _names(self, ns: str | bytes, key: str | bytes) -> _Names:
-        # Lengths, so that nothing in a kind or a key can be taken for a border.
-        kind, name = _bytes(ns), _bytes(key)
+        # Lengths instead of separators, which a kind or a key might contain.
+        kind = _bytes(ns)
+        name = _bytes(key)
         return _Names(
             b"%sr:%d:%s:%s" % (self._prefix, len(kind), kind, name),
             b"%sk:%s" % (self._prefix, kind),
@@ -247,11 +241,12 @@ class RedisStore:
         self, verb: str, ns: str, key: str, value: bytes, ttl: float | None, group: str | None
     ) -> bool:
         names = self._names(ns, key)
-        keys, name = [names.record, names.kind, self._prefix + b"due"], b""
+        keys = [names.record, names.kind, self._prefix + b"due"]
+        name = b""
         if group is not None:
             name = b":" + _bytes(group)
             keys.append(self._group_key(_bytes(ns), name))
-        arguments = [verb, value, new_etag(), _milliseconds(ttl), _bytes(key), names.place, name]
+        arguments = [verb, value, new_etag(), _milliseconds(ttl), _bytes(key), names.entry, name]
         return bool(await self._change(WRITE, keys, arguments))
 
     async def _change(self, script: Script, keys: Sequence[bytes], arguments: Sequence[Any]) -> Any:
@@ -260,10 +255,10 @@ class RedisStore:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[Any]:
-        """Yield a client for one verb, and turn its failures into ``ServerUnavailable``."""
+        """Yield a client for one operation, and turn its failures into ``ServerUnavailable``."""
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                async with self._pools.place() as pooled:
+                async with self._pools.slot() as pooled:
                     if pooled is not None:
                         yield pooled
                     else:
@@ -284,11 +279,11 @@ class _NotReplicated(RedisError):
 
 
 async def _policy(client: Any) -> str:
-    """Return what Redis does when its memory is full, and nothing where it does not tell."""
+    """Return the maxmemory-policy, or ``""`` if Redis does not reveal it."""
     await client.ping()
     try:
         found = await client.config_get("maxmemory-policy")
-    except ResponseError:  # a provider of Redis as a service, often
+    except ResponseError:  # common with Redis as a service
         return ""
     return str(found.get("maxmemory-policy", ""))
 
@@ -298,14 +293,14 @@ async def _evaluate(
 ) -> Any:
     try:
         return await _send(client, ["EVALSHA", script.sha, len(keys), *keys, *arguments], replicas)
-    except NoScriptError:  # a new Redis, or one that was restarted; EVAL makes it remember
+    except NoScriptError:  # a new or restarted Redis; EVAL loads the script
         return await _send(client, ["EVAL", script.text, len(keys), *keys, *arguments], replicas)
 
 
 async def _send(client: Any, command: Sequence[Any], replicas: int) -> Any:
     if not replicas:
         return await client.execute_command(*command)
-    # WAIT counts what was written on its own connection
+    # WAIT only counts writes of its own connection.
     pipeline = client.pipeline(transaction=False)
     pipeline.execute_command(*command)
     pipeline.execute_command("WAIT", replicas, _WAIT_MILLISECONDS)
@@ -329,9 +324,9 @@ def _bytes(text: str | bytes) -> bytes:
     return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
 
 
-def _parse_place(place: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return kind, key and group of what ``_Names.place`` and a group name make."""
-    kind_length, key_length, rest = place.split(b":", 2)
+def _parse_entry(entry: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return kind, key and group from ``_Names.entry`` followed by a group."""
+    kind_length, key_length, rest = entry.split(b":", 2)
     border = int(kind_length)
     end = border + int(key_length)
     return rest[:border], rest[border:end], rest[end:]

@@ -1,8 +1,7 @@
-"""SQLiteStore: one file, no server, several processes of one host. The default.
+"""Stores records in an SQLite file, for several processes on one host. The default.
 
-One thread has the one connection. What is asked of it while a transaction is on its way to the disk
-waits, and goes into the next transaction together: each verb is atomic in itself and acknowledged
-after the commit that holds it.
+One thread owns the one connection. Operations that arrive while a transaction is being written to
+disk go into the next transaction together. Each is atomic and is acknowledged after its commit.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ _BATCH = 128
 
 
 class SQLiteStore:
-    """Keeps records in a file, mode 0600. Every write is on the disk (``synchronous=FULL``) before
-    it is acknowledged.
+    """Stores records in a file with mode 0600.
 
-    Making the object opens nothing, and a process that forks goes on with a connection of its own.
+    Every write is on the disk (``synchronous=FULL``) before it is acknowledged. The constructor
+    opens nothing, and a forked process continues with its own connection.
 
     Args:
-        path: of the database; its folder exists. Made when it is first used.
-        clock: its wall clock decides what has expired.
+        path: path of the database, in an existing folder. It is created at its first use.
+        clock: its wall clock decides which records have expired.
     """
 
     _worker: _Worker | None
@@ -57,11 +56,11 @@ class SQLiteStore:
         return f"SQLiteStore({self._path!r})"
 
     async def open(self) -> None:
-        """Open the file, make or migrate its tables, and look for damage unless it is large.
+        """Open the file, create or migrate its tables, and check a file that is not large.
 
         Raises:
-            ConfigurationError: no folder, no permission, a damaged file, one of another program or
-                a newer version.
+            ConfigurationError: no folder, no permission, a damaged file, or one of another program
+                or a newer version.
         """
         self._opened += 1
         try:
@@ -85,11 +84,11 @@ class SQLiteStore:
             await worker.aclose()
 
     async def get(self, ns: str, key: str) -> Record | None:
-        """Return the record, ``None`` when there is none."""
+        """Return the record, or ``None``."""
         row = await self._call(
             lambda db: db.execute(
-                "SELECT value, etag, grp FROM records WHERE ns = ? AND key = ? AND (exp IS NULL OR"
-                " exp > ?)",
+                "SELECT value, etag, grp FROM records"
+                " WHERE ns = ? AND key = ? AND (exp IS NULL OR exp > ?)",
                 (ns, _blob(key), self._clock.time()),
             ).fetchone(),
             writes=False,
@@ -99,7 +98,7 @@ class SQLiteStore:
     async def put(
         self, ns: str, key: str, value: bytes, *, ttl: float | None = None, group: str | None = None
     ) -> None:
-        """Write the record, whether or not there was one."""
+        """Write the record, replacing any other."""
         await self._call(lambda db: self._write(db, ns, key, value, ttl, group, math.inf))
 
     async def add(
@@ -113,9 +112,7 @@ class SQLiteStore:
     async def swap(
         self, ns: str, key: str, known: Record, value: bytes, *, ttl: float | None = None
     ) -> bool:
-        """Replace the version that was read; return whether it was still that one. The group
-        stays.
-        """
+        """Replace the record if it is still ``known``; return whether it was. The group stays."""
 
         def verb(db: sqlite3.Connection) -> bool:
             now = self._clock.time()
@@ -137,7 +134,7 @@ class SQLiteStore:
         return await self._call(verb)
 
     async def take(self, ns: str, key: str) -> bytes | None:
-        """Remove the record and return its value; of several callers one gets it."""
+        """Remove the record and return its value, to one caller only."""
 
         def verb(db: sqlite3.Connection) -> bytes | None:
             where = (ns, _blob(key))
@@ -157,34 +154,34 @@ class SQLiteStore:
         return await self.take(ns, key) is not None
 
     async def sweep(self, limit: int = 500) -> int:
-        """Remove expired records, at most ``limit``, and return how many. Gives space back to the
-        disk.
-        """
+        """Remove up to ``limit`` expired records, and return how many. Frees disk space."""
         statement = (
             "DELETE FROM records WHERE (ns, key) IN (SELECT ns, key FROM records WHERE exp <= ?"
             " LIMIT ?)"
         )
         values = (self._horizon.now(), limit)
         removed = await self._call(lambda db: db.execute(statement, values).rowcount)
-        await self._call(give_space_back, writes=False)  # in no transaction but its own
+        await self._call(give_space_back, writes=False)  # needs a transaction of its own
         return removed
 
     async def scan(
         self, ns: str, *, group: str | None = None, after: str | None = None, limit: int = 100
     ) -> list[tuple[str, Record]]:
-        """Return up to ``limit`` records in the order of their keys, those of one group or all."""
-        where, values = "ns = ? AND (exp IS NULL OR exp > ?)", [ns, self._clock.time()]
+        """Return up to ``limit`` records ordered by key, of one group or of all."""
+        where = "ns = ? AND (exp IS NULL OR exp > ?)"
+        values: list[Any] = [ns, self._clock.time()]
         if group is not None:
-            where, values = f"{where} AND grp = ?", [*values, _blob(group)]
+            where += " AND grp = ?"
+            values.append(_blob(group))
         if after is not None:
-            where, values = f"{where} AND key > ?", [*values, _blob(after)]
-        rows = await self._call(
-            lambda db: db.execute(
-                f"SELECT key, value, etag, grp FROM records WHERE {where} ORDER BY key LIMIT ?",  # noqa: S608 (only constants)
-                (*values, limit),
-            ).fetchall(),
-            writes=False,
+            where += " AND key > ?"
+            values.append(_blob(after))
+        values.append(limit)
+        statement = (
+            f"SELECT key, value, etag, grp FROM records WHERE {where}"  # noqa: S608 (constants)
+            " ORDER BY key LIMIT ?"
         )
+        rows = await self._call(lambda db: db.execute(statement, values).fetchall(), writes=False)
         return [
             (key.decode("utf-8", "surrogatepass"), Record(value, etag, group_of(group)))
             for key, value, etag, group in rows
@@ -200,7 +197,7 @@ class SQLiteStore:
         group: str | None,
         replace_until: float,
     ) -> bool:
-        """Write the record unless there is one that expires later than ``replace_until``."""
+        """Write the record unless one exists that expires after ``replace_until``."""
         expires_at = None if ttl is None else self._clock.time() + ttl
         return _changes(
             db,
@@ -240,9 +237,8 @@ class SQLiteStore:
             return self._worker.submit(verb, writes)
 
     def _forget_worker(self) -> None:
-        # A fork has neither the parent's thread nor, perhaps, a free lock. The connection stays
-        # where it is, in the frame of a thread that does not run here: closing it would end the
-        # parent's file locks.
+        # A fork has no thread, and the lock may be held. The connection stays in the frame of the
+        # parent's thread: closing it here would release the parent's file locks.
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._worker = None
@@ -257,26 +253,24 @@ class _Job:
     error: Exception | None = None
 
     def run(self, db: sqlite3.Connection) -> None:
-        """Run the verb: at most one statement in it changes anything, so it happens or it does
-        not.
-        """
+        """Run the operation, in which at most one statement changes anything."""
         try:
             self.result = self.verb(db)
-        # the caller's mistake, and nobody else's
+        # The caller's mistake, which must not fail the other jobs.
         except (TypeError, ValueError, OverflowError) as error:
             self.error = error
 
 
 class _Worker:
-    """The thread, and the queue in front of it. Knows no store, so that one that is forgotten can
-    stop it.
+    """A thread and its queue.
+
+    It has no reference to the store, so that it ends when the store is garbage-collected.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        # A daemon: what it has not acknowledged may be lost when the process ends, and nothing
-        # else.
+        # A daemon: only unacknowledged operations are lost when the process ends.
         self._thread = threading.Thread(target=self._run, name=f"SQLiteStore {path}", daemon=True)
         self._thread.start()
 
@@ -289,19 +283,19 @@ class _Worker:
         return future
 
     def stop(self) -> None:
-        """Let the thread finish what it has got, close the file and end."""
+        """Let the thread finish its jobs, close the file and end."""
         self._jobs.put(None)
 
     async def aclose(self) -> None:
-        """Stop, and wait for the end."""
+        """Stop the thread and wait for its end."""
         self.stop()
         await asyncio.to_thread(self._thread.join, TIMEOUT_SECONDS)
 
     def _run(self) -> None:
         db: sqlite3.Connection | None = None
-        going_on = True
-        while going_on:
-            jobs, going_on = self._wait()
+        is_running = True
+        while is_running:
+            jobs, is_running = self._wait()
             try:
                 if db is None and jobs:
                     db = connect(self._path)
@@ -309,20 +303,20 @@ class _Worker:
                     _execute(db, jobs)
             except (sqlite3.Error, OSError, ConfigurationError) as error:
                 _deliver(jobs, error)
-                # a connection that is opened anew knows nothing of what happened to this one
+                # Start over with a new connection: the state of this one is unknown.
                 if db is not None:
                     db.close()
                     db = None
-            jobs.clear()  # they know their store, which may be forgotten while the thread waits
+            jobs.clear()  # they refer to the store, which may be collected while the thread waits
         if db is not None:
             db.close()
 
     def _wait(self) -> tuple[list[_Job], bool]:
-        """Return what there is to do, in the order it came, and whether more may come."""
+        """Return the next jobs in order, and whether more may come."""
         jobs: list[_Job] = []
         job = self._jobs.get()
         while job is not None:
-            if not job.future.cancelled():  # else nobody waits for it
+            if not job.future.cancelled():
                 jobs.append(job)
             if len(jobs) == _BATCH:
                 return jobs, True
@@ -334,11 +328,12 @@ class _Worker:
 
 
 def _execute(db: sqlite3.Connection, jobs: list[_Job]) -> None:
-    """Run what reads, then what writes, in one transaction.
+    """Run the jobs that read, then those that write, in one transaction.
 
-    Nothing of it has been acknowledged when it was asked for, so nobody can tell the order.
+    All of them are pending at the same time, so their order does not matter.
     """
-    reading, writing = ([job for job in jobs if job.writes is writes] for writes in (False, True))
+    reading = [job for job in jobs if not job.writes]
+    writing = [job for job in jobs if job.writes]
     for job in reading:
         job.run(db)
     _deliver(reading)  # all at once: waking the event loop costs more than most reads
@@ -356,14 +351,14 @@ def _deliver(jobs: list[_Job], error: Exception | None = None) -> None:
         job.error = error or job.error
         by_loop.setdefault(job.future.get_loop(), []).append(job)
     for loop, theirs in by_loop.items():
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(_wake, theirs)
 
 
 def _wake(jobs: list[_Job]) -> None:
-    """Hand the results over, on the event loop of those who wait."""
+    """Set the results, on the event loop of the callers."""
     for job in jobs:
-        if job.future.done():  # cancelled meanwhile, or read before the batch failed
+        if job.future.done():  # cancelled, or read before the batch failed
             continue
         if job.error is None:
             job.future.set_result(job.result)
@@ -376,6 +371,5 @@ def _changes(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) ->
 
 
 def _blob(text: str) -> bytes:
-    # Bytes, because SQLite's text ends at a NUL for some of its functions, and knows no lone
-    # surrogates.
+    # Bytes: for some SQLite functions a text ends at a NUL, and text has no lone surrogates.
     return text.encode("utf-8", "surrogatepass")

@@ -51,9 +51,8 @@ OURS = frozenset(
         "error",
         "why",
         "reason",
-        "what",
-        "trouble",
-        "told",
+        "problem",
+        "message",
         "shown",
     )
 )

@@ -138,7 +138,7 @@ def test_every_exception_shows_its_message_and_nothing_that_it_was_raised_about(
 )
 def test_a_store_does_not_show_the_password_of_its_url_nor_its_keys(url: str) -> None:
     store = store_from_url(url, encryption_keys=[KEY])
-    for each in (store, store.inner, store.within("https://a.example")):
+    for each in (store, store.inner, store.scoped_to("https://a.example")):
         assert MARK not in repr(each)
         assert KEY not in repr(each)
 

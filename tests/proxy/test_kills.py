@@ -74,7 +74,7 @@ async def test_a_worker_killed_during_a_sign_in_leaves_nothing_and_the_person_ca
             await asyncio.wait([coming_back])
             assert coming_back.exception() is not None
             upstream.reset()
-            store = place.store().within(str(dying.provider.base_url))
+            store = place.store().scoped_to(str(dying.provider.base_url))
             await store.open()
             assert [
                 await store.scan(kind) for kind in ("upstream", "upstream_state", "code", "session")

@@ -148,7 +148,7 @@ STORES: list[tuple[Any, str]] = [
     (EncryptedStore, r"write EncryptedStore\(store, keys=\[…\]\)"),
     ("auth.db", "must be a Store or a URL: sqlite:///auth.db"),
     ("sqlite:auth.db", "write sqlite:///auth.db for a file in the working directory"),
-    ("mysql://localhost/x", "mysql: is none of sqlite:///"),
+    ("mysql://localhost/x", "mysql: is not one of sqlite:///"),
     ("redis://localhost", "Redis needs encryption_keys.*write store=store_from_url"),
     ("postgresql://localhost/x", "PostgreSQL needs encryption_keys.*write store=store_from_url"),
 ]
@@ -619,7 +619,7 @@ def test_a_store_that_forgets_is_accepted_with_one_warning(
         provider(store="memory:")
     (record,) = caplog.records
     assert (
-        "forgets everybody's grants when the process ends, and several workers do not share it"
+        "loses all grants when the process ends, and several workers do not share it"
         in record.getMessage()
     )
 

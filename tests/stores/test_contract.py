@@ -96,7 +96,7 @@ class ListsEveryGroup(MemoryStore):
         (Forgets, "test_what_is_written_is_read"),
         (AddsTwice, "test_add_writes_only_where_nothing_is"),
         (IgnoresEtags, "test_swap_replaces_the_version_that_the_etag_names_and_no_other"),
-        (IgnoresEtags, "test_a_key_that_is_written_anew_does_not_know_its_old_etag"),
+        (IgnoresEtags, "test_a_key_that_is_written_again_does_not_know_its_old_etag"),
         (TakesInTwoSteps, "test_of_many_that_add_swap_or_take_at_once_one_succeeds"),
         (NeverExpires, "test_an_expired_record_is_no_record_for_any_verb"),
         (ListsEveryGroup, "test_put_replaces"),

@@ -87,7 +87,7 @@ async def test_without_its_key_a_record_is_an_outage_said_once_and_counted(
     assert stranger.unreadable == {"unknown_key": 3}
     (record,) = caplog.records
     assert record.__dict__["reason"] == "unknown_key"
-    assert "put it back" in record.getMessage()
+    assert "append it to the list" in record.getMessage()
     assert (await store.get("grant", "k") or Record(b"", 0)).value == SECRET
 
 
@@ -220,7 +220,7 @@ def test_another_form_of_key_is_refused_with_the_command_that_makes_one(keys: li
 @pytest.mark.asyncio
 async def test_two_users_of_one_engine_have_records_and_derived_keys_of_their_own() -> None:
     store = EncryptedStore(MemoryStore(), [KEY])
-    one, other = store.within("https://a.example"), store.within("https://b.example")
+    one, other = store.scoped_to("https://a.example"), store.scoped_to("https://b.example")
     assert await one.add("grant", "k", b"one")
     assert await other.add("grant", "k", b"other")
     assert [(await each.get("grant", "k") or Record(b"", 0)).value for each in (one, other)] == [
@@ -233,4 +233,4 @@ async def test_two_users_of_one_engine_have_records_and_derived_keys_of_their_ow
     assert not await one.delete("grant", "k")
     assert await other.delete("grant", "k")
     assert len({store.derive("forms"), one.derive("forms"), other.derive("forms")}) == 3
-    assert one.derive("forms") == store.within("https://a.example").derive("forms")
+    assert one.derive("forms") == store.scoped_to("https://a.example").derive("forms")

@@ -93,7 +93,7 @@ async def test_a_database_that_others_can_read_is_warned_about(
 
 async def test_a_missing_folder_is_a_configuration_error_at_open_and_503_later(path: str) -> None:
     store = SQLiteStore(f"{path}/auth.db")
-    with pytest.raises(ConfigurationError, match=r"the folder .* has to exist"):
+    with pytest.raises(ConfigurationError, match=r"the folder .* must exist"):
         await store.open()
     with pytest.raises(ServerUnavailable):
         await store.get("ns", "key")
