@@ -1,4 +1,4 @@
-"""The two parties to a grant: the person who gives it and the client that gets it. Pure."""
+"""The two parties to a grant: the person who gives it, and the client that gets it. Pure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ OFFLINE_ACCESS = "offline_access"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person(Stored):
-    """Who signed in, as a login step says it.
+    """A person who has signed in, as identified by a login step.
 
     Args:
-        subject: identifies the person here, for ever: it becomes the ``sub`` of their tokens.
-        name: what the pages call them; the subject where it is left out.
-        claims: what else their tokens shall say; registered claims cannot be replaced.
-        reference: what the login step itself knows this sign-in by. It stays with the grants, and
-            no token shows it.
+        subject: identifies the person, permanently: it becomes the ``sub`` of their tokens.
+        name: the name on the pages; defaults to the subject.
+        claims: additional claims of their tokens; registered claims cannot be replaced.
+        reference: the login step's own identifier of this sign-in. It is kept with the grants and
+            does not appear in tokens.
     """
 
     subject: str
@@ -35,11 +35,12 @@ class Person(Stored):
 
     @property
     def display_name(self) -> str:
-        """What the pages call this person."""
+        """The name on the pages."""
         return self.name or self.subject
 
 
-# What a token says itself (RFC 7519 §4.1, RFC 9068 §2.2), or what would change what it is.
+# The claims that this server sets itself (RFC 7519 §4.1, RFC 9068 §2.2), and those that would change
+# what a token means.
 RESERVED_CLAIMS = frozenset(
     (
         "iss",
@@ -59,20 +60,20 @@ RESERVED_CLAIMS = frozenset(
     )
 )
 MAX_SUBJECT_CHARS = 255  # OpenID Connect Core §2
-MAX_CLAIMS_BYTES = 4096  # of a token that every request carries
+MAX_CLAIMS_BYTES = 4096  # every request carries them
 
 
 def is_subject(value: object) -> bool:
-    """Return whether ``value`` can be the subject of tokens."""
+    """Return whether ``value`` is valid as the subject of tokens."""
     return isinstance(value, str) and 0 < len(value) <= MAX_SUBJECT_CHARS and value.isprintable()
 
 
 def check_person(person: object) -> Person:
-    """Return what a login step says of a person, if tokens can say it.
+    """Return the person that a login step has returned, validated.
 
     Raises:
-        ConfigurationError: it is no ``Person``, has no plain subject, or has claims that JSON
-            cannot hold or that tokens have already.
+        ConfigurationError: it is not a ``Person``, its subject is invalid, or its claims are not
+            JSON or are reserved.
     """
     if not isinstance(person, Person):
         raise ConfigurationError(
@@ -80,7 +81,7 @@ def check_person(person: object) -> Person:
         )
     name = person.name
     if not is_subject(person.subject):
-        raise ConfigurationError("Person.subject must be plain text of 1 to 255 characters")
+        raise ConfigurationError("Person.subject must be 1 to 255 printable characters")
     for label, text in (("name", name), ("reference", person.reference)):
         if text is not None and not isinstance(text, str):
             raise ConfigurationError(f"Person.{label} must be a string")
@@ -89,13 +90,13 @@ def check_person(person: object) -> Person:
             f"Person.claims must be a dict without any of {', '.join(sorted(RESERVED_CLAIMS))}"
         )
     try:
-        # As strictly as the tokens will be read again: no NaN, nothing nested too deeply.
+        # As strict as the parser of tokens: no NaN, no deep nesting.
         claims = json.dumps(person.claims, allow_nan=False, ensure_ascii=False).encode()
         parse_json_object(claims, max_bytes=MAX_CLAIMS_BYTES)
         (person.name or "").encode()
     except (TypeError, ValueError, RecursionError):
         raise ConfigurationError(
-            "Person.name and Person.claims must be plain: what JSON can say, in at most"
+            "Person.name must be valid Unicode, and Person.claims must be JSON of at most"
             f" {MAX_CLAIMS_BYTES} bytes"
         ) from None
     return person
@@ -103,21 +104,21 @@ def check_person(person: object) -> Person:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client(Stored):
-    """An application that may ask for tokens.
+    """An application that may request tokens.
 
     Attributes:
         client_id: its identifier.
-        metadata: what it registered, defaults filled in, with the names of RFC 7591 §2.
-        origin: whether the operator wrote it down, it registered itself, or it has a metadata
+        metadata: its registered metadata with defaults filled in, by the names of RFC 7591 §2.
+        origin: whether the operator configured it, it registered itself, or it has a metadata
             document.
         issued_at: epoch seconds of the registration.
         secret_hash: of its secret, ``None`` for a public client.
         secret_expires_at: epoch seconds, 0 for never.
-        registration_token_hash: of what it manages its registration with (RFC 7592).
-        expires_at: epoch seconds at which an unused registration ends.
-        used: whether somebody has approved of a registration.
-        subjects: who has, where it is a registration; ``None`` when they are too many to tell, or
-            nobody has counted.
+        registration_token_hash: of the token that manages its registration (RFC 7592).
+        expires_at: epoch seconds at which a registration expires.
+        used: whether a user has approved a registered client.
+        subjects: the users who have approved a registered client; ``None`` if there are too many,
+            or they were not recorded.
     """
 
     client_id: str
@@ -133,26 +134,24 @@ class Client(Stored):
 
     @property
     def name(self) -> str:
-        """What it calls itself; nobody has checked it."""
+        """The name that it gives itself, unverified."""
         return self.metadata.get("client_name") or self.client_id
 
     @property
     def redirect_uris(self) -> list[str]:
-        """Where authorization responses may go."""
+        """The URIs that authorization responses may be sent to."""
         uris: list[str] = self.metadata.get("redirect_uris", [])
         return uris
 
     @property
     def grant_types(self) -> list[str]:
-        """How it may get tokens."""
+        """The grant types that it may use."""
         names: list[str] = self.metadata["grant_types"]
         return names
 
     @property
     def auth_methods(self) -> list[str]:
-        """How it proves who it is at the token endpoint; several where its document leaves us the
-        choice.
-        """
+        """The authentication methods that it may use; several if its document lets us choose."""
         names: list[str] = self.metadata.get(
             "token_endpoint_auth_methods", [self.metadata["token_endpoint_auth_method"]]
         )
@@ -160,15 +159,15 @@ class Client(Stored):
 
     @property
     def is_public(self) -> bool:
-        """Whether it may prove nothing (RFC 6749 §2.1)."""
+        """Whether it may use the token endpoint without authentication (RFC 6749 §2.1)."""
         return "none" in self.auth_methods
 
     @property
     def scopes(self) -> list[str] | None:
-        """The most that it may ask for, ``None`` when the operator has set no limit.
+        """The limit that the operator has set on its scopes, ``None`` for no limit.
 
-        What a client registers by itself is no limit, but what its first challenge named: it could
-            never step up.
+        The scopes that a client registers itself are no limit. They are those of the first challenge
+        that it got, and as a limit they would keep it from ever getting more.
         """
         text: str | None = self.metadata.get("scope")
         return None if text is None or self.origin != "configured" else text.split()

@@ -20,7 +20,7 @@ from .browser.forms import Forms
 from .browser.sessions import Sessions
 from .browser.transactions import Transactions
 from .clients.authentication import ClientAuthenticator
-from .clients.cimd import TIMEOUT_SECONDS, Documents
+from .clients.cimd import TIMEOUT_SECONDS, ClientDocuments
 from .clients.keys import ClientKeys
 from .clients.metadata import MetadataPolicy
 from .clients.registry import Clients
@@ -221,7 +221,7 @@ class Parts:
                 "allowed_redirect_schemes", settings.allowed_redirect_schemes
             ),
         )
-        documents = Documents(
+        documents = ClientDocuments(
             replace(policy, auth_methods=("none", "private_key_jwt"), default_auth_method="none"),
             self._fetcher(),
             self.clock,

@@ -25,7 +25,7 @@ class Kind(Generic[R]):
     Args:
         name: the kind's name in the store. An upgrade that changes it loses every such record.
         record: the class of the records.
-        key: what identifies a record, for the schema.
+        key: how a record is identified, for the schema.
         lifetime: how long a record is kept, for the schema.
     """
 
@@ -45,6 +45,9 @@ class Outcome(NamedTuple, Generic[R, T]):
 
     record: R | None
     result: T
+
+    def __repr__(self) -> str:
+        return "Outcome()"  # the result may be a secret
 
 
 class Table(Generic[R]):

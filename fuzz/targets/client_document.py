@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from asgi_mcp_auth._http import PublicFetcher, Response
 from asgi_mcp_auth._places import Place
 from asgi_mcp_auth.errors import InvalidClient, ServerUnavailable
-from asgi_mcp_auth.server.clients.cimd import Documents, is_document_url
+from asgi_mcp_auth.server.clients.cimd import ClientDocuments, is_document_url
 from asgi_mcp_auth.server.clients.metadata import MetadataPolicy
 from asgi_mcp_auth.server.grants import authorization_code, refresh_token
 from asgi_mcp_auth.server.limits import Limits
@@ -201,7 +201,7 @@ def check(data: bytes) -> None:
 def client_of(url: str, body: bytes, content_type: str = "application/json") -> Client | None:
     """Return the client that a document makes."""
     _fetcher.answer = Response(200, {"content-type": content_type}, body)
-    documents = Documents(
+    documents = ClientDocuments(
         _policy, _fetcher, _clock, Limits(MemoryStore(), _clock, None), [ISSUER], Registration()
     )
     try:

@@ -345,19 +345,19 @@ APP = {"client_id": "app", "redirect_uris": [WEB_REDIRECT_URI]}
 CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
     "no id": (
         [{"redirect_uris": [WEB_REDIRECT_URI]}],
-        r"clients\[0\] \(None\) needs a client_id of its own",
+        r"clients\[0\] \(None\) needs a client_id, a string",
     ),
     "an empty id": (
         [{**APP, "client_id": ""}],
-        r"clients\[0\] \(''\) needs a client_id of its own",
+        r"clients\[0\] \(''\) needs a client_id, a string",
     ),
     "an id that is none": (
         [{**APP, "client_id": 5}],
-        r"clients\[0\] \(5\) needs a client_id of its own",
+        r"clients\[0\] \(5\) needs a client_id, a string",
     ),
-    "an id with a line break": ([{**APP, "client_id": "a\nb"}], r"needs a client_id of its own"),
-    "an id twice": ([APP, APP], r"clients\[1\] \('app'\) needs a client_id of its own"),
-    "an http URL": ([{**APP, "client_id": "http://x/y"}], r"only https URLs can be a client_id"),
+    "an id with a line break": ([{**APP, "client_id": "a\nb"}], r"needs a client_id, a string"),
+    "an id twice": ([APP, APP], r"clients\[1\] \('app'\) needs a client_id, a string"),
+    "an http URL": ([{**APP, "client_id": "http://x/y"}], r"a client_id may be an https URL"),
     "a short secret": (
         [{**APP, "client_secret": "short"}],
         r"clients\[0\] \('app'\): client_secret must have at least 32 characters: python",
@@ -368,11 +368,11 @@ CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
     ),
     "a secret of a public client": (
         [{**APP, "client_secret": SECRET, "token_endpoint_auth_method": "none"}],
-        "client_secret and token_endpoint_auth_method do not fit each other",
+        "client_secret does not match token_endpoint_auth_method",
     ),
     "no secret where one is needed": (
         [{**APP, "token_endpoint_auth_method": "client_secret_basic"}],
-        "client_secret and token_endpoint_auth_method do not fit each other",
+        "client_secret does not match token_endpoint_auth_method",
     ),
     "no redirect URI": ([{"client_id": "app"}], "redirect_uris must be a list of at least one URI"),
     "a redirect URI as text": (
@@ -389,32 +389,32 @@ CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
     ),
     "a member that is misspelled": (
         [{**APP, "redirect_uri": WEB_REDIRECT_URI}],
-        "redirect_uri is not a member of client metadata that is known here",
+        "redirect_uri is not a known member of client metadata",
     ),
     "a scope that is misspelled": (
         [{**APP, "scope": "mcp:reads"}],
-        "scope must be out of mcp:read, mcp:write",
+        "scope may contain mcp:read, mcp:write",
     ),
     "a scope beside a good one": (
         [{**APP, "scope": "mcp:read admin"}],
-        "scope must be out of mcp:read, mcp:write",
+        "scope may contain mcp:read, mcp:write",
     ),
     "a scope that is empty": ([{**APP, "scope": ""}], "scope has no value: leave it out"),
     "a grant type that is misspelled": (
         [{**APP, "grant_types": ["authorization_code", "client_credential"]}],
-        "grant_types must be out of authorization_code, refresh_token, client_credentials",
+        "grant_types may contain authorization_code, refresh_token, client_credentials",
     ),
     "the password grant": (
         [{**APP, "grant_types": ["password"]}],
-        "grant_types names a grant that is not supported",
+        "grant_types contains a grant type that is not supported",
     ),
     "a public client that acts for itself": (
         [{"client_id": "app", "grant_types": ["client_credentials"]}],
-        "client_credentials needs a client that can authenticate",
+        "client_credentials needs a client that authenticates",
     ),
     "a client that acts for itself, which is switched off": (
         [CONFIDENTIAL],
-        "grant_types must be out of authorization_code, refresh_token, each once",
+        "grant_types may contain authorization_code, refresh_token, each once",
     ),
     "an authentication method that is none": (
         [{**APP, "token_endpoint_auth_method": "tls_client_auth"}],
@@ -422,7 +422,7 @@ CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
     ),
     "keys that are none": (
         [{**APP, "jwks": {"keys": []}}],
-        "jwks must be a key set with at least one public key",
+        "jwks must be a key set with at least one usable public key",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Who sends this? Client authentication at the token endpoint and its neighbours.
+"""Authenticates clients, at the token endpoint and the others that need it.
 
 RFC 6749 §2.3 (secret in the header or in the body), RFC 7523 §3 (signed assertion), OAuth 2.1 §2.4.
 """
@@ -26,7 +26,7 @@ from ..table import Kind, Table
 from ..web import EndpointRequest
 from .keys import ClientKeys
 from .metadata import ASSERTION_ALGORITHMS, SECRET_METHODS
-from .registry import Clients, nobody
+from .registry import Clients, dummy_client
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 MAX_ASSERTION_SECONDS = 300
@@ -34,7 +34,7 @@ ASSERTION_ID_SECONDS = MAX_ASSERTION_SECONDS + 60
 MAX_JTI_CHARS = 256
 
 _ASSERTION_RULES = ClaimRules(max_lifetime_seconds=MAX_ASSERTION_SECONDS)
-# compared with where there is nothing to compare with, so that it takes as long
+# Compared with if a client has no secret, so that the comparison takes as long.
 _NO_SECRET = hash_of("")
 
 
@@ -56,7 +56,7 @@ USED_ASSERTIONS: Final = Kind(
 
 
 class Credentials(NamedTuple):
-    """What a request shows, by one method of RFC 7591 §2."""
+    """The credentials in a request, for one of the methods of RFC 7591 §2."""
 
     method: str
     client_id: str
@@ -67,7 +67,7 @@ class Credentials(NamedTuple):
 
 
 class AssertionVerifier(JWTVerifier):
-    """Verifies client assertions; unlike access tokens they are never remembered."""
+    """Verifies client assertions. Unlike access tokens, they are never cached."""
 
     accepted_types = frozenset(
         ("jwt", "client-authentication+jwt", "application/client-authentication+jwt")
@@ -75,16 +75,16 @@ class AssertionVerifier(JWTVerifier):
 
 
 class ClientAuthenticator:
-    """Finds out which client sends a request.
+    """Authenticates the clients that send requests.
 
     Args:
-        clients: those that are known.
-        store: remembers which assertions were used.
+        clients: the known clients.
+        store: where used assertions are recorded.
         clock: decides what has expired.
-        audiences: what an assertion may be addressed to: the issuer, and for older clients an
-            endpoint.
-        keys: what clients sign with.
-        limits: know how much may be kept for strangers.
+        audiences: the values of ``aud`` that an assertion may have: the issuer, and the endpoints
+            for older clients.
+        keys: the public keys of clients.
+        limits: bound how much is stored for strangers.
     """
 
     def __init__(
@@ -107,27 +107,29 @@ class ClientAuthenticator:
         """Return the client that sends a request.
 
         Raises:
-            MalformedRequest: it uses two methods at once, or contradicts itself.
-            InvalidClient: it does not prove to be the client that it says.
-            ServerUnavailable: that cannot be found out now.
-            TooManyRequests: the address has made us fetch, or keep, enough to find that out.
+            MalformedRequest: the request uses two methods at once, or names two clients.
+            InvalidClient: the client fails to authenticate.
+            ServerUnavailable: it cannot be authenticated at the moment.
+            TooManyRequests: authenticating it would exceed what this network may make us fetch or
+                store.
         """
-        shown = parse_client_credentials(request)
-        client = await self._clients.find(shown.client_id, address=request.source)
-        if shown.method in SECRET_METHODS:
-            # Before anything else, and for unknown clients too: timing shall not tell them apart.
-            good = (client or nobody()).secret_hash or _NO_SECRET
-            matches = hmac.compare_digest(hash_of(shown.proof), good)
+        credentials = parse_client_credentials(request)
+        client = await self._clients.find(credentials.client_id, address=request.source)
+        if credentials.method in SECRET_METHODS:
+            # Before anything else, and for unknown clients too, so that timing does not tell them
+            # apart.
+            expected = (client or dummy_client()).secret_hash or _NO_SECRET
+            matches = hmac.compare_digest(hash_of(credentials.proof), expected)
             if client is None or not matches or client.secret_hash is None:
                 raise InvalidClient(reason="unknown_client" if client is None else "secret")
             if 0 < client.secret_expires_at <= self._clock.time():
                 raise InvalidClient(reason="secret_expired")
         if client is None:
             raise InvalidClient
-        if shown.method not in client.auth_methods:
+        if credentials.method not in client.auth_methods:
             raise InvalidClient(reason="auth_method")
-        if shown.method == "private_key_jwt":
-            await self._check_assertion(client, shown.proof, request.source)
+        if credentials.method == "private_key_jwt":
+            await self._check_assertion(client, credentials.proof, request.source)
         return client
 
     async def _check_assertion(self, client: Client, assertion: str, address: str) -> None:
@@ -143,7 +145,7 @@ class ClientAuthenticator:
         ):
             raise InvalidClient(reason="assertion")
         if not isinstance(audience, str) and len(audience) != 1:
-            # it could be used elsewhere as well (RFC 7523 bis)
+            # With several audiences it could be used at another server as well (RFC 7523bis).
             raise InvalidClient(reason="assertion")
         key = hash_of(hash_of(client.client_id) + hash_of(jti))
         used = UsedAssertion()
@@ -166,38 +168,41 @@ class ClientAuthenticator:
 
 
 def parse_client_credentials(request: EndpointRequest) -> Credentials:
-    """Return what a request shows of its client.
+    """Return the client credentials in a request.
 
     Raises:
         MalformedRequest: it uses two methods at once, or names two clients.
-        InvalidClient: it shows nothing, or nothing that can be read.
+        InvalidClient: there are none, or they are malformed.
     """
     parameters = request.parameters
     client_id, secret = parameters.get("client_id"), parameters.get("client_secret")
     assertion, authorization = parameters.get("client_assertion"), request.header(b"authorization")
     if sum(each is not None for each in (secret, assertion, authorization)) > 1:
-        raise MalformedRequest("The client authenticates by two methods at once")
+        raise MalformedRequest("The request uses two client authentication methods")
     if authorization is not None:
-        shown = _parse_basic(authorization)
+        credentials = _parse_basic(authorization)
     elif assertion is not None:
         if parameters.get("client_assertion_type") != ASSERTION_TYPE:
             raise InvalidClient("The client_assertion_type is not supported", reason="assertion")
-        shown = Credentials("private_key_jwt", client_id or peek_issuer(assertion) or "", assertion)
+        claimed_id = client_id or peek_issuer(assertion) or ""
+        credentials = Credentials("private_key_jwt", claimed_id, assertion)
     elif client_id is None:
-        raise InvalidClient("The client does not say who it is", reason="no_credentials")
+        raise InvalidClient(
+            "The request contains no client_id and no client credentials", reason="no_credentials"
+        )
     elif secret is not None:
-        shown = Credentials("client_secret_post", client_id, secret)
+        credentials = Credentials("client_secret_post", client_id, secret)
     else:
-        shown = Credentials("none", client_id, "")
-    if client_id is not None and client_id != shown.client_id:
+        credentials = Credentials("none", client_id, "")
+    if client_id is not None and client_id != credentials.client_id:
         raise MalformedRequest("The request names two clients")
-    return shown
+    return credentials
 
 
 def _parse_basic(value: bytes) -> Credentials:
     scheme, _, encoded = value.partition(b" ")
     if scheme.lower() != b"basic":
-        raise InvalidClient("The client authenticates by an unknown scheme", reason="auth_method")
+        raise InvalidClient("The authentication scheme is not supported", reason="auth_method")
     if len(encoded) > MAX_TOKEN_BYTES:
         raise InvalidClient(reason="no_credentials")
     encoded = encoded.strip(b" ")
@@ -207,9 +212,9 @@ def _parse_basic(value: bytes) -> Credentials:
     except (binascii.Error, UnicodeDecodeError):
         raise InvalidClient(reason="no_credentials") from None
     client_id, colon, secret = text.partition(":")
-    # one spelling, without what the decoder passes over
+    # Only the canonical spelling: the decoder skips invalid characters.
     if not colon or base64.b64encode(data) != encoded:
         raise InvalidClient(reason="no_credentials")
-    # RFC 6749 §2.3.1: both were form-encoded before. Ids and secrets made here look the same either
-    # way.
+    # RFC 6749 §2.3.1: both are form-encoded first, which changes nothing in the ids and secrets made
+    # here.
     return Credentials("client_secret_basic", unquote_plus(client_id), unquote_plus(secret))

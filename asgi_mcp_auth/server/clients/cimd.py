@@ -1,4 +1,4 @@
-"""Client ID Metadata Documents: a client id that is the URL of the client's own description.
+"""Client ID Metadata Documents: the client id is the URL of the client's own metadata.
 
 draft-ietf-oauth-client-id-metadata-document; MCP 2026-07-28, client registration.
 """
@@ -19,43 +19,42 @@ from ...types import Clock, JSONObject
 from ..limits import Limits
 from ..options import Registration, call_hook
 from ..parties import Client
-from .fetched import Fetched
+from .fetched import FetchCache
 from .metadata import MetadataPolicy, check_client_metadata
 
 MAX_BYTES = 5 * 1024
 TIMEOUT_SECONDS = 5.0
-TRUST_SECONDS = 60  # how long the operator's word counts
-MAX_ANSWERS = 1000  # of the operator's, that are remembered
+TRUST_SECONDS = 60  # how long a decision of trust_document is cached
+MAX_DECISIONS = 1000
 MAX_URL_CHARS = 2048
 
 _SECRET_MEMBERS = ("client_secret", "client_secret_expires_at", "registration_access_token")
 
 
 def is_document_url(client_id: str) -> bool:
-    """Return whether a client id claims to be the URL of a document; ``Documents`` says whether it
-    can be one.
+    """Return whether a client id claims to be the URL of a document; ``ClientDocuments`` decides
+    whether it is an acceptable one.
     """
     return client_id.startswith("https://")
 
 
-class _Trust(NamedTuple):
-    """What the operator has said of a URL, and until when (monotonic) that counts."""
+class _Decision(NamedTuple):
+    """Whether the operator trusts a URL, and until when (monotonic) that is cached."""
 
     until: float
-    given: bool
+    is_trusted: bool
 
 
-class Documents:
-    """Fetches and remembers client metadata documents.
+class ClientDocuments:
+    """Fetches and caches client metadata documents.
 
     Args:
-        policy: what a document may say.
-        fetcher: the way to them.
+        policy: the metadata that a document may contain.
+        fetcher: fetches the documents.
         clock: for lifetimes.
-        limits: how many an address may make us fetch.
-        own: our own URLs; no client lives there.
-        registration: the operator's say in which documents are welcome, and whether they may lie on
-            this machine.
+        limits: bound how much an address may make us fetch.
+        own: this server's own URLs, which cannot be client ids.
+        registration: the operator's hooks, and whether documents may be on this machine.
     """
 
     def __init__(
@@ -71,53 +70,50 @@ class Documents:
         self._clock = clock
         self._own = frozenset(map(origin_of, own))
         self._registration = registration
-        self._fetched = Fetched(
+        self._fetched = FetchCache(
             "Client metadata document", fetcher, clock, limits, self._read, max_bytes=MAX_BYTES
         )
-        self._answers: LRUCache[_Trust] = LRUCache(MAX_ANSWERS)
+        self._decisions: LRUCache[_Decision] = LRUCache(MAX_DECISIONS)
 
     async def client_for(self, client_id: str, address: str | None) -> Client:
         """Return the client that the document at ``client_id`` describes.
 
         Args:
             client_id: the URL of the document.
-            address: who makes us fetch it, ``None`` for the operator.
+            address: the address that makes us fetch it, ``None`` for the operator.
 
         Raises:
-            InvalidClient: it cannot be the URL of one, or what is there is no such document.
-            ServerUnavailable: what is there is not known; whoever hears invalid_client throws good
-                tokens away.
-            TooManyRequests: the address has made us fetch enough.
+            InvalidClient: the URL is not acceptable, or the document is invalid.
+            ServerUnavailable: its host is not responding. After an invalid_client, the client would
+                discard valid tokens.
+            TooManyRequests: the address has made us fetch too much.
         """
         if not self._is_acceptable(client_id):
             raise InvalidClient(
                 "The client id cannot be the URL of a metadata document", reason="document"
             )
-        known = (
-            await self._fetched.find(client_id, address)
-            if await self._is_trusted(client_id)
-            else None
-        )
-        if known is not None and known.unreachable:
-            raise ServerUnavailable
-        if known is None or known.value is None:
-            raise InvalidClient("The client metadata document cannot be used", reason="document")
-        return known.value
+        if await self._is_trusted(client_id):
+            fetched = await self._fetched.find(client_id, address)
+            if fetched.unreachable:
+                raise ServerUnavailable
+            if fetched.value is not None:
+                return fetched.value
+        raise InvalidClient("The client metadata document cannot be used", reason="document")
 
     async def _is_trusted(self, client_id: str) -> bool:
-        """Return what the operator says of the URL, asked again after a minute, however long the
-        document is kept.
+        """Return whether the operator trusts the URL. The hook is asked again after a minute, however
+        long the document is cached.
         """
-        trust = self._registration.trust_document
-        if trust is None:
+        trust_document = self._registration.trust_document
+        if trust_document is None:
             return True
         key = sha256(client_id.encode()).digest()
-        answer = self._answers.get(key)
-        if answer is None or self._clock.monotonic() >= answer.until:
-            given = bool(await call_hook(trust, client_id))
-            answer = _Trust(self._clock.monotonic() + TRUST_SECONDS, given)
-            self._answers.put(key, answer)
-        return answer.given
+        decision = self._decisions.get(key)
+        if decision is None or self._clock.monotonic() >= decision.until:
+            is_trusted = bool(await call_hook(trust_document, client_id))
+            decision = _Decision(self._clock.monotonic() + TRUST_SECONDS, is_trusted)
+            self._decisions.put(key, decision)
+        return decision.is_trusted
 
     async def _read(self, client_id: str, response: Response) -> Client:
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -131,19 +127,19 @@ class Documents:
         if approve is not None and not await call_hook(
             approve, {"client_id": client_id, **metadata}
         ):
-            raise FetchFailed("this application is not welcome here")
+            raise FetchFailed("the approve hook refused it")
         return Client(client_id=client_id, metadata=metadata, origin="document")
 
     def _check(self, client_id: str, document: JSONObject) -> JSONObject:
         if document.get("client_id") != client_id:
-            raise FetchFailed("its client_id is not its own URL, character by character")
+            raise FetchFailed("its client_id is not exactly its own URL")
         if any(name in document for name in _SECRET_MEMBERS):
-            raise FetchFailed("it holds a secret")
+            raise FetchFailed("it contains a secret")
         metadata = check_client_metadata(document, self._policy)
         if "client_name" not in metadata:
             raise FetchFailed("it has no client_name")
         choices = document.get("token_endpoint_auth_methods_supported")
-        if is_array(choices):  # the client leaves it to us
+        if is_array(choices):  # the client lets us choose
             has_keys = "jwks" in metadata or "jwks_uri" in metadata
             possible = [
                 each

@@ -1,7 +1,7 @@
-"""The keys that clients sign with: a set in what they registered, or at a URL that they name.
+"""The public keys of clients: registered with them, or fetched from their ``jwks_uri``.
 
-They are not an issuer's. Whoever registers a set makes us fetch and read it, so it is small, and
-says which key is which: one assertion costs one signature check.
+These are not the keys of an issuer. Strangers can register a key set, and make us fetch and parse
+it. So it must be small and each key needs a ``kid``: one assertion costs one signature check.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ...keys import StaticKeys
 from ...types import Clock
 from ..limits import Limits
 from ..parties import Client
-from .fetched import Fetched
+from .fetched import FetchCache
 from .metadata import client_key_set
 
 MAX_BYTES = 16 * 1024
-COOLDOWN_SECONDS = 5  # at least so long between two looks for a key that was not there
+COOLDOWN_SECONDS = 5  # between two fetches for a key that is missing
 STALE_SECONDS = 86_400
 CACHE_SIZE = 1000
 
@@ -35,18 +35,18 @@ class ClientKeys:
     """Finds the keys of clients.
 
     Args:
-        fetcher: the way to those that lie elsewhere.
+        fetcher: fetches key sets.
         clock: for lifetimes.
-        limits: how many an address may make us fetch.
+        limits: bound how much a network may make us fetch.
     """
 
     def __init__(self, fetcher: PublicFetcher, clock: Clock, limits: Limits) -> None:
         self._clock = clock
         self._registered: LRUCache[StaticKeys] = LRUCache(CACHE_SIZE)
-        # Two, because what is too large for a stranger's must not count as unusable for the
-        # operator's.
+        # Two caches, because a key set that is too large for a stranger's client may be fine for one
+        # of the operator's.
         self._fetched = {
-            is_operators: Fetched(
+            is_operators: FetchCache(
                 "Key set",
                 fetcher,
                 clock,
@@ -58,32 +58,32 @@ class ClientKeys:
             for is_operators in (False, True)
         }
 
-    def of(self, client: Client, address: str) -> KeysOfClient:
-        """Return the keys of a client, for one request that comes from ``address``."""
-        return KeysOfClient(self, client, address)
+    def of(self, client: Client, address: str) -> ClientKeySource:
+        """Return the keys of a client, for one request from ``address``."""
+        return ClientKeySource(self, client, address)
 
-    async def find(self, client: Client, address: str, *, anew: bool = False) -> StaticKeys:
+    async def find(self, client: Client, address: str, *, reload: bool = False) -> StaticKeys:
         """Return the key set of a client.
 
         Args:
-            client: whose.
-            address: who makes us fetch it.
-            anew: whether to look again where that was not done just now.
+            client: the client.
+            address: the address that makes us fetch the key set.
+            reload: whether to fetch it again, unless that has just been done.
 
         Raises:
-            InvalidClient: it cannot be used.
-            ServerUnavailable: nobody answers; told that it is nobody, a client would forget who it
-                is.
-            TooManyRequests: the address has made us fetch enough.
+            InvalidClient: the key set is invalid.
+            ServerUnavailable: its host is not responding. After an invalid_client, the client would
+                discard its registration.
+            TooManyRequests: the address has made us fetch too much.
         """
         is_operators, uri = client.origin == "configured", client.metadata.get("jwks_uri")
         if uri is None:
             return self._read_registered(client, is_operators=is_operators)
-        since = self._clock.monotonic() - COOLDOWN_SECONDS if anew else -math.inf
-        known = await self._fetched[is_operators].find(uri, address, since=since)
-        if known.value is not None:
-            return known.value
-        raise ServerUnavailable if known.unreachable else _unusable()
+        since = self._clock.monotonic() - COOLDOWN_SECONDS if reload else -math.inf
+        fetched = await self._fetched[is_operators].find(uri, address, since=since)
+        if fetched.value is not None:
+            return fetched.value
+        raise ServerUnavailable if fetched.unreachable else _invalid_keys()
 
     def _read_registered(self, client: Client, *, is_operators: bool) -> StaticKeys:
         document = client.metadata["jwks"]
@@ -92,14 +92,14 @@ class ClientKeys:
         if keys is None:
             try:
                 keys = StaticKeys(client_key_set(document, is_operators=is_operators))
-            except UnusableKey:  # it was registered when more could be
-                raise _unusable() from None
+            except UnusableKey:  # an earlier version accepted the registration
+                raise _invalid_keys() from None
             self._registered.put(key, keys)
         return keys
 
 
-class KeysOfClient:
-    """A ``KeySource`` for one request; nothing is fetched before something asks for a key."""
+class ClientKeySource:
+    """A ``KeySource`` for one request. It fetches nothing before it is asked for a key."""
 
     def __init__(self, keys: ClientKeys, client: Client, address: str) -> None:
         self._keys = keys
@@ -109,11 +109,11 @@ class KeysOfClient:
         self.fresh_until = math.inf
 
     async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
-        """Return the one key that is meant; a new one counts as soon as the client has published
-        it.
+        """Return the key that the assertion names. A new key is accepted as soon as the client has
+        published it.
 
         Raises:
-            InvalidToken: there is no such key.
+            InvalidToken: the client has no such key.
             InvalidClient, ServerUnavailable, TooManyRequests: as ``ClientKeys.find``.
         """
         keys = await self._keys.find(self._client, self._address)
@@ -122,7 +122,7 @@ class KeysOfClient:
         except InvalidToken as error:
             if error.reason != "unknown_key":
                 raise
-        keys = await self._keys.find(self._client, self._address, anew=True)
+        keys = await self._keys.find(self._client, self._address, reload=True)
         return await keys.keys_for(key_id, algorithm)
 
     async def open(self) -> None:
@@ -150,9 +150,9 @@ def _parse(body: bytes, *, is_operators: bool) -> StaticKeys:
     except UnusableKey as error:
         raise FetchFailed(str(error)) from None
     if not len(keys):
-        raise FetchFailed("it holds no key that can verify an assertion here")
+        raise FetchFailed("it contains no key that can verify an assertion here")
     return StaticKeys(keys)
 
 
-def _unusable() -> InvalidClient:
+def _invalid_keys() -> InvalidClient:
     return InvalidClient("The key set of the client cannot be used", reason="client_keys")

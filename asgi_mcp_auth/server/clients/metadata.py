@@ -1,7 +1,6 @@
-"""Client metadata, whoever wrote it: the operator, a registering client, or a metadata document.
-Pure.
+"""Validates client metadata from operators, registrations and metadata documents. Pure.
 
-What comes out holds only members that are understood here, defaults filled in (RFC 7591 §2).
+The result contains only known members, with defaults filled in (RFC 7591 §2).
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ MAX_REDIRECT_URIS = 32
 MAX_TEXT_CHARS = 512
 MAX_URL_CHARS = 2048
 MAX_LIST = 16
-MAX_KEYS = 8  # of a client that the operator has not written down
+MAX_KEYS = 8  # of a client that is not the operator's
 MAX_UNNAMED_KEYS = 2
 MAX_VARIANTS = 32
 
@@ -32,22 +31,20 @@ ASSERTION_ALGORITHMS: Final = ASYMMETRIC
 SECRET_METHODS: Final = ("client_secret_basic", "client_secret_post")
 AUTH_METHODS: Final = ("none", *SECRET_METHODS, "private_key_jwt")
 
-# Control characters, and those that make what follows run the other way: a name is shown where
-# people decide.
+# Control characters, and those that reverse the direction of text: users decide by these names.
 _MISLEADING = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-# Grants that give tokens without the person's say at this server, or that nobody shall use any more
-# (RFC 9700 §2.4).
+# Grant types without the user's consent at this server, or that are obsolete (RFC 9700 §2.4).
 _FORBIDDEN_GRANTS = frozenset(("password", "implicit"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrantRules:
-    """What client metadata must observe about a grant type.
+    """The rules of registration for one grant type.
 
     Args:
         name: in ``grant_types``.
-        response_type: what clients with this grant type have in ``response_types``; ``None`` if it
-            has nothing to do with ``/authorize``.
+        response_type: the entry in ``response_types`` of its clients; ``None`` if it does not use
+            ``/authorize``.
         starts: whether a client can start with it, without a grant of another type.
         needs_authentication: whether it excludes clients that do not authenticate.
         acts_for_itself: whether the client is the subject of its tokens.
@@ -66,15 +63,15 @@ class GrantRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MetadataPolicy:
-    """What may be registered.
+    """The metadata that may be registered.
 
     Attributes:
-        scopes: those that exist here; others are left out.
-        grant_types: those that may be registered; others are left out.
+        scopes: the scopes of this server; others are left out.
+        grant_types: the grant types that may be registered; others are left out.
         redirect_schemes: private-use schemes of redirect URIs.
-        auth_methods: those that may be registered.
-        default_auth_method: where none is named.
-        strict: whether what is not known here is a mistake, instead of being left out.
+        auth_methods: the authentication methods that may be registered.
+        default_auth_method: for metadata that names none.
+        strict: whether anything unknown is an error instead of being left out.
     """
 
     scopes: frozenset[str]
@@ -86,12 +83,11 @@ class MetadataPolicy:
 
 
 def check_client_metadata(document: Mapping[str, Any], policy: MetadataPolicy) -> JSONObject:
-    """Return the effective metadata. A member without a value, ``null`` or ``""``, counts as
-    absent.
+    """Return the effective metadata. Members that are ``null`` or ``""`` count as absent.
 
     Raises:
-        InvalidRedirectURI: one of the redirect URIs.
-        InvalidClientMetadata: any other member; the description names it.
+        InvalidRedirectURI: a redirect URI is invalid.
+        InvalidClientMetadata: another member is; the description names it.
 
     RFC 7591 §2 and §3.2.2; OpenID Connect Registration §2 for ``application_type``.
     """
@@ -101,9 +97,7 @@ def check_client_metadata(document: Mapping[str, Any], policy: MetadataPolicy) -
         check = _CHECKS.get(base)
         if check is None or (hash_sign and (base not in _FOR_PEOPLE or not _is_language(language))):
             if policy.strict and name not in _ELSEWHERE:
-                raise InvalidClientMetadata(
-                    f"{name} is not a member of client metadata that is known here"
-                )
+                raise InvalidClientMetadata(f"{name} is not a known member of client metadata")
             continue
         if value is None or value == "":
             if policy.strict:
@@ -111,7 +105,7 @@ def check_client_metadata(document: Mapping[str, Any], policy: MetadataPolicy) -
             continue
         metadata[name] = check(base, value)
     if sum("#" in name for name in metadata) > MAX_VARIANTS:
-        raise InvalidClientMetadata("There are too many translations")
+        raise InvalidClientMetadata("There are too many language variants")
     _check_grants(metadata, policy)
     _check_redirects(metadata, document.get("redirect_uris"), policy)
     _check_authentication(metadata, policy)
@@ -124,10 +118,10 @@ def _check_grants(metadata: JSONObject, policy: MetadataPolicy) -> None:
     default = [each.name for each in policy.grant_types if each.is_default]
     asked: list[str] = metadata.get("grant_types", default)
     if not _FORBIDDEN_GRANTS.isdisjoint(asked):
-        raise InvalidClientMetadata("grant_types names a grant that is not supported")
+        raise InvalidClientMetadata("grant_types contains a grant type that is not supported")
     granted = [allowed[name] for name in dict.fromkeys(asked) if name in allowed]
     if policy.strict and len(granted) < len(asked):
-        raise InvalidClientMetadata(f"grant_types must be out of {', '.join(allowed)}, each once")
+        raise InvalidClientMetadata(f"grant_types may contain {', '.join(allowed)}, each once")
     if not any(each.starts for each in granted):
         raise InvalidClientMetadata(
             "grant_types contains no grant type that this server lets a client start with"
@@ -136,7 +130,7 @@ def _check_grants(metadata: JSONObject, policy: MetadataPolicy) -> None:
     responses: list[str] = metadata.get("response_types", expected)
     if set(responses) != set(expected):
         raise InvalidClientMetadata(
-            "response_types must be code for authorization_code, and fit the grant_types"
+            "response_types must match grant_types: code for authorization_code, nothing for others"
         )
     metadata["grant_types"] = [each.name for each in granted]
     metadata["response_types"] = responses
@@ -160,13 +154,13 @@ def _check_authentication(metadata: JSONObject, policy: MetadataPolicy) -> None:
     if method not in policy.auth_methods:
         raise InvalidClientMetadata("token_endpoint_auth_method is not supported here")
     if "jwks" in metadata and "jwks_uri" in metadata:
-        raise InvalidClientMetadata("jwks and jwks_uri are both there: one of the two is enough")
+        raise InvalidClientMetadata("jwks and jwks_uri exclude each other")
     _check_keys(metadata, is_operators=policy.strict)
     if method == "private_key_jwt" and "jwks" not in metadata and "jwks_uri" not in metadata:
         raise InvalidClientMetadata("private_key_jwt needs jwks or jwks_uri")
     for each in policy.grant_types:
         if method == "none" and each.needs_authentication and each.name in metadata["grant_types"]:
-            raise InvalidClientMetadata(f"{each.name} needs a client that can authenticate")
+            raise InvalidClientMetadata(f"{each.name} needs a client that authenticates")
 
 
 def _check_keys(metadata: JSONObject, *, is_operators: bool) -> None:
@@ -177,22 +171,20 @@ def _check_keys(metadata: JSONObject, *, is_operators: bool) -> None:
     except UnusableKey as error:
         raise InvalidClientMetadata(f"jwks cannot be used: {error}") from None
     if not usable:
-        raise InvalidClientMetadata(
-            "jwks must be a key set with at least one public key that can be used"
-        )
+        raise InvalidClientMetadata("jwks must be a key set with at least one usable public key")
 
 
 def client_key_set(document: Mapping[str, Any], *, is_operators: bool) -> KeySet:
-    """Return the keys of a client's set; few enough may be meant by one assertion.
+    """Return a client's keys. Only a few of them can match one assertion.
 
     Args:
-        document: the set.
-        is_operators: whether the client is one of the operator's, which may have more keys. In a
-            stranger's set of several each needs a ``kid``; in the operator's, two keys for one
-            algorithm may be without.
+        document: the key set.
+        is_operators: whether the client is the operator's, and may have more keys. In a stranger's
+            set with several keys, each needs a ``kid``; in the operator's, two keys for each
+            algorithm may be without one.
 
     Raises:
-        UnusableKey: it has too many keys, or too many without a ``kid``.
+        UnusableKey: there are too many keys, or too many without a ``kid``.
     """
     max_keys = MAX_OPERATOR_KEYS if is_operators else MAX_KEYS
     keys, _ = key_set_from(
@@ -209,9 +201,9 @@ def _check_scope(metadata: JSONObject, policy: MetadataPolicy) -> None:
     asked = dict.fromkeys(metadata.pop("scope", "").split())
     known = [scope for scope in asked if scope in policy.scopes or scope == OFFLINE_ACCESS]
     if policy.strict and len(known) < len(asked):
-        # A limit with a mistake in it must not become none.
+        # A misspelt limit must not turn into no limit.
         raise InvalidClientMetadata(
-            f"scope must be out of {', '.join(sorted(policy.scopes)) or 'no scopes'}"
+            f"scope may contain {', '.join(sorted(policy.scopes)) or 'nothing'}"
         )
     if known:
         metadata["scope"] = " ".join(known)
@@ -220,7 +212,7 @@ def _check_scope(metadata: JSONObject, policy: MetadataPolicy) -> None:
 def _text(name: str, value: Any) -> str:
     if type(value) is not str or not 0 < len(value) <= MAX_TEXT_CHARS or _MISLEADING.search(value):
         raise InvalidClientMetadata(
-            f"{name} must be a string of 1 to {MAX_TEXT_CHARS} characters, none of them hidden"
+            f"{name} must be a string of 1 to {MAX_TEXT_CHARS} visible characters"
         )
     return value
 
@@ -253,7 +245,7 @@ def _jwks_uri(name: str, value: Any) -> str:
 
 def _jwks(name: str, value: Any) -> JSONObject:
     if not is_object(value) or not is_array(value.get("keys")):
-        raise InvalidClientMetadata(f"{name} must be a key set: an object with a list named keys")
+        raise InvalidClientMetadata(f"{name} must be a key set: an object with a list in keys")
     return {"keys": value["keys"]}
 
 
@@ -270,7 +262,7 @@ def _is_language(tag: str) -> bool:
     return 0 < len(tag) <= 35 and tag.isascii() and tag.replace("-", "").isalnum()
 
 
-# Members that are read elsewhere.
+# Members that other modules read.
 _ELSEWHERE = frozenset(("client_id", "client_secret", "redirect_uris"))
 _FOR_PEOPLE = frozenset(("client_name", "client_uri", "logo_uri", "tos_uri", "policy_uri"))
 _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
@@ -291,8 +283,8 @@ _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "jwks": _jwks,
     "jwks_uri": _jwks_uri,
     "require_pushed_authorization_requests": _one_of(True, False),
-    # Tokens bound to keys cannot be made here, and plain ones are not what such a client wants (RFC
-    # 9449 §5.2).
+    # This server cannot bind tokens to keys, and such a client does not want unbound ones (RFC 9449
+    # §5.2).
     "dpop_bound_access_tokens": _one_of(False),
     "tls_client_certificate_bound_access_tokens": _one_of(False),
 }

@@ -1,6 +1,4 @@
-"""Which clients are known: those of the operator, those that registered, those with a metadata
-document.
-"""
+"""Looks up clients: configured by the operator, registered, or described by a metadata document."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from ...types import Clock, JSONObject
 from ..options import DAY, Lifetimes, Registration
 from ..parties import Client, ClientOrigin
 from ..records import hash_of, new_secret
-from .cimd import Documents, is_document_url
+from .cimd import ClientDocuments, is_document_url
 from .metadata import SECRET_METHODS, MetadataPolicy, check_client_metadata
 from .records import client_table
 from .unused import UnusedRegistrations
@@ -24,13 +22,13 @@ MAX_CLIENT_ID_CHARS = 2048
 MIN_SECRET_CHARS = 32
 MAX_SUBJECTS = 8
 
-# About as long as others, so that it takes as long to read.
-_NOBODY = Client(
-    client_id="nobody",
+# About as long as others, so that it takes as long to parse.
+_DUMMY_CLIENT = Client(
+    client_id="dummy",
     metadata={
-        "client_name": "Nobody",
-        "client_uri": "https://nobody.example/",
-        "redirect_uris": ["https://nobody.example/callback", "http://127.0.0.1/callback"],
+        "client_name": "Dummy",
+        "client_uri": "https://client.example/",
+        "redirect_uris": ["https://client.example/callback", "http://127.0.0.1/callback"],
         "application_type": "native",
         "scope": "openid profile",
         "grant_types": ["authorization_code", "refresh_token"],
@@ -42,31 +40,29 @@ _NOBODY = Client(
 ).dump()
 
 
-def nobody() -> Client:
-    """Return a client that there is not, for those who must not be faster when they have found
-    none.
-    """
-    return Client.load(_NOBODY)
+def dummy_client() -> Client:
+    """Return a dummy client, so that an unknown client id takes as long to reject as a known one."""
+    return Client.load(_DUMMY_CLIENT)
 
 
 class Clients:
-    """Finds clients, and keeps those that come and go.
+    """Looks up clients and stores dynamic registrations.
 
     Args:
-        store: keeps registrations.
+        store: where registrations are kept.
         clock: decides what has expired.
-        registration: the operator's settings; its ``clients`` win over everything else.
+        registration: the operator's settings; its ``clients`` take precedence.
         policy: the metadata that clients may register.
         operator_policy: the metadata that the operator's own clients may have.
         self_grants: the grant types whose tokens have the client as their subject.
-        lifetimes: how long grants live, which registrations outlive.
-        documents: client metadata documents, ``None`` where they are switched off.
+        lifetimes: of grants, which registrations outlive.
+        documents: the client metadata documents, ``None`` if they are switched off.
 
     Attributes:
-        unused: bounds how much of what nobody uses there may be.
+        unused: bounds the storage of unused registrations.
 
     Raises:
-        ConfigurationError: one of the operator's clients is not valid.
+        ConfigurationError: one of the operator's clients is invalid.
     """
 
     def __init__(
@@ -78,14 +74,14 @@ class Clients:
         operator_policy: MetadataPolicy,
         self_grants: Collection[str],
         lifetimes: Lifetimes,
-        documents: Documents | None,
+        documents: ClientDocuments | None,
     ) -> None:
         self._table = client_table(store, clock)
         self._clock = clock
         self._registration = registration
         self.unused = UnusedRegistrations(store, clock, registration)
         self._documents = documents
-        # Whose registration is gone is told invalid_client, and throws its tokens away.
+        # A client whose registration has expired gets invalid_client and discards its tokens.
         self._kept_seconds = max(registration.client_seconds, lifetimes.refresh_token_seconds)
         self.policy = policy
         self.operator_policy = operator_policy
@@ -93,16 +89,16 @@ class Clients:
         self._configured = _configured(registration.clients, self.operator_policy)
 
     async def find(self, client_id: str, *, address: str | None = None) -> Client | None:
-        """Return the client, ``None`` when nobody has this id.
+        """Return the client with this id, ``None`` if there is none.
 
         Args:
             client_id: which client.
-            address: of whoever says that, if it is a stranger.
+            address: where the request comes from, ``None`` if the operator asks.
 
         Raises:
-            InvalidClient: the id is the URL of a metadata document that cannot be used.
-            ServerUnavailable: the store does not answer, or the document cannot be had now.
-            TooManyRequests: the address has named too many documents that are not known here.
+            InvalidClient: the id is the URL of a metadata document that is invalid.
+            ServerUnavailable: the store, or the host of the document, is not responding.
+            TooManyRequests: the address has made us fetch too many documents.
         """
         configured = self._configured.get(client_id)
         if configured is not None:
@@ -110,18 +106,16 @@ class Clients:
         if not 0 < len(client_id) <= MAX_CLIENT_ID_CHARS or not client_id.isprintable():
             return None
         if is_document_url(client_id):
-            return (
-                None
-                if self._documents is None
-                else await self._documents.client_for(client_id, address)
-            )
+            if self._documents is None:
+                return None
+            return await self._documents.client_for(client_id, address)
         return await self.find_registered(client_id)
 
     async def find_registered(self, client_id: str) -> Client | None:
-        """Return the client if it lives in the store.
+        """Return the client with this id if it is in the store.
 
         Raises:
-            ServerUnavailable: the store.
+            ServerUnavailable: the store is not responding.
         """
         client = await self._table.get(hash_of(client_id))
         return None if client is None or self._has_ended(client) else client
@@ -131,7 +125,7 @@ class Clients:
         id as their subject.
         """
         if is_document_url(client_id) and client_id not in self._configured:
-            return False  # a document cannot register for that
+            return False  # a document cannot register for such a grant type
         client = await self.find(client_id)
         return client is not None and not self._self_grants.isdisjoint(client.grant_types)
 
@@ -143,17 +137,16 @@ class Clients:
         manageable: bool = False,
         address: str | None = None,
     ) -> tuple[Client, str | None, str | None]:
-        """Make a client of checked metadata; return it, its secret and its registration token, if
-        it has them.
+        """Create a client; return it with its secret and its registration token, if it has them.
 
         Args:
-            metadata: checked.
-            origin: who wants it.
+            metadata: the validated metadata.
+            origin: whether the operator or a registration creates it.
             manageable: whether it gets a registration token.
-            address: who registers, ``None`` for the operator.
+            address: where the registration comes from, ``None`` for the operator.
 
         Raises:
-            ServerUnavailable: the store.
+            ServerUnavailable: the store is not responding.
         """
         now = int(self._clock.time())
         secret = new_secret() if metadata["token_endpoint_auth_method"] in SECRET_METHODS else None
@@ -179,13 +172,12 @@ class Clients:
     async def update(
         self, client_id: str, change: Callable[[Client], Client], *, address: str | None = None
     ) -> Client | None:
-        """Change a client that lives in the store; return it, or ``None`` when it is not there any
-        more.
+        """Change a client in the store; return the result, ``None`` if the client is gone.
 
         Args:
             client_id: which client.
-            change: returns what becomes of it.
-            address: of the client itself, if it changes what it says.
+            change: returns the changed client.
+            address: where the request comes from, if the client changes its own metadata.
         """
 
         def change_if_live(known: Client) -> Client | None:
@@ -201,20 +193,20 @@ class Clients:
             await self.unused.make_room()
         return changed
 
-    async def keep(self, client: Client, subject: str) -> None:
-        """Let a registration live on, because somebody has approved of it."""
+    async def extend(self, client: Client, subject: str) -> None:
+        """Extend a registration after a user has approved the client."""
         if client.expires_at is None:
             return
         ends_at = int(self._clock.time() + self._kept_seconds)
         is_first = client.subjects is not None and subject not in client.subjects
-        # Not each time: a write for every sign-in would be for nothing.
+        # A day longer than needed, so that not every sign-in needs a write.
         if not client.used or is_first or client.expires_at < ends_at:
             await self.update(client.client_id, lambda known: _kept(known, subject, ends_at + DAY))
         if not client.used:
             self.unused.forget(client.client_id)
 
     async def delete(self, client_id: str) -> Client | None:
-        """Forget a registration and return it, ``None`` when there was none."""
+        """Delete a registration and return it, ``None`` if there was none."""
         client = await self._table.take(hash_of(client_id))
         if client is None or self._has_ended(client):
             return None
@@ -223,7 +215,7 @@ class Clients:
         return client
 
     async def all(self) -> AsyncIterator[Client]:
-        """Yield the operator's clients, then those in the store."""
+        """Yield the configured clients, then those in the store."""
         for client in self._configured.values():
             yield client
         async for _, client in self._table.scan():
@@ -252,11 +244,11 @@ def _configured(clients: Sequence[Mapping[str, Any]], policy: MetadataPolicy) ->
             or not client_id.isprintable()
             or client_id in known
         ):
-            raise ConfigurationError(f"{where} needs a client_id of its own, a string")
-        if "://" in client_id and not is_document_url(client_id):
             raise ConfigurationError(
-                f"{where}: only https URLs can be a client_id, other URLs cannot"
+                f"{where} needs a client_id, a string that no other client has"
             )
+        if "://" in client_id and not is_document_url(client_id):
+            raise ConfigurationError(f"{where}: a client_id may be an https URL, but no other URL")
         if secret is not None and (not isinstance(secret, str) or len(secret) < MIN_SECRET_CHARS):
             raise ConfigurationError(
                 f"{where}: client_secret must have at least {MIN_SECRET_CHARS} characters: "
@@ -264,13 +256,13 @@ def _configured(clients: Sequence[Mapping[str, Any]], policy: MetadataPolicy) ->
             )
         try:
             metadata = check_client_metadata(
-                {"token_endpoint_auth_method": _usual_method(settings), **settings}, policy
+                {"token_endpoint_auth_method": _default_method(settings), **settings}, policy
             )
         except (InvalidClientMetadata, InvalidRedirectURI) as error:
             raise ConfigurationError(f"{where}: {error}") from None
         if (metadata["token_endpoint_auth_method"] in SECRET_METHODS) != (secret is not None):
             raise ConfigurationError(
-                f"{where}: client_secret and token_endpoint_auth_method do not fit each other"
+                f"{where}: client_secret does not match token_endpoint_auth_method"
             )
         known[client_id] = Client(
             client_id=client_id,
@@ -281,7 +273,7 @@ def _configured(clients: Sequence[Mapping[str, Any]], policy: MetadataPolicy) ->
     return known
 
 
-def _usual_method(settings: Mapping[str, Any]) -> str:
+def _default_method(settings: Mapping[str, Any]) -> str:
     if "client_secret" in settings:
         return "client_secret_basic"
     return "private_key_jwt" if "jwks" in settings or "jwks_uri" in settings else "none"

@@ -1,9 +1,8 @@
-"""How much registrations that nobody has used may take up: a share for each network, a ceiling for
-all (ADR 0016).
+"""Bounds the storage that unused registrations take up: a share per network, a ceiling for all (ADR
+0016).
 
-An index of them lies in the store, in a few records, each for the networks that fall to it. A
-process writes to it for many registrations at once, and those that are used until then never get
-there.
+The store keeps an index of them in a few records, each for some of the networks. A process adds
+many registrations to it at once; those that are used by then never get there.
 """
 
 from __future__ import annotations
@@ -29,29 +28,28 @@ from .records import UNUSED, UnusedIndex, client_table
 
 logger = logging.getLogger(__name__)
 
-BATCH = 16  # registrations that a process may know of alone
-MIN_BYTES = 1024  # that each counts at least, so that the number is bounded as well
-# that may be in the index and count no more, which it hears when it is written again
+BATCH = 16  # registrations that a process may keep out of the index
+MIN_BYTES = 1024  # counted for each at least, so that their number is bounded as well
+# Registrations in the index that are used or deleted, and leave it when it is written next.
 MAX_FORGOTTEN = 10_000
 
 _ENTRY = struct.Struct(">16s8sII")
-# What takes the place of a registration that makes room for others, for the moment until it is
-# deleted.
+# Replaces a registration for the moment until it is deleted.
 _GONE = Client(client_id="", metadata={}, origin="registered", expires_at=0)
 
 
-# Client id, network, size, and epoch seconds of the registration: what is packed. A plain tuple,
-# because there may be hundreds of them, and as a rule none is looked at but for its age.
+# Client id, network, size, and epoch seconds of the registration. A plain tuple, because there may
+# be hundreds of them, and usually only their age matters.
 _Entry: TypeAlias = tuple[bytes, bytes, int, int]
 
 
 class UnusedRegistrations:
-    """Bounds what nobody has used.
+    """Bounds the storage of unused registrations.
 
     Args:
-        store: keeps the clients, and the index.
+        store: where the clients and the index are kept.
         clock: decides what has expired.
-        registration: the bounds.
+        registration: has the bounds.
     """
 
     def __init__(self, store: Store, clock: Clock, registration: Registration) -> None:
@@ -59,7 +57,7 @@ class UnusedRegistrations:
         self._seconds = registration.unused_seconds
         self._clients = client_table(store, clock)
         self._index = Table(store, UNUSED, lambda _: self._seconds)
-        # A network has no more than what is in the record that it falls to: that is its share.
+        # The share of a network is the size of the index record that it belongs to.
         self._limit = registration.unused_bytes_each
         self._pending: list[dict[bytes, _Entry]] = [
             {} for _ in range(registration.unused_bytes // self._limit)
@@ -67,8 +65,9 @@ class UnusedRegistrations:
         self._forgotten: LRUCache[bool] = LRUCache(MAX_FORGOTTEN)
 
     def add(self, client_id: str, size: int, address: str) -> None:
-        """Count a registration that is about to be written, or changed; too early rather than
-        never.
+        """Count a registration that is about to be written or changed.
+
+        Before it is written: counting it too early does no harm, never counting it would.
         """
         network = sha256(network_of(address).encode("utf-8", "surrogatepass")).digest()[:8]
         key = bytes.fromhex(client_id)
@@ -76,7 +75,7 @@ class UnusedRegistrations:
         pending[key] = key, network, max(MIN_BYTES, size), int(self._clock.time())
 
     def forget(self, client_id: str) -> None:
-        """Count a registration no more: somebody has used it, or it is gone."""
+        """Stop counting a registration that has been used or deleted."""
         key = bytes.fromhex(client_id)
         for pending in self._pending:
             if pending.pop(key, None) is not None:
@@ -84,14 +83,14 @@ class UnusedRegistrations:
         self._forgotten.put(key, True)
 
     async def make_room(self, *, at_once: bool = False) -> None:
-        """Write down what is new, if it is much, and delete the oldest ones of the busiest network
-        beyond the limit.
+        """Add new registrations to the index, and delete the oldest ones of the busiest network if
+        there are too many.
 
         Args:
-            at_once: whether to write down what is not much, too.
+            at_once: whether to do that without waiting for a whole batch.
 
         Raises:
-            ServerUnavailable: the store does not answer.
+            ServerUnavailable: the store is not responding.
         """
         for number, pending in enumerate(self._pending):
             if len(pending) >= (1 if at_once else BATCH):
@@ -139,13 +138,11 @@ class UnusedRegistrations:
         # cannot start using it.
         if gone is not None:
             await self._clients.delete(key)
-            logger.info("A registration that nobody has used made room for others")
+            logger.info("An unused registration was deleted to make room for others")
 
 
 def _surplus(entries: list[_Entry], limit: int) -> set[_Entry]:
-    """Return what has to go: again and again the oldest one of the network that takes up the
-    most.
-    """
+    """Return the entries to delete: repeatedly the oldest one of the network that takes up most."""
     surplus, sizes = set[_Entry](), [size for _, _, size, _ in entries]
     excess = sum(sizes) - limit
     if excess <= 0:

@@ -1,4 +1,4 @@
-"""Grants: what a person, or a client for itself, lets a client do. The grant types are listed here.
+"""Grants: the access that a person, or a client for itself, gives a client. Lists the grant types.
 
 To add one, write a module with a ``GRANT`` and add its row.
 """

@@ -1,4 +1,4 @@
-"""What a grant type is: one value per type, made of the parts that all of them share."""
+"""Defines grant types: one value per type, and the parts that all of them share."""
 
 from __future__ import annotations
 
@@ -30,6 +30,9 @@ class TokenRequest(NamedTuple):
     parameters: Parameters
     resource: str
 
+    def __repr__(self) -> str:
+        return f"TokenRequest({self.client!r})"
+
     def required(self, name: str) -> str:
         """Return a parameter that has to be there.
 
@@ -43,7 +46,7 @@ class TokenRequest(NamedTuple):
 
 
 class Granted(NamedTuple):
-    """A grant, and what its client gets now."""
+    """A grant, and the tokens that its client gets now."""
 
     grant_id: str
     grant: Grant
@@ -98,7 +101,7 @@ class Grants:
         self.revocation = Revocation(self.ledger, self.codes, clock, lifetimes, login, audit)
 
     async def with_current_person(self, grant: Grant) -> Grant:
-        """Return the grant with what the login step knows of its person now.
+        """Return the grant with its person as the login step describes them now.
 
         Raises:
             InvalidGrant: the sign-in behind the grant is not valid any more.
@@ -124,7 +127,7 @@ class GrantType(GrantRules):
 
     Args:
         use: carries out a token request with this grant type.
-        event: what the audit record calls its success.
+        event: the action in the audit record of a success.
         switch: the name under which it can be disabled; ``None`` if it cannot be.
         repeatable: the parameters of a token request that may be repeated.
     """

@@ -1,4 +1,4 @@
-"""Records of grants: the request, the code, the grant, the consent. Pure."""
+"""Records of grants: authorization requests, codes, grants and consents. Pure."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class AuthorizationRequest(Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Code(Stored):
-    """An authorization code, known by its hash; it stays for a while after its use, so that a
-    replay shows.
+    """An authorization code, named by its hash. It stays for a while after its redemption, so that
+    a replay can be detected.
 
     Attributes:
-        resource: what it is good for (RFC 8707 §2.2).
-        person: who approved.
-        scopes: what they approved.
+        resource: the resource that it gives access to (RFC 8707 §2.2).
+        person: the person who approved.
+        scopes: the scopes that they approved.
         signed_in_at: epoch seconds of their sign-in.
         expires_at: epoch seconds.
         used_at: epoch seconds of the redemption.
@@ -55,20 +55,20 @@ class Code(Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant(Stored):
-    """What a person (or, without one, the client for itself) lets a client do. All its tokens live
-    and die with it.
+    """The access that a person, or a client for itself, gives a client. Its tokens are valid only as
+    long as it is.
 
     Attributes:
-        client_id: which client.
-        resource: access to what.
-        person: who granted; ``None`` for client_credentials.
-        scopes: all that was granted; a token may have fewer.
+        client_id: the client.
+        resource: the resource that it gives access to.
+        person: the person who granted it; ``None`` if the client acts for itself.
+        scopes: all scopes that were granted; a token may have fewer.
         created_at: epoch seconds.
-        expires_at: epoch seconds; refreshing does not move it.
+        expires_at: epoch seconds; a refresh does not change it.
         signed_in_at: epoch seconds of the sign-in behind it.
-        generation: of the refresh token that is good now; counts up with each rotation.
+        generation: of the current refresh token; each rotation counts it up.
         rotated_at: epoch seconds of the last rotation.
-        revoked: why it has ended.
+        revoked: the reason, if it is revoked.
     """
 
     nested: ClassVar[Mapping[str, type[Stored]]] = {"person": Person}
@@ -92,7 +92,7 @@ class Grant(Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent(Stored):
-    """What a person has approved for a client: this redirect URI, these scopes of this resource."""
+    """A person's approval of a client: with this redirect URI, for these scopes of this resource."""
 
     client_id: str
     client_name: str

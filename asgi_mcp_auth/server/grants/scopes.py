@@ -1,6 +1,4 @@
-"""Which scopes a client gets: asked for, known here, within the client's own limit, and granted by
-the person.
-"""
+"""The scope policy: which of the requested scopes a client gets."""
 
 from __future__ import annotations
 
@@ -14,14 +12,15 @@ from ..parties import OFFLINE_ACCESS, Client, Person
 
 
 class ScopePolicy:
-    """The scope policy.
+    """Decides which scopes a client gets: they must be known, within the limit of the client, and
+    such as the person may grant.
 
     Args:
-        required: what every request to the resource needs; what a client gets that asks for
-            nothing.
-        supported: all that there are.
-        hierarchy: scopes that a scope includes.
-        hook: the operator's say in what a person may grant.
+        required: the scopes that every request to the resource needs. Also those that a client gets
+            if it asks for none.
+        supported: all scopes.
+        hierarchy: the scopes that a scope includes.
+        hook: the operator's function that decides what a person may grant.
     """
 
     def __init__(
@@ -38,33 +37,32 @@ class ScopePolicy:
         self._hook = hook
 
     def parse_requested(self, scope: str | None, client: Client) -> list[str]:
-        """Return the scopes of a request; where it names none, the usual ones as far as the client
-        may have them.
+        """Return the scopes of a request, or the default ones if it names none.
 
         Raises:
-            InvalidScope: one is malformed, unknown, or beyond what the client may have; or none are
-                left.
+            InvalidScope: a scope is malformed, unknown, or beyond the limit of the client; or no
+                scope is left.
 
         RFC 6749 §3.3.
         """
         if scope is None:
-            found = [each for each in self._default if self._within(each, client)]
+            scopes = [each for each in self._default if self._is_within(each, client)]
         else:
-            found = [*dict.fromkeys(filter(None, scope.split(" ")))]
-            if any(each not in self._known or not self._within(each, client) for each in found):
+            scopes = [*dict.fromkeys(filter(None, scope.split(" ")))]
+            if any(each not in self._known or not self._is_within(each, client) for each in scopes):
                 raise InvalidScope
-        if not found and self.supported:
+        if not scopes and self.supported:
             raise InvalidScope
-        return found
+        return scopes
 
     async def filter_grantable(
         self, person: Person, client: Client, scopes: Sequence[str]
     ) -> list[str]:
-        """Return those of ``scopes`` that the person may grant.
+        """Return the scopes that the person may grant.
 
         Raises:
-            AccessDenied: none of them.
-            ServerUnavailable: nobody knows.
+            AccessDenied: the person may grant none of them.
+            ServerUnavailable: the operator's function failed.
         """
         if self._hook is None:
             return list(scopes)
@@ -74,18 +72,24 @@ class ScopePolicy:
         )
         granted = [each for each in scopes if each in answer]
         if not granted and scopes:
-            raise AccessDenied("This account may not grant what the application asks for")
+            raise AccessDenied("This account is not allowed to grant what the application asks for")
         return granted
 
     async def filter_still_grantable(
         self, person: Person, client: Client, granted: Sequence[str], scopes: Sequence[str]
     ) -> list[str]:
-        """Return those of ``scopes`` that the person, who has granted ``granted``, may still grant.
+        """Return the scopes of a token that the person may still grant.
+
+        Args:
+            person: the person behind the grant.
+            client: its client.
+            granted: all scopes of the grant.
+            scopes: the scopes of the token.
 
         Raises:
-            InvalidScope: none of them.
-            InvalidGrant: nothing of all that they have granted.
-            ServerUnavailable: nobody knows.
+            InvalidScope: the person may grant none of ``scopes`` any more.
+            InvalidGrant: the person may grant none of ``granted`` any more.
+            ServerUnavailable: the operator's function failed.
         """
         if self._hook is None:
             return list(scopes)
@@ -93,32 +97,37 @@ class ScopePolicy:
             still = self._with_implied(await self.filter_grantable(person, client, granted))
         except AccessDenied:
             raise InvalidGrant(reason="nothing_left") from None
-        found = [each for each in scopes if each in still]
-        if scopes and not found:
+        left = [each for each in scopes if each in still]
+        if scopes and not left:
             raise InvalidScope
-        return found
+        return left
 
     def narrow(self, scope: str | None, granted: Sequence[str], client: Client) -> list[str]:
-        """Return the scopes of a token of a grant: all that still hold, or some of them.
+        """Return the scopes of a new token of a grant.
+
+        Args:
+            scope: the requested scopes, ``None`` for all.
+            granted: the scopes of the grant.
+            client: its client, whose limit may have changed.
 
         Raises:
-            InvalidScope: more was asked for than was granted, or none of it.
-            InvalidGrant: nothing of it holds any more, so that the client has to begin anew.
+            InvalidScope: the request names scopes that were not granted, or an empty list.
+            InvalidGrant: no granted scope is valid any more, so the client has to start over.
 
         RFC 6749 §6.
         """
-        holding = [each for each in granted if each in self._known and self._within(each, client)]
-        if granted and not holding:
+        valid = [each for each in granted if each in self._known and self._is_within(each, client)]
+        if granted and not valid:
             raise InvalidGrant(reason="nothing_left")
         if scope is None:
-            return holding
-        found = [*dict.fromkeys(filter(None, scope.split(" ")))]
-        if (granted and not found) or not set(found) <= self._with_implied(holding):
+            return valid
+        scopes = [*dict.fromkeys(filter(None, scope.split(" ")))]
+        if (granted and not scopes) or not set(scopes) <= self._with_implied(valid):
             raise InvalidScope
-        return found
+        return scopes
 
-    def _within(self, scope: str, client: Client) -> bool:
-        # The right to refresh is a matter of grant types, not of limits on what may be done.
+    def _is_within(self, scope: str, client: Client) -> bool:
+        # Whether a client may refresh depends on its grant types, not on its scopes.
         return (
             client.scopes is None
             or scope == OFFLINE_ACCESS

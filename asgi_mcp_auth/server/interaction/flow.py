@@ -204,7 +204,7 @@ async def _issue(
         # The second click of a double click gets the same code: browsers drop the response to the
         # first one.
         secret = server.forms.secret_of(request.transaction_id)
-    await server.clients.keep(destination.client, person.subject)
+    await server.clients.extend(destination.client, person.subject)
     code = await issue_code(
         server.grants,
         authorization,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 from ..._settings import check_url
@@ -33,7 +33,7 @@ class Handover(Stored):
 
     nested: ClassVar[Mapping[str, type[Stored]]] = {"person": Person}
 
-    transaction: str
+    transaction: str = field(repr=False)
     person: Person | None
 
 

@@ -46,6 +46,9 @@ class _Outcome(NamedTuple):
     is_right: bool
     new_hash: str | None  # of the same password, if the stored one is too cheap
 
+    def __repr__(self) -> str:
+        return f"_Outcome({self.is_right})"
+
 
 class PasswordLogin(Login):
     """Checks passwords, for small deployments.

@@ -1,1 +1,1 @@
-"""Tokens of this server: signing keys, access tokens, refresh tokens."""
+"""Tokens of this server: signing keys, access tokens and refresh tokens."""

@@ -76,7 +76,7 @@ class GrantVerifier(JWTVerifier):
         self._grant_ids: LRUCache[str] = LRUCache(_CACHE_SIZE)
 
     async def verify(self, token: str) -> AccessToken:
-        """Return what ``token`` grants.
+        """Return the access token, verified.
 
         Raises:
             InvalidToken: it is not valid, or its grant has been revoked.

@@ -1,7 +1,7 @@
-"""Refresh tokens: ``rt_``, the grant, its generation, and a MAC over both. Pure.
+"""Makes and parses refresh tokens: ``rt_``, the grant id, a generation, and a MAC over both. Pure.
 
-Nothing is kept of a token, so every worker can make the same one again, and garbage is refused
-without a look at the store.
+Tokens are not stored: every worker can make the same one again, and rejects garbage without asking
+the store.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ _TOKEN = re.compile(r"rt_([A-Za-z0-9_-]{22})\.(0|[1-9][0-9]{0,8})\.([A-Za-z0-9_-
 
 
 class RefreshTokens:
-    """Makes and reads refresh tokens.
+    """Makes and parses refresh tokens.
 
     Args:
-        keys: the first one signs, all of them are accepted.
+        keys: the first one signs; all of them are accepted.
     """
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         self._keys = tuple(keys)
 
     def make(self, grant_id: str, generation: int) -> str:
-        """Return the refresh token of a generation, the same one each time."""
+        """Return the refresh token of a generation, always the same one."""
         return f"rt_{grant_id}.{generation}.{_mac(self._keys[0], grant_id, generation)}"
 
     def parse(self, token: str) -> tuple[str, int]:
-        """Return grant and generation.
+        """Return the grant id and the generation of a token.
 
         Raises:
-            InvalidGrant: the token was not made here.
+            InvalidGrant: this server did not make the token.
         """
         match = _TOKEN.fullmatch(token)
         if match is None:

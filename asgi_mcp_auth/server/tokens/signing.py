@@ -1,5 +1,5 @@
-"""The keys that sign access tokens: made on first use, kept in the store, shared by all workers,
-rotated with overlap.
+"""The keys that sign access tokens: created on first use, stored, shared by all workers, and rotated
+with an overlap.
 
 A new key is published before it signs, and an old one stays published until the last token that it
 signed has expired.
@@ -12,7 +12,7 @@ import logging
 import math
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol, Self
 
 from asgiref.sync import sync_to_async
@@ -33,23 +33,23 @@ logger = logging.getLogger(__name__)
 
 KEY_RING = "signing"  # the key of the one record
 RELOAD_SECONDS = 60.0  # how old the keys in a process may be
-COOLDOWN_SECONDS = 1.0  # between two looks for a key that is not known
-RETRY_SECONDS = 5.0  # between two looks while the store does not answer
-STALE_SECONDS = DAY  # how long the keys at hand are used while it does not
-# how long a key is published before it signs: longer than others keep our key set
+COOLDOWN_SECONDS = 1.0  # between two reloads because of unknown keys
+RETRY_SECONDS = 5.0  # between two reloads while the store is not responding
+STALE_SECONDS = DAY  # how long loaded keys are used while the store is not responding
+# How long a key is published before it signs: longer than others cache our key set.
 AHEAD_SECONDS = 3600.0
 
 
 class Signer(KeySource, Protocol):
-    """Signs access tokens, and says with what they can be verified."""
+    """Signs access tokens, and has the keys to verify them."""
 
-    algorithm: str  # of the tokens that are made now
+    algorithm: str  # of new tokens
 
     async def ready(self) -> None:
-        """Have a key at hand.
+        """Load a key unless there is one.
 
         Raises:
-            ServerUnavailable: the store does not answer.
+            ServerUnavailable: the store is not responding.
         """
         ...
 
@@ -62,20 +62,20 @@ class Signer(KeySource, Protocol):
         ...
 
     async def rotate(self, *, retire: bool = False) -> None:
-        """Sign with a new key from now on; ``retire`` forgets the old ones, and every token that
-        they signed.
+        """Sign with a new key from now on. ``retire`` drops the old keys, and so revokes all tokens
+        that they signed.
         """
         ...
 
 
 class StaticSigningKeys:
-    """Keys that the operator keeps; the first one signs.
+    """Signing keys from the settings; the first one signs.
 
     Args:
-        pems: private keys.
+        pems: the private keys.
 
     Raises:
-        ConfigurationError: one of them cannot be used, or is there twice.
+        ConfigurationError: a key cannot be used, or occurs twice.
     """
 
     def __init__(self, pems: Sequence[str]) -> None:
@@ -99,12 +99,12 @@ class StaticSigningKeys:
         """Nothing to do."""
 
     async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
-        """Return the one key that the token names.
+        """Return the key that the token names.
 
         Raises:
             InvalidToken: there is none.
         """
-        return _found(self._set.find(key_id, algorithm))
+        return _checked(self._set.find(key_id, algorithm))
 
     async def ready(self) -> None:
         """Nothing to do."""
@@ -118,18 +118,18 @@ class StaticSigningKeys:
         return {"keys": [key.public_jwk() for key in self._keys]}
 
     async def rotate(self, *, retire: bool = False) -> None:
-        """Refuse: these keys are the operator's.
+        """Refuse, because these keys are part of the settings.
 
         Raises:
             ConfigurationError: always.
         """
         raise ConfigurationError(
-            "signing_keys are yours to rotate: put a new one in front, and restart"
+            "signing_keys cannot be rotated here: put a new key in front of the list and restart"
         )
 
 
 class TimedKey(NamedTuple):
-    """A signing key, and from when on it signs, in epoch seconds."""
+    """A signing key, and when it begins to sign, in epoch seconds."""
 
     key: SigningKey
     active_at: float
@@ -139,7 +139,7 @@ class TimedKey(NamedTuple):
 class KeyRing(Stored):
     """The signing keys in the store, oldest first."""
 
-    keys: tuple[TimedKey, ...] = ()
+    keys: tuple[TimedKey, ...] = field(default=(), repr=False)
 
     def dump(self) -> bytes:
         """Return the record as the store keeps it."""
@@ -170,14 +170,14 @@ class _Change(NamedTuple):
 
 
 class StoredSigningKeys:
-    """Keys in the store.
+    """Signing keys in the store.
 
     Args:
         store: keeps them encrypted.
-        clock: its wall clock says which key signs, its monotonic one how old the keys at hand are.
+        clock: its wall clock decides which key signs, its monotonic clock when to reload.
         options: algorithm and rotation.
-        lifetimes: how long a token lives that a key has signed.
-        audit: is told of new keys.
+        lifetimes: of access tokens.
+        audit: hears of new keys.
     """
 
     def __init__(
@@ -198,53 +198,48 @@ class StoredSigningKeys:
         self._reload = SingleFlight(self._load)
 
     async def open(self) -> None:
-        """Load the keys, or make the first one; a store that is down stops nobody from starting."""
+        """Load the keys, or create the first one. If the store is down, the server starts anyway."""
         try:
             await self._reload()
         except ServerUnavailable:
             if self._outage.reason is None:
-                logger.warning("The signing keys cannot be loaded yet: the store does not answer")
+                logger.warning("The signing keys cannot be loaded yet: the store is not responding")
 
     async def aclose(self) -> None:
-        """Stop a look under way."""
+        """Cancel a reload under way."""
         await self._reload.aclose()
 
     async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
-        """Return the one key that the token names.
+        """Return the key that the token names.
 
         Raises:
             InvalidToken: there is none.
-            ServerUnavailable: there might be one, but the store does not answer.
+            ServerUnavailable: there may be one, but the store is not responding.
         """
         await self.ready()
         found = self._set.find(key_id, algorithm)
         if not found and self._clock.monotonic() >= self._loaded_at + COOLDOWN_SECONDS:
             await self._reload()
             found = self._set.find(key_id, algorithm)
-        return _found(found)
+        return _checked(found)
 
     async def sign(self, header: JSONObject, claims: JSONObject) -> str:
         """Return a JWT.
 
         Raises:
-            ServerUnavailable: the store does not answer, and no key is at hand.
+            ServerUnavailable: the store is not responding, and no keys are loaded.
         """
         await self.ready()
-        now, mine = (
-            self._clock.time(),
-            [each for each in self._keys if each.key.algorithm == self.algorithm],
-        )
-        return _signed(
-            next((each.key for each in reversed(mine) if each.active_at <= now), mine[0].key),
-            header,
-            claims,
-        )
+        now = self._clock.time()
+        usable = [each for each in self._keys if each.key.algorithm == self.algorithm]
+        active = [each for each in usable if each.active_at <= now]
+        return _signed(active[-1].key if active else usable[0].key, header, claims)
 
     async def jwks(self) -> JSONObject:
         """Return the public keys as a JWK set (RFC 7517 §5).
 
         Raises:
-            ServerUnavailable: the store does not answer, and no key is at hand.
+            ServerUnavailable: the store is not responding, and no keys are loaded.
         """
         await self.ready()
         return {"keys": [each.key.public_jwk() for each in self._keys]}
@@ -253,11 +248,11 @@ class StoredSigningKeys:
         """Sign with a new key from now on.
 
         Args:
-            retire: forget the old ones, and with them every token that they signed; also keys that
-                cannot be read.
+            retire: drop the old keys, and so revoke all tokens that they signed. This also drops
+                keys that cannot be decrypted.
 
         Raises:
-            ServerUnavailable: the store does not answer, or its keys cannot be read.
+            ServerUnavailable: the store is not responding, or its keys cannot be decrypted.
         """
         new = TimedKey(await self._new_key(), self._clock.time())
 
@@ -273,11 +268,11 @@ class StoredSigningKeys:
         await self._load()
 
     async def ready(self) -> None:
-        """Have keys at hand that are not too old.
+        """Load the keys, unless they are fresh.
 
         Raises:
-            ServerUnavailable: the store does not answer, or its keys cannot be read, and no key is
-                at hand.
+            ServerUnavailable: no keys are loaded, and the store is not responding or its keys cannot
+                be decrypted.
         """
         if self._clock.monotonic() >= self.fresh_until:
             try:
@@ -303,18 +298,18 @@ class StoredSigningKeys:
     async def _change(
         self, change: Callable[[tuple[TimedKey, ...]], Awaitable[tuple[TimedKey, ...]]]
     ) -> tuple[TimedKey, ...]:
-        """Change the keys in the store, if there is something to change, and return them."""
+        """Change the keys in the store if necessary, and return them."""
 
         async def step(known: KeyRing | None) -> Outcome[KeyRing, _Change]:
             before = () if known is None else known.keys
             after = await change(before)
-            # Whoever loses the race for the first key gets that of the winner.
+            # A worker that loses the race for the first key uses that of the winner.
             return Outcome(KeyRing(keys=after) if after else None, _Change(before, after))
 
         try:
             done = await self._table.retry(KEY_RING, step)
         except UnreadableRecord:
-            raise self._cannot_be_read() from None
+            raise self._undecryptable() from None
         for each in done.after:
             if each not in done.before:
                 self._audit.report(AuditEvent(action="key_created", key_id=each.key.key_id))
@@ -322,28 +317,25 @@ class StoredSigningKeys:
             self._outage.recovered()
         return done.after
 
-    def _cannot_be_read(self) -> ServerUnavailable:
+    def _undecryptable(self) -> ServerUnavailable:
         if self._outage.failed("unreadable"):
             logger.error(
-                "The signing keys in the store cannot be read: have encryption_keys changed? Put"
-                " the old one back, behind the new one. If it is lost for good, await"
-                " provider.admin.drop_unreadable() and then"
-                " provider.admin.rotate_keys(retire=True): clients register again, and everybody"
-                " signs in again"
+                "Cannot decrypt the signing keys in the store. If encryption_keys changed, append"
+                " the old key to the list. If it is lost, await provider.admin.drop_unreadable()"
+                " and then provider.admin.rotate_keys(retire=True): clients will have to register"
+                " again, and users to sign in again"
             )
         return ServerUnavailable()
 
     async def _due(self, keys: tuple[TimedKey, ...]) -> tuple[TimedKey, ...]:
-        """Return the keys with what time has brought: a first one, a successor for an old one, none
-        that are over.
+        """Return the keys that are due now: with a first one or a successor if one is needed, and
+        without those that have expired.
         """
-        now, mine = (
-            self._clock.time(),
-            [each for each in keys if each.key.algorithm == self.algorithm],
-        )
-        if not mine:
+        now = self._clock.time()
+        usable = [each for each in keys if each.key.algorithm == self.algorithm]
+        if not usable:
             keys = (*keys, TimedKey(await self._new_key(), now))
-        elif mine[-1].active_at + self._rotation_seconds - AHEAD_SECONDS <= now:
+        elif usable[-1].active_at + self._rotation_seconds - AHEAD_SECONDS <= now:
             keys = (*keys, TimedKey(await self._new_key(), now + AHEAD_SECONDS))
         return tuple(
             each
@@ -352,13 +344,13 @@ class StoredSigningKeys:
         )
 
     def _ends_at(self, key: TimedKey, later: Sequence[TimedKey]) -> float:
-        """Return until when tokens may be good that a key has signed."""
+        """Return until when tokens signed by a key may be valid."""
         successor = next((each for each in later if each.key.algorithm == key.key.algorithm), None)
         if successor is not None:
             return successor.active_at + self._overlap_seconds
         if key.key.algorithm == self.algorithm:
             return math.inf
-        # Of an earlier setting, or of workers that still have it.
+        # Its algorithm is that of an earlier setting, or of workers that still have it.
         return key.active_at + self._rotation_seconds + self._overlap_seconds
 
     async def _new_key(self) -> SigningKey:
@@ -368,7 +360,7 @@ class StoredSigningKeys:
         )
 
 
-def _found(keys: tuple[VerifyingKey, ...]) -> tuple[VerifyingKey, ...]:
+def _checked(keys: tuple[VerifyingKey, ...]) -> tuple[VerifyingKey, ...]:
     if not keys:
         raise InvalidToken("unknown_key")
     return keys

@@ -754,7 +754,7 @@ async def test_no_more_than_a_thousand_documents_are_remembered(authority: Autho
         for number in range(1100):
             with pytest.raises(InvalidClient):
                 await documents.client_for(f"https://{number}.example/x", "192.0.2.1")
-        assert len(documents._answers) == 1000
+        assert len(documents._decisions) == 1000
         assert time.monotonic() - began < 20
         assert [each async for each in server.provider.admin.clients()] == []
 

@@ -127,6 +127,6 @@ async def test_the_first_key_signs_and_the_others_count_too() -> None:
                 assert (await rotated.call("POST", "/mcp", bearer=token)).status == 200
             assert (await server.call("POST", "/mcp", bearer=after)).status == 401
         with pytest.raises(
-            ConfigurationError, match="signing_keys are yours to rotate: put a new one in front"
+            ConfigurationError, match="signing_keys cannot be rotated here: put a new key in front"
         ):
             await server.provider.admin.rotate_keys()

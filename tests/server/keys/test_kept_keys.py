@@ -316,7 +316,7 @@ async def test_a_store_that_is_down_at_the_start_does_not_prevent_it(
         async with deploy(store=store, clock=clock) as server:
             assert [
                 each.getMessage() for each in caplog.records if each.name.endswith("signing")
-            ] == ["The signing keys cannot be loaded yet: the store does not answer"]
+            ] == ["The signing keys cannot be loaded yet: the store is not responding"]
             for _ in range(3):
                 response = await server.call("GET", "/.well-known/jwks.json")
                 assert (response.status, response.header("retry-after")) == (503, "1")

@@ -197,9 +197,13 @@ async def test_a_client_can_be_made_while_the_server_runs(engine: str) -> None:
         (
             {"redirect_uris": [REDIRECT_URI], "scope": "admin"},
             InvalidClientMetadata,
-            "scope must be out of",
+            "scope may contain",
         ),
-        ({"redirect_uri": REDIRECT_URI}, InvalidClientMetadata, "redirect_uri is not a member"),
+        (
+            {"redirect_uri": REDIRECT_URI},
+            InvalidClientMetadata,
+            "redirect_uri is not a known member",
+        ),
         (
             {"redirect_uris": [REDIRECT_URI], "client_id": "mine"},
             InvalidClientMetadata,

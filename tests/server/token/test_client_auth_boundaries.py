@@ -21,7 +21,7 @@ from asgi_mcp_auth.server.clients.authentication import (
     parse_client_credentials,
 )
 from asgi_mcp_auth.server.clients.keys import ClientKeys
-from asgi_mcp_auth.server.clients.registry import nobody
+from asgi_mcp_auth.server.clients.registry import dummy_client
 from asgi_mcp_auth.server.records import hash_of
 from asgi_mcp_auth.server.web import EndpointRequest, Parameters
 from asgi_mcp_auth.testing import FrozenClock
@@ -45,13 +45,13 @@ REFUSED: dict[str, tuple[dict[str, str], str | None, type[Exception], str]] = {
         {"client_secret": "x"},
         "Basic YTpi",
         MalformedRequest,
-        "The client authenticates by two methods at once",
+        "The request uses two client authentication methods",
     ),
     "three methods": (
         {"client_secret": "x", **ASSERTED},
         "Basic YTpi",
         MalformedRequest,
-        "The client authenticates by two methods at once",
+        "The request uses two client authentication methods",
     ),
     "two clients": (
         {"client_id": "b"},
@@ -65,18 +65,23 @@ REFUSED: dict[str, tuple[dict[str, str], str | None, type[Exception], str]] = {
         InvalidClient,
         "The client_assertion_type is not supported",
     ),
-    "nobody": ({}, None, InvalidClient, "The client does not say who it is"),
+    "nobody": (
+        {},
+        None,
+        InvalidClient,
+        "The request contains no client_id and no client credentials",
+    ),
     "a secret of nobody": (
         {"client_secret": "x"},
         None,
         InvalidClient,
-        "The client does not say who it is",
+        "The request contains no client_id and no client credentials",
     ),
     "another scheme": (
         {},
         "Digest x",
         InvalidClient,
-        "The client authenticates by an unknown scheme",
+        "The authentication scheme is not supported",
     ),
     "no base64": ({}, "Basic !", InvalidClient, "Client authentication failed"),
     "no colon": ({}, "Basic YWI=", InvalidClient, "Client authentication failed"),
@@ -289,11 +294,11 @@ async def test_a_new_metadata_document_counts_as_a_registration_of_its_address()
 
 async def test_the_stand_in_for_an_unknown_client_authenticates_no_request() -> None:
     """What is read for an unknown client, so that it takes as long as for a known one."""
-    assert nobody().secret_hash is None
-    assert nobody().client_id == "nobody"
+    assert dummy_client().secret_hash is None
+    assert dummy_client().client_id == "dummy"
     async with deploy() as server:
         for secret in ("", "x" * 43):
             response = await server.token(
-                client_id="nobody", client_secret=secret, grant_type="refresh_token"
+                client_id="dummy", client_secret=secret, grant_type="refresh_token"
             )
             assert_refused(response, "invalid_client", 401)

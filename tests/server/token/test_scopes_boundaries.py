@@ -122,7 +122,7 @@ async def test_a_hook_that_leaves_nothing_denies_access(
     asked: list[str], answer: list[str]
 ) -> None:
     with pytest.raises(
-        AccessDenied, match=r"^This account may not grant what the application asks for$"
+        AccessDenied, match=r"^This account is not allowed to grant what the application asks for$"
     ):
         await policy(hook=lambda *_: answer).filter_grantable(ALICE, client(), asked)
 
