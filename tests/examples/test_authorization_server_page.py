@@ -75,7 +75,7 @@ async def test_a_login_step_of_one_s_own_turns_away_renews_and_is_told_of_the_en
     async with server.provider:
         client, browser = await server.register(), server.browser()
         opened = await browser.open(client.authorization_url())
-        assert "Nobody has this name." in (await browser.submit(opened, name="mallory")).text
+        assert "Unknown name." in (await browser.submit(opened, name="mallory")).text
         refused = await browser.submit(opened, name="bob")
         assert (refused.response.status, "Ask the front desk." in refused.text) == (403, True)
         opened = await browser.submit(await browser.open(client.authorization_url()), name="alice")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from ...errors import ConfigurationError, ForbiddenForm
 
@@ -21,9 +21,11 @@ def parse_networks(setting: str, networks: object) -> tuple[Network, ...]:
     Raises:
         ConfigurationError: it is not such a list.
     """
-    entries = networks if isinstance(networks, list | tuple) else (None,)  # pyright: ignore[reportUnknownVariableType]  # entries of any type
+    entries: Sequence[object] = [None]  # invalid, like any other entry that is not a string
+    if isinstance(networks, list | tuple):
+        entries = cast("Sequence[object]", networks)
     parsed: list[Network] = []
-    for entry in entries:  # pyright: ignore[reportUnknownVariableType]  # the same
+    for entry in entries:
         text = entry if isinstance(entry, str) else ""
         try:
             parsed.append(ip_network(text))

@@ -16,12 +16,12 @@ from .style import style_sheet
 
 def login(page: LoginPage, logo: str | None, color: str) -> str:
     """Return the sign-in page."""
-    reason, problem, title = "", "", f"Sign in – {page.title}"
-    if page.client:
-        reason = f"<p>{_name(page.client)} is requesting access.</p>"
+    reason = f"<p>{_name(page.client)} is requesting access.</p>" if page.client else ""
+    title = f"Sign in – {page.title}"
+    problem = ""
     if page.error:
-        problem = f'<p class="problem" role="alert" id="problem">{escape(page.error)}</p>'
         title = f"Error: {title}"
+        problem = f'<p class="problem" role="alert" id="problem">{escape(page.error)}</p>'
     focused = _focused(page.fields)
     fields = "".join(
         _field(field, has_error=bool(page.error), has_focus=field.name == focused)
@@ -35,31 +35,12 @@ def login(page: LoginPage, logo: str | None, color: str) -> str:
 
 def consent(page: ConsentPage, logo: str | None, color: str) -> str:
     """Return the consent page."""
-    unverified, scopes, switch, later = "", "", "", ""
-    if not page.is_verified:
-        unverified = (
-            '<p class="note">The application chose this name. It has not been verified.</p>'
-        )
-    if page.scopes:
-        entries = "".join(f"<li>{escape_text(description)}</li>" for _, description in page.scopes)
-        scopes = f"<h2>It will be able to</h2><ul>{entries}</ul>"
-    if page.account is not None:
-        switch = (
-            '<button type="submit" name="action" value="switch" class="plain">Use another'
-            " account</button>"
-        )
-    if page.applications_url:
-        later = (
-            '<p class="note">You can revoke this at any time under'
-            f' <a href="{escape(page.applications_url)}">your applications</a>.</p>'
-        )
-    body = f"""<h1>Allow {_name(page.client)} to act on your behalf?</h1>{unverified}\
-{_warnings(page)}
-<dl>{_facts(page)}</dl>{scopes}
+    body = f"""<h1>Allow {_name(page.client)} to act on your behalf?</h1>{_warnings(page)}
+<dl>{_facts(page)}</dl>{_scopes(page)}
 <form method="post" action="{escape(page.action)}">{_hidden(page.hidden)}
 <div class="buttons"><button type="submit" name="action" value="approve">Allow</button>
 <button type="submit" name="action" value="deny" class="plain">Deny</button>
-{switch}</div></form>{later}"""
+{_switch(page)}</div></form>{_revocation(page)}"""
     return _document(page, f"Allow access? – {page.title}", body, logo, color)
 
 
@@ -117,19 +98,43 @@ def _account(page: ConsentPage) -> str:
 
 
 def _warnings(page: ConsentPage) -> str:
+    """Return everything that should make the user cautious."""
+    warnings = ""
+    if not page.is_verified:
+        warnings = '<p class="note">The application chose this name. It has not been verified.</p>'
     if page.is_on_device:
-        warning = (
-            "This gives access to a program on this device, and any program on it can claim to be"
-            " this application. Continue only if you just started it yourself."
+        warnings += (
+            '<p class="warning">This gives access to a program on this device, and any program on'
+            " it can claim to be this application. Continue only if you just started it"
+            " yourself.</p>"
         )
     elif page.client_host and page.client_host != page.redirect_host:
-        warning = (
-            "The details of this application are hosted on a different site from the one you will"
-            " be sent to."
+        warnings += (
+            '<p class="warning">The details of this application are hosted on a different site from'
+            " the one you will be sent to.</p>"
         )
-    else:
+    return warnings
+
+
+def _scopes(page: ConsentPage) -> str:
+    if not page.scopes:
         return ""
-    return f'<p class="warning">{escape(warning)}</p>'
+    entries = "".join(f"<li>{escape_text(description)}</li>" for _, description in page.scopes)
+    return f"<h2>It will be able to</h2><ul>{entries}</ul>"
+
+
+def _switch(page: ConsentPage) -> str:
+    if page.account is None:
+        return ""
+    attributes = 'type="submit" name="action" value="switch" class="plain"'
+    return f"<button {attributes}>Use another account</button>"
+
+
+def _revocation(page: ConsentPage) -> str:
+    if not page.applications_url:
+        return ""
+    link = f'<a href="{escape(page.applications_url)}">your applications</a>'
+    return f'<p class="note">You can revoke this at any time under {link}.</p>'
 
 
 def _application(page: ApplicationsPage, application: Application) -> str:
