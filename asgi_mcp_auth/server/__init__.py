@@ -154,7 +154,7 @@ class OAuthProvider(RemoteAuthProvider):
         # Several servers may use the same store, be it only because of the default: none of them
         # sees the records of another.
         self.store = _encrypted(store, settings.options).scoped_to(issuer)
-        self._parts = Parts(settings, self.store, self._grant_types)
+        self._parts = Parts(settings, self.store, self._grant_types, endpoints.CLIENT_ENDPOINTS)
         endpoints.check_settings(self._parts)
         super().__init__(
             self._parts.verifier,

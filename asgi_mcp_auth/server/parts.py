@@ -24,7 +24,6 @@ from .clients.cimd import TIMEOUT_SECONDS, ClientDocuments
 from .clients.keys import ClientKeys
 from .clients.metadata import MetadataPolicy
 from .clients.registry import Clients
-from .grants import GRANT_TYPES
 from .grants.grant_type import Grants, GrantType
 from .grants.scopes import ScopePolicy
 from .limits import Limits
@@ -122,6 +121,7 @@ class Parts:
         settings: the settings, each of them checked.
         store: keeps everything.
         grant_types: the grant types, some of which may be switched off.
+        client_endpoints: the names of the endpoints that authenticate clients.
 
     Raises:
         ConfigurationError: settings contradict each other.
@@ -131,7 +131,8 @@ class Parts:
         self,
         settings: Settings,
         store: EncryptedStore,
-        grant_types: Sequence[GrantType] = GRANT_TYPES,
+        grant_types: Sequence[GrantType],
+        client_endpoints: Sequence[str],
     ) -> None:
         options, lifetimes = settings.options, settings.lifetimes
         self.issuer = settings.base_url
@@ -172,7 +173,7 @@ class Parts:
             clock=self.clock,
         )
         self.forms = Forms(self.issuer, store.derive("forms"))
-        self.authenticator = self._authenticator()
+        self.authenticator = self._authenticator(client_endpoints)
         host = urlsplit(self.issuer).netloc
         self.pages = replace(settings.pages, title=settings.pages.title or host)
         self.login = settings.login
@@ -187,10 +188,9 @@ class Parts:
             return StaticSigningKeys(options.signing_keys)
         return StoredSigningKeys(self.store, self.clock, options, self.lifetimes, self.audit)
 
-    def _authenticator(self) -> ClientAuthenticator:
+    def _authenticator(self, endpoints: Sequence[str]) -> ClientAuthenticator:
         # RFC 9126 §2 wants the endpoint's own URL accepted, too.
-        endpoints = map(self.url, ("token", "par", "revoke", "introspect"))
-        audiences = (self.issuer, f"{self.issuer}/", *endpoints)
+        audiences = (self.issuer, f"{self.issuer}/", *map(self.url, endpoints))
         keys = ClientKeys(self._fetcher(), self.clock, self.limits)
         return ClientAuthenticator(
             self.clients, self.store, self.clock, audiences, keys, self.limits

@@ -131,6 +131,9 @@ CALLBACK: Final = PageEndpoint(
     "callback", login, GET, (*without(PEOPLE, check_same_site), find_callback)
 )
 
+# The endpoints whose URLs client assertions may have as their audience.
+CLIENT_ENDPOINTS: Final = tuple(each.name for each in ENDPOINTS if each.checks == CLIENTS)
+
 # The one switch with a setting of its own, ``allow_dynamic_registration``.
 _OWN_SETTING = "register"
 

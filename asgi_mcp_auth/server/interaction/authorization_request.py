@@ -187,17 +187,7 @@ def parse_authorization_request(
         raise UnsupportedResponseType
     if authorization_code.GRANT.name not in client.grant_types:
         raise UnauthorizedClient
-    challenge = parameters.get("code_challenge")
-    # Without a method, plain would be meant (RFC 7636 §4.3), which is no protection against those
-    # who can see the request.
-    if (
-        challenge is None
-        or parameters.get("code_challenge_method") != "S256"
-        or not _CHALLENGE.fullmatch(challenge)
-    ):
-        raise MalformedRequest(
-            "PKCE is needed: a code_challenge, with the code_challenge_method S256"
-        )
+    challenge = _parse_challenge(parameters)
     if len((destination.state or "").encode()) > MAX_STATE_BYTES:
         raise MalformedRequest(f"The state is longer than {MAX_STATE_BYTES} bytes")
     resource = server.check_resources(parameters)
@@ -212,6 +202,16 @@ def parse_authorization_request(
         max_age=_parse_max_age(parameters.get("max_age")),
         login_hint=(parameters.get("login_hint") or "")[:256] or None,
     )
+
+
+def _parse_challenge(parameters: Parameters) -> str:
+    challenge = parameters.get("code_challenge") or ""
+    # Without a method, plain would be meant (RFC 7636 §4.3), which is no protection against those
+    # who can see the request.
+    is_s256 = parameters.get("code_challenge_method") == "S256"
+    if not is_s256 or not _CHALLENGE.fullmatch(challenge):
+        raise MalformedRequest("PKCE is required: a code_challenge with code_challenge_method=S256")
+    return challenge
 
 
 def _parse_prompt(prompt: str | None) -> list[str]:
