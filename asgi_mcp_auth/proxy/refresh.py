@@ -45,7 +45,7 @@ LEASES: Final = Kind(
     "upstream_lease",
     Lease,
     key="the key of the tokens and their turn",
-    lifetime="20 seconds while a worker refreshes, 1 to 5 after a failure",
+    lifetime="10 seconds while a worker refreshes, 1 to 5 after a failure",
 )
 
 

@@ -21,13 +21,13 @@ from ..pages.models import Field
 from ..parties import Person
 from .networks import Network
 
-# Old names of attributes and methods that subclasses override, with the new ones.
-_RENAMED: Final = (
-    ("every_time", "skips_session"),
-    ("consent_first", "consent_before_login"),
-    ("renew", "reauthorize"),
-    ("ended", "on_grant_ended"),
-)
+# The new name for each old one, of attributes and methods that subclasses override.
+_RENAMED: Final = {
+    "every_time": "skips_session",
+    "consent_first": "consent_before_login",
+    "renew": "reauthorize",
+    "ended": "on_grant_ended",
+}
 
 
 @renamed_fields(anew="force_login")
@@ -143,14 +143,17 @@ class Login(ABC):
         # Overrides under old names must keep working: without them, consent would come too late,
         # and blocked users would keep their grants.
         super().__init_subclass__()
-        for old, new in _RENAMED:
+        for old, new in _RENAMED.items():
             if old in vars(cls):
-                warnings.warn(
-                    f"{cls.__name__}.{old} is deprecated: rename it to {new}",
-                    DeprecationWarning,
-                    stacklevel=3,  # past abc's own frame
-                )
+                _warn(cls, old, new, stacklevel=4)  # past abc's own frame
                 setattr(cls, new, vars(cls)[old])
+            elif new in vars(cls):
+                setattr(cls, old, vars(cls)[new])  # for overrides that call super()
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _RENAMED:
+            _warn(type(self), name, _RENAMED[name], stacklevel=3)
+        super().__setattr__(_RENAMED.get(name, name), value)
 
     def bind(self, host: LoginHost) -> None:  # noqa: B027  # optional
         """Receive the parts of the server that this step may use.
@@ -195,6 +198,9 @@ class Login(ABC):
         Must neither raise nor take long.
         """
 
+    renew = reauthorize  # for overrides under the old names that call super()
+    ended = on_grant_ended
+
     async def sweep(self) -> None:  # noqa: B027  # optional
         """Do pending work, about once a minute. Requests wait for it, so it must not take long.
 
@@ -213,3 +219,11 @@ class Login(ABC):
             TooManyRequests: the user has failed too often.
             ServerUnavailable: users cannot sign in now.
         """
+
+
+def _warn(cls: type, old: str, new: str, *, stacklevel: int) -> None:
+    warnings.warn(
+        f"{cls.__name__}.{old} is deprecated: rename it to {new}",
+        DeprecationWarning,
+        stacklevel=stacklevel,
+    )

@@ -370,3 +370,39 @@ async def test_a_step_that_refuses_under_the_old_name_ends_the_grant() -> None:
         response = await come_back(browser, await approve(browser, client))
         code = answer_of(response.header("location") or "")["code"]
         assert (await client.redeem(code)).json()["error"] == "invalid_grant"
+
+
+async def test_an_override_under_the_old_name_may_call_the_one_that_it_overrides() -> None:
+    class New(UpstreamLogin):
+        async def reauthorize(self, person: Person, seconds: float) -> Person | None:
+            raise InvalidGrant(reason="sign_in_ended")
+
+    with pytest.warns(DeprecationWarning, match=r"Old\.renew"):
+
+        class Old(New):
+            async def renew(self, person: Person, seconds: float) -> Person | None:
+                return await super().renew(person, seconds)
+
+    with pytest.raises(InvalidGrant):
+        await Old().reauthorize(Person(subject="alice"), 1)
+    with pytest.warns(DeprecationWarning, match=r"Base\.ended"):
+
+        class Base(UpstreamLogin):
+            async def ended(self, person: Person) -> None:
+                return await super().ended(person)
+
+    await Base().on_grant_ended(Person(subject="alice"))
+
+
+async def test_an_old_name_that_an_instance_sets_has_its_effect() -> None:
+    class Step(UpstreamLogin):
+        skips_session = False
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.every_time = True
+
+    with pytest.warns(DeprecationWarning, match=r"Step\.every_time") as warnings:
+        step = Step()
+    assert warnings[0].filename == __file__
+    assert step.skips_session
