@@ -58,6 +58,16 @@ MODULES = (
     "tokens.refresh",
     "clients.authentication",
 )
+# Modules whose boundary tests have another name than they.
+BOUNDARIES = {
+    "authentication": "client_auth",
+    "authorization_code": "grants",
+    "client_credentials": "grants",
+    "codes": "grants",
+    "refresh": "refresh_tokens",
+    "refresh_token": "grants",
+    "revocation": "grants",
+}
 PACKAGES = ("asgi_mcp_auth", "asgi_mcp_auth/server")
 # Parts of a module under a name of their own: the module, and the functions.
 PARTS = {
@@ -286,7 +296,8 @@ def _run(mutants: list[Mutant], targets: Sequence[Target], jobs: int) -> int:
 
 def _own(mutant: Mutant) -> str:
     """Return the name of the file of tests that was written for the module."""
-    return f"test_{mutant.module.strip('_')}_boundaries.py"
+    module = mutant.module.strip("_")
+    return f"test_{BOUNDARIES.get(module, module)}_boundaries.py"
 
 
 def _cheapest(mutant: Mutant, tests: dict[str, Test]) -> list[str]:

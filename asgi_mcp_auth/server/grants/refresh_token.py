@@ -2,30 +2,28 @@
 
 Theory of operation
 -------------------
-A grant has one refresh token at a time, that of its current generation. Nothing else is stored of
-it, because a token can be computed from the grant's id and a generation. *Rotation* is one write
-that counts the generation up, so of several requests with the same token one wins and the others
-read what it wrote. Two faults look alike from here, and the leeway tells them apart: a client that
-never got its answer sends the token before the current one again within seconds, a thief, or the
-client after a thief, sends it at any time.
+A grant has one refresh token at a time, that of its current generation. Tokens are not stored,
+because any worker can compute one from the grant id and a generation. *Rotation* is one write that
+counts the generation up. Of several requests with the same token one wins, and the others read what
+it wrote.
 
-======================  ===============  ============================  ============================
-generation of the token last rotation    answer                        written
-======================  ===============  ============================  ============================
-current                 any              the next token, if the client generation + 1, and the time
-                                         rotates
-current                 within leeway    the same token, if it does    the person, if the login step
-                                         not                           knows something new
-current                 before that      the same token, if it does    the time, or the idle timeout
-                                         not                           would end a grant in use
-current - 1             within leeway    the current token: the        nothing
-                                         answer was lost
-anything else           any              ``refresh_replayed``          the grant is revoked
-======================  ===============  ============================  ============================
+The token before the current one comes from a client that never got its answer, or from a thief, or
+from the client after a thief. Only the first of them is in a hurry, so the leeway decides.
 
-Whether a client rotates: a public one always (RFC 9700 §4.14.2), a confidential one unless
-``rotate_confidential`` is off. In every row but the last, the sign-in behind the grant and the
-person's scopes are checked first: if nothing is left of either, the grant is revoked.
+    token's generation   client rotates   last rotation   answer                  written
+    -------------------  ---------------  --------------  ----------------------  ------------------
+    current              yes              any             the next token          generation, time
+    current              no               in the leeway   the same token          the person and the
+                                                                                  time, if changed
+    current              no               earlier         the same token          the time, against
+                                                                                  the idle timeout
+    the one before       any              in the leeway   the current token,      nothing
+                                                          for the lost answer
+    any other            any              any             ``refresh_replayed``    the revocation
+
+Public clients always rotate (RFC 9700 §4.14.2), confidential ones unless ``rotate_confidential`` is
+off. Before any row but the last, the login step is asked about the sign-in, and the operator's
+``grant_scopes`` about the scopes. If either leaves nothing, the grant is revoked.
 """
 
 from __future__ import annotations
@@ -82,8 +80,13 @@ async def refresh(grants: Grants, request: TokenRequest) -> Granted:
 async def _renew(
     grants: Grants, grant_id: str, grant: Grant, client: Client, scope: str | None
 ) -> tuple[Grant, list[str]]:
-    """Return the grant with the person as the login step knows them now, and the scopes of the new
-    access token. If nothing is left of either, revoke the grant.
+    """Return the grant with the person as the login step describes them now, and the scopes of the
+    new access token.
+
+    Raises:
+        InvalidGrant: the sign-in has ended, or the person may grant none of the scopes any more, and
+            the grant is revoked; or the limit of the client excludes all of them, and it is not.
+        InvalidScope: the client asks for more than was granted.
     """
     scopes = grants.scopes.narrow(scope, grant.scopes, client)
     try:
