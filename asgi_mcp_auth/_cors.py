@@ -11,7 +11,7 @@ from typing import Literal
 from ._asgi import HeaderList, send_response
 from ._settings import check_origin
 from ._urls import is_loopback_origin, origin_of
-from .errors import ConfigurationError
+from .errors import ConfigurationError, ForbiddenOrigin
 from .types import Message, Receive, Scope, Send
 
 EXPOSED = b"WWW-Authenticate, DPoP-Nonce, Mcp-Session-Id, Mcp-Protocol-Version"
@@ -59,6 +59,14 @@ def origin_headers(allow_origin: bytes) -> HeaderList:
     return headers if allow_origin == b"*" else [*headers, (b"vary", b"Origin")]
 
 
+async def answer_preflight(
+    scope: Scope, receive: Receive, send: Send, allow_origin: bytes, methods: bytes = _METHODS
+) -> None:
+    """Grant what a preflight asks for."""
+    headers = preflight_headers(scope, allow_origin, methods)
+    await send_response(scope, receive, send, 204, headers, b"")
+
+
 class AllowedOrigins:
     """The web pages that may call: a defence against DNS rebinding (MCP transport, security)."""
 
@@ -78,18 +86,18 @@ class AllowedOrigins:
         )
         self._origins = frozenset((*names, *(() if base_url is None else (origin_of(base_url),))))
 
-    def allow(self, origin: bytes) -> bytes | None:
-        """Return the value of ``Access-Control-Allow-Origin``, ``None`` when the page may not
-        call.
+    def check(self, origin: bytes) -> bytes:
+        """Return the value of ``Access-Control-Allow-Origin``.
+
+        Raises:
+            ForbiddenOrigin: pages of this origin may not call.
         """
         if self._all:
             return b"*"
         name = origin.decode("latin-1")
-        return (
-            origin
-            if name in self._origins or (self._loopback and is_loopback_origin(name))
-            else None
-        )
+        if name in self._origins or (self._loopback and is_loopback_origin(name)):
+            return origin
+        raise ForbiddenOrigin
 
 
 class CORSSend:
@@ -143,9 +151,7 @@ class PublicDocument:
         elif scope["method"] in ("GET", "HEAD"):
             await send_response(scope, receive, send, self._status, self._headers, self._body)
         elif is_preflight(scope):
-            await send_response(
-                scope, receive, send, 204, preflight_headers(scope, b"*", b"GET, HEAD"), b""
-            )
+            await answer_preflight(scope, receive, send, b"*", b"GET, HEAD")
         else:
             allow = [(b"allow", b"GET, HEAD, OPTIONS"), *origin_headers(b"*")]
             await send_response(scope, receive, send, 405, allow, b"")

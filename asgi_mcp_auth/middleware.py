@@ -11,8 +11,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from urllib.parse import unquote
 
 from . import _interop
-from ._asgi import Lifespan, read_path, send_response
-from ._cors import AllowedOrigins, CORSSend, PublicDocument, is_preflight, preflight_headers
+from ._asgi import Lifespan, read_path
+from ._cors import AllowedOrigins, CORSSend, PublicDocument, answer_preflight, is_preflight
 from ._settings import check_kind, check_scopes
 from ._urls import (
     WELL_KNOWN_OPENID,
@@ -22,7 +22,6 @@ from ._urls import (
 )
 from .errors import (
     ConfigurationError,
-    ForbiddenOrigin,
     InsufficientScope,
     InvalidToken,
     MissingToken,
@@ -166,10 +165,8 @@ class MCPAuthMiddleware:
         if scope["type"] not in ("http", "websocket"):
             await self._lifespan(scope, receive, send)
             return
+        # 1. The provider's own routes; 404 for a well-known document that it does not serve.
         path, sure = read_path(scope)
-
-        # 1. The provider's own routes. A document that clients look for and that is not there is a
-        # 404, not a 401.
         if path in self._routes:
             await self._routes[path](scope, receive, send)
             return
@@ -186,7 +183,7 @@ class MCPAuthMiddleware:
             await self._enter(None, challenger, scope, receive, send)
             return
 
-        # 3. What the request carries. Browsers tell which page sends it; that page must be allowed.
+        # 3. The headers that decide. Browsers name the origin of the page that sends a request.
         authorization, origin, fields = b"", None, 0
         for name, value in scope["headers"]:
             if name == b"authorization":
@@ -194,74 +191,51 @@ class MCPAuthMiddleware:
                 fields += 1
             elif name == b"origin":
                 origin = value
-        if origin is not None:
-            allow_origin = await self._admit(origin, challenger, scope, receive, send)
-            if allow_origin is None:
+        access = token = None
+        try:
+            if origin is not None:
+                allow_origin = self._origins.check(origin)
+                if is_preflight(scope):
+                    await answer_preflight(scope, receive, send, allow_origin)
+                    return
+                send = CORSSend(send, allow_origin)
+            if not (self._mount_checked and sure):
+                self._warn_once(scope, sure)
+            # 4. The token: in the cache, or to be verified now.
+            if not fields:  # not raised: that would cost the commonest refusal 15 %
+                await challenger.refuse(MissingToken(), scope, receive, send)
                 return
-            send = CORSSend(send, allow_origin)
-        if not (sure or self._unsure_told):
-            self._tell_unsure(scope)
-        if not self._mount_checked:
-            self._check_mount(scope)
-
-        # 4. The token: one that the provider has verified before, byte for byte, or one to verify
-        # now.
-        access = None
-        usual = (
-            fields == 1
-            and authorization[:7] == b"Bearer "
-            and len(authorization) <= MAX_BEARER_BYTES
-        )
-        if usual and not scope.get("query_string"):
-            access = self._cached_token(authorization[7:])
-        if access is None:
-            access = await self._verify(authorization, fields, challenger, scope, receive, send)
+            plain = fields == 1 and authorization[:7] == b"Bearer "
+            if plain and len(authorization) <= MAX_BEARER_BYTES and not scope.get("query_string"):
+                access = self._cached_token(authorization[7:])
             if access is None:
-                return
-
-        # 5. Its scopes.
-        if not challenger.needed.issubset(access.scopes):
-            await challenger.refuse(InsufficientScope(), scope, receive, send, access=access)
+                token = parse_credentials(authorization, fields, scope.get("query_string", b""))
+                access = await self._verify(token, scope)
+            # 5. Its scopes.
+            if not challenger.needed.issubset(access.scopes):
+                raise InsufficientScope
+        except RequestError as refusal:
+            await challenger.refuse(refusal, scope, receive, send, token=token, access=access)
             return
 
         # 6. The app.
         await self._enter(access, challenger, scope, receive, send)
 
-    async def _verify(
-        self,
-        authorization: bytes,
-        fields: int,
-        challenger: Challenger,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> AccessToken | None:
-        """Return what the provider says of the token, ``None`` when the request has been answered
-        already.
+    async def _verify(self, token: str, scope: Scope) -> AccessToken:
+        """Return what the provider says of ``token``.
+
+        Raises:
+            RequestError: the token is refused, or the provider is unavailable.
         """
-        if not fields:
-            await challenger.refuse(MissingToken(), scope, receive, send)
-            return None
         verification = Verification((scope.get("client") or ("",))[0])
         restore = current_verification.set(verification)
-        token = None
         try:
-            token = parse_credentials(authorization, fields, scope.get("query_string", b""))
             access = await self.provider.verify_token(token)
-            if access is None:
-                await challenger.refuse(
-                    InvalidToken(verification.reason or "rejected"),
-                    scope,
-                    receive,
-                    send,
-                    token=token,
-                )
-            return access
-        except RequestError as error:
-            await challenger.refuse(error, scope, receive, send, token=token)
-            return None
         finally:
             current_verification.reset(restore)
+        if access is None:
+            raise InvalidToken(verification.reason or "rejected")
+        return access
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
@@ -270,20 +244,6 @@ class MCPAuthMiddleware:
                 f" {scope['type']!r}"
             )
         await Lifespan(self.app, self.provider)(scope, receive, send)
-
-    async def _admit(
-        self, origin: bytes, challenger: Challenger, scope: Scope, receive: Receive, send: Send
-    ) -> bytes | None:
-        """Return what to tell the browser, ``None`` when the request has been answered already."""
-        allow_origin = self._origins.allow(origin)
-        if allow_origin is None:
-            await challenger.refuse(ForbiddenOrigin(), scope, receive, send)
-        elif is_preflight(scope):
-            await send_response(
-                scope, receive, send, 204, preflight_headers(scope, allow_origin), b""
-            )
-            return None
-        return allow_origin
 
     async def _enter(
         self,
@@ -333,34 +293,15 @@ class MCPAuthMiddleware:
             if bridge is not None and sdk_restore is not None:
                 bridge.variable.reset(sdk_restore)
 
-    def _tell_unsure(self, scope: Scope) -> None:
-        self._unsure_told = True
-        if self._rules:
-            logger.warning(
-                "Frameworks differ in how they cut root_path=%r off the path %r. Such a path is"
-                " never public, and needs the scopes of all rules. Either %s, or make sure that"
-                " every path begins with it and holds it nowhere else, and that it has no slash at"
-                " the end. This is said once",
-                self._own_root_path or scope["root_path"],
-                scope["path"],
-                (
-                    "give --root-path to uvicorn instead of the app"
-                    if self._own_root_path
-                    else "leave root_path unset"
-                ),
-            )
-
-    def _check_mount(self, scope: Scope) -> None:
+    def _warn_once(self, scope: Scope, sure: bool) -> None:
+        """Log what a request reveals about mistakes in ``root_path`` and mounts, each once."""
+        if not (self._mount_checked or self.provider.resource_metadata_url is None):
+            _warn_of_mount(scope, self.provider)
         self._mount_checked = True
-        root_path: str = scope.get("root_path") or ""
-        if root_path.strip("/") and self.provider.resource_metadata_url is not None:
-            logger.warning(
-                "This app is mounted at %r, so clients cannot reach %s through it: add "
-                "provider.get_well_known_routes(%r) to the routes of the host's root app",
-                root_path,
-                self.provider.resource_metadata_url,
-                self.provider.mcp_path,
-            )
+        if not (sure or self._unsure_told):
+            self._unsure_told = True
+            if self._rules:
+                _warn_of_root_path(scope, self._own_root_path)
 
 
 class RequireScopes:
@@ -411,6 +352,31 @@ async def insufficient_scope_response(request: HasScope, exc: Exception) -> Any:
         await challenger.refuse(exc, scope, receive, send, access=access)
 
     return response
+
+
+def _warn_of_mount(scope: Scope, provider: Provider) -> None:
+    root_path: str = scope.get("root_path") or ""
+    if root_path.strip("/"):
+        logger.warning(
+            "This app is mounted at %r, so clients cannot reach %s through it: add"
+            " provider.get_well_known_routes(%r) to the routes of the host's root app",
+            root_path,
+            provider.resource_metadata_url,
+            provider.mcp_path,
+        )
+
+
+def _warn_of_root_path(scope: Scope, own_root_path: str) -> None:
+    logger.warning(
+        "Frameworks differ in how they remove root_path=%r from the path %r. Such a path is never"
+        " public, and needs the scopes of all rules. Either %s, or make sure that every path begins"
+        " with it and does not repeat it, and that it has no slash at the end. This is logged once",
+        own_root_path or scope["root_path"],
+        scope["path"],
+        "give --root-path to uvicorn instead of the app"
+        if own_root_path
+        else "leave root_path unset",
+    )
 
 
 def _no_cache(token: bytes) -> None:

@@ -94,7 +94,7 @@ async def test_a_root_path_beside_the_path_is_told_once(caplog: pytest.LogCaptur
         if "Frameworks differ" in record.getMessage()
     ]
     assert len(told) == 1
-    assert "root_path='/api' off the path '/open'" in told[0]
+    assert "root_path='/api' from the path '/open'" in told[0]
 
 
 async def test_a_root_path_beside_the_path_is_told_of_without_metadata_as_well(
