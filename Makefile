@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 WORKERS ?= 2
 
-REQUEST_PATH := middleware headers auth jwt jwks keys claims tokens _jose _json
+REQUEST_PATH := middleware headers auth jwt jwks keys claims tokens _jose _signatures _json
 empty :=
 space := $(empty) $(empty)
 comma := ,

@@ -1,24 +1,18 @@
-"""The only door to python-jose: JWK → key once, verify, sign; and the algorithms it lacks.
+"""Makes keys from JWKs, PEMs and secrets, verifies and signs. The only module that imports jose.
 
-Keys and signatures only. Every claim, header and policy check is ours (docs/adr/0005).
+Keys and signatures only: every check of claims, headers and policy is elsewhere (docs/adr/0005).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import (
-    decode_dss_signature,
-    encode_dss_signature,
-)
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -28,24 +22,26 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 from cryptography.x509 import load_pem_x509_certificate
-from jose.backends import ECKey, HMACKey, RSAKey
-from jose.backends.base import Key
+from jose.backends import ECKey as JoseECKey
+from jose.backends import HMACKey, RSAKey
 from jose.exceptions import JOSEError
 
 from ._json import decode_base64url, encode_base64url, is_array, is_object
+from ._signatures import ECKey, EdKey, PSSKey
 from .errors import ConfigurationError
 
-if (
-    RSAKey is None
-    or not {"cryptography_backend"}
-    >= {each.__module__.rpartition(".")[2] for each in (ECKey, HMACKey, RSAKey)}
-):  # pragma: no cover  # needs an installation without cryptography: tests/verifiers/test_backends.py runs one
+_BACKENDS = {
+    getattr(each, "__module__", "").rpartition(".")[2] for each in (JoseECKey, HMACKey, RSAKey)
+}
+# Covered by tests/verifiers/test_backends.py, in another process.
+if RSAKey is None or _BACKENDS - {"cryptography_backend"}:  # pragma: no cover (see above)
     # The pure-Python backends accept MD5 signatures under an RS256 header.
     raise ConfigurationError(
         "python-jose runs without cryptography: pip install 'python-jose[cryptography]'"
     )
 
-MIN_RSA_BITS, MAX_RSA_BITS = 2048, 8192
+MIN_RSA_BITS = 2048
+MAX_RSA_BITS = 8192
 MIN_SECRET_BYTES = 32
 _PRIVATE_MEMBERS = frozenset(("d", "p", "q", "dp", "dq", "qi", "oth", "k"))
 
@@ -55,7 +51,7 @@ _PublicKey = (
 
 
 class UnusableKey(Exception):
-    """A key cannot be used here; the message says why. It never leaves the package."""
+    """A key cannot be used; the message gives the reason. It never leaves the package."""
 
 
 class VerifyingKey(NamedTuple):
@@ -64,86 +60,6 @@ class VerifyingKey(NamedTuple):
     key_id: str | None
     algorithm: str
     verify: Callable[[bytes, bytes], bool]
-
-
-class _ExtraKey(Key, ABC):
-    """What the three algorithm families below share: the key and its algorithm."""
-
-    def __init__(self, key: Any, algorithm: str) -> None:
-        self.prepared_key = key
-        self.algorithm = algorithm
-        self.hash_algorithm = _HASHES.get(algorithm[-3:], hashes.SHA256())
-
-    def verify(self, msg: bytes, sig: bytes) -> bool:
-        """Return whether ``sig`` is the signature of ``msg``."""
-        try:
-            self._verify(msg, sig)
-        except (InvalidSignature, ValueError):
-            return False
-        return True
-
-    @abstractmethod
-    def _verify(self, msg: bytes, sig: bytes) -> None:
-        """Return if ``sig`` is the signature of ``msg``, else raise ``InvalidSignature`` or
-        ``ValueError``.
-        """
-
-
-class _PSSKey(_ExtraKey):
-    """PS256, PS384, PS512 (RFC 7518 §3.5: MGF1 with the same hash, salt as long as the hash)."""
-
-    def _padding(self) -> padding.PSS:
-        return padding.PSS(padding.MGF1(self.hash_algorithm), self.hash_algorithm.digest_size)
-
-    def _verify(self, msg: bytes, sig: bytes) -> None:
-        self.prepared_key.verify(sig, msg, self._padding(), self.hash_algorithm)
-
-    def sign(self, msg: bytes) -> bytes:
-        """Return the signature of ``msg``."""
-        return bytes(self.prepared_key.sign(msg, self._padding(), self.hash_algorithm))
-
-
-class _EdKey(_ExtraKey):
-    """EdDSA (RFC 8037 §3.1) and its fully specified names Ed25519 and Ed448 (RFC 9864)."""
-
-    def _verify(self, msg: bytes, sig: bytes) -> None:
-        self.prepared_key.verify(sig, msg)
-
-    def sign(self, msg: bytes) -> bytes:
-        """Return the signature of ``msg``."""
-        return bytes(self.prepared_key.sign(msg))
-
-
-class _ECKey(_ExtraKey):
-    """ES256, ES384, ES512 (RFC 7518 §3.4), for which jose makes objects anew each time; ES256K (RFC
-    8812 §3.2).
-    """
-
-    def __init__(self, key: Any, algorithm: str) -> None:
-        super().__init__(key, algorithm)
-        self._half = (key.curve.key_size + 7) // 8
-        self._ecdsa = ec.ECDSA(self.hash_algorithm)
-
-    def _verify(self, msg: bytes, sig: bytes) -> None:
-        half = self._half
-        if len(sig) != 2 * half:
-            raise InvalidSignature
-        der = encode_dss_signature(
-            int.from_bytes(sig[:half], "big"), int.from_bytes(sig[half:], "big")
-        )
-        self.prepared_key.verify(der, msg, self._ecdsa)
-
-    def sign(self, msg: bytes) -> bytes:
-        """Return the signature of ``msg``."""
-        r, s = decode_dss_signature(self.prepared_key.sign(msg, self._ecdsa))
-        return r.to_bytes(self._half, "big") + s.to_bytes(self._half, "big")
-
-
-_HASHES: Final[Mapping[str, hashes.HashAlgorithm]] = {
-    "256": hashes.SHA256(),
-    "384": hashes.SHA384(),
-    "512": hashes.SHA512(),
-}
 
 
 class _Algorithm(NamedTuple):
@@ -156,16 +72,16 @@ _ALGORITHMS: Final[Mapping[str, _Algorithm]] = {
     "RS256": _Algorithm("RSA", (), RSAKey),
     "RS384": _Algorithm("RSA", (), RSAKey),
     "RS512": _Algorithm("RSA", (), RSAKey),
-    "PS256": _Algorithm("RSA", (), _PSSKey),
-    "PS384": _Algorithm("RSA", (), _PSSKey),
-    "PS512": _Algorithm("RSA", (), _PSSKey),
-    "ES256": _Algorithm("EC", ("P-256",), _ECKey),
-    "ES384": _Algorithm("EC", ("P-384",), _ECKey),
-    "ES512": _Algorithm("EC", ("P-521",), _ECKey),
-    "ES256K": _Algorithm("EC", ("secp256k1",), _ECKey),
-    "EdDSA": _Algorithm("OKP", ("Ed25519", "Ed448"), _EdKey),
-    "Ed25519": _Algorithm("OKP", ("Ed25519",), _EdKey),
-    "Ed448": _Algorithm("OKP", ("Ed448",), _EdKey),
+    "PS256": _Algorithm("RSA", (), PSSKey),
+    "PS384": _Algorithm("RSA", (), PSSKey),
+    "PS512": _Algorithm("RSA", (), PSSKey),
+    "ES256": _Algorithm("EC", ("P-256",), ECKey),
+    "ES384": _Algorithm("EC", ("P-384",), ECKey),
+    "ES512": _Algorithm("EC", ("P-521",), ECKey),
+    "ES256K": _Algorithm("EC", ("secp256k1",), ECKey),
+    "EdDSA": _Algorithm("OKP", ("Ed25519", "Ed448"), EdKey),
+    "Ed25519": _Algorithm("OKP", ("Ed25519",), EdKey),
+    "Ed448": _Algorithm("OKP", ("Ed448",), EdKey),
     "HS256": _Algorithm("oct", (), HMACKey),
     "HS384": _Algorithm("oct", (), HMACKey),
     "HS512": _Algorithm("oct", (), HMACKey),
@@ -183,11 +99,11 @@ _CURVE_NAMES = {curve.name: name for name, curve in _CURVES.items()}
 
 
 def keys_from_jwk(jwk: object, algorithms: Iterable[str]) -> list[VerifyingKey]:
-    """Return one verifying key for each of ``algorithms`` that the JWK is fit for.
+    """Return one verifying key for each of ``algorithms`` that the JWK is suitable for.
 
     Raises:
-        UnusableKey: a member is missing or wrong, the key is too weak, private, symmetric, or meant
-            for something else.
+        UnusableKey: a member is missing or invalid, or the key is too weak, private, symmetric, or
+            for another use.
 
     RFC 7517 §4; RFC 7518 §6; RFC 8037 §2.
     """
@@ -201,26 +117,23 @@ def keys_from_jwk(jwk: object, algorithms: Iterable[str]) -> list[VerifyingKey]:
         raise UnusableKey("its use is not sig")
     operations = members.get("key_ops", ["verify"])
     if not is_array(operations) or "verify" not in operations:
-        raise UnusableKey("its key_ops lack verify")
+        raise UnusableKey("its key_ops do not include verify")
     if not _PRIVATE_MEMBERS.isdisjoint(members):
         raise UnusableKey("it is private or symmetric")
     public = _public_key_from(members)
     only = members.get("alg")
     if only is not None and str(only) not in _ALGORITHMS:
-        raise UnusableKey("its alg is not known here")
-    return _bind(
-        public,
-        key_id,
-        algorithms if only is None else [each for each in algorithms if each == only],
-    )
+        raise UnusableKey("its alg is not supported")
+    if only is not None:
+        algorithms = [each for each in algorithms if each == only]
+    return _bind(public, key_id, algorithms)
 
 
 def keys_from_pem(pem: bytes, algorithms: Iterable[str]) -> list[VerifyingKey]:
-    """Return one verifying key for each of ``algorithms`` that a PEM public key or certificate is
-    fit for.
+    """Return one verifying key for each of ``algorithms`` that a PEM is suitable for.
 
     Raises:
-        UnusableKey: it is not such a PEM, or the key is too weak.
+        UnusableKey: the PEM is neither a public key nor a certificate, or the key is too weak.
     """
     try:
         if b"-----BEGIN CERTIFICATE-----" in pem:
@@ -228,12 +141,10 @@ def keys_from_pem(pem: bytes, algorithms: Iterable[str]) -> list[VerifyingKey]:
         else:
             public = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
-        private = b"PRIVATE KEY-----" in pem
-        raise UnusableKey(
-            "it is a private key: give the public one"
-            if private
-            else "it is not a PEM public key; a shared secret needs algorithm='HS256'"
-        ) from None
+        reason = "it is not a PEM public key; a shared secret needs algorithm='HS256'"
+        if b"PRIVATE KEY-----" in pem:
+            reason = "it is a private key: give the public one"
+        raise UnusableKey(reason) from None
     if isinstance(public, rsa.RSAPublicKey):
         _check_rsa(public.public_numbers())
     return _bind(public, None, algorithms)
@@ -243,7 +154,7 @@ def keys_from_secret(secret: bytes, algorithms: Iterable[str]) -> list[Verifying
     """Return one verifying key for each of the HMAC ``algorithms``.
 
     Raises:
-        UnusableKey: the secret is too short, or is a public key.
+        UnusableKey: the secret is too short, or a public key.
     """
     if len(secret) < MIN_SECRET_BYTES:
         raise UnusableKey(f"a shared secret needs at least {MIN_SECRET_BYTES} bytes")
@@ -278,7 +189,8 @@ def _curve_name(public: Any) -> str | None:
 
 
 def _public_key_from(members: Mapping[str, Any]) -> _PublicKey:
-    key_type, curve = members.get("kty"), str(members.get("crv"))
+    key_type = members.get("kty")
+    curve = str(members.get("crv"))
     try:
         if key_type == "RSA":
             numbers = rsa.RSAPublicNumbers(n=_integer(members, "n"), e=_integer(members, "e"))
@@ -286,7 +198,8 @@ def _public_key_from(members: Mapping[str, Any]) -> _PublicKey:
             return numbers.public_key()
         if key_type == "EC" and curve in _CURVES:
             size = (_CURVES[curve].key_size + 7) // 8
-            x, y = _integer(members, "x", size), _integer(members, "y", size)
+            x = _integer(members, "x", size)
+            y = _integer(members, "y", size)
             return ec.EllipticCurvePublicNumbers(x, y, _CURVES[curve]).public_key()
         if key_type == "OKP" and curve == "Ed25519":
             return ed25519.Ed25519PublicKey.from_public_bytes(_octets(members, "x"))
@@ -294,7 +207,7 @@ def _public_key_from(members: Mapping[str, Any]) -> _PublicKey:
             return ed448.Ed448PublicKey.from_public_bytes(_octets(members, "x"))
     except ValueError:
         raise UnusableKey("its numbers are not a key") from None
-    raise UnusableKey("its kty or crv is not known here")
+    raise UnusableKey("its kty or crv is not supported")
 
 
 def _check_rsa(numbers: rsa.RSAPublicNumbers) -> None:
@@ -326,9 +239,9 @@ class SigningKey:
     """A private key bound to one algorithm.
 
     Args:
-        algorithm: one of the asymmetric names.
-        key_id: the ``kid`` that tokens and the published JWK carry.
-        key: a private key of ``cryptography``; a new one is made when it is left out.
+        algorithm: one of the asymmetric algorithms.
+        key_id: the ``kid`` of tokens and of the published JWK.
+        key: a private key of ``cryptography``; ``None`` generates one.
     """
 
     def __init__(self, algorithm: str, key_id: str, key: Any = None) -> None:
@@ -339,11 +252,14 @@ class SigningKey:
 
     @classmethod
     def from_pem(cls, pem: str, key_id: str | None = None) -> SigningKey:
-        """Return the key in an unencrypted PEM, bound to RS256, ES256 or EdDSA; its id is a hash of
-        its public half.
+        """Return the key in an unencrypted PEM, bound to RS256, ES256 or EdDSA.
+
+        Args:
+            pem: the private key.
+            key_id: its id; ``None`` makes one from a hash of the public key.
 
         Raises:
-            UnusableKey: it is not such a PEM, or the key is too weak or of another kind.
+            UnusableKey: the PEM is not such a key, or the key is too weak.
         """
         try:
             private: Any = load_pem_private_key(pem.encode(), None)
@@ -356,7 +272,7 @@ class SigningKey:
         else:
             algorithm = {"P-256": "ES256", "Ed25519": "EdDSA"}.get(_curve_name(public) or "")
         if algorithm is None:
-            raise UnusableKey("it is neither RSA nor EC on P-256 nor Ed25519")
+            raise UnusableKey("it is not RSA, EC on P-256, or Ed25519")
         der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         return cls(algorithm, key_id or sha256(der).hexdigest()[:16], private)
 
@@ -371,11 +287,11 @@ class SigningKey:
         return bytes(self._key.sign(signing_input))
 
     def verifying_key(self) -> VerifyingKey:
-        """Return the public half, to verify with."""
+        """Return the public key, for verification."""
         return _bind(self._private.public_key(), self.key_id, (self.algorithm,))[0]
 
     def public_jwk(self) -> dict[str, str]:
-        """Return the public half as a JWK with kid, alg and use (RFC 7517 §4)."""
+        """Return the public key as a JWK with kid, alg and use (RFC 7517 §4)."""
         members = {"kid": self.key_id, "alg": self.algorithm, "use": "sig"}
         public = self._private.public_key()
         if isinstance(public, rsa.RSAPublicKey):
@@ -387,9 +303,14 @@ class SigningKey:
             }
         curve = _curve_name(public) or ""
         if isinstance(public, ec.EllipticCurvePublicKey):
-            numbers, size = public.public_numbers(), (public.curve.key_size + 7) // 8
-            x, y = _encode_integer(numbers.x, size), _encode_integer(numbers.y, size)
-            return members | {"kty": "EC", "crv": curve, "x": x, "y": y}
+            numbers = public.public_numbers()
+            size = (public.curve.key_size + 7) // 8
+            return members | {
+                "kty": "EC",
+                "crv": curve,
+                "x": _encode_integer(numbers.x, size),
+                "y": _encode_integer(numbers.y, size),
+            }
         return members | {
             "kty": "OKP",
             "crv": curve,
@@ -398,7 +319,7 @@ class SigningKey:
 
 
 def sign_jwt(key: SigningKey, header: Mapping[str, Any], claims: Mapping[str, Any] | bytes) -> str:
-    """Return a JWS of any header and any payload, also of impossible ones (RFC 7515 §7.1)."""
+    """Return a JWS with any header and payload, valid or not (RFC 7515 §7.1)."""
     payload = (
         claims if isinstance(claims, bytes) else json.dumps(claims, separators=(",", ":")).encode()
     )
@@ -413,11 +334,9 @@ def _generate(algorithm: _Algorithm) -> Any:
     curve = algorithm.curves[0]
     if curve in _CURVES:
         return ec.generate_private_key(_CURVES[curve])
-    return (
-        ed25519.Ed25519PrivateKey.generate()
-        if curve == "Ed25519"
-        else ed448.Ed448PrivateKey.generate()
-    )
+    if curve == "Ed25519":
+        return ed25519.Ed25519PrivateKey.generate()
+    return ed448.Ed448PrivateKey.generate()
 
 
 def _encode_integer(value: int, size: int | None = None) -> str:

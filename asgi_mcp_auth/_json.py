@@ -1,7 +1,7 @@
-"""Strict readers for what a stranger may have written: JSON, base64url and percent-encoding. Pure.
+"""Strict parsers for untrusted JSON, base64url and percent-encoding. Pure.
 
-Stricter than the standard library: no duplicate members, no NaN or Infinity, no numbers beyond what
-a clock or a counter needs, no lone surrogates, bounded size and depth; base64url in its one
+Stricter than the standard library: no duplicate members, no NaN or Infinity, no numbers longer than
+a clock or a counter needs, no lone surrogates, bounded size and depth; base64url only in its
 canonical spelling.
 """
 
@@ -50,24 +50,22 @@ def _constant(text: str) -> float:
 _decoder: Any = json.JSONDecoder(
     object_pairs_hook=_object, parse_int=_integer, parse_float=_number, parse_constant=_constant
 )
-_scan: Callable[[str, int], tuple[Any, int]] = (
-    _decoder.scan_once
-)  # decode() would do the same with two more regex passes
+# decode() does the same with two more passes of regular expressions.
+_scan: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once
 
 
 def parse_json(data: bytes, *, max_bytes: int = MAX_BYTES) -> Any:
     """Return the one JSON value in ``data``.
 
     Raises:
-        ValueError: it is not JSON as this module wants it (``json.JSONDecodeError`` and
-            ``UnicodeDecodeError`` are).
+        ValueError: ``data`` is not valid JSON, or breaks a rule of this module
+            (``json.JSONDecodeError`` or ``UnicodeDecodeError``).
 
     RFC 8259; RFC 7515 §4 (member names must be unique).
     """
     if len(data) > max_bytes:
         raise json.JSONDecodeError("too large", "", 0)
-    # Brackets inside strings are counted too, so only a suspicious text pays for a real
-    # measurement.
+    # Counts brackets inside strings as well, so only a suspicious text needs a real measurement.
     if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
         raise json.JSONDecodeError("nested too deeply", "", 0)
     text = data.decode("utf-8").strip(" \t\n\r")
@@ -87,7 +85,7 @@ def parse_json_object(data: bytes, *, max_bytes: int = MAX_BYTES) -> JSONObject:
     """Return the JSON object in ``data``.
 
     Raises:
-        ValueError: as ``parse_json``, or the value is not an object.
+        ValueError: as for ``parse_json``, or the value is not an object.
     """
     value = parse_json(data, max_bytes=max_bytes)
     if not is_object(value):
@@ -118,18 +116,16 @@ def _depth(data: bytes) -> int:
 
 _URLSAFE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _TO_STANDARD = bytes.maketrans(b"-_", b"+/")
-# What the last character may be when it carries 4 or 2 bits that decoding throws away: they have to
-# be zero.
+# The last character may carry 4 or 2 bits that decoding discards. They must be zero.
 _LAST_CHARACTER = {0: _URLSAFE, 2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
 _PADDING = {0: b"", 2: b"==", 3: b"="}
 
 
 def decode_base64url(text: bytes) -> bytes:
-    """Return the bytes that unpadded base64url ``text`` spells; every value has exactly one
-    spelling.
+    """Return the bytes of unpadded base64url, of which every value has exactly one spelling.
 
     Raises:
-        ValueError: padding, other characters, an impossible length, or stray bits at the end.
+        ValueError: padding, invalid characters, an impossible length, or stray bits at the end.
 
     RFC 7515 §2; RFC 4648 §3.5.
     """
@@ -138,7 +134,7 @@ def decode_base64url(text: bytes) -> bytes:
     remainder = len(text) % 4
     if remainder == 1 or text[-1] not in _LAST_CHARACTER[remainder]:
         raise binascii.Error("not canonical base64url")
-    # a2b_base64 skips characters that are none of its own, which shows in the length.
+    # a2b_base64 skips invalid characters, so the result is too short.
     data = binascii.a2b_base64(text.translate(_TO_STANDARD, b"+/") + _PADDING[remainder])
     if len(data) != len(text) * 3 // 4:
         raise binascii.Error("not base64url")
@@ -157,18 +153,17 @@ def encode_base64url(data: bytes) -> str:
 
 
 def decode_form(text: bytes) -> str:
-    """Return what a name or a value in a form or a query spells.
+    """Return a decoded name or value of a form or a query.
 
     Raises:
-        ValueError: characters that are not ASCII, a percent sign without two hexadecimal digits, or
-            no UTF-8.
+        ValueError: non-ASCII characters, a percent sign without two hexadecimal digits, or invalid
+            UTF-8.
 
     WHATWG URL §5.1.
     """
     if b"%" not in text and b"+" not in text:
         return text.decode("ascii")
     plain = text.replace(b"+", b" ").decode("ascii")
-    # What %41 is here, \x41 is to a codec of Python's own, which is ten times as fast as a look at
-    # each of them.
+    # Python's codec for \x41 is ten times as fast as decoding each %41.
     escaped = plain.replace("\\", r"\x5c").replace("%", r"\x")
     return escaped.encode("ascii").decode("unicode_escape").encode("latin-1").decode("utf-8")

@@ -1,4 +1,4 @@
-"""Authorization in, WWW-Authenticate out. Pure: bytes and strings, no scope, no I/O.
+"""Parses Authorization and formats WWW-Authenticate. Pure: bytes and strings, no scope, no I/O.
 
 RFC 6750 §2.1 and §3; RFC 9110 §11.6.
 """
@@ -12,23 +12,23 @@ from .errors import InvalidRequest, InvalidToken, MissingToken, RequestError
 MAX_TOKEN_BYTES = 16 * 1024
 MAX_BEARER_BYTES = MAX_TOKEN_BYTES + len("Bearer ")
 
-# b64token of RFC 6750 §2.1, as a set of bytes to delete: what is left over is wrong.
+# b64token of RFC 6750 §2.1, as the bytes to delete: any others that remain are invalid.
 _B64TOKEN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
 
 
 def parse_credentials(authorization: bytes, fields: int, query_string: bytes) -> str:
-    """Return the one Bearer token that a request carries.
+    """Return the Bearer token of a request.
 
     Args:
         authorization: the value of the Authorization header; another scheme (Basic, Digest) counts
             as none.
-        fields: how many such headers there are, at least one.
-        query_string: a token in there is not used, but beside the header it is one method too many.
+        fields: the number of such headers, at least one.
+        query_string: a token in it is not used, but counts as a second method.
 
     Raises:
-        MissingToken: it is of another scheme.
+        MissingToken: the header has another scheme.
         InvalidRequest: two Authorization headers or methods, or characters outside ``b64token``.
-        InvalidToken: it is longer than any token.
+        InvalidToken: the token is too long.
 
     RFC 6750 §2 and §3.1; RFC 9110 §11.6.2.
     """
@@ -43,22 +43,22 @@ def parse_credentials(authorization: bytes, fields: int, query_string: bytes) ->
 
 
 def parse_bearer(value: bytes) -> str | None:
-    """Return the token of one Authorization header's value, ``None`` for another scheme.
+    """Return the token in an Authorization header, or ``None`` for another scheme.
 
     Raises:
-        InvalidRequest: the scheme is Bearer and what follows is not one ``b64token``.
-        InvalidToken: it is longer than any token, and so not looked at any closer.
+        InvalidRequest: the scheme is Bearer, but not followed by one ``b64token``.
+        InvalidToken: the token is too long.
     """
     if value[:7].lower() != b"bearer ":
-        # "Bearer" alone, or with anything but a space after it, tried to be ours; "BearerX" is
-        # another scheme.
+        # "Bearer" alone, or followed by anything but a space, is malformed; "BearerX" is another
+        # scheme.
         if value[:6].lower() == b"bearer" and not value[6:7].isalnum():
             raise InvalidRequest("authorization_syntax")
         return None
     if len(value) > MAX_BEARER_BYTES:
         raise InvalidToken("too_long")
-    # Of most tokens nothing but the space is left when the legal bytes are deleted. This is three
-    # times faster than a regular expression, and every request pays for it.
+    # Most tokens leave only the space when the valid bytes are deleted. This is three times faster
+    # than a regular expression, and on the path of every request.
     if value.translate(None, _B64TOKEN) == b" " and len(value) > 7:
         return value[7:].decode("ascii")
     token = value[7:].lstrip(b" ")  # 1*SP
@@ -74,18 +74,14 @@ def is_b64token(token: bytes) -> bool:
 
 
 def has_query_token(query_string: bytes) -> bool:
-    """Return whether the query carries ``access_token``, which RFC 6750 §2 forbids beside a
-    header.
-    """
+    """Return whether the query has ``access_token``, which RFC 6750 §2 forbids beside a header."""
     return b"access_token=" in query_string and any(
         pair.startswith(b"access_token=") for pair in query_string.split(b"&")
     )
 
 
 def is_scope_token(text: str) -> bool:
-    """Return whether ``text`` is one ``scope-token`` (RFC 6749 §3.3), and so safe inside a quoted
-    string.
-    """
+    """Return whether ``text`` is a ``scope-token`` (RFC 6749 §3.3), safe in a quoted string."""
     return bool(text) and all("!" <= char <= "~" and char not in '"\\' for char in text)
 
 
@@ -96,17 +92,16 @@ def format_challenge(
     resource_metadata: str | None = None,
     realm: str | None = None,
 ) -> bytes:
-    """Return the value of ``WWW-Authenticate`` for one refusal.
+    """Return the value of ``WWW-Authenticate`` for a refusal.
 
-    Free text comes last and holds no ``=``: clients look for ``scope=`` and ``error=`` with
+    Free text comes last and has no ``=``: clients search for ``scope=`` and ``error=`` with
     unanchored expressions.
 
     Args:
-        error: decides ``error`` and ``error_description``; without an OAuth code neither is sent.
-        scopes: the scopes to ask for; the attribute is left out when there are none.
+        error: provides ``error`` and ``error_description``, both left out without an OAuth code.
+        scopes: the scopes to request; left out if empty.
         resource_metadata: absolute URL of the metadata document (RFC 9728 §5.1).
-        realm: sent only where there is no metadata document, because the header needs at least one
-            attribute.
+        realm: for use without a metadata document, because the header needs an attribute.
 
     RFC 6750 §3.
     """

@@ -52,14 +52,14 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "a curve that is not known": (
         pem(ec.generate_private_key(ec.SECP384R1())),
-        "neither RSA nor EC on P-256",
+        "not RSA, EC on P-256",
     ),
-    "secp256k1": (pem(ec.generate_private_key(ec.SECP256K1())), "neither RSA nor EC on P-256"),
-    "Ed448": (pem(ed448.Ed448PrivateKey.generate()), "neither RSA nor EC on P-256"),
-    "X25519": (pem(x25519.X25519PrivateKey.generate()), "neither RSA nor EC on P-256"),
+    "secp256k1": (pem(ec.generate_private_key(ec.SECP256K1())), "not RSA, EC on P-256"),
+    "Ed448": (pem(ed448.Ed448PrivateKey.generate()), "not RSA, EC on P-256"),
+    "X25519": (pem(x25519.X25519PrivateKey.generate()), "not RSA, EC on P-256"),
     "DSA": (
         pem(dsa.generate_private_key(1024)),  # noqa: S505 (signs nothing, and long ones take long)
-        "neither RSA nor EC on P-256",
+        "not RSA, EC on P-256",
     ),
 }
 
