@@ -1,6 +1,7 @@
 """Pure-ASGI authorization for MCP servers and any other ASGI app."""
 
 import typing as _typing
+import warnings as _warnings
 from importlib import import_module as _import_module
 
 from .auth import AuthProvider, RemoteAuthProvider, TokenVerifier
@@ -21,7 +22,7 @@ from .jwks import JWKSOptions, JWKSState, RemoteJWKS
 from .jwt import JWTVerifier
 from .middleware import MCPAuthMiddleware, RequireScopes, insufficient_scope_response
 from .multi import MultiAuth
-from .refusals import AuthEvent
+from .refusals import Refusal
 from .rules import Rule
 from .static import StaticTokenVerifier
 from .tokens import AccessToken, get_access_token
@@ -38,7 +39,6 @@ __all__ = [
     "AccessToken",
     "AppLogin",
     "AuthError",
-    "AuthEvent",
     "AuthProvider",
     "ClaimRules",
     "ConfigurationError",
@@ -58,6 +58,7 @@ __all__ = [
     "OAuthProxy",
     "OIDCProxy",
     "PasswordLogin",
+    "Refusal",
     "RemoteAuthProvider",
     "RemoteJWKS",
     "RequestError",
@@ -88,8 +89,15 @@ _LAZY = {
     "store_from_url": ".stores",
 }
 
+# Old names that still work, with a DeprecationWarning, until the next version.
+_RENAMED = {"AuthEvent": "Refusal"}
+
 
 def __getattr__(name: str) -> _typing.Any:
+    if name in _RENAMED:
+        new = _RENAMED[name]
+        _warnings.warn(f"{name} is deprecated: write {new}", DeprecationWarning, stacklevel=2)
+        return globals()[new]
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module = _import_module(_LAZY[name], __name__)

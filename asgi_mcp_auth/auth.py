@@ -44,9 +44,9 @@ class AuthProvider(ABC):
     #: Issuers whose JWTs this provider wants in a ``MultiAuth``.
     issuers: tuple[str, ...] = ()
     #: Whether it wants the other tokens there.
-    accepts_opaque: bool = True
+    takes_opaque_tokens: bool = True
     #: Whether its tokens say for whom they were made.
-    names_audience: bool = True
+    has_audience: bool = True
 
     def __init__(
         self,
@@ -222,7 +222,7 @@ class TokenVerifier(AuthProvider):
     """
 
 
-class ReasoningVerifier(TokenVerifier):
+class RefusingVerifier(TokenVerifier):
     """A verifier that knows why it refuses."""
 
     @abstractmethod
@@ -319,7 +319,10 @@ class RemoteAuthProvider(AuthProvider):
                 )
         self.resource_name = resource_name
         self.resource_documentation = resource_documentation
-        self.issuers, self.accepts_opaque = token_verifier.issuers, token_verifier.accepts_opaque
+        self.issuers, self.takes_opaque_tokens = (
+            token_verifier.issuers,
+            token_verifier.takes_opaque_tokens,
+        )
         self._scopes_supported = list(
             check_scopes("scopes_supported", scopes_supported or self.required_scopes)
         )

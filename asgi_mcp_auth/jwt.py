@@ -24,7 +24,7 @@ from ._jose import (
 )
 from ._json import decode_base64url, is_array, is_object, parse_json_object
 from ._settings import check_count, check_issuers, check_kind, check_names, check_url
-from .auth import ReasoningVerifier
+from .auth import RefusingVerifier
 from .claims import ClaimChecks, ClaimRules, peek_issuer
 from .discovery import discover_jwks_uri
 from .errors import ConfigurationError, InvalidToken
@@ -55,7 +55,7 @@ class _Header(NamedTuple):
 _CacheEntry: TypeAlias = tuple[PackedToken, float, int, int]
 
 
-class JWTVerifier(ReasoningVerifier):
+class JWTVerifier(RefusingVerifier):
     """Verifies signed JWT access tokens, with keys from the configuration or from the issuer.
 
     Args:
@@ -85,7 +85,7 @@ class JWTVerifier(ReasoningVerifier):
     RFC 9068 §4; RFC 8725.
     """
 
-    accepts_opaque = False
+    takes_opaque_tokens = False
     #: What ``typ`` may say, in lower case, if it says anything (RFC 8725 §3.11).
     accepted_types: frozenset[str] = frozenset(("jwt", "at+jwt", "application/at+jwt"))
     #: Whether tokens that tell a client who has signed in are refused: they open nothing.

@@ -19,7 +19,7 @@ from ._http import FetchFailed, HTTPFetcher, Response
 from ._outage import Outage
 from ._places import Places, network_of
 from ._settings import check_issuers, check_kind, check_seconds
-from .auth import ReasoningVerifier
+from .auth import RefusingVerifier
 from .errors import InvalidToken, ServerUnavailable, TooManyRequests
 from .headers import MAX_TOKEN_BYTES, is_b64token
 from .tokens import (
@@ -54,7 +54,7 @@ STRANGERS_WAIT_SECONDS = 5.0
 _Result: TypeAlias = VerifiedToken | InvalidTokenReason | None
 
 
-class LookupVerifier(ReasoningVerifier):
+class LookupVerifier(RefusingVerifier):
     """Verifies tokens with a request to a URL, and caches the result for a short time.
 
     Args:

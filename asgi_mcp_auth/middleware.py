@@ -28,7 +28,7 @@ from .errors import (
     RequestError,
 )
 from .headers import MAX_BEARER_BYTES, parse_credentials
-from .refusals import CHALLENGER_KEY, Challenger, EventHook, challenger_of
+from .refusals import CHALLENGER_KEY, Challenger, RefusalHook, challenger_of
 from .rules import Rule, Rules
 from .tokens import (
     PROVIDER_KEY,
@@ -113,7 +113,7 @@ class MCPAuthMiddleware:
         public_paths: Iterable[str] = (),
         rules: Iterable[Rule] = (),
         allowed_origins: Sequence[str] | Literal["*"] | None = None,
-        on_event: EventHook | None = None,
+        on_event: RefusalHook | None = None,
         forward_authorization: bool = True,
     ) -> None:
         if not callable(app):
@@ -126,7 +126,7 @@ class MCPAuthMiddleware:
             )
         if on_event is not None and not callable(on_event):
             raise ConfigurationError(
-                f"on_event={on_event!r} must be a function that takes an AuthEvent"
+                f"on_event={on_event!r} must be a function that takes a Refusal"
             )
         check_kind("forward_authorization", forward_authorization, bool)
         self.app = app
@@ -212,7 +212,7 @@ class MCPAuthMiddleware:
                 token = parse_credentials(authorization, fields, scope.get("query_string", b""))
                 access = await self._verify(token, scope)
             # 5. Its scopes.
-            if not challenger.needed.issubset(access.scopes):
+            if not challenger.required_scopes.issubset(access.scopes):
                 raise InsufficientScope
         except RequestError as refusal:
             await challenger.refuse(refusal, scope, receive, send, token=token, access=access)

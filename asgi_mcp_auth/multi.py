@@ -7,7 +7,7 @@ from typing import Any
 
 from ._asgi import Route
 from ._cache import LRUCache, token_digest
-from .auth import AuthProvider, ReasoningVerifier
+from .auth import AuthProvider, RefusingVerifier
 from .claims import peek_issuer
 from .errors import ConfigurationError, InvalidToken, ServerUnavailable
 from .lookups import LookupVerifier
@@ -17,7 +17,7 @@ from .tokens import AccessToken, Verification, current_verification
 MAX_ACCEPTED = 10_000  # tokens whose source is remembered
 
 
-class MultiAuth(ReasoningVerifier):
+class MultiAuth(RefusingVerifier):
     """Accepts the tokens of several issuers.
 
     A JWT goes to the source of its ``iss``, before any signature is checked. A token without a
@@ -67,11 +67,11 @@ class MultiAuth(ReasoningVerifier):
                 first = self._by_issuer.setdefault(issuer, source)
                 if first is source:
                     continue
-                if first.accepts_opaque == source.accepts_opaque:
+                if first.takes_opaque_tokens == source.takes_opaque_tokens:
                     raise ConfigurationError(
                         f"two sources of MultiAuth are for the tokens of {issuer!r}: keep one"
                     )
-                if first.accepts_opaque:
+                if first.takes_opaque_tokens:
                     self._by_issuer[issuer] = source  # JWTs go to the one that checks signatures
         self.issuers = tuple(self._by_issuer)
         # The source of each issuer; an endpoint without an issuer is one itself.
@@ -81,7 +81,9 @@ class MultiAuth(ReasoningVerifier):
             if isinstance(each, LookupVerifier) and each.default_issuer
         }
         self._owners.update(self._by_issuer)
-        self._others = [each for each in self.sources if each.accepts_opaque or not each.issuers]
+        self._others = [
+            each for each in self.sources if each.takes_opaque_tokens or not each.issuers
+        ]
         self._accepted: LRUCache[AuthProvider] = LRUCache(MAX_ACCEPTED)
 
     async def verify(self, token: str) -> AccessToken:

@@ -33,7 +33,7 @@ _JSON: HeaderList = ((b"content-type", b"application/json"), (b"cache-control", 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AuthEvent:
+class Refusal:
     """One refusal, as ``on_event`` gets it and as the log record carries it in ``extra``.
 
     Attributes:
@@ -55,31 +55,31 @@ class AuthEvent:
     token_id: str | None = None
 
 
-EventHook: TypeAlias = Callable[[AuthEvent], None]
+RefusalHook: TypeAlias = Callable[[Refusal], None]
 
 
 class Challenger:
     """Answers the refusals on the paths of one rule, and reports them.
 
     Args:
-        needed: the scopes that the rule asks for.
-        ask_for: from what is needed to what a challenge names.
+        required_scopes: the scopes that the rule needs.
+        challenge_scopes_for: returns the scopes of a challenge for required ones.
         resource_metadata: absolute URL of the metadata document, if there is one.
         on_event: is told of every refusal.
     """
 
     def __init__(
         self,
-        needed: Iterable[str],
-        ask_for: Callable[[Sequence[str]], list[str]],
+        required_scopes: Iterable[str],
+        challenge_scopes_for: Callable[[Sequence[str]], list[str]],
         resource_metadata: str | None,
-        on_event: EventHook | None,
+        on_event: RefusalHook | None,
     ) -> None:
-        self._ask_for = ask_for
+        self._challenge_scopes_for = challenge_scopes_for
         self._resource_metadata = resource_metadata
         self._on_event = on_event
-        self._scopes = tuple(needed)
-        self.needed = frozenset(self._scopes)
+        self._scopes = tuple(required_scopes)
+        self.required_scopes = frozenset(self._scopes)
         usual = (
             MissingToken(),
             InvalidToken("rejected"),
@@ -119,7 +119,7 @@ class Challenger:
     def _report(
         self, error: RequestError, scope: Scope, token: str | None, access: AccessToken | None
     ) -> None:
-        event = AuthEvent(
+        event = Refusal(
             status=error.status,
             reason=error.reason,
             method=scope.get("method", "WEBSOCKET"),
@@ -134,7 +134,7 @@ class Challenger:
             event.path,
             event.status,
             event.reason,
-            extra={name: getattr(event, name) for name in AuthEvent.__slots__},
+            extra={name: getattr(event, name) for name in Refusal.__slots__},
         )
         if self._on_event is not None:
             self._on_event(event)
@@ -152,7 +152,7 @@ class Challenger:
             return []
         challenge = format_challenge(
             error,
-            scopes=self._ask_for(tuple(dict.fromkeys((*self._scopes, *extra)))),
+            scopes=self._challenge_scopes_for(tuple(dict.fromkeys((*self._scopes, *extra)))),
             resource_metadata=self._resource_metadata,
             realm="mcp" if self._resource_metadata is None else None,
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 from ._cache import token_digest
 from ._settings import check_kind, check_scopes
-from .auth import ReasoningVerifier
+from .auth import RefusingVerifier
 from .errors import ConfigurationError, InvalidToken
 from .headers import MAX_TOKEN_BYTES, is_b64token
 from .metadata import format_document
@@ -17,7 +17,7 @@ from .tokens import AccessToken, VerifiedToken, access_token
 from .types import Clock
 
 
-class StaticTokenVerifier(ReasoningVerifier):
+class StaticTokenVerifier(RefusingVerifier):
     """Accepts a fixed list of tokens.
 
     For development and tests only: the tokens are in the source code and never change.

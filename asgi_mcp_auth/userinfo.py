@@ -51,7 +51,7 @@ class UserinfoTokenVerifier(LookupVerifier):
     """
 
     label = "Profiles"
-    names_audience = False
+    has_audience = False
 
     def __init__(
         self,

@@ -39,10 +39,10 @@ from mcp.shared.auth import (
 )
 
 from asgi_mcp_auth import (
-    AuthEvent,
     MCPAuthMiddleware,
     OAuthProvider,
     PasswordLogin,
+    Refusal,
     get_access_token,
 )
 from asgi_mcp_auth.server import AuditEvent, Lifetimes, Pages, ServerOptions
@@ -108,7 +108,7 @@ class Deployment:
     def __init__(self, base_url: str, folder: Path) -> None:
         self.base_url = base_url
         self.clock = FrozenClock(time.time())  # stands still, so that the demo can let time pass
-        self.refusals: list[AuthEvent] = []
+        self.refusals: list[Refusal] = []
         self.events: list[AuditEvent] = []
         server: MCPServer[Any] = MCPServer("notes", log_level="CRITICAL")
         self.add_tool(server)

@@ -50,12 +50,20 @@ def test_nothing_else_looks_public() -> None:
 
 def test_the_promised_names_are_public() -> None:
     promised = """
-        ANY_AUDIENCE AccessToken AuthError AuthEvent AuthProvider ClaimRules ConfigurationError InsufficientScope
+        ANY_AUDIENCE AccessToken AuthError AuthProvider ClaimRules ConfigurationError InsufficientScope
         IntrospectionTokenVerifier InvalidRequest InvalidToken JWKSOptions JWTVerifier MCPAuthMiddleware MissingToken
-        MultiAuth RemoteAuthProvider RemoteJWKS RequestError RequireScopes Rule ServerUnavailable StaticTokenVerifier
+        MultiAuth Refusal RemoteAuthProvider RemoteJWKS RequestError RequireScopes Rule ServerUnavailable StaticTokenVerifier
         TokenVerifier get_access_token insufficient_scope_response
     """
     assert set(promised.split()) <= set(asgi_mcp_auth.__all__)
+
+
+@pytest.mark.parametrize(("old", "new"), [("AuthEvent", "Refusal")])
+def test_an_old_name_still_works_and_names_the_new_one(old: str, new: str) -> None:
+    with pytest.warns(DeprecationWarning, match=f"{old} is deprecated: write {new}") as caught:
+        assert getattr(asgi_mcp_auth, old) is getattr(asgi_mcp_auth, new)
+    assert caught[0].filename == __file__
+    assert old not in asgi_mcp_auth.__all__
 
 
 def undocumented(owner: type) -> list[str]:

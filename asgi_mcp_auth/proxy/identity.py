@@ -13,7 +13,7 @@ from typing import Protocol
 
 from .._json import decode_base64url, encode_base64url, is_array, parse_json_object
 from .._urls import origin_of
-from ..auth import AuthProvider, ReasoningVerifier
+from ..auth import AuthProvider, RefusingVerifier
 from ..claims import ClaimRules
 from ..errors import ConfigurationError, InvalidToken, SignInFailed
 from ..jwks import JWKSOptions
@@ -95,7 +95,7 @@ class AccessTokenIdentifier:
             )
         try:
             # Tokens without an audience are acceptable here: they come from the provider itself.
-            if verifier.names_audience:
+            if verifier.has_audience:
                 verifier.bind_audience(None)
         except ConfigurationError:
             raise ConfigurationError(
@@ -133,7 +133,7 @@ class AccessTokenIdentifier:
         return UpstreamIdentity(issuer=issuer, subject=access.subject, claims=access.claims)
 
     async def _verify(self, token: str) -> AccessToken:
-        if isinstance(self.verifier, ReasoningVerifier):
+        if isinstance(self.verifier, RefusingVerifier):
             try:
                 return await self.verifier.verify(token)
             except InvalidToken as error:

@@ -118,7 +118,7 @@ def test_every_public_class_with_settings_is_on_the_page() -> None:
             "Application",
             "ApplicationsPage",
             "AuditEvent",
-            "AuthEvent",
+            "Refusal",
             "Client",
             "ConsentPage",
             "MessagePage",
@@ -141,7 +141,7 @@ def test_every_public_class_with_settings_is_on_the_page() -> None:
 
 def test_the_page_has_each_field_of_an_event() -> None:
     text = section("docs/settings.md", "MCPAuthMiddleware")
-    assert [name for name in asgi_mcp_auth.AuthEvent.__slots__ if f"`{name}`" not in text] == []
+    assert [name for name in asgi_mcp_auth.Refusal.__slots__ if f"`{name}`" not in text] == []
 
 
 def test_the_page_has_each_algorithm() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from asgi_mcp_auth import AuthEvent, DevLogin, MCPAuthMiddleware, OAuthProvider
+from asgi_mcp_auth import DevLogin, MCPAuthMiddleware, OAuthProvider, Refusal
 from asgi_mcp_auth.server import AuditEvent, ServerOptions
 from tests.interop.servers import WritingNeedsMore, fastmcp_server, serving
 from tests.support.asgi import App
@@ -50,7 +50,7 @@ class Deployment:
     url: str
     provider: OAuthProvider
     clock: Ahead
-    refusals: list[AuthEvent]
+    refusals: list[Refusal]
     events: list[AuditEvent]
 
     def done(self) -> list[str]:
@@ -92,7 +92,7 @@ def deployed(
     clock, events, refusals, made = (
         Ahead(),
         list[AuditEvent](),
-        list[AuthEvent](),
+        list[Refusal](),
         list[OAuthProvider](),
     )
 

@@ -16,13 +16,13 @@ from starlette.routing import Route
 
 from asgi_mcp_auth import (
     ANY_AUDIENCE,
-    AuthEvent,
     AuthProvider,
     InsufficientScope,
     IntrospectionTokenVerifier,
     JWTVerifier,
     MCPAuthMiddleware,
     MultiAuth,
+    Refusal,
     RemoteAuthProvider,
     ServerUnavailable,
     UserinfoTokenVerifier,
@@ -384,7 +384,7 @@ async def test_what_a_tool_raises_is_an_answer_of_the_protocol_and_no_challenge(
     """A tool that needs more scope has to say so in words: the SDK turns its exceptions into
     JSON-RPC answers.
     """
-    events: list[AuthEvent] = []
+    events: list[Refusal] = []
     server = mcp_sdk_server()
 
     @server.tool()

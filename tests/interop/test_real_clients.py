@@ -14,11 +14,11 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from asgi_mcp_auth import (
-    AuthEvent,
     IntrospectionTokenVerifier,
     JWTVerifier,
     MCPAuthMiddleware,
     MultiAuth,
+    Refusal,
     RemoteAuthProvider,
 )
 from tests.interop.clients import CLIENTS, python_sdk
@@ -45,7 +45,7 @@ class Server:
     """An MCP server behind the middleware, and what the middleware refused."""
 
     url: str = ""
-    events: list[AuthEvent] = field(default_factory=list)
+    events: list[Refusal] = field(default_factory=list)
 
     @property
     def refusals(self) -> list[str]:

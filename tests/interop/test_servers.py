@@ -15,7 +15,7 @@ from fastmcp.client.auth import BearerAuth
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from asgi_mcp_auth import AuthEvent, MCPAuthMiddleware
+from asgi_mcp_auth import MCPAuthMiddleware, Refusal
 from asgi_mcp_auth.testing import Issuer
 from tests.interop.protection import (
     CHALLENGE,
@@ -70,7 +70,7 @@ class Served(NamedTuple):
 
     url: str
     issuer: Issuer
-    events: list[AuthEvent]
+    events: list[Refusal]
 
     def ask(
         self, method: str, path: str, headers: Headers, body: bytes = b""
@@ -91,7 +91,7 @@ class Served(NamedTuple):
 def served(request: pytest.FixtureRequest, session_issuer: Issuer) -> Iterator[Served]:
     """The greeter on each server in turn."""
     session_issuer.reset()
-    events: list[AuthEvent] = []
+    events: list[Refusal] = []
     app = MCPAuthMiddleware(
         greeter,
         provider_for(session_issuer),

@@ -14,9 +14,9 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from asgi_mcp_auth import (
-    AuthEvent,
     InsufficientScope,
     MCPAuthMiddleware,
+    Refusal,
     RequireScopes,
     get_access_token,
     insufficient_scope_response,
@@ -174,7 +174,7 @@ async def test_starlette_s_requires_reads_the_scopes_of_the_token(
 async def test_a_handler_asks_for_more_by_raising_insufficient_scope(
     issuer: Issuer, build: Any
 ) -> None:
-    events: list[AuthEvent] = []
+    events: list[Refusal] = []
     response = await call(
         build(issuer, on_event=events.append), "GET", "/step-up", as_user(issuer, "bob")
     )

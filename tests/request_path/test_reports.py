@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from asgi_mcp_auth import AuthEvent, ConfigurationError, InsufficientScope, MCPAuthMiddleware
+from asgi_mcp_auth import ConfigurationError, InsufficientScope, MCPAuthMiddleware, Refusal
 from tests.support.asgi import Spy, call, handshake
 from tests.support.protection import ALICE, BOB, STRANGER, make_provider, protect
 
@@ -22,12 +22,12 @@ def name_of(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()[:8]
 
 
-REFUSALS: list[tuple[str, dict[str, str], AuthEvent]] = [
-    ("/mcp", {}, AuthEvent(status=401, reason="missing_token", method="POST", path="/mcp")),
+REFUSALS: list[tuple[str, dict[str, str], Refusal]] = [
+    ("/mcp", {}, Refusal(status=401, reason="missing_token", method="POST", path="/mcp")),
     (
         "/mcp",
         STRANGER,
-        AuthEvent(
+        Refusal(
             status=401,
             reason="unknown_token",
             method="POST",
@@ -38,17 +38,17 @@ REFUSALS: list[tuple[str, dict[str, str], AuthEvent]] = [
     (
         "/a%20b",
         {"Authorization": "Bearer "},
-        AuthEvent(status=400, reason="authorization_syntax", method="POST", path="/a b"),
+        Refusal(status=400, reason="authorization_syntax", method="POST", path="/a b"),
     ),
     (
         "/mcp?access_token=x",
         ALICE,
-        AuthEvent(status=400, reason="several_token_methods", method="POST", path="/mcp"),
+        Refusal(status=400, reason="several_token_methods", method="POST", path="/mcp"),
     ),
     (
         "/mcp",
         BOB,
-        AuthEvent(
+        Refusal(
             status=403,
             reason="insufficient_scope",
             method="POST",
@@ -61,7 +61,7 @@ REFUSALS: list[tuple[str, dict[str, str], AuthEvent]] = [
     (
         "/mcp",
         {"Origin": "https://evil.example"},
-        AuthEvent(status=403, reason="origin", method="POST", path="/mcp"),
+        Refusal(status=403, reason="origin", method="POST", path="/mcp"),
     ),
 ]
 
@@ -70,7 +70,7 @@ REFUSALS: list[tuple[str, dict[str, str], AuthEvent]] = [
     ("target", "headers", "event"), REFUSALS, ids=[each[2].reason for each in REFUSALS]
 )
 async def test_a_refusal_is_one_event_and_one_info_record_with_the_same_facts(
-    target: str, headers: dict[str, str], event: AuthEvent, caplog: pytest.LogCaptureFixture
+    target: str, headers: dict[str, str], event: Refusal, caplog: pytest.LogCaptureFixture
 ) -> None:
     guard = protect(required_scopes=["mcp:read"])
     with caplog.at_level(logging.DEBUG):
@@ -78,8 +78,8 @@ async def test_a_refusal_is_one_event_and_one_info_record_with_the_same_facts(
     assert guard.events == [event]
     (record,) = caplog.records
     assert (record.name, record.levelname) == (LOGGER, "INFO")
-    assert {each.name: record.__dict__[each.name] for each in fields(AuthEvent)} == {
-        each.name: getattr(event, each.name) for each in fields(AuthEvent)
+    assert {each.name: record.__dict__[each.name] for each in fields(Refusal)} == {
+        each.name: getattr(event, each.name) for each in fields(Refusal)
     }
     assert (
         record.getMessage() == f"'POST' {event.path!r} refused with {event.status}: {event.reason}"
@@ -108,7 +108,7 @@ async def test_a_refused_handshake_is_reported_as_a_websocket() -> None:
     guard = protect()
     await handshake(guard.app, "/mcp")
     assert guard.events == [
-        AuthEvent(status=401, reason="missing_token", method="WEBSOCKET", path="/mcp")
+        Refusal(status=401, reason="missing_token", method="WEBSOCKET", path="/mcp")
     ]
 
 
@@ -148,7 +148,7 @@ async def test_a_hook_that_cannot_be_called_is_refused_at_construction(hook: obj
 
 
 async def test_a_hook_that_raises_refuses_the_sign_in() -> None:
-    def broken(event: AuthEvent) -> None:
+    def broken(event: Refusal) -> None:
         raise RuntimeError("the audit log is full")
 
     spy = Spy()

@@ -23,11 +23,11 @@ from typing import Any
 
 from asgi_mcp_auth import (
     AccessToken,
-    AuthEvent,
     AuthProvider,
     InvalidToken,
     JWTVerifier,
     MCPAuthMiddleware,
+    Refusal,
     RemoteAuthProvider,
 )
 from asgi_mcp_auth._jose import SigningKey
@@ -127,7 +127,7 @@ class Gate:
         self.verifier: Any = verifier
         self.good = good or self.forge
         self.app = Spy()
-        self.events: list[AuthEvent] = []
+        self.events: list[Refusal] = []
         self.middleware = MCPAuthMiddleware(
             self.app,
             RemoteAuthProvider(verifier, [ISSUER], BASE_URL),

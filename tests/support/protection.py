@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from asgi_mcp_auth import (
-    AuthEvent,
     AuthProvider,
     MCPAuthMiddleware,
+    Refusal,
     RemoteAuthProvider,
     StaticTokenVerifier,
 )
@@ -61,7 +61,7 @@ class Guard:
         self, app: App | None, provider: AuthProvider | None, settings: dict[str, Any]
     ) -> None:
         self.spy = Spy()
-        self.events: list[AuthEvent] = []
+        self.events: list[Refusal] = []
         self.app = MCPAuthMiddleware(
             app or self.spy,
             provider or make_provider(),

@@ -13,7 +13,6 @@ from asgiref.typing import Scope as AsgirefScope
 from asgi_mcp_auth import (
     ANY_AUDIENCE,
     AccessToken,
-    AuthEvent,
     ClaimRules,
     InsufficientScope,
     IntrospectionTokenVerifier,
@@ -22,6 +21,7 @@ from asgi_mcp_auth import (
     JWTVerifier,
     MCPAuthMiddleware,
     MultiAuth,
+    Refusal,
     RemoteAuthProvider,
     RequireScopes,
     Rule,
@@ -51,7 +51,7 @@ async def annotated_with_asgiref(
     await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": False})
 
 
-def report(event: AuthEvent) -> None:
+def report(event: Refusal) -> None:
     logger.info(
         "%s %s",
         event.status,

@@ -376,7 +376,7 @@ async def test_static_keys_need_no_start_and_mind_none() -> None:
     async with own:
         await own.verify(forge())
     assert (await own.verify(forge(claims={"iss": "https://b.example"}))).client_id == "cli"
-    assert own.accepts_opaque is False
+    assert own.takes_opaque_tokens is False
     assert own.issuers == (ISSUER, "https://b.example")
 
 
