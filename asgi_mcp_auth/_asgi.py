@@ -1,6 +1,4 @@
-"""ASGI plumbing: routes, bounded bodies, small responses, the lifespan wrapper, the refusal of a
-WebSocket.
-"""
+"""ASGI helpers: routes, paths, bounded bodies, whole responses, and a lifespan wrapper."""
 
 from __future__ import annotations
 
@@ -16,26 +14,23 @@ HeaderList = Sequence[tuple[bytes, bytes]]
 
 
 class Route(NamedTuple):
-    """A path that is answered by ``app``, whatever the method."""
+    """A path and the app that handles all its methods."""
 
     path: str
     app: ASGIApp
 
 
 def route_path(scope: Scope) -> str:
-    """Return the decoded path below ``root_path``; servers differ in whether ``path`` includes
-    it.
-    """
+    """Return the decoded path below ``root_path``, which some servers include in ``path``."""
     return read_path(scope)[0]
 
 
 def read_path(scope: Scope) -> tuple[str, bool]:
     """Return the decoded path below ``root_path``, and whether every framework reads the same one.
 
-    Some cut ``root_path`` off without a segment border, some wherever it stands first, some once
-    more in a mounted part. A path that does not begin with it is the whole path to one, and
-    nobody's to the next. One looks for it in the path as it came, where a character may be
-    percent-encoded.
+    Some frameworks remove ``root_path`` inside a segment, some at its first occurrence, some once
+    more in a mounted app. A path that does not begin with it is a whole path for some, and not
+    found for others. One searches the raw path, where characters may be percent-encoded.
     """
     path: str = scope["path"]
     root_path: str | None = scope.get("root_path")
@@ -46,12 +41,10 @@ def read_path(scope: Scope) -> tuple[str, bool]:
         return path, root_path == "/"
     if path == prefix or path.startswith(prefix + "/"):
         raw_path: bytes = scope.get("raw_path") or b""
-        hidden = b"%" in raw_path and not raw_path.startswith(
-            prefix.encode("utf-8", "surrogatepass")
-        )
-        return path[len(prefix) :] or "/", prefix == root_path and prefix not in path[
-            1:
-        ] and not hidden
+        raw_prefix = prefix.encode("utf-8", "surrogatepass")
+        is_hidden = b"%" in raw_path and not raw_path.startswith(raw_prefix)
+        is_sure = prefix == root_path and prefix not in path[1:] and not is_hidden
+        return path[len(prefix) :] or "/", is_sure
     return path, False
 
 
@@ -59,8 +52,8 @@ async def read_body(receive: Receive, *, max_bytes: int, timeout_seconds: float)
     """Return the whole body of a request.
 
     Raises:
-        BodyTooLarge: it is longer than ``max_bytes``; the rest is not read.
-        MalformedRequest: it did not arrive in time, or the client left.
+        BodyTooLarge: the body is longer than ``max_bytes``; the rest is not read.
+        MalformedRequest: the body did not arrive in time, or the client disconnected.
     """
     body = bytearray()
     try:
@@ -81,10 +74,10 @@ async def read_body(receive: Receive, *, max_bytes: int, timeout_seconds: float)
 async def send_response(
     scope: Scope, receive: Receive, send: Send, status: int, headers: HeaderList, body: bytes
 ) -> None:
-    """Send one whole response, to an HTTP request or to a WebSocket handshake.
+    """Send a whole response to an HTTP request or a WebSocket handshake.
 
-    A WebSocket gets it through the ``websocket.http.response`` extension; without that, close code
-    1008 before accept, which servers turn into 403.
+    For a WebSocket this needs the ``websocket.http.response`` extension. Without it, the handshake
+    is closed with code 1008, which servers turn into 403.
     """
     start, end = "http.response.start", "http.response.body"
     if scope["type"] == "websocket":
@@ -100,13 +93,14 @@ async def send_response(
 
 
 class Lifespan:
-    """Opens a resource before the app starts and closes it after the app has stopped, also for apps
-    without lifespan.
+    """Opens a resource before the app starts and closes it after the app has stopped.
+
+    Also works for apps without lifespan support.
 
     Args:
-        app: the app behind.
-        resource: entered before ``lifespan.startup`` reaches the app, left before the server hears
-            that shutdown is complete.
+        app: the app.
+        resource: entered before ``lifespan.startup`` reaches the app, and left before the shutdown
+            is reported as complete.
     """
 
     def __init__(self, app: ASGIApp, resource: AbstractAsyncContextManager[Any]) -> None:
@@ -127,7 +121,7 @@ class Lifespan:
         async def app_send(message: Message) -> None:
             answered.append(message["type"])
             if message["type"].startswith("lifespan.shutdown"):
-                closing.append(message)  # told to the server when the resource is closed, too
+                closing.append(message)  # sent once the resource is closed, too
             else:
                 await send(message)
 
@@ -135,13 +129,13 @@ class Lifespan:
             async with self._resource:
                 try:
                     await self._app(scope, app_receive, app_send)
-                # apps without lifespan support refuse the scope with whatever they like
+                # Apps without lifespan support refuse the scope with any exception.
                 except Exception:
-                    if heard:  # it listened, so it knows lifespan and has really failed
+                    if heard:  # the app supports lifespan, so this is a real failure
                         raise
                 if not answered:
                     await send({"type": "lifespan.startup.complete"})
-                # the app has left early
+                # The app has returned early.
                 if not closing and "lifespan.startup.failed" not in answered:
                     if len(heard) < 2:
                         await receive()  # lifespan.shutdown

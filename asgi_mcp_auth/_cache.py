@@ -1,4 +1,4 @@
-"""The only door to cachetools, and one flight at a time for slow work."""
+"""A bounded cache, and shared execution of slow work. The only module that imports cachetools."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ T = TypeVar("T")
 
 
 def token_digest(token: str) -> bytes:
-    """Return the SHA-256 of a token: a cache key that is no secret."""
+    """Return the SHA-256 of a token: a cache key that is not a secret."""
     try:
         data = token.encode()
-    # a lone surrogate; no such token is valid, but it may be asked about
-    except UnicodeEncodeError:
+    except UnicodeEncodeError:  # a lone surrogate: invalid in a token, but not an error here
         data = token.encode("utf-8", "surrogatepass")
     return hashlib.sha256(data).digest()
 
 
 def token_id(token: str) -> str:
-    """Return the name a token has in logs: the first 8 hex digits of its SHA-256."""
+    """Return the name of a token in logs: the first 8 hex digits of its SHA-256."""
     return token_digest(token).hex()[:8]
 
 
 class LRUCache(Generic[T]):
-    """A bounded map that forgets what was used longest ago. Safe to use from several threads.
+    """A bounded map that evicts the least recently used entry. Thread-safe.
 
-    Expiry is the business of whoever reads the value: caches that expire by themselves stall when
-        much expires at once.
+    The reader checks the expiry of a value: caches with expiry stall when many entries expire at
+    once.
     """
 
     __slots__ = ("_entries", "_lock", "_maxsize")
@@ -50,13 +49,13 @@ class LRUCache(Generic[T]):
             return None
 
     def put(self, key: bytes, value: T) -> None:
-        """Remember ``value``; with ``maxsize`` 0 nothing is remembered."""
+        """Store ``value``, unless ``maxsize`` is 0."""
         if self._maxsize:
             with self._lock:
                 self._entries[key] = value
 
     def discard(self, key: bytes) -> None:
-        """Forget one value, if it is there."""
+        """Remove a value, if it exists."""
         with self._lock:
             self._entries.pop(key, None)
 
@@ -65,10 +64,9 @@ class LRUCache(Generic[T]):
 
 
 class SingleFlight(Generic[T]):
-    """Runs at most one piece of work per event loop; whoever comes meanwhile waits for the same
-    one.
+    """Runs some work at most once at a time per event loop; further callers wait for that run.
 
-    The work is a task of its own, so a caller that is cancelled takes nobody else down.
+    The work is a task of its own, so that cancelling one caller does not affect the others.
     """
 
     __slots__ = ("_tasks", "_work")
@@ -79,12 +77,12 @@ class SingleFlight(Generic[T]):
 
     @property
     def running(self) -> bool:
-        """Whether the work is under way on the running event loop."""
+        """Whether the work is running on this event loop."""
         task = self._tasks.get(asyncio.get_running_loop())
         return task is not None and not task.done()
 
     def start(self) -> asyncio.Task[T]:
-        """Join the work under way, or begin it, without waiting."""
+        """Start the work unless it is running, and return its task."""
         loop = asyncio.get_running_loop()
         task = self._tasks.get(loop)
         if task is None or task.done():
@@ -97,11 +95,11 @@ class SingleFlight(Generic[T]):
             del self._tasks[loop]
 
     async def __call__(self) -> T:
-        """Join the work under way, or begin it, and wait for its result."""
+        """Start the work unless it is running, and wait for its result."""
         return await asyncio.shield(self.start())
 
     async def aclose(self) -> None:
-        """Cancel what is under way on this event loop and wait until it has ended."""
+        """Cancel the work on this event loop and wait for its end."""
         if self.running:
             task = self.start()
             task.cancel()

@@ -1,6 +1,4 @@
-"""Cross-origin answers for browser clients: the Fetch standard's CORS protocol, never with
-credentials.
-"""
+"""CORS for browser clients, as in the Fetch standard, never with credentials."""
 
 from __future__ import annotations
 
@@ -25,33 +23,30 @@ _MAX_AGE = b"7200"
 
 
 def is_preflight(scope: Scope) -> bool:
-    """Return whether a browser asks on behalf of a page if it may send the real request."""
+    """Return whether the request is a CORS preflight."""
     return scope.get("method") == "OPTIONS" and any(
         name == b"access-control-request-method" for name, _ in scope["headers"]
     )
 
 
 def preflight_headers(scope: Scope, allow_origin: bytes, methods: bytes = _METHODS) -> HeaderList:
-    """Return the headers of a positive answer to a preflight; the headers that were asked for are
-    granted.
-    """
-    asked = next(
-        (value for name, value in scope["headers"] if name == b"access-control-request-headers"),
-        b"",
-    )
+    """Return the headers of an answer to a preflight that allows the requested headers."""
+    allowed = _USUAL_HEADERS
+    for name, value in scope["headers"]:
+        if name == b"access-control-request-headers":
+            if _HEADER_NAMES.fullmatch(value):
+                allowed = value
+            break
     return [
         *origin_headers(allow_origin),
         (b"access-control-allow-methods", methods),
-        (
-            b"access-control-allow-headers",
-            asked if _HEADER_NAMES.fullmatch(asked) else _USUAL_HEADERS,
-        ),
+        (b"access-control-allow-headers", allowed),
         (b"access-control-max-age", _MAX_AGE),
     ]
 
 
 def origin_headers(allow_origin: bytes) -> HeaderList:
-    """Return what tells a browser that the page may read the response."""
+    """Return the headers that let a page read the response."""
     headers = [
         (b"access-control-allow-origin", allow_origin),
         (b"access-control-expose-headers", EXPOSED),
@@ -68,7 +63,7 @@ async def answer_preflight(
 
 
 class AllowedOrigins:
-    """The web pages that may call: a defence against DNS rebinding (MCP transport, security)."""
+    """Origins of the web pages that may call: a defence against DNS rebinding (MCP transport)."""
 
     def __init__(
         self, configured: Sequence[str] | Literal["*"] | None, base_url: str | None
@@ -79,12 +74,12 @@ class AllowedOrigins:
             raise ConfigurationError(
                 f"allowed_origins={configured!r} must be a list or '*': write [{configured!r}]"
             )
-        names = (
-            []
-            if configured is None or self._all
-            else [check_origin("allowed_origins", each) for each in configured]
-        )
-        self._origins = frozenset((*names, *(() if base_url is None else (origin_of(base_url),))))
+        names: set[str] = set()
+        if configured is not None and not self._all:
+            names.update(check_origin("allowed_origins", each) for each in configured)
+        if base_url is not None:
+            names.add(origin_of(base_url))
+        self._origins = frozenset(names)
 
     def check(self, origin: bytes) -> bytes:
         """Return the value of ``Access-Control-Allow-Origin``.
@@ -101,9 +96,7 @@ class AllowedOrigins:
 
 
 class CORSSend:
-    """A ``send`` that adds the cross-origin headers an app's response lacks, and touches nothing
-    else.
-    """
+    """A ``send`` that adds the missing CORS headers to an app's response, and nothing else."""
 
     __slots__ = ("_allow_origin", "_send")
 
@@ -112,7 +105,7 @@ class CORSSend:
         self._allow_origin = allow_origin
 
     def __call__(self, message: Message) -> Awaitable[None]:
-        """Pass ``message`` on."""
+        """Send ``message``."""
         if message["type"] == "http.response.start":
             headers = list(message.get("headers", ()))
             present = {name.lower() for name, _ in headers}
@@ -127,11 +120,11 @@ class CORSSend:
 
 
 class PublicDocument:
-    """An ASGI app that serves one JSON document to everybody, pages of any origin included.
+    """An ASGI app that serves a JSON document to all callers, including pages of any origin.
 
     Args:
         body: the document.
-        status: 200, or 404 for what stands where a document is missing.
+        status: 200, or 404 for the answer in place of a missing document.
         max_age_seconds: how long caches may keep it.
     """
 

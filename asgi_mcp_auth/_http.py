@@ -1,7 +1,6 @@
-"""The only door to httpx: one bounded fetch. No redirects, no decompression, one deadline for
-everything.
+"""Bounded HTTP fetches: one deadline, no redirects, no decompression. The only importer of httpx.
 
-Two kinds: from URLs that the operator configured, and from URLs that a stranger named.
+One class is for URLs that the operator configured, the other for URLs from strangers.
 """
 
 from __future__ import annotations
@@ -28,21 +27,21 @@ if TYPE_CHECKING:
     import httpx
 
 MAX_FETCHES = 32
-MAX_FETCHES_EACH = 4  # of one network
-OPERATOR_THREADS = 8  # which strangers cannot take
+MAX_FETCHES_EACH = 4  # for one network
+OPERATOR_THREADS = 8  # not available to strangers
 USUAL_SECONDS = 1.0
 
 
 class FetchFailed(Exception):
-    """The fetch brought no usable answer; the message says why. It never leaves the package."""
+    """There was no usable response; the message gives the reason. It never leaves the package."""
 
 
 class Unreachable(FetchFailed):
-    """Nobody answered, or not in time: what is there is not known."""
+    """The server is not responding, or not in time, so the content is unknown."""
 
 
 class Response(NamedTuple):
-    """An answer, read to its end. Header names are lower case."""
+    """A complete response. Header names are lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -55,8 +54,13 @@ class Response(NamedTuple):
 def cache_seconds(
     headers: Mapping[str, str], *, usual: float, minimum: float, maximum: float
 ) -> float:
-    """Return how long an answer may be kept: its max-age within bounds, ``usual`` where it says
-    nothing (RFC 9111).
+    """Return how long a response may be cached (RFC 9111).
+
+    Args:
+        headers: of the response.
+        usual: lifetime of a response without cache directives.
+        minimum: lower bound of any other lifetime.
+        maximum: its upper bound.
     """
     cache_control = headers.get("cache-control", "")
     max_age = re.search(r"(?:^|[\s,])max-age\s*=\s*\"?(\d{1,10})\b", cache_control, re.IGNORECASE)
@@ -68,16 +72,16 @@ def cache_seconds(
 class HTTPFetcher:
     """Fetches small documents from URLs that the operator configured.
 
-    Between ``open`` and ``aclose`` connections are pooled, on each event loop that called ``open``;
-    anywhere else every fetch has a client of its own, because a pooled one dies with its loop.
+    Between ``open`` and ``aclose``, connections are pooled on each event loop that called ``open``.
+    Elsewhere, every fetch has a client of its own, because a pooled connection dies with its loop.
 
     Args:
-        timeout_seconds: for one whole fetch; httpx's own time limits are per operation and let a
-            slow drip go on for ever.
-        client: a client of the user's, used as it is and never closed.
+        timeout_seconds: for a whole fetch; httpx's timeouts are per operation, so that a slow drip
+            never ends.
+        client: a client of the user's, which is never closed.
 
     Raises:
-        ConfigurationError: the client is not an asynchronous one.
+        ConfigurationError: the client is not asynchronous.
     """
 
     def __init__(self, *, timeout_seconds: float, client: httpx.AsyncClient | None = None) -> None:
@@ -90,12 +94,12 @@ class HTTPFetcher:
         )
 
     async def open(self) -> None:
-        """Begin to pool connections on the running event loop."""
+        """Open a connection pool on the running event loop."""
         if self._given is None and asyncio.get_running_loop() not in self._pools:
             self._pools[asyncio.get_running_loop()] = await _new_client()
 
     async def aclose(self) -> None:
-        """Close the pool."""
+        """Close the pool of the running event loop."""
         pooled = self._pools.pop(asyncio.get_running_loop(), None)
         if pooled is not None:
             await pooled.aclose()
@@ -111,7 +115,8 @@ class HTTPFetcher:
         """GET ``url``, or POST ``form`` to it.
 
         Raises:
-            FetchFailed: no answer in time, a redirect, a compressed or too large body.
+            FetchFailed: no response in time, a redirect, or a body that is compressed or too
+                large.
         """
         if self._given is None:
             await _load()
@@ -129,37 +134,35 @@ class HTTPFetcher:
         except TimeoutError:
             raise FetchFailed(f"no complete answer within {self._timeout_seconds:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError, RuntimeError) as error:
-            # UnicodeError: a host name that IDNA refuses. RuntimeError: the user's client is
+            # UnicodeError: an invalid international host name. RuntimeError: the user's client is
             # closed, or bound to another event loop.
             raise FetchFailed(f"{type(error).__name__}: {error}") from error
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of a host, the best one first.
+    """Return the addresses of a host, the preferred one first.
 
     Raises:
-        OSError: it has none.
-        UnicodeError: it cannot be the name of a host.
+        OSError: the host has none.
+        UnicodeError: the host name is invalid.
     """
     return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 class PublicFetcher:
-    """Fetches small documents from https URLs that a stranger named, and from the public internet
-    only.
+    """Fetches small documents from https URLs of strangers, only from the public internet.
 
-    Against server-side request forgery: the host is resolved once, every address must be public,
-    and the connection goes to an address that was checked. Proxy settings and certificate files of
-    the environment do not count.
+    Against server-side request forgery, the host is resolved once, all its addresses must be
+    public, and the connection goes to an address that was checked. Proxy settings and certificate
+    files of the environment are ignored.
 
     Args:
-        timeout_seconds: for one whole fetch, name resolution included; and for waiting until it may
-            begin.
-        allow_loopback: whether this machine may be asked as well; for development.
-        max_fetches: how many may be under way that strangers cause.
+        timeout_seconds: for a whole fetch, including name resolution, and for the wait before it.
+        allow_loopback: whether to allow this machine as well, for development.
+        max_fetches: how many fetches strangers may cause at the same time.
         max_fetches_each: how many of them one network may cause.
-        ca_file: certificate authorities to trust instead of the public ones, a PEM file.
-        resolve: the way from a name to addresses.
+        ca_file: a PEM file of certificate authorities to trust instead of the public ones.
+        resolve: resolves a host name.
 
     Raises:
         ConfigurationError: ``ca_file`` cannot be read.
@@ -185,8 +188,8 @@ class PublicFetcher:
         self._allow_loopback = allow_loopback
         self._ca_file = ca_file
         self._resolve = resolve
-        # Threads of its own: a name server that never answers holds one for half a minute, and
-        # nothing can be done about it; the event loop's threads are for everybody.
+        # Threads of its own: a name server that never answers blocks one for half a minute, which
+        # cannot be interrupted.
         self._resolvers = ThreadPoolExecutor(max_fetches + OPERATOR_THREADS, "resolver")
         if ca_file is not None:
             try:
@@ -197,32 +200,31 @@ class PublicFetcher:
                 ) from None
 
     async def enter(self, network: str) -> Place:
-        """Return a place for a fetch that a stranger causes, after waiting for it if need be;
-        ``fetch`` leaves it.
+        """Wait for a place for a stranger's fetch and return it; ``fetch`` releases it.
 
         Raises:
-            TooManyRequests: the network has its share already.
-            ServerUnavailable: there is no place in time.
+            TooManyRequests: the network has used up its share.
+            ServerUnavailable: no place becomes free in time.
         """
         return await self._places.enter(network)
 
     async def open(self) -> None:
-        """Nothing to pool: each fetch goes to an address that was just checked."""
+        """Do nothing: connections are not pooled, because each address is checked for its fetch."""
 
     async def aclose(self) -> None:
-        """Nothing to close."""
+        """Do nothing."""
 
     async def fetch(self, url: str, *, max_bytes: int, place: Place | None = None) -> Response:
         """GET ``url``.
 
         Args:
-            url: what to fetch.
-            max_bytes: how much of it.
-            place: is left when nothing of the fetch goes on any more, a thread that asks a name
-                server included; ``None`` where the operator is who asks.
+            url: the URL.
+            max_bytes: the maximum length of the body.
+            place: released when the fetch and its name resolution have ended; ``None`` for a fetch
+                of the operator.
 
         Raises:
-            Unreachable: no complete answer in time.
+            Unreachable: no complete response in time.
             FetchFailed: the URL is not https, an address of its host is not public, or as for
                 ``HTTPFetcher``.
         """
@@ -232,7 +234,7 @@ class PublicFetcher:
         finally:
             if place is not None:
                 for each in resolving:
-                    each.add_done_callback(place.leave)  # at once where it has ended
+                    each.add_done_callback(place.leave)  # runs at once if it has ended
                 if not resolving:
                     place.leave()
 
@@ -256,7 +258,7 @@ class PublicFetcher:
                     verify=context,
                     timeout=None,  # noqa: S113  # bounded above
                     trust_env=False,
-                ) as client:  # bounded above
+                ) as client:
                     while True:
                         address = addresses.pop(0)
                         place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -278,7 +280,7 @@ class PublicFetcher:
         except (httpx.TransportError, OSError) as error:
             raise Unreachable(f"{type(error).__name__}: {error}") from error
         except (httpx.InvalidURL, ValueError) as error:
-            # ValueError: a port out of range, a host name that IDNA refuses.
+            # ValueError: a port out of range, or an invalid international host name.
             raise FetchFailed(f"{type(error).__name__}: {error}") from error
 
     def _checked(self, addresses: Sequence[str]) -> list[str]:
@@ -311,25 +313,25 @@ async def _fetch(
     method = "GET" if form is None else "POST"
     extensions: dict[str, Any] = {"trace": trace}
     if sni_hostname is not None:
-        # what the certificate has to name, when the URL has an address
+        # The name in the certificate, because the URL has an address.
         extensions["sni_hostname"] = sni_hostname
     request = client.build_request(method, url, headers=sent, data=form, extensions=extensions)
     try:
         response = await client.send(request, stream=True, follow_redirects=False)
     except asyncio.CancelledError:
-        # httpcore forgets a connection whose TLS handshake is cancelled, but the event loop does
-        # not: an issuer that stalls would use up our sockets, one for each attempt.
+        # httpcore does not close a connection whose TLS handshake is cancelled: an issuer that
+        # stalls would use up our sockets, one for each attempt.
         for stream in handshakes:
             await stream.aclose()
         raise
     try:
         if response.is_redirect and response.status_code != 304:
             raise FetchFailed(
-                f"HTTP {response.status_code} redirects, which is not followed: configure the"
+                f"HTTP {response.status_code} is a redirect, which is not followed: configure the"
                 " final URL"
             )
         if response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise FetchFailed("the body is compressed although identity was asked for")
+            raise FetchFailed("the body is compressed although identity was requested")
         body = bytearray()
         async for chunk in response.aiter_raw():
             body += chunk
@@ -344,12 +346,12 @@ async def _new_client() -> httpx.AsyncClient:
     context = await _load()
     import httpx
 
-    return httpx.AsyncClient(verify=context, timeout=None)  # noqa: S113  # fetch() bounds the whole call
+    return httpx.AsyncClient(verify=context, timeout=None)  # noqa: S113  # bounded in fetch()
 
 
 async def _load() -> ssl.SSLContext:
-    # Importing httpx and loading the CA bundle take a third of a second, which must not stall the
-    # event loop.
+    # Importing httpx and loading the CA bundle take a third of a second, too long for the event
+    # loop.
     return await sync_to_async(_ssl_context, thread_sensitive=False)()
 
 
@@ -358,8 +360,8 @@ def _ssl_context(ca_file: str | None = None, *, trust_env: bool = True) -> ssl.S
     import anyio
     import httpx
 
-    # Loads anyio's asyncio half, which httpx would do in the middle of the first request. The
-    # context is a new one: the caller's may say that an event loop runs in this thread.
+    # Load anyio's asyncio backend, which httpx would otherwise do during the first request. In a
+    # new context, because the caller's may claim that an event loop runs in this thread.
     Context().run(anyio.run, anyio.sleep, 0)
     if ca_file is not None:
         return ssl.create_default_context(cafile=ca_file)

@@ -1,7 +1,6 @@
-"""Room for work that strangers can ask for: a share for each network, a ceiling for all, a line
-measured in seconds.
+"""Limits the work that strangers can cause: a total, a share for each network, and a queue.
 
-It knows nothing of what the work is.
+It does not know what the work is.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from .errors import ServerUnavailable, TooManyRequests
 from .types import Clock
 
 RECENT_SECONDS = 60.0
-MAX_NETWORKS = 10_000  # whose recent places are remembered
+MAX_NETWORKS = 10_000  # with a count of recent places
 RETRY_SECONDS = 1.0
-NEW_WEIGHT = 0.2  # of the latest piece of work in the running mean of how long one takes
+NEW_WEIGHT = 0.2  # of the latest duration in the moving average
 
 
 @dataclass(order=True, slots=True)
@@ -34,9 +33,7 @@ class _Waiter:
     state: Literal["waiting", "admitted", "turned away"] = field(default="waiting", compare=False)
 
     def wake(self) -> bool:
-        """Have the waiting task look at ``state``, and return whether it can; the caller may be in
-        another thread.
-        """
+        """Wake the waiting task, from any thread; return whether its event loop is open."""
         try:
             self.woken.get_loop().call_soon_threadsafe(self._set)
         except RuntimeError:  # its event loop is closed
@@ -49,9 +46,7 @@ class _Waiter:
 
 
 class Place:
-    """A place that is held until ``leave``, which may be called from any thread, and more than
-    once.
-    """
+    """A place that is held until ``leave`` is called, from any thread and any number of times."""
 
     __slots__ = ("_began", "_left", "_network", "_places")
 
@@ -62,28 +57,25 @@ class Place:
         self._left = False
 
     def leave(self, *_: object) -> None:
-        """Give the place to whoever is next; takes arguments so that it can be a future's
-        callback.
-        """
+        """Release the place; accepts arguments to be usable as a future's callback."""
         if not self._left:
             self._left = True
             self._places.vacate(self._network, self._began)
 
 
 class Places:
-    """Places for work, and a line for those who wait for one.
+    """A number of places for work, and a queue for them.
 
-    The network that has had the fewest places within the last minute or two goes first, so that a
-    flood waits behind everybody else. The last quarter of the places is for networks of which
-    nothing is being worked on. A line that would take longer than ``wait_seconds`` turns away the
-    one at its end.
+    The network with the fewest places within the last minute or two goes first, so that a flood
+    waits behind all others. The last quarter of the places is for networks that hold none. If the
+    queue would take longer than ``wait_seconds``, its last waiter is rejected.
 
     Args:
-        at_once: how many pieces of work are done at the same time.
-        each: how many places one network may hold, working and waiting.
+        at_once: the number of places.
+        each: how many places one network may hold or wait for.
         wait_seconds: the longest wait.
-        usual_seconds: how long one piece of work takes, until that has been measured.
-        clock: measures it.
+        usual_seconds: the expected duration of the work, until it has been measured.
+        clock: measures the duration.
     """
 
     def __init__(
@@ -110,11 +102,11 @@ class Places:
         self._recent_since = clock.monotonic()
 
     async def enter(self, network: str) -> Place:
-        """Return a place for ``network``, after waiting for it if need be.
+        """Wait for a place for ``network`` and return it.
 
         Raises:
-            TooManyRequests: the network has its share already.
-            ServerUnavailable: there is no place within ``wait_seconds``.
+            TooManyRequests: the network has used up its share.
+            ServerUnavailable: no place becomes free within ``wait_seconds``.
         """
         with self._lock:
             if self._held[network] >= self._each:
@@ -146,7 +138,7 @@ class Places:
         return Place(self, network, self._clock.monotonic())
 
     def vacate(self, network: str, began: float | None = None) -> None:
-        """Let the next one in; ``began`` is when (monotonic) the work of the place began."""
+        """Release a place, whose work began at ``began`` (monotonic), and admit the next waiter."""
         with self._lock:
             if began is not None:
                 self._mean_seconds += NEW_WEIGHT * (
@@ -163,7 +155,7 @@ class Places:
                 _remove(self._held, following.network)
 
     def forgive(self, network: str) -> None:
-        """Do not count the latest place of ``network``: it was for somebody who belongs here."""
+        """Do not count the latest place of ``network``, because its request was legitimate."""
         with self._lock:
             self._recent[network] = max(0, self._recent[network] - 1)
 
@@ -186,12 +178,12 @@ class Places:
         waiter.wake()
 
     def _count(self, network: str) -> int:
-        """Count a place, and return how many the network had before in this minute and the one
-        before.
-        """
+        """Count a place, and return how many the network had in this and the last minute."""
         now = self._clock.monotonic()
         if now >= self._recent_since + RECENT_SECONDS or len(self._recent) >= MAX_NETWORKS:
-            self._earlier, self._recent, self._recent_since = self._recent, Counter(), now
+            self._earlier = self._recent
+            self._recent = Counter()
+            self._recent_since = now
         rank = self._recent[network] + self._earlier[network]
         self._recent[network] += 1
         return rank
@@ -205,12 +197,13 @@ def _remove(counter: Counter[str], network: str) -> None:
 
 @functools.lru_cache(1024)
 def network_of(address: str) -> str:
-    """Return what counts as one address: of IPv6 the network that a single customer has, and can
-    choose from.
+    """Return the network that counts as one client: an IPv4 address, or an IPv6 /64.
+
+    A single customer usually has a whole /64 and can choose addresses from it.
     """
     try:
         parsed = ip_address(address)
-    except ValueError:  # a name, or nothing: a socket of the machine
+    except ValueError:  # a name, or empty: a socket on this machine
         return address
     if not isinstance(parsed, IPv6Address):
         return address

@@ -41,7 +41,7 @@ class _Key(ABC):
 
     @abstractmethod
     def _verify(self, msg: bytes, sig: bytes) -> None:
-        """Raise ``InvalidSignature`` or ``ValueError`` unless ``sig`` is the signature of ``msg``."""
+        """Raise ``InvalidSignature`` or ``ValueError`` unless ``sig`` matches ``msg``."""
 
     @abstractmethod
     def sign(self, msg: bytes) -> bytes:

@@ -24,7 +24,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{1,31}")
 _LOOPBACK_REDIRECT = re.compile(
     r"http://(127\.0\.0\.1|\[::1\]|localhost)(?::[0-9]{1,5})?((?:[/?].*)?)"
 )
-# Schemes that run or show something in the browser itself, or that belong to the web.
+# Schemes that browsers handle themselves, or that belong to the web.
 _NEVER_PRIVATE = frozenset(
     (
         "http",
@@ -42,7 +42,7 @@ _NEVER_PRIVATE = frozenset(
 
 
 def is_loopback_host(host: str | None) -> bool:
-    """Return whether ``host`` (no port, no brackets) can only be this machine."""
+    """Return whether ``host`` (without port or brackets) can only be this machine."""
     if host is None:
         return False
     if host == "localhost" or host.endswith(".localhost"):
@@ -54,14 +54,14 @@ def is_loopback_host(host: str | None) -> bool:
 
 
 _GLOBAL_IPV6 = ipaddress.ip_network("2000::/3")
-# What Python's tables, which differ between its versions, do not always have, or see otherwise.
+# Networks that are missing, or treated differently, in the tables of some Python versions.
 _NOT_PUBLIC = tuple(
     map(
         ipaddress.ip_network,
         (
             "192.0.0.0/24",  # IETF protocol assignments
             "192.88.99.0/24",  # 6to4 relays
-            "168.63.129.16/32",  # what every virtual machine of Azure sees of its host
+            "168.63.129.16/32",  # the host of every virtual machine of Azure
             "2001::/23",  # Teredo and other protocol assignments
             "2001:db8::/32",  # documentation
             "2002::/16",  # 6to4
@@ -72,10 +72,9 @@ _NOT_PUBLIC = tuple(
 
 
 def is_public_address(address: str) -> bool:
-    """Return whether an IP address is one of the public internet, and none that leads to another
-    one in disguise.
+    """Return whether an IP address belongs to the public internet.
 
-    Translated and tunnelled addresses (IPv4-mapped and -compatible, NAT64, 6to4, Teredo) are not:
+    Translated and tunnelled addresses (IPv4-mapped and -compatible, NAT64, 6to4, Teredo) do not:
     they can stand for a private one.
     """
     try:
@@ -94,22 +93,20 @@ def is_public_address(address: str) -> bool:
 
 
 def is_public_web_url(value: object) -> TypeGuard[str]:
-    """Return whether ``value`` is an http(s) URL whose host is a name that may be public, or a
-    public address.
-    """
+    """Return whether ``value`` is an http(s) URL whose host is a name or a public address."""
     if type(value) is not str or not URL_CHARACTERS.fullmatch(value):
         return False
     try:
         parts = urlsplit(value)
-        host, _ = parts.hostname, parts.port
+        host = parts.hostname
+        _ = parts.port  # raises for an invalid one
     except ValueError:
         return False
     if parts.scheme not in _DEFAULT_PORTS or not host or is_loopback_host(host.rstrip(".")):
         return False
     if not set("@%").isdisjoint(parts.netloc):  # browsers decode a host
         return False
-    # What ends in a number is an address, however it is written: 127.1, 0x7f000001, 2130706433
-    # (WHATWG URL §3.5).
+    # A host that ends in a number is an address: 127.1, 0x7f000001, 2130706433 (WHATWG URL §3.5).
     last = host.rstrip(".").rpartition(".")[2]
     is_number = last.isdigit() or re.fullmatch(r"0x[0-9a-f]*", last) is not None
     return is_public_address(host) if ":" in host or is_number else True
@@ -119,8 +116,8 @@ def is_ambiguous_path(path: str, raw_path: bytes) -> bool:
     r"""Return whether two parties may read the path differently: ``//``, ``/../``, ``\``, ``;``,
     encoded slashes.
 
-    Some decode twice (``%``), some make a URL of it that ends at ``?`` or ``#``, and URL parsers
-    drop line breaks.
+    Some parties decode twice (``%``), some parse it as a URL that ends at ``?`` or ``#``, and URL
+    parsers drop line breaks.
     """
     if "//" in path or "\\" in path or ";" in path or "%" in path or "?" in path or "#" in path:
         return True
@@ -132,9 +129,7 @@ def is_ambiguous_path(path: str, raw_path: bytes) -> bool:
 
 
 def resource_url(base_url: str, mcp_path: str | None) -> str:
-    """Return the resource identifier: base URL and path joined, otherwise as they were written (RFC
-    8707 §2).
-    """
+    """Return the resource identifier: base URL and path, unchanged (RFC 8707 §2)."""
     return base_url + (mcp_path or "")
 
 
@@ -160,8 +155,8 @@ def origin_of(url: str) -> str:
 
 
 def is_loopback_origin(origin: str) -> bool:
-    """Return whether an ``Origin`` header names a page of this machine, on any port."""
-    # urlsplit is lenient: it drops line breaks, and takes any port
+    """Return whether an ``Origin`` header names this machine, on any port."""
+    # urlsplit is lenient: it drops line breaks and accepts any port.
     if not ORIGIN.fullmatch(origin):
         return False
     try:
@@ -178,14 +173,15 @@ def url_path(url: str) -> str:
 
 
 def host_root(url: str) -> str:
-    """Return scheme and authority of ``url`` as they were written."""
+    """Return the scheme and authority of ``url``, unchanged."""
     scheme, _, rest = url.partition("://")
     return f"{scheme}://{rest.split('/', 1)[0].split('?', 1)[0]}"
 
 
 def well_known_path(name: str, url: str) -> str:
-    """Return where the document ``name`` of ``url`` lies: inserted before the path (RFC 9728 §3.1,
-    RFC 8414 §3.1).
+    """Return the path of the document ``name`` of ``url``, which goes before the path of ``url``.
+
+    RFC 9728 §3.1; RFC 8414 §3.1.
     """
     return name + url_path(url)
 
@@ -217,11 +213,12 @@ def check_redirect_schemes(setting: str, value: Collection[str]) -> frozenset[st
 
 
 def check_redirect_uri(uri: object, private_schemes: Collection[str] = ()) -> str:
-    """Return ``uri`` unchanged when a client may register it: https, http on loopback, or an
-    allowed private scheme.
+    """Return ``uri`` unchanged if a client may register it.
+
+    It may be https, http on loopback, or have an allowed private scheme.
 
     Raises:
-        InvalidRedirectURI: it is anything else; the message says what.
+        InvalidRedirectURI: it is anything else; the message gives the reason.
 
     RFC 8252 §7; RFC 9700 §2.1; MCP 2026-07-28, Authorization.
     """
@@ -247,7 +244,7 @@ def check_redirect_uri(uri: object, private_schemes: Collection[str] = ()) -> st
         )
     try:
         parts = urlsplit(uri)
-        # Browsers decode a percent sign in a host, and what comes out is another host.
+        # Browsers decode percent signs in a host, which makes it another host.
         fine = bool(parts.hostname) and set("*@%").isdisjoint(parts.netloc) and parts.port != 0
     except ValueError:
         fine = False
@@ -263,40 +260,33 @@ def check_redirect_uri(uri: object, private_schemes: Collection[str] = ()) -> st
 
 
 def is_loopback_redirect(uri: str) -> bool:
-    """Return whether ``uri`` leads to a program on the user's own machine, listening on some
-    port.
-    """
+    """Return whether ``uri`` leads to a program on the user's own machine."""
     return _LOOPBACK_REDIRECT.fullmatch(uri) is not None
 
 
 def redirect_uri_matches(uri: str, registered: Collection[str]) -> bool:
-    """Return whether ``uri`` is one of the registered ones, to the last character; on loopback any
-    port will do.
+    """Return whether ``uri`` is exactly one of the registered ones; on loopback, with any port.
 
     RFC 9700 §4.1.3; RFC 8252 §7.3. Departs from RFC 8252 §8.3 because clients register
     ``localhost`` without a port.
     """
     if uri in registered:
         return True
-    asked = _LOOPBACK_REDIRECT.fullmatch(uri)
-    if asked is None:
+    requested = _LOOPBACK_REDIRECT.fullmatch(uri)
+    if requested is None:
         return False
     matches = (_LOOPBACK_REDIRECT.fullmatch(each) for each in registered)
-    return any(match is not None and match.groups() == asked.groups() for match in matches)
+    return any(match is not None and match.groups() == requested.groups() for match in matches)
 
 
 def redirect_host(uri: str) -> str:
-    """Return what a person has to know of a redirect URI: its host, or its scheme where there is
-    none.
-    """
+    """Return the part of a redirect URI to show to users: its host, or a private scheme."""
     parts = urlsplit(uri)
     return parts.netloc if parts.scheme in _DEFAULT_PORTS else f"{parts.scheme}:"
 
 
 def with_parameters(uri: str, parameters: Mapping[str, str]) -> str:
-    """Return ``uri`` with the parameters in its query, in place of those of the same names; the
-    rest stays as it is.
-    """
+    """Return ``uri`` with the parameters in its query, replacing those of the same names."""
     base, _, query = uri.partition("?")
     kept = [
         pair

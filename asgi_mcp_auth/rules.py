@@ -1,6 +1,6 @@
-"""Which paths are public and which scopes a path needs. The default is: protected.
+"""Decides which paths are public and which scopes a path needs. The default is protected.
 
-No regular expressions: a path is matched whole, decoded, segment by segment.
+There are no regular expressions: a decoded path is matched by whole segments.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from .errors import ConfigurationError
 # no equality: hashing by identity is on the request path
 @dataclass(frozen=True, slots=True, init=False, eq=False)
 class Rule:
-    """What a path, and everything below it, asks of a caller. The longest matching rule decides.
+    """The requirements of a path and everything below it. The longest matching rule decides.
 
     Args:
-        path: ``/admin`` covers ``/admin`` and ``/admin/…``, not ``/administrators``. Unless it is
-            public, the rule holds for ``/Admin`` and other spellings, too, which some routers take
-            for the same page.
-        scopes: needed in addition to the provider's and the middleware's.
-        public: no token is asked for.
+        path: ``/admin`` covers ``/admin`` and ``/admin/…``, but not ``/administrators``. Unless it
+            is public, the rule also covers ``/Admin`` and other spellings that some routers treat
+            as the same path.
+        scopes: required in addition to those of the provider and the middleware.
+        public: whether requests need no token.
 
     Raises:
-        ConfigurationError: not a plain path, not scopes, or scopes on a public path.
+        ConfigurationError: an invalid path or scope, or scopes on a public path.
     """
 
     path: str
@@ -39,7 +39,7 @@ class Rule:
         check_kind("Rule public", public, bool)  # "no" from an environment variable would be true
         if public and scopes:
             raise ConfigurationError(
-                f"Rule({path!r}) is public and asks for scopes: leave out one of the two"
+                f"Rule({path!r}) is public and requires scopes: leave out one of the two"
             )
         if public and path == "/":
             raise ConfigurationError(
@@ -50,16 +50,16 @@ class Rule:
         object.__setattr__(self, "public", public)
 
 
-_NOTHING = "\0"  # equals no path that is not ambiguous, and begins none
+_NOTHING = "\0"  # neither equal to an unambiguous path, nor its beginning
 
 
 class _Entry(NamedTuple):
-    """How one rule is compared.
+    """A rule, prepared for comparison.
 
     Attributes:
-        exact: what a path may equal.
-        prefix: what it may begin with.
-        folded: the same two, as ``_fold`` makes them.
+        exact: covers a path that equals it.
+        prefix: covers a path that begins with it.
+        folded: both, folded by ``_fold``.
     """
 
     rule: Rule
@@ -72,13 +72,11 @@ class _Entry(NamedTuple):
         return cls(rule, exact, prefix, (_fold(exact), _fold(prefix)))
 
     def covers(self, path: str) -> bool:
-        """Return whether the path is spelled like the rule's, or lies below it."""
+        """Return whether the rule covers the path in this exact spelling."""
         return path == self.exact or path.startswith(self.prefix)
 
     def covers_folded(self, path: str) -> bool:
-        """Return whether a router that is lenient with spelling may take the path for one of the
-        rule's.
-        """
+        """Return whether the rule covers the folded path, as for a router that ignores spelling."""
         return path == self.folded[0] or path.startswith(self.folded[1])
 
 
@@ -86,12 +84,11 @@ class Rules:
     """The rules of one middleware.
 
     Args:
-        public_paths: exact paths, or prefixes when they end in ``/``.
+        public_paths: exact paths, or prefixes if they end in ``/``.
         rules: see ``Rule``.
 
     Raises:
-        ConfigurationError: a path that is not plain, that would open everything, or that is named
-            twice.
+        ConfigurationError: a path that is invalid, would make every path public, or is named twice.
     """
 
     __slots__ = ("_codes", "_default", "_entries", "_length", "_table", "_unsure")
@@ -110,7 +107,7 @@ class Rules:
             if not isinstance(rule, Rule):
                 raise ConfigurationError(f"rules has {rule!r}: write Rule('/path', scopes=[…])")
             base = rule.path.rstrip("/")
-            # With the slash at the end and without: many routers take both for one page.
+            # With and without a slash at the end, which many routers treat as the same path.
             entries.append(_Entry.of(rule, rule.path if rule.public else base, f"{base}/"))
         for path in public_paths:
             is_prefix = isinstance(path, str) and len(path) > 1 and path.endswith("/")
@@ -122,7 +119,7 @@ class Rules:
         _check_named_once(entry.rule for entry in entries)
         entries.sort(key=lambda entry: len(_key(entry.rule)), reverse=True)
         self._entries = tuple(entries)
-        # A public rule holds in its own spelling, the others in all.
+        # A public rule covers its own spelling only, the others cover all.
         self._table = tuple(
             (
                 entry.rule.public,
@@ -131,16 +128,14 @@ class Rules:
             )
             for entry in entries
         )
-        # As much of a path as can decide: a stranger's may be long, and normalising takes the
-        # square of its length.
+        # The part of a path that decides. Paths may be long, and normalising takes quadratic time.
         self._length = 2 * max((len(entry.folded[1]) for entry in entries), default=0)
         self._default = Rule("/")
         self._unsure = Rule(
             "/",
             scopes=tuple(dict.fromkeys(scope for entry in entries for scope in entry.rule.scopes)),
         )
-        # How the characters of the rules look when they are percent-encoded, which none of them has
-        # to be.
+        # The characters of the rules when percent-encoded, which none of them needs to be.
         characters = {
             character for entry in entries for character in entry.rule.path if character.isascii()
         }
@@ -159,8 +154,8 @@ class Rules:
 
         Args:
             path: decoded, without root_path.
-            raw_path: as it came, to see what decoding hid.
-            sure: whether every framework takes ``path`` for the same one.
+            raw_path: as received, to detect what decoding has hidden.
+            sure: whether every framework reads the same ``path``.
         """
         if not self._entries:
             return self._default
@@ -169,20 +164,20 @@ class Rules:
             or is_ambiguous_path(path, raw_path)
             or (b"%" in raw_path and self._hides(raw_path))
         ):
-            # Two parties may read such a path differently: it is never public, and needs whatever
-            # any rule needs.
+            # Two parties may read such a path differently: it is never public, and requires the
+            # scopes of all rules.
             return self._unsure
         folded = _fold(path[: self._length])
         for is_public, exact, prefix, entry in self._table:
-            asked = path if is_public else folded
-            if asked == exact or asked.startswith(prefix):
-                return (
-                    entry.rule if is_public or entry.covers(path) else self._strictest(path, folded)
-                )
+            compared = path if is_public else folded
+            if compared == exact or compared.startswith(prefix):
+                if is_public or entry.covers(path):
+                    return entry.rule
+                return self._strictest(path, folded)
         return self._default
 
     def public_at(self, path: str) -> Rule | None:
-        """Return the public rule that decides for ``path`` in whatever spelling, if one does."""
+        """Return the public rule for ``path`` in any spelling, if a public rule decides."""
         folded = _fold(path.rstrip("/"))
         for entry in self._entries:
             if entry.covers_folded(folded) or entry.covers_folded(f"{folded}/"):
@@ -190,10 +185,10 @@ class Rules:
         return None
 
     def _strictest(self, path: str, folded: str) -> Rule:
-        """Return what a path needs that is spelled otherwise than the rule that may cover it.
+        """Return the rule for a path in another spelling than the rules that may cover it.
 
-        Nobody here knows which spellings the router takes for one page, so all rules that it may
-        mean have to be met.
+        It is unknown which spellings the app's router treats as the same path, so the path requires
+        the scopes of all of them.
         """
         closed = [
             entry.rule
@@ -205,18 +200,16 @@ class Rules:
         return next((rule for rule in closed if needed.issubset(rule.scopes)), self._unsure)
 
     def _hides(self, raw_path: bytes) -> bool:
-        """Return whether a character of a rule came percent-encoded: some routers never decode."""
+        """Return whether a character of a rule is percent-encoded: some routers never decode."""
         raw_path = raw_path.lower()
         return any(code in raw_path for code in self._codes)
 
 
 def _fold(path: str) -> str:
-    """Return ``path`` such that what any router takes for one path comes out as one: case, and
-    forms of a character.
-    """
+    """Return ``path`` without differences that routers may ignore: case and character forms."""
     if path.isascii():
         return path.lower()
-    # the dot that İ leaves
+    # \u0307 is the dot that İ leaves.
     return unicodedata.normalize("NFKD", path.upper()).casefold().replace("\u0307", "")
 
 
@@ -225,19 +218,19 @@ def _key(rule: Rule) -> str:
 
 
 def _check_named_once(rules: Iterable[Rule]) -> None:
-    """Check that no rule is named twice, nor a closed one in the spelling that another has."""
+    """Check that no path is named twice, or protected in one spelling and public in another."""
     seen: list[Rule] = []
     for rule in rules:
         for other in seen:
             if rule.path == other.path:
                 raise ConfigurationError(
-                    f"public_paths and rules name {rule.path!r} twice: keep one (a Rule covers all"
-                    " below its path, too)"
+                    f"public_paths and rules name {rule.path!r} twice: keep one (a Rule also covers"
+                    " all paths below its own)"
                 )
             if _key(rule) == _key(other) and not (rule.public and other.public):
                 raise ConfigurationError(
                     f"public_paths and rules name {other.path!r} and {rule.path!r}, which many"
-                    " routers take for one path: keep one"
+                    " routers treat as one path: keep one"
                 )
         seen.append(rule)
 
@@ -245,7 +238,7 @@ def _check_named_once(rules: Iterable[Rule]) -> None:
 def _check_no_wildcard(path: str) -> str:
     if "*" in path:
         raise ConfigurationError(
-            f"{path!r} has a wildcard, and paths are compared as they are: Rule('/static') covers"
-            " all below, public_paths=['/static/'] too"
+            f"{path!r} has a wildcard, which is not supported: Rule('/static') and"
+            " public_paths=['/static/'] cover all paths below"
         )
     return path

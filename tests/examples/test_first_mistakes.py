@@ -86,7 +86,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], str]] = {
     "a wildcard in a rule": (lambda: Rule("/static/*", public=True), "has a wildcard"),
     "the path and its prefix": (
         lambda: protect(public_paths=["/docs", "/docs/"]),
-        "name '/docs' twice: keep one .a Rule covers all below",
+        "name '/docs' twice: keep one .a Rule also covers",
     ),
     "an open home page": (lambda: protect(public_paths=["/"]), "'/' would open every path"),
     "an environment variable where a bool belongs": (

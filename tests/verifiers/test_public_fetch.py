@@ -409,7 +409,7 @@ async def test_a_redirect_is_not_followed(status: int, authority: Authority) -> 
             "https://169.254.169.254/",
         ):
             host.serve("/client.json", b"", status=status, location=location)
-            with pytest.raises(FetchFailed, match=f"HTTP {status} redirects"):
+            with pytest.raises(FetchFailed, match=f"HTTP {status} is a redirect"):
                 await fetch(host.url(), authority)
         assert (len(host.requests), other.connections) == (4, 0)
 

@@ -809,7 +809,7 @@ def test_a_middleware_has_an_app_a_provider_and_plain_paths(
         (
             "/a",
             {"public": True, "scopes": ["x"]},
-            "is public and asks for scopes: leave out one of the two",
+            "is public and requires scopes: leave out one of the two",
         ),
         ("/", {"public": True}, "would open every path"),
     ],
