@@ -1,6 +1,4 @@
-"""Bridges to libraries that the application may use. They act only when the other library is
-already imported.
-"""
+"""Bridges to other libraries. They do nothing unless the library is already imported."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ _SDK_USER_MODULE = "mcp.server.auth.middleware.bearer_auth"
 
 
 class MiddlewareEntry(NamedTuple):
-    """What Starlette unpacks from an entry of ``middleware=``."""
+    """An entry of ``middleware=``, which Starlette unpacks."""
 
     cls: Any
     args: tuple[Any, ...]
@@ -25,7 +23,7 @@ class MiddlewareEntry(NamedTuple):
 
 
 def as_middleware(cls: Any, **kwargs: Any) -> Any:
-    """Return an entry for a Starlette middleware list, Starlette's own class where it is loaded."""
+    """Return an entry for a Starlette middleware list, of Starlette's own class if it is loaded."""
     if "starlette.middleware" in sys.modules:
         from starlette.middleware import Middleware
 
@@ -34,9 +32,7 @@ def as_middleware(cls: Any, **kwargs: Any) -> Any:
 
 
 def as_routes(routes: Sequence[Route]) -> list[Any]:
-    """Return the routes as Starlette's where it is loaded: FastMCP advertises metadata only for
-    such.
-    """
+    """Return Starlette routes if Starlette is loaded: FastMCP ignores others."""
     if "starlette.routing" in sys.modules:
         from starlette.routing import Route as StarletteRoute
 
@@ -45,25 +41,22 @@ def as_routes(routes: Sequence[Route]) -> list[Any]:
 
 
 def register_with_fastmcp(cls: Any) -> None:
-    """Make ``isinstance(provider, fastmcp's AuthProvider)`` true: an add-on of FastMCP lets
-    everybody in otherwise.
-    """
+    """Make the class pass for FastMCP's AuthProvider: one of its add-ons otherwise fails open."""
     module = sys.modules.get("fastmcp.server.auth.auth")
     if module is not None:
         module.AuthProvider.register(cls)
 
 
 def own_root_path(app: Any) -> str:
-    """Return the prefix that an app sets itself, whatever the server says:
-    ``FastAPI(root_path=…)``, Django's setting.
+    """Return the root path that an app sets itself, whatever the server's one is.
 
-    It is found through other middlewares, which keep what they wrap in ``app``; not through a
-    mount.
+    It comes from ``FastAPI(root_path=…)`` or Django's ``FORCE_SCRIPT_NAME``. Other middlewares,
+    which keep the wrapped app in ``app``, are looked through; mounts are not.
     """
     fastapi_app: Any = getattr(sys.modules.get("fastapi"), "FastAPI", ())
     django: Any = sys.modules.get("django.core.handlers.asgi")
     django_app: Any = getattr(django, "ASGIHandler", ())
-    for _ in range(32):  # a chain that leads back to itself ends, too
+    for _ in range(32):  # also ends a cycle
         if isinstance(app, fastapi_app):
             return str(app.root_path or "")
         if isinstance(app, django_app):
@@ -73,9 +66,7 @@ def own_root_path(app: Any) -> str:
 
 
 class SDKBridge(NamedTuple):
-    """How to make the MCP SDK's user from a token, and the context variable that its
-    ``get_access_token`` reads.
-    """
+    """The MCP SDK's user class, and the context variable of its ``get_access_token``."""
 
     user: Callable[[AccessToken], Any]
     variable: ContextVar[Any]
@@ -84,8 +75,8 @@ class SDKBridge(NamedTuple):
 def sdk_bridge() -> SDKBridge | None:
     """Return the bridge to the MCP SDK, ``None`` while the SDK is not loaded.
 
-    The SDK ties a session to its user only if ``scope["user"]`` is of its own class: with any other
-    object, a second user was served on the first one's session.
+    The SDK binds a session to its user only if ``scope["user"]`` has its own class: with any other
+    object, a second user could use the session of the first.
     """
     if _SDK_USER_MODULE in sys.modules:
         return _sdk_bridge()
@@ -97,10 +88,9 @@ def _sdk_bridge() -> SDKBridge:
     from mcp.server.auth.middleware.auth_context import auth_context_var
     from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 
-    class SDKUser(User, AuthenticatedUser):  # type: ignore[misc]  # our AccessToken stands where the SDK's is declared
-        """Our user and the SDK's in one; what the SDK reads comes from the token when it reads
-        it.
-        """
+    # Its access_token is ours, where the SDK declares its own.
+    class SDKUser(User, AuthenticatedUser):  # type: ignore[misc]  # see above
+        """Both our user and the SDK's; attributes are read from the token on demand."""
 
         def __init__(self, access_token: AccessToken) -> None:
             User.__init__(self, access_token)

@@ -1,6 +1,6 @@
-"""Checks of settings: each returns the value, or raises a ``ConfigurationError`` naming the setting.
+"""Checks settings: a wrong one raises a ``ConfigurationError`` that names the setting.
 
-Checks that need to know a subject stay with it: a login step, a person, redirect schemes.
+Three checks live with their subject instead: login steps, persons and redirect schemes.
 """
 
 from __future__ import annotations
@@ -47,14 +47,13 @@ def check_hook(setting: str, value: object) -> None:
 
 
 def check_list(setting: str, value: object, kind: type, example: str) -> None:
-    """Check that ``value`` is a list or tuple of such things; the message does not repeat it.
+    """Check that ``value`` is a list or tuple of ``kind``. The message never repeats it.
 
     Raises:
-        ConfigurationError: it is something else, an iterator for example, which would be empty the
-            next time.
+        ConfigurationError: it is something else; an iterator, for example, can be read only once.
     """
     entries: Any = value
-    if not isinstance(entries, list | tuple) or not all(isinstance(each, kind) for each in entries):  # pyright: ignore[reportUnknownVariableType]  # whatever they are
+    if not isinstance(value, list | tuple) or not all(isinstance(each, kind) for each in entries):
         raise ConfigurationError(f"{setting} must be a list, like {example}")
 
 
@@ -64,7 +63,7 @@ def check_seconds(
     """Return ``value`` when it is a plain number of seconds within the bounds.
 
     Raises:
-        ConfigurationError: another type, NaN, infinite, or out of bounds.
+        ConfigurationError: it has another type, is NaN or infinite, or is out of bounds.
     """
     if type(value) not in (int, float) or not minimum <= value <= min(maximum, sys.float_info.max):
         bounds = (
@@ -80,7 +79,7 @@ def check_count(setting: str, value: object) -> int:
     """Return ``value`` when it is a whole number, zero included.
 
     Raises:
-        ConfigurationError: another type, or negative.
+        ConfigurationError: it has another type, or is negative.
     """
     if type(value) is not int or value < 0:
         raise ConfigurationError(f"{setting}={value!r} must be a whole number, 0 or more")
@@ -91,8 +90,8 @@ def check_names(setting: str, value: Any) -> tuple[str, ...]:
     """Return one string, or several, as a tuple.
 
     Raises:
-        ConfigurationError: not strings, one of them empty or with control characters, none at all,
-            or one named twice.
+        ConfigurationError: there is no string, a duplicate, an empty one, or one with control
+            characters.
     """
     names: tuple[Any, ...] = (
         (value,) if isinstance(value, str) or not hasattr(value, "__iter__") else tuple(value)
@@ -102,7 +101,7 @@ def check_names(setting: str, value: Any) -> tuple[str, ...]:
             f"{setting}={value!r} must be a string, or a list of strings, none of them empty"
         )
     if not names or len(set(names)) != len(names):
-        raise ConfigurationError(f"{setting}={value!r} must name at least one, and each only once")
+        raise ConfigurationError(f"{setting}={value!r} must have at least one, and no duplicates")
     return names
 
 
@@ -110,7 +109,7 @@ def check_scopes(setting: str, value: Any) -> tuple[str, ...]:
     """Return the scopes as a tuple.
 
     Raises:
-        ConfigurationError: a bare string, or a member that is no scope-token (RFC 6749 §3.3).
+        ConfigurationError: it is a single string, or a member is not a scope-token (RFC 6749 §3.3).
     """
     if isinstance(value, str) or not hasattr(value, "__iter__"):
         raise ConfigurationError(f"{setting}={value!r} must be a list of scopes, like ['mcp:read']")
@@ -128,7 +127,7 @@ def check_issuers(issuer: Any) -> tuple[str, ...]:
     """Return the configured issuers as a tuple.
 
     Raises:
-        ConfigurationError: not strings, named twice, or an http URL that is not loopback.
+        ConfigurationError: one is not a string, a duplicate, or an http URL that is not loopback.
     """
     issuers = () if issuer is None else check_names("issuer", issuer)
     for each in issuers:
@@ -141,9 +140,9 @@ def check_url(setting: str, value: object, *, query: bool = False) -> str:
     """Return ``value`` unchanged when it is an absolute https URL, or http on loopback.
 
     Args:
-        setting: the name that the error message shall carry.
-        value: what the user wrote.
-        query: whether a query may be part of it.
+        setting: its name, for the error message.
+        value: its value.
+        query: whether it may have a query.
 
     Raises:
         ConfigurationError: it is anything else.
@@ -155,8 +154,8 @@ def check_url(setting: str, value: object, *, query: bool = False) -> str:
             f"{setting} must be given: write it in full, like 'https://mcp.example.com'"
         )
     if not isinstance(value, str):
-        # pydantic's URL types rewrite what they hold (a slash added, a port dropped), and
-        # identifiers compare exactly.
+        # pydantic's URL types change their content (a slash added, a port dropped), but identifiers
+        # are compared exactly.
         raise ConfigurationError(
             f"{setting} must be a str, not {type(value).__name__}: write the URL in plain quotes"
         )
@@ -171,7 +170,7 @@ def check_url(setting: str, value: object, *, query: bool = False) -> str:
         raise ConfigurationError(f"{setting}={value!r} has a query: remove everything from ? on")
     if any(segment in (".", "..") for segment in parts.path.split("/")):
         raise ConfigurationError(
-            f"{setting}={value!r} has a dot segment in its path: write the path that it stands for"
+            f"{setting}={value!r} has a dot segment in its path: write the resolved path"
         )
     return value
 
@@ -200,10 +199,10 @@ def check_path(setting: str, value: object, *, in_url: bool = False) -> str:
     """Return ``value`` unchanged when it is a plain absolute path such as ``/mcp``.
 
     Args:
-        setting: the name that the error message shall carry.
-        value: what the user wrote.
-        in_url: whether it becomes part of a URL, which cannot hold every character that a decoded
-            path can.
+        setting: its name, for the error message.
+        value: its value.
+        in_url: whether it becomes part of a URL, which allows fewer characters than a decoded
+            path.
 
     Raises:
         ConfigurationError: no leading slash, a query or fragment, an empty or dot segment, an
@@ -229,14 +228,14 @@ def check_origin(setting: str, value: object) -> str:
     """Return ``value`` unchanged when it is a web origin as browsers send it.
 
     Raises:
-        ConfigurationError: it has a path, a wildcard or a trailing slash, is spelled otherwise, or
-            is no origin at all.
+        ConfigurationError: it has a path, a wildcard or a trailing slash, is spelled differently,
+            or is not an origin.
 
     RFC 6454 §6.2.
     """
     try:
         sent = origin_of(value) if isinstance(value, str) and ORIGIN.fullmatch(value) else None
-    except ValueError:  # a port or an IPv6 address that is none
+    except ValueError:  # an invalid port or IPv6 address
         sent = None
     if sent is None:
         example = "write each one out like 'https://app.example.com', with no path and no wildcard"

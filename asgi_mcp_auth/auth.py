@@ -1,6 +1,4 @@
-"""Providers: what stands behind the middleware and says who is calling, and where tokens come
-from.
-"""
+"""Providers: they verify tokens for the middleware and advertise the issuers of tokens."""
 
 from __future__ import annotations
 
@@ -28,24 +26,23 @@ logger = logging.getLogger(__name__)
 
 
 class AuthProvider(ABC):
-    """What ``MCPAuthMiddleware`` needs to know: whether a token is valid, and what to tell a caller
-    without one.
+    """Verifies tokens for ``MCPAuthMiddleware``, and knows what to tell a caller without one.
 
     Args:
-        base_url: public URL of this server, without the MCP path; URLs that clients see come from
-            it, never from a request.
+        base_url: public URL of this server, without the MCP path. All URLs that clients see are
+            built from it, never from a request.
         required_scopes: scopes that every request needs; the middleware checks them.
         resource_base_url: where the protected resource lives, if not at ``base_url``.
 
     Raises:
-        ConfigurationError: not an https URL (http on loopback), or not scopes.
+        ConfigurationError: a URL is not https (http on loopback), or a scope is malformed.
     """
 
-    #: Issuers whose JWTs this provider wants in a ``MultiAuth``.
+    #: Issuers whose JWTs a ``MultiAuth`` sends to this provider.
     issuers: tuple[str, ...] = ()
-    #: Whether it wants the other tokens there.
+    #: Whether a ``MultiAuth`` sends tokens without a known issuer to it.
     takes_opaque_tokens: bool = True
-    #: Whether its tokens say for whom they were made.
+    #: Whether its tokens have an audience.
     has_audience: bool = True
 
     def __init__(
@@ -68,17 +65,17 @@ class AuthProvider(ABC):
 
     @abstractmethod
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Return what ``token`` grants, ``None`` when it is not valid here. Scopes are not checked.
+        """Return the verified token, ``None`` if it is invalid. Scopes are not checked.
 
         Raises:
-            ServerUnavailable: it cannot be found out now.
+            ServerUnavailable: the token cannot be verified at the moment.
         """
 
     def token_cache(self) -> TokenCache | None:
         """Return the function that looks up tokens accepted before, ``None`` without a cache.
 
-        It may only return what ``verify_token`` would return now. So a subclass that overrides
-        verification has no cache: the verdicts of its base class do not count.
+        It must return only tokens that ``verify_token`` would accept now. A subclass that overrides
+        verification must be asked every time: a cached verdict of its base class does not count.
         """
         return None
 
@@ -93,9 +90,7 @@ class AuthProvider(ABC):
         return self.get_challenge_scopes()
 
     def get_challenge_scopes(self, required_scopes: Sequence[str] | None = None) -> list[str]:
-        """Return the scopes for a challenge where ``required_scopes`` are needed, the provider's
-        own by default.
-        """
+        """Return the scopes of a challenge; ``required_scopes`` defaults to the provider's own."""
         return advertised_scopes(
             self.required_scopes if required_scopes is None else required_scopes
         )
@@ -107,18 +102,15 @@ class AuthProvider(ABC):
 
     @property
     def resource_metadata_url(self) -> str | None:
-        """Absolute URL of the metadata document, ``None`` when this provider serves none (RFC 9728
-        §3.1).
-        """
+        """Absolute URL of the metadata document, ``None`` without one (RFC 9728 §3.1)."""
         return None
 
     def set_mcp_path(self, mcp_path: str | None) -> None:
-        """Tell the provider where the protected resource lies below ``base_url``; the audience
-        follows from it.
+        """Set the path of the protected resource below ``base_url``, and with it the audience.
 
         Args:
-            mcp_path: ``None`` keeps what was set before; where nothing was, it means ``base_url``
-                itself, as ``/`` does.
+            mcp_path: ``None`` keeps the current path; without one it means ``base_url`` itself, as
+                ``/`` does.
 
         Raises:
             ConfigurationError: another path was set before, or the audience stays unknown.
@@ -130,53 +122,50 @@ class AuthProvider(ABC):
             self.mcp_path = path or ""
             if path and (self.base_url or "").endswith(path):
                 logger.warning(
-                    "base_url ends in %s, and so the resource is %s: mcp_path is added to it",
+                    "base_url already ends in %s, so that the resource is %s: mcp_path is appended"
+                    " to it",
                     path,
                     self.resource,
                 )
-            logger.debug(
-                "Tokens need the audience %s, unless audience= says otherwise", self.resource
-            )
+            logger.debug("Tokens need the audience %s, unless audience= is set", self.resource)
         elif path not in (None, self.mcp_path):
             raise ConfigurationError(
-                f"mcp_path={mcp_path!r}, but this provider protects {self.mcp_path or '/'!r}"
-                " already: make one for each"
+                f"mcp_path={mcp_path!r}, but this provider already protects"
+                f" {self.mcp_path or '/'!r}: create a provider for each"
             )
         self.bind_audience(self.resource)
 
-    def bind_audience(self, resource: str | None) -> None:  # noqa: B027  # optional, as start and stop are
-        """Accept tokens issued for ``resource``; a verifier whose tokens have no audience has
-        nothing to do.
+    def bind_audience(self, resource: str | None) -> None:  # noqa: B027  # optional
+        """Accept tokens issued for ``resource``; does nothing if tokens have no audience.
 
         Raises:
             ConfigurationError: no audience is known, or another one is bound.
         """
 
     def get_routes(self, mcp_path: str | None = None) -> list[Any]:
-        """Return the routes that this provider answers itself, for the root of the host
-        application.
+        """Return the routes that this provider serves, for the root of the host application.
 
-        They are Starlette's own where Starlette is loaded, else objects with ``path`` and ``app``.
+        They are Starlette routes if Starlette is loaded, else objects with ``path`` and ``app``.
 
         Args:
-            mcp_path: where the protected resource lies below ``base_url``.
+            mcp_path: path of the protected resource below ``base_url``.
 
         Raises:
             ConfigurationError: see ``set_mcp_path``.
         """
         _interop.register_with_fastmcp(AuthProvider)
         self.set_mcp_path(mcp_path)
-        # What a request's path is compared with is decoded.
+        # Request paths are decoded, so these have to be, too.
         return _interop.as_routes([Route(unquote(path), app) for path, app in self._routes()])
 
     def get_well_known_routes(self, mcp_path: str | None = None) -> list[Any]:
-        """Return those of ``get_routes`` that lie below ``/.well-known/``."""
+        """Return the routes of ``get_routes`` below ``/.well-known/``."""
         return [
             route for route in self.get_routes(mcp_path) if route.path.startswith("/.well-known/")
         ]
 
     def get_middleware(self) -> list[Any]:
-        """Return this provider's middleware, as Starlette's ``middleware=`` takes it."""
+        """Return this provider's middleware in the form of Starlette's ``middleware=``."""
         _interop.register_with_fastmcp(AuthProvider)
         return [_interop.as_middleware(MCPAuthMiddleware, provider=self)]
 
@@ -184,18 +173,15 @@ class AuthProvider(ABC):
         return []
 
     def _get_resource_url(self, path: str | None = None) -> str | None:
-        # FastMCP's name; it calls this to find out whether there is a metadata document to
-        # advertise.
+        # FastMCP's name: it advertises a metadata document if this returns a URL.
         base = self.resource_base_url or self.base_url
         return None if base is None else resource_url(base, path)
 
     async def start(self) -> None:  # noqa: B027  # optional
-        """Get ready for requests. Called once per event loop, however many middlewares share the
-        provider.
-        """
+        """Prepare for requests. Called once per event loop, even for several middlewares."""
 
     async def stop(self) -> None:  # noqa: B027  # optional
-        """Let go of connections."""
+        """Close connections."""
 
     async def __aenter__(self) -> AuthProvider:
         loop = asyncio.get_running_loop()
@@ -223,26 +209,25 @@ class TokenVerifier(AuthProvider):
 
 
 class RefusingVerifier(TokenVerifier):
-    """A verifier that knows why it refuses."""
+    """A verifier that gives a reason for each refusal."""
 
     @abstractmethod
     async def verify(self, token: str) -> AccessToken:
-        """Return what ``token`` grants.
+        """Return the verified token.
 
         Raises:
-            InvalidToken: it is not valid here; ``reason`` says why.
-            ServerUnavailable: it cannot be found out now.
+            InvalidToken: the token is invalid, for its ``reason``.
+            ServerUnavailable: the token cannot be verified at the moment.
         """
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Return what ``token`` grants, ``None`` when it is not valid here. Scopes are not checked.
+        """Return the verified token, ``None`` if it is invalid. Scopes are not checked.
 
-        The reason of a refusal goes to the middleware's record, or to the log when no middleware is
-        asking.
+        The middleware reports the reason of a refusal; without a middleware it is logged here.
 
         Raises:
-            ServerUnavailable: it cannot be found out now.
-            ConfigurationError: no audience is known.
+            ServerUnavailable: the token cannot be verified at the moment.
+            ConfigurationError: the audience is not known.
         """
         try:
             return await self.verify(token)
@@ -257,22 +242,22 @@ class RefusingVerifier(TokenVerifier):
 
 
 class RemoteAuthProvider(AuthProvider):
-    """Protects a resource whose tokens come from authorization servers elsewhere, and says so (RFC
+    """Protects a resource with tokens of external authorization servers, and advertises them (RFC
     9728).
 
     Args:
         token_verifier: verifies their tokens.
-        authorization_servers: their issuer identifiers, exactly as their own metadata spells them.
+        authorization_servers: their issuer identifiers, exactly as in their own metadata.
         base_url: public URL of this server, without the MCP path.
-        scopes_supported: scopes to advertise; by default the required ones.
+        scopes_supported: scopes to advertise; defaults to the required ones.
         resource_base_url: where the protected resource lives, if not at ``base_url``.
-        resource_name: for people.
-        resource_documentation: URL, for people.
-        challenge_scopes: scopes that clients shall request even though not every operation needs
-            them.
+        resource_name: for users.
+        resource_documentation: a URL, for users.
+        challenge_scopes: scopes that clients should request up front, even if not every operation
+            needs them.
 
     Raises:
-        ConfigurationError: a setting is wrong, or the verifier cannot know its audience.
+        ConfigurationError: a setting is wrong, or the audience is not known.
     """
 
     def __init__(
@@ -305,15 +290,15 @@ class RemoteAuthProvider(AuthProvider):
         ]
         if len(set(self.authorization_servers)) != len(self.authorization_servers):
             raise ConfigurationError(
-                f"authorization_servers={authorization_servers!r} names one twice: keep one"
+                f"authorization_servers={authorization_servers!r} has a duplicate: remove it"
             )
         near = {server.rstrip("/").lower(): server for server in self.authorization_servers}
         for issuer in token_verifier.issuers:
             server = near.get(issuer.rstrip("/").lower(), issuer)
             if server != issuer:
                 logger.warning(
-                    "authorization_servers has %r, the verifier %r: they must be equal to the last"
-                    " slash",
+                    "authorization_servers has %r, the verifier %r: they must be equal, including"
+                    " the slash at the end",
                     server,
                     issuer,
                 )
@@ -329,7 +314,7 @@ class RemoteAuthProvider(AuthProvider):
         self._challenge_scopes = check_scopes("challenge_scopes", challenge_scopes or ())
 
     async def verify_token(self, token: str) -> AccessToken | None:
-        """Return what the verifier says of ``token``."""
+        """Return the verdict of the verifier."""
         return await self.token_verifier.verify_token(token)
 
     def token_cache(self) -> TokenCache | None:
@@ -344,7 +329,7 @@ class RemoteAuthProvider(AuthProvider):
         return self._scopes_supported
 
     def get_challenge_scopes(self, required_scopes: Sequence[str] | None = None) -> list[str]:
-        """Return ``challenge_scopes``, then what is required."""
+        """Return ``challenge_scopes``, then the required ones."""
         required = self.required_scopes if required_scopes is None else required_scopes
         return advertised_scopes(self._challenge_scopes, required)
 
@@ -371,8 +356,7 @@ class RemoteAuthProvider(AuthProvider):
             )
         )
         path = well_known_path(WELL_KNOWN_RESOURCE, resource)
-        # Clients that add or drop a trailing slash find the same document (RFC 9728 §3.1 inserts
-        # the path as it is).
+        # Some clients add or drop a trailing slash; RFC 9728 §3.1 inserts the path unchanged.
         other = path.removesuffix("/") if path.endswith("/") else path + "/"
         return [Route(path, document), Route(other, document)]
 

@@ -1,4 +1,4 @@
-"""What a token must say about itself: iss, aud, exp, nbf, iat, sub, cnf, and who may do what. Pure.
+"""Checks the claims of tokens (iss, aud, exp, nbf, iat, sub, cnf), and reads scopes. Pure.
 
 RFC 7519 §4.1; RFC 9068 §2.2 and §4; RFC 8725 §3.
 """
@@ -18,12 +18,12 @@ from .tokens import VerifiedToken
 from .types import InvalidTokenReason, JSONObject
 
 ANY_AUDIENCE: Final = "*any audience*"
-"""Switches the audience check off. Any token of the issuer is then accepted, also those made for other services."""
+"""Switches the audience check off: the issuer's tokens for other services are valid, too."""
 
 MIN_TOLERANCE_SECONDS = 60
 MAX_LEEWAY_SECONDS = 300
 MAX_AUDIENCES = 64
-MAX_EXPIRY = 253_402_300_799  # the end of the year 9999: no date can be formatted beyond it
+MAX_EXPIRY = 253_402_300_799  # the end of the year 9999, the last date that can be formatted
 
 _CLIENT_CLAIMS = ("client_id", "azp", "appid", "cid", "sub")
 _SCOPE_CLAIMS = ("scope", "scp")
@@ -33,24 +33,24 @@ _ID_TOKEN_CLAIMS = frozenset((*_HASH_CLAIMS, "nonce", "token_use", "typ"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimRules:
-    """How to read claims that issuers spell differently.
+    """Where to find scopes and client, and which tokens to refuse.
 
     Args:
-        require_at_jwt: insist on RFC 9068: ``typ`` ``at+jwt`` and a ``sub``.
-        scope_claim: a claim that holds the scopes and wins over ``scope`` and ``scp``; a string or
-            a list.
-        client_id_claim: a claim that names the client, instead of ``client_id``, ``azp``,
-            ``appid``, ``cid`` and ``sub``.
+        require_at_jwt: accept only RFC 9068 tokens: ``typ`` ``at+jwt`` and a ``sub``.
+        scope_claim: a claim with the scopes, a string or a list, read before ``scope`` and
+            ``scp``.
+        client_id_claim: the claim with the client id, instead of ``client_id``, ``azp``, ``appid``,
+            ``cid`` and ``sub``.
         map_scopes: called with the claims of a verified token; returns scopes to add, from roles or
-            groups for example. It runs on the event loop, once per token, so it must neither block
-            nor have effects.
-        scope_hierarchy: which scopes a scope implies, ``{"mcp:admin": ["mcp:read", "mcp:write"]}``;
-            applied transitively.
-        max_lifetime_seconds: refuse tokens that live longer, counted from ``iat`` (from now where
-            there is none).
+            groups for example. It runs on the event loop, once per token, and must not block or
+            have side effects.
+        scope_hierarchy: the scopes that a scope implies, ``{"mcp:admin": ["mcp:read",
+            "mcp:write"]}``; applied transitively.
+        max_lifetime_seconds: refuse tokens with a longer lifetime, from ``iat`` (or from now,
+            without one) to ``exp``.
 
     Raises:
-        ConfigurationError: a value is of the wrong kind.
+        ConfigurationError: a value has the wrong type.
     """
 
     require_at_jwt: bool = False
@@ -77,7 +77,7 @@ class ClaimRules:
 
 
 def expand_hierarchy(hierarchy: Mapping[str, Sequence[str]] | None) -> dict[str, tuple[str, ...]]:
-    """Return for every scope all that it implies, itself left out, transitively."""
+    """Return for every scope all others that it implies, transitively."""
     expanded: dict[str, tuple[str, ...]] = {}
     for name in hierarchy or {}:
         found: dict[str, None] = {}
@@ -92,16 +92,16 @@ def expand_hierarchy(hierarchy: Mapping[str, Sequence[str]] | None) -> dict[str,
 
 
 class ClaimChecks:
-    """The checks of one verifier, everything that can be decided beforehand decided.
+    """The claim checks of one verifier, prepared once for all tokens.
 
     Args:
-        issuers: accepted ``iss`` values; none skip the check.
+        issuers: accepted ``iss`` values; if there are none, ``iss`` is not checked.
         audience: accepted ``aud`` values; ``None`` waits for ``bind_audience``.
         leeway_seconds: how long after ``exp`` a token is still accepted, at most 300.
         rules: how to read scopes and client.
 
     Raises:
-        ConfigurationError: the audience or the leeway cannot be meant.
+        ConfigurationError: the audience or the leeway is invalid.
     """
 
     def __init__(
@@ -125,13 +125,13 @@ class ClaimChecks:
         self.implied = expand_hierarchy(rules.scope_hierarchy)
 
     def bind_audience(self, resource: str | None) -> None:
-        """Make the resource URL the accepted audience, unless the configuration named one.
+        """Accept tokens for the resource URL, unless ``audience`` was configured.
 
         Args:
-            resource: ``None`` only asks whether there is an audience.
+            resource: ``None`` only checks that there is an audience.
 
         Raises:
-            ConfigurationError: there is none, or another resource has been bound before.
+            ConfigurationError: there is none, or another resource was bound before.
         """
         if self._audiences is not None and self._bound is None:
             return
@@ -139,18 +139,17 @@ class ClaimChecks:
             raise _unknown_audience()
         if self._bound not in (None, resource):
             raise ConfigurationError(
-                f"one verifier cannot protect two resources, {self._bound!r} and {resource!r}: "
-                "make a verifier for each, or name both in audience=[…]"
+                f"one verifier cannot protect two resources, {self._bound!r} and {resource!r}:"
+                " create a verifier for each, or list both in audience=[…]"
             )
         self._bound = resource
         self._audiences = dict.fromkeys(resource_spellings(resource), resource)
 
     def is_id_token(self, claims: JSONObject) -> bool:
-        """Return whether a JWT whose ``typ`` leaves it open is an ID token: it says so, or has what
-        only those have.
+        """Return whether a JWT without a telling ``typ`` is an ID token, judged by its claims.
 
-        Keycloak before 25 and Azure AD B2C put ``nonce`` and ``azp`` into access tokens too. Those
-        have scopes.
+        Keycloak before 25 and Azure AD B2C put ``nonce`` and ``azp`` into access tokens, too, which
+        unlike ID tokens have scopes.
 
         OpenID Connect Core §2 and §3.3.2.11; RFC 8725 §3.12; RFC 9068 §5.
         """
@@ -196,15 +195,15 @@ class ClaimChecks:
             if type(issuer) is not str or issuer not in self.issuers:
                 raise InvalidToken("issuer")
         if "cnf" in claims:
-            # A bound token sent as Bearer is a stolen or a downgraded one (RFC 9449 §7.2, RFC 8705
-            # §3).
+            # A sender-constrained token used as Bearer was stolen or downgraded (RFC 9449 §7.2,
+            # RFC 8705 §3).
             raise InvalidToken("bound")
         if "jti" in claims and type(claims["jti"]) is not str:
             raise InvalidToken("jti")
         client_id = self._client_id(claims)
         resource = self._resource(claims)
         subject = _text(claims["sub"], "subject") if "sub" in claims else None
-        # last: map_scopes sees only the claims of tokens that are valid here
+        # Last, so that map_scopes sees only the claims of valid tokens.
         scopes = self._scopes(claims)
         return VerifiedToken(client_id, scopes, expires_at, resource, subject, payload)
 
@@ -212,7 +211,7 @@ class ClaimChecks:
         expires_at = None
         if "exp" in claims:
             exp = claims["exp"]
-            # type(), not isinstance(): True is an int, and a string of digits is no NumericDate
+            # type(), not isinstance(): True is an int, and a string of digits is not a NumericDate
             # (RFC 7519 §2).
             if type(exp) not in _NUMERIC or exp > MAX_EXPIRY:
                 raise InvalidToken("invalid_exp")
@@ -273,9 +272,7 @@ class ClaimChecks:
                 found = tuple(_scope_list(claims[name]))
                 break
         if self.rules.map_scopes is not None:
-            found += check_scopes(
-                "map_scopes returned something that", self.rules.map_scopes(claims)
-            )
+            found += check_scopes("The result of map_scopes", self.rules.map_scopes(claims))
         if self.implied:
             for name in found:
                 found += self.implied.get(name, ())
@@ -287,8 +284,8 @@ _NUMERIC = frozenset((int, float))
 
 def _unknown_audience() -> ConfigurationError:
     return ConfigurationError(
-        "the audience is not known: give the provider or verifier a base_url (the resource URL is"
-        " the audience then), or write audience='…' as the issuer puts it into aud, or switch the"
+        "the audience is not known: give the provider or verifier a base_url (the resource URL then"
+        " is the audience), or write audience='…' exactly as in the issuer's aud, or switch the"
         " check off with audience=ANY_AUDIENCE"
     )
 
@@ -299,11 +296,11 @@ def _explicit_audiences(audience: str | Sequence[str] | None) -> Mapping[str, st
     names = check_names("audience", audience)
     if any("*" in name for name in names if name != ANY_AUDIENCE):
         raise ConfigurationError(
-            f"audience={audience!r} has a wildcard, and aud is compared exactly: name each one"
+            f"audience={audience!r} has a wildcard, but aud is compared exactly: list each one"
         )
     if ANY_AUDIENCE in names and len(names) > 1:
         raise ConfigurationError(
-            f"audience={audience!r} names audiences and switches the check off: keep one of the two"
+            f"audience={audience!r} both lists audiences and switches the check off: keep one"
         )
     return {name: name for name in names}
 
@@ -323,9 +320,7 @@ def _scope_list(value: Any) -> list[str]:
 
 
 def peek_issuer(token: str) -> str | None:
-    """Return the ``iss`` that a JWT claims, unverified; ``None`` when it is no JWT or claims
-    none.
-    """
+    """Return the unverified ``iss`` of a JWT; ``None`` for other tokens, or without one."""
     if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2:
         return None
     try:

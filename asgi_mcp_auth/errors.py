@@ -12,7 +12,7 @@ AuthError
 │     ├─ UnreadableRecord     503 temporarily_unavailable
 │     └─ Contended            503 temporarily_unavailable
 └─ OAuthError                400 by default              at the authorization server's endpoints;
-   │                                                      .redirectable: to the client's URI, too
+   │                                                      .redirectable says whether by redirect
    ├─ MalformedRequest        400 invalid_request
    ├─ InvalidClient           401 invalid_client          .reason is for the audit record only
    ├─ InvalidGrant            400 invalid_grant           the same
@@ -95,7 +95,8 @@ class InvalidToken(RequestError):
 
     def __init__(self, reason: InvalidTokenReason) -> None:
         super().__init__("The access token is invalid or expired")
-        self.reason = reason  # pyright: ignore[reportIncompatibleVariableOverride]  # narrower, assigned only here
+        # Narrower than in the base class, and assigned only here.
+        self.reason = reason  # pyright: ignore[reportIncompatibleVariableOverride]  # see above
 
 
 class InsufficientScope(RequestError):

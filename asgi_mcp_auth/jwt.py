@@ -1,5 +1,6 @@
-"""JWTVerifier: header → key → signature → claims → AccessToken (RFC 7515, RFC 7519, RFC 8725, RFC
-9068).
+"""JWTVerifier: header → key → signature → claims → AccessToken.
+
+RFC 7515, RFC 7519, RFC 8725, RFC 9068.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ MAX_KEY_ID_BYTES = 256
 HEADER_CACHE_SIZE = 256  # an issuer's tokens share a handful of headers
 
 _AT_JWT_TYPES = frozenset(("at+jwt", "application/at+jwt"))
-# Members that bring keys along, change what is signed, or say that this is not a plain JWS (RFC
+# Members that carry keys, change the signed content, or mark something other than a plain JWS (RFC
 # 8725 §3.10, RFC 7797).
 _REFUSED_MEMBERS = frozenset(("jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"))
 
@@ -46,7 +47,7 @@ _REFUSED_MEMBERS = frozenset(("jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"))
 class _Header(NamedTuple):
     algorithm: str
     key_id: str | None
-    is_access_token: bool  # it says so; most issuers do not
+    is_access_token: bool  # according to typ, which most issuers do not set
 
 
 # A verified token; its expiry (wall clock, leeway included); the position of the key source that
@@ -63,21 +64,21 @@ class JWTVerifier(RefusingVerifier):
             shared secret; or a ``KeySource``.
         jwks_uri: URL of the issuer's key set. With neither of the two, it is discovered from
             ``issuer`` (RFC 8414, then OpenID).
-        issuer: accepted ``iss``, compared byte for byte; several share ``public_key`` or
-            ``jwks_uri``, or are discovered one by one.
+        issuer: accepted ``iss``, compared byte for byte. Several share ``public_key`` or
+            ``jwks_uri``, or are discovered separately.
         audience: accepted ``aud``, one or several. ``None`` is bound to the resource URL by the
-            provider or middleware that knows it; ``ANY_AUDIENCE`` switches the check off.
+            provider or middleware; ``ANY_AUDIENCE`` switches the check off.
         algorithm: one name or several; ``None`` allows every asymmetric one, each bound to the type
             of its key.
         required_scopes: scopes that every request needs; the middleware checks them.
         base_url: public URL of this server, if the verifier is used without a
             ``RemoteAuthProvider``.
-        leeway_seconds: how long after ``exp`` a token still counts, 0 to 300. ``nbf`` and ``iat``
-            tolerate at least 60.
+        leeway_seconds: how long after ``exp`` a token is still valid, 0 to 300. For ``nbf`` and
+            ``iat`` it is at least 60.
         clock: for tests.
-        jwks: caching and fetching of key sets.
+        jwks: how key sets are fetched and cached.
         claims: how to read scopes, client and the rest.
-        token_cache_size: how many verified tokens are remembered; 0 remembers none.
+        token_cache_size: how many verified tokens to cache; 0 disables the cache.
 
     Raises:
         ConfigurationError: a setting is missing, wrong, or contradicts another.
@@ -86,9 +87,9 @@ class JWTVerifier(RefusingVerifier):
     """
 
     takes_opaque_tokens = False
-    #: What ``typ`` may say, in lower case, if it says anything (RFC 8725 §3.11).
+    #: Accepted values of ``typ``, if there is one, in lower case (RFC 8725 §3.11).
     accepted_types: frozenset[str] = frozenset(("jwt", "at+jwt", "application/at+jwt"))
-    #: Whether tokens that tell a client who has signed in are refused: they open nothing.
+    #: Whether ID tokens are refused: they do not authorize anything.
     refuses_id_tokens: bool = True
 
     def __init__(
@@ -129,7 +130,7 @@ class JWTVerifier(RefusingVerifier):
 
     @property
     def jwks(self) -> tuple[RemoteJWKS, ...]:
-        """The remote key sets, for their ``state``."""
+        """The remote key sets; each has a ``state``."""
         return tuple(each for each in self._source_list if isinstance(each, RemoteJWKS))
 
     def bind_audience(self, resource: str | None) -> None:
@@ -137,7 +138,7 @@ class JWTVerifier(RefusingVerifier):
         self._checks.bind_audience(resource)
 
     async def start(self) -> None:
-        """Warm the key sets up, all at once."""
+        """Fetch all key sets at once."""
         await asyncio.gather(*(source.open() for source in self._source_list))
 
     async def stop(self) -> None:
@@ -145,14 +146,14 @@ class JWTVerifier(RefusingVerifier):
         await asyncio.gather(*(source.aclose() for source in self._source_list))
 
     async def verify(self, token: str) -> AccessToken:
-        """Return what ``token`` grants.
+        """Return the verified token.
 
         Args:
             token: a ``str``; anything else is a programming error.
 
         Raises:
-            InvalidToken: it is not valid here; ``reason`` says why.
-            ServerUnavailable: the keys cannot be had.
+            InvalidToken: the token is invalid, for its ``reason``.
+            ServerUnavailable: the keys are not available.
             TypeError: not a ``str``.
         """
         if type(token) is not str:
@@ -160,7 +161,7 @@ class JWTVerifier(RefusingVerifier):
         if len(token) > MAX_TOKEN_BYTES:
             raise InvalidToken("too_long")
         if token.count(".") != 2 or not token.isascii():
-            raise InvalidToken("malformed")  # opaque, or garbage: not worth a hash
+            raise InvalidToken("malformed")  # not a JWT: no need to hash it
         data = token.encode("ascii")
         digest = sha256(data).digest()
         verified = self._recall(digest)
@@ -171,7 +172,7 @@ class JWTVerifier(RefusingVerifier):
         return access_token(token, verified)
 
     def token_cache(self) -> TokenCache | None:
-        """Return the cache, unless a subclass has a verdict of its own."""
+        """Return the cache, unless a subclass overrides verification."""
         overridden = (
             type(self).verify is not JWTVerifier.verify
             or type(self).verify_token is not JWTVerifier.verify_token
@@ -242,7 +243,7 @@ class JWTVerifier(RefusingVerifier):
         if type(algorithm) is not str or algorithm not in self._algorithms:
             raise InvalidToken("algorithm")
         if "crit" in members:
-            raise InvalidToken("critical_header")  # we understand no extension (RFC 7515 §4.1.11)
+            raise InvalidToken("critical_header")  # no extension is supported (RFC 7515 §4.1.11)
         if not _REFUSED_MEMBERS.isdisjoint(members):
             raise InvalidToken("header")
         if "typ" in members or self._checks.rules.require_at_jwt:
@@ -258,8 +259,8 @@ class JWTVerifier(RefusingVerifier):
         )
 
     def _position_of_source(self, token: str) -> int:
-        # Each issuer has its own keys, so which one claims the token has to be known first (RFC
-        # 8725 §3.8).
+        # Each issuer has its own keys, so the unverified issuer decides which are tried (RFC 8725
+        # §3.8).
         issuer = peek_issuer(token)
         if issuer is None:
             raise InvalidToken("missing_iss")
@@ -274,10 +275,10 @@ class JWTVerifier(RefusingVerifier):
         names = self.issuers or ("",)
         symmetric = not self._algorithms.isdisjoint(SYMMETRIC)
         if public_key is not None and jwks_uri is not None:
-            raise ConfigurationError("public_key and jwks_uri are both given: keep one of the two")
+            raise ConfigurationError("public_key and jwks_uri are both set: remove one of them")
         if symmetric and public_key is None:
             raise ConfigurationError(
-                "algorithm names HS*, which needs the shared secret: write public_key='…'"
+                "an HS* algorithm needs the shared secret: write public_key='…'"
             )
         if isinstance(public_key, KeySource):
             return dict.fromkeys(names, public_key)
@@ -325,9 +326,9 @@ def _check_algorithms(algorithm: Any) -> frozenset[str]:
             )
     allowed = frozenset(names)
     if not allowed.isdisjoint(SYMMETRIC) and not allowed.isdisjoint(ASYMMETRIC):
-        # With both, a public key could be taken for a shared secret (RFC 8725 §2.1).
+        # Otherwise a public key could be used as a shared secret (RFC 8725 §2.1).
         raise ConfigurationError(
-            f"algorithm={algorithm!r} mixes HS* with asymmetric ones: make two verifiers"
+            f"algorithm={algorithm!r} mixes HS* with asymmetric ones: create two verifiers"
         )
     return allowed
 
@@ -343,12 +344,10 @@ def _static_keys(public_key: Any, algorithms: Sequence[str]) -> KeySet:
         except UnusableKey as error:
             raise ConfigurationError(f"public_key cannot be used: {error}") from None
     if not keys:
-        raise ConfigurationError(f"public_key fits none of the algorithms {', '.join(algorithms)}")
+        raise ConfigurationError(f"public_key matches none of: {', '.join(algorithms)}")
     names = [(key.key_id, key.algorithm) for key in keys if key.key_id is not None]
     if len(set(names)) != len(names):
-        raise ConfigurationError(
-            "public_key has two keys with the same kid: give each its own, or keep one"
-        )
+        raise ConfigurationError("public_key has two keys with the same kid: rename or remove one")
     return KeySet(keys)
 
 

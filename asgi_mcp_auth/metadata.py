@@ -1,4 +1,4 @@
-"""The metadata documents as values. Pure.
+"""Builds metadata documents. Pure.
 
 RFC 9728 §2 and §3.2 for the protected resource; RFC 8414 §2 and §3.2 for the authorization server.
 """
@@ -10,15 +10,12 @@ from collections.abc import Mapping, Sequence
 
 from .types import JSONObject
 
-# Asking for it in a challenge or a metadata document would have every client demand a refresh
-# token.
+# Advertised in a challenge or a document, it would make every client request a refresh token.
 _NOT_ADVERTISED = frozenset(("offline_access",))
 
 
 def advertised_scopes(*groups: Sequence[str]) -> list[str]:
-    """Return the scopes of all groups in order, each once, without those that nobody should be told
-    to request.
-    """
+    """Return the scopes of all groups, each once, without those that are never advertised."""
     return [
         scope
         for scope in dict.fromkeys(scope for group in groups for scope in group)
@@ -34,9 +31,7 @@ def protected_resource_metadata(
     resource_name: str | None = None,
     resource_documentation: str | None = None,
 ) -> JSONObject:
-    """Return the document. Members without a value are left out: no ``null``, no ``[]`` (RFC 9728
-    §3.2).
-    """
+    """Return the document. Empty members are omitted: no ``null``, no ``[]`` (RFC 9728 §3.2)."""
     members: JSONObject = {
         "resource": resource,
         "authorization_servers": list(authorization_servers),
@@ -59,19 +54,18 @@ def authorization_server_metadata(
     resource: str,
     features: Mapping[str, bool],
 ) -> JSONObject:
-    """Return the document. What is not there is left out, defaults of RFC 8414 that are not ours
-    are written out.
+    """Return the document. Empty members are omitted; where a default of RFC 8414 does not apply,
+    the member is present.
 
     Args:
         issuer: the server's identifier, byte for byte.
-        endpoints: URLs by their names in the document; those that are switched off are not among
-            them.
-        scopes_supported: all that a client may ask for.
+        endpoints: URLs of the enabled endpoints by their names in the document.
+        scopes_supported: all scopes that a client can request.
         grant_types: of the token endpoint.
-        auth_methods: of the token endpoint and, but for ``none``, of introspection.
+        auth_methods: of the token endpoint and, except ``none``, of introspection.
         signing_algorithms: of client assertions.
         resource: the protected resource (RFC 9728 §4).
-        features: members that are true or not there.
+        features: members that are present if they are true.
     """
     members: JSONObject = {
         "issuer": issuer,
@@ -85,7 +79,7 @@ def authorization_server_metadata(
         **features,
     }
     members = {name: value for name, value in members.items() if value}
-    # what is left out counts as true (OpenID Connect Discovery §3)
+    # If omitted, it counts as true (OpenID Connect Discovery §3).
     members["request_uri_parameter_supported"] = False
     for endpoint in ("token", "revocation", "introspection"):
         if f"{endpoint}_endpoint" in endpoints:
@@ -100,5 +94,5 @@ def authorization_server_metadata(
 
 
 def format_document(document: JSONObject) -> bytes:
-    """Return a metadata document as it goes over the wire."""
+    """Return a metadata document as bytes."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8")

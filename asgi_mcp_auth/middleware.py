@@ -1,6 +1,4 @@
-"""The whole request path, top to bottom: route → public? → origin → Authorization → token → scopes
-→ app.
-"""
+"""The request path, top to bottom: route → public? → origin → header → token → scopes → app."""
 
 from __future__ import annotations
 
@@ -56,7 +54,7 @@ _ANONYMOUS_CREDENTIALS = AnonymousCredentials()
 
 @runtime_checkable
 class Provider(Protocol):
-    """What this module needs of a provider; ``AuthProvider`` has it."""
+    """The part of ``AuthProvider`` that this module needs."""
 
     base_url: str | None
     mcp_path: str | None
@@ -78,27 +76,26 @@ class Provider(Protocol):
 
 
 class MCPAuthMiddleware:
-    """Lets requests with a valid access token through to ``app``, and tells the others how to get
-    one.
+    """Passes requests with a valid access token on to ``app``, and refuses all others.
 
     Args:
         app: any ASGI 3 app.
         provider: verifies tokens; serves its own routes at the paths it names.
-        mcp_path: where the protected resource lies below the provider's ``base_url``. It names the
-            resource; every other path is protected just the same.
-        required_scopes: needed in addition to the provider's.
-        public_paths: paths without protection: exact, or prefixes when they end in ``/``.
+        mcp_path: path of the resource below the provider's ``base_url``. It only names the
+            resource: every other path is protected as well.
+        required_scopes: scopes needed in addition to the provider's.
+        public_paths: unprotected paths: exact ones, and prefixes that end in ``/``.
             ``mcp_path`` cannot be one.
         rules: per-path scopes; see ``Rule``.
-        allowed_origins: web origins whose pages may call; by default the origin of ``base_url`` and
-            loopback; ``"*"`` for all.
-        on_event: called with each refusal; it must neither block nor raise (the request would end
-            in a 500).
+        allowed_origins: web origins whose pages may send requests, ``"*"`` for all; defaults to the
+            origin of ``base_url`` and loopback.
+        on_event: called with each refusal; it must neither block nor raise (the request would fail
+            with a 500).
         forward_authorization: ``False`` removes the Authorization header before the app sees the
             request.
 
     Raises:
-        ConfigurationError: a setting is wrong, or the audience of tokens stays unknown.
+        ConfigurationError: a setting is wrong, or the audience is not known.
 
     RFC 6750, RFC 9728; MCP 2026-07-28, Authorization.
     """
@@ -155,7 +152,7 @@ class MCPAuthMiddleware:
         self._unsure_told = False
         if provider.resource_metadata_url is None:
             logger.warning(
-                "%s serves no metadata, so MCP clients cannot find out where to get a token: wrap"
+                "%s serves no metadata, so MCP clients cannot discover where to get a token: wrap"
                 " it in RemoteAuthProvider(verifier, authorization_servers=[…], base_url=…)",
                 type(provider).__name__,
             )
@@ -202,7 +199,7 @@ class MCPAuthMiddleware:
             if not (self._mount_checked and sure):
                 self._warn_once(scope, sure)
             # 4. The token: in the cache, or to be verified now.
-            if not fields:  # not raised: that would cost the commonest refusal 15 %
+            if not fields:  # not raised: the most frequent refusal would cost 15 % more
                 await challenger.refuse(MissingToken(), scope, receive, send)
                 return
             plain = fields == 1 and authorization[:7] == b"Bearer "
@@ -222,7 +219,7 @@ class MCPAuthMiddleware:
         await self._enter(access, challenger, scope, receive, send)
 
     async def _verify(self, token: str, scope: Scope) -> AccessToken:
-        """Return what the provider says of ``token``.
+        """Return the token that the provider has verified.
 
         Raises:
             RequestError: the token is refused, or the provider is unavailable.
@@ -240,8 +237,7 @@ class MCPAuthMiddleware:
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
             raise RuntimeError(
-                "MCPAuthMiddleware does not know how to protect the ASGI scope type"
-                f" {scope['type']!r}"
+                f"MCPAuthMiddleware cannot protect the ASGI scope type {scope['type']!r}"
             )
         await Lifespan(self.app, self.provider)(scope, receive, send)
 
@@ -283,7 +279,7 @@ class MCPAuthMiddleware:
         )
         try:
             await self.app(inner, receive, tracked)
-        # InsufficientScope above all; a tool may also find that a token has ended
+        # Mostly InsufficientScope; a tool may also find that a token has been revoked.
         except RequestError as error:
             if started:
                 raise
@@ -305,15 +301,15 @@ class MCPAuthMiddleware:
 
 
 class RequireScopes:
-    """Asks more of the requests for one sub-app: ``Mount("/admin", RequireScopes(admin,
-    ["admin"]))``.
+    """Requires more scopes for one sub-app: ``Mount("/admin", RequireScopes(admin, ["admin"]))``.
 
     Args:
         app: the sub-app.
         scopes: all of them are needed.
 
     Raises:
-        ConfigurationError: not scopes; or, on a request, no ``MCPAuthMiddleware`` in front.
+        ConfigurationError: a scope is malformed; or, on a request, there is no
+            ``MCPAuthMiddleware`` around the app.
     """
 
     def __init__(self, app: ASGIApp, scopes: Sequence[str]) -> None:
@@ -334,12 +330,10 @@ class RequireScopes:
 
 
 async def insufficient_scope_response(request: HasScope, exc: Exception) -> Any:
-    """Answer ``InsufficientScope``, or another ``RequestError``, from a framework's exception
-    handler.
+    """Return the response for ``InsufficientScope``, or another ``RequestError``.
 
-    ``app.add_exception_handler(RequestError, insufficient_scope_response)``: needed where the
-    middleware wraps a Starlette or FastAPI app from outside, because their error middleware answers
-    first.
+    ``app.add_exception_handler(RequestError, insufficient_scope_response)``: needed if the
+    middleware is outside a Starlette or FastAPI app, whose error middleware would answer first.
 
     Raises:
         ConfigurationError: the request did not come through an ``MCPAuthMiddleware``.
@@ -384,7 +378,7 @@ def _no_cache(token: bytes) -> None:
 
 
 def _check_not_public(rules: Rules, provider: Provider) -> None:
-    """Check that the resource, which tokens are for, asks for one."""
+    """Check that the resource itself is protected."""
     mcp_path = (provider.mcp_path or "").rstrip("/")
     for path in (
         (mcp_path, unquote(url_path(provider.base_url or "")) + mcp_path) if mcp_path else ()
@@ -393,23 +387,23 @@ def _check_not_public(rules: Rules, provider: Provider) -> None:
         if rule is not None:
             raise ConfigurationError(
                 f"public_paths or rules make {rule.path!r} public, which covers"
-                f" mcp_path={mcp_path!r}: no token is asked for there, and none is read. Take"
-                f" {rule.path!r} out to protect it. If everybody may call it, leave mcp_path out:"
-                " it names what tokens are for"
+                f" mcp_path={mcp_path!r}: tokens there are neither required nor read. Remove"
+                f" {rule.path!r} to protect it. If it is meant to be public, leave mcp_path out:"
+                " it is the resource that tokens are for"
             )
 
 
 def _route_table(provider: Provider, mcp_path: str | None) -> dict[str, ASGIApp]:
-    """Return the provider's routes by path, also below the path of ``base_url``, for proxies that
-    do not strip it.
+    """Return the provider's routes by path; for proxies that do not strip the path of
+    ``base_url``, also below it.
     """
     table: dict[str, ASGIApp] = {route.path: route.app for route in provider.get_routes(mcp_path)}
     for name in (WELL_KNOWN_RESOURCE, WELL_KNOWN_SERVER, WELL_KNOWN_OPENID):
         documents = {app for path, app in table.items() if path.startswith(name)}
         if len(documents) == 1:
-            # Clients fall back from the path-inserted document to this one; those of MCP 2025-03-26
-            # look only here. And below a mount, or a proxy that strips the path, it is what OpenID
-            # Connect Discovery §4 puts there.
+            # The fallback of clients that do not find the path-inserted document, and the only
+            # place where those of MCP 2025-03-26 look. Below a mount, or a proxy that strips the
+            # path, this is also the URL of OpenID Connect Discovery §4.
             table.setdefault(name, documents.pop())
     prefix = unquote(url_path(provider.base_url or ""))
     return {**{prefix + path: app for path, app in table.items()}, **table}

@@ -1,6 +1,4 @@
-"""What a refused caller is told, and what the operator is: answers, challenges, log records,
-events.
-"""
+"""Turns a refusal into a response for the client, and a log record and event for the operator."""
 
 from __future__ import annotations
 
@@ -34,11 +32,11 @@ _JSON: HeaderList = ((b"content-type", b"application/json"), (b"cache-control", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """One refusal, as ``on_event`` gets it and as the log record carries it in ``extra``.
+    """One refusal, as passed to ``on_event`` and in ``extra`` of the log record.
 
     Attributes:
-        status: the HTTP status of the answer (for a WebSocket, what it would be).
-        reason: why; for operators, the client is not told.
+        status: the HTTP status of the response (for a WebSocket, of the equivalent one).
+        reason: for operators; it is not sent to the client.
         method: the HTTP method, or ``WEBSOCKET``.
         path: the decoded path below ``root_path``.
         client_id: the client of a token that is valid but lacks scopes.
@@ -59,13 +57,13 @@ RefusalHook: TypeAlias = Callable[[Refusal], None]
 
 
 class Challenger:
-    """Answers the refusals on the paths of one rule, and reports them.
+    """Sends the response to refused requests under one rule, and reports them.
 
     Args:
         required_scopes: the scopes that the rule needs.
         challenge_scopes_for: returns the scopes of a challenge for required ones.
         resource_metadata: absolute URL of the metadata document, if there is one.
-        on_event: is told of every refusal.
+        on_event: called with every refusal.
     """
 
     def __init__(
@@ -80,14 +78,14 @@ class Challenger:
         self._on_event = on_event
         self._scopes = tuple(required_scopes)
         self.required_scopes = frozenset(self._scopes)
-        usual = (
+        common = (
             MissingToken(),
             InvalidToken("rejected"),
             InvalidRequest("authorization_syntax"),
             InsufficientScope(),
         )
         self._answers: dict[type[RequestError], tuple[HeaderList, bytes]] = {
-            type(error): self._answer(error) for error in usual
+            type(error): self._answer(error) for error in common
         }
 
     async def refuse(
@@ -100,13 +98,13 @@ class Challenger:
         token: str | None = None,
         access: AccessToken | None = None,
     ) -> None:
-        """Send the answer that ``error`` asks for, log it and tell the hook."""
+        """Send the response for ``error``, log it and call the hook."""
         extra: tuple[str, ...] = ()
         if isinstance(error, InsufficientScope):
-            # an app may have built one from a request
+            # An app may have put parts of a request into it.
             extra = tuple(filter(is_scope_token, error.scopes))
             if access is None:
-                # a public path that wants a login now: 403 is for those who have one
+                # An app on a public path wants a token after all: 403 is for callers with a token.
                 error = MissingToken()
             else:
                 token = access.token
@@ -160,7 +158,7 @@ class Challenger:
 
 
 def challenger_of(scope: Scope) -> Challenger:
-    """Return what answers refusals on this request's path.
+    """Return the challenger of a request.
 
     Raises:
         ConfigurationError: the request did not come through an ``MCPAuthMiddleware``.
@@ -168,6 +166,6 @@ def challenger_of(scope: Scope) -> Challenger:
     challenger = scope.get(CHALLENGER_KEY)
     if not isinstance(challenger, Challenger):
         raise ConfigurationError(
-            "no MCPAuthMiddleware in front: wrap the app, or add it to the middleware list"
+            "no MCPAuthMiddleware around this app: wrap it, or add it to the middleware list"
         )
     return challenger

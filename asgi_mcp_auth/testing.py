@@ -1,7 +1,6 @@
-"""For users' own tests: a real token issuer on a loopback socket, and a clock that stands still.
+"""For users' own tests: a real token issuer on a loopback socket, and a frozen clock.
 
-No mocks: verifiers fetch its keys, discover its metadata and ask its introspection endpoint over
-    HTTP.
+No mocks: verifiers use its key set, metadata and introspection endpoint over HTTP.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ INTROSPECTION_CLIENT = ("rs", "rs-secret-0123456789abcdef")
 
 
 class FrozenClock:
-    """A clock that moves only when it is told to. Give it to a verifier and to an ``Issuer``.
+    """A clock that moves only on command. Pass it to a verifier and to an ``Issuer``.
 
     Args:
-        at: epoch seconds at which it stands.
+        at: its time, in epoch seconds.
     """
 
     def __init__(self, at: float = 1_800_000_000.0) -> None:
@@ -44,21 +43,21 @@ class FrozenClock:
         return self._time
 
     def monotonic(self) -> float:
-        """Return seconds since some moment."""
+        """Return seconds since an arbitrary moment."""
         return self._monotonic
 
     def advance(self, seconds: float) -> None:
-        """Let ``seconds`` pass."""
+        """Advance both clocks."""
         self._time += seconds
         self._monotonic += seconds
 
     def jump(self, seconds: float) -> None:
-        """Set the wall clock, as an administrator or a time server does; no time passes."""
+        """Change the wall clock only, as an administrator or a time server does."""
         self._time += seconds
 
 
 class Answer(NamedTuple):
-    """One HTTP answer, and how many times it is given."""
+    """One HTTP response, and how many times to send it."""
 
     status: int
     body: bytes
@@ -67,16 +66,16 @@ class Answer(NamedTuple):
 
 
 class Issuer:
-    """A token issuer: key set, discovery, introspection, and the means to mint tokens and to
-    misbehave.
+    """A token issuer with key set, discovery and introspection that mints tokens, and fails on
+    command.
 
-    Use it as a context manager. Paths are those below ``issuer``: ``/jwks``, ``/introspect``;
-    metadata lies where RFC 8414 and OpenID put it.
+    Use it as a context manager. Its paths are ``/jwks`` and ``/introspect``, below ``issuer``, and
+    the metadata paths of RFC 8414 and OpenID.
 
     Args:
-        algorithms: one key is made for each; the first one signs by default.
+        algorithms: each gets a key; the first one signs by default.
         path: path of the issuer URL, ``/tenant`` for example.
-        clock: where ``iat`` and ``exp`` are counted from.
+        clock: for ``iat`` and ``exp``.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class Issuer:
         self._lock = threading.Lock()
         self._server = _Server(self)
         self.issuer = f"http://127.0.0.1:{self._server.server_port}{path}"
-        # below it, as RFC 8414 §3.1 has it: an issuer may end in a slash
+        # An issuer may end in a slash; RFC 8414 §3.1 drops it.
         self.path = path.removesuffix("/")
         self.jwks_uri = f"http://127.0.0.1:{self._server.server_port}{self.path}/jwks"
         self.introspection_url = (
@@ -127,12 +126,12 @@ class Issuer:
         """Return a signed JWT.
 
         Args:
-            algorithm: which key signs; the first one by default.
-            header: members to put in place of the usual ``alg``, ``kid`` and ``typ``; ``None``
-                leaves one out.
-            claims: members to put in place of the usual ``iss``, ``sub``, ``client_id``, ``iat``,
-                ``exp`` (in 300 s) and ``jti``; ``None`` leaves one out. There is no ``aud`` and no
-                ``scope`` unless you give one.
+            algorithm: selects the key; defaults to the first one.
+            header: members that replace the default ``alg``, ``kid`` and ``typ``; ``None`` omits
+                one.
+            claims: members that replace the default ``iss``, ``sub``, ``client_id``, ``iat``,
+                ``exp`` (in 300 s) and ``jti``; ``None`` omits one. There is no default ``aud`` or
+                ``scope``.
         """
         key = self.keys[algorithm or self.algorithms[0]]
         members = {"alg": key.algorithm, "kid": key.key_id, "typ": "at+jwt", **(header or {})}
@@ -145,7 +144,7 @@ class Issuer:
         return sign_jwt(key, _without_none(members), _without_none(payload))
 
     def mint_opaque(self, **claims: Any) -> str:
-        """Return a token that only the introspection endpoint can read; claims as in ``mint``."""
+        """Return an opaque token for the introspection endpoint; claims as in ``mint``."""
         token = secrets.token_urlsafe(24)
         self._opaque[token] = _without_none(
             {"iss": self.issuer, **self._usual_claims(), "token_type": "Bearer", **claims}
@@ -157,11 +156,11 @@ class Issuer:
         self._opaque.pop(token, None)
 
     def public_jwk(self, algorithm: str | None = None) -> dict[str, str]:
-        """Return the public key that goes with ``algorithm``, as a JWK."""
+        """Return the public key for ``algorithm`` as a JWK."""
         return self.keys[algorithm or self.algorithms[0]].public_jwk()
 
     def rotate(self, *, drop: bool = False) -> None:
-        """Sign with new keys from now on; the old ones stay published unless ``drop``."""
+        """Sign with new keys from now on. The old ones stay published unless ``drop`` is set."""
         old: list[Any] = [] if drop else self.jwks["keys"]
         self.keys = {name: SigningKey(name, secrets.token_urlsafe(8)) for name in self.algorithms}
         self.jwks = {"keys": [*(key.public_jwk() for key in self.keys.values()), *old]}
@@ -175,21 +174,21 @@ class Issuer:
         headers: Mapping[str, str] | None = None,
         times: float = float("inf"),
     ) -> None:
-        """Answer requests for ``path`` with just this, ``times`` times."""
+        """Send this response to the next ``times`` requests for ``path``."""
         self._answers[path] = Answer(
             status, body, headers or {"content-type": "application/json"}, times
         )
 
     def fail(self, path: str = "/jwks", *, status: int = 503, times: float = float("inf")) -> None:
-        """Answer requests for ``path`` with an error."""
+        """Respond to requests for ``path`` with an error."""
         self.answer(path, b'{"error":"injected"}', status=status, times=times)
 
     def delay(self, path: str, seconds: float) -> None:
-        """Answer requests for ``path`` only after ``seconds``."""
+        """Delay responses for ``path`` by ``seconds``."""
         self.delays[path] = seconds
 
     def reset(self) -> None:
-        """Behave again; keys, tokens and counters stay."""
+        """Stop failing and delaying. Keys, tokens and counters stay."""
         self._answers.clear()
         self.delays.clear()
         self.jwks_headers = {}
@@ -199,7 +198,7 @@ class Issuer:
         return {"sub": "alice", "client_id": "test-client", "iat": now, "exp": now + 300}
 
     def respond(self, path: str, form: Mapping[str, str]) -> Answer:
-        """Return the answer to one request; called on the server's threads."""
+        """Return the response to one request; called on the server's threads."""
         with self._lock:
             self.hits[path] += 1
             prepared = self._answers.get(path)
@@ -245,7 +244,7 @@ class _Server(ThreadingHTTPServer):
         self.issuer = issuer
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients that hang up are part of the tests."""
+        """Ignore errors: tests include clients that hang up."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -288,7 +287,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer.body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _json_answer(

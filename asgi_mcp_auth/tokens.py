@@ -26,7 +26,7 @@ class VerifiedToken(NamedTuple):
 
     Attributes:
         client_id: the OAuth client that the token was issued to.
-        scopes: what it allows, implied scopes included.
+        scopes: including implied ones.
         expires_at: epoch seconds, if it expires.
         resource: the resource identifier it was issued for (RFC 8707).
         subject: the user, if there is one.
@@ -70,8 +70,8 @@ class AccessToken(_LazyClaims):
     Attributes:
         token: the token itself; it does not show in ``repr``.
         client_id: the OAuth client that the token was issued to.
-        scopes: what it allows, implied scopes included.
-        expires_at: epoch seconds; ``None`` when an introspection endpoint gave none.
+        scopes: including implied ones.
+        expires_at: epoch seconds; ``None`` if an introspection response had none.
         resource: the resource identifier it was issued for (RFC 8707).
         subject: the user, or ``None``; unique per issuer only.
         claims: every claim of the JWT, or every member of the introspection response.
@@ -90,13 +90,13 @@ class AccessToken(_LazyClaims):
         return set(scopes) <= set(self.scopes)
 
     def model_dump(self, **_: object) -> dict[str, Any]:
-        """Return the fields as a dict, as FastMCP asks of a token."""
+        """Return the fields as a dict; FastMCP needs this."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def model_copy(
         self, *, update: Mapping[str, Any] | None = None, deep: bool = False
     ) -> AccessToken:
-        """Return a copy with some fields replaced, as FastMCP asks of a token."""
+        """Return a copy with some fields replaced; FastMCP needs this."""
         copy = replace(
             self,
             scopes=list(self.scopes),
@@ -132,7 +132,7 @@ def access_token(token: str, verified: PackedToken) -> AccessToken:
 
 
 class Verification:
-    """A verification in progress: what the middleware and its verifiers tell each other.
+    """A verification in progress, shared by the middleware and its verifiers.
 
     Args:
         address: the client's IP address; empty if unknown.
@@ -157,7 +157,7 @@ current_verification: ContextVar[Verification | None] = ContextVar(
 
 
 class HasScope(Protocol):
-    """A request object: Starlette's, FastAPI's, Litestar's and others carry their ASGI scope."""
+    """A request object that has its ASGI scope, as in Starlette, FastAPI and Litestar."""
 
     @property
     def scope(self) -> Any:
@@ -203,9 +203,8 @@ class User:
     def identity(self) -> str:
         """Issuer and subject, ``https://idp.example|alice``: two issuers may each have an Alice.
 
-        Without a subject the client stands in its place. Where the token names no issuer, there is
-        only this second part. What stands before the first bar is the issuer: subjects have bars of
-        their own (``auth0|alice``).
+        A token without a subject has its client there, and one without an issuer only this second
+        part. The issuer ends at the first bar: subjects can contain bars, too (``auth0|alice``).
         """
         issuer, name = self.access_token.claims.get("iss"), self.display_name
         if isinstance(issuer, str):
@@ -214,7 +213,7 @@ class User:
 
     @property
     def display_name(self) -> str:
-        """The subject of the token; the client where there is no subject."""
+        """The subject of the token, or its client if it has none."""
         return self.access_token.subject or self.access_token.client_id
 
 
@@ -235,5 +234,5 @@ class AnonymousCredentials:
 
     @property
     def scopes(self) -> list[str]:
-        """No scopes; a new list each time, so that nobody can grant some to everybody."""
+        """No scopes; a new list each time, so that adding to it does not affect other requests."""
         return []

@@ -1,34 +1,31 @@
-"""Names for the shapes that cross module borders: ASGI, JSON, the clock, and why something is
-refused. No behaviour.
-"""
+"""Types shared between modules: ASGI, JSON, the clock, and reasons of refusals. No behaviour."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-# Starlette's spelling of ASGI: asgiref's TypedDicts are refused where frameworks call us.
+# As Starlette has them: frameworks that call us do not accept asgiref's TypedDicts.
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-# Any, because an app annotated with Litestar's or asgiref's narrower types is an ASGI app too.
+# Any, to accept apps annotated with the narrower types of Litestar or asgiref.
 ASGIApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[None]]
 
-Headers: TypeAlias = Iterable[tuple[bytes, bytes]]
 JSONObject: TypeAlias = dict[str, Any]
 
 
 @runtime_checkable
 class Clock(Protocol):
-    """Two clocks in one seam; the standard library's ``time`` module is one."""
+    """Wall clock and monotonic clock; the standard library's ``time`` module is one."""
 
     def time(self) -> float:
-        """Return epoch seconds: what ``exp``, ``nbf`` and ``iat`` are compared with."""
+        """Return epoch seconds, as in ``exp``, ``nbf`` and ``iat``."""
         ...
 
     def monotonic(self) -> float:
-        """Return seconds that never run backwards: what cache lifetimes are measured with."""
+        """Return seconds that never run backwards, for cache lifetimes."""
         ...
 
 

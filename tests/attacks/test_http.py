@@ -479,7 +479,7 @@ async def test_the_lifespan_is_forwarded_exactly_once() -> None:
 @pytest.mark.parametrize("kind", ["http2.push", "mcp", "", "HTTP", "webtransport"])
 async def test_an_unknown_scope_type_is_not_passed_through(kind: str) -> None:
     guard = protect(public_paths=["/open"])
-    with pytest.raises(RuntimeError, match="does not know how to protect"):
+    with pytest.raises(RuntimeError, match="cannot protect the ASGI scope type"):
         await guard.app({**make_scope("http", "GET", "/open", ALICE), "type": kind}, None, None)  # type: ignore[arg-type]
     assert guard.spy.scopes == []
 

@@ -119,7 +119,7 @@ async def test_any_audience_has_to_be_written_out() -> None:
 async def test_one_provider_cannot_protect_two_resources() -> None:
     provider = make_provider()
     protect(provider=provider, mcp_path="/a")
-    with pytest.raises(ConfigurationError, match="protects '/a' already"):
+    with pytest.raises(ConfigurationError, match="already protects '/a'"):
         protect(provider=provider, mcp_path="/b")
     guard = protect(provider=provider, mcp_path=None)
     response = await call(guard.app, "GET", "/.well-known/oauth-protected-resource/a")

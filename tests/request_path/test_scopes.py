@@ -176,7 +176,7 @@ async def test_require_scopes_passes_the_lifespan_on() -> None:
 async def test_require_scopes_without_the_middleware_admits_no_request() -> None:
     inner = Spy()
     for members in ({}, {"asgi_mcp_auth.challenger": "mine"}):
-        with pytest.raises(ConfigurationError, match="no MCPAuthMiddleware in front"):
+        with pytest.raises(ConfigurationError, match="no MCPAuthMiddleware around this app"):
             await call(RequireScopes(inner, ["a"]), "GET", "/", **members)
     assert inner.scopes == []
 
@@ -215,7 +215,7 @@ async def test_wrapped_from_outside_the_exception_handler_gives_the_same_answer(
 async def test_the_exception_handler_without_the_middleware_is_a_configuration_error() -> None:
     app = starlette_app()
     app.add_exception_handler(InsufficientScope, insufficient_scope_response)
-    with pytest.raises(ConfigurationError, match="no MCPAuthMiddleware in front"):
+    with pytest.raises(ConfigurationError, match="no MCPAuthMiddleware around this app"):
         await call(app, "GET", "/mcp", ALICE)
 
 

@@ -99,7 +99,7 @@ async def test_messages_of_an_accepted_connection_are_passed_on_untouched() -> N
 async def test_an_unknown_scope_type_raises_and_does_not_reach_the_app() -> None:
     guard = protect(public_paths=["/open"])
     for kind in ("mcp", "http2.push", "HTTP", ""):
-        with pytest.raises(RuntimeError, match="does not know how to protect"):
+        with pytest.raises(RuntimeError, match="cannot protect the ASGI scope type"):
             await guard.app({**make_scope("http", "GET", "/open"), "type": kind}, None, None)  # type: ignore[arg-type]
     assert guard.spy.scopes == []
 

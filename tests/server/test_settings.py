@@ -605,7 +605,7 @@ def test_a_second_path_for_the_same_provider_is_refused() -> None:
     made = provider()
     MCPAuthMiddleware(Spy(), made, mcp_path="/mcp")
     with pytest.raises(
-        ConfigurationError, match=r"^mcp_path='/other', but this provider protects '/mcp' already"
+        ConfigurationError, match=r"^mcp_path='/other', but this provider already protects '/mcp'"
     ):
         MCPAuthMiddleware(Spy(), made, mcp_path="/other")
 

@@ -356,7 +356,7 @@ def test_mapped_scopes_are_added_and_implied_ones_after_them() -> None:
         "z",
     )
     assert read(checks(scope_hierarchy=hierarchy), scope="b x")["scopes"] == ("b", "x", "c")
-    with pytest.raises(ConfigurationError, match="map_scopes returned something that"):
+    with pytest.raises(ConfigurationError, match="The result of map_scopes"):
         read(checks(map_scopes=lambda _: "a b"))
 
 

@@ -303,7 +303,7 @@ async def test_only_the_named_algorithms_are_allowed() -> None:
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"jwks_uri": "https://a"}, "both given"),
+        ({"jwks_uri": "https://a"}, "both set"),
         ({"public_key": None, "algorithm": "HS256"}, "needs the shared secret"),
         (
             {"public_key": None, "algorithm": "HS256", "jwks_uri": "https://a"},
@@ -316,9 +316,9 @@ async def test_only_the_named_algorithms_are_allowed() -> None:
         ({"algorithm": []}, "algorithm"),
         ({"algorithm": ["Ed25519", "HS256"]}, "mixes"),
         ({"algorithm": ["HS256", "RS256"], "public_key": SECRET}, "mixes"),
-        ({"algorithm": "RS256"}, "fits none"),
-        ({"public_key": []}, "fits none"),
-        ({"public_key": {"keys": []}}, "fits none"),
+        ({"algorithm": "RS256"}, "matches none"),
+        ({"public_key": []}, "matches none"),
+        ({"public_key": {"keys": []}}, "matches none"),
         ({"public_key": {"keys": None}}, "cannot be used"),
         ({"public_key": {}}, "cannot be used"),
         ({"public_key": 1}, "cannot be used"),

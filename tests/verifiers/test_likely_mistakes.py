@@ -38,8 +38,8 @@ def test_an_authorization_server_spelled_unlike_the_issuer_is_noticed(
     """RFC 8414 §3.3: clients compare the two exactly, too."""
     provider(server=server)
     assert warnings(caplog) == [
-        f"authorization_servers has {server!r}, the verifier {ISSUER!r}: they must be equal to the"
-        " last slash"
+        f"authorization_servers has {server!r}, the verifier {ISSUER!r}: they must be equal,"
+        " including the slash at the end"
     ]
 
 
@@ -58,5 +58,5 @@ def test_the_resource_is_named_once_it_is_known(caplog: pytest.LogCaptureFixture
     guard.set_mcp_path("/mcp")
     guard.set_mcp_path("/mcp")
     assert [record.getMessage() for record in caplog.records] == [
-        "Tokens need the audience https://mcp.example.com/mcp, unless audience= says otherwise"
+        "Tokens need the audience https://mcp.example.com/mcp, unless audience= is set"
     ]
