@@ -302,12 +302,6 @@ async def sign_in(upstream: Upstream, tokens: UpstreamTokens, now: float) -> str
     return await tokens.keep(identity, TokenAnswer("first", "r1", 100), now, 86_400)
 
 
-async def leased(store: Any) -> None:
-    """Wait until a refresh is under way."""
-    while not await store.scan(LEASES.name):  # noqa: ASYNC110 (it may be another process)
-        await asyncio.sleep(0.01)
-
-
 @pytest.mark.parametrize("engine", ["memory", "redis", "postgresql"])
 @pytest.mark.parametrize("apart", [15.0, -15.0])
 async def test_hosts_whose_clocks_are_apart_use_a_refresh_token_once(
@@ -324,15 +318,14 @@ async def test_hosts_whose_clocks_are_apart_use_a_refresh_token_once(
         reference = await sign_in(upstream, first, here.time())
         here.advance(120)
         there.advance(120)
-        upstream.delay("/token", 0.5)
-        refreshing = asyncio.create_task(first.fresh_access_token(reference, welcome))
-        await leased(stores[0])
-        given = await asyncio.gather(
-            refreshing,
-            second.fresh_access_token(reference, welcome),
-            second.fresh_access_token(reference, welcome),
-        )
-        assert len(set(given)) == 1
+        with upstream.holding() as arrived:
+            tasks = [asyncio.create_task(first.fresh_access_token(reference, welcome))]
+            await asyncio.to_thread(arrived.wait)
+            tasks += [
+                asyncio.create_task(second.fresh_access_token(reference, welcome)) for _ in range(2)
+            ]
+            await asyncio.sleep(0.05)  # they find out that they have to wait
+        assert len(set(await asyncio.gather(*tasks))) == 1
         assert (len(upstream.requests), upstream.reused) == (1, [])
         for each in stores:
             await each.aclose()
@@ -380,7 +373,6 @@ async def test_a_worker_that_was_held_up_does_not_use_a_refresh_token_again(
     assert (len(upstream.requests), upstream.reused) == (1, [])
 
 
-@pytest.mark.slow
 async def test_a_late_refusal_does_not_end_a_grant_refreshed_meanwhile(
     upstream: Upstream,
 ) -> None:
@@ -392,16 +384,12 @@ async def test_a_late_refusal_does_not_end_a_grant_refreshed_meanwhile(
     slow, quick = worker(upstream, store, clock), worker(upstream, store, clock)
     reference = await sign_in(upstream, slow, clock.time())
     clock.advance(101)
-    upstream.answer("/token", b'{"error":"invalid_grant"}', status=400, times=1)
-    upstream.delay("/token", 1)
-    waiting = asyncio.create_task(slow.fresh_access_token(reference, welcome))
-    await leased(store)
-    await asyncio.sleep(0.3)
-    clock.advance(LEASE_SECONDS + 1)
-    upstream.delays.clear()
-    upstream._answers.clear()
-    token = await quick.fresh_access_token(reference, welcome)
-    upstream.answer("/token", b'{"error":"invalid_grant"}', status=400, times=1)
+    with upstream.holding(first=True) as arrived:
+        waiting = asyncio.create_task(slow.fresh_access_token(reference, welcome))
+        await asyncio.to_thread(arrived.wait)
+        clock.advance(LEASE_SECONDS + 1)
+        token = await quick.fresh_access_token(reference, welcome)
+        upstream.answer("/token", b'{"error":"invalid_grant"}', status=400, times=1)
     assert await waiting == token
     assert await quick.fresh_access_token(reference, welcome) == token
 
@@ -417,11 +405,10 @@ async def test_an_answer_outlives_a_store_that_is_away_for_a_moment(
     tokens = worker(upstream, store, clock)
     reference = await sign_in(upstream, tokens, clock.time())
     clock.advance(101)
-    upstream.delay("/token", 0.3)
-    waiting = asyncio.create_task(tokens.fresh_access_token(reference, welcome))
-    await leased(store.inner)
-    await asyncio.sleep(0.1)
-    store.fail_at = len(store.calls) + 2  # the first swap of the record; what reads it passes
+    with upstream.holding() as arrived:
+        waiting = asyncio.create_task(tokens.fresh_access_token(reference, welcome))
+        await asyncio.to_thread(arrived.wait)
+        store.fail_at = len(store.calls) + 2  # the first swap of the record; what reads it passes
     token = await waiting
     assert store.calls[store.fail_at - 1][:2] == ("swap", TOKENS)
     clock.advance(3600)

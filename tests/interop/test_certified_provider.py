@@ -289,11 +289,11 @@ async def test_a_provider_slower_than_the_timeout_counts_as_down(idp: IdentityPr
         issuer=idp.issuer, audience=RESOURCE, jwks=JWKSOptions(timeout_seconds=0.2)
     )
     token = idp.token(RESOURCE)
-    idp.delay("/jwks", 2)
+    idp.delay("/jwks", 20)
     started = time.monotonic()
     with pytest.raises(ServerUnavailable):
         await verifier.verify(token)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 10
 
 
 async def test_no_request_waits_for_keys_that_are_only_due_for_renewal(
@@ -306,12 +306,12 @@ async def test_no_request_waits_for_keys_that_are_only_due_for_renewal(
     first, second = idp.token(RESOURCE), idp.token(RESOURCE)
     async with verifier:
         await verifier.verify(first)
-        idp.delay("/jwks", 5)
+        idp.delay("/jwks", 20)
         clock.advance(50)
         started = time.monotonic()
         await verifier.verify(first)
         await verifier.verify(second)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 10
 
 
 # ------------------------------------------------------------------------------------ opaque tokens

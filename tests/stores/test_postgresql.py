@@ -253,7 +253,7 @@ async def test_a_server_that_is_down_is_503_and_back_at_once_when_it_is_up(
         await asyncio.to_thread(server.start)
         began = time.monotonic()
         await store.put("ns", "key", b"1")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4.5  # within five seconds it could be a time limit
         server.query("DROP SCHEMA asgi_mcp_auth CASCADE")  # as a server that was set up again
         with pytest.raises(ServerUnavailable):
             await store.put("ns", "key", b"1")

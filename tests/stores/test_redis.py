@@ -295,7 +295,7 @@ async def test_a_redis_that_is_down_at_the_start_is_503_until_it_is_up(
         await asyncio.to_thread(server.start)
         began = time.monotonic()
         await store.put("ns", "key", b"1")
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 4.5  # within five seconds it could be a time limit
         await store.aclose()
     finally:
         server.stop()

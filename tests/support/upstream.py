@@ -61,6 +61,7 @@ class Upstream(Issuer):
         self._sessions: dict[str, dict[str, str]] = {}  # by refresh token
         self._used: set[str] = set()
         self.access: dict[str, str] = {}  # access token → subject
+        self._held, self._first = "/token", False
         self._arrived, self._released = threading.Event(), threading.Event()
         self._released.set()
 
@@ -108,8 +109,11 @@ class Upstream(Issuer):
                 del self._sessions[token]
 
     @contextmanager
-    def holding(self) -> Iterator[threading.Event]:
-        """Let the token endpoint hang for a while; yield an event that the first request sets."""
+    def holding(self, path: str = "/token", *, first: bool = False) -> Iterator[threading.Event]:
+        """Let requests for ``path`` hang for a while, or the first one only; yield an event that
+        the first one sets.
+        """
+        self._held, self._first = path, first
         self._arrived.clear()
         self._released.clear()
         try:
@@ -121,6 +125,7 @@ class Upstream(Issuer):
         """Return the answer to one request."""
         if path == "/token":
             self.requests.append(dict(form))
+        if path == self._held and not (self._first and self._arrived.is_set()):
             self._arrived.set()
             self._released.wait(SECONDS)
         answer = super().respond(path, form)

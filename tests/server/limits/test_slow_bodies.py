@@ -60,7 +60,7 @@ def test_a_slow_sender_keeps_no_other_request_waiting(base_url: str) -> None:
             f"GET /{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode(),
         )
         assert status in (400, 401, 405)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < BODY_SECONDS
     for connection in waiting:
         connection.close()
     status, _, _ = request(
@@ -110,11 +110,11 @@ def chunk(body: bytes, *, more: bool = True) -> Message:
 
 @pytest.mark.asyncio
 async def test_the_deadline_is_for_the_whole_body() -> None:
-    receive = await receive_of([chunk(b"x") for _ in range(100)], 0.02)
+    receive = await receive_of([chunk(b"x") for _ in range(1000)], 0.02)
     began = time.monotonic()
     with pytest.raises(MalformedRequest, match="did not arrive in time"):
         await read_body(receive, max_bytes=1000, timeout_seconds=0.2)
-    assert 0.15 < time.monotonic() - began < 2
+    assert 0.15 < time.monotonic() - began < 15
 
 
 @pytest.mark.asyncio
