@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -92,11 +93,14 @@ async def test_an_office_behind_one_address_signs_in_within_a_minute() -> None:
 @pytest.mark.slow
 async def test_an_abandoned_check_keeps_its_place_until_its_thread_has_ended() -> None:
     """A client that hangs up at once could have queued any amount of work for threads."""
-    slow, asked = cheap("secret", 16, p=6), asyncio.Semaphore(0)
+    hashes = itertools.chain(
+        [cheap("secret", 16, p=6)] * MAX_AT_ONCE, itertools.repeat(cheap("secret"))
+    )
+    asked = asyncio.Semaphore(0)
 
     async def lookup(name: str) -> str:
         asked.release()
-        return slow
+        return next(hashes)
 
     login = PasswordLogin(lookup)
 

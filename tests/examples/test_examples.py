@@ -20,10 +20,11 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, Issuer
-from tests.examples.processes import ROOT, free_port, running
+from tests.examples.processes import ROOT, running
 from tests.interop.browser import Person
 from tests.interop.clients import python_sdk
 from tests.proxy.upstreams.certified import certified_upstream
+from tests.support.engines import free_port
 
 EXAMPLES = sorted(
     path.stem

@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 import os
 import pwd
+import random
 import secrets
 import shutil
 import signal
@@ -395,10 +396,13 @@ def _as_user(server: Server | None) -> dict[str, object]:
 
 
 def free_port() -> int:
-    """Return a loopback port that is closed."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    """Return a free loopback port below those that the system takes for connections: otherwise a
+    connection of another test could take it first.
+    """
+    while True:
+        port = random.SystemRandom().randrange(10_000, 32_768)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _dump_memory(store: MemoryStore | None) -> bytes:
