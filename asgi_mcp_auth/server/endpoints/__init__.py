@@ -132,7 +132,9 @@ CALLBACK: Final = PageEndpoint(
 )
 
 # The endpoints whose URLs client assertions may have as their audience.
-CLIENT_ENDPOINTS: Final = tuple(each.name for each in ENDPOINTS if each.checks == CLIENTS)
+CLIENT_ENDPOINTS: Final = tuple(
+    each.name for each in ENDPOINTS if authenticate_client in each.checks
+)
 
 # The one switch with a setting of its own, ``allow_dynamic_registration``.
 _OWN_SETTING = "register"
