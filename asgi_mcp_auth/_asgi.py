@@ -79,12 +79,14 @@ async def send_response(
     For a WebSocket this needs the ``websocket.http.response`` extension. Without it, the handshake
     is closed with code 1008, which servers turn into 403.
     """
-    start, end = "http.response.start", "http.response.body"
+    start = "http.response.start"
+    end = "http.response.body"
     if scope["type"] == "websocket":
         if "websocket.http.response" not in scope.get("extensions", {}):
             await send({"type": "websocket.close", "code": 1008, "reason": ""})
             return
-        start, end = "websocket.http.response.start", "websocket.http.response.body"
+        start = "websocket.http.response.start"
+        end = "websocket.http.response.body"
     sent = list(headers)
     if status != 204:  # RFC 9110 §8.6: never with 204
         sent.append((b"content-length", b"%d" % len(body)))

@@ -57,7 +57,7 @@ def origin_headers(allow_origin: bytes) -> HeaderList:
 async def answer_preflight(
     scope: Scope, receive: Receive, send: Send, allow_origin: bytes, methods: bytes = _METHODS
 ) -> None:
-    """Grant what a preflight asks for."""
+    """Allow the request of a preflight."""
     headers = preflight_headers(scope, allow_origin, methods)
     await send_response(scope, receive, send, 204, headers, b"")
 

@@ -249,7 +249,8 @@ class PublicFetcher:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 parts = urlsplit(url)
-                host, port = parts.hostname or "", parts.port or 443
+                host = parts.hostname or ""
+                port = parts.port or 443
                 if parts.scheme != "https" or not host:
                     raise FetchFailed("it is not an https URL")
                 resolving.append(self._resolvers.submit(self._resolve, host, port))

@@ -1,6 +1,6 @@
 """Limits the work that strangers can cause: a total, a share for each network, and a queue.
 
-It does not know what the work is.
+It is independent of the kind of work.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Waiter:
     number: int
     network: str = field(compare=False)
     woken: asyncio.Future[None] = field(compare=False)
-    state: Literal["waiting", "admitted", "turned away"] = field(default="waiting", compare=False)
+    state: Literal["waiting", "admitted", "rejected"] = field(default="waiting", compare=False)
 
     def wake(self) -> bool:
         """Wake the waiting task, from any thread; return whether its event loop is open."""
@@ -122,7 +122,7 @@ class Places:
             )
             insort(self._line, waiter)
             if len(self._line) * self._mean_seconds > self._wait_seconds * self._at_once:
-                self._turn_away(self._line[-1])
+                self._reject(self._line[-1])
         try:
             async with asyncio.timeout(self._wait_seconds):
                 if waiter.state == "waiting":
@@ -166,15 +166,15 @@ class Places:
     def _give_up(self, waiter: _Waiter) -> None:
         with self._lock:
             if waiter.state == "waiting":
-                self._turn_away(waiter)
+                self._reject(waiter)
                 return
         if waiter.state == "admitted":
             self.vacate(waiter.network)
 
-    def _turn_away(self, waiter: _Waiter) -> None:
+    def _reject(self, waiter: _Waiter) -> None:
         self._line.remove(waiter)
         _remove(self._held, waiter.network)
-        waiter.state = "turned away"
+        waiter.state = "rejected"
         waiter.wake()
 
     def _count(self, network: str) -> int:

@@ -37,7 +37,7 @@ async def fetch_metadata(issuer: str, fetcher: HTTPFetcher) -> JSONObject:
     """Return the first metadata document whose ``issuer`` equals ``issuer`` byte for byte.
 
     Raises:
-        FetchFailed: none of the URLs has one; the message says what each of them has.
+        FetchFailed: none of the URLs has one; the message describes each response.
 
     RFC 8414 §3.3.
     """

@@ -95,8 +95,8 @@ class LookupVerifier(RefusingVerifier):
         if len(self.issuers) < 2:
             self.default_issuer = next(iter(self.issuers), url.partition("?")[0])
         self._ttl = check_seconds("cache_ttl_seconds", cache_ttl_seconds, maximum=3600)
-        # Until when it counts (monotonic), and what it says; plain tuples, for the reason given at
-        # PackedToken. One that has run out stays: it says that its token was good before.
+        # The expiry (monotonic) and the facts, as plain tuples for the reason given at PackedToken.
+        # An expired entry stays, as a sign that its token was valid before.
         self._answers: LRUCache[tuple[float, PackedToken]] = LRUCache(MAX_CACHE_SIZE)
         self._refusals: LRUCache[tuple[float, InvalidTokenReason | None]] = LRUCache(MAX_REFUSALS)
         self._flights: dict[bytes, SingleFlight[_Result]] = {}

@@ -25,7 +25,7 @@ class EngineOutage:
         self._outage = Outage()
 
     def failed(self, error: BaseException) -> ServerUnavailable:
-        """Note a failure; return what to raise."""
+        """Note a failure; return the error to raise."""
         reason = describe(error)
         if self._outage.failed(reason):
             logger.warning(

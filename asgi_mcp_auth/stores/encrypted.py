@@ -59,18 +59,17 @@ _REMEDIES: Mapping[Unreadable, str] = {
 
 class _Cipher(NamedTuple):
     aes: AESGCM
-    # whether expiry and group stand in front of the value, as they do in all that is written today
+    # Whether expiry and group precede the value, as in all values written by this version.
     has_terms: bool
 
 
 class EncryptedStore:
-    """Encrypts every value on its way into another store.
+    """Encrypts the values of another store.
 
-    A value that cannot be decrypted (another key, changed, moved, cut off) is no reason to say that
-    there is none: ``get`` and ``take`` raise ``UnreadableRecord``, which is a
-    ``ServerUnavailable``; ``scan`` leaves it out. ``take`` removes it all the same: what is meant
-    to be used once must not become usable again when a key comes back. ``add`` finds the place
-    taken, so a replay stays a replay.
+    A value that cannot be decrypted (another key, or modified, moved, truncated) does not count as
+    absent: ``get`` and ``take`` raise ``UnreadableRecord``, a ``ServerUnavailable``; ``scan`` skips
+    it. ``take`` removes it nevertheless, so that a one-time value is not usable again once the key
+    is back. ``add`` does not replace it, so that a replay is still detected.
 
     Args:
         store: the engine.

@@ -26,7 +26,7 @@ OURS = frozenset(
         "self._uri",
         "self._uri or 'of the issuer'",
         "where",
-        "self.provider.resource_metadata_url",
+        "provider.resource_metadata_url",
         "type(provider).__name__",
         "type(error).__name__",
         "setting",
@@ -34,7 +34,7 @@ OURS = frozenset(
         # literals
         "self.label",
         "self._engine",
-        "self._what",
+        "self._label",
         "event.action",
         "event.reason",
         "refusal.reason",
@@ -42,7 +42,7 @@ OURS = frozenset(
         "_REMEDIES[cause]",
         "effect",
         (
-            "'give --root-path to uvicorn instead of the app' if self._own_root_path else 'leave"
+            "'give --root-path to uvicorn instead of the app' if own_root_path else 'leave"
             " root_path unset'"
         ),
         # hexadecimal
