@@ -31,7 +31,8 @@ UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 # One request for each token, made before the clock starts.
 SCRIPT = """
 local requests, turn = {}, 0
-local body = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"text":"hello"}}}'
+local body = '{"jsonrpc":"2.0","id":1,"method":"tools/call",'
+  .. '"params":{"name":"echo","arguments":{"text":"hello"}}}'
 function init(args)
   for token in io.lines(args[1]) do
     requests[#requests + 1] = wrk.format("POST", "%s", {

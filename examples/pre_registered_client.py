@@ -1,6 +1,7 @@
 """A server for a machine that you know: it gets its token with a secret, and no person signs in.
 
-python -m examples.pre_registered_client        and in a second terminal python -m examples.machine_client
+python -m examples.pre_registered_client
+    python -m examples.machine_client             in a second terminal
 """
 
 from __future__ import annotations

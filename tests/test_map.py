@@ -1,4 +1,6 @@
-"""docs/architecture.md is true: its modules are there, and its order is the one that is enforced."""
+"""docs/architecture.md is true: its modules are there, and its order is the one that is
+enforced.
+"""
 
 from __future__ import annotations
 

@@ -50,9 +50,10 @@ def test_nothing_else_looks_public() -> None:
 
 def test_the_promised_names_are_public() -> None:
     promised = """
-        ANY_AUDIENCE AccessToken AuthError AuthProvider ClaimRules ConfigurationError InsufficientScope
-        IntrospectionTokenVerifier InvalidRequest InvalidToken JWKSOptions JWTVerifier MCPAuthMiddleware MissingToken
-        MultiAuth Refusal RemoteAuthProvider RemoteJWKS RequestError RequireScopes Rule ServerUnavailable StaticTokenVerifier
+        ANY_AUDIENCE AccessToken AuthError AuthProvider ClaimRules ConfigurationError
+        InsufficientScope IntrospectionTokenVerifier InvalidRequest InvalidToken JWKSOptions
+        JWTVerifier MCPAuthMiddleware MissingToken MultiAuth Refusal RemoteAuthProvider
+        RemoteJWKS RequestError RequireScopes Rule ServerUnavailable StaticTokenVerifier
         TokenVerifier get_access_token insufficient_scope_response
     """
     assert set(promised.split()) <= set(asgi_mcp_auth.__all__)

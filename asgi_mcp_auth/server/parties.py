@@ -39,8 +39,8 @@ class Person(Stored):
         return self.name or self.subject
 
 
-# The claims that this server sets itself (RFC 7519 §4.1, RFC 9068 §2.2), and those that would change
-# what a token means.
+# The claims that this server sets itself (RFC 7519 §4.1, RFC 9068 §2.2), and those that would
+# change what a token means.
 RESERVED_CLAIMS = frozenset(
     (
         "iss",
@@ -166,8 +166,8 @@ class Client(Stored):
     def scopes(self) -> list[str] | None:
         """The limit that the operator has set on its scopes, ``None`` for no limit.
 
-        The scopes that a client registers itself are no limit. They are those of the first challenge
-        that it got, and as a limit they would keep it from ever getting more.
+        The scopes that a client registers itself are no limit. They are those of the first
+        challenge that it got, and as a limit they would keep it from ever getting more.
         """
         text: str | None = self.metadata.get("scope")
         return None if text is None or self.origin != "configured" else text.split()

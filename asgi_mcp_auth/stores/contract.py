@@ -250,7 +250,7 @@ class _Concurrency(_Records):
         await _at_once(increment() for _ in range(CONTENDERS))
         _equal((await _found(store, ns, "counter")).value, b"%d" % CONTENDERS)
 
-    async def test_a_cancelled_call_is_done_or_not_done_and_disturbs_nobody(
+    async def test_a_cancelled_call_is_done_or_not_done_and_disturbs_no_other_call(
         self, store: Store
     ) -> None:
         ns = _kind()

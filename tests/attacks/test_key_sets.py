@@ -360,7 +360,9 @@ async def test_a_body_of_64_mib_is_given_up_at_256_kib() -> None:
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
 async def test_a_compressed_body_is_refused_and_never_inflated(encoding: str) -> None:
     await warm_up()
-    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Type: application/json\r\n\r\n".encode()
+    head = (
+        f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Type: application/json\r\n\r\n"
+    ).encode()
     assert await flooded(head, b"\x1f\x8b\x08" + b"\0" * 65_536, "compressed") < 5 * 1024 * 1024
 
 
@@ -610,7 +612,8 @@ FORK = """
 import asyncio, os, sys
 from asgi_mcp_auth import JWKSOptions, JWTVerifier
 
-verifier = JWTVerifier(issuer=sys.argv[1], audience=sys.argv[2], jwks=JWKSOptions(cooldown_seconds=0.1))
+jwks = JWKSOptions(cooldown_seconds=0.1)
+verifier = JWTVerifier(issuer=sys.argv[1], audience=sys.argv[2], jwks=jwks)
 
 async def verify():
     print((await verifier.verify(sys.stdin.readline().strip())).subject, flush=True)

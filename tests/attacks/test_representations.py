@@ -34,7 +34,7 @@ SECRET = re.compile(
     r"token$|secret|^code|cookie|^keys?$|^signing_keys$|proof|verifier|nonce|state$|hidden|password|assertion|^value$|"
     r"^values$|^body$|^headers$|parameters$|claims$|reference|_hash$|^browser$|^clients$|^transaction$|^result$|^link$"
 )
-"""Names of fields that hold a secret, or what is made of one, or what the person or the client alone should know."""
+"""Fields that hold a secret, a value made of one, or a value for the person or the client alone."""
 
 HARMLESS = {
     "VerifyingKey.verify": "a function",

@@ -222,7 +222,8 @@ def fill_with_expired(place: Place, count: int) -> None:
         database.close()
     else:
         shared_postgresql().query(
-            f"INSERT INTO {place.name}.records SELECT 'code', ('dead-' || number)::bytea, decode(repeat('00', 100), "  # noqa: S608 (our own name)
+            f"INSERT INTO {place.name}.records "  # noqa: S608 (our own name)
+            "SELECT 'code', ('dead-' || number)::bytea, decode(repeat('00', 100), "
             f"'hex'), 1, now() - interval '1 day', 'g' FROM generate_series(1, {count}) AS number"
         )
 

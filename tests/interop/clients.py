@@ -43,7 +43,9 @@ from tests.interop.identity_provider import FOLDER, REDIRECT_URI, node_with_pack
 from tests.support.services import need_node, need_node_modules
 
 Era = Literal["legacy", "auto"]
-"""How the Python SDK greets a server: ``initialize`` and a session, or ``server/discover`` and none (2026-07-28)."""
+"""How the Python SDK greets a server: with ``initialize`` and a session, or, from 2026-07-28 on,
+with ``server/discover`` and none.
+"""
 
 NPM = Path(__file__).parent / "npm"
 SECONDS = 30

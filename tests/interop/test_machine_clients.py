@@ -45,8 +45,10 @@ PUBLIC = [
     for kind, algorithm in ((ECKey, "ES256"), (RSAKey, "RS256"))
 ]
 MACHINES = [
-    {"client_id": "robot", "client_secret": SECRET, "grant_types": ["client_credentials"], "scope": "mcp:read"},
-    {"client_id": "writer", "client_secret": SECRET, "token_endpoint_auth_method": "client_secret_post",
+    {"client_id": "robot", "client_secret": SECRET,
+     "grant_types": ["client_credentials"], "scope": "mcp:read"},
+    {"client_id": "writer", "client_secret": SECRET,
+     "token_endpoint_auth_method": "client_secret_post",
      "grant_types": ["client_credentials"]},
     {"client_id": "signer", "jwks": {"keys": PUBLIC}, "grant_types": ["client_credentials"]},
 ]  # fmt: skip

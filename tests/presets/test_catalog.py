@@ -29,7 +29,8 @@ from asgi_mcp_auth.presets.resolver import resolve
 BASE_URL = "https://mcp.example.com"
 NAMES = tuple(presets.CATALOG)
 ANNOUNCED = """
-    auth0 authentik clerk cognito descope discord entra github gitlab google huggingface keycloak kinde linkedin logto
+    auth0 authentik clerk cognito descope discord entra github gitlab google huggingface keycloak
+    kinde linkedin logto
     oci okta onelogin ory pingone propelauth scalekit slack stytch supabase workos zitadel
 """
 INTROSPECTION = {"client_id": "rs", "client_secret": "rs-secret"}

@@ -20,7 +20,7 @@ from tests.support.workers import WorkersApp
 
 APP = f"{__name__}:app"
 STALE = 424
-"""What the tool answers where the identity provider did not take the token, which asking again cures."""
+"""The tool's answer if the identity provider refused the token; the next call cures that."""
 
 
 class Tool:

@@ -112,7 +112,9 @@ async def deployment(
 
 
 async def register(place: Place, sentence: str | None = None, **metadata: Any) -> dict[str, Any]:
-    """Register a public client unless ``metadata`` says otherwise; return its client information."""
+    """Register a public client unless ``metadata`` says otherwise; return its client
+    information.
+    """
     usual = {
         "redirect_uris": [LOOPBACK_REDIRECT_URI],
         "token_endpoint_auth_method": "none",

@@ -1,4 +1,6 @@
-"""Sends one request to an ASGI app in this process, as a server does; knows no package under test."""
+"""Sends one request to an ASGI app in this process, as a server does; knows no package under
+test.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Makes random values repeatable, for the whole process: only ``python -m tests.recording`` may call this.
+"""Makes random values repeatable, for the whole process: for ``python -m tests.recording`` only.
 
-It has to run before the package is imported. AES-GCM nonces become repeatable too, which is why this
-must never happen in a process that keeps anything.
+It has to run before the package is imported. AES-GCM nonces become repeatable too, which is why
+this must never happen in a process that keeps anything.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections import Counter
 
 
 class Randomness:
-    """Takes the place of ``secrets.token_bytes``, on which ``token_hex`` and ``token_urlsafe`` build.
+    """Takes the place of ``secrets.token_bytes``, on which ``token_hex`` and ``token_urlsafe``
+    build.
 
     Values depend on the exchange, on their length and on how many of that length came before in the
     same exchange. So a write more or less to the encrypted store, with its 12 bytes, moves nothing

@@ -50,7 +50,9 @@ class Recorder:
         self._port = re.compile(rf"((?:localhost|127\.0\.0\.1)(?::|%3A)){port}\b")
 
     def remark(self, sentence: str) -> None:
-        """Write down what was reported without a request, when the operator's code did something."""
+        """Write down what was reported without a request, when the operator's code did
+        something.
+        """
         self.sentences.append(f"{self._scene}: {sentence}")
         self._write([f"# {sentence}", *_prefixed("~ ", self.reports.take())])
 
@@ -81,7 +83,9 @@ class Recorder:
 
 
 class Place:
-    """An app at a URL. Calling it sends a request and, where there is a sentence, writes it down."""
+    """An app at a URL. Calling it sends a request and, where there is a sentence, writes it
+    down.
+    """
 
     def __init__(self, recorder: Recorder, app: Any, base_url: str, clock: FrozenClock) -> None:
         self.base_url = base_url

@@ -31,7 +31,9 @@ class Reports(logging.Handler):
         self._lines.append(f"{what} {json.dumps(fields, ensure_ascii=False)}")
 
     def take(self) -> list[str]:
-        """Return the lines and forget them; one that says the same as its neighbour is joined to it."""
+        """Return the lines and forget them; one that says the same as its neighbour is joined to
+        it.
+        """
         lines, self._lines = self._lines, []
         joined: list[str] = []
         for line in lines:

@@ -1,7 +1,8 @@
 """What goes over the wire, and what operators are told, is what was recorded.
 
-A difference that is meant is written down by ``python -m tests.recording``; its diff shows, sentence
-by sentence, what clients and operators will see. What is left open stands in ``exempt.py``.
+A difference that is meant is written down by ``python -m tests.recording``; its diff shows,
+sentence by sentence, what clients and operators will see. What is left open stands in
+``exempt.py``.
 """
 
 from __future__ import annotations

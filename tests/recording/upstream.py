@@ -19,7 +19,8 @@ CLIENT_SECRET = "the secret of the proxy"
 
 
 class Upstream:
-    """Answers metadata, keys, tokens, introspection, userinfo and revocation, each as ``answers`` says.
+    """Answers metadata, keys, tokens, introspection, userinfo and revocation, each as ``answers``
+    says.
 
     Attributes:
         answers: by path: a document, a status, or an exception.
@@ -53,7 +54,9 @@ class Upstream:
         return httpx.AsyncClient(transport=httpx.MockTransport(self._respond))
 
     def approve(self, location: str, **answer: str | None) -> str:
-        """Sign in at the provider as the person who was sent to ``location``; return where that leads."""
+        """Sign in at the provider as the person who was sent to ``location``; return where that
+        leads.
+        """
         asked = dict(parse_qsl(urlsplit(location).query))
         self._nonce = asked.get("nonce", "")
         usual = {"code": "upstream-code", "state": asked["state"], "iss": IDP}
@@ -113,7 +116,9 @@ def _facts(request: httpx.Request) -> dict[str, Any]:
 
 
 def issued(clock: FrozenClock, **claims: Any) -> dict[str, Any]:
-    """Return the claims of an access token for the resource; ``None`` leaves one out when it is signed."""
+    """Return the claims of an access token for the resource; ``None`` leaves one out when it is
+    signed.
+    """
     now = int(clock.time())
     usual = {
         "iss": IDP,

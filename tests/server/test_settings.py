@@ -645,7 +645,8 @@ import json, sys
 from pathlib import Path
 from asgi_mcp_auth import MCPAuthMiddleware, OAuthProvider, PasswordLogin, store_from_url
 from asgi_mcp_auth.server import Registration
-import asgi_mcp_auth.stores.sqlite, asgi_mcp_auth.stores.redis, asgi_mcp_auth.stores.postgresql, asyncpg, httpx
+import asgi_mcp_auth.stores.sqlite, asgi_mcp_auth.stores.redis, asgi_mcp_auth.stores.postgresql
+import asyncpg, httpx
 folder, key = sys.argv[1:]
 login = PasswordLogin(lambda name: None)
 seen = []

@@ -213,9 +213,11 @@ async def test_a_full_disk_is_503_for_what_does_not_fit_and_half_of_nothing_is_k
 async def main():
     await store.open()
     await store.put("ns", "before", b"1")
-    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))  # this process's disk is full there
+    # this process's disk is full there
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
     results = await asyncio.gather(
-        *(store.put("ns", f"{number}", bytes(20_000)) for number in range(100)), return_exceptions=True
+        *(store.put("ns", f"{number}", bytes(20_000)) for number in range(100)),
+        return_exceptions=True,
     )
     assert {type(result) for result in results} <= {type(None), ServerUnavailable}, results
     refused = [number for number, result in enumerate(results) if result is not None]
@@ -302,7 +304,8 @@ async def test_a_lock_that_is_held_for_a_while_is_waited_for(path: str) -> None:
 async def test_a_fork_goes_on_with_a_connection_of_its_own(path: str) -> None:
     code = """
 import warnings
-warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and newer warn of forks beside threads
+# Python 3.12 and newer warn of forks beside threads
+warnings.simplefilter("ignore", DeprecationWarning)
 async def main(name):
     await store.open()
     await store.put("ns", name, b"1")

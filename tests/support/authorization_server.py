@@ -45,7 +45,10 @@ CONFIDENTIAL = {
     "redirect_uris": [WEB_REDIRECT_URI],
     "grant_types": ["authorization_code", "refresh_token", "client_credentials"],
 }
-"""A client of the operator's for ``Registration(clients=[…])``; ``server.known(CONFIDENTIAL)`` talks as it."""
+"""A client of the operator's for ``Registration(clients=[…])``.
+
+``server.known(CONFIDENTIAL)`` talks as it.
+"""
 
 
 def challenge_of(verifier: str) -> str:

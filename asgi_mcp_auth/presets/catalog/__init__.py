@@ -1,8 +1,8 @@
 """The presets, as data: one file per provider, whose name is the preset's name.
 
-``source`` is where to look when a provider has changed, ``unchecked`` lists facts that were not found
-there. Most providers need few lines: discovery finds endpoints and keys, and ``ClaimRules`` knows the
-usual claims for scopes and clients. ``{name}`` in a text stands for a parameter.
+``source`` is where to look when a provider has changed, ``unchecked`` lists facts that were not
+found there. Most providers need few lines: discovery finds endpoints and keys, and ``ClaimRules``
+knows the usual claims for scopes and clients. ``{name}`` in a text stands for a parameter.
 """
 
 from __future__ import annotations

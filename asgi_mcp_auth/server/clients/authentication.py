@@ -215,6 +215,6 @@ def _parse_basic(value: bytes) -> Credentials:
     # Only the canonical spelling: the decoder skips invalid characters.
     if not colon or base64.b64encode(data) != encoded:
         raise InvalidClient(reason="no_credentials")
-    # RFC 6749 §2.3.1: both are form-encoded first, which changes nothing in the ids and secrets made
-    # here.
+    # RFC 6749 §2.3.1: both are form-encoded first, which changes nothing in the ids and secrets
+    # made here.
     return Credentials("client_secret_basic", unquote_plus(client_id), unquote_plus(secret))

@@ -101,8 +101,8 @@ class ClientDocuments:
         raise InvalidClient("The client metadata document cannot be used", reason="document")
 
     async def _is_trusted(self, client_id: str) -> bool:
-        """Return whether the operator trusts the URL. The hook is asked again after a minute, however
-        long the document is cached.
+        """Return whether the operator trusts the URL. The hook is asked again after a minute,
+        however long the document is cached.
         """
         trust_document = self._registration.trust_document
         if trust_document is None:

@@ -43,8 +43,8 @@ class ClientKeys:
     def __init__(self, fetcher: PublicFetcher, clock: Clock, limits: Limits) -> None:
         self._clock = clock
         self._registered: LRUCache[StaticKeys] = LRUCache(CACHE_SIZE)
-        # Two caches, because a key set that is too large for a stranger's client may be fine for one
-        # of the operator's.
+        # Two caches, because a key set that is too large for a stranger's client may be fine for
+        # one of the operator's.
         self._fetched = {
             is_operators: FetchCache(
                 "Key set",

@@ -41,7 +41,9 @@ _DUMMY_CLIENT = Client(
 
 
 def dummy_client() -> Client:
-    """Return a dummy client, so that an unknown client id takes as long to reject as a known one."""
+    """Return a dummy client, so that an unknown client id takes as long to reject as a known
+    one.
+    """
     return Client.load(_DUMMY_CLIENT)
 
 

@@ -55,8 +55,8 @@ class Code(Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant(Stored):
-    """The access that a person, or a client for itself, gives a client. Its tokens are valid only as
-    long as it is.
+    """The access that a person, or a client for itself, gives a client. Its tokens are valid only
+    as long as it is.
 
     Attributes:
         client_id: the client.
@@ -92,7 +92,9 @@ class Grant(Stored):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Consent(Stored):
-    """A person's approval of a client: with this redirect URI, for these scopes of this resource."""
+    """A person's approval of a client: with this redirect URI, for these scopes of this
+    resource.
+    """
 
     client_id: str
     client_name: str

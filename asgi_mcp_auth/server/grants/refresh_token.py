@@ -84,8 +84,9 @@ async def _renew(
     new access token.
 
     Raises:
-        InvalidGrant: the sign-in has ended, or the person may grant none of the scopes any more, and
-            the grant is revoked; or the limit of the client excludes all of them, and it is not.
+        InvalidGrant: the sign-in has ended, or the person may grant none of the scopes any more,
+            and the grant is revoked; or the limit of the client excludes all of them, and it is
+            not.
         InvalidScope: the client asks for more than was granted.
     """
     scopes = grants.scopes.narrow(scope, grant.scopes, client)

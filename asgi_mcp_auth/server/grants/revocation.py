@@ -1,4 +1,6 @@
-"""Revokes grants: one, or all of a person or a client, including those that a code may yet start."""
+"""Revokes grants: one, or all of a person or a client, including those that a code may yet
+start.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Access tokens of this server: made and verified as JWTs (RFC 9068), and valid only as long as their
-grant is alive.
+"""Access tokens of this server: made and verified as JWTs (RFC 9068), and valid only as long as
+their grant is alive.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The keys that sign access tokens: created on first use, stored, shared by all workers, and rotated
-with an overlap.
+"""The keys that sign access tokens: created on first use, stored, shared by all workers, and
+rotated with an overlap.
 
 A new key is published before it signs, and an old one stays published until the last token that it
 signed has expired.
@@ -198,7 +198,9 @@ class StoredSigningKeys:
         self._reload = SingleFlight(self._load)
 
     async def open(self) -> None:
-        """Load the keys, or create the first one. If the store is down, the server starts anyway."""
+        """Load the keys, or create the first one. If the store is down, the server starts
+        anyway.
+        """
         try:
             await self._reload()
         except ServerUnavailable:
@@ -271,8 +273,8 @@ class StoredSigningKeys:
         """Load the keys, unless they are fresh.
 
         Raises:
-            ServerUnavailable: no keys are loaded, and the store is not responding or its keys cannot
-                be decrypted.
+            ServerUnavailable: no keys are loaded, and the store is not responding or its keys
+                cannot be decrypted.
         """
         if self._clock.monotonic() >= self.fresh_until:
             try:

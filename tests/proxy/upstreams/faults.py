@@ -68,7 +68,10 @@ FAULTS: Mapping[str, Fault] = {
         ),
     ),
 }
-"""By name, for ``@pytest.mark.parametrize("fault", FAULTS)``. ``redirect`` leads to a trap; see ``trapped``."""
+"""By name, for ``@pytest.mark.parametrize("fault", FAULTS)``.
+
+``redirect`` leads to a trap; see ``trapped``.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,10 @@ UPSTREAMS: Mapping[str, Callable[..., AbstractAsyncContextManager[Any]]] = {
     "glewlwyd": glewlwyd_upstream,
     "github": github_upstream,
 }
-"""By name, for ``@pytest.mark.parametrize("name", UPSTREAMS)``; each takes ``callback=`` and settings of its own."""
+"""By name, for ``@pytest.mark.parametrize("name", UPSTREAMS)``.
+
+Each takes ``callback=`` and settings of its own.
+"""
 
 SCOPES = {
     "certified": ["openid", "email", "groups"],

@@ -2,7 +2,8 @@
 
 async with certified_upstream(callback=f"{base_url}/auth/callback") as upstream:
     ...  # a browser is sent to the upstream's authorization endpoint: url
-    back = await upstream.sign_in(browser, url, "alice")  # an httpx client; back is a URL of the callback
+    # browser is an httpx client, back a URL of the callback
+    back = await upstream.sign_in(browser, url, "alice")
     assert await upstream.reused() == set()
 """
 

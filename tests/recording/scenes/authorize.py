@@ -110,7 +110,9 @@ async def _repeated(place: Place, url: str) -> None:
 
 
 async def strangers(recorder: Recorder) -> None:
-    """Errors of a client on the web: a link instead of a redirect until a person has approved it."""
+    """Errors of a client on the web: a link instead of a redirect until a person has approved
+    it.
+    """
     async with deployment(recorder) as (place, _):
         client = await register(place, redirect_uris=[WEB_REDIRECT_URI, f"{WEB_REDIRECT_URI}/2"])
         await place(

@@ -284,7 +284,8 @@ async def pushed(recorder: Recorder) -> None:
         await place("A confidential client", "POST", "/par", form=_service_request(), basic=SECRET)
         answer = await place(None, "POST", "/par", form=form)
         place.clock.advance(60)
-        late = f"/authorize?client_id={client['client_id']}&request_uri={json.loads(answer.body)['request_uri']}"
+        request_uri = json.loads(answer.body)["request_uri"]
+        late = f"/authorize?client_id={client['client_id']}&request_uri={request_uri}"
         await place("A request that was pushed too long ago", "GET", late)
 
 

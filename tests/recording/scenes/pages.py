@@ -21,7 +21,9 @@ ON_THE_WEB = "https://auth.example"
 
 
 async def consent(recorder: Recorder) -> None:
-    """From the authorization request to the code, and everything that can be done wrong on the way."""
+    """From the authorization request to the code, and everything that can be done wrong on the
+    way.
+    """
     async with deployment(recorder) as (place, _):
         client = await register(place)
         browser = Browser(place)

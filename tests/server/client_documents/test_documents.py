@@ -239,7 +239,8 @@ async def test_what_is_no_json_object_is_no_document(
     case: str, authority: Authority, host: DocumentHost
 ) -> None:
     url = host.url()
-    good = f'{{"client_id": "{url}", "client_name": "x", "redirect_uris": ["{REDIRECT_URI}"]}}'.encode()
+    members = f'"client_id": "{url}", "client_name": "x", "redirect_uris": ["{REDIRECT_URI}"]'
+    good = f"{{{members}}}".encode()
     template = BODIES[case]
     body = template.replace(
         b"%b", good.removeprefix(b"{") if case == "a duplicate member" else good

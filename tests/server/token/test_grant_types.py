@@ -65,7 +65,7 @@ def deploy_inviting(**settings: Any) -> AbstractAsyncContextManager[Server]:
     return deploy(kind=Inviting, login=login, scopes_supported=SCOPES, **settings)
 
 
-# ------------------------------------------------------------------------------- what follows from it
+# ----------------------------------------------------------------------------- what follows from it
 
 
 async def test_the_token_endpoint_takes_the_new_grant_type() -> None:
