@@ -395,6 +395,31 @@ async def test_a_check_says_nothing_of_tokens_that_came_later(bench: Bench) -> N
     )
 
 
+async def test_tokens_that_were_replaced_during_their_check_end_nothing(bench: Bench) -> None:
+    """With some providers a token ends when it has a successor, which has a check of its own."""
+    reference = await bench.keep()
+    bench.clock.advance(100)
+
+    class Slow(Says):
+        async def identify_refreshed(
+            self, answer: TokenAnswer, answered_at: float | None
+        ) -> UpstreamIdentity:
+            if answer.access_token == "third":
+                return await super().identify_refreshed(answer, answered_at)
+            record = await bench.record(reference)
+            assert record is not None
+            record |= {"access_token": "third", "turn": 2}
+            await bench.store.put(TOKENS, hash_of(reference), json.dumps(record).encode(), ttl=DAY)
+            raise SignInFailed
+
+    bench.tokens._identifier = Slow()
+    with pytest.raises(ServerUnavailable):
+        await bench.tokens.fresh_access_token(reference, welcome)
+    assert await bench.tokens.fresh_access_token(reference, welcome) == "third"
+    await bench.returns.settle()
+    assert bench.upstream.revoked == []
+
+
 @pytest.mark.parametrize("verdict", ["mallory", SignInFailed()])
 async def test_tokens_of_another_person_are_never_given_out(
     bench: Bench, caplog: pytest.LogCaptureFixture, verdict: str | Exception
