@@ -207,7 +207,7 @@ async def test_a_base_url_that_ends_in_the_mcp_path_is_probably_a_mistake(
     RemoteAuthProvider(Directory(), [ISSUER], "https://h.example").set_mcp_path("/mcp")
     assert caplog.records == []
     RemoteAuthProvider(Directory(), [ISSUER], "https://h.example/mcp").set_mcp_path("/mcp")
-    assert "so the resource is https://h.example/mcp/mcp" in caplog.text
+    assert "so that the resource is https://h.example/mcp/mcp" in caplog.text
 
 
 async def test_a_provider_keeps_its_path() -> None:
