@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ._asgi import Route
 from .tokens import AccessToken, User
 
-_SDK_USER_MODULE = "mcp.server.auth.middleware.bearer_auth"
+SDK_USER_MODULE = "mcp.server.auth.middleware.bearer_auth"
 
 
 class MiddlewareEntry(NamedTuple):
@@ -72,19 +72,13 @@ class SDKBridge(NamedTuple):
     variable: ContextVar[Any]
 
 
-def sdk_bridge() -> SDKBridge | None:
-    """Return the bridge to the MCP SDK, ``None`` while the SDK is not loaded.
+@functools.cache
+def sdk_bridge() -> SDKBridge:
+    """Return the bridge to the MCP SDK, once ``SDK_USER_MODULE`` is loaded.
 
     The SDK binds a session to its user only if ``scope["user"]`` has its own class: with any other
     object, a second user could use the session of the first.
     """
-    if _SDK_USER_MODULE in sys.modules:
-        return _sdk_bridge()
-    return None
-
-
-@functools.cache
-def _sdk_bridge() -> SDKBridge:
     from mcp.server.auth.middleware.auth_context import auth_context_var
     from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 

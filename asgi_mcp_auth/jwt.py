@@ -181,7 +181,7 @@ class JWTVerifier(RefusingVerifier):
 
     def _cached_token(self, token: bytes) -> AccessToken | None:
         verified = self._recall(sha256(token).digest())
-        return None if verified is None else access_token(token.decode("ascii"), verified)
+        return None if verified is None else access_token(token.decode(), verified)
 
     def _recall(self, digest: bytes) -> PackedToken | None:
         entry = self._tokens.get(digest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Awaitable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -163,7 +164,7 @@ class MCPAuthMiddleware:
             await self._lifespan(scope, receive, send)
             return
         # 1. The provider's own routes; 404 for a well-known document that it does not serve.
-        path, sure = read_path(scope)
+        path, sure = read_path(scope) if scope.get("root_path") else (scope["path"], True)
         if path in self._routes:
             await self._routes[path](scope, receive, send)
             return
@@ -250,20 +251,19 @@ class MCPAuthMiddleware:
         send: Send,
     ) -> None:
         """Call the app with the caller's identity, on a copy of the scope."""
-        bridge = _interop.sdk_bridge()
-        user = (
-            _ANONYMOUS_USER
-            if access is None
-            else User(access)
-            if bridge is None
-            else bridge.user(access)
-        )
+        bridge = _interop.sdk_bridge() if _interop.SDK_USER_MODULE in sys.modules else None
         inner = dict(scope)
         inner[SCOPE_KEY] = access
-        inner["auth"] = _ANONYMOUS_CREDENTIALS if access is None else access
-        inner["user"] = user
         inner[CHALLENGER_KEY] = challenger
         inner[PROVIDER_KEY] = self.provider
+        if access is None:
+            user = None
+            inner["auth"] = _ANONYMOUS_CREDENTIALS
+            inner["user"] = _ANONYMOUS_USER
+        else:
+            user = User(access) if bridge is None else bridge.user(access)
+            inner["auth"] = access
+            inner["user"] = user
         if not self._forward_authorization:
             inner["headers"] = [each for each in scope["headers"] if each[0] != b"authorization"]
         started = False
@@ -274,9 +274,7 @@ class MCPAuthMiddleware:
             return send(message)
 
         restore = current_request.set((access, self.provider))
-        sdk_restore = (
-            None if bridge is None else bridge.variable.set(None if access is None else user)
-        )
+        sdk_restore = None if bridge is None else bridge.variable.set(user)
         try:
             await self.app(inner, receive, tracked)
         # Mostly InsufficientScope; a tool may also find that a token has been revoked.
