@@ -144,11 +144,14 @@ class Login(ABC):
         # and blocked users would keep their grants.
         super().__init_subclass__()
         for old, new in _RENAMED.items():
-            if old in vars(cls):
+            owner = next(each for each in cls.__mro__ if old in vars(each) or new in vars(each))
+            if owner is not cls and issubclass(owner, Login):
+                continue  # done when it was defined; a mixin is no Login, and is not
+            if old in vars(owner):
                 _warn(cls, old, new, stacklevel=4)  # past abc's own frame
-                setattr(cls, new, vars(cls)[old])
-            elif new in vars(cls):
-                setattr(cls, old, vars(cls)[new])  # for overrides that call super()
+                setattr(cls, new, vars(owner)[old])
+            else:
+                setattr(cls, old, vars(owner)[new])  # for overrides that call super()
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in _RENAMED:

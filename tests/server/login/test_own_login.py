@@ -406,3 +406,28 @@ async def test_an_old_name_that_an_instance_sets_has_its_effect() -> None:
         step = Step()
     assert warnings[0].filename == __file__
     assert step.skips_session
+
+
+async def test_an_old_name_in_a_mixin_has_its_effect() -> None:
+    class Mixin:
+        consent_first = True
+
+        async def renew(self, person: Person, seconds: float) -> Person | None:
+            raise InvalidGrant(reason="sign_in_ended")
+
+    class Base(UpstreamLogin):
+        consent_before_login = False
+
+    with pytest.warns(DeprecationWarning, match=r"Step\.(consent_first|renew)") as warnings:
+
+        class Step(Mixin, Base):
+            """Has nothing of its own."""
+
+    class Below(Step):
+        """Inherits from a step that has warned."""
+
+    assert len(warnings) == 2
+    assert Step.consent_before_login
+    assert Below.consent_before_login
+    with pytest.raises(InvalidGrant):
+        await Below().reauthorize(Person(subject="alice"), 1)
