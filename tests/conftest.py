@@ -62,26 +62,34 @@ def _starts_programs(module: ModuleType) -> bool:
     return any(getattr(each, "__module__", "") in PROGRAMS for each in vars(module).values())
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Measure no coverage in slow tests, nor in the programs that they start.
+class Measurement:
+    """Coverage, which is not measured in slow tests, nor in the programs that they start.
 
     Tracing makes Python take almost twice as long, and the other tests reach what the goals are
     about.
     """
-    measurement = coverage.Coverage.current() if item.get_closest_marker("slow") else None
-    if measurement is None:
-        return (yield)
-    settings = {name: os.environ.pop(name) for name in list(os.environ) if name in _FOR_CHILDREN}
-    measurement.stop()
-    try:
-        return (yield)
-    finally:
-        measurement.start()
-        os.environ.update(settings)
+
+    def __init__(self) -> None:
+        self._coverage = coverage.Coverage.current()
+        self._paused: dict[str, str] | None = None
+
+    def pytest_runtest_protocol(self, item: pytest.Item) -> None:
+        """Pause or go on, where the next test is not as slow as the one before."""
+        slow = item.get_closest_marker("slow") is not None
+        if self._coverage is None or slow == (self._paused is not None):
+            return
+        if slow:
+            names = [each for each in os.environ if each.startswith("COVERAGE_PROCESS_")]
+            self._paused = {name: os.environ.pop(name) for name in names}
+            self._coverage.stop()
+        else:
+            os.environ.update(self._paused or {})
+            self._paused = None
+            self._coverage.start()
 
 
-_FOR_CHILDREN = ("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START")
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Measurement())
 
 
 @pytest.fixture(scope="session", autouse=True)
