@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from asgi_mcp_auth import AccessToken, get_access_token
+from asgi_mcp_auth import AccessToken, StaticTokenVerifier, get_access_token
 from asgi_mcp_auth.tokens import (
     AnonymousCredentials,
     AnonymousUser,
@@ -21,6 +21,7 @@ from asgi_mcp_auth.tokens import (
     access_token,
     current_request,
     current_verification,
+    get_provider,
 )
 
 VERIFIED = VerifiedToken(
@@ -146,6 +147,19 @@ def test_the_token_of_a_request_is_found_from_wherever_one_stands() -> None:
     try:
         assert get_access_token() is token
         assert get_access_token({}) is None
+    finally:
+        current_request.reset(restore)
+
+
+def test_the_provider_of_a_request_is_found_in_the_same_places() -> None:
+    provider = StaticTokenVerifier({"t": {"client_id": "c"}})
+    assert get_provider({"asgi_mcp_auth.provider": provider}) is provider
+    assert get_provider(SimpleNamespace(scope={"asgi_mcp_auth.provider": provider})) is provider
+    assert get_provider() is None
+    restore = current_request.set((None, provider))
+    try:
+        assert get_provider() is provider
+        assert get_provider({}) is None
     finally:
         current_request.reset(restore)
 
