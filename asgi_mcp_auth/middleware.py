@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Awaitable, Iterable, Sequence
-from types import TracebackType
 from typing import Any, Literal, Protocol, runtime_checkable
 from urllib.parse import unquote
 
@@ -68,12 +67,7 @@ class Provider(Protocol):
     def token_cache(self) -> TokenCache | None: ...
     async def verify_token(self, token: str) -> AccessToken | None: ...
     async def __aenter__(self) -> Any: ...
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+    async def __aexit__(self, exc_type: Any, exc: Any, traceback: Any) -> None: ...
 
 
 class MCPAuthMiddleware:
@@ -359,15 +353,14 @@ def _warn_of_mount(scope: Scope, provider: Provider) -> None:
 
 
 def _warn_of_root_path(scope: Scope, own_root_path: str) -> None:
+    uvicorns = "give --root-path to uvicorn instead of the app"
     logger.warning(
         "Frameworks differ in how they remove root_path=%r from the path %r. Such a path is never"
         " public, and needs the scopes of all rules. Either %s, or make sure that every path begins"
         " with it and does not repeat it, and that it has no slash at the end. This is logged once",
         own_root_path or scope["root_path"],
         scope["path"],
-        "give --root-path to uvicorn instead of the app"
-        if own_root_path
-        else "leave root_path unset",
+        uvicorns if own_root_path else "leave root_path unset",
     )
 
 

@@ -250,3 +250,8 @@ async def test_two_spellings_of_one_issuer_are_probably_a_mistake(
     assert caplog.records == []
     RemoteAuthProvider(verifier, [f"{ISSUER}/"], "https://h.example")
     assert f"authorization_servers has '{ISSUER}/', the verifier '{ISSUER}'" in caplog.text
+
+
+async def test_a_provider_advertises_the_scopes_that_it_requires() -> None:
+    provider = StaticTokenVerifier({"t": {"client_id": "c"}}, required_scopes=["a", "b"])
+    assert provider.scopes_supported == provider.challenge_scopes == ["a", "b"]
