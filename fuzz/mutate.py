@@ -107,6 +107,8 @@ SERVER_TESTS = (
 )
 # Tests that start processes: a mutant is in its own process only, which ends without ending others.
 LEFT_OUT = (
+    "-m",
+    "not slow",
     "-k",
     "not redis and not postgresql",
     "--ignore=tests/server/test_races.py",

@@ -72,7 +72,8 @@ async def refresh(grants: Grants, request: TokenRequest) -> Granted:
         elif is_current and (renewed != grant or not was_just_written):
             renewed = replace(renewed, rotated_at=grants.clock.time())
         token = grants.refresh_tokens.make(grant_id, renewed.generation)
-        return Outcome(renewed if is_current else None, Granted(grant_id, renewed, scopes, token))
+        written = renewed if is_current else None
+        return Outcome(written, Granted(grant_id, renewed, scopes, token))
 
     return await grants.ledger.retry(grant_id, step)
 

@@ -68,20 +68,18 @@ class Revocation:
         Codes that have not been redeemed yet become worthless.
         """
         count = 0
-        ended: list[Grant] = []
+        ended: list[Grant | None] = []
         try:
             async for grant_id, _ in self._ledger.scan(subject=subject, client_id=client_id):
                 grant = await self._end(grant_id, reason)
-                if grant is not None:
-                    count += 1
-                    ended.append(grant)
+                count += grant is not None
+                ended.append(grant)
             # Afterwards, because the grant of a code that is just being redeemed may have started
             # too late for the scan above.
             async for key, code in self._codes.scan(group=subject):
                 if client_id in (None, code.client_id):
-                    grant = await self._end(grant_of_code(key), reason, unseen=(key, code))
-                    if grant is not None:
-                        ended.append(grant)
+                    grant_id = grant_of_code(key)
+                    ended.append(await self._end(grant_id, reason, unseen=(key, code)))
         finally:
             # Once all are revoked, so that none stays valid while the login step is busy.
             for grant in ended:

@@ -161,17 +161,3 @@ async def test_only_what_it_names_may_be_repeated() -> None:
         assert await send("client_credentials", "guest") == 400
         assert await send(INVITATION, "guest", path="/revoke") == 400
         assert server.reasons() == ["invalid_request"] * 4
-
-
-# ------------------------------------------------------------------------- the ones that there are
-
-
-async def test_the_grant_types_of_the_server() -> None:
-    assert [
-        (each.name, each.event, each.switch, each.response_type, each.starts)
-        for each in GRANT_TYPES
-    ] == [
-        ("authorization_code", "token_issued", None, "code", True),
-        ("refresh_token", "token_refreshed", None, None, False),
-        ("client_credentials", "token_issued", "client_credentials", None, True),
-    ]

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -14,12 +14,13 @@ import pytest
 from asgi_mcp_auth.errors import InvalidGrant, InvalidToken, ServerUnavailable
 from asgi_mcp_auth.server import AuditEvent, Client, DevLogin, Lifetimes, Person
 from asgi_mcp_auth.server.audit import Audit
-from asgi_mcp_auth.server.grants import client_credentials
+from asgi_mcp_auth.server.grants import GRANT_TYPES, client_credentials
 from asgi_mcp_auth.server.grants.authorization_code import issue_code, redeem
 from asgi_mcp_auth.server.grants.grant_type import Granted, Grants, TokenRequest
 from asgi_mcp_auth.server.grants.records import AuthorizationRequest, Grant
 from asgi_mcp_auth.server.grants.refresh_token import find_by_refresh_token, refresh
 from asgi_mcp_auth.server.grants.scopes import ScopePolicy
+from asgi_mcp_auth.server.options import ScopeHook
 from asgi_mcp_auth.server.records import hash_of
 from asgi_mcp_auth.server.web import Parameters
 from asgi_mcp_auth.stores import Record
@@ -79,6 +80,7 @@ class Bench:
         resource: str = RESOURCE,
         clock: FrozenClock | None = None,
         rotates: bool = True,
+        grant_scopes: ScopeHook | None = None,
         **lifetimes: float,
     ) -> None:
         self.clock = clock or FrozenClock()
@@ -86,7 +88,7 @@ class Bench:
         self.store = EncryptedStore(self.engine, [KEY])
         self.events: list[AuditEvent] = []
         self.lifetimes = Lifetimes(**lifetimes)
-        scopes = ScopePolicy(["read"], ["read", "write"], None, None)
+        scopes = ScopePolicy(["read"], ["read", "write"], None, grant_scopes)
         audit = Audit(self.events.append)
         keys = self.store.derive("refresh tokens")
         self.login = Remembering()
@@ -574,6 +576,101 @@ async def test_a_swap_that_never_wins_is_tried_fifty_times() -> None:
         with pytest.raises(ServerUnavailable):
             await work
         assert [verb for verb, *_ in stubborn.calls].count("swap") == 50
+
+
+async def test_a_retry_gets_the_same_token_and_writes_nothing() -> None:
+    """Not even what the login step has learnt of the person."""
+    bench = Bench()
+    first = (await bench.redeem()).refresh_token
+    second = await bench.refresh(first)
+    bench.login.person = Person(subject="alice", claims={"role": "editor"})
+    again = await bench.refresh(first)
+    assert again.refresh_token == second.refresh_token
+    assert again.grant.person == bench.login.person
+    assert await bench.find(second.grant_id) == second.grant
+
+
+async def test_a_token_that_does_not_rotate_is_written_for_a_change_or_against_idling() -> None:
+    clock = FrozenClock()
+    counting = FailingStore(MemoryStore(clock=clock))
+    bench, confidential = Bench(engine=counting, clock=clock, rotates=False), client(public=False)
+    token = (await bench.redeem(client=confidential)).refresh_token
+    for seconds, role, written in (
+        (11, None, True),  # longer ago than the leeway
+        (10, None, False),
+        (0, "editor", True),
+        (5, "editor", False),
+        (6, "editor", True),
+    ):
+        clock.advance(seconds)
+        bench.login.person = None if role is None else Person(subject="alice", claims={"r": role})
+        counting.calls.clear()
+        granted = await bench.refresh(token, confidential)
+        assert ("swap" in [verb for verb, *_ in counting.calls]) is written
+        assert (granted.grant.rotated_at == clock.time()) is (written or seconds == 0)
+        assert granted.refresh_token == token
+
+
+async def test_a_refresh_asks_which_scopes_the_person_may_still_grant() -> None:
+    allowed = ["read", "write"]
+    bench = Bench(grant_scopes=lambda person, *_: allowed if person.subject == "alice" else [])
+    granted = await bench.redeem()
+    allowed.remove("write")
+    granted = await bench.refresh(granted.refresh_token)
+    assert (granted.scopes, granted.grant.scopes) == (["read"], ["read", "write"])
+    allowed.clear()
+    await bench.refuses(bench.refresh(granted.refresh_token), "nothing_left")
+    assert await bench.find(granted.grant_id) is None
+
+
+async def test_only_the_current_refresh_token_is_found() -> None:
+    bench = Bench()
+    first = await bench.redeem()
+    second = await bench.refresh(first.refresh_token)
+    assert await bench.find_by_refresh_token(first.refresh_token) is None
+    assert await bench.find_by_refresh_token(second.refresh_token) is not None
+
+
+async def test_when_all_of_a_person_ends_the_login_step_hears_of_each_grant() -> None:
+    bench = Bench()
+    await bench.redeem()
+    assert await bench.grants.revocation.revoke_all("by_user", subject="alice") == 1
+    assert bench.login.told[1:] == [("ended", "alice", None)]
+
+
+async def test_a_grant_whose_revocation_a_full_store_cannot_record_is_removed() -> None:
+    engine = FullStore(MemoryStore(clock=(clock := FrozenClock())))
+    bench = Bench(engine=engine, clock=clock)
+    granted = await bench.redeem()
+    engine.full = True
+    assert await bench.grants.revocation.revoke(granted.grant_id, "by_user")
+    assert await bench.store.get(GRANTS, granted.grant_id) is None
+
+
+async def test_the_grant_types_have_these_rules() -> None:
+    found = [
+        {
+            field.name: getattr(each, field.name)
+            for field in fields(each)
+            if field.name not in ("name", "use") and getattr(each, field.name) != field.default
+        }
+        for each in GRANT_TYPES
+    ]
+    assert [each.name for each in GRANT_TYPES] == [
+        "authorization_code",
+        "refresh_token",
+        "client_credentials",
+    ]
+    assert found == [
+        {"response_type": "code", "is_default": True},
+        {"starts": False, "is_default": True, "event": "token_refreshed"},
+        {
+            "needs_authentication": True,
+            "acts_for_itself": True,
+            "self_registration": False,
+            "switch": "client_credentials",
+        },
+    ]
 
 
 # ------------------------------------------------------------------------------------- is it alive?
