@@ -353,14 +353,14 @@ def _warn_of_mount(scope: Scope, provider: Provider) -> None:
 
 
 def _warn_of_root_path(scope: Scope, own_root_path: str) -> None:
-    uvicorns = "give --root-path to uvicorn instead of the app"
+    advice = "give --root-path to uvicorn instead of the app"
     logger.warning(
         "Frameworks differ in how they remove root_path=%r from the path %r. Such a path is never"
         " public, and needs the scopes of all rules. Either %s, or make sure that every path begins"
         " with it and does not repeat it, and that it has no slash at the end. This is logged once",
         own_root_path or scope["root_path"],
         scope["path"],
-        uvicorns if own_root_path else "leave root_path unset",
+        advice if own_root_path else "leave root_path unset",
     )
 
 

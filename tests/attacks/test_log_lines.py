@@ -41,10 +41,7 @@ OURS = frozenset(
         "cause",
         "_REMEDIES[cause]",
         "effect",
-        (
-            "'give --root-path to uvicorn instead of the app' if own_root_path else 'leave"
-            " root_path unset'"
-        ),
+        "advice if own_root_path else 'leave root_path unset'",
         # hexadecimal
         "extra['token_id']",
         # messages of ours, in which what a peer said is quoted
