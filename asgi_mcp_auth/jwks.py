@@ -154,6 +154,7 @@ class RemoteJWKS:
             timeout_seconds=self._options.timeout_seconds, client=self._options.http_client
         )
         self._refresh = SingleFlight(self._fetch_and_store)
+        self._body = b""
         self._etag: str | None = None
         self._fetches = 0
         self._fetched_at = -math.inf
@@ -306,7 +307,10 @@ class RemoteJWKS:
             headers["if-none-match"] = self._etag
         response = await self._fetcher.fetch(self._uri or "", max_bytes=MAX_BYTES, headers=headers)
         if response.status == 200:
-            self._keys = self._parse(response.body)
+            # Unchanged keys stay the same objects: a search goes on while it finds those.
+            if response.body != self._body:
+                self._keys = self._parse(response.body)
+                self._body = response.body
             self.version += 1
             self._etag = response.headers.get("etag")
         elif response.status != 304 or "if-none-match" not in headers:

@@ -387,6 +387,28 @@ async def test_a_fetch_on_its_way_may_be_older_than_the_key() -> None:
             assert patience.asked == 3
 
 
+async def test_a_fetch_on_its_way_may_be_older_than_a_key_replaced_under_its_own_name() -> None:
+    with issuer() as idp:
+        patience = Patience(json.dumps(idp.jwks).encode())
+        patience.free.set()
+        with HostileServer(patience) as server:
+            jwks = RemoteJWKS(server.url, algorithms=NAMES, clock=FrozenClock())
+            verifier = JWTVerifier(public_key=jwks, audience=AUDIENCE, clock=FrozenClock())
+            await verifier.verify(idp.mint(aud=AUDIENCE))
+            patience.free.clear()
+            stranger = asyncio.create_task(rejects_unknown(jwks, count=1))
+            await settle(lambda: patience.asked == 2)
+            key = SigningKey("ES256", kid(idp))
+            idp.keys = {"ES256": key}
+            owner = asyncio.create_task(verifier.verify(idp.mint(aud=AUDIENCE)))
+            await asyncio.sleep(0)
+            patience.free.set()
+            await stranger
+            patience.body = json.dumps({"keys": [key.public_jwk()]}).encode()
+            assert (await owner).resource is not None
+            assert patience.asked == 3
+
+
 async def test_a_failed_fetch_counts_for_the_cooldown() -> None:
     clock = FrozenClock()
     with issuer() as idp:
