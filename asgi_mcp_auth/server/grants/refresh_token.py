@@ -67,13 +67,15 @@ async def refresh(grants: Grants, request: TokenRequest) -> Granted:
             await grants.revocation.revoke(grant_id, "refresh_replayed")
             raise InvalidGrant(reason="refresh_replayed")
         renewed, scopes = await _renew(grants, grant_id, grant, client, scope)
-        if is_current and (client.is_public or grants.rotate_confidential):
+        if is_retry:
+            token = grants.refresh_tokens.make(grant_id, grant.generation)
+            return Outcome(None, Granted(grant_id, renewed, scopes, token))
+        if client.is_public or grants.rotate_confidential:
             renewed = replace(renewed, generation=generation + 1, rotated_at=grants.clock.time())
-        elif is_current and (renewed != grant or not was_just_written):
+        elif renewed != grant or not was_just_written:
             renewed = replace(renewed, rotated_at=grants.clock.time())
         token = grants.refresh_tokens.make(grant_id, renewed.generation)
-        written = renewed if is_current else None
-        return Outcome(written, Granted(grant_id, renewed, scopes, token))
+        return Outcome(renewed, Granted(grant_id, renewed, scopes, token))
 
     return await grants.ledger.retry(grant_id, step)
 
