@@ -55,6 +55,10 @@ class PSSKey(_Key):
         return padding.PSS(padding.MGF1(self._hash), self._hash.digest_size)
 
     def _verify(self, msg: bytes, sig: bytes) -> None:
+        # As long as the modulus (RFC 8017 §8.1.2): OpenSSL takes one without its leading zeros, so
+        # two texts would be the same token.
+        if len(sig) != (self._key.key_size + 7) // 8:
+            raise InvalidSignature
         self._key.verify(sig, msg, self._padding(), self._hash)
 
     def sign(self, msg: bytes) -> bytes:

@@ -406,6 +406,23 @@ def test_a_pss_signature_with_another_salt_length_is_refused() -> None:
     assert key.verify(MESSAGE, private.sign(MESSAGE, other_mask, hashes.SHA256())) is False
 
 
+@pytest.mark.parametrize("algorithm", ["RS256", "PS256", "PS384", "PS512"])
+def test_an_rsa_signature_is_as_long_as_the_modulus(algorithm: str) -> None:
+    """RFC 8017 §8.1.2 and §8.2.2. Without its leading zero it would be a second spelling."""
+    key = signer(algorithm)
+    (public,) = keys_from_jwk(key.public_jwk(), [algorithm])
+    # One signature in 256 begins with a zero.
+    messages = (MESSAGE + b"%d" % number for number in range(100_000))
+    message, signature = next(
+        (message, signature)
+        for message in messages
+        if (signature := key.sign(message)).startswith(b"\0")
+    )
+    assert public.verify(message, signature) is True
+    assert public.verify(message, signature.lstrip(b"\0")) is False
+    assert public.verify(message, b"\0" + signature) is False
+
+
 @pytest.mark.parametrize("algorithm", ASYMMETRIC)
 def test_a_published_key_has_just_the_members_of_its_type(algorithm: str) -> None:
     jwk = signer(algorithm).public_jwk()
