@@ -40,7 +40,7 @@ the grant itself is refreshed, what is known of the user is decided on again in 
     (they do not say)            | the access token    | checked, with the old claims
     the same user, not admitted  | InvalidGrant        | tokens are revoked, record deleted
     another user, or are invalid | InvalidGrant        | tokens are revoked, record deleted
-    (invalid, but replaced now)  | ServerUnavailable   |
+    (invalid during a refresh)   | ServerUnavailable   |
     unknown: key not published   | ServerUnavailable   | expired now; next turn, its lease failed
     the same, for five minutes   | InvalidGrant        | tokens are revoked, record deleted
     unknown: an outage           | ServerUnavailable   |
@@ -247,8 +247,9 @@ class UpstreamTokens:
         try:
             identity = await self._identifier.identify_refreshed(answer, tokens.answered_at)
         except SignInFailed as error:
-            if (await self._sign_ins.find(key)).access_token != tokens.access_token:
-                # Refreshed again during this check, which may have invalidated these tokens.
+            is_replaced = (await self._sign_ins.find(key)).access_token != tokens.access_token
+            if is_replaced or await self._leases.state(key, tokens.turn) == "refreshing":
+                # A refresh during this check may have invalidated these tokens.
                 raise ServerUnavailable(COOLDOWN_SECONDS) from None
             if error.reason == "unknown_signer":
                 await self._wait_for_key(key, tokens)

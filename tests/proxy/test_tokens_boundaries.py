@@ -420,6 +420,28 @@ async def test_tokens_that_were_replaced_during_their_check_end_nothing(bench: B
     assert bench.upstream.revoked == []
 
 
+async def test_tokens_that_are_being_replaced_during_their_check_end_nothing(bench: Bench) -> None:
+    """The provider has ended them, and its answer with their successors is still on its way."""
+    reference = await bench.keep()
+    bench.clock.advance(100)
+
+    class Slow(Says):
+        async def identify_refreshed(
+            self, answer: TokenAnswer, answered_at: float | None
+        ) -> UpstreamIdentity:
+            await bench.lease(reference, LEASE_SECONDS)
+            raise SignInFailed
+
+    bench.tokens._identifier = Slow()
+    with pytest.raises(ServerUnavailable):
+        await bench.tokens.fresh_access_token(reference, welcome)
+    await bench.lease(reference, 0)
+    bench.tokens._identifier = bench.says
+    assert await bench.tokens.fresh_access_token(reference, welcome) in bench.upstream.access
+    await bench.returns.settle()
+    assert bench.upstream.revoked == []
+
+
 @pytest.mark.parametrize("verdict", ["mallory", SignInFailed()])
 async def test_tokens_of_another_person_are_never_given_out(
     bench: Bench, caplog: pytest.LogCaptureFixture, verdict: str | Exception
