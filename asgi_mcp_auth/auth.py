@@ -318,10 +318,16 @@ class RemoteAuthProvider(AuthProvider):
         return await self.token_verifier.verify_token(token)
 
     def token_cache(self) -> TokenCache | None:
-        """Return the verifier's cache."""
-        if type(self).verify_token is not RemoteAuthProvider.verify_token:
+        """Return the verifier's cache, which is not used once the verifier has been replaced."""
+        verifier = self.token_verifier
+        cache = verifier.token_cache()
+        if cache is None or type(self).verify_token is not RemoteAuthProvider.verify_token:
             return None
-        return self.token_verifier.token_cache()
+
+        def cached_token(token: bytes) -> AccessToken | None:
+            return cache(token) if self.token_verifier is verifier else None
+
+        return cached_token
 
     @property
     def scopes_supported(self) -> list[str]:

@@ -135,6 +135,16 @@ async def test_a_provider_with_a_verdict_of_its_own_is_asked_every_time(issuer: 
     assert await status(guarded, token) == 401
 
 
+async def test_a_replaced_verifier_has_no_say_any_more(issuer: Issuer) -> None:
+    provider = remote(JWTVerifier(public_key=issuer.public_jwk(), issuer=issuer.issuer))
+    guarded, token = protected(provider), issuer.mint(aud=RESOURCE)
+    assert [await status(guarded, token), await status(guarded, token)] == [200, 200]
+    provider.token_verifier = JWTVerifier(
+        public_key=issuer.public_jwk(), issuer="https://other.example", audience=RESOURCE
+    )
+    assert await status(guarded, token) == 401
+
+
 async def test_scopes_that_a_verifier_takes_away_are_gone(issuer: Issuer) -> None:
     verifier = Narrowed(
         public_key=issuer.public_jwk(), issuer=issuer.issuer, required_scopes=["admin"]
