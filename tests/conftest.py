@@ -63,7 +63,8 @@ def _starts_programs(module: ModuleType) -> bool:
 
 
 class Measurement:
-    """Coverage, which is not measured in slow tests, nor in the programs that they start.
+    """Coverage, which is not measured in slow tests, in the programs that they start, in property
+    tests, and in attacks.
 
     Tracing makes Python take almost twice as long, and the other tests reach what the goals are
     about.
@@ -74,11 +75,12 @@ class Measurement:
         self._paused: dict[str, str] | None = None
 
     def pytest_runtest_protocol(self, item: pytest.Item) -> None:
-        """Pause or go on, where the next test is not as slow as the one before."""
-        slow = item.get_closest_marker("slow") is not None
-        if self._coverage is None or slow == (self._paused is not None):
+        """Pause or go on, where the next test is not of the same sort as the one before."""
+        left_out = any(item.get_closest_marker(each) for each in ("slow", "hypothesis"))
+        left_out = left_out or "/attacks/" in item.nodeid
+        if self._coverage is None or left_out == (self._paused is not None):
             return
-        if slow:
+        if left_out:
             names = [each for each in os.environ if each.startswith("COVERAGE_PROCESS_")]
             self._paused = {name: os.environ.pop(name) for name in names}
             self._coverage.stop()

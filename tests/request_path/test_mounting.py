@@ -106,6 +106,15 @@ async def test_a_root_path_beside_the_path_is_told_of_without_metadata_as_well(
     assert "Frameworks differ" in caplog.messages[-1]
 
 
+async def test_without_rules_a_root_path_beside_the_path_decides_nothing_and_is_not_reported(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    guard = protect(provider=make_provider().token_verifier)
+    with caplog.at_level(logging.WARNING):
+        assert (await call(guard.app, "GET", "/notes", root_path="/api")).status == 401
+    assert "Frameworks differ" not in caplog.text
+
+
 async def test_a_root_path_beside_the_path_is_reported_after_clear_requests_too(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -41,6 +41,16 @@ PUBLIC_KEYS: dict[str, Any] = {
 }
 
 
+def test_a_set_that_needs_names_takes_one_key_without_kid_but_not_beside_another() -> None:
+    """§4.5: the kid is what tells the keys of a set apart."""
+    named, unnamed = (signing_key("ES256", each).public_jwk() for each in ("one", "two"))
+    del unnamed["kid"]
+    keys, _ = key_set_from({"keys": [unnamed]}, ["ES256"], named=True)
+    assert len(keys) == 1
+    with pytest.raises(UnusableKey, match="one of them has no kid"):
+        key_set_from({"keys": [named, unnamed]}, ["ES256"], named=True)
+
+
 def test_the_printed_key_set_holds_one_key_that_verifies() -> None:
     """Appendix A.1: the EC key has use enc."""
     keys, skipped = key_set_from(PUBLIC_KEYS, ASYMMETRIC)

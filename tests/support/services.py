@@ -20,7 +20,7 @@ _PROGRAMS = {
     "npm": ["npm"],
     "redis": ["redis-server"],
     "postgresql": ["postgres"],
-    "chromium": ["chromium", "chromium-browser", "google-chrome"],
+    "chromium": ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"],
     "glewlwyd": ["glewlwyd"],
 }
 

@@ -89,6 +89,20 @@ def test_an_introspected_token_may_leave_out_exp_iss_and_sub() -> None:
     assert caught.value.reason == "issuer"
 
 
+@pytest.mark.parametrize(
+    ("members", "is_id_token"),
+    [
+        ({"typ": "ID"}, True),
+        ({"token_use": "id"}, True),
+        ({"typ": "Bearer", "token_use": "access"}, False),
+    ],
+)
+def test_keycloak_and_cognito_name_their_id_tokens(
+    members: dict[str, str], is_id_token: bool
+) -> None:
+    assert checks().is_id_token(claims(**members)) is is_id_token
+
+
 @pytest.mark.parametrize("leeway", [0, 0.5, 60, 61, 300])
 def test_a_token_ends_in_the_very_second_of_exp_plus_leeway(leeway: float) -> None:
     own = checks(leeway=leeway)
