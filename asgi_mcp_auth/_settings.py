@@ -117,8 +117,8 @@ def check_scopes(setting: str, value: Any) -> tuple[str, ...]:
     for scope in scopes:
         if not isinstance(scope, str) or not is_scope_token(scope):
             raise ConfigurationError(
-                f"{setting} has {scope!r}, which is not one scope: no spaces, quotes or"
-                " backslashes, ASCII only"
+                f"{setting} has {scope!r}, which is not one scope: write plain ASCII text without"
+                " spaces, quotes and backslashes"
             )
     return scopes
 
@@ -184,6 +184,11 @@ def _split(setting: str, value: str) -> SplitResult:
         raise ConfigurationError(f"{setting}={value!r} is not a URL ({error}): {example}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise ConfigurationError(f"{setting}={value!r} is not an absolute http(s) URL: {example}")
+    if not URL_CHARACTERS.fullmatch(parts.netloc):
+        raise ConfigurationError(
+            f"{setting}={value!r} has characters that a host cannot have: write an international"
+            " name in ASCII, like 'xn--mnchen-3ya.example'"
+        )
     if not URL_CHARACTERS.fullmatch(value):
         raise ConfigurationError(
             f"{setting}={value!r} has characters that a URL cannot have: percent-encode them"

@@ -353,7 +353,7 @@ class RemoteJWKS:
             return
         effect = "The keys at hand stay in use"
         if self._keys is None:
-            effect = "Tokens are answered with 503 until then"
+            effect = "Requests with tokens get 503 until it can be"
         logger.warning(
             "Key set %s cannot be fetched: %s. %s", self._uri or "of the issuer", reason, effect
         )

@@ -534,8 +534,8 @@ def test_what_is_switched_off_is_a_list(value: Any) -> None:
 def test_what_is_switched_off_has_to_be_there() -> None:
     with pytest.raises(
         ConfigurationError,
-        match=r"^disabled has 'token': there are revoke, introspect, par, applications,"
-        r" client_credentials$",
+        match=r"^disabled has 'token', which cannot be switched off: revoke, introspect, par,"
+        r" applications, client_credentials can be$",
     ):
         provider(options=options(disabled=["par", "token"]))
     with pytest.raises(

@@ -576,7 +576,7 @@ async def test_an_outage_at_the_start_is_503_and_says_so(caplog: pytest.LogCaptu
                 await verifier.verify(idp.mint(aud=AUDIENCE))
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert "answered with 503" in record.getMessage()
+    assert "Requests with tokens get 503" in record.getMessage()
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,8 @@ BASE_URLS: list[tuple[Any, str]] = [
     ("https://user:password@mcp.example.com", "has a user name in it: remove"),
     ("https://mcp.example.com/a/../b", "has a dot segment"),
     ("https://mcp.example.com/./", "has a dot segment"),
+    ("https://mcp .example.com", "a host cannot have"),
+    ("https://münchen.example", "like 'xn--mnchen-3ya.example'"),
     ("https://mcp.example.com/a b", "percent-encode"),
     ("https://mcp.example.com/ä", "percent-encode"),
     ('https://mcp.example.com/"', "percent-encode"),

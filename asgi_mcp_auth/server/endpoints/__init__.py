@@ -170,7 +170,9 @@ def check_settings(parts: Parts) -> None:
     known = list(dict.fromkeys(filter(None, switches)))
     for name in parts.settings.options.disabled:
         if name not in known:
-            raise ConfigurationError(f"disabled has {name!r}: there are {', '.join(known)}")
+            raise ConfigurationError(
+                f"disabled has {name!r}, which cannot be switched off: {', '.join(known)} can be"
+            )
     path = parts.login.callback_path
     if path.startswith("/.well-known/") or path in {parts.path(each.name) for each in ENDPOINTS}:
         raise ConfigurationError(

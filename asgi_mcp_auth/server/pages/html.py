@@ -104,8 +104,8 @@ def _warnings(page: ConsentPage) -> str:
         warnings = '<p class="note">The application chose this name. It has not been verified.</p>'
     if page.is_on_device:
         warnings += (
-            '<p class="warning">This gives access to a program on this device, and any program on'
-            " it can claim to be this application. Continue only if you just started it"
+            '<p class="warning">This gives access to a program on this device, and any other'
+            " program on it can claim to be this application. Continue only if you just started it"
             " yourself.</p>"
         )
     elif page.client_host and page.client_host != page.redirect_host:

@@ -100,7 +100,7 @@ async def test_for_programs_on_the_persons_machine_there_is_a_warning() -> None:
         for redirect in (REDIRECT_URI, "cursor://callback"):
             client = await server.register(redirect_uris=[redirect])
             text = text_of(await consent_page(server.browser(), client))
-            assert "any program on it can claim to be this application" in text
+            assert "any other program on it can claim to be this application" in text
             assert "a program on this device (" in text
 
 

@@ -211,8 +211,8 @@ async def test_names_of_scopes_without_a_description_are_shown_as_they_are() -> 
         (None, "app.example.com", False, []),
         ("app.example.com", "app.example.com", False, []),
         ("app.example.com", "cdn.example.com", False, ["hosted on a different site"]),
-        ("app.example.com", "127.0.0.1:8123", True, ["any program on it can claim"]),
-        (None, "cursor:", True, ["any program on it can claim"]),
+        ("app.example.com", "127.0.0.1:8123", True, ["any other program on it can claim"]),
+        (None, "cursor:", True, ["any other program on it can claim"]),
     ],
 )
 async def test_a_document_elsewhere_and_a_program_here_are_warned_of(

@@ -134,10 +134,13 @@ async def test_it_can_be_switched_off() -> None:
 
 
 async def test_the_switch_is_known_where_the_grant_type_is() -> None:
-    with pytest.raises(ConfigurationError, match=r"^disabled has 'invitations': there are revoke,"):
+    with pytest.raises(
+        ConfigurationError,
+        match=r"^disabled has 'invitations', which cannot be switched off: revoke,",
+    ):
         async with deploy(options={"disabled": ["invitations"]}):
             pass
-    with pytest.raises(ConfigurationError, match=r"client_credentials, invitations$"):
+    with pytest.raises(ConfigurationError, match=r"client_credentials, invitations can be$"):
         async with deploy_inviting(options={"disabled": ["token"]}):
             pass
 
