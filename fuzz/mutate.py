@@ -58,15 +58,26 @@ MODULES = (
     "tokens.refresh",
     "clients.authentication",
 )
-# Modules whose boundary tests have another name than they.
-BOUNDARIES = {
-    "authentication": "client_auth",
-    "authorization_code": "grants",
-    "client_credentials": "grants",
-    "codes": "grants",
-    "refresh": "refresh_tokens",
-    "refresh_token": "grants",
-    "revocation": "grants",
+# The tests that were written to know a module's edges.
+OWN_TESTS = {
+    "_jose": "tests/verifiers/test_jose.py",
+    "_json": "tests/verifiers/test_json.py",
+    "_settings": "tests/verifiers/test_claims.py",
+    "_urls": "tests/verifiers/test_urls.py",
+    "claims": "tests/verifiers/test_claims.py",
+    "headers": "tests/verifiers/test_headers.py",
+    "jwt": "tests/verifiers/test_jwt.py",
+    "authentication": "tests/server/token/test_client_auth.py",
+    "authorization_code": "tests/server/token/test_grants.py",
+    "client_credentials": "tests/server/token/test_grants.py",
+    "codes": "tests/server/token/test_grants.py",
+    "ledger": "tests/server/token/test_ledger.py",
+    "refresh": "tests/server/token/test_refresh_tokens.py",
+    "refresh_token": "tests/server/token/test_grants.py",
+    "revocation": "tests/server/token/test_grants.py",
+    "scopes": "tests/server/token/test_scopes.py",
+    "login": "tests/proxy/test_login.py",
+    "tokens": "tests/proxy/test_tokens.py",
 }
 PACKAGES = ("asgi_mcp_auth", "asgi_mcp_auth/server")
 # Parts of a module under a name of their own: the module, and the functions.
@@ -94,7 +105,7 @@ PARTS = {
         ),
     ),
 }
-TESTS = ("tests/verifiers", "tests/rfc", "tests/attacks", "tests/request_path", "tests/mutants")
+TESTS = ("tests/verifiers", "tests/rfc", "tests/attacks", "tests/request_path")
 SERVER_TESTS = (
     "tests/server",
     "tests/rfc",
@@ -102,7 +113,7 @@ SERVER_TESTS = (
     "tests/verifiers",
     *(
         f"tests/proxy/test_{name}.py"
-        for name in ("sign_in", "refusals", "kept_tokens", "tokens_boundaries")
+        for name in ("sign_in", "refusals", "kept_tokens", "tokens", "login")
     ),
 )
 # Tests that start processes: a mutant is in its own process only, which ends without ending others.
@@ -276,13 +287,13 @@ def _run(mutants: list[Mutant], targets: Sequence[Target], jobs: int) -> int:
         verdict.mutant: verdict for verdict in _try_all(first, paths, jobs, "tests of the line")
     }
     _remember(verdicts.values())
-    # What a fixture or a cached helper runs is booked on the first test that needs it: boundary
-    # tests all run again.
+    # What a fixture or a cached helper runs is booked on the first test that needs it: a module's
+    # own tests all run again.
     second = [
         (
             mutant,
             _affordable(
-                [name for name in tests if tests[name].comes_near(mutant) or _own(mutant) in name],
+                [name for name in tests if tests[name].comes_near(mutant) or _is_own(name, mutant)],
                 tests,
             ),
         )
@@ -296,29 +307,27 @@ def _run(mutants: list[Mutant], targets: Sequence[Target], jobs: int) -> int:
     return _report([verdicts[mutant] for mutant in mutants], [*paths], time.monotonic() - started)
 
 
-def _own(mutant: Mutant) -> str:
-    """Return the name of the file of tests that was written for the module."""
-    module = mutant.module.strip("_")
-    return f"test_{BOUNDARIES.get(module, module)}_boundaries.py"
+def _is_own(test: str, mutant: Mutant) -> bool:
+    """Return whether the test was written for the module."""
+    return test.partition("::")[0] == OWN_TESTS.get(mutant.module)
 
 
 def _cheapest(mutant: Mutant, tests: dict[str, Test]) -> list[str]:
     """Return the fastest tests that reach the line, out of few files: collecting a file costs more
     than most tests.
 
-    The file that is named for the module comes first; it was written to know its edges.
+    The module's own tests come first.
     """
-    own = _own(mutant)
     by_file: dict[str, list[str]] = {}
     for name in sorted(tests, key=lambda name: tests[name].seconds):
         # Tests of constants reach no line.
-        if tests[name].reaches(mutant) or (own in name and not mutant.around.start):
+        if tests[name].reaches(mutant) or (_is_own(name, mutant) and not mutant.around.start):
             by_file.setdefault(name.partition("::")[0], []).append(name)
     chosen: list[str] = []
     for file in sorted(
-        by_file, key=lambda file: (file.endswith(own), len(by_file[file])), reverse=True
+        by_file, key=lambda file: (_is_own(file, mutant), len(by_file[file])), reverse=True
     ):
-        chosen += by_file[file] if file.endswith(own) else by_file[file][:FIRST_TESTS]
+        chosen += by_file[file] if _is_own(file, mutant) else by_file[file][:FIRST_TESTS]
         if len(chosen) >= FIRST_TESTS:
             break
     return chosen
@@ -410,6 +419,7 @@ def _silence() -> None:
 def _pytest(paths: Iterable[str], *arguments: str, plugin: object) -> int:
     files = sorted({path.partition("::")[0] for path in paths})
     quiet = ["-q", "-p", "no:cacheprovider", f"--timeout={SECONDS_PER_TEST}", *LEFT_OUT]
+    quiet += ["-p", "no:measurement"]  # of tests/conftest.py: here every test is measured
     quiet += [word for name in PLUGINS for word in ("-p", name)]
     # they are imported already, once for all mutants
     quiet += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
@@ -486,7 +496,7 @@ def _baseline(targets: Sequence[Target]) -> dict[str, Test]:
     return {
         name: Test(seconds, {module: frozenset(lines) for module, lines in reached.items()})
         for name, (seconds, reached) in recorded.items()
-        if reached or "_boundaries.py" in name
+        if reached or name.partition("::")[0] in OWN_TESTS.values()
     }
 
 

@@ -91,7 +91,7 @@ class Measurement:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(Measurement())
+    config.pluginmanager.register(Measurement(), "measurement")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,11 +1,15 @@
-"""The strict readers of JSON and base64url."""
+"""The strict readers of JSON, base64url and forms, and their edges: one byte, one level, one bit to
+each side.
+"""
 
 from __future__ import annotations
 
+import base64
 import binascii
 import json
 import math
 import re
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote_plus, unquote_to_bytes
 
@@ -14,7 +18,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from asgi_mcp_auth._json import (
-    MAX_BYTES,
     MAX_DEPTH,
     decode_base64url,
     decode_form,
@@ -34,6 +37,17 @@ VALUES = st.recursive(
     ),
     max_leaves=20,
 )
+
+
+KIB_256 = 262_144
+
+
+def nested(depth: int, opening: str = "[", closing: str = "]", inner: str = "") -> bytes:
+    return (opening * depth + inner + closing * depth).encode()
+
+
+def padded(size: int) -> bytes:
+    return b'{"a":1}'.ljust(size)
 
 
 def depth_of(value: Any) -> int:
@@ -105,6 +119,9 @@ def test_whatever_bytes_are_they_are_json_or_a_value_error(data: bytes) -> None:
         (b'"\\ud800"', "surrogates not allowed"),
         (b'{"\\udfff":1}', "surrogates not allowed"),
         (b'["\\ud800\\u0041"]', "surrogates not allowed"),
+        (b'{"x":{"a":1,"a":1}}', "duplicate member"),
+        (b"{}{}", "trailing data"),
+        (b'"\n"', "control character"),
         (b"[" * 33 + b"]" * 33, "nested too deeply"),
         (b'{"a":' * 33 + b"1" + b"}" * 33, "nested too deeply"),
         (b'["\\"",' * 33, "nested too deeply"),
@@ -120,7 +137,11 @@ def test_what_only_some_readers_understand_is_refused(data: bytes, why: str) -> 
     ("data", "value"),
     [
         (b" \t\r\n1 \t\r\n", 1),
+        (b"0", 0),
         (b"-0", 0),
+        (b"1.5", 1.5),
+        (b"true", True),
+        (b"null", None),
         (b"9" * 20, 10**20 - 1),
         (b"-" + b"9" * 19, -(10**19) + 1),
         (b"1e308", 1e308),
@@ -132,6 +153,7 @@ def test_what_only_some_readers_understand_is_refused(data: bytes, why: str) -> 
         (b'"' + b"[{" * 1000 + b'"', "[{" * 1000),
         (b'["[[[", "\\"[[[[", "\\\\", ' + b"[" * 30 + b"]" * 30 + b', "' + b"]" * 50 + b'"]', None),
         (b'{"a":{"a":1},"b":{"a":1}}', {"a": {"a": 1}, "b": {"a": 1}}),
+        (b'[{"a":1},{"a":2}]', [{"a": 1}, {"a": 2}]),
     ],
     ids=lambda value: repr(value)[:30],
 )
@@ -139,16 +161,78 @@ def test_what_every_reader_understands_is_read(data: bytes, value: Any) -> None:
     assert parse_json(data) == (json.loads(data) if value is None else value)
 
 
-def test_a_text_has_a_size() -> None:
-    assert parse_json(b'"' + b"x" * (MAX_BYTES - 2) + b'"') == "x" * (MAX_BYTES - 2)
-    with pytest.raises(json.JSONDecodeError, match="too large"):
-        parse_json(b'"' + b"x" * (MAX_BYTES - 1) + b'"')
-    with pytest.raises(json.JSONDecodeError, match="too large"):
-        parse_json(b"123456", max_bytes=5)
-    assert parse_json_object(b"{}   ", max_bytes=5) == {}
+def test_256_kib_are_read_and_one_byte_more_is_too_large() -> None:
+    assert parse_json(padded(KIB_256)) == parse_json_object(padded(KIB_256)) == {"a": 1}
+    for parse in (parse_json, parse_json_object):
+        with pytest.raises(ValueError, match="too large"):
+            parse(padded(KIB_256 + 1))
 
 
-@pytest.mark.parametrize("data", [b"[]", b"null", b"true", b"1", b'"{}"', b"1.5"])
+def test_the_callers_limit_replaces_the_usual_one() -> None:
+    for parse in (parse_json, parse_json_object):
+        assert parse(padded(10), max_bytes=10) == {"a": 1}
+        with pytest.raises(ValueError, match="too large"):
+            parse(padded(11), max_bytes=10)
+        assert parse(padded(KIB_256 + 1), max_bytes=KIB_256 + 1) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing", "inner"), [("[", "]", ""), ('{"a":', "}", "1"), ('[{"a":', "}]", "1")]
+)
+def test_32_levels_are_read_and_33_are_too_many(opening: str, closing: str, inner: str) -> None:
+    levels = opening.count("[") + opening.count("{")
+    parse_json(nested(32 // levels, opening, closing, inner))
+    with pytest.raises(ValueError, match="deep"):
+        parse_json(b"[" + nested(32 // levels, opening, closing, inner) + b"]")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" + "[]," * 100 + "[]]",
+        "[" + "{}," * 100 + "{}]",
+        "[" + ",".join(["[[]]"] * 100) + "]",
+        '["' + "[" * 100 + '"]',
+        '["' + "{" * 100 + '"]',
+        '["\\"' + "[" * 100 + '"]',
+        '["\\\\","' + "[" * 100 + '"]',
+        '{"' + "[" * 100 + '":"' + "]" * 100 + '"}',
+        '["\u2028' + "[" * 100 + '"]',
+    ],
+)
+def test_brackets_side_by_side_or_in_strings_are_not_levels(text: str) -> None:
+    assert parse_json(text.encode())
+
+
+def test_what_is_closed_is_not_counted_and_what_is_open_is() -> None:
+    parse_json(b"[[]," + nested(31) + b"]")
+    parse_json(b"[[],{},[[]]," + nested(31) + b"]")
+    for before in (b"[]", b"{}", b"[[]]", b"[],[]"):
+        with pytest.raises(ValueError, match="deep"):
+            parse_json(b"[" + before + b"," + nested(32) + b"]")
+
+
+def test_a_bracket_in_a_string_does_not_hide_the_levels_after_it() -> None:
+    closed = '["]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]",' + "[" * 32 + "]" * 33
+    with pytest.raises(ValueError, match="deep"):
+        parse_json(closed.encode())
+
+
+@pytest.mark.parametrize("space", [b" ", b"\t", b"\n", b"\r", b" \t\r\n "])
+def test_the_four_white_spaces_of_json_may_surround_a_value(space: bytes) -> None:
+    assert parse_json(space + b"[1]") == parse_json(b"[1]" + space) == [1]
+
+
+@pytest.mark.parametrize(
+    "space", [b"\x0b", b"\x0c", b"\xc2\xa0", b"\xe2\x80\xa8", b"\xef\xbb\xbf", b"\0", b"X", b"n"]
+)
+def test_nothing_else_may_surround_a_value(space: bytes) -> None:
+    for text in (space + b"[1]", b"[1]" + space):
+        with pytest.raises(ValueError):  # noqa: PT011 (no value, or trailing data)
+            parse_json(text)
+
+
+@pytest.mark.parametrize("data", [b"[]", b"[{}]", b"null", b"true", b"1", b'"{}"', b"1.5"])
 def test_an_object_is_an_object(data: bytes) -> None:
     with pytest.raises(json.JSONDecodeError, match="not an object"):
         parse_json_object(data)
@@ -185,13 +269,42 @@ def test_every_value_has_one_spelling_and_nothing_else_is_one(text: bytes) -> No
 def test_every_character_but_64_is_refused_wherever_it_stands() -> None:
     good = set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
     for byte in set(range(256)) - good:
-        for at in range(8):
-            text = bytearray(b"AAAAAAAA")
-            text[at] = byte
-            with pytest.raises(binascii.Error):
-                decode_base64url(bytes(text))
+        for length in (8, 10, 11):
+            for at in range(8):
+                text = bytearray(b"A" * length)
+                text[at] = byte
+                with pytest.raises(binascii.Error):
+                    decode_base64url(bytes(text))
     for byte in good:
         assert len(decode_base64url(bytes([byte]) * 4)) == 3
+
+
+@pytest.mark.parametrize("length", range(20))
+def test_every_length_survives_the_way_there_and_back(length: int) -> None:
+    for octets in (bytes(length), b"\xff" * length, b"\xfb\xef\xbe" * length):
+        text = encode_base64url(octets)
+        assert text == base64.urlsafe_b64encode(octets).decode().rstrip("=")
+        assert decode_base64url(text.encode()) == octets
+
+
+def test_of_texts_that_differ_in_the_last_character_only_canonical_ones_are_read() -> None:
+    """Each has at most one value that encodes to it (RFC 4648 §3.5)."""
+    canonical = {base64.urlsafe_b64encode(bytes(octets)).rstrip(b"=") for octets in _endings()}
+    for prefix in (b"", b"A", b"AA", b"AAA", b"AAAA", b"AAAAA"):
+        for last in range(256):
+            text = prefix + bytes([last])
+            try:
+                octets = decode_base64url(text)
+            except ValueError:
+                assert text not in canonical, text
+            else:
+                assert base64.urlsafe_b64encode(octets).rstrip(b"=") == text
+                assert text in canonical
+
+
+def _endings() -> Iterator[list[int]]:
+    for value in range(256):
+        yield from ([value], [0, value], [0, 0, value], [0, 0, 0, value])
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
