@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote_plus
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from ._credentials import SecretMethod, advice, client_authentication
 from ._http import FetchFailed, Response
 from ._json import parse_json_object
 from ._settings import check_kind, check_url
 from .claims import ClaimChecks, ClaimRules
-from .errors import ConfigurationError, InvalidToken
+from .errors import InvalidToken
 from .lookups import LookupVerifier
 from .tokens import VerifiedToken
 from .types import Clock
@@ -20,7 +19,7 @@ from .types import Clock
 if TYPE_CHECKING:
     import httpx
 
-ClientAuthMethod = Literal["client_secret_basic", "client_secret_post", "bearer"]
+ClientAuthMethod: TypeAlias = SecretMethod | Literal["bearer"]
 
 # Some endpoints call every kind of token active, and name the kind in a member of their own.
 _OTHER_USES = frozenset(("refresh", "refresh_token", "id", "id_token"))
@@ -34,7 +33,10 @@ class IntrospectionTokenVerifier(LookupVerifier):
         introspection_url: the endpoint.
         client_id: this server's client id there; not used with ``bearer``.
         client_secret: its secret there, or with ``bearer`` the access token for the endpoint.
-        client_auth_method: how it authenticates there.
+        client_auth_method: how it authenticates there. Where the endpoint does not decode what
+            ``client_secret_basic`` form-encodes, ``client_secret_post`` or
+            ``client_secret_basic_raw``; where it wants the id in the form as well,
+            ``client_secret_basic_with_id``.
         audience: accepted ``aud``; ``None`` is bound to the resource URL by the provider or
             middleware, ``ANY_AUDIENCE`` switches the check off (many servers send no ``aud``).
         issuer: accepted ``iss``, and the default for responses without one. If there are several,
@@ -85,6 +87,7 @@ class IntrospectionTokenVerifier(LookupVerifier):
         self._headers, self._form = client_authentication(
             client_auth_method, client_id, client_secret
         )
+        self._advice = advice(client_auth_method, client_id, client_secret)
         self._checks = ClaimChecks(
             issuers=self.issuers, audience=audience, leeway_seconds=0, rules=claims or ClaimRules()
         )
@@ -100,7 +103,7 @@ class IntrospectionTokenVerifier(LookupVerifier):
     def parse_response(self, response: Response, now: float) -> VerifiedToken:
         """Return the token's facts from the issuer's response (RFC 7662 §2.2)."""
         if response.status in (400, 401, 403):
-            raise FetchFailed(f"HTTP {response.status}: check client_id and client_secret")
+            raise FetchFailed(f"HTTP {response.status}: {self._advice}")
         if response.status != 200:
             raise FetchFailed(f"HTTP {response.status}")
         answer = parse_json_object(response.body)
@@ -114,30 +117,3 @@ class IntrospectionTokenVerifier(LookupVerifier):
             raise InvalidToken("type")
         body = self.set_issuer(answer, response.body)
         return self._checks.read(answer, body, now)
-
-
-def client_authentication(
-    method: object, client_id: str | None, client_secret: object
-) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the headers and form fields that authenticate us (RFC 6749 §2.3.1, RFC 7662 §2.1)."""
-    if not isinstance(client_secret, str) or not client_secret.isprintable() or not client_secret:
-        raise ConfigurationError(
-            "client_secret must be a non-empty string: the endpoint only answers clients it knows"
-        )
-    if method == "bearer":
-        if not client_secret.isascii() or " " in client_secret:
-            raise ConfigurationError(
-                "client_secret is sent as a Bearer token: use ASCII without spaces"
-            )
-        return {"authorization": f"Bearer {client_secret}"}, {}
-    if not isinstance(client_id, str) or not client_id:
-        raise ConfigurationError("client_id is required, unless client_auth_method='bearer'")
-    if method == "client_secret_basic":
-        pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"
-        return {"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}, {}
-    if method == "client_secret_post":
-        return {}, {"client_id": client_id, "client_secret": client_secret}
-    raise ConfigurationError(
-        f"client_auth_method={method!r} must be 'client_secret_basic', 'client_secret_post' or"
-        " 'bearer'"
-    )

@@ -7,17 +7,15 @@ userinfo endpoint.
 from __future__ import annotations
 
 import logging
-import re
-from typing import Any, NamedTuple
 
+from .._credentials import advice, client_authentication, usual_method
 from .._http import FetchFailed, HTTPFetcher, Response
 from .._json import parse_json_object
 from .._outage import Outage
 from ..errors import ConfigurationError, InvalidGrant, ServerUnavailable, SignInFailed
-from ..headers import MAX_TOKEN_BYTES
-from ..introspection import client_authentication
 from ..types import JSONObject
-from .options import UpstreamAuthMethod, UpstreamRules
+from .answers import Refusal, TokenAnswer, read_answer, read_refusal
+from .options import UpstreamRules
 from .upstream import Endpoints, FindEndpoints
 
 logger = logging.getLogger(__name__)
@@ -25,35 +23,10 @@ logger = logging.getLogger(__name__)
 TIMEOUT_SECONDS = 5.0
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_RETRY_AFTER_SECONDS = 60
-MAX_DIGITS = 11
 
-# Error codes for an invalid code or refresh token; not all providers use the standard one.
-_INVALID_GRANT = frozenset(
-    ("invalid_grant", "bad_verification_code", "bad_refresh_token", "invalid_refresh_token")
-)
+_BUSY = frozenset((408, 425, 429))
 # A revocation with one of these may succeed later; any other status below 500 is final.
 _RETRYABLE = frozenset((401, 403, 408, 429))
-_ERROR_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_TOKEN = re.compile(r"[\x21-\x7e]+")
-
-
-class TokenAnswer(NamedTuple):
-    """A successful answer of the token endpoint.
-
-    Attributes:
-        access_token: for the provider's APIs.
-        refresh_token: for the next refresh, if there is one.
-        expires_in: lifetime of the access token in seconds; ``None`` if it does not expire.
-        id_token: identifies the user (OpenID Connect).
-    """
-
-    access_token: str
-    refresh_token: str | None = None
-    expires_in: int | None = None
-    id_token: str | None = None
-
-    def __repr__(self) -> str:
-        return f"TokenAnswer(expires_in={self.expires_in!r})"
 
 
 class UpstreamClient:
@@ -101,6 +74,8 @@ class UpstreamClient:
             raise ConfigurationError(
                 f"{prefix}client_secret must be the secret that the identity provider gave you"
             )
+        if client_secret is not None and rules.client_auth_method is not None:
+            client_authentication(rules.client_auth_method, client_id, client_secret)
         self.client_id = client_id
         self.endpoints = endpoints
         self.fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=rules.http_client)
@@ -108,13 +83,15 @@ class UpstreamClient:
         self._rules = rules
         # Each problem is reported once: anyone can cause requests, with made-up codes.
         self._outage = Outage(each_reason=True)
+        # Whether codes are refused in words that can also mean a single refresh token.
+        self._is_barred = False
         self._revocation_outage = Outage(each_reason=True)
 
     async def exchange(self, code: str, verifier: str, redirect_uri: str) -> TokenAnswer:
         """Return the tokens for a code.
 
         Raises:
-            InvalidGrant: the provider rejects the code.
+            InvalidGrant: the provider rejects the code; the person may have to sign in again there.
         """
         form = {
             "grant_type": "authorization_code",
@@ -122,15 +99,36 @@ class UpstreamClient:
             "redirect_uri": redirect_uri,
             "code_verifier": verifier,
         }
-        return await self._tokens(form)
+        answer = await self._tokens(form)
+        if isinstance(answer, TokenAnswer):
+            self._is_barred = False
+            return answer
+        if answer.matter in ("grant", "sign_in"):
+            raise InvalidGrant(reason="sign_in_ended")
+        self._is_barred = answer.matter == "either"
+        raise self._refused(answer)
 
     async def refresh(self, refresh_token: str) -> TokenAnswer:
         """Return new tokens.
 
         Raises:
             InvalidGrant: the provider has ended the sign-in.
+            SignInFailed: with the reason ``sign_in_ended``, it says so in other words, which count
+                once the access token has expired.
         """
-        return await self._tokens({"grant_type": "refresh_token", "refresh_token": refresh_token})
+        answer = await self._tokens({"grant_type": "refresh_token", "refresh_token": refresh_token})
+        if isinstance(answer, TokenAnswer):
+            self._is_barred = False
+            return answer
+        # What is refused to new sign-ins as well is no verdict on this one.
+        if answer.matter in ("client", "proxy") or (answer.matter == "either" and self._is_barred):
+            raise self._refused(answer)
+        # INFO: people cause this line by what they do at the provider.
+        shown = answer.shown
+        logger.info("The identity provider does not refresh the tokens of a sign-in: %s", shown)
+        if answer.matter == "grant":
+            raise InvalidGrant(reason="sign_in_ended")
+        raise SignInFailed(reason="sign_in_ended")
 
     async def revoke(self, refresh_token: str | None, access_token: str) -> bool:
         """Revoke tokens, if the provider supports that (RFC 7009 §2.1).
@@ -170,20 +168,28 @@ class UpstreamClient:
                 endpoints.userinfo, max_bytes=MAX_ANSWER_BYTES, headers=headers
             )
         except FetchFailed as error:
-            raise self._unavailable(str(error)) from None
-        return self._read(response)
+            raise self._unavailable(f"is not responding: {error}") from None
+        document = self._read(response)
+        if isinstance(document, Refusal):
+            raise self._refused(document)
+        return document
 
-    async def _tokens(self, form: dict[str, str]) -> TokenAnswer:
+    async def _tokens(self, form: dict[str, str]) -> TokenAnswer | Refusal:
         endpoints = await self.endpoints()
         try:
             response = await self._post(
                 endpoints, endpoints.token, {**self._rules.token_parameters, **form}
             )
         except FetchFailed as error:
-            raise self._unavailable(str(error)) from None
+            raise self._unavailable(f"is not responding: {error}") from None
         document = self._read(response)
+        if isinstance(document, Refusal):
+            if document.matter != "client" or self._secret is None:
+                return document
+            hint = advice(self._method(endpoints), self.client_id, self._secret)
+            return document._replace(shown=f"{document.shown}: {hint}")
         try:
-            return _read_answer(document)
+            return read_answer(document)
         except FetchFailed as error:
             self._report(f"sent an unusable response: {error}")
             raise SignInFailed from None
@@ -197,92 +203,46 @@ class UpstreamClient:
     def _authentication(self, endpoints: Endpoints) -> tuple[dict[str, str], dict[str, str]]:
         if self._secret is None:
             return {}, {"client_id": self.client_id}
-        method: UpstreamAuthMethod = (
-            self._rules.client_auth_method or endpoints.auth_method or "client_secret_basic"
+        return client_authentication(self._method(endpoints), self.client_id, self._secret)
+
+    def _method(self, endpoints: Endpoints) -> str:
+        if self._secret is None:
+            return "none"
+        return self._rules.client_auth_method or usual_method(
+            endpoints.auth_methods, self.client_id, self._secret
         )
-        return client_authentication(method, self.client_id, self._secret)
 
-    def _read(self, response: Response) -> JSONObject:
-        """Return the document of a successful answer.
-
-        The status alone does not decide: some providers send errors with a 200.
-        """
-        if response.status >= 500 or response.status == 429:
-            raise self._unavailable(
-                f"HTTP {response.status}", response.headers.get("retry-after", "")
-            )
+    def _read(self, response: Response) -> JSONObject | Refusal:
+        """Return the document of a successful answer, or why there is none."""
+        retry_after = response.headers.get("retry-after", "")
+        if response.status >= 500 or response.status in _BUSY:
+            raise self._unavailable(f"answers with HTTP {response.status}", retry_after)
         try:
             document = parse_json_object(response.body)
         except ValueError as error:
             self._report(f"sent an unusable response: HTTP {response.status}, {error}")
             raise SignInFailed from None
-        code = document.get("error")
-        if response.status == 200 and code is None:
+        refusal = read_refusal(response.status, document)
+        if refusal is None:
             if self._outage.recovered():
                 logger.info("The identity provider has recovered")
             return document
-        # Not a standard error code of the token endpoint; our own server sends it too.
-        if code == "temporarily_unavailable":
-            raise self._unavailable(
-                f"HTTP {response.status}, {code}", response.headers.get("retry-after", "")
-            )
-        if isinstance(code, str) and code in _INVALID_GRANT:
-            raise InvalidGrant(reason="sign_in_ended")
-        is_code = isinstance(code, str) and _ERROR_CODE.fullmatch(code)
-        shown = code if is_code else "no error code"
-        self._report(f"refuses the proxy: HTTP {response.status}, {shown}")
-        raise SignInFailed
+        if refusal.matter == "passing":
+            raise self._unavailable(f"answers with {refusal.shown}", retry_after)
+        return refusal
+
+    def _refused(self, refusal: Refusal) -> SignInFailed:
+        """Report a refusal that the operator has to look at."""
+        self._report(f"refuses the proxy: {refusal.shown}")
+        return SignInFailed()
 
     def _report(self, problem: str) -> None:
         if self._outage.failed(problem):
             logger.warning("The identity provider %s", problem)
 
-    def _unavailable(self, why: str, retry_after: str = "") -> ServerUnavailable:
-        self._report(f"is not responding: {why}")
+    def _unavailable(self, problem: str, retry_after: str = "") -> ServerUnavailable:
+        self._report(problem)
         seconds = 1
         if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 9:
             seconds = int(retry_after)
         return ServerUnavailable(min(seconds, MAX_RETRY_AFTER_SECONDS))
-
-
-def _read_answer(document: JSONObject) -> TokenAnswer:
-    kind, expires_in = document.get("token_type", "Bearer"), _number(document.get("expires_in"))
-    if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise FetchFailed("the token_type is not Bearer")
-    access_token = _token(document, "access_token")
-    if access_token is None:
-        raise FetchFailed("the access_token is missing")
-    return TokenAnswer(
-        access_token,
-        _token(document, "refresh_token"),
-        expires_in,
-        _token(document, "id_token"),
-    )
-
-
-def _number(seconds: Any) -> int | None:
-    if (
-        isinstance(seconds, str)
-        and seconds.isascii()
-        and seconds.isdigit()
-        and len(seconds) < MAX_DIGITS
-    ):
-        return int(seconds)  # a string, against RFC 6749 §5.1, but common
-    if seconds is None:
-        return None
-    if (
-        isinstance(seconds, int | float)
-        and not isinstance(seconds, bool)
-        and 0 <= seconds < 10**MAX_DIGITS
-    ):
-        return int(seconds)
-    raise FetchFailed("expires_in is not a number of seconds")
-
-
-def _token(document: JSONObject, name: str) -> str | None:
-    value = document.get(name)
-    if value in (None, ""):
-        return None
-    if not isinstance(value, str) or len(value) > MAX_TOKEN_BYTES or not _TOKEN.fullmatch(value):
-        raise FetchFailed(f"the {name} is not a valid token")
-    return value

@@ -22,7 +22,8 @@ from ..lookups import LookupVerifier
 from ..multi import MultiAuth
 from ..tokens import AccessToken, access_token
 from ..types import Clock, JSONObject
-from .client import TokenAnswer, UpstreamClient
+from .answers import TokenAnswer
+from .client import UpstreamClient
 from .options import UpstreamIdentity, UpstreamRules
 from .upstream import Endpoints
 

@@ -11,7 +11,7 @@ from ..server.records import Stored
 from ..server.table import Kind, Table
 from ..stores import Store
 from ..types import Clock, JSONObject
-from .client import TokenAnswer
+from .answers import TokenAnswer
 from .options import UpstreamIdentity
 from .returns import Returns
 

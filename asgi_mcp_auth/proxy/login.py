@@ -26,7 +26,8 @@ from ..server.parties import Person
 from ..server.records import Stored, hash_of, new_secret
 from ..server.table import Kind, Table
 from .admission import Admission
-from .client import TokenAnswer, UpstreamClient
+from .answers import TokenAnswer
+from .client import UpstreamClient
 from .identity import Identifier
 from .kept import TOKENS
 from .options import UpstreamRules

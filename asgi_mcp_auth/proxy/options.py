@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, get_args
 
+from .._credentials import SecretMethod
 from .._deprecated import renamed_fields
 from .._settings import check_hook, check_kind, check_list, check_names, check_switch
 from ..errors import ConfigurationError
@@ -20,7 +21,8 @@ from .domains import ascii_domain
 if TYPE_CHECKING:
     import httpx
 
-UpstreamAuthMethod: TypeAlias = Literal["client_secret_basic", "client_secret_post", "none"]
+UpstreamAuthMethod: TypeAlias = SecretMethod | Literal["none"]
+_AUTH_METHODS = (*get_args(SecretMethod), "none")
 
 # The proxy sets these itself (RFC 6749 §4.1, RFC 7636 §4.3, OpenID Connect Core §3.1.2.1).
 _OWN_PARAMETERS = frozenset(
@@ -69,7 +71,9 @@ class UpstreamRules:
     Args:
         client_auth_method: how the proxy authenticates at the token endpoint; by default as the
             provider's metadata says, ``client_secret_basic`` if it says nothing, and ``none``
-            without a secret.
+            without a secret. Where the provider does not decode what that form-encodes,
+            ``client_secret_post`` or ``client_secret_basic_raw``; where it wants the id in the form
+            as well, ``client_secret_basic_with_id``.
         authorize_parameters: sent with each sign-in, for example ``{"access_type": "offline"}``.
         token_parameters: sent with each token request.
         reauth_prompt: the ``prompt`` that makes users sign in again or choose another account.
@@ -105,10 +109,10 @@ class UpstreamRules:
     http_client: httpx.AsyncClient | None = None
 
     def __post_init__(self) -> None:
-        if self.client_auth_method not in (None, *get_args(UpstreamAuthMethod)):
+        if self.client_auth_method not in (None, *_AUTH_METHODS):
             raise ConfigurationError(
                 f"client_auth_method={self.client_auth_method!r} must be one of "
-                f"{', '.join(get_args(UpstreamAuthMethod))}"
+                f"{', '.join(_AUTH_METHODS)}"
             )
         for name in ("authorize_parameters", "token_parameters"):
             _check_parameters(name, getattr(self, name))

@@ -12,7 +12,8 @@ from ..server.records import Stored, hash_of
 from ..server.table import Kind, Table
 from ..stores import Store
 from ..types import Clock
-from .client import TIMEOUT_SECONDS, TokenAnswer, UpstreamClient
+from .answers import TokenAnswer
+from .client import TIMEOUT_SECONDS, UpstreamClient
 from .kept import KeptTokens, SignIns
 from .returns import Returns
 
@@ -164,12 +165,12 @@ class Refresher:
         try:
             answer = await self._client.refresh(refresh_token)
         except InvalidGrant:
-            if (await self._sign_ins.find(key)).access_token != tokens.access_token:
-                # This answer came after the lease had expired, and another worker has refreshed.
-                return
-            await self._sign_ins.end(key)
-            raise
+            await self._end(key, tokens)
+            return
         except (ServerUnavailable, SignInFailed) as error:
+            if not tokens.is_valid(self._clock.time()) and error.reason == "sign_in_ended":
+                await self._end(key, tokens)
+                return
             await self.end_turn(key, tokens, COOLDOWN_SECONDS)
             if tokens.is_valid(self._clock.time()):
                 return
@@ -184,6 +185,12 @@ class Refresher:
                 answer.access_token,
                 answer.refresh_token or refresh_token,
             )
+
+    async def _end(self, key: str, tokens: KeptTokens) -> None:
+        if (await self._sign_ins.find(key)).access_token == tokens.access_token:
+            await self._sign_ins.end(key)
+            raise InvalidGrant(reason="sign_in_ended")
+        # The answer came after the lease had expired, and another worker has refreshed.
 
     async def _save(
         self, key: str, tokens: KeptTokens, answer: TokenAnswer, asked_at: float

@@ -29,6 +29,8 @@ while it has not expired, and ``ServerUnavailable`` afterwards:
     new tokens        | gone             | InvalidGrant        | new tokens are revoked
     invalid_grant     | unchanged        | InvalidGrant        | record deleted
     invalid_grant     | refreshed        | the record's token  |
+    in other words    | any              | the old token       | next turn, its lease failed
+    the same, expired | any              | as invalid_grant    | as invalid_grant
     unusable, or none | any              | the old token       | next turn, its lease failed
     (no metadata yet) | any              | the old token       |
 
@@ -61,7 +63,8 @@ from ..server.parties import Person
 from ..server.records import hash_of, new_secret
 from ..stores import Store
 from ..types import Clock, JSONObject
-from .client import TokenAnswer, UpstreamClient
+from .answers import TokenAnswer
+from .client import UpstreamClient
 from .identity import Identifier, merged
 from .kept import KeptTokens, SignIns
 from .options import UpstreamIdentity

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from .._cache import SingleFlight
 from .._http import FetchFailed, HTTPFetcher
@@ -14,7 +14,6 @@ from .._outage import Outage
 from ..discovery import MAX_METADATA_BYTES, check_endpoint, fetch_metadata, metadata_urls
 from ..errors import ConfigurationError, ServerUnavailable
 from ..types import Clock, JSONObject
-from .options import UpstreamAuthMethod
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +32,7 @@ class Endpoints(NamedTuple):
         jwks_uri: the keys of ID tokens.
         issuers: accepted issuers; empty if unknown.
         states_issuer: whether each authorization response names the issuer (RFC 9207 §3).
-        auth_method: how clients authenticate, if the metadata says so.
+        auth_methods: how clients may authenticate, if the metadata says so.
     """
 
     authorization: str
@@ -43,7 +42,7 @@ class Endpoints(NamedTuple):
     jwks_uri: str | None = None
     issuers: tuple[str, ...] = ()
     states_issuer: bool = False
-    auth_method: UpstreamAuthMethod | None = None
+    auth_methods: tuple[str, ...] = ()
 
 
 FindEndpoints: TypeAlias = Callable[[], Awaitable[Endpoints]]
@@ -128,8 +127,6 @@ def _read(document: JSONObject, issuers: tuple[str, ...], config_url: str | None
     def optional_url(name: str) -> str | None:
         return None if document.get(name) is None else url(name)
 
-    methods = document.get("token_endpoint_auth_methods_supported")
-    known: tuple[UpstreamAuthMethod, ...] = ("client_secret_basic", "client_secret_post")
     return Endpoints(
         authorization=url("authorization_endpoint"),
         token=url("token_endpoint"),
@@ -138,5 +135,10 @@ def _read(document: JSONObject, issuers: tuple[str, ...], config_url: str | None
         jwks_uri=url("jwks_uri"),
         issuers=issuers or (document["issuer"],),
         states_issuer=document.get("authorization_response_iss_parameter_supported") is True,
-        auth_method=next((each for each in known if is_array(methods) and each in methods), None),
+        auth_methods=_texts(document, "token_endpoint_auth_methods_supported"),
     )
+
+
+def _texts(document: JSONObject, name: str) -> tuple[str, ...]:
+    value: Any = document.get(name)
+    return tuple(each for each in value if isinstance(each, str)) if is_array(value) else ()

@@ -21,7 +21,7 @@ from asgi_mcp_auth import (
     TokenVerifier,
     UserinfoTokenVerifier,
 )
-from asgi_mcp_auth.proxy.client import TokenAnswer
+from asgi_mcp_auth.proxy.answers import TokenAnswer
 from asgi_mcp_auth.proxy.identity import AccessTokenIdentifier
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, Issuer
 from tests.support.asgi import Spy, call

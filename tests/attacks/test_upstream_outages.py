@@ -11,7 +11,8 @@ import pytest
 
 from asgi_mcp_auth import ServerUnavailable
 from asgi_mcp_auth.errors import InvalidGrant
-from asgi_mcp_auth.proxy.client import TokenAnswer, UpstreamClient
+from asgi_mcp_auth.proxy.answers import TokenAnswer
+from asgi_mcp_auth.proxy.client import UpstreamClient
 from asgi_mcp_auth.proxy.options import UpstreamIdentity, UpstreamRules
 from asgi_mcp_auth.proxy.refresh import LEASE_SECONDS, LEASES
 from asgi_mcp_auth.proxy.returns import Returns

@@ -134,3 +134,10 @@ async def upstream_token(server: Server, access_token: str) -> str:
         raise result
     token: str = result
     return token
+
+
+async def attempt_error(server: Server, upstream: Upstream) -> str:
+    """Sign in with a new client; return the error that it is told."""
+    client, browser = await server.register(), server.browser()
+    response = await come_back(browser, upstream.approve(await depart(browser, client)))
+    return answer_of(response.header("location") or "")["error"]
