@@ -40,6 +40,10 @@ class Unreachable(FetchFailed):
     """The server is not responding, or not in time, so the content is unknown."""
 
 
+class Unusable(FetchFailed):
+    """The server says itself that there is no such document, or serves one that cannot be used."""
+
+
 class Response(NamedTuple):
     """A complete response. Header names are lower case."""
 
@@ -154,7 +158,8 @@ class PublicFetcher:
 
     Against server-side request forgery, the host is resolved once, all its addresses must be
     public, and the connection goes to an address that was checked. Proxy settings and certificate
-    files of the environment are ignored.
+    files of the environment are ignored. Behind ``proxy``, it is the proxy that resolves the host,
+    and that must not connect to private addresses.
 
     Args:
         timeout_seconds: for a whole fetch, including name resolution, and for the wait before it.
@@ -162,6 +167,7 @@ class PublicFetcher:
         max_fetches: how many fetches strangers may cause at the same time.
         max_fetches_each: how many of them one network may cause.
         ca_file: a PEM file of certificate authorities to trust instead of the public ones.
+        proxy: the URL of an HTTP proxy to connect through.
         resolve: resolves a host name.
 
     Raises:
@@ -176,6 +182,7 @@ class PublicFetcher:
         ca_file: str | None = None,
         max_fetches: int = MAX_FETCHES,
         max_fetches_each: int = MAX_FETCHES_EACH,
+        proxy: str | None = None,
         resolve: Callable[[str, int], Sequence[str]] = resolve,
     ) -> None:
         self._places = Places(
@@ -187,6 +194,7 @@ class PublicFetcher:
         self._timeout_seconds = timeout_seconds
         self._allow_loopback = allow_loopback
         self._ca_file = ca_file
+        self._proxy = proxy
         self._resolve = resolve
         # Threads of its own: a name server that never answers blocks one for half a minute, which
         # cannot be interrupted.
@@ -242,7 +250,9 @@ class PublicFetcher:
         self, url: str, max_bytes: int, resolving: list[Future[Sequence[str]]]
     ) -> Response:
         context = await sync_to_async(_ssl_context, thread_sensitive=False)(
-            self._ca_file, trust_env=False
+            # A proxy may have a certificate authority of its own (SSL_CERT_FILE).
+            self._ca_file,
+            trust_env=self._proxy is not None,
         )
         import httpx
 
@@ -253,13 +263,18 @@ class PublicFetcher:
                 port = parts.port or 443
                 if parts.scheme != "https" or not host:
                     raise FetchFailed("it is not an https URL")
-                resolving.append(self._resolvers.submit(self._resolve, host, port))
-                addresses = self._checked(await asyncio.wrap_future(resolving[0]))
+                addresses: list[str] = []
+                if self._proxy is None:
+                    resolving.append(self._resolvers.submit(self._resolve, host, port))
+                    addresses = self._checked(await asyncio.wrap_future(resolving[0]))
                 async with httpx.AsyncClient(
                     verify=context,
                     timeout=None,  # noqa: S113  # bounded above
                     trust_env=False,
+                    proxy=self._proxy,
                 ) as client:
+                    if self._proxy is not None:
+                        return await _fetch(client, url, max_bytes, None, None)
                     while True:
                         address = addresses.pop(0)
                         place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

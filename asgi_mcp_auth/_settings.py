@@ -75,6 +75,30 @@ def check_seconds(
     return float(value)
 
 
+def check_proxy(setting: str, value: object) -> None:
+    """Check that ``value`` is ``None`` or the URL of an HTTP proxy. The message never repeats it,
+    because it may have a password.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    if value is None:
+        return
+    try:
+        parts = urlsplit(value if isinstance(value, str) else "")
+        is_origin = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        parts, is_origin = urlsplit(""), False
+    if (
+        not is_origin
+        or parts.scheme not in ("http", "https")
+        or parts._replace(scheme="", netloc="").geturl() not in ("", "/")
+    ):
+        raise ConfigurationError(
+            f"{setting} must be the URL of an HTTP proxy: 'http://proxy.example.com:3128'"
+        )
+
+
 def check_count(setting: str, value: object) -> int:
     """Return ``value`` when it is a whole number, zero included.
 

@@ -9,6 +9,7 @@ AuthError
 │  ├─ InsufficientScope       403 insufficient_scope      .scopes
 │  ├─ ForbiddenOrigin         403 access_denied
 │  └─ ServerUnavailable       503 temporarily_unavailable .retry_after_seconds
+│     ├─ ClientUnreachable    503 temporarily_unavailable .cause .client_id .url
 │     ├─ UnreadableRecord     503 temporarily_unavailable
 │     └─ Contended            503 temporarily_unavailable
 └─ OAuthError                400 by default              at the authorization server's endpoints;
@@ -43,7 +44,8 @@ AuthError
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 from .types import InvalidRequestReason, InvalidTokenReason, OAuthReason, Reason
 
@@ -131,15 +133,51 @@ class ServerUnavailable(RequestError):
 
     Args:
         retry_after_seconds: when to try again; at least 1 is sent.
+        description: for the client.
     """
 
     error = "temporarily_unavailable"
     status = 503
     reason = "unavailable"
 
-    def __init__(self, retry_after_seconds: float = 1) -> None:
-        super().__init__("The server cannot answer at the moment")
+    def __init__(
+        self,
+        retry_after_seconds: float = 1,
+        description: str = "The server cannot answer at the moment",
+    ) -> None:
+        super().__init__(description)
         self.retry_after_seconds = retry_after_seconds
+
+
+class ClientUnreachable(ServerUnavailable):
+    """The host of a client's metadata document or key set is not responding. It may come back, so
+    that is no reason to refuse the client.
+
+    Args:
+        cause: for the audit record.
+        client_id: which client.
+        url: what cannot be fetched.
+    """
+
+    _DESCRIPTIONS: ClassVar[Mapping[str, str]] = {
+        "document_unreachable": (
+            "The application is described in a document that this server cannot fetch"
+        ),
+        "client_keys_unreachable": (
+            "The keys of the application are in a document that this server cannot fetch"
+        ),
+    }
+
+    def __init__(
+        self,
+        cause: Literal["document_unreachable", "client_keys_unreachable"],
+        client_id: str,
+        url: str,
+    ) -> None:
+        super().__init__(description=self._DESCRIPTIONS[cause])
+        self.cause = cause
+        self.client_id = client_id
+        self.url = url
 
 
 class UnreadableRecord(ServerUnavailable):

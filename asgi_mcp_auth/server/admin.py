@@ -10,6 +10,7 @@ from ..stores import scan_all
 from ..types import JSONObject
 from .audit import AuditEvent
 from .browser.records import SESSIONS
+from .clients.kept import DOCUMENTS
 from .clients.metadata import check_client_metadata
 from .clients.records import CLIENTS, UNUSED
 from .endpoints.register import delete_client, describe
@@ -65,7 +66,7 @@ class Admin:
             return None
 
     def clients(self) -> AsyncIterator[Client]:
-        """Return all clients, except those with a metadata document: they are not stored."""
+        """Return all clients, except those with a metadata document, which do not register."""
         return self._parts.clients.all()
 
     async def delete_client(self, client_id: str) -> bool:
@@ -136,7 +137,7 @@ class Admin:
         ``rotate_keys``.
         """
         parts = self._parts
-        kinds = [kind.name for kind in (CLIENTS, UNUSED, CONSENTS, GRANTS, SESSIONS)]
+        kinds = [kind.name for kind in (CLIENTS, DOCUMENTS, UNUSED, CONSENTS, GRANTS, SESSIONS)]
         kinds += parts.login.kinds
         return sum([await parts.store.drop_unreadable(kind) for kind in kinds])
 

@@ -17,6 +17,7 @@ from .._settings import (
     check_kind,
     check_list,
     check_path,
+    check_proxy,
     check_scopes,
     check_seconds,
     check_switch,
@@ -137,7 +138,34 @@ class RateLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Registration:
+class DocumentFetching:
+    """How metadata documents and key sets of clients are fetched. Part of ``Registration``.
+
+    Args:
+        document_proxy: the URL of an HTTP proxy, in a network that has no other way out. Which
+            addresses may be reached is then up to it.
+        development_documents: whether documents may be hosted on this machine; for development,
+            with a loopback ``base_url``.
+        development_ca_file: a PEM file with the certificate authorities of such documents.
+
+    Raises:
+        ConfigurationError: a setting is invalid.
+    """
+
+    document_proxy: str | None = field(default=None, repr=False)
+    development_documents: bool = False
+    development_ca_file: str | None = None
+
+    def __post_init__(self) -> None:
+        check_proxy("document_proxy", self.document_proxy)
+        check_switch("development_documents", self.development_documents)
+        check_kind("development_ca_file", self.development_ca_file, str)
+        if self.development_ca_file is not None and not self.development_documents:
+            raise ConfigurationError("development_ca_file needs development_documents=True")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration(DocumentFetching):
     """Which clients there are, and how others may register.
 
     Args:
@@ -158,9 +186,6 @@ class Registration:
             set.
         trust_document: a function that returns whether to trust such a URL. Called when it is used,
             at most once a minute.
-        development_documents: whether documents may be hosted on this machine; for development,
-            with a loopback ``base_url``.
-        development_ca_file: a PEM file with the certificate authorities of such documents.
 
     Raises:
         ConfigurationError: a setting is invalid.
@@ -176,10 +201,9 @@ class Registration:
     management: bool = True
     metadata_documents: bool | None = None
     trust_document: TrustHook | None = None
-    development_documents: bool = False
-    development_ca_file: str | None = None
 
     def __post_init__(self) -> None:
+        DocumentFetching.__post_init__(self)  # slots: super() would find another class
         check_list("clients", self.clients, Mapping, "[{'client_id': …, 'redirect_uris': […]}]")
         token = self.initial_access_token
         if token is not None and (not isinstance(token, str) or len(token) < 32):
@@ -200,13 +224,9 @@ class Registration:
                 f"unused_bytes={self.unused_bytes} must be at least"
                 f" unused_bytes_each={self.unused_bytes_each}"
             )
-        for name in ("management", "development_documents"):
-            check_switch(name, getattr(self, name))
+        check_switch("management", self.management)
         if self.metadata_documents is not None:
             check_switch("metadata_documents", self.metadata_documents)
-        check_kind("development_ca_file", self.development_ca_file, str)
-        if self.development_ca_file is not None and not self.development_documents:
-            raise ConfigurationError("development_ca_file needs development_documents=True")
         if token is not None:
             self.check_documents_decided("initial_access_token")
 

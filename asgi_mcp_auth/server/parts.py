@@ -21,6 +21,7 @@ from .browser.sessions import Sessions
 from .browser.transactions import Transactions
 from .clients.authentication import ClientAuthenticator
 from .clients.cimd import TIMEOUT_SECONDS, ClientDocuments
+from .clients.kept import KeptDocuments
 from .clients.keys import ClientKeys
 from .clients.metadata import MetadataPolicy
 from .clients.registry import Clients
@@ -203,6 +204,7 @@ class Parts:
             timeout_seconds=TIMEOUT_SECONDS,
             allow_loopback=registration.development_documents,
             ca_file=registration.development_ca_file,
+            proxy=registration.document_proxy,
         )
 
     def _clients(self) -> Clients:
@@ -228,6 +230,7 @@ class Parts:
             self.limits,
             (self.issuer, settings.options.resource_base_url or self.issuer),
             registration,
+            KeptDocuments(self.store, self.clock, self.lifetimes),
         )
         return Clients(
             self.store,

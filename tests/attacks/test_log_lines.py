@@ -35,6 +35,7 @@ OURS = frozenset(
         "self.label",
         "self._engine",
         "self._label",
+        "self._advice",
         "event.action",
         "event.reason",
         "refusal.reason",

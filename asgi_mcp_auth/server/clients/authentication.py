@@ -114,7 +114,20 @@ class ClientAuthenticator:
                 store.
         """
         credentials = parse_client_credentials(request)
-        client = await self._clients.find(credentials.client_id, address=request.source)
+        client_id, address = credentials.client_id, request.source
+        client = await self._clients.find(client_id, address=address, from_client=True)
+        try:
+            return await self._check(client, credentials, address)
+        except InvalidClient:
+            if client is None or client.origin != "document":
+                raise
+            # The document that is kept may be older than the client's keys.
+            newer = await self._clients.find(client_id, address=address)
+            if newer == client:
+                raise
+        return await self._check(newer, credentials, address)
+
+    async def _check(self, client: Client | None, credentials: Credentials, address: str) -> Client:
         if credentials.method in SECRET_METHODS:
             # Before anything else, and for unknown clients too, so that timing does not tell them
             # apart.
@@ -129,7 +142,7 @@ class ClientAuthenticator:
         if credentials.method not in client.auth_methods:
             raise InvalidClient(reason="auth_method")
         if credentials.method == "private_key_jwt":
-            await self._check_assertion(client, credentials.proof, request.source)
+            await self._check_assertion(client, credentials.proof, address)
         return client
 
     async def _check_assertion(self, client: Client, assertion: str, address: str) -> None:

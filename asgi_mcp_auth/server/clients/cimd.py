@@ -6,6 +6,7 @@ draft-ietf-oauth-client-id-metadata-document; MCP 2026-07-28, client registratio
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from hashlib import sha256
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -14,12 +15,18 @@ from ..._cache import LRUCache
 from ..._http import FetchFailed, PublicFetcher, Response
 from ..._json import is_array, parse_json_object
 from ..._urls import is_public_web_url, origin_of
-from ...errors import InvalidClient, InvalidClientMetadata, InvalidRedirectURI, ServerUnavailable
+from ...errors import (
+    ClientUnreachable,
+    InvalidClient,
+    InvalidClientMetadata,
+    InvalidRedirectURI,
+)
 from ...types import Clock, JSONObject
 from ..limits import Limits
-from ..options import Registration, call_hook
+from ..options import Registration, ask_hook
 from ..parties import Client
 from .fetched import FetchCache
+from .kept import KeptDocuments
 from .metadata import MetadataPolicy, check_client_metadata
 
 MAX_BYTES = 5 * 1024
@@ -27,6 +34,10 @@ TIMEOUT_SECONDS = 5.0
 TRUST_SECONDS = 60  # how long a decision of trust_document is cached
 MAX_DECISIONS = 1000
 MAX_URL_CHARS = 2048
+ADVICE = (
+    "A server without a way to the internet needs Registration(metadata_documents=False), so that"
+    " applications register instead, or Registration(document_proxy=…)"
+)
 
 _SECRET_MEMBERS = ("client_secret", "client_secret_expires_at", "registration_access_token")
 
@@ -45,8 +56,32 @@ class _Decision(NamedTuple):
     is_trusted: bool
 
 
+class _Document(NamedTuple):
+    """A document that is valid, and the client that it describes."""
+
+    text: str
+    client: Client
+
+
 class ClientDocuments:
     """Fetches and caches client metadata documents.
+
+    Theory of operation
+    -------------------
+    When a user has approved a client, its document is also kept in the store.
+
+    in this process         kept   request of         what is used
+    ----------------------  -----  -----------------  ----------------------------------------
+    fresh                   any    any                the document
+    nothing, or expired     yes    the client itself  the kept one; a fetch in the background
+    nothing, or expired     any    a user             what a fetch brings
+    unusable, says its      any    any                none, and it is no longer kept
+      host
+    not to be had           yes    any                the kept one
+    not to be had           no     any                none: ``ClientUnreachable``, if its host
+                                                      is not responding
+
+    The operator's ``trust_document`` and ``approve`` decide about a kept document, too.
 
     Args:
         policy: the metadata that a document may contain.
@@ -55,6 +90,7 @@ class ClientDocuments:
         limits: bound how much an address may make us fetch.
         own: this server's own URLs, which cannot be client ids.
         registration: the operator's hooks, and whether documents may be on this machine.
+        kept: those that are in the store.
     """
 
     def __init__(
@@ -65,26 +101,38 @@ class ClientDocuments:
         limits: Limits,
         own: Collection[str],
         registration: Registration,
+        kept: KeptDocuments,
     ) -> None:
         self._policy = policy
         self._clock = clock
         self._own = frozenset(map(origin_of, own))
         self._registration = registration
         self._fetched = FetchCache(
-            "Client metadata document", fetcher, clock, limits, self._read, max_bytes=MAX_BYTES
+            "Client metadata document",
+            fetcher,
+            clock,
+            limits,
+            self._read,
+            advice=ADVICE,
+            max_bytes=MAX_BYTES,
         )
+        self._kept = kept
         self._decisions: LRUCache[_Decision] = LRUCache(MAX_DECISIONS)
 
-    async def client_for(self, client_id: str, address: str | None) -> Client:
+    async def client_for(
+        self, client_id: str, address: str | None, *, from_client: bool = False
+    ) -> Client:
         """Return the client that the document at ``client_id`` describes.
 
         Args:
             client_id: the URL of the document.
             address: the address that makes us fetch it, ``None`` for the operator.
+            from_client: whether the client itself sends the request, and so does not wait for a
+                fetch if its document is kept.
 
         Raises:
             InvalidClient: the URL is not acceptable, or the document is invalid.
-            ServerUnavailable: its host is not responding. After an invalid_client, the client would
+            ClientUnreachable: its host is not responding. After an invalid_client, the client would
                 discard valid tokens.
             TooManyRequests: the address has made us fetch too much.
         """
@@ -92,13 +140,63 @@ class ClientDocuments:
             raise InvalidClient(
                 "The client id cannot be the URL of a metadata document", reason="document"
             )
-        if await self._is_trusted(client_id):
+        if not await self._is_trusted(client_id):
+            raise _unusable()
+        fetched = self._fetched.recall(client_id)
+        if fetched is None:
+            if from_client:
+                with suppress(InvalidClient):  # a newer one may be acceptable
+                    kept = await self._find_kept(client_id)
+                    if kept is not None:
+                        self._fetched.find_later(client_id, address)
+                        return kept
             fetched = await self._fetched.find(client_id, address)
-            if fetched.unreachable:
-                raise ServerUnavailable
-            if fetched.value is not None:
-                return fetched.value
-        raise InvalidClient("The client metadata document cannot be used", reason="document")
+        if fetched.value is not None:
+            return fetched.value.client
+        if fetched.failure == "unusable":
+            await self._kept.drop(client_id)
+            raise _unusable()
+        kept = await self._find_kept(client_id)
+        if kept is not None:
+            return kept
+        if fetched.failure == "unreachable":
+            raise ClientUnreachable("document_unreachable", client_id, client_id)
+        raise _unusable()
+
+    async def keep(self, client_id: str) -> None:
+        """Keep the document of a client that a user has approved.
+
+        Raises:
+            ServerUnavailable: the store is not responding.
+        """
+        fetched = self._fetched.recall(client_id)
+        text = None if fetched is None or fetched.value is None else fetched.value.text
+        if text is None:
+            text = await self._kept.get(client_id)
+        if text is not None:
+            await self._kept.keep(client_id, text)
+
+    async def drop(self, client_id: str) -> None:
+        """Stop keeping the document of a client.
+
+        Raises:
+            ServerUnavailable: the store is not responding.
+        """
+        await self._kept.drop(client_id)
+
+    async def _find_kept(self, client_id: str) -> Client | None:
+        """Return the client that the kept document describes, ``None`` if there is none.
+
+        Raises:
+            InvalidClient: it is not acceptable any more.
+        """
+        text = await self._kept.get(client_id)
+        if text is None:
+            return None
+        try:
+            return (await self._parse(client_id, text.encode())).client
+        except FetchFailed:
+            raise _unusable() from None
 
     async def _is_trusted(self, client_id: str) -> bool:
         """Return whether the operator trusts the URL. The hook is asked again after a minute,
@@ -110,25 +208,31 @@ class ClientDocuments:
         key = sha256(client_id.encode()).digest()
         decision = self._decisions.get(key)
         if decision is None or self._clock.monotonic() >= decision.until:
-            is_trusted = bool(await call_hook(trust_document, client_id))
+            is_trusted = bool(await ask_hook("trust_document", trust_document, client_id))
             decision = _Decision(self._clock.monotonic() + TRUST_SECONDS, is_trusted)
             self._decisions.put(key, decision)
         return decision.is_trusted
 
-    async def _read(self, client_id: str, response: Response) -> Client:
+    async def _read(self, client_id: str, response: Response) -> _Document:
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if not (kind == "application/json" or kind.endswith("+json")):
             raise FetchFailed(f"its content type is {kind!r}")
+        document = await self._parse(client_id, response.body)
+        await self._kept.renew(client_id, document.text)
+        return document
+
+    async def _parse(self, client_id: str, body: bytes) -> _Document:
         try:
-            metadata = self._check(client_id, parse_json_object(response.body, max_bytes=MAX_BYTES))
+            metadata = self._check(client_id, parse_json_object(body, max_bytes=MAX_BYTES))
         except (InvalidClientMetadata, InvalidRedirectURI, ValueError) as error:
             raise FetchFailed(str(error)) from None
         approve = self._registration.approve
-        if approve is not None and not await call_hook(
-            approve, {"client_id": client_id, **metadata}
+        if approve is not None and not await ask_hook(
+            "approve", approve, {"client_id": client_id, **metadata}
         ):
             raise FetchFailed("the approve hook refused it")
-        return Client(client_id=client_id, metadata=metadata, origin="document")
+        client = Client(client_id=client_id, metadata=metadata, origin="document")
+        return _Document(body.decode(), client)
 
     def _check(self, client_id: str, document: JSONObject) -> JSONObject:
         if document.get("client_id") != client_id:
@@ -174,3 +278,7 @@ class ClientDocuments:
             and not {".", ".."} & set(segments)
             and origin_of(client_id) not in self._own
         )
+
+
+def _unusable() -> InvalidClient:
+    return InvalidClient("The client metadata document cannot be used", reason="document")

@@ -16,7 +16,7 @@ from ..._cache import LRUCache
 from ..._http import FetchFailed, PublicFetcher, Response
 from ..._jose import UnusableKey, VerifyingKey
 from ..._json import parse_json_object
-from ...errors import InvalidClient, InvalidToken, ServerUnavailable
+from ...errors import ClientUnreachable, InvalidClient, InvalidToken
 from ...jwks import MAX_BYTES as MAX_OPERATOR_BYTES
 from ...keys import StaticKeys
 from ...types import Clock
@@ -29,6 +29,7 @@ MAX_BYTES = 16 * 1024
 COOLDOWN_SECONDS = 5  # between two fetches for a key that is missing
 STALE_SECONDS = 86_400
 CACHE_SIZE = 1000
+ADVICE = "A server behind an HTTP proxy needs Registration(document_proxy=…)"
 
 
 class ClientKeys:
@@ -52,6 +53,7 @@ class ClientKeys:
                 clock,
                 limits,
                 _read_operators if is_operators else _read,
+                advice=ADVICE,
                 max_bytes=MAX_OPERATOR_BYTES if is_operators else MAX_BYTES,
                 stale_seconds=STALE_SECONDS,
             )
@@ -72,7 +74,7 @@ class ClientKeys:
 
         Raises:
             InvalidClient: the key set is invalid.
-            ServerUnavailable: its host is not responding. After an invalid_client, the client would
+            ClientUnreachable: its host is not responding. After an invalid_client, the client would
                 discard its registration.
             TooManyRequests: the address has made us fetch too much.
         """
@@ -83,7 +85,9 @@ class ClientKeys:
         fetched = await self._fetched[is_operators].find(uri, address, since=since)
         if fetched.value is not None:
             return fetched.value
-        raise ServerUnavailable if fetched.unreachable else _invalid_keys()
+        if fetched.failure == "unreachable":
+            raise ClientUnreachable("client_keys_unreachable", client.client_id, uri)
+        raise _invalid_keys()
 
     def _read_registered(self, client: Client, *, is_operators: bool) -> StaticKeys:
         document = client.metadata["jwks"]
@@ -114,7 +118,7 @@ class ClientKeySource:
 
         Raises:
             InvalidToken: the client has no such key.
-            InvalidClient, ServerUnavailable, TooManyRequests: as ``ClientKeys.find``.
+            InvalidClient, ClientUnreachable, TooManyRequests: as ``ClientKeys.find``.
         """
         keys = await self._keys.find(self._client, self._address)
         try:

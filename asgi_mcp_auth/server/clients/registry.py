@@ -90,12 +90,16 @@ class Clients:
         self._self_grants = frozenset(self_grants)
         self._configured = _configured(registration.clients, self.operator_policy)
 
-    async def find(self, client_id: str, *, address: str | None = None) -> Client | None:
+    async def find(
+        self, client_id: str, *, address: str | None = None, from_client: bool = False
+    ) -> Client | None:
         """Return the client with this id, ``None`` if there is none.
 
         Args:
             client_id: which client.
             address: where the request comes from, ``None`` if the operator asks.
+            from_client: whether the client itself sends it; a document that was good once is then
+                good enough.
 
         Raises:
             InvalidClient: the id is the URL of a metadata document that is invalid.
@@ -110,7 +114,7 @@ class Clients:
         if is_document_url(client_id):
             if self._documents is None:
                 return None
-            return await self._documents.client_for(client_id, address)
+            return await self._documents.client_for(client_id, address, from_client=from_client)
         return await self.find_registered(client_id)
 
     async def find_registered(self, client_id: str) -> Client | None:
@@ -196,7 +200,11 @@ class Clients:
         return changed
 
     async def extend(self, client: Client, subject: str) -> None:
-        """Extend a registration after a user has approved the client."""
+        """Extend a registration, or keep a metadata document, after a user has approved the
+        client.
+        """
+        if client.origin == "document" and self._documents is not None:
+            await self._documents.keep(client.client_id)
         if client.expires_at is None:
             return
         ends_at = int(self._clock.time() + self._kept_seconds)
@@ -208,7 +216,11 @@ class Clients:
             self.unused.forget(client.client_id)
 
     async def delete(self, client_id: str) -> Client | None:
-        """Delete a registration and return it, ``None`` if there was none."""
+        """Delete a registration and return it, ``None`` if there was none. A metadata document is
+        no longer kept.
+        """
+        if is_document_url(client_id) and self._documents is not None:
+            await self._documents.drop(client_id)
         client = await self._table.take(hash_of(client_id))
         if client is None or self._has_ended(client):
             return None

@@ -11,10 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from math import ceil
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 from ..._asgi import HeaderList, send_response
 from ..._cors import is_preflight, origin_headers, preflight_headers
 from ...errors import (
+    ClientUnreachable,
     InvalidClient,
     InvalidRegistration,
     MethodNotAllowed,
@@ -29,6 +31,13 @@ from ..clients.requests import ClientRequest
 from ..pages.models import MessagePage
 from ..parts import Server
 from ..web import MAX_FORM_BYTES, NO_STORE, EndpointRequest, Response, json_response
+
+_NO_WAY_OUT = (
+    "If that does not help, tell the operator of this server: where there is no way to the"
+    " internet, Registration(metadata_documents=False) switches such documents off, so that"
+    " applications register instead, and Registration(document_proxy=…) is for networks with an"
+    " HTTP proxy."
+)
 
 Refusal: TypeAlias = OAuthError | ServerUnavailable
 R = TypeVar("R", bound=EndpointRequest)
@@ -149,6 +158,14 @@ class EndpointApp:
             server.audit.report(event, request)
             return endpoint.refusal(server, request, error, _headers(error, request))
         except ServerUnavailable as error:
+            if isinstance(error, ClientUnreachable):
+                event = AuditEvent(
+                    action="refused",
+                    client_id=error.client_id,
+                    error=error.error,
+                    reason=error.cause,
+                )
+                server.audit.report(event, request)
             return endpoint.refusal(server, request, error, _retry_after(error.retry_after_seconds))
         return response.with_headers(*request.cookies)
 
@@ -184,7 +201,10 @@ def _advice(request: PageRequest, error: Refusal) -> str:
     if isinstance(error, ServerUnavailable | TooManyRequests):
         # Going back keeps the form as they filled it in.
         again = "go back and try again" if request.method == "POST" else "try again"
-        return f"Please {again} in {_duration(error.retry_after_seconds)}."
+        advice = f"Please {again} in {_duration(error.retry_after_seconds)}."
+        if isinstance(error, ClientUnreachable):
+            return f"It is at {urlsplit(error.url).netloc}. {advice} {_NO_WAY_OUT}"
+        return advice
     if error.reason == "peer":
         return "Then restart the server."
     if error.reason == "expired_form":
