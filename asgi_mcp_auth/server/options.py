@@ -60,7 +60,7 @@ class Lifetimes:
         code_leeway_seconds: how long a client may repeat a code that it has used, without ending
             the grant.
         refresh_leeway_seconds: how long the previous refresh token returns the same new one again,
-            at most 30.
+            at most 300.
         revocation_lag_seconds: how long another process may still accept tokens of a revoked
             grant.
 
@@ -78,7 +78,7 @@ class Lifetimes:
     pushed_request_seconds: float = 60
     consent_seconds: float = 30 * DAY
     code_leeway_seconds: float = 2
-    refresh_leeway_seconds: float = 10
+    refresh_leeway_seconds: float = 300
     revocation_lag_seconds: float = 5
 
     def __post_init__(self) -> None:
@@ -89,7 +89,7 @@ class Lifetimes:
             "pushed_request_seconds": (5, 600),
             "consent_seconds": (0, 400 * DAY),
             "code_leeway_seconds": (0, 30),
-            "refresh_leeway_seconds": (0, 30),
+            "refresh_leeway_seconds": (0, 300),
             "revocation_lag_seconds": (0, 300),
         }
         for each in fields(self):

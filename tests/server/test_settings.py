@@ -239,7 +239,7 @@ SECONDS: list[tuple[Maker, str, float, float | None]] = [
     (lifetimes, "pushed_request_seconds", 5, 600),
     (lifetimes, "consent_seconds", 0, 400 * 86_400),
     (lifetimes, "code_leeway_seconds", 0, 30),
-    (lifetimes, "refresh_leeway_seconds", 0, 30),
+    (lifetimes, "refresh_leeway_seconds", 0, 300),
     (lifetimes, "revocation_lag_seconds", 0, 300),
     (registration, "unused_seconds", 60, None),
     (registration, "client_seconds", 60, None),

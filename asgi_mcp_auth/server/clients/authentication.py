@@ -139,7 +139,12 @@ class ClientAuthenticator:
                 raise InvalidClient(reason="secret_expired")
         if client is None:
             raise InvalidClient
-        if credentials.method not in client.auth_methods:
+        methods = set(client.auth_methods)
+        if not methods.isdisjoint(SECRET_METHODS):
+            # A secret proves the same in the header as in the body, and libraries choose for
+            # themselves (RFC 6749 §2.3.1).
+            methods.update(SECRET_METHODS)
+        if credentials.method not in methods:
             raise InvalidClient(reason="auth_method")
         if credentials.method == "private_key_jwt":
             await self._check_assertion(client, credentials.proof, address)
@@ -230,4 +235,7 @@ def _parse_basic(value: bytes) -> Credentials:
         raise InvalidClient(reason="no_credentials")
     # RFC 6749 §2.3.1: both are form-encoded first, which changes nothing in the ids and secrets
     # made here.
-    return Credentials("client_secret_basic", unquote_plus(client_id), unquote_plus(secret))
+    # Without a secret it only names the client, as client_id in the body does: many libraries
+    # always send Basic, and §2.3.1 lets an empty secret be left out.
+    method = "client_secret_basic" if secret else "none"
+    return Credentials(method, unquote_plus(client_id), unquote_plus(secret))

@@ -7,13 +7,14 @@ because any worker can compute one from the grant id and a generation. *Rotation
 counts the generation up. Of several requests with the same token one wins, and the others read what
 it wrote.
 
-The token before the current one comes from a client that never got its answer, or from a thief, or
-from the client after a thief. Only the first of them is in a hurry, so the leeway decides.
+The token before the current one comes from a client that never got its answer, or whose windows
+share one token, or from a thief, or from the client after a thief. A thief has no reason to come
+within minutes of the client, so the leeway decides.
 
     token's generation   client rotates   last rotation   answer                  written
     -------------------  ---------------  --------------  ----------------------  ------------------
     current              yes              any             the next token          generation, time
-    current              no               in the leeway   the same token          the person and the
+    current              no               just now        the same token          the person and the
                                                                                   time, if changed
     current              no               earlier         the same token          the time, against
                                                                                   the idle timeout
@@ -35,6 +36,8 @@ from ..parties import Client
 from ..table import Outcome
 from .grant_type import Granted, Grants, GrantType, TokenRequest, is_recent
 from .records import Grant
+
+BURST_SECONDS = 10.0  # many requests at once write the time of the last one only once
 
 
 async def refresh(grants: Grants, request: TokenRequest) -> Granted:
@@ -60,9 +63,8 @@ async def refresh(grants: Grants, request: TokenRequest) -> Granted:
             raise InvalidGrant(reason="refresh_client")
         if grant.resource != request.resource:
             raise InvalidGrant(reason="other_resource")
-        was_just_written = is_recent(grant.rotated_at, began, leeway)
         is_current = generation == grant.generation
-        is_retry = generation == grant.generation - 1 and was_just_written
+        is_retry = generation == grant.generation - 1 and is_recent(grant.rotated_at, began, leeway)
         if not (is_current or is_retry):
             await grants.revocation.revoke(grant_id, "refresh_replayed")
             raise InvalidGrant(reason="refresh_replayed")
@@ -72,7 +74,7 @@ async def refresh(grants: Grants, request: TokenRequest) -> Granted:
             return Outcome(None, Granted(grant_id, renewed, scopes, token))
         if client.is_public or grants.rotate_confidential:
             renewed = replace(renewed, generation=generation + 1, rotated_at=grants.clock.time())
-        elif renewed != grant or not was_just_written:
+        elif renewed != grant or not is_recent(grant.rotated_at, began, BURST_SECONDS):
             renewed = replace(renewed, rotated_at=grants.clock.time())
         token = grants.refresh_tokens.make(grant_id, renewed.generation)
         return Outcome(renewed, Granted(grant_id, renewed, scopes, token))

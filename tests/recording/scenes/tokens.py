@@ -99,7 +99,7 @@ async def refreshing(recorder: Recorder) -> None:
         )
         place.clock.advance(11)
         fifth = await _refresh(place, client, fourth, "The grant goes on")
-        place.clock.advance(11)
+        place.clock.advance(301)
         await _refresh(place, client, fourth, "A replay after the leeway ends the grant")
         await _refresh(place, client, fifth["refresh_token"], "So the current one is worth nothing")
         await place("Nor is the access token", "POST", "/mcp", bearer=fifth["access_token"])

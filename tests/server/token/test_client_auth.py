@@ -134,10 +134,11 @@ async def test_a_confidential_client_has_to_show_its_very_secret(secret: str | N
         body = await refuses(
             server, "secret" if secret else "auth_method", client_id="poster", client_secret=secret
         )
-        if secret is None:
-            header = await refuses(server, "secret", raw_basic("service:"))
-        else:
-            header = await refuses(server, "secret", raw_basic(f"service:{quote_plus(secret)}"))
+        header = await refuses(
+            server,
+            "secret" if secret else "auth_method",
+            raw_basic(f"service:{quote_plus(secret or '')}"),
+        )
         assert header.json() == body.json(), "what was wrong is for the log"
 
 
@@ -278,14 +279,48 @@ async def test_a_public_client_that_sends_a_secret_is_refused() -> None:
     async with deploy(registration=OPERATORS) as server:
         await refuses(server, "secret", client_id="desktop", client_secret="x" * 40)
         await refuses(server, "secret", basic("desktop", "x" * 40))
-        await refuses(server, "secret", basic("desktop", ""))
+
+
+@pytest.mark.rule("AS-87")
+@pytest.mark.parametrize("in_body", [{}, {"client_id": "desktop"}, {"client_secret": ""}])
+async def test_basic_with_an_empty_password_names_a_public_client(in_body: dict[str, str]) -> None:
+    async with deploy(registration=OPERATORS) as server:
+        client, header = server.known(PUBLIC), basic("desktop", "")
+        form = {"grant_type": "authorization_code", "code_verifier": client.verifier, **in_body}
+        tokens = tokens_of(await server.token(headers=header, code=await client.code(), **form))
+        renewal = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+        renewed = tokens_of(await server.token(headers=header, **renewal, **in_body))
+        response = await server.call(
+            "POST", "/revoke", headers=header, form={"token": renewed["refresh_token"]} | in_body
+        )
+        assert response.status == 200
+
+
+@pytest.mark.rule("AS-87")
+async def test_basic_with_an_empty_password_proves_nothing() -> None:
+    async with deploy(registration=OPERATORS) as server:
+        for client_id in ("service", "poster"):
+            await refuses(server, "auth_method", basic(client_id, ""))
+            await refuses(server, "auth_method", basic(client_id, ""), client_id=client_id)
+        await refuses(server, "unknown_client", basic("nobody", ""))
+        for form in ({"client_secret": SECRET}, {"client_id": "service"}):
+            await refuses(server, "invalid_request", basic("poster", ""), "invalid_request", **form)
+
+
+@pytest.mark.rule("AS-88")
+async def test_a_right_secret_proves_a_client_in_the_header_and_in_the_body() -> None:
+    """RFC 6749 §2.3.1: clients with a secret may use Basic, whatever method they registered."""
+    async with deploy(registration=OPERATORS) as server:
+        for client_id in ("service", "poster"):
+            tokens_of(await token(server, basic(client_id, SECRET)))
+            tokens_of(await token(server, client_id=client_id, client_secret=SECRET))
+            await refuses(server, "secret", basic(client_id, SECRET[:-1]))
+            await refuses(server, "secret", client_id=client_id, client_secret=SECRET[:-1])
 
 
 @pytest.mark.case("Z66")
-async def test_a_client_is_held_to_its_method() -> None:
+async def test_a_client_is_held_to_its_kind_of_method() -> None:
     async with deploy(registration=OPERATORS) as server:
-        await refuses(server, "auth_method", basic("poster", SECRET))
-        await refuses(server, "auth_method", client_id="service", client_secret=SECRET)
         await refuses(server, "auth_method", client_id="service")
         await refuses(server, "auth_method", client_id="poster")
         assertion = {"client_assertion": "a.b.c", "client_assertion_type": ASSERTION_TYPE}
@@ -479,7 +514,9 @@ async def test_what_a_developer_is_told(
         ({"client_id": "a", "client_secret": "b"}, None, ("client_secret_post", "a", "b")),
         ({}, "Basic YTpi", ("client_secret_basic", "a", "b")),
         ({"client_id": "a"}, "Basic YTpi", ("client_secret_basic", "a", "b")),
-        ({}, "Basic Og==", ("client_secret_basic", "", "")),
+        ({}, "Basic Og==", ("none", "", "")),
+        ({}, "Basic YTo=", ("none", "a", "")),
+        ({"client_id": "a"}, "Basic YTo=", ("none", "a", "")),
         ({}, "Basic YTpiOmM=", ("client_secret_basic", "a", "b:c")),
         (
             {},

@@ -107,7 +107,7 @@ async def test_a_token_that_does_not_rotate_is_written_now_and_then_and_so_does_
 @pytest.mark.case("Z72")
 @pytest.mark.rule("AS-39")
 @pytest.mark.parametrize("engine", STORIES)
-@pytest.mark.parametrize("delay", [10.01, 60, 14 * DAY - 1])
+@pytest.mark.parametrize("delay", [300.01, 3600, 14 * DAY - 1])
 async def test_a_replay_ends_the_grant_and_its_access_tokens(engine: str, delay: float) -> None:
     """RFC 9700 §4.14.2. The audit log has a record of it."""
     lifetimes = Lifetimes(access_token_seconds=DAY)
@@ -147,7 +147,7 @@ async def test_of_20_at_once_each_gets_the_same_successor(engine: str) -> None:
 @pytest.mark.case("Z74")
 @pytest.mark.rule("AS-41")
 @pytest.mark.parametrize("engine", STORIES)
-@pytest.mark.parametrize("delay", [0, 2, 10])
+@pytest.mark.parametrize("delay", [0, 60, 300])
 async def test_a_client_that_lost_the_answer_gets_the_same_successor_again(
     engine: str, delay: float
 ) -> None:
@@ -414,7 +414,7 @@ async def test_a_token_of_a_retry_lives_as_long_as_it_says() -> None:
     same.
     """
     lifetimes = Lifetimes(
-        refresh_leeway_seconds=30, refresh_idle_seconds=60, access_token_seconds=600
+        refresh_leeway_seconds=300, refresh_idle_seconds=60, access_token_seconds=600
     )
     async with deploy(lifetimes=lifetimes) as server:
         client = await server.register()
@@ -444,7 +444,7 @@ async def test_a_clock_that_jumps_revives_no_token_that_was_replaced(jump: float
 
 
 @pytest.mark.case("S19")
-@pytest.mark.parametrize("jump", [-3600, -61, -60, -1, 1, 10, 11, 3600])
+@pytest.mark.parametrize("jump", [-3600, -61, -60, -1, 1, 300, 301, 3600])
 async def test_the_retry_window_is_no_longer_than_a_minute_more_when_the_clock_is_set_back(
     jump: float,
 ) -> None:
@@ -453,7 +453,7 @@ async def test_the_retry_window_is_no_longer_than_a_minute_more_when_the_clock_i
         token = (await client.sign_in())["refresh_token"]
         tokens_of(await client.refresh(token))
         server.clock.jump(jump)
-        if -60 <= jump <= 10:
+        if -60 <= jump <= 300:
             tokens_of(await client.refresh(token))
         else:
             await refuses(client, token, "refresh_replayed")
