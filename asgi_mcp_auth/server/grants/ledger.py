@@ -41,8 +41,6 @@ class Ledger:
         self._table = Table(store, GRANTS, self.ttl)
         self._clock = clock
         self._lifetimes = lifetimes
-        # Since the last write: a retry gets an access token, and writes nothing.
-        self._access_seconds = lifetimes.access_token_seconds + lifetimes.refresh_leeway_seconds
         # By grant id: until when (monotonic) a grant counts as alive without asking the store.
         self._alive: LRUCache[float] = LRUCache(KNOWN_GRANTS)
 
@@ -171,7 +169,7 @@ class Ledger:
         """Return whether no token of the grant can be valid any more."""
         # An access token may outlive a refresh token that stays unused.
         lifetimes = self._lifetimes
-        longest = max(lifetimes.refresh_idle_seconds, self._access_seconds + MARGIN_SECONDS)
+        longest = max(lifetimes.refresh_idle_seconds, self._access_seconds(grant) + MARGIN_SECONDS)
         ends_at = min(grant.expires_at, _used_at(grant) + longest)
         return grant.revoked is not None or self._clock.time() >= ends_at
 
@@ -182,7 +180,15 @@ class Ledger:
             # Until its last access token has expired, and its code can no longer be redeemed.
             return lifetimes.access_token_seconds + MARGIN_SECONDS + USED_CODE_SECONDS
         left = min(grant.expires_at - self._clock.time(), lifetimes.refresh_idle_seconds)
-        return max(left, self._access_seconds) + MARGIN_SECONDS
+        return max(left, self._access_seconds(grant)) + MARGIN_SECONDS
+
+    def _access_seconds(self, grant: Grant) -> float:
+        """Return for how many seconds after the last write an access token may be valid: a retry
+        gets one, and writes nothing.
+        """
+        lifetimes = self._lifetimes
+        retry = lifetimes.refresh_leeway_seconds if grant.rotated_at else 0
+        return lifetimes.access_token_seconds + retry
 
 
 def _used_at(grant: Grant) -> float:

@@ -434,7 +434,7 @@ async def test_an_operator_sees_a_grant_as_long_as_one_of_its_tokens_may_count()
 
 @pytest.mark.parametrize(
     ("began", "again"),
-    [(-61, False), (-60.1, False), (-60, True), (0, True), (10, True), (10.1, False)],
+    [(-61, False), (-60.1, False), (-60, True), (0, True), (300, True), (300.1, False)],
 )
 async def test_what_counts_as_a_retry(began: float, again: bool) -> None:
     bench = Bench()
@@ -459,9 +459,9 @@ async def test_a_retry_does_not_prolong_the_time_for_retries() -> None:
     granted = await bench.redeem()
     assert granted.refresh_token is not None
     successor = (await bench.refresh(granted.refresh_token)).refresh_token
-    bench.clock.advance(9)
+    bench.clock.advance(299)
     assert (await bench.refresh(granted.refresh_token)).refresh_token == successor
-    bench.clock.advance(9)
+    bench.clock.advance(299)
     await bench.refuses(bench.refresh(granted.refresh_token), "refresh_replayed")
 
 
