@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from asgi_mcp_auth.errors import InvalidToken
 from asgi_mcp_auth.server import Lifetimes
 from asgi_mcp_auth.server.grants.ledger import Ledger
 from asgi_mcp_auth.server.grants.records import GRANTS, Grant
+from asgi_mcp_auth.server.table import Outcome
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import RESOURCE, memory_store
@@ -70,3 +72,19 @@ async def test_a_grant_has_ended_when_its_record_says_so_or_this_process(ledger:
     assert ledger.is_revoked("id", replace(GRANT, revoked="code_replayed"))
     ledger.mark_dead("id")
     assert ledger.is_revoked("id", GRANT)
+
+
+@pytest.mark.parametrize("reads_by", ["get", "retry"])
+async def test_a_process_that_reads_of_an_end_elsewhere_no_longer_trusts_what_it_remembers(
+    ledger: Ledger, store: EncryptedStore, reads_by: str
+) -> None:
+    async def look(grant: Grant | None) -> Outcome[Grant, None]:
+        return Outcome(None, None)
+
+    await ledger.add("id", GRANT)
+    await ledger.check_alive("id")
+    await Ledger(store, CLOCK, Lifetimes()).end("id", GRANT, "by_user")
+    await ledger.check_alive("id")  # within the lag it is not looked at
+    await (ledger.get("id") if reads_by == "get" else ledger.retry("id", look))
+    with pytest.raises(InvalidToken):
+        await ledger.check_alive("id")
