@@ -1,4 +1,4 @@
-"""Bounded HTTP fetches: one deadline, no redirects, no decompression. The only importer of httpx.
+"""Bounded HTTP fetches: one deadline, bounded bytes. The only importer of httpx.
 
 One class is for URLs that the operator configured, the other for URLs from strangers.
 """
@@ -13,12 +13,14 @@ import ssl
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
 
+from ._encodings import CODINGS
+from ._exchange import FetchFailed, Request, Response, Unreachable, Unusable, exchange
 from ._places import Place, Places
 from ._urls import is_loopback_host, is_public_address
 from .errors import ConfigurationError
@@ -30,29 +32,19 @@ MAX_FETCHES = 32
 MAX_FETCHES_EACH = 4  # for one network
 OPERATOR_THREADS = 8  # not available to strangers
 USUAL_SECONDS = 1.0
+MAX_REDIRECTS = 3  # of a document
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-
-class FetchFailed(Exception):
-    """There was no usable response; the message gives the reason. It never leaves the package."""
-
-
-class Unreachable(FetchFailed):
-    """The server is not responding, or not in time, so the content is unknown."""
-
-
-class Unusable(FetchFailed):
-    """The server says itself that there is no such document, or serves one that cannot be used."""
-
-
-class Response(NamedTuple):
-    """A complete response. Header names are lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def __repr__(self) -> str:
-        return f"Response({self.status})"
+__all__ = [
+    "FetchFailed",
+    "HTTPFetcher",
+    "PublicFetcher",
+    "Response",
+    "Unreachable",
+    "Unusable",
+    "cache_seconds",
+    "resolve",
+]
 
 
 def cache_seconds(
@@ -91,7 +83,7 @@ class HTTPFetcher:
     def __init__(self, *, timeout_seconds: float, client: httpx.AsyncClient | None = None) -> None:
         if client is not None and not hasattr(client, "aclose"):
             raise ConfigurationError(f"http_client={client!r} must be an httpx.AsyncClient")
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds
         self._given = client
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
             WeakKeyDictionary()
@@ -115,32 +107,45 @@ class HTTPFetcher:
         max_bytes: int,
         headers: Mapping[str, str] | None = None,
         form: Mapping[str, str] | None = None,
+        max_redirects: int = 0,
+        setting: str = "",
     ) -> Response:
         """GET ``url``, or POST ``form`` to it.
 
+        A compressed body is unpacked, and a byte order mark is removed (RFC 8259 §8.1).
+
+        Args:
+            url: the URL.
+            max_bytes: the maximum length of the body, packed and unpacked.
+            headers: of the request.
+            form: what to post.
+            max_redirects: how many redirects within the origin of ``url`` to follow.
+            setting: where the operator can write another URL, for messages.
+
         Raises:
-            FetchFailed: no response in time, a redirect, or a body that is compressed or too
-                large.
+            Unreachable: no complete response in time.
+            FetchFailed: another redirect, or a body that is too large or cannot be unpacked.
         """
         if self._given is None:
             await _load()
         import httpx
 
+        asked = Request(url, max_bytes, headers, form, max_redirects, setting, CODINGS)
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                if self._given is not None:
-                    return await _fetch(self._given, url, max_bytes, headers, form)
-                pooled = self._pools.get(asyncio.get_running_loop())
-                if pooled is not None:
-                    return await _fetch(pooled, url, max_bytes, headers, form)
-                async with await _new_client() as client:
-                    return await _fetch(client, url, max_bytes, headers, form)
+            async with asyncio.timeout(self.timeout_seconds):
+                client = self._given or self._pools.get(asyncio.get_running_loop())
+                if client is not None:
+                    response = await exchange(client, asked)
+                else:
+                    async with await _new_client() as client:
+                        response = await exchange(client, asked)
         except TimeoutError:
-            raise FetchFailed(f"no complete answer within {self._timeout_seconds:g} s") from None
+            raise Unreachable(f"no complete answer within {self.timeout_seconds:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError, RuntimeError) as error:
             # UnicodeError: an invalid international host name. RuntimeError: the user's client is
             # closed, or bound to another event loop.
-            raise FetchFailed(f"{type(error).__name__}: {error}") from error
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
+        return response._replace(body=response.body.removeprefix(_BYTE_ORDER_MARK))
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -274,18 +279,15 @@ class PublicFetcher:
                     proxy=self._proxy,
                 ) as client:
                     if self._proxy is not None:
-                        return await _fetch(client, url, max_bytes, None, None)
+                        return await exchange(client, Request(url, max_bytes))
                     while True:
                         address = addresses.pop(0)
                         place = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
                         target = parts._replace(netloc=place).geturl()
                         try:
-                            return await _fetch(
+                            return await exchange(
                                 client,
-                                target,
-                                max_bytes,
-                                {"host": parts.netloc},
-                                None,
+                                Request(target, max_bytes, {"host": parts.netloc}),
                                 sni_hostname=host,
                             )
                         except httpx.ConnectError:
@@ -306,56 +308,6 @@ class PublicFetcher:
             ):
                 raise FetchFailed("its host has an address that is not public")
         return [*addresses]
-
-
-async def _fetch(
-    client: httpx.AsyncClient,
-    url: str,
-    max_bytes: int,
-    headers: Mapping[str, str] | None,
-    form: Mapping[str, str] | None,
-    *,
-    sni_hostname: str | None = None,
-) -> Response:
-    sent = {"accept": "application/json", "accept-encoding": "identity", **(headers or {})}
-    handshakes: list[Any] = []
-
-    async def trace(event: str, info: Mapping[str, Any]) -> None:
-        if event == "connection.connect_tcp.complete":
-            handshakes.append(info["return_value"])
-        elif event == "connection.start_tls.complete":
-            handshakes.clear()
-
-    method = "GET" if form is None else "POST"
-    extensions: dict[str, Any] = {"trace": trace}
-    if sni_hostname is not None:
-        # The name in the certificate, because the URL has an address.
-        extensions["sni_hostname"] = sni_hostname
-    request = client.build_request(method, url, headers=sent, data=form, extensions=extensions)
-    try:
-        response = await client.send(request, stream=True, follow_redirects=False)
-    except asyncio.CancelledError:
-        # httpcore does not close a connection whose TLS handshake is cancelled: an issuer that
-        # stalls would use up our sockets, one for each attempt.
-        for stream in handshakes:
-            await stream.aclose()
-        raise
-    try:
-        if response.is_redirect and response.status_code != 304:
-            raise FetchFailed(
-                f"HTTP {response.status_code} is a redirect, which is not followed: configure the"
-                " final URL"
-            )
-        if response.headers.get("content-encoding", "identity").lower() != "identity":
-            raise FetchFailed("the body is compressed although identity was requested")
-        body = bytearray()
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > max_bytes:
-                raise FetchFailed(f"the body is larger than {max_bytes} bytes")
-        return Response(response.status_code, dict(response.headers), bytes(body))
-    finally:
-        await response.aclose()
 
 
 async def _new_client() -> httpx.AsyncClient:

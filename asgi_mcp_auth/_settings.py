@@ -174,9 +174,7 @@ def check_url(setting: str, value: object, *, query: bool = False) -> str:
     RFC 9728 §2 and RFC 8414 §2: https, no fragment.
     """
     if value is None:
-        raise ConfigurationError(
-            f"{setting} must be given: write it in full, like 'https://mcp.example.com'"
-        )
+        raise ConfigurationError(f"{setting} must be given: {_in_full(setting)}")
     if not isinstance(value, str):
         # pydantic's URL types change their content (a slash added, a port dropped), but identifiers
         # are compared exactly.
@@ -199,8 +197,28 @@ def check_url(setting: str, value: object, *, query: bool = False) -> str:
     return value
 
 
+_EXAMPLES = {
+    "base_url": "https://mcp.example.com",
+    "resource_base_url": "https://mcp.example.com",
+    "login_url": "https://app.example.com/login",
+    "config_url": "https://idp.example.com/.well-known/openid-configuration",
+    "jwks_uri": "https://idp.example.com/jwks.json",
+    "introspection_url": "https://idp.example.com/introspect",
+    "userinfo_url": "https://idp.example.com/userinfo",
+    "userinfo_endpoint": "https://idp.example.com/userinfo",
+    "authorization_endpoint": "https://idp.example.com/authorize",
+    "token_endpoint": "https://idp.example.com/token",
+    "revocation_endpoint": "https://idp.example.com/revoke",
+}
+
+
+def _in_full(setting: str) -> str:
+    example = _EXAMPLES.get(setting.removeprefix("upstream_"), "https://idp.example.com")
+    return f"write it in full, like {example!r}"
+
+
 def _split(setting: str, value: str) -> SplitResult:
-    example = "write it in full, like 'https://mcp.example.com'"
+    example = _in_full(setting)
     try:
         parts = urlsplit(value)
         port = parts.port

@@ -1,10 +1,12 @@
-"""Finds an issuer's metadata document and its key set (RFC 8414, OpenID Connect Discovery 1.0)."""
+"""Finds an issuer's metadata and its key set (RFC 8414, OpenID Connect Discovery 1.0)."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
-from ._http import FetchFailed, HTTPFetcher
+from ._http import MAX_REDIRECTS, FetchFailed, HTTPFetcher, Unreachable
 from ._json import parse_json_object
 from ._settings import check_url
 from ._urls import WELL_KNOWN_OPENID, WELL_KNOWN_SERVER, host_root, url_path
@@ -12,6 +14,26 @@ from .errors import ConfigurationError
 from .types import JSONObject
 
 MAX_METADATA_BYTES = 256 * 1024
+PATIENCE = 0.4  # of the fetcher's deadline: how long one place is waited for before the next
+
+#: The members that name a URL which is used here.
+ENDPOINTS = frozenset(
+    (
+        "authorization_endpoint",
+        "token_endpoint",
+        "revocation_endpoint",
+        "userinfo_endpoint",
+        "jwks_uri",
+    )
+)
+# What it means that a member is left out.
+_MEANINGS = {
+    "jwks_uri": (
+        ": it publishes no keys, so that its tokens are opaque, or only it can verify them. Ask it,"
+        " with an IntrospectionTokenVerifier, or set jwks_uri"
+    ),
+    "userinfo_endpoint": ", which UpstreamRules(userinfo=True) needs: leave that out",
+}
 
 
 def metadata_urls(issuer: str) -> tuple[str, ...]:
@@ -33,31 +55,159 @@ def metadata_urls(issuer: str) -> tuple[str, ...]:
     )
 
 
-async def fetch_metadata(issuer: str, fetcher: HTTPFetcher) -> JSONObject:
-    """Return the first metadata document whose ``issuer`` equals ``issuer`` byte for byte.
+class Metadata:
+    """What an issuer says about itself, in one document or several.
+
+    Of several, the first one that has a member with a usable value decides. An endpoint that is not
+    a URL, or not as secret as the issuer, counts as left out.
+
+    Args:
+        source: the issuer, or the URL of its metadata.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.members: JSONObject = {}
+        #: Whether there may be another document, whose server is not responding.
+        self.is_partial = False
+        #: What was wrong with the documents, or kept one from being read.
+        self.findings: list[str] = []
+        #: What is wrong with the endpoints that count as left out.
+        self.odd: dict[str, str] = {}
+        self._source = source
+
+    def add(self, document: JSONObject) -> None:
+        """Add the members of the next document."""
+        for name, value in document.items():
+            if name in self.members or value in (None, "", [], {}):
+                continue
+            if name in ENDPOINTS:
+                try:
+                    check_endpoint(name, value, self._source)
+                except ConfigurationError as error:
+                    self.odd.setdefault(name, str(error))
+                    continue
+                self.odd.pop(name, None)
+            self.members[name] = value
+
+    def has(self, names: Collection[str]) -> bool:
+        """Return whether none of the members is left out."""
+        return all(name in self.members for name in names)
+
+    def check(self, needed: Collection[str]) -> None:
+        """Check that nothing is left out that is needed.
+
+        Raises:
+            FetchFailed: something is; the message says why.
+        """
+        if not self.members:
+            raise FetchFailed("no metadata document; " + "; ".join(self.findings))
+        for name in needed:
+            if name in self.odd:
+                raise FetchFailed(
+                    f"the metadata of {self._source!r} is wrong, as its operator has to know:"
+                    f" {self.odd[name]}"
+                )
+            if name not in self.members:
+                also = "".join(f"; {finding}" for finding in self.findings)
+                raise FetchFailed(
+                    f"the metadata of {self._source!r} has no {name}{_MEANINGS.get(name, '')}{also}"
+                )
+
+
+async def fetch_metadata(
+    issuer: str,
+    fetcher: HTTPFetcher,
+    *,
+    needed: Collection[str],
+    wanted: Collection[str] = (),
+    is_openid: bool = False,
+    setting: str = "",
+) -> Metadata:
+    """Return what the documents of ``issuer`` say, of those whose ``issuer`` equals it exactly.
+
+    They are asked for one after the other, until nothing is missing. A place that does not answer
+    soon does not keep the next one from being asked, nor what is only wanted from being given up.
+
+    Args:
+        issuer: the issuer.
+        fetcher: fetches the documents.
+        needed: members that must be there.
+        wanted: members to look for in every document.
+        is_openid: whether OpenID's document comes before that of RFC 8414.
+        setting: where the operator can write another URL, for messages.
 
     Raises:
-        FetchFailed: none of the URLs has one; the message describes each response.
+        FetchFailed: something that is needed is nowhere; the message describes each response.
 
-    RFC 8414 §3.3.
+    RFC 8414 §3.3 and §5; OpenID Connect Discovery 1.0 §4.
     """
-    findings: list[str] = []
-    for url in metadata_urls(issuer):
-        try:
-            response = await fetcher.fetch(url, max_bytes=MAX_METADATA_BYTES)
-            if response.status != 200:
-                raise FetchFailed(f"HTTP {response.status}")
-            document = parse_json_object(response.body, max_bytes=MAX_METADATA_BYTES)
-        except (FetchFailed, ValueError) as error:
-            findings.append(f"{url}: {error}")
+    places = metadata_urls(issuer)
+    tasks: list[asyncio.Task[JSONObject]] = []
+    found = Metadata(issuer)
+    try:
+        for place in reversed(places) if is_openid else places:
+            work = _fetch_document(place, issuer, fetcher, setting)
+            tasks.append(asyncio.create_task(work))
+            await asyncio.wait(tasks[-1:], timeout=fetcher.timeout_seconds * PATIENCE)
+            found = _merge(issuer, tasks)
+            if found.has((*needed, *wanted)):
+                return found
+        if not found.has(needed):
+            await asyncio.wait(tasks)  # each has the fetcher's deadline
+            found = _merge(issuer, tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    found.check(needed)
+    return found
+
+
+def _merge(issuer: str, tasks: Iterable[asyncio.Task[JSONObject]]) -> Metadata:
+    found = Metadata(issuer)
+    for task in tasks:
+        if not task.done():
+            found.is_partial = True
             continue
-        if document.get("issuer") == issuer:
-            return document
-        findings.append(
+        try:
+            found.add(task.result())
+        except FetchFailed as error:
+            found.is_partial |= isinstance(error, Unreachable)
+            found.findings.append(str(error))
+    return found
+
+
+async def _fetch_document(url: str, issuer: str, fetcher: HTTPFetcher, setting: str) -> JSONObject:
+    try:
+        document = await fetch_document(url, fetcher, setting)
+    except Unreachable as error:
+        raise Unreachable(f"{url}: {error}") from None
+    except (FetchFailed, ValueError) as error:
+        raise FetchFailed(f"{url}: {error}") from None
+    if document.get("issuer") != issuer:
+        raise FetchFailed(
             f"{url}: its issuer is {document.get('issuer')!r}, not {issuer!r}; they must match"
             " exactly, including a slash at the end"
         )
-    raise FetchFailed("no metadata document; " + "; ".join(findings))
+    return document
+
+
+async def fetch_document(url: str, fetcher: HTTPFetcher, setting: str) -> JSONObject:
+    """Return the metadata document at ``url``.
+
+    Raises:
+        Unreachable: there may be one.
+        FetchFailed: there is none.
+        ValueError: it is not a JSON object.
+    """
+    response = await fetcher.fetch(
+        url, max_bytes=MAX_METADATA_BYTES, max_redirects=MAX_REDIRECTS, setting=setting
+    )
+    if response.status >= 500 or response.status == 429:
+        raise Unreachable(f"HTTP {response.status}")
+    if response.status != 200:
+        raise FetchFailed(f"HTTP {response.status}")
+    return parse_json_object(response.body, max_bytes=MAX_METADATA_BYTES)
 
 
 def check_endpoint(name: str, value: object, source: str) -> str:
@@ -92,8 +242,6 @@ async def discover_jwks_uri(issuer: str, fetcher: HTTPFetcher) -> str:
         FetchFailed: no metadata, or no usable jwks_uri in it. It must be https; http is allowed if
             the issuer is on loopback as well.
     """
-    document = await fetch_metadata(issuer, fetcher)
-    try:
-        return check_endpoint("jwks_uri", document.get("jwks_uri"), issuer)
-    except ConfigurationError as error:
-        raise FetchFailed(f"the metadata of {issuer!r} is wrong: {error}") from None
+    found = await fetch_metadata(issuer, fetcher, needed=("jwks_uri",), setting="jwks_uri")
+    jwks_uri: str = found.members["jwks_uri"]
+    return jwks_uri

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ._cache import SingleFlight
-from ._http import FetchFailed, HTTPFetcher, cache_seconds
+from ._http import MAX_REDIRECTS, FetchFailed, HTTPFetcher, cache_seconds
 from ._jose import UnusableKey, VerifyingKey
 from ._json import parse_json_object
 from ._outage import Outage
@@ -305,7 +305,13 @@ class RemoteJWKS:
         headers = {"accept": "application/jwk-set+json, application/json"}
         if self._etag is not None and self._keys is not None:
             headers["if-none-match"] = self._etag
-        response = await self._fetcher.fetch(self._uri or "", max_bytes=MAX_BYTES, headers=headers)
+        response = await self._fetcher.fetch(
+            self._uri or "",
+            max_bytes=MAX_BYTES,
+            headers=headers,
+            max_redirects=MAX_REDIRECTS,
+            setting="jwks_uri",
+        )
         if response.status == 200:
             # Unchanged keys stay the same objects: a search goes on while it finds those.
             if response.body != self._body:

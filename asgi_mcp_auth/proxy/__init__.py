@@ -197,7 +197,7 @@ class OIDCProxy(_Proxy):
         clock = (settings.get("options") or ServerOptions()).clock
         fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=rules.http_client)
         issuers = _check_provider(issuer, config_url)
-        discovery = Discovery(issuers, config_url, fetcher, clock)
+        discovery = Discovery(issuers, config_url, fetcher, clock, needs_userinfo=rules.userinfo)
         client = UpstreamClient(discovery, client_id, client_secret, rules, "")
         scopes = _scopes(upstream_scopes, settings)
         if upstream_scopes is not None and "openid" not in scopes:

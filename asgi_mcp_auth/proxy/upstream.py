@@ -9,16 +9,20 @@ from typing import Any, NamedTuple, TypeAlias
 
 from .._cache import SingleFlight
 from .._http import FetchFailed, HTTPFetcher
-from .._json import is_array, parse_json_object
+from .._json import is_array
 from .._outage import Outage
-from ..discovery import MAX_METADATA_BYTES, check_endpoint, fetch_metadata, metadata_urls
-from ..errors import ConfigurationError, ServerUnavailable
+from ..discovery import Metadata, fetch_document, fetch_metadata, metadata_urls
+from ..errors import ServerUnavailable
 from ..types import Clock, JSONObject
 
 logger = logging.getLogger(__name__)
 
 TTL_SECONDS = 3600.0
+PARTIAL_SECONDS = 60.0  # where one of the documents could not be fetched
 COOLDOWN_SECONDS = 1.0
+_NEEDED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+# OpenID's document often leaves these to the one of RFC 8414.
+_WANTED = ("revocation_endpoint", "authorization_response_iss_parameter_supported")
 
 
 class Endpoints(NamedTuple):
@@ -56,17 +60,27 @@ class Discovery:
         config_url: URL of the metadata.
         fetcher: fetches it.
         clock: decides when to fetch it again.
+        needs_userinfo: whether metadata without a userinfo endpoint are of no use.
 
     OpenID Connect Discovery 1.0 §4; RFC 8414 §3.
     """
 
     def __init__(
-        self, issuers: Sequence[str], config_url: str | None, fetcher: HTTPFetcher, clock: Clock
+        self,
+        issuers: Sequence[str],
+        config_url: str | None,
+        fetcher: HTTPFetcher,
+        clock: Clock,
+        *,
+        needs_userinfo: bool = False,
     ) -> None:
         self._issuers = tuple(issuers)
         self._config_url = config_url
+        self._where = config_url or self._issuers[0]
+        self._needed = (*_NEEDED, "userinfo_endpoint") if needs_userinfo else _NEEDED
         self._fetcher = fetcher
         self._clock = clock
+        self._odd = ""
         self._known: Endpoints | None = None
         self._fetch_again_at = -math.inf
         self._outage = Outage(each_reason=True)
@@ -86,26 +100,39 @@ class Discovery:
 
     async def _refresh_now(self) -> None:
         try:
-            self._known = _read(await self._fetch(), self._issuers, self._config_url)
-        except (FetchFailed, ConfigurationError, ValueError) as error:
+            found = await self._fetch()
+            self._known = _read(found, self._issuers, self._known)
+        except (FetchFailed, ValueError) as error:
             seconds = COOLDOWN_SECONDS
             if self._outage.failed(str(error)):
-                where = self._config_url or self._issuers[0]
                 logger.warning(
-                    "The metadata of the identity provider %s is unusable: %s", where, error
+                    "The metadata of the identity provider %s is unusable: %s", self._where, error
                 )
         else:
-            seconds = TTL_SECONDS
+            seconds = PARTIAL_SECONDS if found.is_partial else TTL_SECONDS
             self._outage.recovered()
+            problem = "; ".join(found.odd.values())
+            if problem not in ("", self._odd):
+                logger.warning(
+                    "The metadata of the identity provider %s is used without what is wrong in it:"
+                    " %s",
+                    self._where,
+                    problem,
+                )
+            self._odd = problem
         self._fetch_again_at = self._clock.monotonic() + seconds
 
-    async def _fetch(self) -> JSONObject:
+    async def _fetch(self) -> Metadata:
         if self._config_url is None:
-            return await fetch_metadata(self._issuers[0], self._fetcher)
-        response = await self._fetcher.fetch(self._config_url, max_bytes=MAX_METADATA_BYTES)
-        if response.status != 200:
-            raise FetchFailed(f"HTTP {response.status}")
-        document = parse_json_object(response.body, max_bytes=MAX_METADATA_BYTES)
+            return await fetch_metadata(
+                self._issuers[0],
+                self._fetcher,
+                needed=self._needed,
+                wanted=_WANTED,
+                is_openid=True,
+                setting="config_url",
+            )
+        document = await fetch_document(self._config_url, self._fetcher, "config_url")
         issuer = document.get("issuer")
         # With issuers configured, they are the ones that ID tokens may have. Otherwise the URL must
         # be the issuer's own.
@@ -115,28 +142,30 @@ class Discovery:
             raise FetchFailed(
                 f"its issuer is {issuer!r}, whose metadata has another URL: set issuer='…'"
             )
-        return document
+        found = Metadata(self._config_url)
+        found.add(document)
+        found.check(self._needed)
+        return found
 
 
-def _read(document: JSONObject, issuers: tuple[str, ...], config_url: str | None) -> Endpoints:
-    source = config_url or issuers[0]
-
-    def url(name: str) -> str:
-        return check_endpoint(name, document.get(name), source)
-
-    def optional_url(name: str) -> str | None:
-        return None if document.get(name) is None else url(name)
-
-    return Endpoints(
-        authorization=url("authorization_endpoint"),
-        token=url("token_endpoint"),
-        revocation=optional_url("revocation_endpoint"),
-        userinfo=optional_url("userinfo_endpoint"),
-        jwks_uri=url("jwks_uri"),
-        issuers=issuers or (document["issuer"],),
-        states_issuer=document.get("authorization_response_iss_parameter_supported") is True,
-        auth_methods=_texts(document, "token_endpoint_auth_methods_supported"),
+def _read(found: Metadata, issuers: tuple[str, ...], known: Endpoints | None) -> Endpoints:
+    members = found.members
+    endpoints = Endpoints(
+        authorization=members["authorization_endpoint"],
+        token=members["token_endpoint"],
+        revocation=members.get("revocation_endpoint"),
+        userinfo=members.get("userinfo_endpoint"),
+        jwks_uri=members["jwks_uri"],
+        issuers=issuers or (members["issuer"],),
+        states_issuer=members.get("authorization_response_iss_parameter_supported") is True,
+        auth_methods=_texts(members, "token_endpoint_auth_methods_supported"),
     )
+    if found.is_partial and known is not None:  # what the missing document said
+        endpoints = endpoints._replace(
+            revocation=endpoints.revocation or known.revocation,
+            states_issuer=endpoints.states_issuer or known.states_issuer,
+        )
+    return endpoints
 
 
 def _texts(document: JSONObject, name: str) -> tuple[str, ...]:

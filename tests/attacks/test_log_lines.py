@@ -25,7 +25,7 @@ OURS = frozenset(
         "self.url",
         "self._uri",
         "self._uri or 'of the issuer'",
-        "where",
+        "self._where",
         "provider.resource_metadata_url",
         "type(provider).__name__",
         "type(error).__name__",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import gzip
 import ipaddress
 import ssl
 import threading
 import time
 import tracemalloc
+import zlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -77,20 +79,125 @@ async def test_a_form_is_posted() -> None:
     assert b"application/x-www-form-urlencoded" in seen[0]
 
 
+def redirecting(location: str, status: int = 302) -> Callable[[Any], None]:
+    return answering(
+        f"HTTP/1.1 {status} Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
+    )
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 300])
 @pytest.mark.parametrize(
-    "target", ["/elsewhere", "{other}/jwks", "http://169.254.169.254/", "file:///etc/passwd"]
+    ("target", "where"),
+    [
+        ("/elsewhere", "{own}"),
+        ("{other}/jwks", "{other}"),
+        ("http://169.254.169.254/", "http://169.254.169.254"),
+        ("file:///etc/passwd", "but to no http(s) URL"),
+    ],
 )
-async def test_a_redirect_is_not_followed(status: int, target: str) -> None:
+async def test_a_redirect_is_not_followed_where_tokens_go(
+    status: int, target: str, where: str
+) -> None:
     with HostileServer(answering(OK)) as other:
         location = target.format(other=other.url)
-        answer = (
-            f"HTTP/1.1 {status} Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n".encode()
-        )
-        with HostileServer(answering(answer)) as server:
-            with pytest.raises(FetchFailed, match=f"HTTP {status} is a redirect"):
-                await fetch(server.url)
+        with HostileServer(redirecting(location, status)) as server:
+            with pytest.raises(FetchFailed, match=f"HTTP {status} is a redirect") as failed:
+                await fetch(server.url, setting="introspection_url")
             assert (server.connections, other.connections) == (1, 0)
+        assert where.format(own=server.url, other=other.url) in str(failed.value)
+        assert "set introspection_url to the final URL" in str(failed.value)
+
+
+class Maze:
+    """A server whose paths ``/1``, ``/2`` … lead on, and whose path ``/end`` has the document."""
+
+    def __init__(self, *locations: str, status: int = 302) -> None:
+        self.locations = locations
+        self.status = status
+        self.asked: list[str] = []
+        self.server = HostileServer(self._behave)
+
+    def _behave(self, connection: Any) -> None:
+        path = read_head(connection).split(b" ")[1].decode()
+        self.asked.append(path)
+        if path == "/end":
+            connection.sendall(OK)
+            return
+        location = self.locations[int(path[1:]) % len(self.locations)]
+        redirecting_to = location.format(own=self.server.url, port=self.server.url[-5:])
+        connection.sendall(
+            f"HTTP/1.1 {self.status} Found\r\nLocation: {redirecting_to}\r\nContent-Length: 0"
+            "\r\nConnection: close\r\n\r\n".encode()
+        )
+
+
+@pytest.mark.rule("RS-78")
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("target", ["/end", "end", "{own}/end", "../end", "/end#part", "./end"])
+async def test_a_document_may_have_moved_within_its_origin(status: int, target: str) -> None:
+    maze = Maze(target, status=status)
+    with maze.server as server:
+        response = await fetch(f"{server.url}/0", max_redirects=3)
+    assert (response.body, maze.asked) == (b"{}", ["/0", "/end"])
+
+
+@pytest.mark.rule("RS-78")
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("https://127.0.0.1:{port}/end", "to https://127.0.0.1:{port}, which is not followed"),
+        ("http://127.0.0.1:1/end", "to http://127.0.0.1:1, which is not followed"),
+        ("http://localhost:{port}/end", "to http://localhost:{port}, which"),
+        ("//evil.example/end?secret", "to http://evil.example, which is not followed"),
+        ("http://user:password@127.0.0.1:{port}/end", "to {own}, which is not followed"),
+        ("{own}@evil.example/end", "to http://evil.example, which is not followed"),
+        ("{own}.evil.example/end", "Error: Invalid"),
+        ("/\\evil.example/end", "to {own}, which is not followed"),
+        ("ftp://127.0.0.1:{port}/end", "to ftp://127.0.0.1:{port}, which is not followed"),
+        ("file:///etc/passwd", "to no http(s) URL"),
+        # httpx refuses these.
+        ("javascript:alert(1)", "InvalidURL"),
+        ("http://[::1/end", "Invalid"),
+        ("http://127.0.0.1:99999/end", ""),
+    ],
+)
+async def test_a_redirect_out_of_the_origin_is_never_followed(target: str, told: str) -> None:
+    maze = Maze(target)
+    with maze.server as server:
+        with pytest.raises(FetchFailed) as failed:
+            await fetch(f"{server.url}/0", max_redirects=3, setting="jwks_uri")
+        own = {"own": server.url, "port": server.url[-5:]}
+    assert maze.asked == ["/0"]
+    assert told.format(**own) in str(failed.value)
+    assert "secret" not in str(failed.value)
+    assert "password" not in str(failed.value)
+
+
+@pytest.mark.rule("RS-78")
+@pytest.mark.parametrize(
+    ("locations", "hops"),
+    [(("/1", "/2", "/end"), 3), (("/1", "/2", "/3", "/end"), None), (("/0",), None)],
+    ids=["three", "four", "a loop"],
+)
+async def test_three_redirects_are_followed_and_no_more(
+    locations: tuple[str, ...], hops: int | None
+) -> None:
+    maze = Maze(*locations)
+    with maze.server as server:
+        if hops is not None:
+            assert (await fetch(f"{server.url}/0", max_redirects=3)).body == b"{}"
+        else:
+            with pytest.raises(FetchFailed, match="one more than 3: configure the final URL"):
+                await fetch(f"{server.url}/0", max_redirects=3)
+    assert len(maze.asked) == 4
+
+
+async def test_a_redirect_that_says_not_where_is_a_failed_fetch() -> None:
+    answer = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n"
+    with HostileServer(answering(answer)) as server:
+        with pytest.raises(FetchFailed, match=r"to no http\(s\) URL"):
+            await fetch(server.url, max_redirects=3)
+        assert server.connections == 1
 
 
 async def test_304_is_an_answer_and_no_redirect() -> None:
@@ -152,15 +259,87 @@ async def fetch_ok() -> None:
         assert (await fetch(server.url)).status == 200
 
 
-@pytest.mark.parametrize(
-    "encoding", ["gzip", "deflate", "br", "zstd", "GZIP", "gzip, identity", "x"]
-)
-async def test_a_compressed_body_is_refused_unread(encoding: str) -> None:
-    behave, _ = endless(
-        f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n\r\n".encode(), b"\x1f\x8b" * 1000
-    )
-    with HostileServer(behave) as server, pytest.raises(FetchFailed, match="compressed"):
+@pytest.mark.parametrize("encoding", ["br", "zstd", "BR", "gzip, gzip", "gzip, br", "x" * 99])
+async def test_an_encoding_that_is_not_known_is_refused_unread(encoding: str) -> None:
+    behave, _ = endless(f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n\r\n".encode(), b"x")
+    with (
+        HostileServer(behave) as server,
+        pytest.raises(FetchFailed, match=r"compressed .* only gzip and deflate are read") as failed,
+    ):
         await fetch(server.url)
+    assert encoding.lower()[:40] in str(failed.value)
+
+
+def deflated(data: bytes, window_bits: int) -> bytes:
+    packer = zlib.compressobj(wbits=window_bits)
+    return packer.compress(data) + packer.flush()
+
+
+def compressed(encoding: str, packed: bytes) -> bytes:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(packed)}"
+    return f"{head}\r\n\r\n".encode() + packed
+
+
+DOCUMENT = b'{"keys": ' + b"[]" * 400 + b"}"
+PACKED: dict[str, tuple[str, bytes]] = {
+    "gzip": ("gzip", gzip.compress(DOCUMENT)),
+    "capitals": ("GZIP", gzip.compress(DOCUMENT)),
+    "its old name": ("x-gzip", gzip.compress(DOCUMENT)),
+    "beside identity": ("gzip, identity", gzip.compress(DOCUMENT)),
+    "two members": ("gzip", gzip.compress(DOCUMENT[:7]) + gzip.compress(DOCUMENT[7:])),
+    "padding": ("gzip", gzip.compress(DOCUMENT) + b"\0" * 9),
+    "deflate": ("deflate", zlib.compress(DOCUMENT)),
+    "deflate without its header": ("deflate", deflated(DOCUMENT, -15)),
+}
+
+
+@pytest.mark.rule("RS-77")
+@pytest.mark.parametrize("case", PACKED)
+async def test_a_compressed_body_is_read_although_identity_was_asked(case: str) -> None:
+    """RFC 9110 §12.5.3."""
+    with HostileServer(answering(compressed(*PACKED[case]))) as server:
+        assert (await fetch(server.url)).body == DOCUMENT
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed", "told"),
+    [
+        ("gzip", b"{}", "not gzip"),
+        ("deflate", b"\x07{}", "not deflate"),
+        ("gzip", gzip.compress(DOCUMENT)[:-9], "cut short"),
+        ("gzip", gzip.compress(DOCUMENT) + b"{}", "not gzip"),
+        ("gzip", gzip.compress(DOCUMENT)[:-5] + b"12345", "not gzip"),
+        ("deflate", zlib.compress(DOCUMENT)[:9], "cut short"),
+    ],
+    ids=["plain", "plain as deflate", "short", "trailing data", "wrong checksum", "short deflate"],
+)
+async def test_a_body_that_is_not_compressed_as_it_says_is_a_failed_fetch(
+    encoding: str, packed: bytes, told: str
+) -> None:
+    with (
+        HostileServer(answering(compressed(encoding, packed))) as server,
+        pytest.raises(FetchFailed, match=told),
+    ):
+        await fetch(server.url)
+
+
+@pytest.mark.parametrize("size", [999, 1000, 1001, 10_000_000])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_the_bound_holds_for_the_unpacked_body(encoding: str, size: int) -> None:
+    packed = deflated(b" " * size, 31 if encoding == "gzip" else 15)
+    with HostileServer(answering(compressed(encoding, packed))) as server:
+        if size <= 1000:
+            assert len((await fetch(server.url)).body) == size
+        else:
+            with pytest.raises(FetchFailed, match="larger than 1000 bytes"):
+                await fetch(server.url)
+
+
+async def test_a_byte_order_mark_is_passed_over() -> None:
+    """RFC 8259 §8.1."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n\xef\xbb\xbf{}"
+    with HostileServer(answering(answer)) as server:
+        assert (await fetch(server.url)).body == b"{}"
 
 
 @pytest.mark.parametrize("encoding", ["identity", "IDENTITY"])

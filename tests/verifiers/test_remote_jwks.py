@@ -24,7 +24,7 @@ from asgi_mcp_auth import (
 )
 from asgi_mcp_auth._http import FetchFailed, HTTPFetcher
 from asgi_mcp_auth._jose import SigningKey
-from asgi_mcp_auth.discovery import discover_jwks_uri, metadata_urls
+from asgi_mcp_auth.discovery import discover_jwks_uri, fetch_metadata, metadata_urls
 from asgi_mcp_auth.testing import FrozenClock, Issuer
 from tests.support.sockets import HostileServer, answering, read_head
 
@@ -864,14 +864,97 @@ async def test_a_jwks_uri_that_is_not_https_is_refused(jwks_uri: Any) -> None:
     with issuer() as idp:
         document = {**idp.metadata(), "jwks_uri": jwks_uri}
         idp.answer("/.well-known/oauth-authorization-server", json.dumps(document).encode())
-        with pytest.raises(FetchFailed, match=r"metadata of .* is wrong: jwks_uri"):
+        # The other document has a good one.
+        assert await discover_jwks_uri(idp.issuer, fetcher()) == idp.jwks_uri
+        idp.answer("/.well-known/openid-configuration", json.dumps(document).encode())
+        with pytest.raises(FetchFailed, match=r"metadata of .* jwks_uri"):
             await discover_jwks_uri(idp.issuer, fetcher())
+
+
+@pytest.mark.rule("RS-76")
+async def test_an_issuer_that_names_no_keys_has_opaque_tokens() -> None:
+    with issuer() as idp:
+        document = {**idp.metadata(), "jwks_uri": None}
+        idp.answer("/.well-known/oauth-authorization-server", json.dumps(document).encode())
+        idp.fail("/.well-known/openid-configuration", status=404)
+        with pytest.raises(FetchFailed, match=r"publishes no keys.*IntrospectionTokenVerifier"):
+            await discover_jwks_uri(idp.issuer, fetcher())
+
+
+FIRST, SECOND = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
+# What one of the two places does that does not have what is needed.
+ELSEWHERE: dict[str, Any] = {
+    "not found": {"status": 404},
+    "a web page": {"body": b"<html>Sign in</html>"},
+    "down": {"status": 503},
+    "to a sign-in page": {"status": 302, "headers": {"location": "https://login.example/"}},
+    "another issuer": {"body": b'{"issuer": "https://other.example", "jwks_uri": "https://x/y"}'},
+    "no issuer": {"body": b'{"jwks_uri": "https://x/y"}'},
+    "no JSON": {"body": b'{"issuer": '},
+    "a list": {"body": b"[]"},
+}
+
+
+@pytest.mark.rule("RS-76")
+@pytest.mark.parametrize("place", [FIRST, SECOND])
+@pytest.mark.parametrize("case", ELSEWHERE)
+async def test_what_one_place_lacks_is_taken_from_the_other(case: str, place: str) -> None:
+    with issuer() as idp:
+        idp.answer(place, **ELSEWHERE[case])
+        assert await discover_jwks_uri(idp.issuer, fetcher()) == idp.jwks_uri
+
+
+@pytest.mark.rule("RS-76")
+@pytest.mark.parametrize("case", ELSEWHERE)
+async def test_what_both_places_lack_is_not_made_up(case: str) -> None:
+    with issuer() as idp:
+        idp.answer(FIRST, json.dumps({"issuer": idp.issuer}).encode())
+        idp.answer(SECOND, **ELSEWHERE[case])
+        with pytest.raises(FetchFailed, match="has no jwks_uri"):
+            await discover_jwks_uri(idp.issuer, fetcher())
+
+
+@pytest.mark.rule("RS-76")
+async def test_of_two_documents_the_first_one_decides() -> None:
+    with issuer() as idp:
+        document = {**idp.metadata(), "jwks_uri": f"{idp.issuer}/other"}
+        idp.answer(SECOND, json.dumps(document).encode())
+        for is_openid, expected in ((False, idp.jwks_uri), (True, f"{idp.issuer}/other")):
+            idp.hits.clear()
+            needed = ("jwks_uri",)
+            found = await fetch_metadata(idp.issuer, fetcher(), needed=needed, is_openid=is_openid)
+            assert found.members["jwks_uri"] == expected
+            assert sum(idp.hits.values()) == 1
+
+
+@pytest.mark.rule("RS-76")
+async def test_a_place_that_hangs_does_not_keep_the_next_one_from_being_asked() -> None:
+    release = threading.Event()
+
+    def behave(connection: Any) -> None:
+        head = read_head(connection)
+        if FIRST.encode() in head:
+            release.wait(10)
+            return
+        document = json.dumps({"issuer": server.url, "jwks_uri": f"{server.url}/jwks"}).encode()
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(document), document)
+        )
+
+    with HostileServer(behave) as server:
+        try:
+            # Long enough for a slow machine: the first place gets 0.4 s of it.
+            found = await discover_jwks_uri(server.url, HTTPFetcher(timeout_seconds=1))
+        finally:
+            release.set()
+    assert found == f"{server.url}/jwks"
 
 
 async def test_discovery_and_keys_share_one_deadline() -> None:
     with issuer(path="/tenant") as idp:
-        for path in metadata_urls(idp.issuer):
-            idp.delay(path.removeprefix(idp.issuer.removesuffix("/tenant")), 0.4)
+        for path in (FIRST, SECOND):
+            idp.delay(f"{path}/tenant", 0.4)
+            idp.delay(path, 0.4)
         jwks = JWTVerifier(
             issuer=idp.issuer,
             audience=AUDIENCE,
