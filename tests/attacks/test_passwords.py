@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +20,7 @@ from asgi_mcp_auth.server.login.hashing import DUMMY_HASH, padding, work_of
 from asgi_mcp_auth.server.login.password import MAX_AT_ONCE, MAX_OF_A_NETWORK
 from tests.support.asgi import Response
 from tests.support.authorization_server import Server, deploy
-from tests.support.passwords import cheap
+from tests.support.passwords import cheap, looking_up
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.case("Z122")]
 
@@ -59,7 +58,6 @@ async def test_a_flood_from_one_address_does_not_keep_others_from_signing_in(
         assert set(statuses) == {401, 429}
 
 
-@pytest.mark.slow
 async def test_an_address_may_send_so_many_passwords_a_minute_whatever_the_account() -> None:
     """Each name has a counter of its own, so that names cost nothing; the address has one for all
     of them.
@@ -71,7 +69,7 @@ async def test_an_address_may_send_so_many_passwords_a_minute_whatever_the_accou
         return cheap("secret", 4)
 
     limits = RateLimits(authorize=10_000, register=10_000, passwords=5)
-    async with deploy(login=PasswordLogin(lookup), rate_limits=limits) as server:
+    async with deploy(login=looking_up(lookup), rate_limits=limits) as server:
         answers = [await send(server, FLOOD, f"name-{number}", "x") for number in range(20)]
         assert [each.status for each in answers] == [401] * 5 + [429] * 15
         assert {each.header("retry-after") for each in answers[5:]} == {"60"}
@@ -90,49 +88,54 @@ async def test_an_office_behind_one_address_signs_in_within_a_minute() -> None:
         assert answers == [303] * 40
 
 
-@pytest.mark.slow
 async def test_an_abandoned_check_keeps_its_place_until_its_thread_has_ended() -> None:
     """A client that hangs up at once could have queued any amount of work for threads."""
-    hashes = itertools.chain(
-        [cheap("secret", 16, p=6)] * MAX_AT_ONCE, itertools.repeat(cheap("secret"))
-    )
-    asked = asyncio.Semaphore(0)
+    asked, go_on = asyncio.Semaphore(0), threading.Event()
+
+    class Slow(str):
+        """A password whose check takes until it may go on."""
+
+        def encode(self, *arguments: str) -> bytes:
+            go_on.wait()
+            return super().encode(*arguments)
 
     async def lookup(name: str) -> str:
         asked.release()
-        return next(hashes)
+        return cheap("secret")
 
-    login = PasswordLogin(lookup)
+    login = looking_up(lookup)
 
-    async def guess() -> Any:
-        parameters = {"username": "alice", "password": "x"}
+    async def guess(password: str = "x") -> Any:
+        parameters = {"username": "alice", "password": password}
         return await login.sign_in(
             LoginAttempt(
                 method="POST", parameters=parameters, transaction="t", url="u", address=FLOOD
             )
         )
 
-    begun = [asyncio.create_task(guess()) for _ in range(MAX_AT_ONCE)]
-    for _ in begun:
-        await asked.acquire()
-    await asyncio.sleep(0)
-    for each in begun:
-        each.cancel()
-        with suppress(asyncio.CancelledError):
-            await each
-    waiting = [asyncio.create_task(guess()) for _ in range(MAX_OF_A_NETWORK - MAX_AT_ONCE)]
-    for _ in waiting:
-        await asked.acquire()
-    await asyncio.sleep(0)
-    with pytest.raises(TooManyRequests):
-        await guess()
+    begun = [asyncio.create_task(guess(Slow("x"))) for _ in range(MAX_AT_ONCE)]
+    try:
+        for _ in begun:
+            await asked.acquire()
+        await asyncio.sleep(0)
+        for each in begun:
+            each.cancel()
+            with suppress(asyncio.CancelledError):
+                await each
+        waiting = [asyncio.create_task(guess()) for _ in range(MAX_OF_A_NETWORK - MAX_AT_ONCE)]
+        for _ in waiting:
+            await asked.acquire()
+        await asyncio.sleep(0)
+        with pytest.raises(TooManyRequests):
+            await guess()
+    finally:
+        go_on.set()
     await asyncio.wrap_future(login._workers.submit(int))  # one of the threads has ended
     for each in waiting:
         await each
     assert (await guess()).error is not None
 
 
-@pytest.mark.slow
 async def test_a_network_whose_people_sign_in_does_not_wait_behind_one_that_guesses() -> None:
     asked = asyncio.Semaphore(0)
 
@@ -140,7 +143,7 @@ async def test_a_network_whose_people_sign_in_does_not_wait_behind_one_that_gues
         asked.release()
         return cheap("secret", 4)
 
-    login = PasswordLogin(lookup)
+    login = looking_up(lookup)
 
     async def attempt(address: str, password: str) -> Any:
         parameters = {"username": "alice", "password": password}
@@ -219,7 +222,7 @@ async def test_unknown_names_and_hashes_of_any_cost_take_the_same_work(
 
 @pytest.mark.slow
 async def test_with_a_look_up_the_work_is_that_of_the_most_expensive_hash_so_far() -> None:
-    users = {"old": cheap("secret", 5), "dear": cheap("secret", 16, p=3)}
+    users = {"old": cheap("secret", 5), "dear": cheap("secret", 15, p=4)}
     for name in ("old", "nobody"):
         assert await work_for(PasswordLogin(users.get), name) == work_of(DUMMY_HASH) // 16
     assert await work_for(PasswordLogin(users.get), "dear") == work_of(users["dear"]) // 16

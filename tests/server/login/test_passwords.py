@@ -21,7 +21,7 @@ from tests.support.authorization_server import (
     answer_of,
     deploy,
 )
-from tests.support.passwords import cheap
+from tests.support.passwords import cheap, looking_up
 
 pytestmark = pytest.mark.asyncio
 
@@ -217,7 +217,7 @@ def _lookups() -> dict[str, Callable[[str], Any]]:
 
 @pytest.mark.parametrize("kind", ["sync", "async", "lambda"])
 async def test_users_may_be_looked_up(kind: str) -> None:
-    async with deploy(login=PasswordLogin(_lookups()[kind])) as server:
+    async with deploy(login=looking_up(_lookups()[kind])) as server:
         page = await login_page(server)
         assert (await _send(server, page, "alice", "secret")).status == 303
         assert (await _send(server, page, "alice", "wrong")).status == 401
@@ -301,7 +301,6 @@ async def test_guessing_right_does_not_count() -> None:
         assert (await guesser.guess("secret")).status == 429
 
 
-@pytest.mark.slow
 async def test_another_spelling_of_a_name_is_no_new_account() -> None:
     """A look-up in a database may find alice under ALICE, too."""
     asked: list[str] = []
@@ -310,7 +309,7 @@ async def test_another_spelling_of_a_name_is_no_new_account() -> None:
         asked.append(name)
         return ALICE
 
-    async with deploy(login=PasswordLogin(lookup), rate_limits=LIMITS) as server:
+    async with deploy(login=looking_up(lookup), rate_limits=LIMITS) as server:
         guesser = await Guesser(server).open()
         spellings = [
             "alice",
@@ -330,7 +329,6 @@ async def test_another_spelling_of_a_name_is_no_new_account() -> None:
         assert asked == spellings
 
 
-@pytest.mark.slow
 async def test_of_many_guesses_at_once_ten_count() -> None:
     asked: list[str] = []
 
@@ -339,7 +337,7 @@ async def test_of_many_guesses_at_once_ten_count() -> None:
         await asyncio.sleep(0.01)
         return ALICE
 
-    async with deploy(login=PasswordLogin(lookup), rate_limits=LIMITS) as server:
+    async with deploy(login=looking_up(lookup), rate_limits=LIMITS) as server:
         guesser = await Guesser(server).open()
         statuses: list[int] = []
         while statuses[-1:] != [429] or 401 in statuses[-40:]:
@@ -399,7 +397,7 @@ async def test_a_hash_cheaper_than_todays_is_replaced_at_sign_in(
         kept[name] = stored
 
     rehash: Any = later if asynchronous else kept.__setitem__
-    async with deploy(login=PasswordLogin(kept.get, rehash=rehash)) as server:
+    async with deploy(login=looking_up(kept.get, rehash=rehash)) as server:
         page = await login_page(server)
         before = dict(kept)
         assert (await _send(server, page, "alice", "wrong")).status == 401
@@ -419,5 +417,5 @@ async def test_rehash_is_a_function() -> None:
 
 
 async def test_an_account_without_a_password_cannot_sign_in() -> None:
-    async with deploy(login=PasswordLogin(lambda name: "")) as server:
+    async with deploy(login=looking_up(lambda name: "")) as server:
         assert (await _send(server, await login_page(server), "alice", "")).status == 401
