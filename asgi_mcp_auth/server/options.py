@@ -182,8 +182,8 @@ class Registration(DocumentFetching):
         client_seconds: lifetime of a registration after the last sign-in.
         management: whether clients may read, change and delete their registration (RFC 7592).
         metadata_documents: whether a client id may be the URL of a client metadata document;
-            ``None`` means yes. Required if registration is closed or ``initial_access_token`` is
-            set.
+            ``None`` means yes, but on a loopback ``base_url`` only if another setting is about
+            documents. Required if registration is closed or ``initial_access_token`` is set.
         trust_document: a function that returns whether to trust such a URL. Called when it is used,
             at most once a minute.
 
@@ -230,10 +230,17 @@ class Registration(DocumentFetching):
         if token is not None:
             self.check_documents_decided("initial_access_token")
 
-    @property
-    def has_documents(self) -> bool:
-        """Whether a client id may be the URL of a client metadata document."""
-        return self.metadata_documents is not False
+    def has_documents(self, *, on_loopback: bool) -> bool:
+        """Return whether a client id may be the URL of a client metadata document.
+
+        Args:
+            on_loopback: whether the server is for this machine, which may be offline. Clients
+                register there, too, if documents are not offered.
+        """
+        if self.metadata_documents is not None:
+            return self.metadata_documents
+        is_asked_for = self.trust_document or self.document_proxy or self.development_documents
+        return bool(is_asked_for) or not on_loopback
 
     def check_documents_decided(self, closed_by: str) -> None:
         """Check that a closed registration decides about metadata documents, too.

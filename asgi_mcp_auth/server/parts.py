@@ -153,6 +153,8 @@ class Parts:
             options.scope_hierarchy,
             options.grant_scopes,
         )
+        self._is_on_loopback = is_loopback_host(urlsplit(self.issuer).hostname)
+        self.has_documents = settings.registration.has_documents(on_loopback=self._is_on_loopback)
         self.clients = self._clients()
         self.grants = Grants(
             store,
@@ -209,9 +211,7 @@ class Parts:
 
     def _clients(self) -> Clients:
         settings, registration = self.settings, self.settings.registration
-        if registration.development_documents and not is_loopback_host(
-            urlsplit(self.issuer).hostname
-        ):
+        if registration.development_documents and not self._is_on_loopback:
             raise ConfigurationError(
                 "development_documents=True is for a base_url on loopback only: leave it out"
             )
@@ -240,7 +240,7 @@ class Parts:
             replace(policy, grant_types=enabled, strict=True),
             [each.name for each in self.known_grant_types if each.acts_for_itself],
             self.lifetimes,
-            documents if registration.has_documents else None,
+            documents if self.has_documents else None,
         )
 
     def path(self, endpoint: str) -> str:

@@ -32,7 +32,7 @@ async def metadata(
 @pytest.mark.rule("AS-04", "AS-05", "AS-06", "AS-07")
 async def test_the_document_says_what_there_is() -> None:
     """§2: defaults of the RFC that do not hold here are written out."""
-    async with deploy() as server:
+    async with deploy(registration=Registration(metadata_documents=True)) as server:
         algorithms = list(ASSERTION_ALGORITHMS)
         assert await metadata(server) == {
             "issuer": BASE_URL,
@@ -339,7 +339,8 @@ async def test_the_key_set_has_public_members_only() -> None:
     ids=str,
 )
 async def test_what_is_switched_off_vanishes(settings: dict[str, Any], gone: list[str]) -> None:
-    async with deploy() as usual, deploy(**settings) as server:
+    everything = {"registration": Registration(metadata_documents=True)}
+    async with deploy(**everything) as usual, deploy(**{**everything, **settings}) as server:
         before, after = await metadata(usual), await metadata(server)
         assert {name: value for name, value in before.items() if name not in gone} == after
 

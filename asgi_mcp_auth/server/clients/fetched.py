@@ -69,8 +69,9 @@ class FetchCache(Generic[T]):
         clock: for lifetimes.
         limits: bound how much an address may make us fetch.
         read: parses a response with status 200, or raises ``FetchFailed``.
-        advice: what the operator of a server without a way to the internet can do.
         max_bytes: the maximum size of a document.
+        advice: what the operator of a server without a way to the internet can do; with it, hosts
+            that are not responding are worth a warning.
         stale_seconds: how long after its lifetime a document is used if its host is not responding.
     """
 
@@ -82,12 +83,12 @@ class FetchCache(Generic[T]):
         limits: Limits,
         read: Callable[[str, Response], Awaitable[T]],
         *,
-        advice: str,
         max_bytes: int,
+        advice: str = "",
         stale_seconds: float = 0,
     ) -> None:
         self._label = label
-        self._advice = advice
+        self._advice = f". {advice}" if advice else ""
         self._fetcher = fetcher
         self._clock = clock
         self._limits = limits
@@ -206,8 +207,9 @@ class FetchCache(Generic[T]):
         if not isinstance(error, Unreachable):
             logger.info("%s %r cannot be used: %s", self._label, url, error)
             return "unusable" if isinstance(error, Unusable) else "refused"
-        level = logging.WARNING if self._may_warn(urlsplit(url).hostname) else logging.INFO
-        logger.log(level, "%s %r cannot be fetched: %s. %s", self._label, url, error, self._advice)
+        may_warn = self._advice and self._may_warn(urlsplit(url).hostname)
+        level = logging.WARNING if may_warn else logging.INFO
+        logger.log(level, "%s %r cannot be fetched: %s%s", self._label, url, error, self._advice)
         return "unreachable"
 
     def _may_warn(self, host: str | None) -> bool:

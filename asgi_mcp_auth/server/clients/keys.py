@@ -29,7 +29,6 @@ MAX_BYTES = 16 * 1024
 COOLDOWN_SECONDS = 5  # between two fetches for a key that is missing
 STALE_SECONDS = 86_400
 CACHE_SIZE = 1000
-ADVICE = "A server behind an HTTP proxy needs Registration(document_proxy=…)"
 
 
 class ClientKeys:
@@ -53,7 +52,6 @@ class ClientKeys:
                 clock,
                 limits,
                 _read_operators if is_operators else _read,
-                advice=ADVICE,
                 max_bytes=MAX_OPERATOR_BYTES if is_operators else MAX_BYTES,
                 stale_seconds=STALE_SECONDS,
             )

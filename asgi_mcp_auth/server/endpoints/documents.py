@@ -34,7 +34,7 @@ def metadata(server: Server, endpoints: Mapping[str, str]) -> JSONObject:
         resource=server.resource.identifier,
         features={
             "authorization_response_iss_parameter_supported": True,
-            "client_id_metadata_document_supported": server.settings.registration.has_documents,
+            "client_id_metadata_document_supported": server.has_documents,
             "require_pushed_authorization_requests": (
                 server.settings.options.require_pushed_requests
             ),

@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 
@@ -525,6 +525,44 @@ async def test_what_is_advertised_is_what_is_done(
         assert (await ask(server, url)).status == (303 if allowed else 400)
         assert server.reasons() == ([] if allowed else ["unknown_client"])
         assert len(host.requests) == allowed
+
+
+DEFAULTS: list[tuple[str, dict[str, Any], bool]] = [
+    ("https://mcp.example.com", {}, True),
+    ("https://mcp.example.com", {"metadata_documents": False}, False),
+    ("https://mcp.example.com/t1", {"metadata_documents": True}, True),
+    ("https://10.0.0.1", {}, True),
+    ("http://localhost:8000", {}, False),
+    ("http://127.0.0.1:8000", {}, False),
+    ("http://[::1]:8000/t1", {}, False),
+    ("http://localhost:8000", {"metadata_documents": True}, True),
+    ("http://localhost:8000", {"trust_document": lambda url: True}, True),
+    ("http://localhost:8000", {"development_documents": True}, True),
+    ("http://localhost:8000", {"document_proxy": "http://127.0.0.1:9"}, True),
+    (
+        "http://localhost:8000",
+        {"development_documents": True, "metadata_documents": False},
+        False,
+    ),
+]
+
+
+@pytest.mark.rule("AS-99")
+@pytest.mark.case("Z115")
+@pytest.mark.parametrize(("base_url", "settings", "offered"), DEFAULTS, ids=str)
+async def test_on_loopback_documents_are_off_unless_a_setting_is_about_them(
+    base_url: str, settings: dict[str, Any], offered: bool
+) -> None:
+    """Clients register there, and the machine may be offline."""
+    login = PasswordLogin(lambda name: None)
+    registration = Registration(**settings)
+    async with deploy(base_url=base_url, login=login, registration=registration) as server:
+        path = f"/.well-known/oauth-authorization-server{urlsplit(base_url).path}"
+        metadata = (await server.call("GET", path)).json()
+        assert metadata.get("client_id_metadata_document_supported", False) is offered
+        assert "registration_endpoint" in metadata
+        await ask_token(server, "https://10.0.0.1/client.json")
+        assert server.reasons() == ["document" if offered else "unknown_client"]
 
 
 @pytest.mark.case("Z110")

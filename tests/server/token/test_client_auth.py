@@ -696,7 +696,9 @@ async def test_a_secret_that_expired_in_the_first_second_has_expired() -> None:
 
 
 async def test_a_new_metadata_document_counts_as_a_registration_of_its_address() -> None:
-    async with deploy(rate_limits=RateLimits(register=1)) as server:
+    async with deploy(
+        rate_limits=RateLimits(register=1), registration=Registration(metadata_documents=True)
+    ) as server:
         await server.register()
         response = await server.token(
             client_id="https://app.example.com/client.json", grant_type="refresh_token"
