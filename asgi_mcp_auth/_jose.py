@@ -167,6 +167,23 @@ def keys_from_secret(secret: bytes, algorithms: Iterable[str]) -> list[Verifying
         raise UnusableKey("it is a public key or certificate, not a shared secret") from None
 
 
+def problem_of_secret(secret: str | None, algorithm: str) -> str | None:
+    """Return why a shared secret cannot be used with an HMAC algorithm, ``None`` if it can.
+
+    RFC 7518 §3.2; RFC 8725 §3.5.
+    """
+    shortest = int(algorithm[2:]) // 8
+    if secret is None:
+        return f"there is none; {algorithm} needs {shortest} bytes"
+    if len(secret.encode()) < shortest:
+        return f"it is too short; {algorithm} needs at least {shortest} bytes"
+    try:
+        keys_from_secret(secret.encode(), (algorithm,))
+    except UnusableKey as error:
+        return str(error)
+    return None
+
+
 def _bind(public: Any, key_id: str | None, algorithms: Iterable[str]) -> list[VerifyingKey]:
     if isinstance(public, rsa.RSAPublicKey):
         fit = {name for name, each in _ALGORITHMS.items() if each.key_type == "RSA"}

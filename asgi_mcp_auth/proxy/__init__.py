@@ -171,6 +171,9 @@ class OIDCProxy(_Proxy):
             URL there.
         upstream_scopes: scopes to request from the provider; by default ``openid`` and the
             required ones.
+        id_token_algorithms: algorithms that ID tokens may be signed with; by default those with
+            public keys, and those with the client secret (``HS256``) that the provider's metadata
+            lists.
         upstream: how to talk to the provider, and who may use the service.
         settings: those of ``OAuthProvider`` except ``login``.
 
@@ -190,6 +193,7 @@ class OIDCProxy(_Proxy):
         base_url: str,
         redirect_path: str = CALLBACK_PATH,
         upstream_scopes: Sequence[str] | None = None,
+        id_token_algorithms: Sequence[str] = (),
         upstream: UpstreamRules | None = None,
         **settings: Unpack[ServerSettings],
     ) -> None:
@@ -206,7 +210,7 @@ class OIDCProxy(_Proxy):
             )
         login = UpstreamLogin(
             client,
-            IDTokenIdentifier(client, rules, clock),
+            IDTokenIdentifier(client, rules, clock, id_token_algorithms),
             rules,
             tuple(dict.fromkeys(("openid", *scopes))),
             provider_host=urlsplit(issuers[0] if issuers else str(config_url)).netloc,

@@ -7,6 +7,7 @@ userinfo endpoint.
 from __future__ import annotations
 
 import logging
+import re
 
 from .._credentials import advice, client_authentication, usual_method
 from .._http import FetchFailed, HTTPFetcher, Response
@@ -24,6 +25,8 @@ TIMEOUT_SECONDS = 5.0
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_RETRY_AFTER_SECONDS = 60
 
+# Signed (three parts) or encrypted (five); anything else begins with a brace.
+_JWT = re.compile(rb"[\w-]+(?:\.[\w-]*){2,4}")
 _BUSY = frozenset((408, 425, 429))
 # A revocation with one of these may succeed later; any other status below 500 is final.
 _RETRYABLE = frozenset((401, 403, 408, 429))
@@ -79,7 +82,7 @@ class UpstreamClient:
         self.client_id = client_id
         self.endpoints = endpoints
         self.fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=rules.http_client)
-        self._secret = client_secret
+        self.client_secret = client_secret
         self._rules = rules
         # Each problem is reported once: anyone can cause requests, with made-up codes.
         self._outage = Outage(each_reason=True)
@@ -156,8 +159,11 @@ class UpstreamClient:
             logger.warning("The identity provider did not revoke a token: %s", problem)
         return is_final
 
-    async def userinfo(self, access_token: str) -> JSONObject:
-        """Return the user's claims from the userinfo endpoint (OpenID Connect Core §5.3)."""
+    async def userinfo(self, access_token: str) -> JSONObject | str:
+        """Return the user's claims from the userinfo endpoint, or a JWT with them.
+
+        OpenID Connect Core §5.3.
+        """
         endpoints = await self.endpoints()
         if endpoints.userinfo is None:
             self._report("has no userinfo endpoint, which userinfo=True needs")
@@ -169,6 +175,10 @@ class UpstreamClient:
             )
         except FetchFailed as error:
             raise self._unavailable(f"is not responding: {error}") from None
+        token = response.body.strip()
+        # By its form: the media type may have a charset, or be that of another format.
+        if response.status == 200 and _JWT.fullmatch(token):
+            return token.decode("ascii")
         document = self._read(response)
         if isinstance(document, Refusal):
             raise self._refused(document)
@@ -184,9 +194,9 @@ class UpstreamClient:
             raise self._unavailable(f"is not responding: {error}") from None
         document = self._read(response)
         if isinstance(document, Refusal):
-            if document.matter != "client" or self._secret is None:
+            if document.matter != "client" or self.client_secret is None:
                 return document
-            hint = advice(self._method(endpoints), self.client_id, self._secret)
+            hint = advice(self._method(endpoints), self.client_id, self.client_secret)
             return document._replace(shown=f"{document.shown}: {hint}")
         try:
             return read_answer(document)
@@ -201,15 +211,15 @@ class UpstreamClient:
         )
 
     def _authentication(self, endpoints: Endpoints) -> tuple[dict[str, str], dict[str, str]]:
-        if self._secret is None:
+        if self.client_secret is None:
             return {}, {"client_id": self.client_id}
-        return client_authentication(self._method(endpoints), self.client_id, self._secret)
+        return client_authentication(self._method(endpoints), self.client_id, self.client_secret)
 
     def _method(self, endpoints: Endpoints) -> str:
-        if self._secret is None:
+        if self.client_secret is None:
             return "none"
         return self._rules.client_auth_method or usual_method(
-            endpoints.auth_methods, self.client_id, self._secret
+            endpoints.auth_methods, self.client_id, self.client_secret
         )
 
     def _read(self, response: Response) -> JSONObject | Refusal:

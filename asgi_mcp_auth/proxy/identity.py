@@ -8,19 +8,22 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
-from .._json import decode_base64url, encode_base64url, is_array, parse_json_object
+from .._jose import ASYMMETRIC, SYMMETRIC, problem_of_secret
+from .._json import decode_base64url, encode_base64url, parse_json_object
+from .._settings import check_list
 from .._urls import origin_of
 from ..auth import AuthProvider, RefusingVerifier
-from ..claims import ClaimRules
+from ..claims import ClaimChecks, ClaimRules
 from ..errors import ConfigurationError, InvalidToken, SignInFailed
 from ..jwks import JWKSOptions
 from ..jwt import JWTVerifier
 from ..lookups import LookupVerifier
 from ..multi import MultiAuth
-from ..tokens import AccessToken, access_token
+from ..tokens import AccessToken, VerifiedToken, access_token
 from ..types import Clock, JSONObject
 from .answers import TokenAnswer
 from .client import UpstreamClient
@@ -32,7 +35,7 @@ logger = logging.getLogger(__name__)
 _HASHES = {"256": "sha256", "384": "sha384", "512": "sha512", "EdDSA": "sha512"}
 _EMAIL = ("email", "email_verified")
 # No known key has signed the token: the key set may be older than the token, or newer.
-_UNKNOWN_SIGNER = frozenset(("unknown_key", "signature"))
+_UNKNOWN_SIGNER = frozenset(("unknown_key", "ambiguous_key", "signature"))
 
 
 class Identifier(Protocol):
@@ -138,21 +141,48 @@ class AccessTokenIdentifier:
             try:
                 return await self.verifier.verify(token)
             except InvalidToken as error:
-                raise _invalid("access", error) from None
+                raise _invalid("the access token", error) from None
         access = await self.verifier.verify_token(token)
         if access is None:
             raise _unusable("the access token is invalid")
         return access
 
 
-class _IDTokenVerifier(JWTVerifier):
-    accepted_types = frozenset(("jwt",))  # not an access token (RFC 9068 §5)
+class _Checks(ClaimChecks):
+    def read_jwt(self, claims: JSONObject, payload: bytes, now: float) -> tuple[VerifiedToken, int]:
+        # Answers of the userinfo endpoint do not expire (OpenID Connect Core §5.3.2).
+        return super().read_jwt({"exp": int(now) + 1, **claims}, payload, now)
+
+
+class _ProviderVerifier(JWTVerifier):
+    """Verifies what the provider signs about users: ID tokens and answers about them.
+
+    Args:
+        client_id: of the proxy, which has to be in ``aud``.
+        endpoints: who the provider is.
+        settings: of the base class, with the keys.
+    """
+
+    accepted_types = frozenset(("jwt", "application/jwt"))  # no access token (RFC 9068 §5)
     refuses_id_tokens = False
 
-    async def verify_as_of(self, token: str, at: float) -> AccessToken:
-        """Return what ``verify`` would have returned at that time, with the present keys."""
+    def __init__(self, client_id: str, endpoints: Endpoints, **settings: Any) -> None:
+        rules = ClaimRules(client_id_claim="sub")
+        super().__init__(
+            issuer=endpoints.issuers,
+            audience=client_id,
+            claims=rules,
+            token_cache_size=0,
+            **settings,
+        )
+        self._checks = _Checks(
+            issuers=endpoints.issuers, audience=client_id, leeway_seconds=0, rules=rules
+        )
+
+    async def verify_as_of(self, token: str, at: float) -> JSONObject:
+        """Return the claims that were valid at that time, with the present keys."""
         verified, *_ = await self._verify(token, token.encode("ascii"), at)
-        return access_token(token, verified)
+        return access_token(token, verified).claims
 
 
 class IDTokenIdentifier:
@@ -162,14 +192,39 @@ class IDTokenIdentifier:
         client: the proxy, as the provider's client.
         rules: whether to ask the userinfo endpoint.
         clock: decides what has expired.
+        algorithms: accepted ones; by default those with public keys, and those with the client
+            secret (``HS256``) that the provider's metadata lists.
+
+    Raises:
+        ConfigurationError: the client secret cannot be used with ``id_token_algorithms``.
     """
 
-    def __init__(self, client: UpstreamClient, rules: UpstreamRules, clock: Clock) -> None:
+    def __init__(
+        self,
+        client: UpstreamClient,
+        rules: UpstreamRules,
+        clock: Clock,
+        algorithms: Sequence[str] = (),
+    ) -> None:
         self._client = client
         self._rules = rules
         self._clock = clock
-        self._verifier: _IDTokenVerifier | None = None
-        self._verifier_of: tuple[str | None, tuple[str, ...]] | None = None
+        check_list("id_token_algorithms", algorithms, str, "['HS256']")
+        for name in algorithms:
+            if name not in ASYMMETRIC + SYMMETRIC:
+                raise ConfigurationError(
+                    f"id_token_algorithms has {name!r}, which is not one of"
+                    f" {', '.join(ASYMMETRIC + SYMMETRIC)}"
+                )
+            problem = problem_of_secret(client.client_secret, name) if name in SYMMETRIC else None
+            if problem is not None:
+                raise ConfigurationError(
+                    f"id_token_algorithms has {name!r}, which signs with client_secret: {problem}"
+                )
+        self._algorithms = tuple(algorithms)
+        self._asymmetric = [each for each in ASYMMETRIC if each in (algorithms or ASYMMETRIC)]
+        self._verifiers: dict[bool, _ProviderVerifier] = {}  # with a secret; with public keys
+        self._verifiers_of: tuple[str | None, tuple[str, ...]] | None = None
 
     async def start(self) -> None:
         """Do nothing: the keys are fetched when they are needed."""
@@ -203,43 +258,97 @@ class IDTokenIdentifier:
         return await self._verify(answer, answer.id_token, at)
 
     async def _verify(self, answer: TokenAnswer, id_token: str, at: float) -> UpstreamIdentity:
-        verifier = self._verifier_for(await self._client.endpoints())
-        try:
-            claims = (await verifier.verify_as_of(id_token, at)).claims
-        except InvalidToken as error:
-            raise _invalid("ID", error) from None
+        claims = await self._claims_of(id_token, at, "the ID token")
+        if "exp" not in claims:
+            raise _invalid("the ID token", InvalidToken("missing_exp"))
         subject = claims.get("sub")
         if not isinstance(subject, str):
             raise _unusable("the ID token has no usable sub")
-        self._check_parties(claims)
         _check_access_token(claims, answer.access_token, id_token)
         return UpstreamIdentity(issuer=claims["iss"], subject=subject, claims=claims)
 
-    def _verifier_for(self, endpoints: Endpoints) -> _IDTokenVerifier:
-        if self._verifier is None or self._verifier_of != (endpoints.jwks_uri, endpoints.issuers):
-            self._verifier = _IDTokenVerifier(
-                jwks_uri=endpoints.jwks_uri,
-                issuer=endpoints.issuers,
-                audience=self._client.client_id,
-                claims=ClaimRules(client_id_claim="sub"),
-                jwks=JWKSOptions(http_client=self._rules.http_client),
-                clock=self._clock,
-                token_cache_size=0,
+    async def _claims_of(self, token: str, at: float, what: str) -> JSONObject:
+        """Return the claims of a JWT that the provider has signed for the proxy.
+
+        Raises:
+            SignInFailed: it is invalid, or for another client.
+            ServerUnavailable: its keys are not available.
+        """
+        if token.count(".") == 4:
+            raise _unusable(
+                f"{what} is encrypted, which is not supported: switch encryption off for this"
+                " application at the identity provider"
             )
-            self._verifier_of = endpoints.jwks_uri, endpoints.issuers
-        return self._verifier
+        endpoints = await self._client.endpoints()
+        try:
+            algorithm = _algorithm_of(token)
+            is_symmetric = algorithm in SYMMETRIC
+            if is_symmetric:
+                self._check_secret(algorithm, endpoints, what)
+            elif endpoints.jwks_uri is None or algorithm not in self._asymmetric:
+                raise InvalidToken("algorithm")
+            claims = await self._verifier(endpoints, is_symmetric).verify_as_of(token, at)
+        except InvalidToken as error:
+            raise _invalid(what, error) from None
+        # With several audiences, azp is optional (OpenID Connect Core §3.1.3.7 since errata 2).
+        if claims.get("azp") not in (None, self._client.client_id):
+            raise _unusable(f"{what} was issued to another client (azp)")
+        return claims
+
+    def _check_secret(self, algorithm: str, endpoints: Endpoints, what: str) -> None:
+        """Check that the client secret may verify signatures (OpenID Connect Core §10.1).
+
+        Raises:
+            SignInFailed: it may not, and the log says why.
+        """
+        accepted = self._algorithms or endpoints.signing_algorithms
+        signed = f"{what} is signed with {algorithm}, the client secret"
+        if algorithm not in accepted:
+            raise _unusable(
+                f"{signed}, although the metadata does not list that: choose a signing key at the"
+                f" identity provider, or write OIDCProxy(id_token_algorithms=[{algorithm!r}])"
+            )
+        problem = problem_of_secret(self._client.client_secret, algorithm)
+        if problem is not None:
+            raise _unusable(f"{signed}: {problem}")
+
+    def _verifier(self, endpoints: Endpoints, is_symmetric: bool) -> _ProviderVerifier:
+        """Return the verifier with the client secret, or the one with the provider's public keys.
+
+        Neither ever sees the other's keys, so no public key is used as a secret (RFC 8725 §2.1).
+        """
+        if self._verifiers_of != (endpoints.jwks_uri, endpoints.issuers):
+            self._verifiers_of = endpoints.jwks_uri, endpoints.issuers
+            self._verifiers.clear()
+        if is_symmetric not in self._verifiers:
+            keys: JSONObject = {
+                "jwks_uri": endpoints.jwks_uri,
+                "algorithm": self._asymmetric,
+                "jwks": JWKSOptions(http_client=self._rules.http_client),
+            }
+            if is_symmetric:
+                keys = {"public_key": self._client.client_secret, "algorithm": SYMMETRIC}
+            self._verifiers[is_symmetric] = _ProviderVerifier(
+                self._client.client_id, endpoints, clock=self._clock, **keys
+            )
+        return self._verifiers[is_symmetric]
 
     async def _userinfo(self, access_token: str, subject: str) -> JSONObject:
-        document = await self._client.userinfo(access_token)
-        if document.get("sub") != subject:  # OpenID Connect Core §5.3.2
+        answer = await self._client.userinfo(access_token)
+        if isinstance(answer, str):
+            what = "the answer of the userinfo endpoint"
+            answer = await self._claims_of(answer, self._clock.time(), what)
+        if answer.get("sub") != subject:  # OpenID Connect Core §5.3.2
             raise _unusable("the userinfo endpoint answered for another user (sub)")
-        return document
+        return answer
 
-    def _check_parties(self, claims: JSONObject) -> None:
-        client_id = self._client.client_id
-        several = is_array(claims.get("aud")) and len(claims["aud"]) > 1
-        if claims.get("azp", None if several else client_id) != client_id:
-            raise _unusable("the ID token was issued to another client (azp)")
+
+def _algorithm_of(token: str) -> str:
+    try:
+        header = parse_json_object(decode_base64url(token.split(".")[0].encode("ascii")))
+    except ValueError:
+        raise InvalidToken("malformed") from None
+    return str(header.get("alg"))
 
 
 def _check_access_token(claims: JSONObject, access_token: str, id_token: str) -> None:
@@ -260,8 +369,8 @@ def _check_access_token(claims: JSONObject, access_token: str, id_token: str) ->
         raise _unusable("the ID token does not belong to the access token (at_hash)")
 
 
-def _invalid(kind: str, error: InvalidToken) -> SignInFailed:
-    failed = _unusable(f"the {kind} token is invalid ({error.reason})")
+def _invalid(what: str, error: InvalidToken) -> SignInFailed:
+    failed = _unusable(f"{what} is invalid ({error.reason})")
     return SignInFailed(reason="unknown_signer") if error.reason in _UNKNOWN_SIGNER else failed
 
 

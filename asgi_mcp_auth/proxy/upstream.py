@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from .._cache import SingleFlight
 from .._http import FetchFailed, HTTPFetcher
+from .._jose import SYMMETRIC
 from .._json import is_array
 from .._outage import Outage
 from ..discovery import Metadata, fetch_document, fetch_metadata, metadata_urls
@@ -20,9 +21,10 @@ logger = logging.getLogger(__name__)
 TTL_SECONDS = 3600.0
 PARTIAL_SECONDS = 60.0  # where one of the documents could not be fetched
 COOLDOWN_SECONDS = 1.0
-_NEEDED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
-# OpenID's document often leaves these to the one of RFC 8414.
-_WANTED = ("revocation_endpoint", "authorization_response_iss_parameter_supported")
+_NEEDED = ("authorization_endpoint", "token_endpoint")
+_KEYS = ("jwks_uri",)  # needed unless the client secret signs
+# OpenID's document often leaves the first two to the one of RFC 8414.
+_WANTED = ("revocation_endpoint", "authorization_response_iss_parameter_supported", *_KEYS)
 
 
 class Endpoints(NamedTuple):
@@ -37,6 +39,7 @@ class Endpoints(NamedTuple):
         issuers: accepted issuers; empty if unknown.
         states_issuer: whether each authorization response names the issuer (RFC 9207 §3).
         auth_methods: how clients may authenticate, if the metadata says so.
+        signing_algorithms: of ID tokens, if the metadata says so.
     """
 
     authorization: str
@@ -47,6 +50,7 @@ class Endpoints(NamedTuple):
     issuers: tuple[str, ...] = ()
     states_issuer: bool = False
     auth_methods: tuple[str, ...] = ()
+    signing_algorithms: tuple[str, ...] = ()
 
 
 FindEndpoints: TypeAlias = Callable[[], Awaitable[Endpoints]]
@@ -123,6 +127,12 @@ class Discovery:
         self._fetch_again_at = self._clock.monotonic() + seconds
 
     async def _fetch(self) -> Metadata:
+        found = await self._documents()
+        if frozenset(SYMMETRIC).isdisjoint(_signing_algorithms(found)):
+            found.check(_KEYS)
+        return found
+
+    async def _documents(self) -> Metadata:
         if self._config_url is None:
             return await fetch_metadata(
                 self._issuers[0],
@@ -155,10 +165,11 @@ def _read(found: Metadata, issuers: tuple[str, ...], known: Endpoints | None) ->
         token=members["token_endpoint"],
         revocation=members.get("revocation_endpoint"),
         userinfo=members.get("userinfo_endpoint"),
-        jwks_uri=members["jwks_uri"],
+        jwks_uri=members.get("jwks_uri"),
         issuers=issuers or (members["issuer"],),
         states_issuer=members.get("authorization_response_iss_parameter_supported") is True,
         auth_methods=_texts(members, "token_endpoint_auth_methods_supported"),
+        signing_algorithms=_signing_algorithms(found),
     )
     if found.is_partial and known is not None:  # what the missing document said
         endpoints = endpoints._replace(
@@ -171,3 +182,7 @@ def _read(found: Metadata, issuers: tuple[str, ...], known: Endpoints | None) ->
 def _texts(document: JSONObject, name: str) -> tuple[str, ...]:
     value: Any = document.get(name)
     return tuple(each for each in value if isinstance(each, str)) if is_array(value) else ()
+
+
+def _signing_algorithms(found: Metadata) -> tuple[str, ...]:
+    return _texts(found.members, "id_token_signing_alg_values_supported")

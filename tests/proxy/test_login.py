@@ -115,8 +115,9 @@ async def test_the_tokens_of_a_sign_in_wait_for_the_code_a_minute_longer_than_it
         assert await server.provider.store.scan(TOKENS) == []
 
 
-@pytest.mark.parametrize(("length", "fine"), [(4096, True), (4097, False)])
-async def test_a_code_has_at_most_4096_characters(
+@pytest.mark.rule("PX-18")
+@pytest.mark.parametrize(("length", "fine"), [(1, True), (16_000, True), (16_384, False)])
+async def test_a_code_is_as_long_as_a_request_can_be(
     upstream: Upstream, length: int, fine: bool
 ) -> None:
     async with deploy_proxy(upstream) as server:

@@ -165,7 +165,7 @@ async def test_an_error_upstream_becomes_one_of_ours(
 
 
 @pytest.mark.case("P07")
-@pytest.mark.parametrize("code", [None, "", "c" * 4097])
+@pytest.mark.parametrize("code", [None, ""])
 async def test_an_answer_without_code_and_error_is_an_error(
     upstream: Upstream, code: str | None
 ) -> None:
@@ -183,8 +183,10 @@ async def test_an_answer_without_code_and_error_is_an_error(
         ({"nonce": None}, {}),
         ({"aud": "another"}, {}),
         ({"aud": None}, {}),
-        ({"aud": ["the-proxy", "another"]}, {}),
+        ({"aud": ["another", "a third"]}, {}),
+        ({"aud": ["the-proxy", "another"], "azp": "another"}, {}),
         ({"azp": "another"}, {}),
+        ({"azp": ""}, {}),
         ({"iss": "https://evil.example"}, {}),
         ({"iss": None}, {}),
         ({"sub": None}, {}),
@@ -218,6 +220,7 @@ async def test_an_invalid_id_token_signs_no_person_in(
     [
         ({"aud": ["the-proxy"]}, {}),
         ({"aud": ["the-proxy", "another"], "azp": "the-proxy"}, {}),
+        ({"aud": ["another", "the-proxy"]}, {}),
         ({"at_hash": None}, {}),
         ({}, {"typ": None}),
     ],
