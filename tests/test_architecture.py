@@ -18,6 +18,7 @@ import pytest
 
 import asgi_mcp_auth
 from asgi_mcp_auth import errors
+from tests.support.rows import rows
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "asgi_mcp_auth"
@@ -128,12 +129,12 @@ def test_other_frameworks_are_imported_inside_functions_only() -> None:
     assert at_import_time == []
 
 
-@pytest.mark.parametrize("module", sorted(MODULES.keys() - {*CATALOG, TREE_OF_ERRORS}))
+@rows("module", sorted(MODULES.keys() - {*CATALOG, TREE_OF_ERRORS}))
 def test_a_module_stays_within_its_lines(module: str) -> None:
     assert len(MODULES[module].splitlines()) <= LINES_PER_MODULE
 
 
-@pytest.mark.parametrize("module", CATALOG)
+@rows("module", CATALOG)
 def test_a_module_of_the_catalog_is_a_docstring_imports_and_values(module: str) -> None:
     docstring, *rest = TREES[module].body
     assert isinstance(docstring, ast.Expr)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import asgi_mcp_auth
+from tests.support.rows import rows
 
 ROOT = Path(__file__).parent.parent
 HEAVY = (
@@ -78,7 +79,7 @@ def undocumented(owner: type) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("name", asgi_mcp_auth.__all__)
+@rows("name", asgi_mcp_auth.__all__)
 def test_a_public_name_is_documented(name: str) -> None:
     value = getattr(asgi_mcp_auth, name)
     if not inspect.isclass(value) and not inspect.isfunction(value):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
+import itertools
 import json
 import urllib.error
 import urllib.request
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support.asgi import SERVERS, Spy, call, handshake, serve
+from tests.support.rows import rows
 from tests.support.services import need
 
 
@@ -129,3 +133,36 @@ def test_a_service_is_found_on_path(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     program.touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert need("node") == str(program)
+
+
+def test_each_row_that_fails_is_named_and_all_of_them_are_tried() -> None:
+    tried: list[tuple[int, int]] = []
+
+    @rows("number", [1, 2, 3])
+    @rows(("other", "word"), [(10, "x"), (20, "y")])
+    def same(number: int, other: int, word: str, extra: str) -> None:
+        tried.append((number, other))
+        assert number != 2, f"{extra} {word}"
+        with pytest.raises(ValueError, match="b"):
+            raise ValueError("a" if other == 20 and number == 3 else "b")
+
+    assert list(inspect.signature(same).parameters) == ["extra"]
+    with pytest.raises(AssertionError) as caught:
+        same(extra="e")
+    assert tried == list(itertools.product([1, 2, 3], [10, 20]))
+    first, *lines = str(caught.value).splitlines()
+    assert first == "2 of 3 rows"
+    assert [line.partition(":")[0] for line in lines] == ["number=2", "number=3"]
+
+
+@pytest.mark.asyncio
+async def test_rows_may_wait_and_a_table_has_some() -> None:
+    @rows("seconds", [0, 1], ids=["none", "one"])
+    async def waits(seconds: int) -> None:
+        await asyncio.sleep(0)
+        assert seconds == 0, "too long"
+
+    with pytest.raises(AssertionError, match="1 of 2 rows\none: AssertionError: too long"):
+        await waits()
+    with pytest.raises(AssertionError, match="proves nothing"):
+        rows("seconds", [])

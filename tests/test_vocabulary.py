@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.rows import rows
+
 PACKAGE = Path(__file__).parent.parent / "asgi_mcp_auth"
 SOURCES = {str(path.relative_to(PACKAGE)): path.read_text() for path in PACKAGE.rglob("*.py")}
 
@@ -55,7 +57,7 @@ def test_no_sentence_reads_like_a_translation(module: str) -> None:
     assert sorted(found) == []
 
 
-@pytest.mark.parametrize("module", sorted(SOURCES))
+@rows("module", sorted(SOURCES))
 def test_no_name_reads_like_a_translation(module: str) -> None:
     names = {
         getattr(node, "name", None) or getattr(node, "id", None) or getattr(node, "attr", None)

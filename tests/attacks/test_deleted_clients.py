@@ -20,6 +20,7 @@ from tests.support.authorization_server import (
     Server,
     deploy,
 )
+from tests.support.rows import rows
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-76")]
 
@@ -51,8 +52,8 @@ async def delete(server: Server, client: ClientOf, by: str) -> None:
         assert (await server.call("DELETE", uri, bearer=token)).status == 204
 
 
-@pytest.mark.parametrize("by", ["operator", "client"])
-@pytest.mark.parametrize("people", [1, 8, 9, 20])
+@rows("by", ["operator", "client"])
+@rows("people", [1, 8, 9, 20])
 async def test_the_consents_and_grants_of_a_client_that_is_deleted_go_too(
     by: str, people: int
 ) -> None:

@@ -10,6 +10,7 @@ from asgi_mcp_auth import AppLogin, ConfigurationError, DevLogin, PasswordLogin
 from asgi_mcp_auth.server import Registration
 from tests.support.authorization_server import Server, deploy
 from tests.support.passwords import cheap
+from tests.support.rows import rows
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.case("Z125")]
 
@@ -28,7 +29,7 @@ async def status(server: Server, client: Any, path: str = "/authorize") -> int:
     return (await server.call("GET", path, client=client)).status
 
 
-@pytest.mark.parametrize(("method", "path"), ENDPOINTS)
+@rows(("method", "path"), ENDPOINTS)
 async def test_a_server_that_identifies_no_one_answers_this_machine_only(
     method: str, path: str
 ) -> None:
@@ -58,7 +59,7 @@ async def test_this_machine_is_loopback_and_a_test_client(address: str) -> None:
         assert await status(server, (address, 1)) == 400
 
 
-@pytest.mark.parametrize(
+@rows(
     "client",
     [
         None,
@@ -100,9 +101,7 @@ async def test_a_network_may_be_let_in_and_no_other_is() -> None:
         assert await status(server, None) == 403
 
 
-@pytest.mark.parametrize(
-    "networks", ["172.17.0.0/16", None, 5, [5], ["localhost"], [""], ["*"], [None]]
-)
+@rows("networks", ["172.17.0.0/16", None, 5, [5], ["localhost"], [""], ["*"], [None]])
 async def test_networks_are_a_list_of_networks(networks: Any) -> None:
     with pytest.raises(
         ConfigurationError,

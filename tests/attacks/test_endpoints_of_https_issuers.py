@@ -21,6 +21,7 @@ from asgi_mcp_auth import (
 from asgi_mcp_auth._http import HTTPFetcher
 from asgi_mcp_auth.proxy.upstream import Discovery
 from asgi_mcp_auth.testing import FrozenClock, Issuer
+from tests.support.rows import rows
 from tests.support.tls import Authority, DocumentHost
 
 PLAIN = ("http://localhost:9/x", "http://127.0.0.1:9/x", "http://[::1]:9/x", "HTTP://localhost:9/x")
@@ -140,8 +141,8 @@ async def test_an_issuer_on_loopback_may_name_http_there(plain: Issuer) -> None:
     assert (await verifier.verify(plain.mint(aud="us"))).subject == "alice"
 
 
-@pytest.mark.parametrize("url", PLAIN)
-@pytest.mark.parametrize("setting", ["upstream_token_endpoint", "upstream_revocation_endpoint"])
+@rows("url", PLAIN)
+@rows("setting", ["upstream_token_endpoint", "upstream_revocation_endpoint"])
 def test_endpoints_of_an_https_provider_in_settings_are_https(setting: str, url: str) -> None:
     endpoints: dict[str, Any] = {
         "upstream_authorization_endpoint": "https://idp.example.com/authorize",

@@ -35,6 +35,7 @@ from tests.support.protection import (
     make_provider,
     protect,
 )
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -87,7 +88,7 @@ async def test_the_scheme_has_no_case(scheme: str) -> None:
 
 
 @pytest.mark.case("W05")
-@pytest.mark.parametrize(
+@rows(
     ("value", "status", "reason"),
     [
         (b"Bearer", 400, "authorization_syntax"),
@@ -127,9 +128,7 @@ async def test_another_scheme_counts_as_none(scheme: bytes) -> None:
 
 
 @pytest.mark.case("W07")
-@pytest.mark.parametrize(
-    "byte", [0x00, 0x07, 0x0A, 0x0B, 0x0D, 0x1B, 0x7F, 0x80, 0x85, 0xA0, 0xAD, 0xE9, 0xFF]
-)
+@rows("byte", [0x00, 0x07, 0x0A, 0x0B, 0x0D, 0x1B, 0x7F, 0x80, 0x85, 0xA0, 0xAD, 0xE9, 0xFF])
 async def test_control_characters_and_bytes_beyond_ascii_are_refused(byte: int) -> None:
     guard = protect()
     for value in (
@@ -261,7 +260,7 @@ ODD_PATHS = [
 
 
 @pytest.mark.case("W11", "W12", "W13", "W14", "W15")
-@pytest.mark.parametrize("path", ODD_PATHS)
+@rows("path", ODD_PATHS)
 async def test_no_spelling_of_a_path_gets_in_without_a_token(path: str) -> None:
     guard = protect(public_paths=["/open/", "/health"], rules=[Rule("/mcp", scopes=["mcp:read"])])
     for method in ("GET", "POST", "OPTIONS"):
@@ -271,7 +270,7 @@ async def test_no_spelling_of_a_path_gets_in_without_a_token(path: str) -> None:
 
 
 @pytest.mark.case("W12")
-@pytest.mark.parametrize("path", ODD_PATHS)
+@rows("path", ODD_PATHS)
 async def test_the_gate_and_the_app_see_the_same_path(path: str) -> None:
     guard = protect(public_paths=["/open/"])
     scope = make_scope("http", "GET", path, ALICE)
@@ -366,7 +365,7 @@ async def test_a_request_without_host_is_answered() -> None:
 
 
 @pytest.mark.case("W19")
-@pytest.mark.parametrize(
+@rows(
     "name",
     [
         *(
@@ -414,7 +413,7 @@ async def test_every_page_may_read_the_metadata_and_none_with_credentials(origin
 
 
 @pytest.mark.case("W23")
-@pytest.mark.parametrize(
+@rows(
     "method",
     [
         "PUT",
@@ -638,7 +637,7 @@ async def test_the_bodies_of_refusals_are_constant() -> None:
 
 
 @pytest.mark.case("W38", "W39")
-@pytest.mark.parametrize(
+@rows(
     ("path", "status"),
     [
         (METADATA_PATH, 200),
@@ -671,7 +670,7 @@ async def test_only_configured_documents_exist_and_the_app_never_answers(
 
 
 @pytest.mark.case("W40")
-@pytest.mark.parametrize(
+@rows(
     "path", ["", "/", "//", "/health/../mcp", "health", "/h.*", "^/health", "/health?x", "/a/./b"]
 )
 async def test_a_public_path_is_plain_or_refused_at_construction(path: str) -> None:

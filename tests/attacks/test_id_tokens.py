@@ -9,6 +9,7 @@ import pytest
 from asgi_mcp_auth import ClaimRules, IntrospectionTokenVerifier, InvalidToken, JWTVerifier
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, Issuer
 from tests.support.gate import ABSENT, ISSUER, NOW, Gate, signing_key
+from tests.support.rows import rows
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.case("V33")]
 
@@ -69,15 +70,15 @@ def plain(claims: dict[str, Any]) -> dict[str, Any]:
     return {"scope": ABSENT, "client_id": ABSENT, **claims}
 
 
-@pytest.mark.parametrize("typ", ["JWT", ABSENT])
-@pytest.mark.parametrize("kind", ID_TOKENS)
+@rows("typ", ["JWT", ABSENT])
+@rows("kind", ID_TOKENS)
 async def test_an_id_token_opens_nothing_even_with_our_audience(kind: str, typ: Any) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(header={"typ": typ}, claims=plain(ID_TOKENS[kind])), "type")
 
 
-@pytest.mark.parametrize("typ", ["JWT", ABSENT])
-@pytest.mark.parametrize("kind", ACCESS_TOKENS)
+@rows("typ", ["JWT", ABSENT])
+@rows("kind", ACCESS_TOKENS)
 async def test_an_access_token_that_looks_a_little_like_one_is_still_one(
     kind: str, typ: Any
 ) -> None:
@@ -85,8 +86,8 @@ async def test_an_access_token_that_looks_a_little_like_one_is_still_one(
     await gate.accepts(gate.forge(header={"typ": typ}, claims=plain(ACCESS_TOKENS[kind])))
 
 
-@pytest.mark.parametrize("typ", ["at+jwt", "AT+JWT", "application/at+jwt"])
-@pytest.mark.parametrize("kind", ID_TOKENS)
+@rows("typ", ["at+jwt", "AT+JWT", "application/at+jwt"])
+@rows("kind", ID_TOKENS)
 async def test_what_says_that_it_is_an_access_token_is_believed(kind: str, typ: str) -> None:
     gate = Gate()
     await gate.accepts(gate.forge(header={"typ": typ}, claims=plain(ID_TOKENS[kind])))
@@ -103,7 +104,7 @@ async def test_scopes_count_in_the_claim_that_is_configured_too() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ID_TOKENS)
+@rows("kind", ID_TOKENS)
 async def test_a_verifier_that_is_made_for_id_tokens_takes_them(kind: str) -> None:
     class IDTokenVerifier(JWTVerifier):
         refuses_id_tokens = False

@@ -27,6 +27,7 @@ from asgi_mcp_auth import (
 )
 from asgi_mcp_auth._jose import SigningKey
 from asgi_mcp_auth.testing import FrozenClock, Issuer, sign_jwt
+from tests.support.rows import rows
 from tests.support.sockets import HostileServer, answering, read_head
 
 pytestmark = pytest.mark.asyncio
@@ -308,7 +309,7 @@ async def test_a_redirect_within_the_origin_is_followed() -> None:
 
 
 @pytest.mark.case("K11")
-@pytest.mark.parametrize(
+@rows(
     "url",
     [
         "http://idp.example/jwks",

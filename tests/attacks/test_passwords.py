@@ -21,6 +21,7 @@ from asgi_mcp_auth.server.login.password import MAX_AT_ONCE, MAX_OF_A_NETWORK
 from tests.support.asgi import Response
 from tests.support.authorization_server import Server, deploy
 from tests.support.passwords import cheap, looking_up
+from tests.support.rows import rows
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.case("Z122")]
 
@@ -231,7 +232,7 @@ async def test_with_a_look_up_the_work_is_that_of_the_most_expensive_hash_so_far
     assert work_of(login._hardest) == work_of(users["dear"]), "and from now on for everybody"
 
 
-@pytest.mark.parametrize(
+@rows(
     "work", [-5, 0, 1, 16, 100, work_of(DUMMY_HASH), work_of(DUMMY_HASH) - 128, (1 << 26) + 12345]
 )
 async def test_padding_is_as_much_work_as_was_asked_for(work: int) -> None:

@@ -29,6 +29,7 @@ from tests.support.routers import (
     served_page,
     settings_below,
 )
+from tests.support.rows import rows
 from tests.support.server_processes import SERVER_PROCESSES, ask, ask_websocket, server_process
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.rule("RS-43")]
@@ -234,8 +235,8 @@ async def test_no_page_is_served_that_the_gate_did_not_guard(
     await compare(Comparison(FRAMEWORKS[framework]()), framework, COUNT, root_path, in_front)
 
 
-@pytest.mark.parametrize("framework", FRAMEWORKS)
-@pytest.mark.parametrize(("root_path", "start"), [("/zz", "/z%7a"), ("/\u00e9", "/%C3%A9")])
+@rows("framework", FRAMEWORKS)
+@rows(("root_path", "start"), [("/zz", "/z%7a"), ("/\u00e9", "/%C3%A9")])
 async def test_a_root_path_that_is_percent_encoded_opens_nothing(
     framework: str, root_path: str, start: str
 ) -> None:

@@ -15,6 +15,7 @@ from asgi_mcp_auth import (
 )
 from asgi_mcp_auth.presets.model import Introspected, Preset
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, Issuer
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.case("P17")
 
@@ -48,9 +49,7 @@ def test_a_preset_whose_tokens_any_application_gets_wants_that_said(name: str) -
             presets.remote(name, base_url="https://mcp.example.com", **settings_of(preset))
 
 
-@pytest.mark.parametrize(
-    "name", [each for each in NAMES if presets.CATALOG[each].tokens is not None]
-)
+@rows("name", [each for each in NAMES if presets.CATALOG[each].tokens is not None])
 def test_what_is_accepted_by_default_is_the_resource_or_what_stands_for_one_api(name: str) -> None:
     """The whole catalog, so that adding a provider requires a decision."""
     preset = presets.CATALOG[name]

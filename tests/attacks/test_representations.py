@@ -25,6 +25,7 @@ from asgi_mcp_auth.stores import store_from_url
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from tests.support.authorization_server import KEY
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.rule("RS-37")
 
@@ -112,7 +113,7 @@ def test_there_are_values_to_look_at() -> None:
     } <= {each.__name__ for each in VALUES}
 
 
-@pytest.mark.parametrize("kind", VALUES, ids=lambda each: f"{each.__module__[14:]}.{each.__name__}")
+@rows("kind", VALUES, ids=lambda each: f"{each.__module__[14:]}.{each.__name__}")
 def test_no_value_shows_a_field_that_holds_a_secret(kind: type) -> None:
     value = filled(kind)
     for name in fields_of(kind):

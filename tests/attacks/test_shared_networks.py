@@ -18,6 +18,7 @@ from tests.support.authorization_server import (
     basic,
     deploy,
 )
+from tests.support.rows import rows
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.case("Z122")]
 
@@ -81,8 +82,8 @@ async def statuses(server: Server, kind: str, headers: dict[str, str], number: i
     ]
 
 
-@pytest.mark.parametrize("headers", BY_PAGES.values(), ids=list(BY_PAGES))
-@pytest.mark.parametrize("kind", ["register", "authorize", "token"])
+@rows("headers", BY_PAGES.values(), ids=list(BY_PAGES))
+@rows("kind", ["register", "authorize", "token"])
 async def test_what_a_page_has_its_visitors_send_uses_up_nothing_of_their_network(
     kind: str, headers: dict[str, str]
 ) -> None:

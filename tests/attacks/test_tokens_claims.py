@@ -30,6 +30,7 @@ from tests.support.gate import (
     signing_key,
     usual_claims,
 )
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -44,8 +45,8 @@ def raw_claims(name: str, value: str) -> bytes:
 
 
 @pytest.mark.case("V46")
-@pytest.mark.parametrize("depth", [33, 100, 990, 5_000])
-@pytest.mark.parametrize(("opening", "closing"), ["[]", ('{"a":', "}")])
+@rows("depth", [33, 100, 990, 5_000])
+@rows(("opening", "closing"), ["[]", ('{"a":', "}")])
 async def test_deeply_nested_claims_are_refused(depth: int, opening: str, closing: str) -> None:
     depth = min(depth, 9_000 // len(opening + closing))
     gate = Gate()
@@ -62,8 +63,8 @@ async def test_claims_nested_31_deep_are_read() -> None:
 
 
 @pytest.mark.case("V47")
-@pytest.mark.parametrize("digits", [21, 400, 4_000, 5_000])
-@pytest.mark.parametrize("name", ["exp", "iat", "custom", "sub"])
+@rows("digits", [21, 400, 4_000, 5_000])
+@rows("name", ["exp", "iat", "custom", "sub"])
 async def test_enormous_integers_are_refused(digits: int, name: str) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims=raw_claims(name, "9" * digits)), "payload")
@@ -87,9 +88,7 @@ async def test_a_claim_given_twice_is_refused(name: str) -> None:
 
 
 @pytest.mark.case("V46")
-@pytest.mark.parametrize(
-    "payload", [b"", b"[]", b"null", b'"a"', b"5", b"{}x", b"\xff", b"{", b'\xef\xbb\xbf{"a":1}']
-)
+@rows("payload", [b"", b"[]", b"null", b'"a"', b"5", b"{}x", b"\xff", b"{", b'\xef\xbb\xbf{"a":1}'])
 async def test_a_payload_that_is_no_json_object_is_refused(payload: bytes) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims=payload), "payload")
@@ -112,7 +111,7 @@ async def test_an_expiry_that_is_no_number_is_refused(exp: Any) -> None:
 
 
 @pytest.mark.case("V50")
-@pytest.mark.parametrize(
+@rows(
     "exp",
     [
         "9999999999",
@@ -133,7 +132,7 @@ async def test_an_expiry_spelled_as_text_or_truth_is_refused(exp: Any) -> None:
 
 
 @pytest.mark.case("V51")
-@pytest.mark.parametrize(
+@rows(
     "exp", ["1e999", "-1e999", "Infinity", "-Infinity", "NaN", "1e400", "0x7fffffff", "+9999999999"]
 )
 async def test_an_expiry_beyond_all_numbers_is_refused(exp: str) -> None:
@@ -142,7 +141,7 @@ async def test_an_expiry_beyond_all_numbers_is_refused(exp: str) -> None:
 
 
 @pytest.mark.case("V52")
-@pytest.mark.parametrize(
+@rows(
     ("exp", "reason"),
     [
         ("1e300", "invalid_exp"),
@@ -192,7 +191,7 @@ async def test_a_longest_lifetime_may_be_set(claims: dict[str, Any], reason: str
 
 
 @pytest.mark.case("V53")
-@pytest.mark.parametrize(
+@rows(
     ("exp", "leeway_seconds", "accepted"),
     [
         (NOW - 1, 0, False),
@@ -219,7 +218,7 @@ async def test_a_token_is_dead_from_the_second_that_exp_names(
 
 
 @pytest.mark.case("V55")
-@pytest.mark.parametrize(
+@rows(
     ("nbf", "reason"),
     [
         (NOW + 3600, "not_yet_valid"),
@@ -268,8 +267,8 @@ async def test_a_token_issued_in_the_future_is_refused(iat: Any, reason: str) ->
 
 
 @pytest.mark.case("V56")
-@pytest.mark.parametrize("name", ["nbf", "iat"])
-@pytest.mark.parametrize(
+@rows("name", ["nbf", "iat"])
+@rows(
     ("leeway_seconds", "ahead", "accepted"),
     [
         (0, 59, True),
@@ -293,8 +292,8 @@ async def test_clocks_may_differ_by_a_minute_or_by_the_leeway_if_that_is_more(
 
 
 @pytest.mark.case("V56")
-@pytest.mark.parametrize("name", ["nbf", "iat"])
-@pytest.mark.parametrize("value", [ABSENT, 0, -1, NOW, NOW - 10**9, -1e300, NOW + 0.5])
+@rows("name", ["nbf", "iat"])
+@rows("value", [ABSENT, 0, -1, NOW, NOW - 10**9, -1e300, NOW + 0.5])
 async def test_a_token_from_any_past_or_of_no_date_is_fine(name: str, value: Any) -> None:
     gate = Gate()
     await gate.accepts(gate.forge(claims={name: value}))
@@ -342,7 +341,7 @@ async def test_a_token_without_an_audience_is_refused() -> None:
 
 
 @pytest.mark.case("V60")
-@pytest.mark.parametrize(
+@rows(
     "aud",
     [
         None,
@@ -369,7 +368,7 @@ async def test_an_audience_that_is_neither_a_string_nor_a_list_of_them_is_refuse
 
 
 @pytest.mark.case("V61")
-@pytest.mark.parametrize(
+@rows(
     "aud",
     [
         "https://MCP.example.com/mcp",
@@ -445,7 +444,7 @@ async def test_a_list_of_more_than_64_audiences_is_refused(others: int, accepted
 
 
 @pytest.mark.case("V65")
-@pytest.mark.parametrize(
+@rows(
     "audience",
     [
         "",
@@ -500,7 +499,7 @@ async def test_an_audience_of_its_own_stands_whatever_the_provider_says() -> Non
 
 
 @pytest.mark.case("V66")
-@pytest.mark.parametrize(
+@rows(
     ("iss", "reason"),
     [
         (ABSENT, "missing_iss"),
@@ -525,9 +524,7 @@ async def test_an_audience_of_its_own_stands_whatever_the_provider_says() -> Non
     ],
     ids=repr,
 )
-@pytest.mark.parametrize(
-    "configured", [ISSUER, [ISSUER, "https://other.example"]], ids=["one", "two"]
-)
+@rows("configured", [ISSUER, [ISSUER, "https://other.example"]], ids=["one", "two"])
 async def test_an_issuer_that_is_only_similar_is_refused(
     iss: Any, reason: str, configured: Any
 ) -> None:
@@ -597,7 +594,7 @@ async def test_two_issuers_may_use_the_same_key_id() -> None:
 
 
 @pytest.mark.case("V69")
-@pytest.mark.parametrize(
+@rows(
     "sub",
     [None, 5, 0, True, [], ["alice"], {}, "", "a\0b", "a\r\nb", "a\x7f", "a\u2028b", "\u202ea"],
 )
@@ -648,7 +645,7 @@ async def test_a_valid_token_without_the_scope_is_asked_for_more(scope: Any) -> 
 
 
 @pytest.mark.case("V72")
-@pytest.mark.parametrize(
+@rows(
     "scope",
     [
         "mcp:readwrite",
@@ -677,20 +674,20 @@ async def test_scopes_are_split_at_spaces_and_nowhere_else(scope: Any) -> None:
 
 
 @pytest.mark.case("V72")
-@pytest.mark.parametrize(
+@rows(
     "scope",
     [None, 5, True, {}, {"mcp:read": True}, [["mcp:read"]], ["mcp:read", None], [5]],
     ids=repr,
 )
-@pytest.mark.parametrize("name", ["scope", "scp"])
+@rows("name", ["scope", "scp"])
 async def test_scopes_of_another_kind_are_refused(scope: Any, name: str) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"scope": ABSENT, name: scope}), "scope")
 
 
 @pytest.mark.case("V72")
-@pytest.mark.parametrize("name", ["scope", "scp"])
-@pytest.mark.parametrize(
+@rows("name", ["scope", "scp"])
+@rows(
     ("value", "scopes"),
     [
         ("a b", ["a", "b"]),
@@ -725,7 +722,7 @@ async def test_scope_wins_over_scp_and_a_configured_claim_over_both() -> None:
 
 
 @pytest.mark.case("V74")
-@pytest.mark.parametrize(
+@rows(
     "cnf",
     [{"jkt": "abc"}, {"x5t#S256": "abc"}, {"jwk": {}}, {"kid": "x"}, {}, None, "", []],
     ids=repr,

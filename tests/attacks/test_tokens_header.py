@@ -19,6 +19,7 @@ from tests.support.gate import (
     signing_key,
     usual_claims,
 )
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -37,16 +38,14 @@ async def test_a_token_that_says_it_is_unsigned_is_refused(spelling: str) -> Non
 
 
 @pytest.mark.case("V02")
-@pytest.mark.parametrize(
-    "alg", [ABSENT, "", None, 0, False, [], ["ES256"], {}, {"ES256": 1}, "A" * 10_240, 1.5]
-)
+@rows("alg", [ABSENT, "", None, 0, False, [], ["ES256"], {}, {"ES256": 1}, "A" * 10_240, 1.5])
 async def test_an_algorithm_that_is_no_name_is_refused(alg: Any) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(header={"alg": alg}), "algorithm")
 
 
 @pytest.mark.case("V03")
-@pytest.mark.parametrize(
+@rows(
     "alg",
     ["es256", "ES256 ", " ES256", "ES256\0", "ES", "2", "ES25", "ES2566", "256", "\uff25\uff33256"],
 )
@@ -57,7 +56,7 @@ async def test_an_algorithm_must_be_spelled_exactly(alg: str) -> None:
 
 
 @pytest.mark.case("V29")
-@pytest.mark.parametrize(
+@rows(
     "header",
     [
         {"crit": ["urn:example:unknown"], "urn:example:unknown": True},
@@ -96,7 +95,7 @@ async def test_an_unencoded_payload_is_refused() -> None:
 
 
 @pytest.mark.case("V32")
-@pytest.mark.parametrize(
+@rows(
     "typ",
     [
         "dpop+jwt",
@@ -209,8 +208,8 @@ async def test_no_url_in_a_token_is_ever_fetched(header: dict[str, Any]) -> None
 
 
 @pytest.mark.case("V37")
-@pytest.mark.parametrize("name", ["jwk", "jku", "x5u", "x5c", "crit", "b64", "zip", "enc"])
-@pytest.mark.parametrize("value", [None, "", {}, []], ids=repr)
+@rows("name", ["jwk", "jku", "x5u", "x5c", "crit", "b64", "zip", "enc"])
+@rows("value", [None, "", {}, []], ids=repr)
 async def test_members_that_change_the_meaning_are_refused_despite_a_valid_signature(
     name: str, value: Any
 ) -> None:
@@ -271,9 +270,7 @@ async def test_several_fixed_keys_without_key_ids_are_all_tried() -> None:
 
 
 @pytest.mark.case("V39")
-@pytest.mark.parametrize(
-    "kid", [[], ["key-1"], {}, {"a": 1}, 1, 0, True, False, None, 1.5, ""], ids=repr
-)
+@rows("kid", [[], ["key-1"], {}, {"a": 1}, 1, 0, True, False, None, 1.5, ""], ids=repr)
 async def test_a_key_id_that_is_no_string_is_refused_without_a_fetch(kid: Any) -> None:
     with Issuer(algorithms=("ES256",)) as idp:
         verifier = JWTVerifier(issuer=idp.issuer, jwks_uri=idp.jwks_uri, token_cache_size=0)
@@ -285,7 +282,7 @@ async def test_a_key_id_that_is_no_string_is_refused_without_a_fetch(kid: Any) -
 
 
 @pytest.mark.case("V40")
-@pytest.mark.parametrize(
+@rows(
     ("kid", "reason"),
     [
         ("../../etc/passwd", "unknown_key"),
@@ -344,7 +341,7 @@ _HEADER = b'{"alg":"ES256","kid":"key-1"}'
 
 
 @pytest.mark.case("V44")
-@pytest.mark.parametrize(
+@rows(
     "header",
     [
         b"\xef\xbb\xbf" + _HEADER,
@@ -391,13 +388,11 @@ async def test_white_space_around_a_header_is_json() -> None:
 
 
 @pytest.mark.case("V45")
-@pytest.mark.parametrize(
+@rows(
     ("depth", "reason"),
     [(100, "header"), (990, "header"), (5_000, "header"), (100_000, "too_long")],
 )
-@pytest.mark.parametrize(
-    ("opening", "closing"), ["[]", ("[", ""), ('{"a":', "}"), ('{"a":[', "]}")]
-)
+@rows(("opening", "closing"), ["[]", ("[", ""), ('{"a":', "}"), ('{"a":[', "]}")])
 async def test_a_deeply_nested_header_is_refused(
     depth: int, reason: str, opening: str, closing: str
 ) -> None:

@@ -19,6 +19,7 @@ from asgi_mcp_auth._jose import ASYMMETRIC, SYMMETRIC, SigningKey
 from asgi_mcp_auth._json import decode_base64url, encode_base64url
 from asgi_mcp_auth.testing import FrozenClock, Issuer
 from tests.support.gate import AUDIENCE, ISSUER, NOW, Gate, compact, signing_key, usual_claims
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -115,7 +116,7 @@ async def test_a_shared_secret_works_when_it_is_asked_for_and_only_for_its_algor
 
 
 @pytest.mark.case("V08")
-@pytest.mark.parametrize(
+@rows(
     "algorithm",
     [
         ["HS256", "RS256"],
@@ -145,9 +146,7 @@ async def test_an_allow_list_that_cannot_be_meant_is_a_configuration_error(
 
 
 @pytest.mark.case("V10")
-@pytest.mark.parametrize(
-    "alg", ["RS512", "PS256", "RS384", "HS256", "RSA-OAEP", "none", ["RS256"], 5]
-)
+@rows("alg", ["RS512", "PS256", "RS384", "HS256", "RSA-OAEP", "none", ["RS256"], 5])
 async def test_a_key_is_used_only_with_its_own_algorithm(alg: Any) -> None:
     key, good = signing_key("RS256"), signing_key("ES256", "good")
     with Issuer(algorithms=("ES256",)) as idp:
@@ -157,7 +156,7 @@ async def test_a_key_is_used_only_with_its_own_algorithm(alg: Any) -> None:
 
 
 @pytest.mark.case("V11")
-@pytest.mark.parametrize(
+@rows(
     "members",
     [
         {"use": "enc"},
@@ -297,7 +296,7 @@ async def test_a_key_of_2048_bits_is_long_enough_and_one_beyond_8192_costs_too_m
 
 
 @pytest.mark.case("V14")
-@pytest.mark.parametrize("exponent", [0, 1, 2, 3, 4, 65536, 2**33, 2**33 + 1, 2**64 + 1])
+@rows("exponent", [0, 1, 2, 3, 4, 65536, 2**33, 2**33 + 1, 2**64 + 1])
 async def test_an_rsa_key_with_an_unsafe_exponent_is_skipped(exponent: int) -> None:
     octets = exponent.to_bytes(max(1, (exponent.bit_length() + 7) // 8), "big")
     jwk = {**_RSA, "e": encode_base64url(octets)}
@@ -328,8 +327,8 @@ _HASHES: dict[str, Any] = {
 
 
 @pytest.mark.case("V16")
-@pytest.mark.parametrize("header_algorithm", ["ES256", "ES384", "ES512", "ES256K"])
-@pytest.mark.parametrize("key_algorithm", ["ES256", "ES384", "ES512", "ES256K"])
+@rows("header_algorithm", ["ES256", "ES384", "ES512", "ES256K"])
+@rows("key_algorithm", ["ES256", "ES384", "ES512", "ES256K"])
 async def test_an_ecdsa_algorithm_goes_with_its_own_curve_only(
     header_algorithm: str, key_algorithm: str
 ) -> None:
@@ -487,7 +486,7 @@ async def test_a_pss_signature_has_the_salt_and_the_mask_of_its_hash() -> None:
 
 
 @pytest.mark.case("V22")
-@pytest.mark.parametrize("algorithm", ASYMMETRIC)
+@rows("algorithm", ASYMMETRIC)
 async def test_only_the_trusted_key_over_exactly_these_bytes_is_a_signature(
     algorithm: str,
 ) -> None:

@@ -12,6 +12,7 @@ from asgi_mcp_auth import ConfigurationError, JWTVerifier
 from asgi_mcp_auth._jose import ASYMMETRIC
 from asgi_mcp_auth._json import decode_base64url, encode_base64url
 from tests.support.gate import AUDIENCE, ISSUER, Gate, segment, signing_key
+from tests.support.rows import rows
 
 
 def edit(token: str, part: int, change: Callable[[bytes], bytes]) -> str:
@@ -116,7 +117,7 @@ KEY_VECTORS: list[dict[str, Any]] = [
 
 
 @pytest.mark.case("V89")
-@pytest.mark.parametrize("algorithm", ASYMMETRIC)
+@rows("algorithm", ASYMMETRIC)
 @pytest.mark.asyncio
 async def test_a_token_that_was_tampered_with_is_refused_under_every_algorithm(
     algorithm: str,
@@ -130,7 +131,7 @@ async def test_a_token_that_was_tampered_with_is_refused_under_every_algorithm(
 
 
 @pytest.mark.case("V89")
-@pytest.mark.parametrize("algorithm", ASYMMETRIC)
+@rows("algorithm", ASYMMETRIC)
 @pytest.mark.asyncio
 async def test_a_header_that_lies_is_refused_under_every_algorithm(algorithm: str) -> None:
     gate = Gate(algorithm=algorithm)
@@ -139,7 +140,7 @@ async def test_a_header_that_lies_is_refused_under_every_algorithm(algorithm: st
 
 
 @pytest.mark.case("V89")
-@pytest.mark.parametrize("algorithm", ASYMMETRIC)
+@rows("algorithm", ASYMMETRIC)
 @pytest.mark.asyncio
 async def test_a_key_is_not_used_with_an_algorithm_that_is_only_related(algorithm: str) -> None:
     jwk = {

@@ -16,6 +16,7 @@ from asgi_mcp_auth.proxy.identity import merged
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import answer_of
 from tests.support.proxy import come_back, depart, deploy_proxy
+from tests.support.rows import rows
 from tests.support.upstream import Upstream
 
 GOOGLE = "https://accounts.google.com"
@@ -35,7 +36,7 @@ def may_come_in(domain: str, *, issuer: str = "https://idp.example.com", **claim
 
 
 @pytest.mark.case("P19")
-@pytest.mark.parametrize(
+@rows(
     ("allowed", "domain"),
     [
         ("kelvin.com", "\u212aelvin.com"),  # the Kelvin sign, which lower() makes a k
@@ -79,7 +80,7 @@ def test_an_unverified_address_affects_no_other_claim(
     )
 
 
-@pytest.mark.parametrize(
+@rows(
     ("allowed", "domain"),
     [
         ("example.com", "example.com"),

@@ -25,6 +25,7 @@ from tests.interop.browser import Person
 from tests.interop.clients import python_sdk
 from tests.proxy.upstreams.certified import certified_upstream
 from tests.support.engines import free_port
+from tests.support.rows import rows
 
 EXAMPLES = sorted(
     path.stem
@@ -54,7 +55,7 @@ async def call_tool(url: str, token: str, tool: str, **arguments: Any) -> tuple[
     return bool(result.is_error), content.text
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@rows("name", EXAMPLES)
 def test_an_example_fits_on_a_page(name: str) -> None:
     assert len((ROOT / "examples" / f"{name}.py").read_text().splitlines()) < 70
 
@@ -73,7 +74,7 @@ def test_examples_can_be_imported_without_settings_and_without_a_network(tmp_pat
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@rows("name", EXAMPLES)
 def test_an_example_is_named_in_the_list(name: str) -> None:
     assert f"`{name}.py`" in Path(ROOT / "examples" / "README.md").read_text()
 

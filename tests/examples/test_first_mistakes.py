@@ -25,6 +25,7 @@ from asgi_mcp_auth.proxy import UpstreamRules
 from asgi_mcp_auth.server import Lifetimes, Pages, RateLimits, Registration, ServerOptions
 from asgi_mcp_auth.stores.memory import MemoryStore
 from tests.support.asgi import Spy
+from tests.support.rows import rows
 
 ISSUER = "https://idp.example"
 BASE_URL = "https://mcp.example.com"
@@ -245,7 +246,7 @@ MISTAKES |= {
 }
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
+@rows("mistake", MISTAKES)
 def test_a_first_mistake_is_told_at_once_and_with_what_to_write(mistake: str) -> None:
     make, told = MISTAKES[mistake]
     with pytest.raises(ConfigurationError, match=told):

@@ -11,6 +11,7 @@ import pytest
 from asgi_mcp_auth import OAuthProxy, OIDCProxy, RemoteAuthProvider, presets
 from docs.generate_identity_providers import page
 from tests.examples.pages import BASE_URL, ROOT, python_blocks, run_blocks
+from tests.support.rows import rows
 
 PAGE = "docs/identity-providers.md"  # as the list of pages names it: "docs/identity-providers.md"
 FIRST, *EXAMPLES = python_blocks(PAGE)
@@ -32,9 +33,7 @@ def test_there_is_an_example_for_each_provider() -> None:
     assert len(EXAMPLES) == len(presets.CATALOG)
 
 
-@pytest.mark.parametrize(
-    ("name", "block"), list(zip(presets.CATALOG, EXAMPLES, strict=True)), ids=presets.CATALOG
-)
+@rows(("name", "block"), list(zip(presets.CATALOG, EXAMPLES, strict=True)), ids=presets.CATALOG)
 def test_an_example_makes_a_provider(name: str, block: str) -> None:
     assert f'"{name}"' in block
     provider: Any = run_blocks([FIRST, block], "https://idp.example", page=PAGE).provider

@@ -28,6 +28,7 @@ from tests.examples.pages import (
 )
 from tests.support.asgi import App, call, handshake
 from tests.support.frameworks import django_at
+from tests.support.rows import rows
 
 METADATA = "/.well-known/oauth-protected-resource"
 GREETING = {
@@ -82,7 +83,7 @@ async def call_tool(url: str, headers: dict[str, str], tool: str, **arguments: A
 # -------------------------------------------------------------------------------------- all of them
 
 
-@pytest.mark.parametrize("page", PAGES)
+@rows("page", PAGES)
 def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
     text = re.sub(
         r"^```.*?^```$",
@@ -104,9 +105,7 @@ def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
             assert anchor in slugs, f"{page} links to {target}"
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if page.startswith("docs/") and page.count("/") == 1]
-)
+@rows("page", [page for page in PAGES if page.startswith("docs/") and page.count("/") == 1])
 def test_a_page_is_in_the_list_of_pages(page: str) -> None:
     name = page.removeprefix("docs/")
     assert name == "README.md" or f"({name})" in (ROOT / "docs/README.md").read_text(

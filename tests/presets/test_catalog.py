@@ -25,6 +25,7 @@ from asgi_mcp_auth import (
 from asgi_mcp_auth.discovery import metadata_urls
 from asgi_mcp_auth.presets.model import OIDC, Introspected, JWTs, Preset, Profiles
 from asgi_mcp_auth.presets.resolver import resolve
+from tests.support.rows import rows
 
 BASE_URL = "https://mcp.example.com"
 NAMES = tuple(presets.CATALOG)
@@ -108,7 +109,7 @@ def test_the_announced_providers_are_there_in_order() -> None:
     assert list(NAMES) == ANNOUNCED.split()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@rows("name", NAMES)
 def test_a_preset_is_complete(name: str) -> None:
     preset = presets.CATALOG[name]
     assert urlsplit(preset.source).scheme == "https"
@@ -122,7 +123,7 @@ def test_a_preset_is_complete(name: str) -> None:
     assert preset.login is not None or preset.registration is not None
 
 
-@pytest.mark.parametrize("name", NAMES)
+@rows("name", NAMES)
 def test_every_template_is_filled_in_and_every_parameter_used(name: str) -> None:
     preset = presets.CATALOG[name]
     found, rest = resolve(name, examples(preset))
@@ -139,14 +140,14 @@ def test_every_template_is_filled_in_and_every_parameter_used(name: str) -> None
     assert used | ({"version"} if name == "entra" else set()) == set(preset.parameters)
 
 
-@pytest.mark.parametrize("name", METADATA)
+@rows("name", METADATA)
 def test_the_metadata_is_looked_for_where_the_documentation_has_it(name: str) -> None:
     found, _ = resolve(name, examples(presets.CATALOG[name]))
     issuers = {*getattr(found.tokens, "issuers", ()), *getattr(found.login, "issuers", ())}
     assert METADATA[name] in [url for issuer in issuers for url in metadata_urls(issuer)]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@rows("name", NAMES)
 def test_verifier_verifies_or_says_what_is_missing(name: str) -> None:
     preset = presets.CATALOG[name]
     if preset.tokens is None:
@@ -166,7 +167,7 @@ def test_verifier_verifies_or_says_what_is_missing(name: str) -> None:
     RemoteAuthProvider(verifier, ["https://idp.example"], BASE_URL).set_mcp_path("/mcp")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@rows("name", NAMES)
 def test_remote_sends_clients_to_where_they_can_register(name: str) -> None:
     preset = presets.CATALOG[name]
     audience = None if preset.tokens is None else audience_for(preset)
@@ -193,7 +194,7 @@ def test_remote_sends_clients_to_where_they_can_register(name: str) -> None:
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@rows("name", NAMES)
 def test_proxy_signs_people_in_there(name: str) -> None:
     preset = presets.CATALOG[name]
     settings: dict[str, Any] = {**examples(preset), "base_url": BASE_URL, "store": "memory://"}
@@ -207,16 +208,14 @@ def test_proxy_signs_people_in_there(name: str) -> None:
     assert proxy.required_scopes == ["notes:read"]
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in NAMES if isinstance(presets.CATALOG[name].login, OIDC)]
-)
+@rows("name", [name for name in NAMES if isinstance(presets.CATALOG[name].login, OIDC)])
 def test_openid_is_asked_for(name: str) -> None:
     login = presets.CATALOG[name].login
     assert login is not None
     assert "openid" in login.scopes
 
 
-@pytest.mark.parametrize("name", NAMES)
+@rows("name", NAMES)
 def test_tokens_without_an_audience_need_an_explicit_setting(name: str) -> None:
     preset = presets.CATALOG[name]
     if preset.tokens is None or audience_for(preset) != ANY_AUDIENCE:

@@ -11,6 +11,7 @@ import pytest
 
 from asgi_mcp_auth import ANY_AUDIENCE, ConfigurationError, OIDCProxy, presets
 from asgi_mcp_auth.claims import ClaimRules
+from tests.support.rows import rows
 
 ROOT = Path(__file__).parents[2]
 TENANT, OTHER = "72f988bf-86f1-41af-91ab-2d7cd011db47", "fa15d692-e9c7-4460-a743-29f2956fd429"
@@ -43,7 +44,7 @@ def test_a_missing_parameter_is_named_and_explained() -> None:
         presets.verifier("keycloak", server="https://sso.example.com")
 
 
-@pytest.mark.parametrize(
+@rows(
     "host",
     [
         "https://example.auth0.com",
@@ -80,7 +81,7 @@ def test_a_host_is_a_host_and_nothing_else(host: str) -> None:
         presets.verifier("auth0", domain=host)
 
 
-@pytest.mark.parametrize(
+@rows(
     "realm",
     ["", ".", "..", "a/b", "a b", "a?b", "a#b", "a%2fb", "a\\b", "ä", "{server}", "a" * 129],
 )
@@ -91,9 +92,7 @@ def test_a_path_segment_is_one(realm: str) -> None:
         presets.verifier("keycloak", server="https://sso.example.com", realm=realm)
 
 
-@pytest.mark.parametrize(
-    "label", ["acme.evil", "acme/", "-acme", "acme-", "Acme", "a" * 64, "", "acme@"]
-)
+@rows("label", ["acme.evil", "acme/", "-acme", "acme-", "Acme", "a" * 64, "", "acme@"])
 def test_a_label_is_one(label: str) -> None:
     with pytest.raises(ConfigurationError, match="must be one part of a host name"):
         presets.verifier("onelogin", subdomain=label)
@@ -132,7 +131,7 @@ def test_a_parameter_is_a_str(value: Any) -> None:
         presets.verifier("keycloak", server="https://sso.example.com", realm=value)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("mode", "settings"),
     [
         ("verifier", {}),
@@ -140,7 +139,7 @@ def test_a_parameter_is_a_str(value: Any) -> None:
         ("proxy", CREDENTIALS),
     ],
 )
-@pytest.mark.parametrize("setting", ["tenant", "issuer", "jwks_uri", "token_verifier"])
+@rows("setting", ["tenant", "issuer", "jwks_uri", "token_verifier"])
 def test_a_setting_that_is_unknown_or_follows_from_the_preset(
     mode: str, settings: dict[str, Any], setting: str
 ) -> None:

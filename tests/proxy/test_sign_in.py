@@ -18,6 +18,7 @@ from tests.support.authorization_server import (
     challenge_of,
 )
 from tests.support.proxy import KINDS, come_back, depart, deploy_proxy, tokens_for, told
+from tests.support.rows import rows
 from tests.support.upstream import CLIENT_ID, Upstream
 
 pytestmark = pytest.mark.asyncio
@@ -409,7 +410,7 @@ async def test_a_setting_that_is_wrong_is_named(upstream: Upstream) -> None:
                 raise AssertionError((kind, settings))
 
 
-@pytest.mark.parametrize(
+@rows(
     ("name", "value"),
     [
         ("client_auth_method", "private_key_jwt"),

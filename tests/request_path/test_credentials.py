@@ -18,6 +18,7 @@ from asgi_mcp_auth import (
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, FrozenClock, Issuer
 from tests.support.asgi import call
 from tests.support.protection import ALICE, BASE_URL, RESOURCE, make_provider, protect
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -59,7 +60,7 @@ async def test_a_token_in_a_form_body_or_a_cookie_is_not_read() -> None:
 
 
 @pytest.mark.rule("RS-27")
-@pytest.mark.parametrize(
+@rows(
     ("audience", "reason"),
     [
         (RESOURCE, None),

@@ -9,6 +9,7 @@ import pytest
 from asgi_mcp_auth import ConfigurationError, RemoteAuthProvider, StaticTokenVerifier
 from tests.support.asgi import Spy, call, handshake, serve
 from tests.support.protection import ALICE, BASE_URL, ISSUER, TOKENS, make_provider, protect
+from tests.support.rows import rows
 from tests.support.sockets import request
 
 pytestmark = pytest.mark.asyncio
@@ -159,8 +160,8 @@ FORBIDDEN = [
 
 
 @pytest.mark.rule("RS-34")
-@pytest.mark.parametrize("origin", FORBIDDEN)
-@pytest.mark.parametrize("method", ["POST", "OPTIONS"])
+@rows("origin", FORBIDDEN)
+@rows("method", ["POST", "OPTIONS"])
 async def test_an_origin_that_is_not_allowed_is_403_whatever_the_token(
     origin: str, method: str
 ) -> None:
@@ -174,7 +175,7 @@ async def test_an_origin_that_is_not_allowed_is_403_whatever_the_token(
 
 
 @pytest.mark.rule("RS-34")
-@pytest.mark.parametrize(
+@rows(
     "origin",
     [
         BASE_URL,
@@ -242,7 +243,7 @@ async def test_a_star_allows_every_page_without_credentials(origin: str) -> None
     assert response.header("vary") is None
 
 
-@pytest.mark.parametrize(
+@rows(
     ("setting", "told"),
     [
         ("https://app.example", r"write \['https://app.example'\]"),

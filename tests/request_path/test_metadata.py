@@ -20,6 +20,7 @@ from tests.support.protection import (
     make_provider,
     protect,
 )
+from tests.support.rows import rows
 from tests.support.sockets import request
 
 pytestmark = pytest.mark.asyncio
@@ -28,7 +29,7 @@ ROOT = "/.well-known/oauth-protected-resource"
 
 
 @pytest.mark.rule("RS-01", "RS-03")
-@pytest.mark.parametrize(
+@rows(
     ("base_url", "mcp_path", "resource", "path"),
     [
         ("https://h.example", "/mcp", "https://h.example/mcp", f"{ROOT}/mcp"),
@@ -138,7 +139,7 @@ async def test_other_methods_are_405_with_allow(method: str) -> None:
 
 
 @pytest.mark.rule("RS-07")
-@pytest.mark.parametrize(
+@rows(
     "path",
     [
         f"{ROOT}/other",
@@ -149,7 +150,7 @@ async def test_other_methods_are_405_with_allow(method: str) -> None:
         "/.well-known/openid-configuration/mcp",
     ],
 )
-@pytest.mark.parametrize(("method", "status"), [("GET", 404), ("HEAD", 404), ("POST", 405)])
+@rows(("method", "status"), [("GET", 404), ("HEAD", 404), ("POST", 405)])
 async def test_an_unknown_document_of_our_names_is_404(path: str, method: str, status: int) -> None:
     guard = protect()
     response = await call(guard.app, method, path, ALICE)

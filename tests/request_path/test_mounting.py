@@ -14,6 +14,7 @@ from starlette.routing import Mount
 from asgi_mcp_auth import MCPAuthMiddleware, Rule
 from tests.support.asgi import Spy, call, mounted, serve
 from tests.support.protection import ALICE, challenge_of, make_provider, protect
+from tests.support.rows import rows
 from tests.support.sockets import request
 
 pytestmark = pytest.mark.asyncio
@@ -37,7 +38,7 @@ async def test_root_path_is_removed_on_segment_boundaries_only(path: str) -> Non
     guard.assert_refused(await call(guard.app, "GET", path, root_path="/api"), 401, "missing_token")
 
 
-@pytest.mark.parametrize(
+@rows(
     ("root_path", "path"),
     [
         ("/api", "/open"),  # beside root_path, as hypercorn, granian, gunicorn and daphne pass it

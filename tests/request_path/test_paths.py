@@ -9,14 +9,13 @@ import pytest
 from asgi_mcp_auth import ConfigurationError, Rule
 from tests.support.asgi import call, handshake
 from tests.support.protection import ALICE, BOB, challenge_of, make_provider, protect
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
 
 @pytest.mark.rule("RS-43")
-@pytest.mark.parametrize(
-    "path", ["/", "/mcp", "/mcp/", "/mcpx", "/other", "/health", "/favicon.ico", ""]
-)
+@rows("path", ["/", "/mcp", "/mcp/", "/mcpx", "/other", "/health", "/favicon.ico", ""])
 async def test_without_rules_every_path_is_protected(path: str) -> None:
     guard = protect()
     guard.assert_refused(await call(guard.app, "GET", path), 401, "missing_token")
@@ -24,7 +23,7 @@ async def test_without_rules_every_path_is_protected(path: str) -> None:
 
 
 @pytest.mark.rule("RS-43")
-@pytest.mark.parametrize(
+@rows(
     ("path", "public"),
     [
         ("/health", True),
@@ -63,7 +62,7 @@ async def test_a_public_path_is_exact_a_prefix_or_a_rule(path: str, public: bool
 
 
 @pytest.mark.rule("RS-43")
-@pytest.mark.parametrize(
+@rows(
     "path",
     [
         "//open/x",
@@ -109,7 +108,7 @@ async def test_a_path_that_the_server_gives_only_decoded_is_matched_as_it_is() -
     )
 
 
-@pytest.mark.parametrize(
+@rows(
     ("path", "scopes"),
     [
         ("/", "base more"),
@@ -174,7 +173,7 @@ async def test_a_public_path_asks_for_no_token_and_reads_none() -> None:
         guard.assert_entered(await call(guard.app, "GET", "/health", headers), None)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("settings", "told"),
     [
         ({"public_paths": "/health"}, r"write \['/health'\]"),
@@ -257,7 +256,7 @@ async def test_what_can_be_meant_is_no_wrong_setting(settings: dict[str, Any]) -
     protect(**settings)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("path", "scopes"),
     [
         ("/admin/audit", {"audit"}),

@@ -16,9 +16,10 @@ from asgi_mcp_auth._urls import (
     url_path,
     well_known_url,
 )
+from tests.support.rows import rows
 
 
-@pytest.mark.parametrize(
+@rows(
     "url",
     [
         "https://mcp.example.com",
@@ -36,7 +37,7 @@ def test_a_url_is_taken_as_it_is_written(url: str) -> None:
     assert check_url("base_url", url) == url
 
 
-@pytest.mark.parametrize(
+@rows(
     ("url", "told"),
     [
         (None, "must be given"),
@@ -89,7 +90,7 @@ def test_a_path_that_is_matched_may_hold_what_a_url_cannot(path: str) -> None:
         check_path("mcp_path", path, in_url=True)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("host", "loopback"),
     [
         ("localhost", True),

@@ -17,6 +17,7 @@ from tests.support.protection import (
     parse_challenge,
     protect,
 )
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -42,8 +43,8 @@ async def test_a_handshake_is_denied_with_the_whole_http_answer_where_the_server
 
 
 @pytest.mark.rule("RS-40")
-@pytest.mark.parametrize(("headers", "status", "reason"), REFUSED)
-@pytest.mark.parametrize("members", [{}, {"extensions": None}])
+@rows(("headers", "status", "reason"), REFUSED)
+@rows("members", [{}, {"extensions": None}])
 async def test_a_handshake_is_closed_with_1008_before_accept_where_the_server_cannot(
     headers: dict[str, str], status: int, reason: str, members: dict[str, Any]
 ) -> None:

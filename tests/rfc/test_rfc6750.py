@@ -21,11 +21,12 @@ from asgi_mcp_auth.headers import (
 )
 from tests.support.asgi import call
 from tests.support.protection import ALICE, METADATA_URL, protect
+from tests.support.rows import rows
 
 B64TOKEN = string.ascii_letters + string.digits + "-._~+/"
 
 
-@pytest.mark.parametrize(
+@rows(
     ("value", "token"),
     [
         (b"Bearer mF_9.B5f-4.1JqM", "mF_9.B5f-4.1JqM"),
@@ -52,7 +53,7 @@ def test_credentials_are_the_scheme_spaces_and_one_b64token(value: bytes, token:
 
 @pytest.mark.case("W05")
 @pytest.mark.rule("RS-17")
-@pytest.mark.parametrize(
+@rows(
     "value",
     [
         b"Bearer",
@@ -104,7 +105,7 @@ def test_anything_else_after_bearer_is_a_malformed_request(value: bytes) -> None
 
 
 @pytest.mark.case("W06")
-@pytest.mark.parametrize(
+@rows(
     "value",
     [
         b"",
@@ -206,7 +207,7 @@ def test_a_scope_token_is_printable_ascii_without_quote_and_backslash(text: str)
     assert is_scope_token(text)
 
 
-@pytest.mark.parametrize("text", ["", " ", "a b", '"', "\\", "a\n", "é", "\x7f", "\x1f", "\u2028"])
+@rows("text", ["", " ", "a b", '"', "\\", "a\n", "é", "\x7f", "\x1f", "\u2028"])
 def test_anything_else_is_no_scope_token(text: str) -> None:
     """§3."""
     assert not is_scope_token(text)

@@ -13,6 +13,7 @@ from asgi_mcp_auth._jose import keys_from_jwk
 from asgi_mcp_auth._json import decode_base64url, encode_base64url
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.gate import ABSENT, Gate, segment, signing_key, usual_claims
+from tests.support.rows import rows
 
 PAYLOAD = (
     "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
@@ -202,7 +203,7 @@ def test_base64url_has_no_padding_and_its_own_two_characters(text: str, octets: 
 
 
 @pytest.mark.case("V23")
-@pytest.mark.parametrize(
+@rows(
     "text",
     [
         "A",

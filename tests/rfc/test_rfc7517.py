@@ -13,6 +13,7 @@ from asgi_mcp_auth._json import decode_base64url, encode_base64url
 from asgi_mcp_auth.keys import MAX_KEYS, key_set_from
 from tests.rfc.test_rfc7515 import EC, RSA
 from tests.support.gate import signing_key
+from tests.support.rows import rows
 
 # Appendix A.1, whose first key is for encryption.
 PUBLIC_KEYS: dict[str, Any] = {
@@ -61,7 +62,7 @@ def test_the_printed_key_set_holds_one_key_that_verifies() -> None:
 
 
 @pytest.mark.case("V10", "V11")
-@pytest.mark.parametrize(
+@rows(
     ("members", "why"),
     [
         ({"use": "enc"}, "its use is not sig"),
@@ -137,7 +138,7 @@ def test_a_key_set_has_at_most_64_keys() -> None:
 
 
 @pytest.mark.case("K16")
-@pytest.mark.parametrize(
+@rows(
     "member",
     [None, 5, "x", [], {}, {"kty": "oct", "k": "AA"}, {**EC, "crv": "P-999"}, {**RSA, "n": ""}],
 )
@@ -183,7 +184,7 @@ def test_a_number_is_base64url(text: str) -> None:
 
 
 @pytest.mark.rule("AS-09")
-@pytest.mark.parametrize("algorithm", ASYMMETRIC)
+@rows("algorithm", ASYMMETRIC)
 def test_what_we_publish_is_what_we_read(algorithm: str) -> None:
     """Section 3: the published key verifies what the private one signs."""
     key = signing_key(algorithm)

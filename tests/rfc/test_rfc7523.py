@@ -10,6 +10,7 @@ from asgi_mcp_auth.server import Registration
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.assertions import ABSENT, Robot, key_of
 from tests.support.authorization_server import BASE_URL, deploy
+from tests.support.rows import rows
 from tests.support.token_endpoint import assert_refused, tokens_of
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-34")]
@@ -48,7 +49,7 @@ async def test_the_assertion_type_is_the_one_of_this_profile() -> None:
         )
 
 
-@pytest.mark.parametrize(
+@rows(
     ("claims", "verdict"),
     [
         ({}, True),

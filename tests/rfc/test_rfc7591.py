@@ -18,6 +18,7 @@ from tests.support.authorization_server import (
     deploy,
 )
 from tests.support.gate import signing_key
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -120,7 +121,7 @@ ECHOED = {
 }
 
 
-@pytest.mark.parametrize("name", ECHOED)
+@rows("name", ECHOED)
 async def test_metadata_that_is_understood_comes_back(name: str) -> None:
     """§2, §2.2: languages are kept."""
     async with deploy() as server:
@@ -131,7 +132,7 @@ async def test_metadata_that_is_understood_comes_back(name: str) -> None:
 
 @pytest.mark.case("Z93")
 @pytest.mark.rule("AS-52")
-@pytest.mark.parametrize(
+@rows(
     "member",
     [
         {"favourite_colour": "green"},
@@ -170,7 +171,7 @@ async def test_what_is_not_understood_has_no_value_or_is_ours_to_say_is_left_out
 
 
 @pytest.mark.rule("AS-52")
-@pytest.mark.parametrize(
+@rows(
     ("asked", "effective"),
     [
         ({}, {"grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"]}),
@@ -314,7 +315,7 @@ async def test_metadata_that_cannot_be_registered_is_invalid_client_metadata(
 
 @pytest.mark.case("Z95")
 @pytest.mark.rule("AS-53")
-@pytest.mark.parametrize(
+@rows(
     "body",
     [
         b"",
@@ -345,7 +346,7 @@ async def test_what_is_no_json_object_is_invalid_client_metadata(body: bytes) ->
         )
 
 
-@pytest.mark.parametrize(
+@rows(
     ("headers", "status"),
     [
         ([("Content-Type", "application/json; charset=utf-8")], 201),
@@ -377,8 +378,8 @@ async def test_a_registration_is_uncompressed_json(
 
 @pytest.mark.case("Z95")
 @pytest.mark.rule("AS-55")
-@pytest.mark.parametrize("size", [8192, 8193, 65_536, 1_048_576])
-@pytest.mark.parametrize("chunks", [1, 7])
+@rows("size", [8192, 8193, 65_536, 1_048_576])
+@rows("chunks", [1, 7])
 async def test_a_registration_has_at_most_8_kib(size: int, chunks: int) -> None:
     """More is not read, whatever its length is said to be."""
     start, end = b'{"redirect_uris": ["https://app.example.com/callback"], "x": "', b'"}'
@@ -519,7 +520,7 @@ async def test_redirect_uris_are_a_list_of_up_to_32(uris: Any) -> None:
 
 
 @pytest.mark.rule("AS-14")
-@pytest.mark.parametrize(
+@rows(
     ("schemes", "uri", "accepted"),
     [
         (["cursor"], "cursor://anysphere.cursor-mcp/oauth/callback", True),
@@ -589,7 +590,7 @@ TOKEN = "the-initial-access-token-that-the-operator-hands-out"
 
 @pytest.mark.case("Z97")
 @pytest.mark.rule("AS-57")
-@pytest.mark.parametrize(
+@rows(
     ("authorization", "status"),
     [
         (f"Bearer {TOKEN}", 201),

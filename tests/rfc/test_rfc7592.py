@@ -17,6 +17,7 @@ from tests.support.authorization_server import (
     basic,
     deploy,
 )
+from tests.support.rows import rows
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-58")]
 
@@ -83,7 +84,7 @@ async def test_an_update_replaces_everything() -> None:
         assert (await ClientOf(server, response.json()).sign_in())["token_type"] == "Bearer"
 
 
-@pytest.mark.parametrize(
+@rows(
     ("changes", "error"),
     [
         ({"client_id": None}, "invalid_client_metadata"),
@@ -178,8 +179,8 @@ async def test_a_client_that_deletes_itself_is_gone_with_its_tokens() -> None:
 METHODS = ("GET", "PUT", "DELETE")
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize(
+@rows("method", METHODS)
+@rows(
     "token",
     ["", GUESS, "{mine}x", "{other}", "{secret}"],
 )

@@ -14,6 +14,7 @@ from asgi_mcp_auth.stores.memory import MemoryStore
 from tests.support.authorization_server import BASE_URL, KEY, RESOURCE, Server, answer_of, deploy
 from tests.support.failing import FailingStore
 from tests.support.gate import claims_of, signing_key
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -91,8 +92,8 @@ async def test_a_member_without_a_value_is_left_out_and_none_is_there_twice(
 
 
 @pytest.mark.rule("RS-07", "RS-08")
-@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
-@pytest.mark.parametrize(
+@rows("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
+@rows(
     "target",
     [
         "/.well-known/oauth-authorization-server",
@@ -220,7 +221,7 @@ ISSUERS = [
 
 @pytest.mark.case("Z116")
 @pytest.mark.rule("AS-03")
-@pytest.mark.parametrize("issuer", ISSUERS)
+@rows("issuer", ISSUERS)
 async def test_the_issuer_is_the_same_to_the_last_character_everywhere(issuer: str) -> None:
     """§3.3; RFC 9207 §2.4; RFC 9728 §3.3: no URL type rewrites it."""
     async with deploy(

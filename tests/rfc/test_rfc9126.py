@@ -22,6 +22,7 @@ from tests.support.authorization_server import (
 )
 from tests.support.engines import fresh
 from tests.support.products import STORIES
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -156,7 +157,7 @@ async def test_a_made_up_request_uri_is_a_page(secret: str) -> None:
 
 
 @pytest.mark.rule("AS-66")
-@pytest.mark.parametrize(
+@rows(
     ("parameters", "error"),
     [
         ({"response_type": None}, "invalid_request"),
@@ -234,7 +235,7 @@ BODIES = [
 
 
 @pytest.mark.case("Z54", "Z55")
-@pytest.mark.parametrize(("method", "kind", "body", "status"), BODIES)
+@rows(("method", "kind", "body", "status"), BODIES)
 async def test_what_is_no_form_is_refused(
     method: str, kind: str | None, body: bytes, status: int
 ) -> None:

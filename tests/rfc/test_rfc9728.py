@@ -14,6 +14,7 @@ from asgi_mcp_auth import (
 )
 from tests.support.asgi import Spy, call
 from tests.support.protection import TOKENS
+from tests.support.rows import rows
 
 ISSUER = "https://idp.example.com"
 
@@ -26,7 +27,7 @@ def provider_at(base_url: str, **settings: Any) -> RemoteAuthProvider:
 
 @pytest.mark.case("W38")
 @pytest.mark.rule("RS-01", "RS-03")
-@pytest.mark.parametrize(
+@rows(
     ("base_url", "mcp_path", "resource", "location"),
     [
         ("https://h.example", None, "https://h.example", "/.well-known/oauth-protected-resource"),

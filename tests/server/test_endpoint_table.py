@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from asgi_mcp_auth import DevLogin, OAuthProvider
 from asgi_mcp_auth.server.endpoints import CALLBACK, ENDPOINTS
+from tests.support.rows import rows
 
 CLIENTS = (
     "check_peer",
@@ -53,7 +52,7 @@ def test_there_are_no_other_endpoints() -> None:
     assert set(ROWS) == set(EXPECTED)
 
 
-@pytest.mark.parametrize("name", EXPECTED)
+@rows("name", EXPECTED)
 def test_an_endpoint_runs_exactly_these_checks_in_this_order(name: str) -> None:
     assert tuple(check.__name__ for check in ROWS[name].checks) == EXPECTED[name]
 

@@ -31,6 +31,7 @@ from tests.support.authorization_server import (
 )
 from tests.support.failing import FailingStore
 from tests.support.products import STORIES
+from tests.support.rows import rows
 from tests.support.token_endpoint import assert_refused, deploy_on, is_alive, tokens_of
 
 pytestmark = pytest.mark.asyncio
@@ -200,8 +201,8 @@ async def test_a_replay_is_never_good_and_ends_the_grant_in_the_end(
 
 
 @pytest.mark.case("S24", "S25")
-@pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
-@pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
+@rows("kind", ["access_token", "refresh_token"])
+@rows(("when", "for_good", "cancels"), FAULTS)
 async def test_what_was_acknowledged_as_revoked_is(
     when: When, for_good: bool, cancels: bool, kind: str
 ) -> None:
@@ -226,8 +227,8 @@ async def test_what_was_acknowledged_as_revoked_is(
 
 
 @pytest.mark.case("S24", "S25")
-@pytest.mark.parametrize("who", ["secret", "assertion"])
-@pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
+@rows("who", ["secret", "assertion"])
+@rows(("when", "for_good", "cancels"), FAULTS)
 async def test_clients_that_act_for_themselves(
     when: When, for_good: bool, cancels: bool, who: str
 ) -> None:

@@ -21,6 +21,7 @@ from asgi_mcp_auth.testing import FrozenClock, Issuer
 from tests.interop.servers import GREETING, MCP_HEADERS, fastmcp_server, mcp_sdk_server, started
 from tests.support.asgi import App, Spy, call, mounted
 from tests.support.authorization_server import ClientOf, Server, deploy, memory_store
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -90,8 +91,8 @@ HOSTS = [
 ]
 
 
-@pytest.mark.parametrize("base_url", [ROOT, BELOW])
-@pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.__name__)
+@rows("base_url", [ROOT, BELOW])
+@rows("host", HOSTS, ids=lambda host: host.__name__)
 async def test_a_client_finds_everything_and_gets_in(
     host: Callable[[OAuthProvider], App], base_url: str
 ) -> None:

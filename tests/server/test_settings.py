@@ -35,6 +35,7 @@ from asgi_mcp_auth.stores.memory import MemoryStore
 from tests.support.asgi import Spy
 from tests.support.authorization_server import CONFIDENTIAL, KEY, WEB_REDIRECT_URI, memory_store
 from tests.support.gate import signing_key
+from tests.support.rows import rows
 from tests.verifiers.test_settings import BASE_URLS, NOT_NUMBERS
 
 ROOT = Path(__file__).parents[2]
@@ -80,10 +81,8 @@ def test_what_the_cases_below_change_is_itself_correct(make: Maker) -> None:
 
 
 @pytest.mark.case("Z125")
-@pytest.mark.parametrize(("url", "advice"), BASE_URLS, ids=lambda value: repr(value)[:50])
-@pytest.mark.parametrize(
-    ("make", "setting"), [(provider, "base_url"), (options, "resource_base_url")]
-)
+@rows(("url", "advice"), BASE_URLS, ids=lambda value: repr(value)[:50])
+@rows(("make", "setting"), [(provider, "base_url"), (options, "resource_base_url")])
 def test_a_url_of_ours_is_absolute_https_plain_and_a_str(
     make: Maker, setting: str, url: Any, advice: str
 ) -> None:
@@ -154,7 +153,7 @@ STORES: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("store", "advice"), STORES, ids=lambda value: repr(value)[:40])
+@rows(("store", "advice"), STORES, ids=lambda value: repr(value)[:40])
 def test_a_store_is_a_url_or_what_store_from_url_returns(store: Any, advice: str) -> None:
     with pytest.raises(ConfigurationError, match=rf"[\s\S]*({advice})") as refused:
         provider(store=store)
@@ -164,8 +163,8 @@ def test_a_store_is_a_url_or_what_store_from_url_returns(store: Any, advice: str
 SCOPES: list[Any] = ["mcp:read", ["a b"], [""], ['"a"'], ["ä"], [5], 5, b"a"]
 
 
-@pytest.mark.parametrize("scopes", SCOPES, ids=repr)
-@pytest.mark.parametrize("setting", ["required_scopes", "scopes_supported"])
+@rows("scopes", SCOPES, ids=repr)
+@rows("setting", ["required_scopes", "scopes_supported"])
 def test_scopes_are_a_list_of_scope_tokens(setting: str, scopes: Any) -> None:
     with pytest.raises(
         ConfigurationError, match=rf"^{setting}\b.*(must be a list of scopes|is not one scope)"
@@ -201,16 +200,14 @@ SWITCHES: list[tuple[Maker, str]] = [
 ]
 
 
-@pytest.mark.parametrize("value", [None, 0, 1, "yes", "false", []], ids=repr)
-@pytest.mark.parametrize(
-    ("make", "setting"), SWITCHES, ids=lambda value: value if isinstance(value, str) else ""
-)
+@rows("value", [None, 0, 1, "yes", "false", []], ids=repr)
+@rows(("make", "setting"), SWITCHES, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_switch_is_true_or_false(make: Maker, setting: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=rf"^{setting}=.* must be True or False"):
         make(**{setting: value})
 
 
-@pytest.mark.parametrize(
+@rows(
     ("setting", "kind"),
     [
         ("rate_limits", "RateLimits"),
@@ -220,7 +217,7 @@ def test_a_switch_is_true_or_false(make: Maker, setting: str, value: Any) -> Non
         ("options", "ServerOptions"),
     ],
 )
-@pytest.mark.parametrize("value", [{"x": 1}, "defaults", 5, True, Registration], ids=repr)
+@rows("value", [{"x": 1}, "defaults", 5, True, Registration], ids=repr)
 def test_a_group_of_settings_is_its_object(setting: str, kind: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=rf"^{setting}=.* must be a {kind}"):
         provider(**{setting: value})
@@ -251,7 +248,7 @@ def test_every_lifetime_has_its_bounds() -> None:
     assert {name for make, name, _, _ in SECONDS if make is lifetimes} == set(Lifetimes.__slots__)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("make", "setting", "least", "most"),
     SECONDS,
     ids=lambda value: getattr(value, "__name__", str(value)),
@@ -304,7 +301,7 @@ def test_an_initial_access_token_cannot_be_guessed(token: Any) -> None:
     assert not token or str(token) not in str(refused.value)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("make", "setting"),
     [
         (registration, "approve"),
@@ -313,7 +310,7 @@ def test_an_initial_access_token_cannot_be_guessed(token: Any) -> None:
         (options, "on_event"),
     ],
 )
-@pytest.mark.parametrize("value", ["print", 5, True, [print]], ids=repr)
+@rows("value", ["print", 5, True, [print]], ids=repr)
 def test_a_hook_is_a_function(make: Maker, setting: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=rf"^{setting}=.* must be a function"):
         make(**{setting: value})
@@ -427,7 +424,7 @@ CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", CLIENTS)
+@rows("case", CLIENTS)
 def test_a_client_of_the_operators_is_held_to_more_than_a_strangers(case: str) -> None:
     """A limit with a mistake in it must not become none."""
     clients, advice = CLIENTS[case]
@@ -491,7 +488,7 @@ def test_a_ca_file_belongs_to_documents_of_this_machine(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------ options
 
 
-@pytest.mark.parametrize(
+@rows(
     ("value", "advice"),
     [
         ("oauth", "must be a path that begins with a slash"),
@@ -511,9 +508,7 @@ def test_a_prefix_is_a_plain_path(value: Any, advice: str) -> None:
         options(path_prefix=value)
 
 
-@pytest.mark.parametrize(
-    "value", ["HS256", "none", "PS256", "es256", "", None, ["ES256"], 5], ids=repr
-)
+@rows("value", ["HS256", "none", "PS256", "es256", "", None, ["ES256"], 5], ids=repr)
 def test_a_signing_algorithm_is_one_of_three(value: Any) -> None:
     with pytest.raises(
         ConfigurationError, match=r"^signing_algorithm=.* must be one of ES256, RS256, EdDSA"
@@ -561,7 +556,7 @@ def test_a_clock_tells_both_times(value: Any) -> None:
         options(clock=value)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("settings", "advice"),
     [
         ({"color": "blue"}, "^color='blue' must be written as #rrggbb"),
@@ -588,7 +583,7 @@ def test_pages_are_told_what_they_can_show(settings: dict[str, Any], advice: str
         pages(**settings)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("url", "advice"),
     [each for each in BASE_URLS if "query" not in each[1]],
     ids=lambda value: repr(value)[:50],

@@ -17,6 +17,7 @@ from asgi_mcp_auth.stores import store_from_url
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.stores.sqlite import SQLiteStore
 from asgi_mcp_auth.testing import FrozenClock
+from tests.support.rows import rows
 
 KEY = secrets.token_urlsafe(32)
 
@@ -159,7 +160,7 @@ def test_sqlite_a_missing_folder_is_reported() -> None:
         store_from_url("sqlite:///nowhere/auth.db")
 
 
-@pytest.mark.parametrize(
+@rows(
     "url",
     [
         "sqlite:",
@@ -219,7 +220,7 @@ except ValueError as error:
     assert driver in told
 
 
-@pytest.mark.parametrize(
+@rows(
     "url",
     [
         "redis://:hunter2@host:port/0",
@@ -293,7 +294,7 @@ print(sorted({"redis", "asyncpg", *engines} & set(sys.modules)))
     assert told.strip() == "[]"
 
 
-@pytest.mark.parametrize(
+@rows(
     "url",
     ["", "auth.db", "mysql://u:hunter2@host/db", "memory:x", "memory://x", "MEMORY:", 5, None],
 )

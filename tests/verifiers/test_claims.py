@@ -21,6 +21,7 @@ from asgi_mcp_auth._settings import (
 )
 from asgi_mcp_auth.claims import ClaimChecks, expand_hierarchy, peek_issuer
 from tests.support.absent import ABSENT
+from tests.support.rows import rows
 
 NOW = 1_800_000_000
 ISSUER = "https://idp.example.com"
@@ -112,7 +113,7 @@ def test_a_token_ends_in_the_very_second_of_exp_plus_leeway(leeway: float) -> No
     read(own, exp=NOW - leeway + 1)
 
 
-@pytest.mark.parametrize(
+@rows(
     "value", ["1800000300", True, False, None, [], {}, YEAR_9999 + 1, float(YEAR_9999 + 1), 1e300]
 )
 def test_exp_is_a_number_no_later_than_the_year_9999(value: Any) -> None:
@@ -120,13 +121,11 @@ def test_exp_is_a_number_no_later_than_the_year_9999(value: Any) -> None:
     read(checks(), exp=YEAR_9999)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("claim", "invalid", "early"),
     [("nbf", "invalid_nbf", "not_yet_valid"), ("iat", "invalid_iat", "issued_in_future")],
 )
-@pytest.mark.parametrize(
-    ("leeway", "tolerance"), [(0, 60), (59, 60), (60, 60), (61, 61), (300, 300)]
-)
+@rows(("leeway", "tolerance"), [(0, 60), (59, 60), (60, 60), (61, 61), (300, 300)])
 def test_nbf_and_iat_tolerate_60_seconds_or_the_leeway(
     claim: str, invalid: str, early: str, leeway: int, tolerance: int
 ) -> None:
@@ -157,9 +156,7 @@ def test_sub_has_to_be_there_only_where_rfc_9068_is_asked_for() -> None:
     assert read(checks(), sub=ABSENT)["subject"] is None
 
 
-@pytest.mark.parametrize(
-    "value", [f"{ISSUER}/", ISSUER.upper(), "", None, 1, [ISSUER], {ISSUER: 1}, True]
-)
+@rows("value", [f"{ISSUER}/", ISSUER.upper(), "", None, 1, [ISSUER], {ISSUER: 1}, True])
 def test_iss_is_compared_byte_for_byte(value: Any) -> None:
     assert refusal(checks(), iss=value) == "issuer"
     assert refusal(checks(issuers=(ISSUER, "b")), iss=value) == "issuer"
@@ -187,7 +184,7 @@ def test_jti_is_a_string_where_there_is_one(value: Any) -> None:
         read(checks(), jti=good)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("value", "accepted"),
     [
         (AUDIENCE, True),
@@ -238,7 +235,7 @@ def test_any_audience_switches_the_check_off_and_names_no_resource() -> None:
     assert ANY_AUDIENCE == "*any audience*"
 
 
-@pytest.mark.parametrize(
+@rows(
     "audience",
     [
         [],
@@ -321,7 +318,7 @@ def test_a_wrong_subject_is_told_from_a_wrong_client() -> None:
     assert read(checks(client_id_claim="app"), app="x")["client_id"] == "x"
 
 
-@pytest.mark.parametrize(
+@rows(
     ("value", "scopes"),
     [
         ("", ()),
@@ -405,7 +402,7 @@ def test_a_token_lives_no_longer_than_it_may(exp: int, iat: Any, accepted: bool)
     assert refusal(own, exp=NOW + 10, iat="x") == "invalid_iat"
 
 
-@pytest.mark.parametrize(
+@rows(
     "rules",
     [
         *({"require_at_jwt": value} for value in (1, "no", [])),
@@ -445,9 +442,7 @@ def test_a_leeway_of_0_to_300_seconds_is_taken(leeway: float) -> None:
     assert checks(leeway=leeway).leeway == leeway
 
 
-@pytest.mark.parametrize(
-    "leeway", [-1, -0.001, 300.5, 301, math.nan, math.inf, -math.inf, True, "1", None]
-)
+@rows("leeway", [-1, -0.001, 300.5, 301, math.nan, math.inf, -math.inf, True, "1", None])
 def test_another_leeway_is_a_wrong_setting(leeway: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"leeway_seconds=.* between 0 and 300"):
         checks(leeway=leeway)
@@ -480,9 +475,7 @@ def test_a_kind_is_checked_unless_there_is_nothing() -> None:
         check_kind("x", "1", int)
 
 
-@pytest.mark.parametrize(
-    "value", ["", [], [""], ["a", ""], ["a", "a"], [1], 1, None, "a\n", ["a", 1]]
-)
+@rows("value", ["", [], [""], ["a", ""], ["a", "a"], [1], 1, None, "a\n", ["a", 1]])
 def test_names_are_one_text_or_several_each_once(value: Any) -> None:
     with pytest.raises(ConfigurationError, match="x="):
         check_names("x", value)
@@ -490,9 +483,7 @@ def test_names_are_one_text_or_several_each_once(value: Any) -> None:
     assert check_names("x", ("a", "b")) == ("a", "b")
 
 
-@pytest.mark.parametrize(
-    "value", ["a", "", 1, None, [1], [""], ["a b"], ["a", 'b"'], [b"a"], ["\\"], ["é"]]
-)
+@rows("value", ["a", "", 1, None, [1], [""], ["a b"], ["a", 'b"'], [b"a"], ["\\"], ["é"]])
 def test_scopes_in_settings_are_a_list_of_scope_tokens(value: Any) -> None:
     with pytest.raises(ConfigurationError, match="x"):
         check_scopes("x", value)
@@ -500,7 +491,7 @@ def test_scopes_in_settings_are_a_list_of_scope_tokens(value: Any) -> None:
     assert check_scopes("x", ()) == ()
 
 
-@pytest.mark.parametrize(
+@rows(
     "value",
     [
         "",
@@ -530,7 +521,7 @@ def jwt(payload: str) -> str:
     return f"x.{encode_base64url(payload.encode())}.y"
 
 
-@pytest.mark.parametrize(
+@rows(
     ("token", "issuer"),
     [
         (jwt('{"iss":"a"}'), "a"),

@@ -20,11 +20,12 @@ from asgi_mcp_auth.headers import (
     parse_bearer,
     parse_credentials,
 )
+from tests.support.rows import rows
 
 EVERY_B64TOKEN_CHARACTER = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
 
 
-@pytest.mark.parametrize(
+@rows(
     ("value", "token"),
     [
         (b"Bearer a", "a"),
@@ -52,7 +53,7 @@ def test_the_value_is_a_bearer_token_or_another_scheme(value: bytes, token: str 
     assert parse_bearer(value) == token
 
 
-@pytest.mark.parametrize(
+@rows(
     "value",
     [
         b"Bearer",
@@ -83,9 +84,7 @@ def test_what_tries_to_be_bearer_and_is_not_is_a_malformed_request(value: bytes)
     assert caught.value.reason == "authorization_syntax"
 
 
-@pytest.mark.parametrize(
-    "byte", sorted(set(range(256)) - set(EVERY_B64TOKEN_CHARACTER) - set(b"="))
-)
+@rows("byte", sorted(set(range(256)) - set(EVERY_B64TOKEN_CHARACTER) - set(b"=")))
 def test_a_byte_outside_b64token_is_refused_wherever_it_stands(byte: int) -> None:
     for token in (b"%c", b"a%c", b"%ca", b"a%ca", b"a%c="):
         assert not is_b64token(token % byte)
@@ -115,7 +114,7 @@ def test_padding_may_only_end_a_b64token(text: str, valid: bool) -> None:
     assert is_b64token(text.encode()) is valid
 
 
-@pytest.mark.parametrize(
+@rows(
     ("query", "found"),
     [
         (b"", False),
@@ -141,7 +140,7 @@ def test_credentials_beside_another_query_are_used(query: bytes) -> None:
     assert parse_credentials(b"Bearer a", 1, query) == "a"
 
 
-@pytest.mark.parametrize("code", range(256))
+@rows("code", range(256))
 def test_a_scope_token_is_printable_ascii_without_space_quote_and_backslash(code: int) -> None:
     """RFC 6749 §3.3: %x21 / %x23-5B / %x5D-7E."""
     valid = code == 0x21 or 0x23 <= code <= 0x5B or 0x5D <= code <= 0x7E

@@ -25,6 +25,7 @@ from asgi_mcp_auth._jose import (
     keys_from_secret,
 )
 from asgi_mcp_auth._json import decode_base64url, encode_base64url
+from tests.support.rows import rows
 
 MESSAGE = b"header.payload"
 EC_BYTES = {"ES256": 32, "ES384": 48, "ES512": 66, "ES256K": 32}
@@ -94,7 +95,7 @@ def test_rsa_keys_have_2048_to_8192_bits(bits: int, usable: bool) -> None:
             keys_from_jwk(rsa_jwk(odd(bits)), ["RS256"])
 
 
-@pytest.mark.parametrize(
+@rows(
     ("exponent", "usable"),
     [
         *(
@@ -138,8 +139,8 @@ def test_a_number_is_spelled_with_at_most_2048_characters(length: int, usable: b
             keys_from_jwk(jwk, ["RS256"])
 
 
-@pytest.mark.parametrize("value", [None, 1, "", "A+", "A=", "AQAB\n", "é", ["AQAB"], {}])
-@pytest.mark.parametrize(
+@rows("value", [None, 1, "", "A+", "A=", "AQAB\n", "é", ["AQAB"], {}])
+@rows(
     ("algorithm", "member"),
     [
         ("RS256", "n"),
@@ -157,8 +158,8 @@ def test_a_number_that_is_not_base64url_makes_the_key_unusable(
         keys_from_jwk({**signer(algorithm).public_jwk(), member: value}, [algorithm])
 
 
-@pytest.mark.parametrize("algorithm", [*EC_BYTES, "Ed25519", "Ed448"])
-@pytest.mark.parametrize("change", ["shorter", "longer", "leading zero"])
+@rows("algorithm", [*EC_BYTES, "Ed25519", "Ed448"])
+@rows("change", ["shorter", "longer", "leading zero"])
 def test_coordinates_have_exactly_the_length_of_the_curve(algorithm: str, change: str) -> None:
     jwk = signer(algorithm).public_jwk()
     octets = decode_base64url(jwk["x"].encode())
@@ -175,14 +176,14 @@ def test_a_point_beside_the_curve_is_no_key() -> None:
         keys_from_jwk({**jwk, "y": jwk["x"]}, ["ES256"])
 
 
-@pytest.mark.parametrize("member", ["d", "p", "q", "dp", "dq", "qi", "oth", "k"])
+@rows("member", ["d", "p", "q", "dp", "dq", "qi", "oth", "k"])
 def test_any_private_member_makes_the_key_unusable(member: str) -> None:
     for algorithm in ("RS256", "ES256", "Ed25519"):
         with pytest.raises(UnusableKey, match="private or symmetric"):
             keys_from_jwk({**signer(algorithm).public_jwk(), member: "AQAB"}, [algorithm])
 
 
-@pytest.mark.parametrize(
+@rows(
     ("member", "value", "complaint"),
     [
         ("kid", 1, "kid"),
@@ -219,7 +220,7 @@ def test_a_member_that_says_the_key_is_for_something_else_makes_it_unusable(
         keys_from_jwk({**signer("ES256").public_jwk(), member: value}, ["ES256"])
 
 
-@pytest.mark.parametrize(
+@rows(
     ("member", "value"),
     [
         ("kid", None),
@@ -305,7 +306,7 @@ def test_a_public_key_is_no_shared_secret() -> None:
         keys_from_secret(pem_of(signer("RS256")._private), SYMMETRIC)
 
 
-@pytest.mark.parametrize("algorithm", ASYMMETRIC)
+@rows("algorithm", ASYMMETRIC)
 def test_our_signature_is_what_cryptography_verifies_and_theirs_is_what_we_verify(
     algorithm: str,
 ) -> None:
@@ -375,7 +376,7 @@ def test_the_numbers_of_an_ecdsa_signature_have_one_length(algorithm: str) -> No
     assert key.verify(MESSAGE, signature[:half] + b"\0\0" + signature[half:]) is False
 
 
-@pytest.mark.parametrize(
+@rows(
     ("algorithm", "key_type"),
     [
         ("Ed25519", "EC"),
@@ -423,7 +424,7 @@ def test_an_rsa_signature_is_as_long_as_the_modulus(algorithm: str) -> None:
     assert public.verify(message, b"\0" + signature) is False
 
 
-@pytest.mark.parametrize("algorithm", ASYMMETRIC)
+@rows("algorithm", ASYMMETRIC)
 def test_a_published_key_has_just_the_members_of_its_type(algorithm: str) -> None:
     jwk = signer(algorithm).public_jwk()
     common = {"kid": "one", "alg": algorithm, "use": "sig"}

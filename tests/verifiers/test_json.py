@@ -25,6 +25,7 @@ from asgi_mcp_auth._json import (
     parse_json,
     parse_json_object,
 )
+from tests.support.rows import rows
 
 VALUES = st.recursive(
     st.none()
@@ -94,7 +95,7 @@ def test_whatever_bytes_are_they_are_json_or_a_value_error(data: bytes) -> None:
     json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
 
 
-@pytest.mark.parametrize(
+@rows(
     ("data", "why"),
     [
         (b'{"a":1,"a":1}', "duplicate member"),
@@ -133,7 +134,7 @@ def test_what_only_some_readers_understand_is_refused(data: bytes, why: str) -> 
         parse_json(data)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("data", "value"),
     [
         (b" \t\r\n1 \t\r\n", 1),
@@ -186,7 +187,7 @@ def test_32_levels_are_read_and_33_are_too_many(opening: str, closing: str, inne
         parse_json(b"[" + nested(32 // levels, opening, closing, inner) + b"]")
 
 
-@pytest.mark.parametrize(
+@rows(
     "text",
     [
         "[" + "[]," * 100 + "[]]",
@@ -223,9 +224,7 @@ def test_the_four_white_spaces_of_json_may_surround_a_value(space: bytes) -> Non
     assert parse_json(space + b"[1]") == parse_json(b"[1]" + space) == [1]
 
 
-@pytest.mark.parametrize(
-    "space", [b"\x0b", b"\x0c", b"\xc2\xa0", b"\xe2\x80\xa8", b"\xef\xbb\xbf", b"\0", b"X", b"n"]
-)
+@rows("space", [b"\x0b", b"\x0c", b"\xc2\xa0", b"\xe2\x80\xa8", b"\xef\xbb\xbf", b"\0", b"X", b"n"])
 def test_nothing_else_may_surround_a_value(space: bytes) -> None:
     for text in (space + b"[1]", b"[1]" + space):
         with pytest.raises(ValueError):  # noqa: PT011 (no value, or trailing data)
@@ -279,7 +278,7 @@ def test_every_character_but_64_is_refused_wherever_it_stands() -> None:
         assert len(decode_base64url(bytes([byte]) * 4)) == 3
 
 
-@pytest.mark.parametrize("length", range(20))
+@rows("length", range(20))
 def test_every_length_survives_the_way_there_and_back(length: int) -> None:
     for octets in (bytes(length), b"\xff" * length, b"\xfb\xef\xbe" * length):
         text = encode_base64url(octets)

@@ -35,6 +35,7 @@ from asgi_mcp_auth._json import encode_base64url
 from asgi_mcp_auth.claims import expand_hierarchy
 from asgi_mcp_auth.testing import FrozenClock, Issuer
 from tests.support.gate import ABSENT, AUDIENCE, BASE_URL, ISSUER, NOW, Gate, signing_key
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -63,15 +64,15 @@ def certificate(key: SigningKey) -> bytes:
     return made.public_bytes(Encoding.PEM)
 
 
-@pytest.mark.parametrize("algorithm", ASYMMETRIC)
+@rows("algorithm", ASYMMETRIC)
 async def test_every_asymmetric_algorithm_is_there_without_being_asked_for(algorithm: str) -> None:
     gate = Gate(algorithm=algorithm)
     await gate.accepts(gate.good())
     await gate.refuses(gate.forge(key=signing_key(algorithm, "stranger")), "unknown_key")
 
 
-@pytest.mark.parametrize("algorithm", ["ES256", "RS256"])
-@pytest.mark.parametrize(
+@rows("algorithm", ["ES256", "RS256"])
+@rows(
     "spell",
     [
         lambda key: pem(key),
@@ -238,7 +239,7 @@ async def test_another_claim_may_name_the_client_and_then_no_other_does() -> Non
     await gate.refuses(gate.forge(), "client_id")
 
 
-@pytest.mark.parametrize(
+@rows(
     ("hierarchy", "expanded"),
     [
         (None, {}),
@@ -366,7 +367,7 @@ async def refusal(own: JWTVerifier, token: str) -> str:
     return caught.value.reason
 
 
-@pytest.mark.parametrize(
+@rows(
     ("members", "reason"),
     [
         ({"alg": "none"}, "algorithm"),
@@ -560,7 +561,7 @@ async def test_only_the_named_algorithms_are_allowed() -> None:
     assert verifier(algorithm=["Ed25519", "RS256"])._algorithms == {"Ed25519", "RS256"}
 
 
-@pytest.mark.parametrize(
+@rows(
     ("settings", "complaint"),
     [
         ({"jwks_uri": "https://a"}, "both set"),

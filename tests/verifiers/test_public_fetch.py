@@ -16,6 +16,7 @@ import pytest
 from asgi_mcp_auth import ConfigurationError
 from asgi_mcp_auth._http import FetchFailed, PublicFetcher, Response, Unreachable, resolve
 from asgi_mcp_auth._urls import is_public_address, is_public_web_url
+from tests.support.rows import rows
 from tests.support.tls import Authority, DocumentHost, endless, hang
 
 pytestmark = pytest.mark.rule("AS-63")
@@ -136,18 +137,18 @@ PUBLIC = (
 
 
 @pytest.mark.case("Z102")
-@pytest.mark.parametrize("address", PRIVATE)
+@rows("address", PRIVATE)
 def test_an_address_that_is_not_of_the_public_internet(address: str) -> None:
     assert not is_public_address(address)
 
 
-@pytest.mark.parametrize("address", PUBLIC)
+@rows("address", PUBLIC)
 def test_an_address_of_the_public_internet(address: str) -> None:
     assert is_public_address(address)
 
 
 @pytest.mark.case("Z101")
-@pytest.mark.parametrize(
+@rows(
     "url",
     [
         "https://127.0.0.1/x",
@@ -190,7 +191,7 @@ def test_a_url_that_needs_no_name_server_to_be_refused(url: Any) -> None:
     assert not is_public_web_url(url)
 
 
-@pytest.mark.parametrize(
+@rows(
     "url",
     [
         "https://example.com",

@@ -26,6 +26,7 @@ from asgi_mcp_auth._http import FetchFailed, HTTPFetcher
 from asgi_mcp_auth._jose import SigningKey
 from asgi_mcp_auth.discovery import discover_jwks_uri, fetch_metadata, metadata_urls
 from asgi_mcp_auth.testing import FrozenClock, Issuer
+from tests.support.rows import rows
 from tests.support.sockets import HostileServer, answering, read_head
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.rule("RS-30")]
@@ -114,7 +115,7 @@ async def test_the_cancellation_of_the_first_caller_cancels_no_other() -> None:
             assert (patience.asked, jwks.state.fetches) == (1, 1)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("cache_control", "lifetime"),
     [
         (None, 3600),
@@ -579,7 +580,7 @@ async def test_an_outage_at_the_start_is_503_and_says_so(caplog: pytest.LogCaptu
     assert "Requests with tokens get 503" in record.getMessage()
 
 
-@pytest.mark.parametrize(
+@rows(
     ("body", "why"),
     [
         (b"<html>", "not JSON"),
@@ -847,7 +848,7 @@ async def test_discovery_gives_up_after_three_places_and_says_what_each_held() -
     assert text.count(idp.issuer.removesuffix("/tenant")) >= 3
 
 
-@pytest.mark.parametrize(
+@rows(
     "jwks_uri",
     [
         None,
@@ -971,7 +972,7 @@ async def test_discovery_and_keys_share_one_deadline() -> None:
 # ------------------------------------------------------------------------------------------ options
 
 
-@pytest.mark.parametrize(
+@rows(
     ("options", "told"),
     [
         ({"ttl_seconds": 59}, "ttl_seconds=59"),

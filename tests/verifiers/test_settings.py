@@ -34,6 +34,7 @@ from asgi_mcp_auth import (
 )
 from tests.support.asgi import Spy
 from tests.support.gate import AUDIENCE, BASE_URL, ISSUER, signing_key
+from tests.support.rows import rows
 
 SECRET = "0123456789abcdef0123456789abcdef"
 JWK = signing_key().public_jwk()
@@ -98,7 +99,7 @@ Maker = Callable[..., Any]
 MAKERS: list[Maker] = [jwt, introspection, static, remote, multi, middleware, options, rules, rule]
 
 
-@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+@rows("make", MAKERS, ids=lambda make: make.__name__)
 def test_what_the_cases_below_change_is_itself_correct(make: Maker) -> None:
     make()
 
@@ -144,8 +145,8 @@ BASE_URLS: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("url", "advice"), BASE_URLS, ids=lambda value: repr(value)[:50])
-@pytest.mark.parametrize(
+@rows(("url", "advice"), BASE_URLS, ids=lambda value: repr(value)[:50])
+@rows(
     ("make", "setting"),
     [
         (jwt, "base_url"),
@@ -179,8 +180,8 @@ def test_http_is_for_loopback(url: str) -> None:
     assert remote(base_url=url).base_url == url
 
 
-@pytest.mark.parametrize(("url", "advice"), BASE_URLS, ids=lambda value: repr(value)[:50])
-@pytest.mark.parametrize(
+@rows(("url", "advice"), BASE_URLS, ids=lambda value: repr(value)[:50])
+@rows(
     ("make", "setting", "around"),
     [
         (jwt, "jwks_uri", lambda url: {"jwks_uri": url, "public_key": None}),
@@ -209,10 +210,8 @@ SECONDS: list[tuple[Maker, str]] = [
 ]
 
 
-@pytest.mark.parametrize("value", NOT_NUMBERS, ids=lambda value: repr(value)[:12])
-@pytest.mark.parametrize(
-    ("make", "setting"), SECONDS, ids=lambda value: value if isinstance(value, str) else ""
-)
+@rows("value", NOT_NUMBERS, ids=lambda value: repr(value)[:12])
+@rows(("make", "setting"), SECONDS, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_number_of_seconds_is_a_number_and_not_negative(
     make: Maker, setting: str, value: Any
 ) -> None:
@@ -229,7 +228,7 @@ def test_a_longest_lifetime_is_a_number_and_not_nothing(value: Any) -> None:
         rules(max_lifetime_seconds=value)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("settings", "bounds"),
     [
         ({"min_ttl_seconds": 0.5}, "^min_ttl_seconds=0.5 .* at least 1"),
@@ -262,7 +261,7 @@ def test_a_cache_size_is_a_whole_number(value: Any) -> None:
         jwt(token_cache_size=value)
 
 
-@pytest.mark.parametrize(
+@rows(
     "scopes",
     [
         "mcp:read",
@@ -283,7 +282,7 @@ def test_a_cache_size_is_a_whole_number(value: Any) -> None:
     ],
     ids=repr,
 )
-@pytest.mark.parametrize(
+@rows(
     ("make", "setting"),
     [
         (jwt, "required_scopes"),
@@ -316,7 +315,7 @@ def test_the_scopes_of_a_static_token_are_a_list_of_words(scopes: Any) -> None:
         static(tokens={"dev-token": {"client_id": "me", "scopes": scopes}})
 
 
-@pytest.mark.parametrize(
+@rows(
     "issuer",
     [
         5,
@@ -335,13 +334,13 @@ def test_the_scopes_of_a_static_token_are_a_list_of_words(scopes: Any) -> None:
     ],
     ids=repr,
 )
-@pytest.mark.parametrize("make", [jwt, introspection], ids=["jwt", "introspection"])
+@rows("make", [jwt, introspection], ids=["jwt", "introspection"])
 def test_an_issuer_is_a_string_or_a_list_of_different_ones(make: Maker, issuer: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^issuer="):
         make(issuer=issuer)
 
 
-@pytest.mark.parametrize(
+@rows(
     "issuer",
     [
         "http://idp.example.com",
@@ -350,7 +349,7 @@ def test_an_issuer_is_a_string_or_a_list_of_different_ones(make: Maker, issuer: 
         [ISSUER, "http://evil.example"],
     ],
 )
-@pytest.mark.parametrize("make", [jwt, introspection], ids=["jwt", "introspection"])
+@rows("make", [jwt, introspection], ids=["jwt", "introspection"])
 def test_an_issuer_that_is_a_url_is_https_without_query_and_fragment(
     make: Maker, issuer: Any
 ) -> None:
@@ -368,7 +367,7 @@ def test_an_issuer_must_be_a_url_where_its_keys_are_discovered() -> None:
             JWTVerifier(issuer=issuer, audience=AUDIENCE)
 
 
-@pytest.mark.parametrize(
+@rows(
     "audience",
     [
         5,
@@ -388,7 +387,7 @@ def test_an_issuer_must_be_a_url_where_its_keys_are_discovered() -> None:
     ],
     ids=repr,
 )
-@pytest.mark.parametrize("make", [jwt, introspection], ids=["jwt", "introspection"])
+@rows("make", [jwt, introspection], ids=["jwt", "introspection"])
 def test_an_audience_is_a_string_or_a_list_of_different_ones_without_wildcards(
     make: Maker, audience: Any
 ) -> None:
@@ -405,7 +404,7 @@ def test_a_middleware_without_an_audience_says_the_three_ways_to_name_one(make: 
     MCPAuthMiddleware(Spy(), remote(token_verifier=make(audience=None)))
 
 
-@pytest.mark.parametrize(
+@rows(
     "algorithm",
     [
         "HS257",
@@ -520,7 +519,7 @@ def test_a_key_that_no_allowed_algorithm_can_use_is_a_configuration_error() -> N
         jwt(public_key=pem(P256), algorithm="RS256")
 
 
-@pytest.mark.parametrize(
+@rows(
     ("secret", "why"),
     [
         ("x" * 31, "at least 32 bytes"),
@@ -541,8 +540,8 @@ def test_a_shared_secret_is_long_and_no_public_key(secret: Any, why: str) -> Non
     jwt(public_key=[SECRET, SECRET[::-1]], algorithm=["HS256", "HS512"])
 
 
-@pytest.mark.parametrize("value", [{"require_at_jwt": True}, 5, "x"], ids=repr)
-@pytest.mark.parametrize(
+@rows("value", [{"require_at_jwt": True}, 5, "x"], ids=repr)
+@rows(
     ("make", "setting", "kind"),
     [
         (jwt, "claims", "ClaimRules"),
@@ -560,7 +559,7 @@ def test_option_objects_and_clocks_are_what_they_should_be(
         make(**{setting: value})
 
 
-@pytest.mark.parametrize(
+@rows(
     ("settings", "why"),
     [
         ({"require_at_jwt": "yes"}, "^require_at_jwt='yes' must be a bool"),
@@ -607,7 +606,7 @@ def test_an_http_client_is_an_asynchronous_one(client: Any) -> None:
             jwt(public_key=None, jwks=JWKSOptions(http_client=given))
 
 
-@pytest.mark.parametrize(
+@rows(
     ("settings", "why"),
     [
         ({"client_secret": ""}, "^client_secret must be a non-empty string"),
@@ -642,7 +641,7 @@ def test_an_introspection_endpoint_is_asked_by_a_client_it_knows(
         introspection(**settings)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("tokens", "why"),
     [
         (None, "must be a dict"),
@@ -685,7 +684,7 @@ def test_static_tokens_are_a_dict_of_dicts(tokens: Any, why: str) -> None:
         static(tokens=tokens)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("settings", "why"),
     [
         (
@@ -747,7 +746,7 @@ def test_several_sources_are_providers_for_different_issuers(
         multi(**settings)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("settings", "why"),
     [
         ({"app": None}, "^app=None must be an ASGI app"),

@@ -34,11 +34,12 @@ from asgi_mcp_auth._urls import (
 )
 from asgi_mcp_auth.errors import InvalidRedirectURI
 from asgi_mcp_auth.rules import Rules
+from tests.support.rows import rows
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 
 
-@pytest.mark.parametrize(
+@rows(
     ("resource", "spelling"),
     [
         ("https://h.example", "https://h.example/"),
@@ -95,7 +96,7 @@ def test_a_well_known_url_is_inserted_between_host_and_path(
     )
 
 
-@pytest.mark.parametrize(
+@rows(
     ("host", "loopback"),
     [
         ("localhost", True),
@@ -120,7 +121,7 @@ def test_loopback_is_this_machine_for_certain(host: str | None, loopback: bool) 
     assert is_loopback_host(host) == loopback
 
 
-@pytest.mark.parametrize(
+@rows(
     ("origin", "loopback"),
     [
         ("http://localhost", True),
@@ -165,7 +166,7 @@ def test_an_origin_is_what_browsers_send(origin: str) -> None:
     assert check_origin("allowed_origins", origin) == origin
 
 
-@pytest.mark.parametrize(
+@rows(
     "origin",
     [
         "https://app.example/",
@@ -298,7 +299,7 @@ def test_schemes_may_come_in_any_collection(kind: Any) -> None:
     assert check_redirect_schemes("x", kind()) == frozenset()
 
 
-@pytest.mark.parametrize(
+@rows(
     "schemes",
     ["cursor", {"cursor": 1}, None, [5], ["Cursor"], ["cursor://"], [""], ["c"], ["https"]],
 )
@@ -307,7 +308,7 @@ def test_what_is_no_list_of_schemes_is_refused(schemes: Any) -> None:
         check_redirect_schemes("x", schemes)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("uri", "words"),
     [
         (5, LENGTH),
@@ -353,7 +354,7 @@ def test_what_may_not_be_registered_and_why(uri: Any, words: str) -> None:
     assert str(caught.value) == words
 
 
-@pytest.mark.parametrize(
+@rows(
     "uri",
     [
         "https://a",
@@ -372,7 +373,7 @@ def test_what_may_be_registered(uri: str) -> None:
     assert check_redirect_uri(uri, {"cursor"}) == uri
 
 
-@pytest.mark.parametrize(
+@rows(
     ("uri", "registered", "matches"),
     [
         ("https://a/cb", ["https://a/cb"], True),

@@ -23,6 +23,7 @@ from asgi_mcp_auth.testing import FrozenClock
 from tests.support.asgi import Spy, call
 from tests.support.gate import ISSUER, NOW, Gate
 from tests.support.profiles import ProfileServer, serving_profiles
+from tests.support.rows import rows
 
 ALICE = {"id": 583231, "login": "alice", "sub": "alice-at-idp"}
 
@@ -353,7 +354,7 @@ def test_required_scopes_would_refuse_every_token(provider: ProfileServer) -> No
         RemoteAuthProvider(verifier, [ISSUER], "https://mcp.example.com").set_mcp_path("/mcp")
 
 
-@pytest.mark.parametrize(
+@rows(
     ("settings", "message"),
     [
         ({"userinfo_url": "http://idp.example/user"}, "not encrypted"),

@@ -16,6 +16,7 @@ from tests.support.authorization_server import (
     answer_of,
     deploy,
 )
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -37,7 +38,7 @@ async def is_accepted(server: Server, client: ClientOf, uri: str | None) -> bool
 
 @pytest.mark.case("P16", "Z21", "Z22", "Z23")
 @pytest.mark.rule("AS-11", "AS-12")
-@pytest.mark.parametrize(
+@rows(
     "uri",
     [
         "https://evil.example/callback",
@@ -120,7 +121,7 @@ LOOPBACK = [
 
 @pytest.mark.case("Z24", "Z25")
 @pytest.mark.rule("AS-13")
-@pytest.mark.parametrize(("registered", "uri", "accepted"), LOOPBACK)
+@rows(("registered", "uri", "accepted"), LOOPBACK)
 async def test_on_loopback_the_port_is_free_and_nothing_else(
     registered: str, uri: str, accepted: bool
 ) -> None:

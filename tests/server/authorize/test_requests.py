@@ -23,6 +23,7 @@ from tests.support.authorization_server import (
     answer_of,
     deploy,
 )
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -70,7 +71,7 @@ async def goes_on(server: Server, client: ClientOf) -> None:
 
 @pytest.mark.case("Z01")
 @pytest.mark.rule("AS-11")
-@pytest.mark.parametrize(
+@rows(
     "client_id",
     [
         None,
@@ -96,7 +97,7 @@ async def test_an_unknown_client_is_a_page(client_id: str | None) -> None:
 
 @pytest.mark.case("Z02")
 @pytest.mark.rule("AS-15", "AS-17")
-@pytest.mark.parametrize(
+@rows(
     ("response_type", "error"),
     [
         (None, "invalid_request"),
@@ -117,9 +118,9 @@ async def test_only_codes_are_issued(response_type: str | None, error: str) -> N
 
 @pytest.mark.case("Z03")
 @pytest.mark.rule("AS-10")
-@pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
-@pytest.mark.parametrize("order", [1, -1])
-@pytest.mark.parametrize("value", ["the same", "", "https://evil.example/"])
+@rows("name", ["client_id", "redirect_uri"])
+@rows("order", [1, -1])
+@rows("value", ["the same", "", "https://evil.example/"])
 async def test_a_repeated_client_or_redirect_uri_is_a_page(
     name: str, order: int, value: str
 ) -> None:
@@ -133,7 +134,7 @@ async def test_a_repeated_client_or_redirect_uri_is_a_page(
 
 @pytest.mark.case("Z03")
 @pytest.mark.rule("AS-10", "AS-15")
-@pytest.mark.parametrize(
+@rows(
     "name",
     [
         "response_type",
@@ -214,7 +215,7 @@ async def test_answers_go_into_the_query(mode: str) -> None:
 
 @pytest.mark.case("Z06")
 @pytest.mark.rule("AS-15", "AS-21")
-@pytest.mark.parametrize(
+@rows(
     "scope",
     [
         "mcp:unknown",
@@ -254,7 +255,7 @@ STATES = [
 
 @pytest.mark.case("Z07")
 @pytest.mark.rule("AS-19")
-@pytest.mark.parametrize("state", STATES)
+@rows("state", STATES)
 async def test_the_state_comes_back_as_it_was(state: str) -> None:
     """With a code and with an error."""
     async with deploy() as server:
@@ -285,7 +286,7 @@ async def test_where_there_was_no_state_there_is_none(state: str | None) -> None
 
 @pytest.mark.case("Z08")
 @pytest.mark.rule("AS-22")
-@pytest.mark.parametrize(
+@rows(
     "resource",
     [
         "https://evil.example/mcp",
@@ -350,8 +351,8 @@ async def test_a_form_becomes_a_get_with_the_same_parameters() -> None:
         assert_page(response, 413)
 
 
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
-@pytest.mark.parametrize("path", ["/authorize", "/login", "/consent", "/applications"])
+@rows("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
+@rows("path", ["/authorize", "/login", "/consent", "/applications"])
 async def test_pages_know_get_and_post(method: str, path: str) -> None:
     async with deploy() as server:
         response = await server.call(method, path)
@@ -377,10 +378,8 @@ BAD_BODIES: list[tuple[str, str | None, bytes, int]] = [
 
 
 @pytest.mark.case("Z54", "Z55")
-@pytest.mark.parametrize(
-    ("kind", "body", "status"), [each[1:] for each in BAD_BODIES], ids=[e[0] for e in BAD_BODIES]
-)
-@pytest.mark.parametrize("path", ["/authorize", "/login", "/consent", "/applications", "/logout"])
+@rows(("kind", "body", "status"), [each[1:] for each in BAD_BODIES], ids=[e[0] for e in BAD_BODIES])
+@rows("path", ["/authorize", "/login", "/consent", "/applications", "/logout"])
 async def test_what_is_no_form_is_refused(
     path: str, kind: str | None, body: bytes, status: int
 ) -> None:
@@ -456,8 +455,8 @@ async def test_with_a_session_and_no_consent_it_is_another_error() -> None:
 
 @pytest.mark.case("Z14", "Z15")
 @pytest.mark.rule("AS-18")
-@pytest.mark.parametrize("confidential", [True, False])
-@pytest.mark.parametrize(
+@rows("confidential", [True, False])
+@rows(
     "parameters",
     [
         {"code_challenge": None},
@@ -503,8 +502,8 @@ async def test_a_client_that_did_not_register_for_codes_gets_none() -> None:
 
 @pytest.mark.case("W22")
 @pytest.mark.rule("AS-27")
-@pytest.mark.parametrize("origin", ["null", "https://evil.example", "https://app.example.com"])
-@pytest.mark.parametrize("path", ["/authorize", "/login", "/consent", "/applications", "/logout"])
+@rows("origin", ["null", "https://evil.example", "https://app.example.com"])
+@rows("path", ["/authorize", "/login", "/consent", "/applications", "/logout"])
 async def test_no_page_is_for_another_origins_scripts(path: str, origin: str) -> None:
     async with deploy() as server:
         for method in ("GET", "POST", "OPTIONS"):

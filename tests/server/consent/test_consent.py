@@ -29,6 +29,7 @@ from tests.support.authorization_server import (
     deploy,
     memory_store,
 )
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -137,7 +138,7 @@ async def test_a_host_is_never_cut_where_its_owner_stands() -> None:
 
 
 @pytest.mark.case("Z40")
-@pytest.mark.parametrize(
+@rows(
     ("name", "expected"),
     [
         ("<svg onload=alert(1)>", "“&lt;svg onload=alert(1)&gt;”"),
@@ -255,7 +256,7 @@ async def test_nothing_else_is_a_decision(action: str | None) -> None:
 
 
 @pytest.mark.case("Z36")
-@pytest.mark.parametrize(
+@rows(
     ("headers", "allowed"),
     [
         ({"Sec-Fetch-Site": "same-origin", "Origin": BASE_URL}, True),
@@ -309,8 +310,8 @@ async def test_a_form_from_another_browser_decides_nothing() -> None:
 
 
 @pytest.mark.case("Z13")
-@pytest.mark.parametrize("transaction", [None, "", "x", "a" * 43, "é", "\x00", "x" * 5000])
-@pytest.mark.parametrize("path", ["/login", "/consent"])
+@rows("transaction", [None, "", "x", "a" * 43, "é", "\x00", "x" * 5000])
+@rows("path", ["/login", "/consent"])
 async def test_an_unknown_transaction_is_a_page(path: str, transaction: str | None) -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
@@ -651,8 +652,8 @@ async def test_a_denial_is_not_remembered_and_takes_nothing_back() -> None:
 
 
 @pytest.mark.case("P03")
-@pytest.mark.parametrize("public", [True, False])
-@pytest.mark.parametrize(
+@rows("public", [True, False])
+@rows(
     ("site", "asked"),
     [
         ("cross-site", True),

@@ -18,6 +18,7 @@ from asgi_mcp_auth import ConfigurationError, DevLogin, OAuthProvider
 from asgi_mcp_auth.server import ServerOptions
 from tests.support.authorization_server import deploy, memory_store
 from tests.support.gate import header_of, signing_key
+from tests.support.rows import rows
 
 P256 = ec.generate_private_key(ec.SECP256R1())
 
@@ -65,7 +66,7 @@ BAD: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.case("Z124")
-@pytest.mark.parametrize("case", BAD)
+@rows("case", BAD)
 def test_a_key_that_cannot_be_used_is_found_at_construction(case: str) -> None:
     key, why = BAD[case]
     with pytest.raises(

@@ -29,6 +29,7 @@ from tests.support.engines import fresh
 from tests.support.failing import FailingStore, HeldStore
 from tests.support.passwords import cheap
 from tests.support.products import STORIES
+from tests.support.rows import rows
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-44")]
 
@@ -56,7 +57,7 @@ REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.case("Z122")
-@pytest.mark.parametrize("request_line", REQUESTS)
+@rows("request_line", REQUESTS)
 async def test_every_endpoint_is_limited_whatever_it_would_have_answered(
     request_line: str,
 ) -> None:
@@ -92,7 +93,7 @@ async def test_endpoints_of_one_kind_are_counted_together_and_kinds_apart() -> N
         assert (await server.call("POST", "/register", document=REGISTRATION)).status == 201
 
 
-@pytest.mark.parametrize(
+@rows(
     ("began", "passed", "status", "retry_after"),
     [
         (0, 0, 429, "60"),
@@ -142,7 +143,7 @@ async def registrations(server: Server, *clients: Any) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize(
+@rows(
     ("clients", "statuses"),
     [
         ([("192.0.2.1", 1), ("192.0.2.1", 2)], [201, 429]),

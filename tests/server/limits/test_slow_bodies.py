@@ -17,6 +17,7 @@ from asgi_mcp_auth.errors import BodyTooLarge, MalformedRequest
 from asgi_mcp_auth.server.web import BODY_SECONDS
 from tests.support.asgi import Message, Spy, make_scope, serve
 from tests.support.authorization_server import deploy, memory_store
+from tests.support.rows import rows
 from tests.support.sockets import connect, read_response, request
 
 HEAD = (
@@ -118,7 +119,7 @@ async def test_the_deadline_is_for_the_whole_body() -> None:
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(
+@rows(
     ("messages", "outcome"),
     [
         ([chunk(b"a"), chunk(b"b", more=False)], b"ab"),

@@ -22,6 +22,7 @@ from tests.support.authorization_server import (
     deploy,
 )
 from tests.support.passwords import cheap, looking_up
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -82,7 +83,7 @@ async def test_every_password_has_a_hash_of_its_own(password: str) -> None:
     assert not check_password("secret", cheap(password))
 
 
-@pytest.mark.parametrize(
+@rows(
     "stored",
     [
         "",
@@ -116,9 +117,7 @@ async def test_the_stand_in_for_an_unknown_account_has_no_password() -> None:
 # ----------------------------------------------------------------------------------------- settings
 
 
-@pytest.mark.parametrize(
-    "users", [{}, None, "alice", ["alice"], {"alice": None}, {"": "x"}, {"alice": ""}, {1: "x"}]
-)
+@rows("users", [{}, None, "alice", ["alice"], {"alice": None}, {"": "x"}, {"alice": ""}, {1: "x"}])
 async def test_users_are_names_and_hashes(users: Any) -> None:
     with pytest.raises(ConfigurationError, match="PasswordLogin needs users"):
         PasswordLogin(users)
@@ -165,7 +164,7 @@ async def test_the_form_has_a_user_name_and_a_password_for_password_managers() -
         assert 'autocomplete="current-password"' in page.text
 
 
-@pytest.mark.parametrize(
+@rows(
     ("name", "password"),
     [
         ("alice", "wrong"),

@@ -18,6 +18,7 @@ from tests.support.authorization_server import (
     deploy,
     memory_store,
 )
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -93,7 +94,7 @@ BAD_COOKIES = [
 ]
 
 
-@pytest.mark.parametrize("value", BAD_COOKIES)
+@rows("value", BAD_COOKIES)
 async def test_what_is_no_cookie_of_ours_is_replaced(value: str) -> None:
     """Nothing of it comes back in a header."""
     async with deploy() as server:
@@ -250,7 +251,7 @@ async def test_the_operator_signs_a_person_out_everywhere() -> None:
 
 
 @pytest.mark.rule("AS-28")
-@pytest.mark.parametrize(
+@rows(
     ("parameters", "stays"),
     [
         ({}, True),
@@ -380,7 +381,7 @@ async def test_on_loopback_one_click_is_enough(base_url: str) -> None:
         assert "dev-user" in page.text
 
 
-@pytest.mark.parametrize(
+@rows(
     ("host", "is_good"),
     [
         ("localhost:8000", True),

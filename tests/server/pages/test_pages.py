@@ -14,6 +14,7 @@ from asgi_mcp_auth.server.pages.escaping import escape_host, escape_text
 from asgi_mcp_auth.server.pages.models import ApplicationsPage, ConsentPage, LoginPage, MessagePage
 from asgi_mcp_auth.server.pages.style import text_on
 from tests.support.authorization_server import BASE_URL, answer_of, deploy
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -107,7 +108,7 @@ async def test_one_page_is_replaced_and_the_others_stay() -> None:
         assert "<h1>Sign in</h1>" in page.text
 
 
-@pytest.mark.parametrize(
+@rows(
     ("settings", "words"),
     [
         ({"color": "red"}, "#rrggbb"),
@@ -161,7 +162,7 @@ async def test_text_on_any_color_can_be_read() -> None:
 
 
 @pytest.mark.case("Z40")
-@pytest.mark.parametrize(
+@rows(
     ("text", "expected"),
     [
         ("", ""),

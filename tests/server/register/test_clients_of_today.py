@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support.authorization_server import ClientOf, answer_of, deploy
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -180,7 +181,7 @@ CLIENTS: dict[str, Sent] = {
 }
 
 
-@pytest.mark.parametrize("name", CLIENTS)
+@rows("name", CLIENTS)
 async def test_a_client_registers_and_its_user_signs_in(name: str) -> None:
     document, redirect_uri, schemes = CLIENTS[name]
     async with deploy(allowed_redirect_schemes=schemes) as server:

@@ -16,6 +16,7 @@ from tests.support.authorization_server import CONFIDENTIAL, KEY, ClientOf, Serv
 from tests.support.engines import fresh
 from tests.support.failing import FailingStore, HeldStore
 from tests.support.products import STORIES
+from tests.support.rows import rows
 from tests.support.token_endpoint import (
     assert_not_kept,
     assert_refused,
@@ -82,8 +83,8 @@ async def test_public_and_confidential_clients_can(kind: str) -> None:
 
 @pytest.mark.case("Z85")
 @pytest.mark.rule("AS-47")
-@pytest.mark.parametrize("kind", TOKENS)
-@pytest.mark.parametrize("hint", [*TOKENS, "unknown", "id_token", "", "é", "x" * 10_000])
+@rows("kind", TOKENS)
+@rows("hint", [*TOKENS, "unknown", "id_token", "", "é", "x" * 10_000])
 async def test_a_wrong_hint_does_not_matter(kind: str, hint: str) -> None:
     """RFC 7009 §2.1."""
     async with deploy() as server:
@@ -185,8 +186,8 @@ async def test_the_token_is_needed_and_the_client_has_to_prove_itself() -> None:
 
 
 @pytest.mark.case("Z86")
-@pytest.mark.parametrize("engine", STORIES)
-@pytest.mark.parametrize("order", range(4))
+@rows("engine", STORIES)
+@rows("order", range(4))
 async def test_revocation_and_refresh_at_once_leave_nothing_alive(engine: str, order: int) -> None:
     async with deploy_on(engine) as server:
         client = await server.register()

@@ -21,6 +21,7 @@ from tests.support.assertions import ABSENT, ALGORITHMS, ASSERTION_TYPE, Robot, 
 from tests.support.authorization_server import BASE_URL, CONFIDENTIAL, Server, deploy
 from tests.support.engines import fresh
 from tests.support.products import STORIES
+from tests.support.rows import rows
 from tests.support.token_endpoint import assert_refused, tokens_of
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-34")]
@@ -72,7 +73,7 @@ async def refuses(
 # ------------------------------------------------------------------------------------- what is good
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@rows("algorithm", ALGORITHMS)
 async def test_a_client_may_sign_with_any_asymmetric_algorithm(algorithm: str) -> None:
     async with deploy_with(algorithm=algorithm) as (server, robot):
         await accepts(server, robot)
@@ -234,7 +235,7 @@ CLAIMS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.case("Z69")
-@pytest.mark.parametrize("claims", CLAIMS.values(), ids=CLAIMS)
+@rows("claims", CLAIMS.values(), ids=CLAIMS)
 async def test_an_assertion_says_who_to_whom_and_for_how_long(claims: dict[str, Any]) -> None:
     async with deploy_with() as (server, robot):
         await refuses(server, robot, robot.assertion(**claims), client_id=robot.client_id)
@@ -293,7 +294,7 @@ async def test_an_assertion_is_signed_with_the_client_s_own_key() -> None:
 
 
 @pytest.mark.case("Z69")
-@pytest.mark.parametrize(
+@rows(
     "typ",
     [
         "at+jwt",
@@ -337,7 +338,7 @@ ODD = ("x", "a.b", "a.b.c", "a.b.c.d.e", "..", "x" * 60_000, "{}", "é.é.é", "
 
 
 @pytest.mark.case("Z69")
-@pytest.mark.parametrize("assertion", ODD, ids=lambda text: repr(text)[:16])
+@rows("assertion", ODD, ids=lambda text: repr(text)[:16])
 async def test_what_is_no_jwt_is_refused_with_and_without_a_client_id(assertion: str) -> None:
     async with deploy_with() as (server, robot):
         await refuses(server, robot, assertion, client_id=robot.client_id)

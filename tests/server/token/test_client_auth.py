@@ -38,6 +38,7 @@ from tests.support.authorization_server import (
     deploy,
     memory_store,
 )
+from tests.support.rows import rows
 from tests.support.token_endpoint import Calls, assert_refused, tokens_of
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-33")]
@@ -128,7 +129,7 @@ SECRETS: dict[str, str | None] = {
 
 
 @pytest.mark.case("Z62")
-@pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
+@rows("secret", SECRETS.values(), ids=SECRETS)
 async def test_a_confidential_client_has_to_show_its_very_secret(secret: str | None) -> None:
     async with deploy(registration=OPERATORS) as server:
         body = await refuses(
@@ -252,7 +253,7 @@ HEADERS = {
 
 
 @pytest.mark.case("Z64")
-@pytest.mark.parametrize(("header", "reason"), HEADERS.values(), ids=HEADERS)
+@rows(("header", "reason"), HEADERS.values(), ids=HEADERS)
 async def test_a_header_that_says_nothing_is_refused(header: str, reason: str) -> None:
     async with deploy(registration=OPERATORS) as server:
         await refuses(server, reason, {"Authorization": header})
@@ -267,8 +268,8 @@ async def test_base64_has_one_spelling() -> None:
 
 
 @pytest.mark.case("Z64")
-@pytest.mark.parametrize("scheme", ["Basic", "basic", "BASIC", "bAsIc"])
-@pytest.mark.parametrize("spaces", [" ", "   "])
+@rows("scheme", ["Basic", "basic", "BASIC", "bAsIc"])
+@rows("spaces", [" ", "   "])
 async def test_the_scheme_has_no_case(scheme: str, spaces: str) -> None:
     async with deploy(registration=OPERATORS) as server:
         tokens_of(await token(server, {"Authorization": f"{scheme}{spaces}{GOOD}"}))
@@ -340,7 +341,7 @@ async def test_a_request_without_a_client_is_refused() -> None:
 
 
 @pytest.mark.case("Z68")
-@pytest.mark.parametrize(
+@rows(
     "client_id",
     [
         "nobody",
@@ -498,7 +499,7 @@ REFUSED: dict[str, tuple[dict[str, str], str | None, type[Exception], str]] = {
 }
 
 
-@pytest.mark.parametrize(("form", "authorization", "kind", "words"), REFUSED.values(), ids=REFUSED)
+@rows(("form", "authorization", "kind", "words"), REFUSED.values(), ids=REFUSED)
 async def test_what_a_developer_is_told(
     form: dict[str, str], authorization: str | None, kind: type[Exception], words: str
 ) -> None:
@@ -507,7 +508,7 @@ async def test_what_a_developer_is_told(
     assert str(caught.value) == words
 
 
-@pytest.mark.parametrize(
+@rows(
     ("form", "authorization", "shown"),
     [
         ({"client_id": "a"}, None, ("none", "a", "")),
@@ -566,7 +567,7 @@ async def test_a_secret_with_a_colon_is_split_from_the_id_at_the_first_one() -> 
 # --------------------------------------------------------------------------------------- assertions
 
 
-@pytest.mark.parametrize(
+@rows(
     ("claims", "good"),
     [
         ({"exp": 1_800_000_300}, True),

@@ -22,6 +22,7 @@ from tests.support.authorization_server import (
 )
 from tests.support.failing import HeldStore
 from tests.support.products import STORIES
+from tests.support.rows import rows
 from tests.support.token_endpoint import Calls, assert_refused, deploy_on, is_alive, tokens_of
 
 pytestmark = pytest.mark.asyncio
@@ -59,7 +60,7 @@ VERIFIERS: dict[str, str | None] = {
 
 @pytest.mark.case("Z17", "Z18")
 @pytest.mark.rule("AS-35")
-@pytest.mark.parametrize("verifier", VERIFIERS.values(), ids=VERIFIERS)
+@rows("verifier", VERIFIERS.values(), ids=VERIFIERS)
 async def test_a_wrong_verifier_is_refused_and_the_right_one_still_works(
     verifier: str | None,
 ) -> None:
@@ -118,7 +119,7 @@ async def test_the_challenge_is_compared_in_constant_time() -> None:
 
 @pytest.mark.case("Z29")
 @pytest.mark.rule("AS-35")
-@pytest.mark.parametrize(
+@rows(
     ("sent", "reason"),
     [
         (None, None),
@@ -224,8 +225,8 @@ async def test_a_resource_that_is_left_out_is_the_one_that_there_is(
 
 @pytest.mark.case("Z46")
 @pytest.mark.rule("AS-36")
-@pytest.mark.parametrize("engine", STORIES)
-@pytest.mark.parametrize("delay", [2.01, 59, 61, 599])
+@rows("engine", STORIES)
+@rows("delay", [2.01, 59, 61, 599])
 async def test_a_replay_ends_everything_that_came_of_the_code(engine: str, delay: float) -> None:
     """RFC 6749 §4.1.2: also after the code itself has expired, and after a refresh."""
     async with deploy_on(engine) as server:
@@ -252,8 +253,8 @@ REPLAYS: dict[str, dict[str, str | None]] = {
 
 
 @pytest.mark.case("Z47")
-@pytest.mark.parametrize("engine", STORIES)
-@pytest.mark.parametrize("replay", [*REPLAYS, "by another client"])
+@rows("engine", STORIES)
+@rows("replay", [*REPLAYS, "by another client"])
 async def test_a_replay_that_does_not_fit_ends_the_grant_at_once(engine: str, replay: str) -> None:
     async with deploy_on(engine) as server:
         client, other = await server.register(), await server.register()

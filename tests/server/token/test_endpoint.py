@@ -11,6 +11,7 @@ import pytest
 
 from asgi_mcp_auth.server import Registration
 from tests.support.authorization_server import CONFIDENTIAL, RESOURCE, ClientOf, Server, deploy
+from tests.support.rows import rows
 from tests.support.token_endpoint import assert_not_kept, assert_refused, tokens_of
 
 pytestmark = pytest.mark.asyncio
@@ -47,10 +48,8 @@ async def post(
 
 @pytest.mark.case("Z54")
 @pytest.mark.rule("AS-30")
-@pytest.mark.parametrize("target", ENDPOINTS)
-@pytest.mark.parametrize(
-    "method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "post", "FOO"]
-)
+@rows("target", ENDPOINTS)
+@rows("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "post", "FOO"])
 async def test_any_method_but_post_is_405_and_says_so(target: str, method: str) -> None:
     async with deploy() as server:
         response = await server.call(method, f"{target}?grant_type=client_credentials")
@@ -83,7 +82,7 @@ async def test_a_form_may_have_parameters_in_its_content_type(content_type: str)
 
 
 @pytest.mark.case("Z54")
-@pytest.mark.parametrize(
+@rows(
     "content_type",
     [
         None,
@@ -108,7 +107,7 @@ async def test_any_other_content_type_is_refused_and_uses_nothing_up(
 
 
 @pytest.mark.case("Z55")
-@pytest.mark.parametrize(
+@rows(
     ("body", "status"),
     [
         (b"grant_type=authorization_code&x=" + b"x" * 2**20, 413),
@@ -125,7 +124,7 @@ async def test_any_other_content_type_is_refused_and_uses_nothing_up(
     ],
     ids=lambda value: repr(value)[:40] if isinstance(value, bytes) else str(value),
 )
-@pytest.mark.parametrize("target", ENDPOINTS)
+@rows("target", ENDPOINTS)
 async def test_odd_bodies_get_a_bounded_4xx(target: str, body: bytes, status: int) -> None:
     async with deploy() as server:
         response = await post(server, body, target=target)
@@ -146,7 +145,7 @@ async def test_a_compressed_body_is_not_inflated() -> None:
 
 
 @pytest.mark.case("Z55")
-@pytest.mark.parametrize(
+@rows(
     "length",
     ["99999999", "9" * 10, "1" * 4000, "-1", "+5", "5.0", "0x10", "ten", "²"],
     ids=lambda text: text[:12],
@@ -230,7 +229,7 @@ async def test_an_empty_parameter_counts_as_absent() -> None:
 
 @pytest.mark.case("Z58")
 @pytest.mark.rule("AS-32", "AS-43", "AS-45", "EXT-02")
-@pytest.mark.parametrize(
+@rows(
     ("grant_type", "error", "reason"),
     [
         (None, "invalid_request", "invalid_request"),

@@ -11,6 +11,7 @@ from asgi_mcp_auth import ConfigurationError
 from asgi_mcp_auth.server import Lifetimes, Person, Registration
 from asgi_mcp_auth.server.parties import check_person
 from tests.support.authorization_server import CONFIDENTIAL, ClientOf, Server, deploy, memory_store
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -182,7 +183,7 @@ async def test_a_scope_that_is_taken_from_a_client_is_missing_from_its_next_toke
         assert response.json()["error"] == "invalid_scope"
 
 
-@pytest.mark.parametrize(
+@rows(
     "person",
     [
         "alice",

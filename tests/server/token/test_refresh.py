@@ -20,6 +20,7 @@ from tests.support.authorization_server import (
 )
 from tests.support.failing import HeldStore
 from tests.support.products import STORIES
+from tests.support.rows import rows
 from tests.support.token_endpoint import assert_refused, deploy_on, is_alive, tokens_of
 
 pytestmark = pytest.mark.asyncio
@@ -208,7 +209,7 @@ async def test_a_token_from_the_future_of_a_restored_backup_is_a_replay() -> Non
 
 @pytest.mark.case("Z76")
 @pytest.mark.rule("AS-40")
-@pytest.mark.parametrize(
+@rows(
     ("asked", "given"),
     [
         (None, "mcp:read mcp:write"),
@@ -444,7 +445,7 @@ async def test_a_clock_that_jumps_revives_no_token_that_was_replaced(jump: float
 
 
 @pytest.mark.case("S19")
-@pytest.mark.parametrize("jump", [-3600, -61, -60, -1, 1, 300, 301, 3600])
+@rows("jump", [-3600, -61, -60, -1, 1, 300, 301, 3600])
 async def test_the_retry_window_is_no_longer_than_a_minute_more_when_the_clock_is_set_back(
     jump: float,
 ) -> None:

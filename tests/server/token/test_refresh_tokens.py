@@ -9,6 +9,7 @@ import pytest
 
 from asgi_mcp_auth.errors import InvalidGrant
 from asgi_mcp_auth.server.tokens.refresh import RefreshTokens
+from tests.support.rows import rows
 
 KEY, OTHER = b"k" * 32, b"o" * 32
 GRANT = "abcdefghij_-KLMNOPQRST"
@@ -35,7 +36,7 @@ def test_the_first_key_makes_them_and_all_keys_are_accepted() -> None:
         RefreshTokens([OTHER]).parse(tokens.make(GRANT, 3))
 
 
-@pytest.mark.parametrize(
+@rows(
     "token",
     [
         "",

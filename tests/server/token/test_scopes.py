@@ -11,6 +11,7 @@ from asgi_mcp_auth import ConfigurationError
 from asgi_mcp_auth.errors import AccessDenied, InvalidGrant, InvalidScope, ServerUnavailable
 from asgi_mcp_auth.server import Client, Person
 from asgi_mcp_auth.server.grants.scopes import ScopePolicy
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -35,7 +36,7 @@ def client(scope: str | None = None, origin: Any = "configured") -> Client:
     )
 
 
-@pytest.mark.parametrize(
+@rows(
     ("required", "supported", "asked", "found"),
     [
         (["read"], ["read", "write"], None, ["read"]),
@@ -73,7 +74,7 @@ async def test_the_supported_scopes_are_those_and_the_required_ones_each_once() 
     assert policy(["read", "other"], ["write", "read"]).supported == ("write", "read", "other")
 
 
-@pytest.mark.parametrize(
+@rows(
     ("limit", "asked", "found"),
     [
         ("write", None, ["read"]),
@@ -150,7 +151,7 @@ async def test_a_hook_that_returns_no_scopes_is_the_operator_s_mistake(answer: o
         await policy(hook=lambda *_: answer).filter_grantable(ALICE, client(), ["read"])
 
 
-@pytest.mark.parametrize(
+@rows(
     ("granted", "asked", "limit", "found"),
     [
         (["read", "write"], None, None, ["read", "write"]),
