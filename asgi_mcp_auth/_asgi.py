@@ -36,6 +36,10 @@ def read_path(scope: Scope) -> tuple[str, bool]:
     root_path: str | None = scope.get("root_path")
     if not root_path:
         return path, True
+    end = len(root_path)
+    if root_path[-1] == "/" == path[end : end + 1] and path.startswith(root_path):
+        # uvicorn puts it before the path as it is, and Starlette takes that away again.
+        return path[end:], False
     prefix = root_path.rstrip("/")
     if not prefix:
         return path, root_path == "/"

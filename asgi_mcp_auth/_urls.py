@@ -18,6 +18,12 @@ WELL_KNOWN_OPENID = "/.well-known/openid-configuration"
 URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&()*+,;=%']+")
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[^/?#@\s:*\[\]]+)(:\d+)?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# Scheme, host, port, path, and the rest. No user name; ASCII only, which lower() keeps as it is.
+_RESOURCE = re.compile(
+    r"([Hh][Tt][Tt][Pp][Ss]?)://([A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]*))?"
+    r"((?:/[^?#]*)?)((?s:.*))",
+    re.ASCII,
+)
 
 MAX_REDIRECT_URI_CHARS = 2048
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{1,31}")
@@ -134,14 +140,45 @@ def resource_url(base_url: str, mcp_path: str | None) -> str:
 
 
 def resource_spellings(resource: str) -> frozenset[str]:
-    """Return the identifier as configured and as a WHATWG URL parser writes it.
+    """Return the identifier as configured and as a WHATWG URL parser writes it, each also with the
+    other ending of its path.
 
     The second form is what JavaScript clients send: lower-case scheme and host, no default port, a
     slash after a bare host.
     """
     parts = urlsplit(resource)
-    query = f"?{parts.query}" if parts.query else ""
-    return frozenset((resource, f"{origin_of(resource)}{parts.path or '/'}{query}"))
+    parsed = origin_of(resource) + (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return frozenset(map(other_slash, (resource, parsed))) | {resource, parsed}
+
+
+def other_slash(url: str) -> str:
+    """Return ``url`` with a slash at the end, or without the one that it has. A bare host, which is
+    the same with and without one, is returned unchanged.
+    """
+    if not url_path(url) or "?" in url:
+        return url
+    return url.removesuffix("/") if url.endswith("/") else f"{url}/"
+
+
+def is_same_resource(one: str, other: str) -> bool:
+    """Return whether two identifiers differ in nothing but the case of scheme and host, the default
+    port, and one slash at the end of the path.
+
+    Departs from RFC 8707 §2 (RFC 3986 §6.2.1), which compares characters, because people type these
+    URLs and clients rewrite them. Everything else is compared exactly.
+    """
+    return _normalized(one) == _normalized(other)
+
+
+def _normalized(resource: str) -> str:
+    match = _RESOURCE.fullmatch(resource)
+    if match is None:
+        return resource
+    scheme, host, port, path, rest = match.groups()
+    scheme = scheme.lower()
+    is_default = port in ("", str(_DEFAULT_PORTS[scheme]))
+    authority = host.lower() if port is None or is_default else f"{host.lower()}:{port}"
+    return f"{scheme}://{authority}{path.removesuffix('/')}{rest}"
 
 
 def origin_of(url: str) -> str:

@@ -15,11 +15,12 @@ from . import _interop
 from ._asgi import Route
 from ._cache import token_id
 from ._cors import PublicDocument
-from ._settings import check_kind, check_path, check_scopes, check_url
-from ._urls import WELL_KNOWN_RESOURCE, resource_url, well_known_path, well_known_url
+from ._settings import check_kind, check_path, check_scopes, check_switch, check_url
+from ._urls import WELL_KNOWN_RESOURCE, other_slash, resource_url, well_known_path, well_known_url
 from .errors import ConfigurationError, InvalidToken
 from .metadata import advertised_scopes, format_document, protected_resource_metadata
 from .middleware import MCPAuthMiddleware
+from .mounting import with_root_documents
 from .tokens import AccessToken, TokenCache, current_verification
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class AuthProvider(ABC):
             else check_url("resource_base_url", resource_base_url).removesuffix("/")
         )
         self.mcp_path: str | None = None
+        #: Whether the host of a mounted app has asked for the routes of the documents.
+        self.host_serves_documents = False
         self._openings: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary()
 
     @abstractmethod
@@ -158,11 +161,27 @@ class AuthProvider(ABC):
         # Request paths are decoded, so these have to be, too.
         return _interop.as_routes([Route(unquote(path), app) for path, app in self._routes()])
 
-    def get_well_known_routes(self, mcp_path: str | None = None) -> list[Any]:
-        """Return the routes of ``get_routes`` below ``/.well-known/``."""
-        return [
-            route for route in self.get_routes(mcp_path) if route.path.startswith("/.well-known/")
-        ]
+    def get_well_known_routes(
+        self, mcp_path: str | None = None, *, at_root: bool = False
+    ) -> list[Any]:
+        """Return the routes of ``get_routes`` below ``/.well-known/``.
+
+        Args:
+            mcp_path: path of the protected resource below ``base_url``.
+            at_root: whether the documents are also served without a path, where some clients look
+                for nothing else. Only one app on a host can have them there.
+
+        Raises:
+            ConfigurationError: see ``set_mcp_path``.
+        """
+        check_switch("at_root", at_root)
+        self.host_serves_documents = True
+        table = {route.path: route.app for route in self.get_routes(mcp_path)}
+        if at_root:
+            table = with_root_documents(table)
+        return _interop.as_routes(
+            [Route(*each) for each in table.items() if each[0].startswith("/.well-known/")]
+        )
 
     def get_middleware(self) -> list[Any]:
         """Return this provider's middleware in the form of Starlette's ``middleware=``."""
@@ -350,7 +369,17 @@ class RemoteAuthProvider(AuthProvider):
 
     def _routes(self) -> list[Route]:
         resource = self.resource or ""
-        document = PublicDocument(
+        path = well_known_path(WELL_KNOWN_RESOURCE, resource)
+        other = path.removesuffix("/") if path.endswith("/") else f"{path}/"
+        # People type the URL with a slash at the end, or without the one that it has, and clients
+        # refuse a document that names another URL than theirs (RFC 9728 §3.3).
+        return [
+            Route(path, self._document(resource)),
+            Route(other, self._document(other_slash(resource))),
+        ]
+
+    def _document(self, resource: str) -> PublicDocument:
+        return PublicDocument(
             format_document(
                 protected_resource_metadata(
                     resource=resource,
@@ -361,10 +390,6 @@ class RemoteAuthProvider(AuthProvider):
                 )
             )
         )
-        path = well_known_path(WELL_KNOWN_RESOURCE, resource)
-        # Some clients add or drop a trailing slash; RFC 9728 §3.1 inserts the path unchanged.
-        other = path.removesuffix("/") if path.endswith("/") else path + "/"
-        return [Route(path, document), Route(other, document)]
 
     async def start(self) -> None:
         """Open the verifier."""

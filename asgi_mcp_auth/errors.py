@@ -85,7 +85,7 @@ class MissingToken(RequestError):
     reason = "missing_token"
 
     def __init__(self) -> None:
-        super().__init__("Authentication is required")
+        super().__init__("Sign-in is needed: this MCP server takes OAuth access tokens")
 
 
 class InvalidToken(RequestError):
@@ -96,7 +96,7 @@ class InvalidToken(RequestError):
     reason: InvalidTokenReason
 
     def __init__(self, reason: InvalidTokenReason) -> None:
-        super().__init__("The access token is invalid or expired")
+        super().__init__("The access token is invalid or expired: sign in again")
         # Narrower than in the base class, and assigned only here.
         self.reason = reason  # pyright: ignore[reportIncompatibleVariableOverride]  # see above
 

@@ -5,12 +5,17 @@ RFC 6750 §2.1 and §3; RFC 9110 §11.6.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from .errors import InvalidRequest, InvalidToken, MissingToken, RequestError
 
 MAX_TOKEN_BYTES = 16 * 1024
 MAX_BEARER_BYTES = MAX_TOKEN_BYTES + len("Bearer ")
+
+# Of a media type in Accept, and the types that compete with HTML (RFC 9110 §12.4.2, §12.5.1).
+_WEIGHT = re.compile(rb"[01](?:\.[0-9]*)?|\.[0-9]+")
+_API_TYPES = frozenset((b"application/json", b"text/event-stream", b"application/*", b"*/*"))
 
 # b64token of RFC 6750 §2.1, as the bytes to delete: any others that remain are invalid.
 _B64TOKEN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/"
@@ -83,6 +88,24 @@ def has_query_token(query_string: bytes) -> bool:
 def is_scope_token(text: str) -> bool:
     """Return whether ``text`` is a ``scope-token`` (RFC 6749 §3.3), safe in a quoted string."""
     return bool(text) and all("!" <= char <= "~" and char not in '"\\' for char in text)
+
+
+def prefers_page(accept: bytes) -> bool:
+    """Return whether an ``Accept`` header in lower case asks for HTML rather than for anything that
+    an API sends, as those of browsers do (RFC 9110 §12.5.1).
+    """
+    html = other = 0.0
+    for each in accept.split(b","):
+        kind, *parameters = (part.strip() for part in each.split(b";"))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith(b"q="):
+                weight = float(parameter[2:]) if _WEIGHT.fullmatch(parameter[2:]) else 0.0
+        if kind == b"text/html":
+            html = weight
+        elif kind in _API_TYPES:
+            other = max(other, weight)
+    return html > other
 
 
 def format_challenge(

@@ -16,6 +16,7 @@ from ._urls import (
     WELL_KNOWN_OPENID,
     WELL_KNOWN_RESOURCE,
     WELL_KNOWN_SERVER,
+    other_slash,
     url_path,
 )
 from .errors import (
@@ -26,6 +27,7 @@ from .errors import (
     RequestError,
 )
 from .headers import MAX_BEARER_BYTES, parse_credentials
+from .mounting import MountCheck, PathCheck, other_paths, resource_paths, route_table
 from .refusals import CHALLENGER_KEY, Challenger, RefusalHook, challenger_of
 from .rules import Rule, Rules
 from .tokens import (
@@ -59,7 +61,10 @@ class Provider(Protocol):
     base_url: str | None
     mcp_path: str | None
     required_scopes: list[str]
+    host_serves_documents: bool
 
+    @property
+    def resource(self) -> str | None: ...
     @property
     def resource_metadata_url(self) -> str | None: ...
     def get_challenge_scopes(self, required_scopes: Sequence[str] | None = None) -> list[str]: ...
@@ -124,7 +129,9 @@ class MCPAuthMiddleware:
         self.app = app
         self.provider = provider
         self._cached_token = provider.token_cache() or _no_cache
-        self._routes = _route_table(provider, mcp_path)
+        routes = route_table(provider.get_routes(mcp_path), provider.base_url)
+        self._mount = MountCheck(provider)
+        self._routes = {path: self._mount.watch(path, app) for path, app in routes.items()}
         self._rules = Rules(public_paths, rules)
         self._own_root_path = _interop.own_root_path(app)
         _check_not_public(self._rules, provider)
@@ -132,20 +139,19 @@ class MCPAuthMiddleware:
             *provider.required_scopes,
             *check_scopes("required_scopes", required_scopes or ()),
         )
-        self._challengers = {
-            rule: Challenger(
-                dict.fromkeys((*needed, *rule.scopes)),
-                provider.get_challenge_scopes,
-                provider.resource_metadata_url,
-                on_event,
-            )
-            for rule in self._rules.all
-        }
+        document_url = provider.resource_metadata_url
+        self._challengers = self._challengers_for(document_url, needed, on_event)
+        # The URL with a slash at the end, or without its own, has a document that names it so.
+        other_url = other_slash(document_url or "")
+        has_other = unquote(url_path(other_url)) in self._routes
+        self._other_challengers = dict.fromkeys(
+            other_paths(provider.base_url, provider.mcp_path) if has_other else (),
+            self._challengers_for(other_url, needed, on_event),
+        )
         self._origins = AllowedOrigins(allowed_origins, provider.base_url)
         self._forward_authorization = forward_authorization
-        self._mount_checked = False
-        self._unsure_told = False
-        if provider.resource_metadata_url is None:
+        self._path_check = PathCheck(self._own_root_path, is_needed=bool(self._rules))
+        if document_url is None:
             logger.warning(
                 "%s serves no metadata, so MCP clients cannot discover where to get a token: wrap"
                 " it in RemoteAuthProvider(verifier, authorization_servers=[…], base_url=…)",
@@ -170,20 +176,19 @@ class MCPAuthMiddleware:
             return
 
         # 2. Public paths.
-        challenger = self._challengers[rule]
+        challenger = self._other_challengers.get(path, self._challengers)[rule]
         if rule.public:
             await self._enter(None, challenger, scope, receive, send)
             return
 
         # 3. The headers that decide. Browsers name the origin of the page that sends a request.
-        authorization, origin, fields = b"", None, 0
+        authorization, origin, fields, access, token = b"", None, 0, None, None
         for name, value in scope["headers"]:
             if name == b"authorization":
                 authorization = value
                 fields += 1
             elif name == b"origin":
                 origin = value
-        access = token = None
         try:
             if origin is not None:
                 allow_origin = self._origins.check(origin)
@@ -191,10 +196,11 @@ class MCPAuthMiddleware:
                     await answer_preflight(scope, receive, send, allow_origin)
                     return
                 send = CORSSend(send, allow_origin)
-            if not (self._mount_checked and sure):
-                self._warn_once(scope, sure)
+            if not sure:
+                self._path_check.warn(scope)
             # 4. The token: in the cache, or to be verified now.
             if not fields:  # not raised: the most frequent refusal would cost 15 % more
+                self._mount.challenged(scope)
                 await challenger.refuse(MissingToken(), scope, receive, send)
                 return
             plain = fields == 1 and authorization[:7] == b"Bearer "
@@ -212,6 +218,20 @@ class MCPAuthMiddleware:
 
         # 6. The app.
         await self._enter(access, challenger, scope, receive, send)
+
+    def _challengers_for(
+        self, document_url: str | None, needed: Sequence[str], on_event: RefusalHook | None
+    ) -> dict[Rule, Challenger]:
+        return {
+            rule: Challenger(
+                dict.fromkeys((*needed, *rule.scopes)),
+                self.provider.get_challenge_scopes,
+                document_url,
+                on_event,
+                resource=self.provider.resource,
+            )
+            for rule in self._rules.all
+        }
 
     async def _verify(self, token: str, scope: Scope) -> AccessToken:
         """Return the token that the provider has verified.
@@ -281,16 +301,6 @@ class MCPAuthMiddleware:
             if bridge is not None and sdk_restore is not None:
                 bridge.variable.reset(sdk_restore)
 
-    def _warn_once(self, scope: Scope, sure: bool) -> None:
-        """Log what a request reveals about mistakes in ``root_path`` and mounts, each once."""
-        if not (self._mount_checked or self.provider.resource_metadata_url is None):
-            _warn_of_mount(scope, self.provider)
-        self._mount_checked = True
-        if not (sure or self._unsure_told):
-            self._unsure_told = True
-            if self._rules:
-                _warn_of_root_path(scope, self._own_root_path)
-
 
 class RequireScopes:
     """Requires more scopes for one sub-app: ``Mount("/admin", RequireScopes(admin, ["admin"]))``.
@@ -340,30 +350,6 @@ async def insufficient_scope_response(request: HasScope, exc: Exception) -> Any:
     return response
 
 
-def _warn_of_mount(scope: Scope, provider: Provider) -> None:
-    root_path: str = scope.get("root_path") or ""
-    if root_path.strip("/"):
-        logger.warning(
-            "This app is mounted at %r, so clients cannot reach %s through it: add"
-            " provider.get_well_known_routes(%r) to the routes of the host's root app",
-            root_path,
-            provider.resource_metadata_url,
-            provider.mcp_path,
-        )
-
-
-def _warn_of_root_path(scope: Scope, own_root_path: str) -> None:
-    advice = "give --root-path to uvicorn instead of the app"
-    logger.warning(
-        "Frameworks differ in how they remove root_path=%r from the path %r. Such a path is never"
-        " public, and needs the scopes of all rules. Either %s, or make sure that every path begins"
-        " with it and does not repeat it, and that it has no slash at the end. This is logged once",
-        own_root_path or scope["root_path"],
-        scope["path"],
-        advice if own_root_path else "leave root_path unset",
-    )
-
-
 def _no_cache(token: bytes) -> None:
     """Stand in for the cache of a provider that has none."""
 
@@ -371,9 +357,7 @@ def _no_cache(token: bytes) -> None:
 def _check_not_public(rules: Rules, provider: Provider) -> None:
     """Check that the resource itself is protected."""
     mcp_path = (provider.mcp_path or "").rstrip("/")
-    for path in (
-        (mcp_path, unquote(url_path(provider.base_url or "")) + mcp_path) if mcp_path else ()
-    ):
+    for path in resource_paths(provider.base_url, mcp_path) if mcp_path else ():
         rule = rules.public_at(path)
         if rule is not None:
             raise ConfigurationError(
@@ -382,19 +366,3 @@ def _check_not_public(rules: Rules, provider: Provider) -> None:
                 f" {rule.path!r} to protect it. If it is meant to be public, leave mcp_path out:"
                 " it is the resource that tokens are for"
             )
-
-
-def _route_table(provider: Provider, mcp_path: str | None) -> dict[str, ASGIApp]:
-    """Return the provider's routes by path; for proxies that do not strip the path of
-    ``base_url``, also below it.
-    """
-    table: dict[str, ASGIApp] = {route.path: route.app for route in provider.get_routes(mcp_path)}
-    for name in (WELL_KNOWN_RESOURCE, WELL_KNOWN_SERVER, WELL_KNOWN_OPENID):
-        documents = {app for path, app in table.items() if path.startswith(name)}
-        if len(documents) == 1:
-            # The fallback of clients that do not find the path-inserted document, and the only
-            # place where those of MCP 2025-03-26 look. Below a mount, or a proxy that strips the
-            # path, this is also the URL of OpenID Connect Discovery §4.
-            table.setdefault(name, documents.pop())
-    prefix = unquote(url_path(provider.base_url or ""))
-    return {**{prefix + path: app for path, app in table.items()}, **table}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from html import escape
 from math import ceil
 from typing import TypeAlias
 
@@ -20,13 +21,23 @@ from .errors import (
     RequestError,
     ServerUnavailable,
 )
-from .headers import format_challenge, is_scope_token
+from .headers import format_challenge, is_scope_token, prefers_page
 from .tokens import AccessToken
 from .types import Reason, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
 CHALLENGER_KEY = "asgi_mcp_auth.challenger"
+_OPENING = ("GET", "HEAD")  # what a browser sends when a person opens an address
+_PAGE: HeaderList = (
+    (b"content-type", b"text/html; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"vary", b"Accept"),
+    (b"content-security-policy", b"default-src 'none'; base-uri 'none'; frame-ancestors 'none'"),
+    (b"x-frame-options", b"DENY"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
 _JSON: HeaderList = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 
 
@@ -64,6 +75,7 @@ class Challenger:
         challenge_scopes_for: returns the scopes of a challenge for required ones.
         resource_metadata: absolute URL of the metadata document, if there is one.
         on_event: called with every refusal.
+        resource: the address that people give to their clients, if it is known.
     """
 
     def __init__(
@@ -72,6 +84,8 @@ class Challenger:
         challenge_scopes_for: Callable[[Sequence[str]], list[str]],
         resource_metadata: str | None,
         on_event: RefusalHook | None,
+        *,
+        resource: str | None = None,
     ) -> None:
         self._challenge_scopes_for = challenge_scopes_for
         self._resource_metadata = resource_metadata
@@ -87,6 +101,7 @@ class Challenger:
         self._answers: dict[type[RequestError], tuple[HeaderList, bytes]] = {
             type(error): self._answer(error) for error in common
         }
+        self._page = ([*_PAGE, *self._headers(common[0], ())], _page(resource))
 
     async def refuse(
         self,
@@ -111,6 +126,8 @@ class Challenger:
         if self._on_event is not None or logger.isEnabledFor(logging.INFO):
             self._report(error, scope, token, access)
         answer = None if extra else self._answers.get(type(error))
+        if error.error is None and scope.get("method") in _OPENING and _opens_page(scope):
+            answer = self._page
         headers, body = answer or self._answer(error, extra)
         await send_response(scope, receive, send, error.status, headers, body)
 
@@ -138,10 +155,9 @@ class Challenger:
             self._on_event(event)
 
     def _answer(self, error: RequestError, extra: Sequence[str] = ()) -> tuple[HeaderList, bytes]:
-        description = (
-            "" if error.error is None else f'"error":"{error.error}","error_description":"{error}"'
-        )
-        return [*_JSON, *self._headers(error, extra)], f"{{{description}}}".encode()
+        code = "" if error.error is None else f'"error":"{error.error}",'
+        body = f'{{{code}"error_description":"{error}"}}'
+        return [*_JSON, *self._headers(error, extra)], body.encode()
 
     def _headers(self, error: RequestError, extra: Sequence[str]) -> HeaderList:
         if isinstance(error, ServerUnavailable):
@@ -155,6 +171,24 @@ class Challenger:
             realm="mcp" if self._resource_metadata is None else None,
         )
         return [(b"www-authenticate", challenge)]
+
+
+def _opens_page(scope: Scope) -> bool:
+    accept = b",".join(value for name, value in scope["headers"] if name == b"accept").lower()
+    return b"text/html" in accept and prefers_page(accept)
+
+
+def _page(resource: str | None) -> bytes:
+    """Return the page for people who open the address of the server in a browser."""
+    address = "" if resource is None else f"<p><code>{escape(resource)}</code></p>\n"
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>MCP server</title></head>
+<body><h1>This is an MCP server</h1>
+<p>It is for MCP clients. Add its address to yours, which will then ask you to sign in.</p>
+{address}</body></html>
+""".encode()
 
 
 def challenger_of(scope: Scope) -> Challenger:

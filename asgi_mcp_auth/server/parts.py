@@ -303,6 +303,6 @@ class Server(Parts):
         Raises:
             InvalidTarget: it names another one (RFC 8707 §2).
         """
-        if not self.resource.spellings.issuperset(parameters.all("resource")):
-            raise InvalidTarget
+        if not all(map(self.resource.is_named_by, parameters.all("resource"))):
+            raise InvalidTarget(f"The resource here is {self.resource.identifier}")
         return self.resource

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from .._urls import resource_spellings
+from .._urls import is_same_resource
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,15 +15,17 @@ class Resource:
 
     Attributes:
         identifier: its canonical URI: the ``aud`` of its tokens (RFC 8707 §2).
-        spellings: the URIs that name it in requests, ``identifier`` among them.
         scopes: the scopes that it knows.
     """
 
     identifier: str
-    spellings: frozenset[str]
     scopes: tuple[str, ...]
 
     @classmethod
     def at(cls, identifier: str, scopes: Sequence[str]) -> Self:
         """Return the resource with this identifier."""
-        return cls(identifier, resource_spellings(identifier), tuple(scopes))
+        return cls(identifier, tuple(scopes))
+
+    def is_named_by(self, uri: str) -> bool:
+        """Return whether a ``resource`` parameter means this resource (RFC 8707 §2)."""
+        return is_same_resource(self.identifier, uri)

@@ -26,7 +26,7 @@ OURS = frozenset(
         "self._uri",
         "self._uri or 'of the issuer'",
         "self._where",
-        "provider.resource_metadata_url",
+        "self._provider.resource_metadata_url",
         "type(provider).__name__",
         "type(error).__name__",
         "setting",

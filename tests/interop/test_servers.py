@@ -119,7 +119,7 @@ def error(code: str, description: str) -> bytes:
     return f'{{"error":"{code}","error_description":"{description}"}}'.encode()
 
 
-INVALID_BODY = error("invalid_token", "The access token is invalid or expired")
+INVALID_BODY = error("invalid_token", "The access token is invalid or expired: sign in again")
 MALFORMED_BODY = error("invalid_request", "The Authorization header is malformed")
 INSUFFICIENT_BODY = error(
     "insufficient_scope", "The access token lacks a scope that this operation needs"

@@ -50,7 +50,8 @@ async def test_no_credentials_are_401_with_an_absolute_metadata_url_for_every_me
 async def test_no_credentials_are_answered_without_an_error_code() -> None:
     response = await call(protect().app, "POST", "/mcp")
     assert not {"error", "error_description"} & challenge_of(response).keys()
-    assert response.body == b"{}"
+    assert response.json().keys() == {"error_description"}
+    assert "Sign-in is needed" in response.json()["error_description"]
 
 
 @pytest.mark.rule("RS-15")
@@ -358,3 +359,68 @@ async def test_look_the_same_over_uvicorn(server: str) -> None:
         assert (status, body) == (local.status, local.body)
         assert {name: headers.get(name) for name in wire(local)} == wire(local)
     assert reported == guard.reasons
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
+
+
+@pytest.mark.rule("RS-52")
+@pytest.mark.parametrize(
+    ("method", "accept", "is_page"),
+    [
+        ("GET", BROWSER, True),
+        ("HEAD", BROWSER, True),
+        ("GET", "text/html", True),
+        ("GET", "TEXT/HTML;level=1, */*;q=.1", True),
+        ("POST", BROWSER, False),
+        ("OPTIONS", BROWSER, False),
+        ("GET", None, False),
+        ("GET", "*/*", False),
+        ("GET", "text/html, */*", False),
+        ("GET", "application/json, text/event-stream", False),
+        ("GET", "text/html, application/json", False),
+        ("GET", "text/html;q=0.5, text/event-stream", False),
+        ("GET", "text/html;q=0", False),
+        ("GET", "text/html;q=x", False),
+        ("GET", "text/html;q=.", False),
+        ("GET", "text/htmlx", False),
+    ],
+)
+async def test_a_browser_gets_a_page_that_says_what_this_is(
+    method: str, accept: str | None, is_page: bool
+) -> None:
+    guard = protect()
+    plain = await call(guard.app, method, "/mcp")
+    response = await call(guard.app, method, "/mcp", {} if accept is None else {"Accept": accept})
+    assert response.status == 401
+    assert response.header("www-authenticate") == plain.header("www-authenticate")
+    assert response.header("cache-control") == "no-store"
+    if not is_page:
+        assert (response.headers, response.body) == (plain.headers, plain.body)
+        return
+    assert response.header("content-type") == "text/html; charset=utf-8"
+    assert response.header("vary") == "Accept"
+    policy = response.header("content-security-policy") or ""
+    assert policy.startswith("default-src 'none'")
+    assert "frame-ancestors 'none'" in policy
+    if method == "GET":
+        assert f"<code>{RESOURCE}</code>".encode() in response.body
+        assert len(response.body) < 700
+
+
+@pytest.mark.rule("RS-52")
+async def test_the_page_is_escaped_and_there_is_one_without_an_address() -> None:
+    odd = protect(provider=make_provider("https://h.example/a&b'"))
+    page = (await call(odd.app, "GET", "/x", {"Accept": BROWSER})).body
+    assert b"https://h.example/a&amp;b&#x27;/mcp" in page
+    bare = protect(provider=make_provider().token_verifier)
+    page = (await call(bare.app, "GET", "/x", {"Accept": BROWSER})).body
+    assert b"This is an MCP server" in page
+    assert b"<code>" not in page
+
+
+@pytest.mark.rule("RS-52")
+async def test_a_browser_with_a_token_gets_the_answer_for_clients() -> None:
+    headers = {"Accept": BROWSER, "Authorization": "Bearer unknown"}
+    response = await call(protect().app, "GET", "/mcp", headers)
+    assert response.json()["error_description"].endswith("sign in again")

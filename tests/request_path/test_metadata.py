@@ -56,12 +56,20 @@ async def test_the_document_lies_at_the_inserted_path_and_names_the_resource_as_
 
 @pytest.mark.rule("RS-01")
 @pytest.mark.parametrize("mcp_path", ["/mcp", "/mcp/"])
-async def test_both_spellings_of_a_trailing_slash_are_served_with_the_configured_resource(
+async def test_each_spelling_of_a_trailing_slash_has_a_document_that_names_it(
     mcp_path: str,
 ) -> None:
+    """RFC 9728 §3.3: clients compare it with the URL that a person has typed."""
     guard = protect(mcp_path=mcp_path)
-    documents = [await call(guard.app, "GET", f"{ROOT}/{spelling}") for spelling in ("mcp", "mcp/")]
-    assert [each.json()["resource"] for each in documents] == [BASE_URL + mcp_path] * 2
+    for path in ("/mcp", "/mcp/"):
+        challenge = challenge_of(await call(guard.app, "POST", path))
+        assert challenge["resource_metadata"] == f"{BASE_URL}{ROOT}{path}"
+        document = await call(guard.app, "GET", f"{ROOT}{path}")
+        assert document.json()["resource"] == BASE_URL + path
+    for path in ("/mcp//", "/MCP", "/mcp/x", "/"):
+        challenge = challenge_of(await call(guard.app, "POST", path))
+        assert challenge["resource_metadata"] == f"{BASE_URL}{ROOT}{mcp_path}"
+    assert (await call(guard.app, "GET", ROOT)).json()["resource"] == BASE_URL + mcp_path
 
 
 @pytest.mark.rule("RS-02")

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from asgi_mcp_auth import MCPAuthMiddleware, Rule
+from asgi_mcp_auth import ConfigurationError, MCPAuthMiddleware, Rule
 from tests.support.asgi import Spy, call, mounted, serve
 from tests.support.protection import ALICE, challenge_of, make_provider, protect
 from tests.support.rows import rows
@@ -20,6 +20,7 @@ from tests.support.sockets import request
 pytestmark = pytest.mark.asyncio
 
 API = "https://mcp.example.com/api"
+ROOT = "/.well-known/oauth-protected-resource"
 DOCUMENT = "/.well-known/oauth-protected-resource/api/mcp"
 
 
@@ -173,12 +174,58 @@ async def test_a_mounted_app_says_once_what_the_host_has_to_serve(
     guard = protect(provider=make_provider(API))
     outer = mounted(guard.app, "/api")
     with caplog.at_level(logging.WARNING):
-        for _ in range(3):
+        for _ in range(5):
             assert (await call(outer, "POST", "/api/mcp")).status == 401
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert "get_well_known_routes('/mcp')" in record.getMessage()
     assert f"https://mcp.example.com{DOCUMENT}" in record.getMessage()
+
+
+@pytest.mark.rule("RS-11")
+async def test_nothing_is_said_where_the_documents_are_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """By the host, or by this app, which a client has asked for one."""
+    by_host = make_provider(API)
+    by_host.get_well_known_routes("/mcp")
+    with caplog.at_level(logging.WARNING):
+        for provider, path in ((by_host, "/mcp"), (make_provider(API), DOCUMENT)):
+            outer = mounted(protect(provider=provider).app, "/api")
+            for each in ("/mcp", path, "/mcp", "/mcp", "/mcp"):
+                assert (await call(outer, "POST", f"/api{each}")).status in (401, 405)
+    assert caplog.records == []
+
+
+@pytest.mark.rule("RS-54")
+@pytest.mark.parametrize("root_path", ["/", "//", "/api/", "/api/v1/", "/\u00e9/"])
+async def test_a_slash_at_the_end_of_root_path_is_taken_away_as_starlette_does(
+    root_path: str,
+) -> None:
+    guard = protect(provider=make_provider(), public_paths=["/open"])
+    starlette = Starlette(routes=[Mount("/mcp", Spy())])
+    for path, status in (
+        ("/mcp", 401),
+        ("/open", 401),  # never public: frameworks differ
+        ("/.well-known/oauth-protected-resource/mcp", 200),
+        ("/.well-known/oauth-protected-resource/other", 404),
+    ):
+        response = await call(guard.app, "GET", root_path + path, root_path=root_path)
+        assert response.status == status, path
+    path = f"{root_path}/mcp/"
+    for app in (guard.app, starlette):
+        assert (await call(app, "POST", path, ALICE, root_path=root_path)).status == 200
+
+
+@pytest.mark.rule("RS-55")
+async def test_the_host_can_serve_the_documents_at_its_root_as_well() -> None:
+    provider = make_provider(API)
+    assert ROOT not in {route.path for route in provider.get_well_known_routes("/mcp")}
+    routes = provider.get_well_known_routes("/mcp", at_root=True)
+    document = await call(Starlette(routes=routes), "GET", ROOT)
+    assert (document.status, document.json()["resource"]) == (200, f"{API}/mcp")
+    with pytest.raises(ConfigurationError, match="at_root='yes' must be True or False"):
+        provider.get_well_known_routes("/mcp", at_root="yes")  # type: ignore[arg-type]  # wrong
 
 
 @pytest.mark.rule("RS-11")

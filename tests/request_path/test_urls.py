@@ -138,15 +138,20 @@ def test_a_query_of_the_resource_goes_after_the_inserted_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("resource", "other"),
+    ("resource", "others"),
     [
-        ("https://h.example/mcp", "https://h.example/mcp"),
-        ("https://h.example", "https://h.example/"),
-        ("https://H.example:443/Mcp", "https://h.example/Mcp"),
-        ("https://h.example?a=b", "https://h.example/?a=b"),
+        ("https://h.example/mcp", {"https://h.example/mcp/"}),
+        ("https://h.example/mcp/", {"https://h.example/mcp"}),
+        ("https://h.example", {"https://h.example/"}),
+        (
+            "https://H.example:443/Mcp",
+            {"https://H.example:443/Mcp/", "https://h.example/Mcp", "https://h.example/Mcp/"},
+        ),
+        ("https://h.example?a=b", {"https://h.example/?a=b"}),
     ],
 )
 def test_a_resource_has_the_spelling_of_the_configuration_and_that_of_a_browser(
-    resource: str, other: str
+    resource: str, others: set[str]
 ) -> None:
-    assert resource_spellings(resource) == {resource, other}
+    """Each with both endings of its path."""
+    assert resource_spellings(resource) == {resource} | others

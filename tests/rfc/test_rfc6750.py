@@ -234,7 +234,7 @@ def test_challenges_say_no_more_than_the_client_needs() -> None:
         format_challenge(InvalidToken("expired"), resource_metadata=url)
         == (
             f'Bearer error="invalid_token", resource_metadata="{url}", '
-            'error_description="The access token is invalid or expired"'
+            'error_description="The access token is invalid or expired: sign in again"'
         ).encode()
     )
     assert format_challenge(InvalidRequest("authorization_syntax")).startswith(

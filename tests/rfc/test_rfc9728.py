@@ -86,7 +86,7 @@ async def test_the_document_is_at_the_inserted_path_and_names_the_configured_res
     assert response.json()["resource"] == resource
     root = resource.split("//", 1)[0] + "//" + resource.split("//", 1)[1].split("/", 1)[0]
     assert provider.resource_metadata_url == root + location
-    challenge = (await call(app, "POST", "/mcp")).header("www-authenticate") or ""
+    challenge = (await call(app, "POST", mcp_path or "/")).header("www-authenticate") or ""
     assert f'resource_metadata="{root}{location}"' in challenge
 
 

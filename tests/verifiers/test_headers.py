@@ -171,7 +171,7 @@ def test_an_empty_text_is_no_scope_token() -> None:
             {"realm": "mcp", "scopes": []},
             (
                 'Bearer realm="mcp", error="invalid_token", error_description="The access token is'
-                ' invalid or expired"'
+                ' invalid or expired: sign in again"'
             ),
         ),
         (

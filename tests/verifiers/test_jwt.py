@@ -324,7 +324,11 @@ async def test_the_reason_of_a_refusal_is_for_the_operator_and_not_for_the_clien
     assert caught.value.reason == "expired"
     with pytest.raises(InvalidToken) as other:
         await gate.verifier.verify(gate.forge(claims={"aud": "x"}))
-    assert str(caught.value) == str(other.value) == "The access token is invalid or expired"
+    assert (
+        str(caught.value)
+        == str(other.value)
+        == ("The access token is invalid or expired: sign in again")
+    )
 
 
 # ------------------------------------------------------------------------------------- at the edges
