@@ -118,14 +118,15 @@ async def test_networks_are_apart_also_behind_a_page() -> None:
 async def test_documents_that_a_page_has_us_fetch_use_up_no_registrations_of_its_visitors(
     target: str,
 ) -> None:
-    async with deploy(rate_limits=RateLimits(register=1)) as server:
+    registration = Registration(metadata_documents=True)
+    async with deploy(registration=registration, rate_limits=RateLimits(register=1)) as server:
         for number in range(3):
             client_id = f"https://evil.invalid/{number}.json"
             if target == "/token":
                 await server.call("POST", target, headers=BLIND, form={"client_id": client_id})
             else:
                 await server.call("GET", f"{target}?client_id={client_id}", headers=IMAGE)
-        assert server.reasons() == ["rate_limit"] * 2
+        assert server.reasons() == ["document_unreachable", *["rate_limit"] * 2]
         assert await statuses(server, "register", {}, 1) == [201]
 
 

@@ -473,6 +473,37 @@ def test_documents_of_this_machine_are_for_this_machine() -> None:
     provider(base_url="http://localhost", registration=registration(development_documents=True))
 
 
+PROXIES: list[tuple[Any, bool]] = [
+    ("http://proxy:3128", True),
+    ("http://proxy", True),
+    ("https://proxy.example.com:3128/", True),
+    ("http://us:s3cret@[::1]:3128", True),
+    ("proxy:3128", False),
+    ("us:s3cret@proxy:3128", False),
+    ("socks5://us:s3cret@proxy:1080", False),
+    ("http://us:s3cret@", False),
+    ("http://proxy:0", False),
+    ("http://proxy:65536", False),
+    ("http://[::1", False),
+    ("http://proxy/s3cret", False),
+    ("http://proxy?s3cret", False),
+    ("", False),
+    (3128, False),
+    (["http://proxy:3128"], False),
+]
+
+
+@pytest.mark.rule("AS-98")
+@pytest.mark.parametrize(("value", "fine"), PROXIES, ids=repr)
+def test_a_proxy_is_a_url_and_its_password_is_not_shown(value: Any, fine: bool) -> None:
+    if fine:
+        assert "s3cret" not in repr(registration(document_proxy=value))
+        return
+    with pytest.raises(ConfigurationError, match=r"^document_proxy must be .*'http://") as raised:
+        registration(document_proxy=value)
+    assert "s3cret" not in str(raised.value)
+
+
 def test_a_ca_file_belongs_to_documents_of_this_machine(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigurationError, match=r"^development_ca_file needs development_documents=True"

@@ -20,6 +20,8 @@ from ...errors import (
     InvalidClient,
     InvalidClientMetadata,
     InvalidRedirectURI,
+    ServerUnavailable,
+    TooManyRequests,
 )
 from ...types import Clock, JSONObject
 from ..limits import Limits
@@ -150,7 +152,13 @@ class ClientDocuments:
                     if kept is not None:
                         self._fetched.find_later(client_id, address)
                         return kept
-            fetched = await self._fetched.find(client_id, address)
+            try:
+                fetched = await self._fetched.find(client_id, address)
+            except (TooManyRequests, ServerUnavailable):  # no place for a fetch
+                kept = await self._find_kept(client_id)
+                if kept is None:
+                    raise
+                return kept
         if fetched.value is not None:
             return fetched.value.client
         if fetched.failure == "unusable":

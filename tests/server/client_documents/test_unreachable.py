@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from asgi_mcp_auth.server import Lifetimes, Registration
+from asgi_mcp_auth.server import Lifetimes, RateLimits, Registration
 from asgi_mcp_auth.server.clients.kept import DOCUMENTS
 from asgi_mcp_auth.stores import scan_all
 from asgi_mcp_auth.testing import FrozenClock, sign_jwt
@@ -116,6 +116,24 @@ async def test_a_host_that_is_gone_altogether_is_away_too(authority: Authority) 
         server.clock.advance(3600)
         assert (await client.refresh(tokens["refresh_token"])).status == 200
         assert await client.sign_in("bob")
+
+
+@pytest.mark.rule("AS-94")
+async def test_a_client_that_somebody_uses_needs_no_place_for_a_fetch(
+    authority: Authority, host: DocumentHost
+) -> None:
+    """Its network has used up what it may register and make us fetch."""
+    url = host.serve_client()
+    async with developing(authority, rate_limits=RateLimits(register=3)) as server:
+        tokens = await client_of(server, url).sign_in()
+        server.clock.advance(3600)
+        for number in range(3):
+            await ask(server, host.url(f"/{number}.json"))
+        assert (await ask(server, host.url("/new.json"))).status == 429
+        client = client_of(server, url)
+        assert (await ask(server, url)).status == 303
+        assert (await client.refresh(tokens["refresh_token"])).status == 200
+        assert host.requests.count("/client.json") == 1
 
 
 WITHDRAWALS: dict[str, Away] = {
