@@ -27,6 +27,7 @@ from asgi_mcp_auth.testing import FrozenClock
 from tests.support.assertions import ASSERTION_TYPE, Robot
 from tests.support.authorization_server import (
     BASE_URL,
+    REDIRECT_URI,
     ClientOf,
     Server,
     answer_of,
@@ -40,6 +41,11 @@ pytestmark = pytest.mark.asyncio
 
 KIB = 1024
 SMALL = 16 * KIB
+PAGE = {
+    "client_id": "page",
+    "redirect_uris": [REDIRECT_URI],
+    "token_endpoint_auth_method": "none",
+}
 
 
 @pytest.fixture
@@ -254,7 +260,7 @@ async def test_used_assertions_are_bounded_for_strangers_clients_and_not_for_the
 ) -> None:
     robot = Robot(BASE_URL, clock)
     registration, limits = (
-        Registration(clients=[robot.metadata]),
+        Registration(clients=[robot.metadata, PAGE]),
         RateLimits(unfinished_bytes=SMALL),
     )
     async with deploy(
@@ -263,6 +269,10 @@ async def test_used_assertions_are_bounded_for_strangers_clients_and_not_for_the
         if not known:
             keys = {"token_endpoint_auth_method": "private_key_jwt", "jwks": robot.metadata["jwks"]}
             robot.client_id = (await server.register(**keys)).client_id
+        # Sign-ins have room of their own; when it is full, assertions are accepted all the same.
+        query = urlsplit(server.known(PAGE).authorization_url()).query
+        sign_ins = [(await server.call("GET", f"/authorize?{query}")).status for _ in range(9)]
+        assert sign_ins[-1] == 429
         statuses: list[int] = []
         for _ in range(30):
             form = {
@@ -273,3 +283,4 @@ async def test_used_assertions_are_bounded_for_strangers_clients_and_not_for_the
             statuses.append((await server.call("POST", "/introspect", form=form)).status)
         assert set(statuses) == ({200} if known else {200, 429})
         assert len(await kept(server, "jti")) == (30 if known else statuses.count(200))
+        assert statuses.count(200) > SMALL // SHARE // RECORD_BYTES // 2

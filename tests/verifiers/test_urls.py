@@ -385,6 +385,7 @@ def test_what_may_be_registered(uri: str) -> None:
         ("http://127.0.0.1/cb", ["http://127.0.0.1:5/cb"], True),
         ("http://127.0.0.1:5/cb", ["http://127.0.0.1:6/cb"], True),
         ("http://localhost:5", ["http://localhost:6"], True),
+        ("http://127.0.0.1:5/cb", ["https://a/", "http://127.0.0.1/", "http://127.0.0.1/cb"], True),
         ("http://127.0.0.1:5/cb", ["http://localhost/cb"], False),
         ("http://127.0.0.1:5/cb", ["http://127.0.0.1/cb?x"], False),
         ("http://127.0.0.1:5/CB", ["http://127.0.0.1/cb"], False),
