@@ -11,7 +11,8 @@ AuthError
 │  └─ ServerUnavailable       503 temporarily_unavailable .retry_after_seconds
 │     ├─ ClientUnreachable    503 temporarily_unavailable .cause .client_id .url
 │     ├─ UnreadableRecord     503 temporarily_unavailable
-│     └─ Contended            503 temporarily_unavailable
+│     ├─ Contended            503 temporarily_unavailable
+│     └─ UpstreamFails        503 temporarily_unavailable
 └─ OAuthError                400 by default              at the authorization server's endpoints;
    │                                                      .redirectable says whether by redirect
    ├─ MalformedRequest        400 invalid_request
@@ -188,6 +189,10 @@ class Contended(ServerUnavailable):
     """Other workers kept changing the same record, and a new attempt may succeed."""
 
 
+class UpstreamFails(ServerUnavailable):
+    """The upstream identity provider answers with an error of its own, such as HTTP 500."""
+
+
 class OAuthError(AuthError):
     """An endpoint of the authorization server refused a request. ``str()`` of it is safe to send.
 
@@ -315,13 +320,30 @@ class ConsentRequired(OAuthError):
 
 
 class SignInFailed(OAuthError):
-    """The upstream identity provider sent an unusable response (RFC 6749 §4.1.2.1)."""
+    """The upstream identity provider sent an unusable response (RFC 6749 §4.1.2.1).
+
+    Args:
+        description: as for every ``OAuthError``.
+        reason: as for every ``OAuthError``.
+        force_login: whether the next attempt in this browser has to ask the user to authenticate
+            again: their session at the provider may be too old.
+    """
 
     error = "server_error"
     status = 502
     redirectable = True
     description = "Signing in at the identity provider failed"
     default_reason = "sign_in_failed"
+
+    def __init__(
+        self,
+        description: str | None = None,
+        *,
+        reason: OAuthReason | None = None,
+        force_login: bool = False,
+    ) -> None:
+        super().__init__(description, reason=reason)
+        self.force_login = force_login
 
 
 class SignInUnavailable(OAuthError):

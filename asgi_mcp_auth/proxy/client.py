@@ -13,7 +13,13 @@ from .._credentials import advice, client_authentication, usual_method
 from .._http import FetchFailed, HTTPFetcher, Response
 from .._json import parse_json_object
 from .._outage import Outage
-from ..errors import ConfigurationError, InvalidGrant, ServerUnavailable, SignInFailed
+from ..errors import (
+    ConfigurationError,
+    InvalidGrant,
+    ServerUnavailable,
+    SignInFailed,
+    UpstreamFails,
+)
 from ..types import JSONObject
 from .answers import Refusal, TokenAnswer, read_answer, read_refusal
 from .options import UpstreamRules
@@ -174,7 +180,7 @@ class UpstreamClient:
                 endpoints.userinfo, max_bytes=MAX_ANSWER_BYTES, headers=headers
             )
         except FetchFailed as error:
-            raise self._unavailable(f"is not responding: {error}") from None
+            raise self._unreachable(error) from None
         token = response.body.strip()
         # By its form: the media type may have a charset, or be that of another format.
         if response.status == 200 and _JWT.fullmatch(token):
@@ -191,7 +197,7 @@ class UpstreamClient:
                 endpoints, endpoints.token, {**self._rules.token_parameters, **form}
             )
         except FetchFailed as error:
-            raise self._unavailable(f"is not responding: {error}") from None
+            raise self._unreachable(error) from None
         document = self._read(response)
         if isinstance(document, Refusal):
             if document.matter != "client" or self.client_secret is None:
@@ -226,7 +232,7 @@ class UpstreamClient:
         """Return the document of a successful answer, or why there is none."""
         retry_after = response.headers.get("retry-after", "")
         if response.status >= 500 or response.status in _BUSY:
-            raise self._unavailable(f"answers with HTTP {response.status}", retry_after)
+            raise self._fails(f"HTTP {response.status}", retry_after)
         try:
             document = parse_json_object(response.body)
         except ValueError as error:
@@ -238,7 +244,7 @@ class UpstreamClient:
                 logger.info("The identity provider has recovered")
             return document
         if refusal.matter == "passing":
-            raise self._unavailable(f"answers with {refusal.shown}", retry_after)
+            raise self._fails(refusal.shown, retry_after)
         return refusal
 
     def _refused(self, refusal: Refusal) -> SignInFailed:
@@ -250,9 +256,13 @@ class UpstreamClient:
         if self._outage.failed(problem):
             logger.warning("The identity provider %s", problem)
 
-    def _unavailable(self, problem: str, retry_after: str = "") -> ServerUnavailable:
-        self._report(problem)
+    def _unreachable(self, error: FetchFailed) -> ServerUnavailable:
+        self._report(f"is not responding: {error}")
+        return ServerUnavailable()
+
+    def _fails(self, problem: str, retry_after: str) -> UpstreamFails:
+        self._report(f"answers with {problem}")
         seconds = 1
         if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 9:
             seconds = int(retry_after)
-        return ServerUnavailable(min(seconds, MAX_RETRY_AFTER_SECONDS))
+        return UpstreamFails(min(seconds, MAX_RETRY_AFTER_SECONDS))

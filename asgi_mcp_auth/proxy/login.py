@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -20,13 +19,14 @@ from ..errors import (
     ServerUnavailable,
     SignInFailed,
     SignInUnavailable,
+    UpstreamFails,
 )
 from ..server.login import Login, LoginAttempt, LoginHost, LoginRedirect, LoginRefusal
 from ..server.parties import Person
 from ..server.records import Stored, hash_of, new_secret
 from ..server.table import Kind, Table
 from .admission import Admission
-from .answers import TokenAnswer
+from .answers import TokenAnswer, plain_code
 from .client import UpstreamClient
 from .identity import Identifier
 from .kept import TOKENS
@@ -42,7 +42,8 @@ STATE_SECONDS = 600.0
 # From the sign-in until its code is redeemed, on top of the lifetimes of transaction and code.
 MARGIN_SECONDS = 60.0
 
-_ERROR_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+# Errors of a session at the provider that cannot be used (OpenID Connect Core §3.1.2.6).
+_FORCE_LOGIN = frozenset(("login_required", "interaction_required"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +146,9 @@ class UpstreamLogin(Login):
 
     async def find_transaction(self, parameters: Mapping[str, str]) -> str | None:
         """Return the transaction that the state belongs to."""
+        if not parameters.get("state"):
+            shown = _shown(parameters.get("error"))
+            logger.info("The answer to a sign-in has no state, so it belongs to none%s", shown)
         pending = await self._states.get(hash_of(parameters.get("state", "")))
         return None if pending is None else pending.transaction
 
@@ -210,11 +214,11 @@ class UpstreamLogin(Login):
         asked_at = self._host.clock.time()
         try:
             answer = await self._client.exchange(code, pending.verifier, self._redirect_uri())
-        except ServerUnavailable:
-            raise SignInUnavailable from None
+        except ServerUnavailable as error:
+            raise _unavailable(error) from None
         except InvalidGrant:
             logger.info("The identity provider rejected the code of a sign-in")
-            raise SignInFailed from None
+            raise SignInFailed(force_login=True) from None
         is_signed_in = False
         try:
             outcome = await self._identify(answer, pending.nonce or "", asked_at)
@@ -232,8 +236,8 @@ class UpstreamLogin(Login):
         try:
             identity = await self._identifier.identify(answer, nonce)
             outcome = await self._admission.admit(identity)
-        except ServerUnavailable:
-            raise SignInUnavailable from None
+        except ServerUnavailable as error:
+            raise _unavailable(error) from None
         if isinstance(outcome, LoginRefusal):
             return outcome
         lifetimes = self._host.lifetimes
@@ -296,7 +300,13 @@ def _read_answer(parameters: Mapping[str, str], endpoints: Endpoints) -> str:
     # RFC 9207 §2.4, against mix-up with answers of another provider.
     is_stated = issuer is not None or endpoints.states_issuer
     if endpoints.issuers and is_stated and issuer not in endpoints.issuers:
-        logger.info("The answer to a sign-in comes from another identity provider (iss)")
+        shown = _shown(error)
+        if issuer is None:
+            logger.info("The answer to a sign-in does not name its provider (iss)%s", shown)
+        else:
+            logger.info(
+                "The answer to a sign-in comes from another identity provider (iss)%s", shown
+            )
         raise SignInFailed
     if error is not None:
         _raise_error(error)
@@ -311,6 +321,18 @@ def _raise_error(error: str) -> NoReturn:
         raise AccessDenied("The user or the identity provider has refused the sign-in")
     if error == "temporarily_unavailable":
         raise SignInUnavailable
-    shown = error if _ERROR_CODE.fullmatch(error) else "an invalid error code"
+    shown = plain_code(error) or "an invalid error code"
     logger.info("The identity provider answered a sign-in with an error: %s", shown)
-    raise SignInFailed
+    raise SignInFailed(force_login=error in _FORCE_LOGIN)
+
+
+def _shown(error: str | None) -> str:
+    """Return an error for the end of a log line; only a plain code says anything."""
+    code = plain_code(error)
+    return "" if code is None else f": {code}"
+
+
+def _unavailable(error: ServerUnavailable) -> SignInUnavailable:
+    if isinstance(error, UpstreamFails):
+        return SignInUnavailable("The identity provider answers with an error at the moment")
+    return SignInUnavailable()

@@ -28,6 +28,7 @@ class Cookies:
         prefix, short_tag = "__Host-" if is_secure else "", tag[:8]
         self.session = f"{prefix}mcp_session_{short_tag}"
         self.browser = f"{prefix}mcp_browser_{short_tag}"
+        self.stale = f"{prefix}mcp_stale_{short_tag}"
         self._login = f"{prefix}mcp_login_{short_tag}_"
         self._attributes = "; Path=/; HttpOnly; SameSite=Lax"
         if is_secure:

@@ -142,6 +142,18 @@ class Transactions:
         seconds = self._lifetimes.transaction_seconds if value else 0
         self._cookies.set(request, self._cookies.login(request.transaction_id), value, seconds)
 
+    def has_stale_session(self, request: PageRequest) -> bool:
+        """Return whether the last sign-in in this browser failed because of an old session
+        elsewhere.
+        """
+        return request.cookie(self._cookies.stale) is not None
+
+    def set_stale_session(self, request: PageRequest, *, is_stale: bool) -> None:
+        """Remember in this browser whether a session elsewhere is too old, for some minutes."""
+        if is_stale or self.has_stale_session(request):
+            seconds = self._lifetimes.transaction_seconds if is_stale else 0
+            self._cookies.set(request, self._cookies.stale, "1" if is_stale else "", seconds)
+
     def _ttl(self, transaction: Transaction) -> float:
         return max(1.0, transaction.expires_at - self._clock.time())
 

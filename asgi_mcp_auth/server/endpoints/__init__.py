@@ -24,6 +24,7 @@ from ._checks import (
     load_session,
     load_transaction,
     read_parameters,
+    refuse_prefetch,
 )
 from ._pipeline import Check, ClientEndpoint, EndpointApp, PageEndpoint, R, SwitchedOff
 from .applications import applications, logout
@@ -120,7 +121,7 @@ ENDPOINTS: Final = (
         switch="par",
         metadata_name="pushed_authorization_request_endpoint",
     ),
-    PageEndpoint("login", login, GET_POST, (*PEOPLE, load_transaction)),
+    PageEndpoint("login", login, GET_POST, (refuse_prefetch, *PEOPLE, load_transaction)),
     PageEndpoint("consent", consent, GET_POST, (*PEOPLE, load_transaction)),
     PageEndpoint("applications", applications, GET_POST, PEOPLE, switch="applications"),
     # Its form is on the page of applications.
@@ -128,7 +129,7 @@ ENDPOINTS: Final = (
 )
 # Where a login step's ``callback_path`` brings people back from another site.
 CALLBACK: Final = PageEndpoint(
-    "callback", login, GET, (*without(PEOPLE, check_same_site), find_callback)
+    "callback", login, GET, (refuse_prefetch, *without(PEOPLE, check_same_site), find_callback)
 )
 
 # The endpoints whose URLs client assertions may have as their audience.

@@ -4,7 +4,7 @@ request.
 
 from __future__ import annotations
 
-from ...errors import InvalidClient, InvalidRegistration, MalformedRequest
+from ...errors import InvalidClient, InvalidRegistration, MalformedRequest, ServerUnavailable
 from ..browser.requests import PageRequest
 from ..clients.requests import ClientRequest
 from ..limits import FAILED
@@ -27,6 +27,7 @@ __all__ = [
     "load_session",
     "load_transaction",
     "read_parameters",
+    "refuse_prefetch",
 ]
 
 # Requests that fail to authenticate have a counter of their own, so that they cannot use up the
@@ -37,6 +38,14 @@ _UNPROVEN = (InvalidClient, InvalidRegistration, MalformedRequest)
 async def check_peer(server: Server, request: EndpointRequest) -> None:
     """Refuse other machines when a setting is meant for development on this one."""
     server.check_peer(request)
+
+
+async def refuse_prefetch(_: Server, request: PageRequest) -> None:
+    """Refuse to be loaded before anyone asks for the page: what it brings can be used only once."""
+    for name in (b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"):
+        value = (request.header(name) or b"").lower()
+        if value.startswith((b"prefetch", b"prerender", b"preview")):
+            raise ServerUnavailable  # browsers ask again when the page is wanted
 
 
 async def limit_people(server: Server, request: EndpointRequest) -> None:

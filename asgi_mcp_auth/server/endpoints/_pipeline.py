@@ -156,7 +156,8 @@ class EndpointApp:
                 reason=error.reason,
             )
             server.audit.report(event, request)
-            return endpoint.refusal(server, request, error, _headers(error, request))
+            refusal = endpoint.refusal(server, request, error, _headers(error, request))
+            return refusal.with_headers(*request.cookies)
         except ServerUnavailable as error:
             if isinstance(error, ClientUnreachable):
                 event = AuditEvent(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...errors import AccessDenied, ExpiredForm, OAuthError
+from ...errors import AccessDenied, ExpiredForm, OAuthError, SignInFailed
 from ..audit import AuditEvent
 from ..browser.requests import PageRequest
 from ..grants.records import AuthorizationRequest
@@ -58,6 +58,8 @@ async def login(server: Server, request: PageRequest) -> Response:
     try:
         outcome = await server.login.sign_in(attempt)
     except OAuthError as error:
+        if isinstance(error, SignInFailed) and error.force_login:
+            server.transactions.set_stale_session(request, is_stale=True)
         if not error.redirectable or authorization is None:
             raise
         destination = await restore_destination(server, request, authorization)
@@ -71,6 +73,7 @@ async def login(server: Server, request: PageRequest) -> Response:
         return await _reject(server, request, authorization, outcome)
     if isinstance(outcome, LoginForm):
         return await _show(server, request, outcome)
+    server.transactions.set_stale_session(request, is_stale=False)
     response = await _finish(server, request, check_person(outcome))
     if attempt.cookie is not None:
         server.transactions.set_login_cookie(request, "")
@@ -97,10 +100,10 @@ def _attempt(
     authorization: AuthorizationRequest | None,
     parameters: dict[str, str],
 ) -> LoginAttempt:
-    force_login = False
+    force_login = server.transactions.has_stale_session(request)
     login_hint: str | None = None
     if authorization is not None:
-        force_login = (
+        force_login |= (
             not FORCE_LOGIN_PROMPTS.isdisjoint(authorization.prompt) or authorization.max_age == 0
         )
         login_hint = authorization.login_hint
