@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Literal
 
 from ._asgi import HeaderList, send_response
@@ -123,12 +123,14 @@ class PublicDocument:
     """An ASGI app that serves a JSON document to all callers, including pages of any origin.
 
     Args:
-        body: the document.
+        body: returns the document.
         status: 200, or 404 for the answer in place of a missing document.
         max_age_seconds: how long caches may keep it.
     """
 
-    def __init__(self, body: bytes, *, status: int = 200, max_age_seconds: int = 300) -> None:
+    def __init__(
+        self, body: Callable[[], bytes], *, status: int = 200, max_age_seconds: int = 300
+    ) -> None:
         self._body = body
         self._status = status
         self._headers: HeaderList = [
@@ -142,7 +144,7 @@ class PublicDocument:
         if scope["type"] == "websocket":
             await send_response(scope, receive, send, 404, [], b"")
         elif scope["method"] in ("GET", "HEAD"):
-            await send_response(scope, receive, send, self._status, self._headers, self._body)
+            await send_response(scope, receive, send, self._status, self._headers, self._body())
         elif is_preflight(scope):
             await answer_preflight(scope, receive, send, b"*", b"GET, HEAD")
         else:

@@ -26,7 +26,9 @@ _RESOURCE = re.compile(
 )
 
 MAX_REDIRECT_URI_CHARS = 2048
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{1,31}")
+MAX_DESCRIPTION_CHARS = 1000  # of an error with lists in it, which may go into a URL
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")  # of any length (RFC 3986 §3.1)
+_MAX_SHOWN_SCHEME_CHARS = 64
 _LOOPBACK_REDIRECT = re.compile(
     r"http://(127\.0\.0\.1|\[::1\]|localhost)(?::[0-9]{1,5})?((?:[/?].*)?)"
 )
@@ -249,10 +251,12 @@ def check_redirect_schemes(setting: str, value: Collection[str]) -> frozenset[st
     return frozenset(value)
 
 
-def check_redirect_uri(uri: object, private_schemes: Collection[str] = ()) -> str:
+def check_redirect_uri(
+    uri: object, private_schemes: Collection[str] = (), known: Collection[str] = ()
+) -> str:
     """Return ``uri`` unchanged if a client may register it.
 
-    It may be https, http on loopback, or have an allowed private scheme.
+    It may be https, http on loopback, have an allowed private scheme, or be a known URI.
 
     Raises:
         InvalidRedirectURI: it is anything else; the message gives the reason.
@@ -261,6 +265,8 @@ def check_redirect_uri(uri: object, private_schemes: Collection[str] = ()) -> st
     """
     if type(uri) is not str or not 0 < len(uri) <= MAX_REDIRECT_URI_CHARS:
         raise InvalidRedirectURI("A redirect URI must be a string of 1 to 2048 characters")
+    if uri in known:
+        return uri
     if not URL_CHARACTERS.fullmatch(uri):
         raise InvalidRedirectURI("A redirect URI has characters that a URI cannot have")
     if "#" in uri:
@@ -276,8 +282,8 @@ def check_redirect_uri(uri: object, private_schemes: Collection[str] = ()) -> st
         if scheme in _NEVER_PRIVATE:
             raise InvalidRedirectURI("A redirect URI has a scheme that is never allowed")
         raise InvalidRedirectURI(
-            f"The redirect URI scheme {scheme} is not allowed here; the operator can add it to"
-            " allowed_redirect_schemes"
+            f"The redirect URI scheme {scheme[:_MAX_SHOWN_SCHEME_CHARS]} is not allowed here; the"
+            " operator can add it to allowed_redirect_schemes"
         )
     try:
         parts = urlsplit(uri)

@@ -98,6 +98,9 @@ class AuthProvider(ABC):
             self.required_scopes if required_scopes is None else required_scopes
         )
 
+    def add_scopes(self, scopes: Sequence[str]) -> None:  # noqa: B027  # optional
+        """Let clients ask for scopes that a middleware requires, if this provider issues tokens."""
+
     @property
     def resource(self) -> str | None:
         """The identifier of the protected resource (RFC 8707), once the path is known."""
@@ -323,10 +326,8 @@ class RemoteAuthProvider(AuthProvider):
                 )
         self.resource_name = resource_name
         self.resource_documentation = resource_documentation
-        self.issuers, self.takes_opaque_tokens = (
-            token_verifier.issuers,
-            token_verifier.takes_opaque_tokens,
-        )
+        self.issuers = token_verifier.issuers
+        self.takes_opaque_tokens = token_verifier.takes_opaque_tokens
         self._scopes_supported = list(
             check_scopes("scopes_supported", scopes_supported or self.required_scopes)
         )
@@ -373,18 +374,16 @@ class RemoteAuthProvider(AuthProvider):
         other = path.removesuffix("/") if path.endswith("/") else f"{path}/"
         # People type the URL with a slash at the end, or without the one that it has, and clients
         # refuse a document that names another URL than theirs (RFC 9728 §3.3).
-        return [
-            Route(path, self._document(resource)),
-            Route(other, self._document(other_slash(resource))),
-        ]
+        places = ((path, resource), (other, other_slash(resource)))
+        return [Route(place, self._document(named)) for place, named in places]
 
     def _document(self, resource: str) -> PublicDocument:
         return PublicDocument(
-            format_document(
+            lambda: format_document(
                 protected_resource_metadata(
                     resource=resource,
                     authorization_servers=self.authorization_servers,
-                    scopes_supported=self._scopes_supported,
+                    scopes_supported=self.scopes_supported,
                     resource_name=self.resource_name,
                     resource_documentation=self.resource_documentation,
                 )

@@ -275,11 +275,13 @@ class UnsupportedResponseType(OAuthError):
 
 
 class InvalidScope(OAuthError):
-    """A scope is unknown, malformed or not allowed for the client (RFC 6749 §4.1.2.1, §5.2)."""
+    """No requested scope is available to the client, or a refresh asks for more than was granted
+    (RFC 6749 §4.1.2.1, §5.2).
+    """
 
     error = "invalid_scope"
     redirectable = True
-    description = "A scope is unknown, or is not available to this client"
+    description = "None of the requested scopes is available to this client"
     default_reason = "invalid_scope"
 
 

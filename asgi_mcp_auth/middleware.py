@@ -49,7 +49,7 @@ from .types import ASGIApp, Message, Receive, Scope, Send
 logger = logging.getLogger(__name__)
 
 _OUR_DOCUMENTS = (f"{WELL_KNOWN_RESOURCE}/", f"{WELL_KNOWN_SERVER}/", f"{WELL_KNOWN_OPENID}/")
-_MISSING_DOCUMENT = PublicDocument(b'{"error":"not_found"}', status=404, max_age_seconds=0)
+_MISSING_DOCUMENT = PublicDocument(lambda: b'{"error":"not_found"}', status=404, max_age_seconds=0)
 _ANONYMOUS_USER = AnonymousUser()
 _ANONYMOUS_CREDENTIALS = AnonymousCredentials()
 
@@ -68,6 +68,7 @@ class Provider(Protocol):
     @property
     def resource_metadata_url(self) -> str | None: ...
     def get_challenge_scopes(self, required_scopes: Sequence[str] | None = None) -> list[str]: ...
+    def add_scopes(self, scopes: Sequence[str]) -> None: ...
     def get_routes(self, mcp_path: str | None = None) -> list[Any]: ...
     def token_cache(self) -> TokenCache | None: ...
     async def verify_token(self, token: str) -> AccessToken | None: ...
@@ -133,12 +134,11 @@ class MCPAuthMiddleware:
         self._mount = MountCheck(provider)
         self._routes = {path: self._mount.watch(path, app) for path, app in routes.items()}
         self._rules = Rules(public_paths, rules)
+        more = check_scopes("required_scopes", required_scopes or ())
+        provider.add_scopes((*more, *(scope for rule in self._rules.all for scope in rule.scopes)))
         self._own_root_path = _interop.own_root_path(app)
         _check_not_public(self._rules, provider)
-        needed = (
-            *provider.required_scopes,
-            *check_scopes("required_scopes", required_scopes or ()),
-        )
+        needed = (*provider.required_scopes, *more)
         document_url = provider.resource_metadata_url
         self._challengers = self._challengers_for(document_url, needed, on_event)
         # The URL with a slash at the end, or without its own, has a document that names it so.

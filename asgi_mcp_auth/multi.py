@@ -159,6 +159,11 @@ class MultiAuth(RefusingVerifier):
             return advertised_scopes(required)
         return self.server.get_challenge_scopes(required)
 
+    def add_scopes(self, scopes: Sequence[str]) -> None:
+        """Let clients ask ``server`` for scopes that a middleware requires."""
+        if self.server is not None:
+            self.server.add_scopes(scopes)
+
     @property
     def resource_metadata_url(self) -> str | None:
         """URL of the server's metadata document."""

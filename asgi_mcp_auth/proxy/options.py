@@ -174,6 +174,7 @@ class ServerSettings(TypedDict, total=False):
     store: str | EncryptedStore
     required_scopes: Sequence[str] | None
     scopes_supported: Sequence[str] | None
+    challenge_scopes: Sequence[str] | None
     allow_dynamic_registration: bool
     allowed_redirect_schemes: Sequence[str]
     rate_limits: RateLimits | Literal["default"] | None

@@ -101,7 +101,10 @@ class OAuthProvider(RemoteAuthProvider):
             your own. It is required.
         store: a URL for ``store_from_url``, or the store that it returns.
         required_scopes: scopes every request needs. Also granted to a client that asks for none.
-        scopes_supported: every scope this server knows; defaults to ``required_scopes``.
+        scopes_supported: every scope this server knows; defaults to ``required_scopes``. Those of
+            ``challenge_scopes``, and of the middleware and its rules, are added.
+        challenge_scopes: scopes that clients should request up front, even if not every operation
+            needs them: many never ask for more later.
         allow_dynamic_registration: whether clients may register themselves (RFC 7591).
         allowed_redirect_schemes: private-use schemes of redirect URIs, ``cursor`` for example.
         rate_limits: ``None`` for no limits; by default those of ``RateLimits()``, and none on
@@ -127,6 +130,7 @@ class OAuthProvider(RemoteAuthProvider):
         store: str | EncryptedStore = "sqlite:///auth.db",
         required_scopes: Sequence[str] | None = None,
         scopes_supported: Sequence[str] | None = None,
+        challenge_scopes: Sequence[str] | None = None,
         allow_dynamic_registration: bool = True,
         allowed_redirect_schemes: Sequence[str] = (),
         rate_limits: RateLimits | Literal["default"] | None = "default",
@@ -136,6 +140,7 @@ class OAuthProvider(RemoteAuthProvider):
         options: ServerOptions | None = None,
     ) -> None:
         issuer = check_url("base_url", base_url).removesuffix("/")
+        challenged = check_scopes("challenge_scopes", challenge_scopes or ())
         settings = Settings(
             base_url=issuer,
             login=check_login(login),
@@ -156,21 +161,29 @@ class OAuthProvider(RemoteAuthProvider):
         self.store = _encrypted(store, settings.options).scoped_to(issuer)
         self._parts = Parts(settings, self.store, self._grant_types, endpoints.CLIENT_ENDPOINTS)
         endpoints.check_settings(self._parts)
+        self._parts.scopes.add(challenged)
         super().__init__(
             self._parts.verifier,
             [issuer],
             issuer,
-            scopes_supported=self._parts.scopes.supported,
             resource_base_url=settings.options.resource_base_url,
+            challenge_scopes=challenged,
         )
         self.admin = Admin(self._parts)
 
     def bind_audience(self, resource: str | None) -> None:
         """Issue and accept tokens for ``resource``."""
         super().bind_audience(resource)
-        self._server = Server(
-            self._parts, Resource.at(resource or "", self._parts.scopes.supported)
-        )
+        self._server = Server(self._parts, Resource(resource or ""))
+
+    def add_scopes(self, scopes: Sequence[str]) -> None:
+        """Let clients ask for scopes that a middleware requires."""
+        self._parts.scopes.add(scopes)
+
+    @property
+    def scopes_supported(self) -> list[str]:
+        """Scopes that clients may ask for, including those that middlewares require."""
+        return list(self._parts.scopes.supported)
 
     def _routes(self) -> list[Route]:
         own = endpoints.routes(self._server)

@@ -180,6 +180,8 @@ class Registration(DocumentFetching):
         unused_bytes_each: the same for one network. The oldest of the busiest network are removed
             first.
         client_seconds: lifetime of a registration after the last sign-in.
+        known_redirect_uris: whether well-known clients may register their redirect URIs with a
+            private-use scheme, such as Cursor's. For others, see ``allowed_redirect_schemes``.
         management: whether clients may read, change and delete their registration (RFC 7592).
         metadata_documents: whether a client id may be the URL of a client metadata document;
             ``None`` means yes, but on a loopback ``base_url`` only if another setting is about
@@ -198,6 +200,7 @@ class Registration(DocumentFetching):
     unused_bytes: int = 4 * 2**20
     unused_bytes_each: int = 2**19
     client_seconds: float = 90 * DAY
+    known_redirect_uris: bool = True
     management: bool = True
     metadata_documents: bool | None = None
     trust_document: TrustHook | None = None
@@ -224,7 +227,8 @@ class Registration(DocumentFetching):
                 f"unused_bytes={self.unused_bytes} must be at least"
                 f" unused_bytes_each={self.unused_bytes_each}"
             )
-        check_switch("management", self.management)
+        for name in ("known_redirect_uris", "management"):
+            check_switch(name, getattr(self, name))
         if self.metadata_documents is not None:
             check_switch("metadata_documents", self.metadata_documents)
         if token is not None:

@@ -23,6 +23,7 @@ from .clients.authentication import ClientAuthenticator
 from .clients.cimd import TIMEOUT_SECONDS, ClientDocuments
 from .clients.kept import KeptDocuments
 from .clients.keys import ClientKeys
+from .clients.known import KNOWN_REDIRECT_URIS
 from .clients.metadata import MetadataPolicy
 from .clients.registry import Clients
 from .grants.grant_type import Grants, GrantType
@@ -217,10 +218,13 @@ class Parts:
             )
         enabled = tuple(self.grant_types.values())
         policy = MetadataPolicy(
-            scopes=frozenset(self.scopes.supported),
+            scopes=self.scopes.names,
             grant_types=tuple(each for each in enabled if each.self_registration),
             redirect_schemes=check_redirect_schemes(
                 "allowed_redirect_schemes", settings.allowed_redirect_schemes
+            ),
+            redirect_uris=frozenset(
+                KNOWN_REDIRECT_URIS if registration.known_redirect_uris else ()
             ),
         )
         documents = ClientDocuments(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 from .._urls import is_same_resource
 
@@ -15,16 +13,9 @@ class Resource:
 
     Attributes:
         identifier: its canonical URI: the ``aud`` of its tokens (RFC 8707 §2).
-        scopes: the scopes that it knows.
     """
 
     identifier: str
-    scopes: tuple[str, ...]
-
-    @classmethod
-    def at(cls, identifier: str, scopes: Sequence[str]) -> Self:
-        """Return the resource with this identifier."""
-        return cls(identifier, tuple(scopes))
 
     def is_named_by(self, uri: str) -> bool:
         """Return whether a ``resource`` parameter means this resource (RFC 8707 §2)."""

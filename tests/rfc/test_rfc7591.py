@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from asgi_mcp_auth._urls import check_redirect_uri
 from asgi_mcp_auth.server import Registration
+from asgi_mcp_auth.server.clients.known import KNOWN_REDIRECT_URIS
 from asgi_mcp_auth.server.clients.metadata import AUTH_METHODS
 from tests.support.asgi import Response
 from tests.support.authorization_server import (
@@ -100,6 +102,7 @@ async def test_a_client_authenticates_as_it_has_registered(method: str) -> None:
         }
 
 
+DEFAULT = {"grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"]}
 ECHOED = {
     "client_name": "Ünïcode name 🛠",
     "client_name#de": "Name",
@@ -174,7 +177,7 @@ async def test_what_is_not_understood_has_no_value_or_is_ours_to_say_is_left_out
 @rows(
     ("asked", "effective"),
     [
-        ({}, {"grant_types": ["authorization_code", "refresh_token"], "response_types": ["code"]}),
+        ({}, DEFAULT),
         ({"grant_types": ["authorization_code"]}, {"grant_types": ["authorization_code"]}),
         ({"grant_types": ["refresh_token", "authorization_code"]}, {"response_types": ["code"]}),
         (
@@ -189,7 +192,25 @@ async def test_what_is_not_understood_has_no_value_or_is_ours_to_say_is_left_out
             {"grant_types": ["authorization_code", "client_credentials"]},
             {"grant_types": ["authorization_code"]},
         ),
-        ({"response_types": ["code"]}, {"response_types": ["code"]}),
+        (
+            {"grant_types": ["authorization_code", "implicit", "refresh_token", "password"]},
+            DEFAULT,
+        ),
+        ({"grant_types": []}, DEFAULT),
+        ({"grant_types": "authorization_code"}, DEFAULT),
+        ({"grant_types": [["authorization_code"], None]}, DEFAULT),
+        ({"grant_types": ["authorization_code"] * 17}, {"grant_types": ["authorization_code"]}),
+        ({"response_types": ["code"]}, DEFAULT),
+        ({"response_types": ["code", "token"]}, DEFAULT),
+        ({"response_types": ["code id_token", "code", 5]}, DEFAULT),
+        ({"response_types": []}, DEFAULT),
+        ({"response_types": "code"}, DEFAULT),
+        ({"contacts": ["", "ops@client.example", 5]}, {"contacts": ["ops@client.example"]}),
+        ({"contacts": ["x"] * 17}, {"contacts": ["x"] * 17}),
+        ({"client_name": " Line\nbreak\r\n"}, {"client_name": "Linebreak"}),
+        ({"client_name": "Bank\u202egnp.moc.elpmaxe"}, {"client_name": "Bankgnp.moc.elpmaxe"}),
+        ({"client_name": "\u05d0\u05d1\u200f"}, {"client_name": "\u05d0\u05d1"}),
+        ({"client_name#he": "\u2066\u05d0\u2069"}, {"client_name#he": "\u05d0"}),
         ({"scope": "mcp:read admin mcp:read"}, {"scope": "mcp:read"}),  # Z99
         ({"scope": "  mcp:write   mcp:read "}, {"scope": "mcp:write mcp:read"}),
         ({"scope": "admin"}, {"scope": None}),
@@ -207,23 +228,92 @@ async def test_values_that_are_not_supported_are_replaced(
         assert {name: response.json().get(name) for name in effective} == effective
 
 
+URLS: list[Any] = [
+    "ftp://client.example/x",
+    "some-editor://about",
+    "javascript:alert(1)",
+    "file:///etc/passwd",
+    "data:image/png;base64,iVBORw0KGgo=",
+    "//client.example",
+    "/x",
+    "client.example",
+    "http://localhost:5173",
+    "https://localhost/x",
+    "http://127.0.0.1:6274",
+    "https://[::1]/x",
+    "http://192.168.1.20:8080",
+    "https://10.0.0.1/x",
+    "https://169.254.169.254/latest/meta-data",
+    "https://2130706433/x",
+    "https://0x7f.1/x",
+    "https://user@client.example/x",
+    "https://client.example/ x",
+    "https://client.example/l\u00f6go.png",
+    "https://" + "x" * 2048,
+    5,
+    {},
+    ["https://client.example"],
+]
+UNUSABLE: list[dict[str, Any]] = [
+    {"client_name": "x" * 513},  # Z95
+    {"client_name": ["name"]},
+    {"client_name": {"name": "x"}},
+    {"client_name": 5},
+    {"client_name": " \n\u200e"},
+    {"client_name#de": "x" * 513},
+    {"contacts": "ops@client.example"},
+    {"contacts": [""]},
+    {"contacts": [5]},
+    {"contacts": ["x" * 513]},
+    {"contacts": {"mail": "ops@client.example"}},
+    {"software_id": 5},
+    {"software_version": 2},
+    {"software_version": ["2"]},
+    {"application_type": "browser"},
+    {"application_type": True},
+    {"scope": ["mcp:read"]},
+    {"scope": 5},
+    {"require_pushed_authorization_requests": "true"},
+    {"dpop_bound_access_tokens": "true"},
+    {"tls_client_certificate_bound_access_tokens": 1},
+    *(
+        {name: value}  # Z94
+        for name in ("client_uri", "logo_uri", "tos_uri", "policy_uri")
+        for value in URLS
+    ),
+    {"client_uri#de": "http://localhost"},
+]
+
+
+@pytest.mark.case("Z94", "Z95")
+@pytest.mark.rule("AS-52", "AS-55", "AS-81")
+async def test_what_only_informs_and_is_unusable_is_left_out() -> None:
+    """§2, §3.2.1. The rest is registered, and the same holds for an update (RFC 7592 §2.2)."""
+    async with deploy() as server:
+        plain = (await register(server, MINIMAL)).json()
+        kept = {name: plain[name] for name in (*DEFAULT, "redirect_uris")}
+        headers = {"Authorization": f"Bearer {plain['registration_access_token']}"}
+        for member in UNUSABLE:
+            response = await register(server, MINIMAL | member)
+            assert response.status == 201, (member, response.body)
+            document = response.json()
+            assert set(document) == set(plain), member
+            assert kept.items() <= document.items(), member
+            update = {**MINIMAL, **member, "client_id": plain["client_id"]}
+            url = f"/register?client_id={plain['client_id']}"
+            response = await server.call("PUT", url, headers=headers, document=update)
+            assert response.status == 200, (member, response.body)
+            assert not set(member) & set(response.json())
+
+
 METADATA: list[dict[str, Any]] = [
     {"grant_types": ["password"]},  # Z91
-    {"grant_types": ["authorization_code", "implicit"]},
+    {"grant_types": ["implicit", "password"]},
     {"grant_types": ["client_credentials"]},
     {"grant_types": ["refresh_token"]},
     {"grant_types": ["urn:ietf:params:oauth:grant-type:device_code"]},
-    {"grant_types": []},
-    {"grant_types": "authorization_code"},
-    {"grant_types": [["authorization_code"]]},
-    {"grant_types": [None]},
-    {"grant_types": ["authorization_code"] * 17},
     {"response_types": ["token"]},
-    {"response_types": ["code", "token"]},
     {"response_types": ["code id_token"]},
-    {"response_types": []},
-    {"response_types": "code"},
-    {"grant_types": ["authorization_code"], "response_types": []},
     {"token_endpoint_auth_method": "tls_client_auth"},  # Z92
     {"token_endpoint_auth_method": "self_signed_tls_client_auth"},
     {"token_endpoint_auth_method": "client_secret_jwt"},
@@ -239,63 +329,18 @@ METADATA: list[dict[str, Any]] = [
     {"token_endpoint_auth_signing_alg": "none"},
     {"token_endpoint_auth_signing_alg": "HS256"},
     {"token_endpoint_auth_signing_alg": ["RS256"]},
-    {"client_name": "x" * 513},  # Z95
-    {"client_name": ["name"]},
-    {"client_name": {"name": "x"}},
-    {"client_name": 5},
-    {"client_name": "Line\nbreak"},
-    {"client_name": "Bank\u202egnp.moc.elpmaxe"},  # reads backwards from here on
-    {"client_name": "\u2066Bank\u2069"},
-    {"client_name": "Bank\x00"},
-    {"client_name#de": "x" * 513},
-    {f"client_name#a{number}": "x" for number in range(33)},
-    {"contacts": "ops@client.example"},
-    {"contacts": ["x"] * 17},
-    {"contacts": [5]},
-    {"contacts": ["x" * 513]},
-    {"software_id": 5},
-    {"application_type": "browser"},
-    {"application_type": True},
-    {"scope": ["mcp:read"]},
-    {"scope": 5},
-    {"scope": "x" * 2049},
-    {"require_pushed_authorization_requests": "true"},
-    {"require_pushed_authorization_requests": 1},
+    *({"jwks_uri": value} for value in URLS),
+    {"jwks_uri": "http://client.example/jwks"},
     # cannot be done here: plain tokens are not what such a client wants
     {"dpop_bound_access_tokens": True},
     {"tls_client_certificate_bound_access_tokens": True},
-    *(
-        {name: value}  # Z94
-        for name in ("client_uri", "logo_uri", "tos_uri", "policy_uri", "jwks_uri")
-        for value in (
-            "ftp://client.example/x",
-            "javascript:alert(1)",
-            "file:///etc/passwd",
-            "data:text/html,x",
-            "//client.example",
-            "/x",
-            "http://localhost/x",
-            "https://127.0.0.1/x",
-            "https://[::1]/x",
-            "https://10.0.0.1/x",
-            "https://169.254.169.254/latest/meta-data",
-            "https://2130706433/x",
-            "https://0x7f.1/x",
-            "https://user@client.example/x",
-            "https://client.example/ x",
-            "https://" + "x" * 2048,
-            5,
-            ["https://client.example"],
-        )
-    ),
-    {"jwks_uri": "http://client.example/jwks"},
 ]
 
 
 @pytest.mark.case("Z91", "Z92", "Z94", "Z95")
-@pytest.mark.rule("AS-53", "AS-55")
-@pytest.mark.parametrize("member", METADATA, ids=lambda member: str(member)[:70])
-async def test_metadata_that_cannot_be_registered_is_invalid_client_metadata(
+@pytest.mark.rule("AS-53", "AS-55", "AS-81")
+@rows("member", METADATA, ids=lambda member: str(member)[:70])
+async def test_metadata_that_decides_and_cannot_be_registered_is_invalid_client_metadata(
     member: dict[str, Any],
 ) -> None:
     """§3.2.2. The answer repeats nothing of it."""
@@ -462,7 +507,9 @@ URIS: dict[str, tuple[Any, bool]] = {
     "http of loopback as a number": ("http://2130706433/callback", False),
     "http of loopback in capitals": ("http://LOCALHOST/callback", False),
     # AS-14: private-use schemes are the operator's to allow
-    "a private-use scheme": ("cursor://anysphere.cursor-mcp/oauth/callback", False),
+    "a private-use scheme": ("cursor://anysphere.cursor-mcp/oauth/other", False),
+    "a well-known client's": ("cursor://anysphere.cursor-mcp/oauth/callback", True),
+    "a long scheme": ("com.example." + "x" * 64 + ":/callback", False),
     "a reverse domain name": ("com.example.app:/callback", False),
     # Z90
     "null": (None, False),
@@ -474,49 +521,90 @@ URIS: dict[str, tuple[Any, bool]] = {
 
 @pytest.mark.case("Z87", "Z88", "Z89")
 @pytest.mark.rule("AS-14", "AS-54")
-@pytest.mark.parametrize("case", URIS)
+@rows("case", URIS)
 async def test_a_redirect_uri_is_https_or_loopback_and_absolute(case: str) -> None:
     """§3.2.2. Every URI that can be registered can be used, to the last character."""
     uri, accepted = URIS[case]
     async with deploy() as server:
-        for uris in ([uri], [f"{WEB_REDIRECT_URI}/other", uri]):
-            response = await register(
-                server, {"redirect_uris": uris, "token_endpoint_auth_method": "none"}
-            )
-            if not accepted:
-                assert (response.status, response.json()["error"]) == (400, "invalid_redirect_uri")
-                assert server.reasons() == ["redirect_uri"]
-                assert not (isinstance(uri, str) and len(uri) > 8 and uri in response.body.decode())
-            else:
-                assert response.json()["redirect_uris"] == uris
+        other = f"{WEB_REDIRECT_URI}/other"
+        public = {"token_endpoint_auth_method": "none"}
+        mixed = await register(server, {"redirect_uris": [other, uri], **public})
+        assert mixed.json()["redirect_uris"] == ([other, uri] if accepted else [other])
+        response = await register(server, {"redirect_uris": [uri], **public})
+        if not accepted:
+            assert (response.status, response.json()["error"]) == (400, "invalid_redirect_uri")
+            assert server.reasons() == ["redirect_uri"]
+            assert not (isinstance(uri, str) and len(uri) > 8 and uri in response.body.decode())
+        else:
+            assert response.json()["redirect_uris"] == [uri]
         if accepted:
             client = await server.register(redirect_uris=[uri])
             assert (await server.browser().decide(client.authorization_url())).startswith(uri)
 
 
 @pytest.mark.case("Z90")
-@pytest.mark.parametrize(
-    "uris",
-    [
-        None,
-        "https://app.example.com/callback",
-        [],
-        {},
-        5,
-        [WEB_REDIRECT_URI] * 33,
-        [f"https://a.example/{n}" for n in range(250)],
-    ],
-    ids=lambda uris: str(uris)[:40],
-)
-async def test_redirect_uris_are_a_list_of_up_to_32(uris: Any) -> None:
+@rows("uris", [None, "https://app.example.com/callback", [], "", {}, 5])
+async def test_redirect_uris_are_a_list(uris: Any) -> None:
     async with deploy() as server:
         response = await register(server, {"redirect_uris": uris})
         assert (response.status, response.json()["error"]) == (400, "invalid_redirect_uri")
-        assert (await register(server, {})).json()["error"] == "invalid_redirect_uri"
-        thirty_two = [f"{WEB_REDIRECT_URI}/{number}" for number in range(32)]
-        assert (await register(server, {"redirect_uris": thirty_two})).json()[
-            "redirect_uris"
-        ] == thirty_two
+
+
+@pytest.mark.rule("AS-80")
+async def test_only_the_size_of_a_registration_bounds_how_many_redirect_uris_it_has() -> None:
+    """§3.2.1. Those that are acceptable come back, each once."""
+    many = [f"https://a.example/{number}" for number in range(200)]
+    async with deploy() as server:
+        sent = [*many, *many[:9], *["some:/x"] * 33]
+        response = await register(server, {"redirect_uris": sent})
+        assert response.json()["redirect_uris"] == many
+
+
+@pytest.mark.rule("AS-80")
+async def test_a_registration_without_any_acceptable_redirect_uri_hears_all_reasons() -> None:
+    """§3.2.2. Each reason once, and not more than fits."""
+    uris = ["editor://x", "http://lan.example/x", "https://a.example/#x", "editor://y", "notes:/x"]
+    async with deploy() as server:
+        response = await register(server, {"redirect_uris": uris})
+        assert response.json() == {
+            "error": "invalid_redirect_uri",
+            "error_description": (
+                "The redirect URI scheme editor is not allowed here; the operator can add it to"
+                " allowed_redirect_schemes. A redirect URI must be https; http is for 127.0.0.1,"
+                " [::1] and localhost only. A redirect URI has a fragment. The redirect URI scheme"
+                " notes is not allowed here; the operator can add it to allowed_redirect_schemes"
+            ),
+        }
+        response = await register(server, {"redirect_uris": [f"a{n}:/x" for n in range(500)]})
+        assert 900 < len(response.json()["error_description"]) <= 1000
+
+
+@pytest.mark.rule("AS-80")
+@rows("empty", [[], None, ""])
+async def test_a_registration_that_asks_to_sign_in_again_is_told_how(empty: Any) -> None:
+    """§2. What Gemini CLI sends in the middle of a session; its user reads the answer."""
+    names = ("redirect_uris", "grant_types", "response_types")
+    async with deploy() as server:
+        response = await register(server, dict.fromkeys(names, empty))
+        assert (response.status, response.json()["error"]) == (400, "invalid_redirect_uri")
+        assert response.json()["error_description"] == (
+            "redirect_uris is missing or empty, so a sign-in with this registration could not be"
+            " completed. Please start the sign-in again in the application"
+        )
+
+
+@pytest.mark.rule("AS-80")
+@rows("uri", KNOWN_REDIRECT_URIS)
+async def test_a_well_known_client_may_have_its_redirect_uri_and_no_other_one(uri: str) -> None:
+    """RFC 8252 §7.1. One setting switches all of them off."""
+    assert check_redirect_uri(uri, {uri.partition(":")[0]}) == uri
+    async with deploy() as server:
+        for other in (f"{uri}x", uri[:-1], f"{uri}/", uri.upper(), f"{uri}?x", f"{uri}#"):
+            assert (await register(server, {"redirect_uris": [other]})).status == 400, other
+        client = await server.register(redirect_uris=[uri])
+        assert (await server.browser().decide(client.authorization_url())).startswith(uri)
+    async with deploy(registration=Registration(known_redirect_uris=False)) as server:
+        assert (await register(server, {"redirect_uris": [uri]})).status == 400
 
 
 @pytest.mark.rule("AS-14")
@@ -528,6 +616,8 @@ async def test_redirect_uris_are_a_list_of_up_to_32(uris: Any) -> None:
         (["com.example.app"], "com.example.app://callback?x=y", True),
         (["cursor"], "cursor-insiders://callback", False),
         (["cursor"], "CURSOR://callback", False),
+        (["x" * 200], "x" * 200 + ":/callback", True),
+        (["x"], "x:/callback", True),
         (["cursor"], "cursor:", False),
         (["cursor"], "cursor://", False),
         (["cursor"], "cursor:///", False),
@@ -549,7 +639,7 @@ async def test_a_private_use_scheme_has_to_be_allowed(
 async def test_the_refusal_of_a_private_use_scheme_names_it_and_the_setting() -> None:
     async with deploy() as server:
         response = await register(
-            server, {"redirect_uris": ["cursor://anysphere.cursor-mcp/oauth/callback"]}
+            server, {"redirect_uris": ["cursor://anysphere.cursor-retrieval/oauth/callback"]}
         )
         assert response.json() == {
             "error": "invalid_redirect_uri",
@@ -561,22 +651,22 @@ async def test_the_refusal_of_a_private_use_scheme_names_it_and_the_setting() ->
 
 
 @pytest.mark.rule("AS-56")
-@pytest.mark.parametrize(
-    ("application_type", "uri", "accepted"),
+@rows("application_type", ["web", "native", None, "browser"])
+@rows(
+    ("uri", "accepted"),
     [
-        ("web", WEB_REDIRECT_URI, True),
-        ("web", REDIRECT_URI, False),
-        ("web", "http://localhost/callback", False),
-        ("native", WEB_REDIRECT_URI, True),
-        ("native", REDIRECT_URI, True),
-        (None, WEB_REDIRECT_URI, True),
-        (None, REDIRECT_URI, True),
+        (WEB_REDIRECT_URI, True),
+        (REDIRECT_URI, True),
+        ("http://localhost/callback", True),
+        ("http://app.example.com/callback", False),
     ],
 )
-async def test_an_application_that_says_it_is_a_web_site_has_no_loopback(
+async def test_what_an_application_calls_itself_decides_nothing(
     application_type: str | None, uri: str, accepted: bool
 ) -> None:
-    """OpenID Connect Registration §2; MCP 2026-07-28. Who does not say is not punished."""
+    """OpenID Connect Registration §2 keeps websites from loopback for the implicit flow only. The
+    redirect URI decides who gets a code, and anyone may leave the type out.
+    """
     async with deploy() as server:
         response = await register(
             server, {"redirect_uris": [uri], "application_type": application_type}

@@ -99,7 +99,7 @@ async def test_an_update_replaces_everything() -> None:
         ({"redirect_uris": None}, "invalid_redirect_uri"),
         ({"redirect_uris": ["javascript:alert(1)"]}, "invalid_redirect_uri"),
         ({"grant_types": ["password"]}, "invalid_client_metadata"),
-        ({"client_name": "x" * 513}, "invalid_client_metadata"),
+        ({"token_endpoint_auth_method": "tls_client_auth"}, "invalid_client_metadata"),
     ],
     ids=str,
 )

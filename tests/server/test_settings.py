@@ -371,7 +371,7 @@ CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
         [{**APP, "token_endpoint_auth_method": "client_secret_basic"}],
         "client_secret does not match token_endpoint_auth_method",
     ),
-    "no redirect URI": ([{"client_id": "app"}], "redirect_uris must be a list of at least one URI"),
+    "no redirect URI": ([{"client_id": "app"}], "redirect_uris is missing or empty"),
     "a redirect URI as text": (
         [{**APP, "redirect_uris": WEB_REDIRECT_URI}],
         "redirect_uris must be a list",
@@ -403,7 +403,7 @@ CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
     ),
     "the password grant": (
         [{**APP, "grant_types": ["password"]}],
-        "grant_types contains a grant type that is not supported",
+        "grant_types may contain authorization_code, ",
     ),
     "a public client that acts for itself": (
         [{"client_id": "app", "grant_types": ["client_credentials"]}],
@@ -415,7 +415,7 @@ CLIENTS: dict[str, tuple[list[dict[str, Any]], str]] = {
     ),
     "an authentication method that is none": (
         [{**APP, "token_endpoint_auth_method": "tls_client_auth"}],
-        "token_endpoint_auth_method is not supported here",
+        "token_endpoint_auth_method must be one of none, client_secret_basic, ",
     ),
     "keys that are none": (
         [{**APP, "jwks": {"keys": []}}],

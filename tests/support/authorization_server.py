@@ -366,6 +366,7 @@ async def deploy(
     mcp_path: str = "/mcp",
     spy: Spy | None = None,
     kind: Callable[..., OAuthProvider] = OAuthProvider,
+    middleware: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Server]:
     """Run an authorization server with a protected spy behind it, its lifespan around the block.
@@ -379,6 +380,7 @@ async def deploy(
         mcp_path: where the resource is.
         spy: the app behind.
         kind: ``OAuthProvider``, or a proxy, which has a login step of its own.
+        middleware: settings of the middleware.
         settings: of ``kind``.
     """
     clock, events = clock or FrozenClock(), list[AuditEvent]()
@@ -394,6 +396,6 @@ async def deploy(
         **{**usual, **settings},
     )
     spy = spy or Spy()
-    app = MCPAuthMiddleware(spy, provider, mcp_path=mcp_path)
+    app = MCPAuthMiddleware(spy, provider, mcp_path=mcp_path, **(middleware or {}))
     async with provider:
         yield Server(provider, app, spy, clock, events)

@@ -301,7 +301,7 @@ def test_schemes_may_come_in_any_collection(kind: Any) -> None:
 
 @rows(
     "schemes",
-    ["cursor", {"cursor": 1}, None, [5], ["Cursor"], ["cursor://"], [""], ["c"], ["https"]],
+    ["cursor", {"cursor": 1}, None, [5], ["Cursor"], ["cursor://"], [""], ["1c"], ["https"]],
 )
 def test_what_is_no_list_of_schemes_is_refused(schemes: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^x"):
@@ -320,7 +320,8 @@ def test_what_is_no_list_of_schemes_is_refused(schemes: Any) -> None:
         ("https", ABSOLUTE),
         ("cursor", ABSOLUTE),
         ("HTTPS://a/", ABSOLUTE),
-        ("h:a", ABSOLUTE),
+        ("h:a", OTHER.format("h")),
+        ("h" * 65 + ":a", OTHER.format("h" * 64)),
         ("//a/b", ABSOLUTE),
         ("/a", ABSOLUTE),
         (":", ABSOLUTE),

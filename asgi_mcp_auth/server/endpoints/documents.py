@@ -27,7 +27,7 @@ def metadata(server: Server, endpoints: Mapping[str, str]) -> JSONObject:
     return authorization_server_metadata(
         issuer=server.issuer,
         endpoints={**endpoints, "jwks_uri": server.issuer + JWKS_PATH},
-        scopes_supported=list(dict.fromkeys((*server.resource.scopes, OFFLINE_ACCESS))),
+        scopes_supported=list(dict.fromkeys((*server.scopes.supported, OFFLINE_ACCESS))),
         grant_types=list(server.grant_types),
         auth_methods=AUTH_METHODS,
         signing_algorithms=ASSERTION_ALGORITHMS,
@@ -46,9 +46,11 @@ def routes(server: Server, endpoints: Mapping[str, str]) -> list[Route]:
     """Return the public documents, the metadata at every path that clients try (RFC 8414 §3.1,
     OpenID Connect Discovery §4).
     """
-    members, path = metadata(server, endpoints), url_path(server.issuer)
-    document = PublicDocument(format_document(members))
-    openid = PublicDocument(format_document(members | _openid_members(server)))
+    path = url_path(server.issuer)
+    document = PublicDocument(lambda: format_document(metadata(server, endpoints)))
+    openid = PublicDocument(
+        lambda: format_document(metadata(server, endpoints) | _openid_members(server))
+    )
     places = {
         WELL_KNOWN_SERVER + path: document,
         WELL_KNOWN_OPENID + path: openid,
@@ -78,8 +80,8 @@ class KeySetDocument:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer as ``PublicDocument`` does, or with 503 while the keys cannot be read."""
         try:
-            keys = await self._server.signer.jwks()
+            keys = format_document(await self._server.signer.jwks())
         except ServerUnavailable:
             await send_response(scope, receive, send, 503, [(b"retry-after", b"1")], b"")
         else:
-            await PublicDocument(format_document(keys))(scope, receive, send)
+            await PublicDocument(lambda: keys)(scope, receive, send)

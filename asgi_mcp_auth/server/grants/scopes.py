@@ -1,14 +1,25 @@
-"""The scope policy: which of the requested scopes a client gets."""
+"""The scope policy: which of the requested scopes a client gets.
+
+Scopes that this server does not have are left out, and the answer says what was granted (RFC 6749
+§3.3). Many clients ask for scopes of their own, or of OpenID Connect, whatever the server lists.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from textwrap import shorten
 
 from ..._settings import check_scopes
+from ..._urls import MAX_DESCRIPTION_CHARS
 from ...claims import expand_hierarchy
 from ...errors import AccessDenied, InvalidGrant, InvalidScope
 from ..options import ScopeHook, ask_hook
 from ..parties import OFFLINE_ACCESS, Client, Person
+
+BEYOND_GRANT = (
+    "The request names a scope that was not granted. To get it, the application has to send the"
+    " user to sign in again, with all the scopes that it needs"
+)
 
 
 class ScopePolicy:
@@ -30,29 +41,40 @@ class ScopePolicy:
         hierarchy: Mapping[str, Sequence[str]] | None,
         hook: ScopeHook | None,
     ) -> None:
-        self.supported = tuple(dict.fromkeys((*supported, *required)))
+        self._supported = dict.fromkeys((*supported, *required))
         self._default = tuple(required) or self.supported
         self._implied = expand_hierarchy(hierarchy)
-        self._known = frozenset((*self.supported, OFFLINE_ACCESS))
         self._hook = hook
 
+    @property
+    def supported(self) -> tuple[str, ...]:
+        """All scopes, in order."""
+        return tuple(self._supported)
+
+    @property
+    def names(self) -> Set[str]:
+        """All scopes, including those that are added later."""
+        return self._supported.keys()
+
+    def add(self, scopes: Iterable[str]) -> None:
+        """Add scopes that clients may ask for, but do not get without asking."""
+        self._supported.update(dict.fromkeys(scopes))
+
     def parse_requested(self, scope: str | None, client: Client) -> list[str]:
-        """Return the scopes of a request, or the default ones if it names none.
+        """Return the scopes of a request that the client may have, or the default ones if it names
+        none.
 
         Raises:
-            InvalidScope: a scope is malformed, unknown, or beyond the limit of the client; or no
-                scope is left.
+            InvalidScope: there are scopes, but none of those that were meant is left.
 
         RFC 6749 §3.3.
         """
-        if scope is None:
-            scopes = [each for each in self._default if self._is_within(each, client)]
-        else:
-            scopes = [*dict.fromkeys(filter(None, scope.split(" ")))]
-            if any(each not in self._known or not self._is_within(each, client) for each in scopes):
-                raise InvalidScope
-        if not scopes and self.supported:
-            raise InvalidScope
+        meant = _parse(scope) or self._default
+        scopes = [each for each in meant if self._is_known(each) and self._is_within(each, client)]
+        # A refresh token alone is of no use.
+        lost = _without_offline_access(meant) and not _without_offline_access(scopes)
+        if lost and self._supported:
+            raise self._none_left(client)
         return scopes
 
     async def filter_grantable(
@@ -99,7 +121,7 @@ class ScopePolicy:
             raise InvalidGrant(reason="nothing_left") from None
         left = [each for each in scopes if each in still]
         if scopes and not left:
-            raise InvalidScope
+            raise InvalidScope(BEYOND_GRANT)
         return left
 
     def narrow(self, scope: str | None, granted: Sequence[str], client: Client) -> list[str]:
@@ -111,20 +133,31 @@ class ScopePolicy:
             client: its client, whose limit may have changed.
 
         Raises:
-            InvalidScope: the request names scopes that were not granted, or an empty list.
+            InvalidScope: the request names a scope of this server that was not granted, or none
+                that was.
             InvalidGrant: no granted scope is valid any more, so the client has to start over.
 
-        RFC 6749 §6.
+        RFC 6749 §6: a refresh never widens a grant. What this server does not have is left out,
+        because clients repeat what they asked for at first.
         """
-        valid = [each for each in granted if each in self._known and self._is_within(each, client)]
+        valid = [each for each in granted if self._is_known(each) and self._is_within(each, client)]
         if granted and not valid:
             raise InvalidGrant(reason="nothing_left")
-        if scope is None:
+        asked = _parse(scope)
+        if not asked:
             return valid
-        scopes = [*dict.fromkeys(filter(None, scope.split(" ")))]
-        if (granted and not scopes) or not set(scopes) <= self._with_implied(valid):
-            raise InvalidScope
+        scopes = [each for each in asked if self._is_known(each)]
+        if not set(scopes) <= self._with_implied(valid) or (valid and not scopes):
+            raise InvalidScope(BEYOND_GRANT)
         return scopes
+
+    def _is_known(self, scope: str) -> bool:
+        return scope in self._supported or scope == OFFLINE_ACCESS
+
+    def _none_left(self, client: Client) -> InvalidScope:
+        available = ", ".join(each for each in self._supported if self._is_within(each, client))
+        text = f"{InvalidScope.description}. Those that are: {available or 'none'}"
+        return InvalidScope(shorten(text, MAX_DESCRIPTION_CHARS, placeholder=" ..."))
 
     def _is_within(self, scope: str, client: Client) -> bool:
         # Whether a client may refresh depends on its grant types, not on its scopes.
@@ -136,3 +169,11 @@ class ScopePolicy:
 
     def _with_implied(self, scopes: Iterable[str]) -> set[str]:
         return {implied for scope in scopes for implied in (scope, *self._implied.get(scope, ()))}
+
+
+def _parse(scope: str | None) -> list[str]:
+    return [*dict.fromkeys(filter(None, (scope or "").split(" ")))]
+
+
+def _without_offline_access(scopes: Iterable[str]) -> list[str]:
+    return [each for each in scopes if each != OFFLINE_ACCESS]

@@ -8,10 +8,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from ..._urls import is_loopback_redirect, redirect_host, redirect_uri_matches, with_parameters
+from ..._urls import (
+    check_redirect_uri,
+    is_loopback_redirect,
+    redirect_host,
+    redirect_uri_matches,
+    with_parameters,
+)
 from ...errors import (
     ExpiredForm,
     InvalidClient,
+    InvalidRedirectURI,
     MalformedRequest,
     OAuthError,
     RequestNotSupported,
@@ -115,8 +122,22 @@ async def resolve_destination(
     if uri is None and len(client.redirect_uris) == 1:
         uri = client.redirect_uris[0]
     if uri is None or not redirect_uri_matches(uri, client.redirect_uris):
-        raise UnregisteredRedirect
+        raise UnregisteredRedirect(_why_unregistered(server, uri))
     return Destination(client, uri, state, server.issuer)
+
+
+def _why_unregistered(server: Server, uri: str | None) -> str | None:
+    """Return why a redirect URI cannot have been registered, ``None`` if it could have been.
+
+    A registration takes the URIs that it can, so this is the first time that anyone sees it.
+    """
+    policy = server.clients.policy
+    try:
+        if uri is not None:
+            check_redirect_uri(uri, policy.redirect_schemes, policy.redirect_uris)
+    except InvalidRedirectURI as error:
+        return str(error)
+    return None
 
 
 async def restore_destination(

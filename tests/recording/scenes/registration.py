@@ -51,7 +51,7 @@ REFUSED: dict[str, dict[str, Any]] = {
     "An http redirect URI of another host": {"redirect_uris": ["http://app.example/callback"]},
     "A redirect URI with a fragment": {"redirect_uris": ["https://app.example/callback#here"]},
     "A redirect URI with an unknown scheme": {"redirect_uris": ["cursor://callback"]},
-    "A web application on loopback": {"application_type": "web"},
+    "Only response types that do not exist here": {"response_types": ["code id_token"]},
     "An unknown method": {"token_endpoint_auth_method": "tls_client_auth"},
     "private_key_jwt without keys": {"token_endpoint_auth_method": "private_key_jwt"},
     "jwks and jwks_uri at once": {
@@ -63,9 +63,19 @@ REFUSED: dict[str, dict[str, Any]] = {
     "Only a refresh token": {"grant_types": ["refresh_token"]},
     "A response type that is not code": {"response_types": ["token"]},
     "A public client that acts for itself": {"grant_types": ["client_credentials"]},
+    "Tokens bound to a key": {"dpop_bound_access_tokens": True},
+}
+BORNE: dict[str, dict[str, Any]] = {
+    "A web application on loopback": {"application_type": "web"},
     "A name that is no string": {"client_name": 7},
     "A private client_uri": {"client_uri": "http://127.0.0.1/"},
-    "Tokens bound to a key": {"dpop_bound_access_tokens": True},
+    "Some redirect URIs that cannot be registered": {
+        "redirect_uris": ["editor://callback", "https://app.example/callback"]
+    },
+    "Grant types and response types that do not exist here": {
+        "grant_types": ["authorization_code", "implicit"],
+        "response_types": ["code", "id_token"],
+    },
 }
 
 
@@ -76,6 +86,8 @@ async def create(recorder: Recorder) -> None:
             await register(place, sentence, **metadata)
         for sentence, metadata in REFUSED.items():
             await register(place, f"Refused: {sentence}", **metadata)
+        for sentence, metadata in BORNE.items():
+            await register(place, sentence, **metadata)
         await place(
             "The body is no JSON",
             "POST",

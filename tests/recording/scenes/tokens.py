@@ -87,7 +87,11 @@ async def refreshing(recorder: Recorder) -> None:
         await _refresh(place, client, first, "Again within the leeway: the same successor")
         await _refresh(place, other, second, "Of another client")
         await _refresh(
-            place, client, second, "With more scopes than were granted", scope="mcp:read other"
+            place,
+            client,
+            second,
+            "With more scopes than were granted",
+            scope="mcp:read offline_access",
         )
         narrowed = await _refresh(place, client, second, "With fewer scopes", scope="mcp:read")
         third = narrowed["refresh_token"]

@@ -219,19 +219,54 @@ async def test_answers_go_into_the_query(mode: str) -> None:
     "scope",
     [
         "mcp:unknown",
-        "mcp:read mcp:unknown",
+        "openid offline_access",
         'mcp:"read',
         "mcp:\\read",
         "mcp:read\x00",
         "mcp:réad",
         "mcp:read\tmcp:write",
-        " ".join(["mcp:read"] * 3 + [f"s{number}" for number in range(2000)]),
+        " ".join(f"s{number}" for number in range(2000)),
     ],
 )
-async def test_unknown_and_malformed_scopes_are_refused(scope: str) -> None:
+async def test_a_request_of_which_no_scope_is_left_is_told_those_that_there_are(scope: str) -> None:
     async with deploy() as server:
         client = await server.register()
-        assert_told(await ask(server, pairs_of(client, scope=scope)), "invalid_scope")
+        response = await ask(server, pairs_of(client, scope=scope))
+        assert_told(response, "invalid_scope")
+        assert answer_of(response.header("location") or "")["error_description"] == (
+            "None of the requested scopes is available to this client. Those that are: mcp:read,"
+            " mcp:write"
+        )
+
+
+@pytest.mark.rule("AS-21", "AS-82")
+@rows(
+    ("asked", "given"),
+    [
+        ("mcp:read mcp:unknown", "mcp:read"),
+        ("openid profile email mcp:write", "mcp:write"),
+        ("claudeai mcp:read offline_access", "mcp:read offline_access"),
+        (" ".join([f"s{number}" for number in range(500)] + ["mcp:read"]), "mcp:read"),
+        (" ", "mcp:read"),
+    ],
+)
+@rows("pushed", [False, True], ids=["at once", "pushed"])
+async def test_unknown_scopes_are_left_out_and_the_answer_says_what_was_granted(
+    asked: str, given: str, pushed: bool
+) -> None:
+    """RFC 6749 §3.3, §5.1. A client that repeats its request at a refresh gets the same."""
+    async with deploy() as server:
+        client = await server.register(scope=asked)
+        url = client.authorization_url(scope=asked)
+        if pushed:
+            form = dict(parse_qsl(urlsplit(url).query))
+            document = (await server.call("POST", "/par", form=form)).json()
+            query = {"client_id": client.client_id, "request_uri": document["request_uri"]}
+            url = f"/authorize?{urlencode(query)}"
+        code = answer_of(await server.browser().decide(url))["code"]
+        tokens = (await client.redeem(code)).json()
+        assert tokens["scope"] == given
+        assert (await client.refresh(tokens["refresh_token"], scope=asked)).json()["scope"] == given
 
 
 @pytest.mark.case("Z06")

@@ -234,13 +234,12 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
     "no client_name": {"client_name": None},
     "an empty client_name": {"client_name": ""},
     "a client_name that is none": {"client_name": ["x"]},
-    "a client_name that runs backwards": {"client_name": "x\u202ey"},
     "no redirect_uris": {"redirect_uris": None},
     "empty redirect_uris": {"redirect_uris": []},
     "a redirect URI without TLS": {"redirect_uris": ["http://app.example.com/callback"]},
     "a redirect URI that is a script": {"redirect_uris": ["javascript:alert(1)"]},
     "no way to begin": {"grant_types": ["urn:ietf:params:oauth:grant-type:device_code"]},
-    "the implicit grant": {"grant_types": ["authorization_code", "implicit"]},
+    "the implicit grant alone": {"grant_types": ["implicit"]},
     "a client that acts for itself": {"grant_types": ["client_credentials"]},
     # Z109
     "a secret": {"client_secret": "x"},
@@ -273,6 +272,31 @@ async def test_a_document_that_says_what_it_must_not_is_refused(
     url = host.serve_client(**members)
     async with developing(authority) as server:
         await assert_refused(server, url, UNUSABLE)
+
+
+@pytest.mark.rule("AS-81")
+async def test_what_only_informs_and_is_unusable_is_left_out(
+    authority: Authority, host: DocumentHost
+) -> None:
+    url = host.serve_client(
+        client_name="An \u202eapp\n",
+        client_uri="http://localhost:5173",
+        logo_uri="data:image/png;base64,iVBORw0KGgo=",
+        contacts="ops@client.example",
+        software_version=2,
+        grant_types=["authorization_code", "implicit"],
+        response_types=["code", "id_token"],
+        redirect_uris=["editor://callback", "https://app.example.com/callback"],
+    )
+    async with developing(authority) as server:
+        client = await server.provider.admin.get_client(url)
+        assert client.metadata == {
+            "client_name": "An app",
+            "grant_types": ["authorization_code"],
+            "response_types": ["code"],
+            "redirect_uris": ["https://app.example.com/callback"],
+            "token_endpoint_auth_method": "none",
+        }
 
 
 async def test_grants_and_scopes_that_do_not_exist_here_are_left_out(

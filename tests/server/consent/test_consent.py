@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 
 from asgi_mcp_auth.server import Client, Lifetimes, Pages, Person, Registration
+from asgi_mcp_auth.server.clients.known import KNOWN_REDIRECT_URIS
 from asgi_mcp_auth.server.clients.records import CLIENTS
 from asgi_mcp_auth.server.records import hash_of
 from tests.support.authorization_server import (
@@ -98,7 +99,7 @@ async def test_the_page_says_who_asks_for_what_for_whom_and_where_it_goes() -> N
 async def test_for_programs_on_the_persons_machine_there_is_a_warning() -> None:
     """RFC 8252 §8.6."""
     async with deploy(allowed_redirect_schemes=["cursor"]) as server:
-        for redirect in (REDIRECT_URI, "cursor://callback"):
+        for redirect in (REDIRECT_URI, "cursor://callback", *KNOWN_REDIRECT_URIS):
             client = await server.register(redirect_uris=[redirect])
             text = text_of(await consent_page(server.browser(), client))
             assert "any other program on it can claim to be this application" in text

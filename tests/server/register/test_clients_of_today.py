@@ -120,7 +120,26 @@ CLIENTS: dict[str, Sent] = {
             ],
         },
         "cursor://anysphere.cursor-mcp/oauth/callback",
-        ("cursor",),
+    ),
+    "Warp": Sent(
+        {
+            **PUBLIC,
+            "client_name": "Warp",
+            "redirect_uris": ["warp://mcp/oauth2callback"],
+            "scope": "",
+        },
+        "warp://mcp/oauth2callback",
+    ),
+    "a website in development": Sent(
+        {
+            **PUBLIC,
+            "client_uri": "http://localhost:5173",
+            "logo_uri": "data:image/png;base64,iVBORw0KGgo=",
+            "application_type": "web",
+            "response_types": ["code", "id_token"],
+            "redirect_uris": ["http://localhost:5173/callback"],
+        },
+        "http://localhost:5173/callback",
     ),
     "Cursor, earlier": Sent(
         {

@@ -49,10 +49,14 @@ def client(scope: str | None = None, origin: Any = "configured") -> Client:
         ([], ["read"], "read read  read", ["read"]),
         ([], ["read"], "offline_access", ["offline_access"]),
         ([], [], "offline_access", ["offline_access"]),
-        ([], ["read"], " ", None),
+        ([], ["read"], " ", ["read"]),
+        (["read"], ["read", "write"], "", ["read"]),
         ([], ["read"], "write", None),
-        ([], [], "write", None),
-        ([], ["read"], "read write", None),
+        ([], ["read"], "openid offline_access", None),
+        ([], [], "write", []),
+        ([], [], "openid offline_access", ["offline_access"]),
+        ([], ["read"], "read write", ["read"]),
+        ([], ["read"], "openid read email offline_access", ["read", "offline_access"]),
         ([], ["read"], "read\twrite", None),
         ([], ["read"], "read\u00a0write", None),
         ([], ["read"], '"read"', None),
@@ -70,6 +74,38 @@ async def test_what_a_request_gets(
         assert scopes.parse_requested(asked, client()) == found
 
 
+@pytest.mark.rule("AS-82")
+@rows(
+    ("limit", "text"),
+    [
+        (None, "Those that are: read, write, admin"),
+        ("write", "Those that are: read, write"),
+        ("other", "Those that are: none"),
+    ],
+)
+async def test_a_refusal_lists_the_scopes_that_there_are(limit: str | None, text: str) -> None:
+    with pytest.raises(InvalidScope) as caught:
+        policy(hierarchy=HIERARCHY).parse_requested("openid", client(limit))
+    begin = "None of the requested scopes is available to this client. "
+    assert str(caught.value) == begin + text
+
+
+async def test_a_refusal_lists_no_more_scopes_than_fit_into_a_url() -> None:
+    with pytest.raises(InvalidScope) as caught:
+        policy([], [f"scope-{n}" for n in range(1000)]).parse_requested("openid", client())
+    assert 900 < len(str(caught.value)) <= 1000
+
+
+@pytest.mark.rule("AS-84")
+async def test_scopes_that_are_added_can_be_asked_for_and_do_not_come_without_asking() -> None:
+    scopes = policy([], ["read"])
+    names = scopes.names
+    scopes.add(["read", "admin"])
+    assert (scopes.supported, set(names)) == (("read", "admin"), {"read", "admin"})
+    assert scopes.parse_requested(None, client()) == ["read"]
+    assert scopes.parse_requested("admin", client()) == ["admin"]
+
+
 async def test_the_supported_scopes_are_those_and_the_required_ones_each_once() -> None:
     assert policy(["read", "other"], ["write", "read"]).supported == ("write", "read", "other")
 
@@ -83,7 +119,7 @@ async def test_the_supported_scopes_are_those_and_the_required_ones_each_once() 
         ("write", "write", ["write"]),
         ("write", "read write", ["read", "write"]),
         ("read", "write", None),
-        ("read", "read write", None),
+        ("read", "read write", ["read"]),
         ("admin", "read", ["read"]),
         ("read", "read offline_access", ["read", "offline_access"]),
         ("read", "offline_access", ["offline_access"]),
@@ -164,14 +200,19 @@ async def test_a_hook_that_returns_no_scopes_is_the_operator_s_mistake(answer: o
         (["read", "offline_access"], None, "read", ["read", "offline_access"]),
         ([], None, None, []),
         ([], " ", None, []),
+        ([], "unknown", None, []),
+        (["read"], " ", None, ["read"]),
+        (["read"], "read unknown", None, ["read"]),
+        (["read"], "unknown", None, InvalidScope),
+        (["read"], "read offline_access", None, InvalidScope),
         (["read"], "write", None, InvalidScope),
         (["read"], "read write", None, InvalidScope),
-        (["read"], " ", None, InvalidScope),
         (["read", "gone"], "gone", None, InvalidScope),
         ([], "read", None, InvalidScope),
         (["gone"], None, None, InvalidGrant),
         (["gone"], "gone", None, InvalidGrant),
         (["gone"], " ", None, InvalidGrant),
+        (["read", "gone"], "read gone", None, ["read"]),
         (["admin"], None, "read", InvalidGrant),
     ],
 )
