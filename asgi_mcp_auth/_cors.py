@@ -89,10 +89,11 @@ class AllowedOrigins:
         """
         if self._all:
             return b"*"
-        name = origin.decode("latin-1")
+        # RFC 6454 §4: neither scheme nor host have a case.
+        name = origin.lower().decode("latin-1")
         if name in self._origins or (self._loopback and is_loopback_origin(name)):
             return origin
-        raise ForbiddenOrigin
+        raise ForbiddenOrigin(origin.decode("latin-1"))
 
 
 class CORSSend:

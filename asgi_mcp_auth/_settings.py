@@ -272,22 +272,26 @@ def check_path(setting: str, value: object, *, in_url: bool = False) -> str:
 
 
 def check_origin(setting: str, value: object) -> str:
-    """Return ``value`` unchanged when it is a web origin as browsers send it.
+    """Return ``value`` in lower case when it is a web origin as browsers send it.
+
+    Safari writes the identifiers of its extensions in capitals.
 
     Raises:
         ConfigurationError: it has a path, a wildcard or a trailing slash, is spelled differently,
             or is not an origin.
 
-    RFC 6454 §6.2.
+    RFC 6454 §4 and §6.2.
     """
+    lowered = value.lower() if isinstance(value, str) and value.isascii() else value
     try:
-        sent = origin_of(value) if isinstance(value, str) and ORIGIN.fullmatch(value) else None
+        is_origin = isinstance(lowered, str) and ORIGIN.fullmatch(lowered) is not None
+        sent = origin_of(str(lowered)) if is_origin else None
     except ValueError:  # an invalid port or IPv6 address
         sent = None
     if sent is None:
         example = "write each one out like 'https://app.example.com', with no path and no wildcard"
         raise ConfigurationError(f"{setting} has {value!r}: {example}")
-    if sent != value:
+    if sent != lowered:
         raise ConfigurationError(
             f"{setting} has {value!r}, which browsers write as {sent!r}: write that"
         )

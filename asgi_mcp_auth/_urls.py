@@ -16,7 +16,11 @@ WELL_KNOWN_OPENID = "/.well-known/openid-configuration"
 
 # RFC 3986 characters, and nothing that could end a header's quoted string.
 URL_CHARACTERS = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&()*+,;=%']+")
-ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[^/?#@\s:*\[\]]+)(:\d+)?")
+# In lower case. The second form has no host: an app's own scheme, or file://.
+ORIGIN = re.compile(
+    r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[^/?#@\s:*\[\]]+)(:\d+)?"
+    r"|(?!https?:)[a-z][a-z0-9+.-]*://"
+)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # Scheme, host, port, path, and the rest. No user name; ASCII only, which lower() keeps as it is.
 _RESOURCE = re.compile(

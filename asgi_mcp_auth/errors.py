@@ -119,14 +119,19 @@ class InsufficientScope(RequestError):
 
 
 class ForbiddenOrigin(RequestError):
-    """A web page from an origin that is not allowed sent the request."""
+    """A web page from an origin that is not allowed sent the request.
+
+    Args:
+        origin: which one, for the log.
+    """
 
     error = "access_denied"
     status = 403
     reason = "origin"
 
-    def __init__(self) -> None:
+    def __init__(self, origin: str | None = None) -> None:
         super().__init__("Requests from this origin are not allowed")
+        self.origin = None if origin is None else origin[:256]
 
 
 class ServerUnavailable(RequestError):

@@ -53,6 +53,7 @@ class Refusal:
         client_id: the client of a token that is valid but lacks scopes.
         subject: the user of such a token.
         token_id: first 8 hex digits of the token's SHA-256.
+        origin: the web origin that is not allowed, up to 256 characters, if that is the reason.
     """
 
     status: int
@@ -62,6 +63,7 @@ class Refusal:
     client_id: str | None = None
     subject: str | None = None
     token_id: str | None = None
+    origin: str | None = None
 
 
 RefusalHook: TypeAlias = Callable[[Refusal], None]
@@ -142,13 +144,17 @@ class Challenger:
             client_id=None if access is None else access.client_id,
             subject=None if access is None else access.subject,
             token_id=token_id(token) if token else None,
+            origin=error.origin if isinstance(error, ForbiddenOrigin) else None,
         )
+        shown: str = event.reason
+        if event.origin is not None:
+            shown = f"{event.reason} {event.origin!r}"
         logger.info(
             "%r %r refused with %d: %s",
             event.method,
             event.path,
             event.status,
-            event.reason,
+            shown,
             extra={name: getattr(event, name) for name in Refusal.__slots__},
         )
         if self._on_event is not None:

@@ -110,6 +110,7 @@ OAuthReason: TypeAlias = Literal[
     "assertion_replayed",
     "client_keys",
     "document",
+    "documents_off",
     # of InvalidGrant
     "unknown_code",
     "code_expired",

@@ -179,12 +179,27 @@ class EndpointRequest:
         # Other applications on the same host set cookies in any form, so only "; " and "=" count
         # (RFC 6265 §4.2.1); ours need no quotes. The header is searched rather than parsed, because
         # it can hold tens of thousands of cookies.
+        pieces = self._cookies_sent().split(f"{name}=")
+        values = [value for before, value in pairwise(pieces) if before.rstrip(" \t").endswith(";")]
+        return values[-1].partition(";")[0].rstrip(" \t") if values else None
+
+    def cookies_with_prefix(self, prefix: str) -> list[tuple[str, str]]:
+        """Return the names and values of the cookies whose names begin with ``prefix``, in the
+        order of the request.
+        """
+        pieces = self._cookies_sent().split(prefix)
+        pairs = [
+            after.partition(";")[0].rstrip(" \t").partition("=")
+            for before, after in pairwise(pieces)
+            if before.rstrip(" \t").endswith(";")
+        ]
+        return [(prefix + name, value) for name, _, value in pairs]
+
+    def _cookies_sent(self) -> str:
         if self._cookie_header is None:
             sent = [value for key, value in self.scope["headers"] if key == b"cookie"]
             self._cookie_header = b";".join((b"", *sent)).decode("latin-1")
-        pieces = self._cookie_header.split(f"{name}=")
-        values = [value for before, value in pairwise(pieces) if before.rstrip(" \t").endswith(";")]
-        return values[-1].partition(";")[0].rstrip(" \t") if values else None
+        return self._cookie_header
 
     def set_cookie(self, cookie: str) -> None:
         """Send a ``Set-Cookie`` header with the response; errors that end the request drop it."""

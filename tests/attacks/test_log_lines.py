@@ -37,7 +37,6 @@ OURS = frozenset(
         "self._label",
         "self._advice",
         "event.action",
-        "event.reason",
         "refusal.reason",
         "cause",
         "_REMEDIES[cause]",

@@ -11,6 +11,7 @@ import pytest
 
 from asgi_mcp_auth import DevLogin
 from asgi_mcp_auth.server import PasswordLogin, ServerOptions
+from asgi_mcp_auth.server.records import hash_of
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import Server, deploy, memory_store
 
@@ -60,9 +61,8 @@ async def test_a_page_that_was_begun_at_one_cannot_be_gone_on_with_at_the_other(
         browser = lax.browser()
         page = await browser.open((await lax.register()).authorization_url())
         thief = strict.browser()
-        thief.cookies[strict.provider._server.cookies.browser] = next(
-            iter(browser.cookies.values())
-        )
+        (secret,) = browser.cookies.values()
+        thief.cookies[strict.provider._server.cookies.browser(hash_of(secret))] = secret
         assert (await thief.open(page.url)).response.status == 400
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -227,7 +228,7 @@ async def test_a_list_of_origins_replaces_loopback() -> None:
     )
     for origin in ("https://app.example", "vscode-webview://panel", "http://[::1]:99", BASE_URL):
         guard.assert_entered(await call(guard.app, "POST", "/mcp", {**ALICE, "Origin": origin}))
-    for origin in ("http://localhost", "https://app.example:444", "https://APP.example"):
+    for origin in ("http://localhost", "https://app.example:444", "https://app.example."):
         guard.assert_refused(
             await call(guard.app, "POST", "/mcp", {**ALICE, "Origin": origin}), 403, "origin"
         )
@@ -254,7 +255,6 @@ async def test_a_star_allows_every_page_without_credentials(origin: str) -> None
         (["null"], "no path"),
         (["https://app.example/x"], "no path"),
         (["https://user@app.example"], "no path"),
-        (["https://App.example"], "'https://app.example'"),
         (["https://app.example:443"], "'https://app.example'"),
         (["https://app.example:99999"], "no path"),
         ([b"https://app.example"], "no path"),
@@ -304,3 +304,63 @@ async def test_a_browsers_exchange_over_uvicorn() -> None:
             base_url, b"GET /mcp HTTP/1.1\r\nHost: h\r\nOrigin: http://h\r\n\r\n"
         )
         assert (status, "access-control-allow-origin" in headers) == (403, False)
+
+
+SAFARI = "safari-web-extension://0A1B2C3D-4E5F-6071-8293-A4B5C6D7E8F9"
+
+
+@pytest.mark.rule("RS-56")
+@pytest.mark.parametrize(
+    ("allowed", "sent"),
+    [
+        (SAFARI, SAFARI),
+        (SAFARI.lower(), SAFARI),
+        (SAFARI, SAFARI.lower()),
+        ("https://App.Example.com", "https://app.example.com"),
+        ("https://app.example.com", "https://APP.example.com"),
+        *(
+            (origin, origin)
+            for origin in (
+                "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+                "moz-extension://12345678-90ab-cdef-1234-567890abcdef",
+                "tauri://localhost",
+                "http://tauri.localhost",
+                "capacitor://localhost",
+                "ionic://localhost",
+                "vscode-webview://1abcdefgh2ijklmnop",
+                "vscode-file://vscode-app",
+                "app://obsidian.md",
+                "app://-",
+                "app://",
+                "file://",
+            )
+        ),
+    ],
+)
+async def test_an_origin_of_an_extension_or_app_is_compared_without_case(
+    allowed: str, sent: str
+) -> None:
+    guard = protect(allowed_origins=[allowed])
+    preflight = await call(guard.app, "OPTIONS", "/mcp", {**PREFLIGHT, "Origin": sent})
+    response = await call(guard.app, "POST", "/mcp", {**ALICE, "Origin": sent})
+    for each, status in ((preflight, 204), (response, 200)):
+        assert (each.status, each.header("access-control-allow-origin")) == (status, sent)
+    for other in (f"{sent}x", f"{sent}.evil.example", f"x{sent}", f"{sent}/", f"{sent}:1"):
+        response = await call(guard.app, "POST", "/mcp", {**ALICE, "Origin": other})
+        assert response.status == 403, other
+
+
+@pytest.mark.rule("RS-57")
+async def test_a_refusal_names_the_origin_in_the_log_and_not_to_the_page(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    guard = protect()
+    sent = "https://evil.example\n" + "x" * 300
+    with caplog.at_level(logging.INFO, "asgi_mcp_auth.refusals"):
+        response = await call(guard.app, "POST", "/mcp", {**ALICE, "Origin": sent})
+        await call(guard.app, "POST", "/mcp")
+    assert b"evil" not in response.body
+    first, second = caplog.records
+    assert first.getMessage() == f"'POST' '/mcp' refused with 403: origin {sent[:256]!r}"
+    assert (first.__dict__["origin"], second.__dict__["origin"]) == (sent[:256], None)
+    assert [event.origin for event in guard.events] == [sent[:256], None]

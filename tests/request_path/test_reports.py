@@ -61,7 +61,9 @@ REFUSALS: list[tuple[str, dict[str, str], Refusal]] = [
     (
         "/mcp",
         {"Origin": "https://evil.example"},
-        Refusal(status=403, reason="origin", method="POST", path="/mcp"),
+        Refusal(
+            status=403, reason="origin", method="POST", path="/mcp", origin="https://evil.example"
+        ),
     ),
 ]
 
@@ -81,9 +83,8 @@ async def test_a_refusal_is_one_event_and_one_info_record_with_the_same_facts(
     assert {each.name: record.__dict__[each.name] for each in fields(Refusal)} == {
         each.name: getattr(event, each.name) for each in fields(Refusal)
     }
-    assert (
-        record.getMessage() == f"'POST' {event.path!r} refused with {event.status}: {event.reason}"
-    )
+    shown = event.reason if event.origin is None else f"{event.reason} {event.origin!r}"
+    assert record.getMessage() == f"'POST' {event.path!r} refused with {event.status}: {shown}"
 
 
 async def test_a_step_up_from_the_app_is_reported_like_any_other_refusal(

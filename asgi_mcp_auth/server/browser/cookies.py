@@ -27,12 +27,29 @@ class Cookies:
         is_secure = issuer.startswith("https:")
         prefix, short_tag = "__Host-" if is_secure else "", tag[:8]
         self.session = f"{prefix}mcp_session_{short_tag}"
-        self.browser = f"{prefix}mcp_browser_{short_tag}"
+        self._browser = f"{prefix}mcp_browser_{short_tag}_"
         self.stale = f"{prefix}mcp_stale_{short_tag}"
         self._login = f"{prefix}mcp_login_{short_tag}_"
         self._attributes = "; Path=/; HttpOnly; SameSite=Lax"
         if is_secure:
             self._attributes += "; Secure"
+
+    def browser(self, secret_hash: str) -> str:
+        """Return the name of the cookie whose secret has this hash. A browser may have several:
+        requests that leave it at once, before it has one, get one each.
+        """
+        return self._browser + secret_hash[:8]
+
+    def browser_secrets(self, request: EndpointRequest) -> list[str]:
+        """Return the secrets in the cookies ``browser`` that a request carries, the oldest first
+        (RFC 6265 §5.4).
+        """
+        found = request.cookies_with_prefix(self._browser)
+        return [
+            value
+            for name, value in found
+            if _SECRET.fullmatch(value) and name == self.browser(hash_of(value))
+        ]
 
     def login(self, transaction_id: str) -> str:
         """Return the name of the login step's cookie; each transaction has its own."""

@@ -23,6 +23,9 @@ from .cookies import Cookies, secret_in
 from .records import TRANSACTIONS, Transaction
 from .requests import PageRequest
 
+# Of about a hundred bytes each; servers and proxies take 8 KiB of headers. With more, the oldest
+# are removed.
+MAX_BROWSER_COOKIES = 16
 _LOGIN_COOKIE = re.compile(r"[A-Za-z0-9_-]{0,256}")
 
 
@@ -65,7 +68,8 @@ class Transactions:
             TooManyRequests: too many from this network are unfinished.
             ServerUnavailable: too many from all networks are.
         """
-        browser = secret_in(request, self._cookies.browser) or new_secret()
+        known = self._cookies.browser_secrets(request)
+        browser = known[-1] if known else new_secret()
         seconds, transaction_id = self._lifetimes.transaction_seconds, new_secret()
         transaction = Transaction(
             browser=hash_of(browser),
@@ -75,7 +79,9 @@ class Transactions:
         self._limits.keep(request.source, transaction.dump(), seconds)
         await self._table.put(self._key(transaction_id), transaction)
         request.transaction_id = transaction_id
-        self._cookies.set(request, self._cookies.browser, browser, seconds)
+        self._cookies.set(request, self._cookies.browser(hash_of(browser)), browser, seconds)
+        for old in known[:-MAX_BROWSER_COOKIES]:
+            self._cookies.set(request, self._cookies.browser(hash_of(old)), "", 0)
 
     async def load(self, request: PageRequest, transaction_id: str) -> None:
         """Load the transaction that a page belongs to.
@@ -87,7 +93,7 @@ class Transactions:
         transaction = await self._table.get(self._key(transaction_id))
         if transaction is None or self._clock.time() >= transaction.expires_at:
             raise ExpiredForm
-        browser = hash_of(secret_in(request, self._cookies.browser) or "")
+        browser = hash_of(secret_in(request, self._cookies.browser(transaction.browser)) or "")
         if not hmac.compare_digest(browser, transaction.browser):
             raise ForbiddenForm(reason="other_browser")
         request.transaction, request.transaction_id = transaction, transaction_id

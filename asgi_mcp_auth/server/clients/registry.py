@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from dataclasses import replace
 from typing import Any
 
-from ...errors import ConfigurationError, InvalidClientMetadata, InvalidRedirectURI
+from ...errors import ConfigurationError, InvalidClient, InvalidClientMetadata, InvalidRedirectURI
 from ...stores import Store
 from ...types import Clock, JSONObject
 from ..options import DAY, Lifetimes, Registration
@@ -102,7 +102,8 @@ class Clients:
                 good enough.
 
         Raises:
-            InvalidClient: the id is the URL of a metadata document that is invalid.
+            InvalidClient: the id is the URL of a metadata document that is invalid, or documents
+                are switched off.
             ServerUnavailable: the store, or the host of the document, is not responding.
             TooManyRequests: the address has made us fetch too many documents.
         """
@@ -113,7 +114,9 @@ class Clients:
             return None
         if is_document_url(client_id):
             if self._documents is None:
-                return None
+                raise InvalidClient(
+                    "This server reads no client metadata documents", reason="documents_off"
+                )
             return await self._documents.client_for(client_id, address, from_client=from_client)
         return await self.find_registered(client_id)
 

@@ -124,8 +124,7 @@ ENDPOINTS: Final = (
     PageEndpoint("login", login, GET_POST, (refuse_prefetch, *PEOPLE, load_transaction)),
     PageEndpoint("consent", consent, GET_POST, (*PEOPLE, load_transaction)),
     PageEndpoint("applications", applications, GET_POST, PEOPLE, switch="applications"),
-    # Its form is on the page of applications.
-    PageEndpoint("logout", logout, POST, PEOPLE, switch="applications"),
+    PageEndpoint("logout", logout, GET_POST, PEOPLE, switch="applications"),
 )
 # Where a login step's ``callback_path`` brings people back from another site.
 CALLBACK: Final = PageEndpoint(
@@ -152,7 +151,9 @@ def routes(server: Server) -> list[Route]:
     }
     found = documents.routes(server, named)
     for endpoint in ENDPOINTS:
-        app = EndpointApp(server, endpoint) if server.has(endpoint.switch) else SwitchedOff()
+        app = (
+            EndpointApp(server, endpoint) if server.has(endpoint.switch) else SwitchedOff(endpoint)
+        )
         found.append(Route(server.path(endpoint.name), app))
     if server.login.callback_path:
         found.append(Route(server.login.callback_path, EndpointApp(server, CALLBACK)))

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from ..._asgi import HeaderList, send_response
-from ..._cors import is_preflight, origin_headers, preflight_headers
+from ..._cors import answer_preflight, is_preflight, origin_headers, preflight_headers
 from ...errors import (
     ClientUnreachable,
     InvalidClient,
@@ -30,7 +30,7 @@ from ..browser.requests import PageRequest
 from ..clients.requests import ClientRequest
 from ..pages.models import MessagePage
 from ..parts import Server
-from ..web import MAX_FORM_BYTES, NO_STORE, EndpointRequest, Response, json_response
+from ..web import MAX_FORM_BYTES, EndpointRequest, Response, json_response
 
 _NO_WAY_OUT = (
     "If that does not help, tell the operator of this server: where there is no way to the"
@@ -40,6 +40,10 @@ _NO_WAY_OUT = (
 )
 
 Refusal: TypeAlias = OAuthError | ServerUnavailable
+# Clients show it to people.
+_SWITCHED_OFF = {
+    "register": "This server registers no clients: ask its operator for a client_id",
+}
 R = TypeVar("R", bound=EndpointRequest)
 Check: TypeAlias = Callable[[Server, R], Awaitable[None]]
 Handler: TypeAlias = Callable[[Server, R], Awaitable[Response]]
@@ -172,12 +176,24 @@ class EndpointApp:
 
 
 class SwitchedOff:
-    """Answers 404 in place of an endpoint; the middleware would ask for a token first."""
+    """Answers 404 in place of an endpoint; the middleware would ask for a token first.
+
+    Args:
+        endpoint: its row of the table.
+    """
+
+    def __init__(self, endpoint: Endpoint[Any]) -> None:
+        text = _SWITCHED_OFF.get(endpoint.name, "This endpoint is switched off on this server")
+        response = json_response({"error": "not_found", "error_description": text}, 404)
+        self._any_origin = endpoint.any_origin
+        self._response = response.with_headers(*(origin_headers(b"*") if self._any_origin else ()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        headers = [(b"content-type", b"application/json"), *NO_STORE]
-        await send_response(scope, receive, send, 404, headers, b'{"error":"not_found"}')
+        if self._any_origin and is_preflight(scope):
+            await answer_preflight(scope, receive, send, b"*")
+        else:
+            await send_response(scope, receive, send, *self._response)
 
 
 def _headers(error: OAuthError, request: EndpointRequest) -> HeaderList:
@@ -218,6 +234,8 @@ def _advice(request: PageRequest, error: Refusal) -> str:
             "Please go back to the application and start again. Your browser must allow cookies for"
             " this site."
         )
+    if error.reason == "documents_off":
+        return "Please ask the operator of this server for a client_id for this application."
     if error.reason == "unknown_client":
         return (
             "If it worked before, remove this server from the application and add it again so that"

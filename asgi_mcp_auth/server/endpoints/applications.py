@@ -43,12 +43,22 @@ async def applications(server: Server, request: PageRequest) -> Response:
 
 
 async def logout(server: Server, request: PageRequest) -> Response:
-    """Sign out in this browser.
+    """Sign out in this browser, or, as a link to this page is no decision, ask whether to.
 
     Raises:
         ForbiddenForm: the form is not from our page.
     """
     session = request.session
+    if session is not None and request.method != "POST":
+        question = MessagePage(
+            heading="Sign out",
+            text="This signs you out in this browser. Applications that you have allowed keep their"
+            " access.",
+            action=server.url(LOGOUT),
+            hidden={"csrf": server.forms.token(LOGOUT, request.session_id)},
+            button="Sign out",
+        )
+        return server.pages.response(question)
     # Without a session, a double click or a timeout has already ended it.
     if session is not None:
         server.forms.check_token(request, request.session_id)

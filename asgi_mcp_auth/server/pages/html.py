@@ -62,7 +62,11 @@ def message(page: MessagePage, logo: str | None, color: str) -> str:
         url, label = page.link
         anchor = f'<a class="button" href="{escape(url)}" rel="noreferrer">{escape_host(label)}</a>'
         link = f'<div class="buttons">{anchor}</div>'
-    body = f"<h1>{escape(page.heading)}</h1><p>{escape(page.text)}</p>{link}"
+    form = ""
+    if page.button is not None:
+        form = f"""<form method="post" action="{escape(page.action)}">{_hidden(page.hidden)}
+<div class="buttons"><button type="submit">{escape(page.button)}</button></div></form>"""
+    body = f"<h1>{escape(page.heading)}</h1><p>{escape(page.text)}</p>{link}{form}"
     return _document(page, f"{page.heading} – {page.title}", body, logo, color)
 
 

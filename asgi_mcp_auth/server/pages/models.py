@@ -138,8 +138,10 @@ class MessagePage(Page):
         heading: a few words.
         text: the outcome, and the next step for the user.
         link: a URL that the user may follow, with its label.
+        button: the label of the button, if the page has a form.
     """
 
     heading: str
     text: str
     link: tuple[str, str] | None = field(default=None, repr=False)
+    button: str | None = None

@@ -183,11 +183,11 @@ async def test_many_applications_are_all_shown() -> None:
         assert len(names_on(await applications(browser))) == 120
 
 
-async def test_signing_out_needs_the_forms_token_and_is_no_link() -> None:
+async def test_signing_out_needs_the_forms_token() -> None:
     async with deploy() as server:
         browser = server.browser()
         page = await applications(browser)
-        assert (await browser.send("GET", "/logout")).status == 405
+        assert (await browser.send("PUT", "/logout")).status == 405
         assert (await browser.send("POST", "/logout", {})).status == 403
         assert (
             await browser.send("POST", "/logout", {"csrf": page.forms[0][1]["csrf"] + "x"})
@@ -216,3 +216,24 @@ async def test_where_there_is_no_such_page_nothing_leads_to_it() -> None:
             await browser.open(client.authorization_url()), username="alice"
         )
         assert "applications" not in page.text
+
+
+@pytest.mark.rule("AS-90")
+async def test_a_link_to_logout_is_a_page_that_asks_and_does_nothing() -> None:
+    """Any site can link to it. Its button signs out."""
+    async with deploy() as server:
+        browser = server.browser()
+        signed_out = await browser.open("/logout")
+        assert "You are signed out in this browser" in signed_out.response.body.decode()
+        assert signed_out.forms == []
+        await (await server.register()).code(browser=browser)
+        server.events.clear()
+        for _ in range(2):
+            page = await browser.open("/logout")
+            assert page.response.status == 200
+        assert server.events == []
+        ((action, hidden),) = page.forms
+        assert action.endswith("/logout")
+        assert (await browser.send("POST", "/logout", {"csrf": "x"})).status == 403
+        assert (await browser.send("POST", "/logout", {"csrf": hidden["csrf"]})).status == 200
+        assert (await browser.open("/logout")).forms == []

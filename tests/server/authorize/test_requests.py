@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 
 from asgi_mcp_auth.server import Registration
+from asgi_mcp_auth.server.browser.transactions import MAX_BROWSER_COOKIES
 from asgi_mcp_auth.server.web import MAX_QUERY_BYTES
 from tests.support.asgi import Response
 from tests.support.authorization_server import (
@@ -328,7 +329,7 @@ async def test_where_there_was_no_state_there_is_none(state: str | None) -> None
         "mcp",
         "/mcp",
         f"{RESOURCE}#f",
-        f"{RESOURCE}/",
+        f"{RESOURCE}//",
         f"{RESOURCE}?x",
         RESOURCE.upper(),
         BASE_URL,
@@ -610,3 +611,59 @@ async def test_each_request_leaves_one_record_for_ten_minutes() -> None:
         assert len(await store.scan("transaction", limit=1000)) - before == 5
         server.clock.advance(600)
         assert await store.scan("transaction", limit=1000) == []
+
+
+# ------------------------------------------------------------------------------------ tabs at once
+
+
+@pytest.mark.rule("AS-89")
+@pytest.mark.parametrize("count", [2, 4, 16])
+async def test_tabs_that_leave_a_fresh_browser_at_once_all_go_on(count: int) -> None:
+    """None of them has the cookie yet, and each answer brings one of its own."""
+    async with deploy() as server:
+        client, browser = await server.register(), server.browser()
+        fresh = [server.browser() for _ in range(count)]
+        pages = [
+            (await each.send("GET", client.authorization_url())).header("location") or ""
+            for each in fresh
+        ]
+        for each in fresh:
+            browser.cookies.update(each.cookies)
+        assert len(browser.cookies) == count
+        for page in pages:
+            assert (await browser.send("GET", page)).status == 200
+        before = len(browser.cookies)
+        await browser.send("GET", client.authorization_url())
+        assert len(browser.cookies) == before, "a browser that is known gets no further one"
+
+
+@pytest.mark.rule("AS-89")
+async def test_each_transaction_is_bound_to_the_browser_that_began_it() -> None:
+    async with deploy() as server:
+        client, one, other = await server.register(), server.browser(), server.browser()
+        page = (await one.send("GET", client.authorization_url())).header("location") or ""
+        await other.send("GET", client.authorization_url())
+        assert (await other.send("GET", page)).status == 403
+        # Nor does it help to show one's own secret under the name of the other's cookie.
+        (name,), (secret,) = one.cookies, other.cookies.values()
+        other.cookies[name] = secret
+        assert (await other.send("GET", page)).status == 403
+        assert (await one.send("GET", page)).status == 200
+        assert server.reasons() == ["other_browser", "other_browser"]
+
+
+@pytest.mark.rule("AS-89")
+async def test_the_oldest_cookies_are_swept_from_a_browser_that_has_too_many() -> None:
+    async with deploy() as server:
+        client, browser = await server.register(), server.browser()
+        pages = []
+        for _ in range(MAX_BROWSER_COOKIES + 3):
+            fresh = server.browser()
+            answer = await fresh.send("GET", client.authorization_url())
+            pages.append(answer.header("location") or "")
+            browser.cookies.update(fresh.cookies)
+        await browser.send("GET", client.authorization_url())
+        assert len(browser.cookies) == MAX_BROWSER_COOKIES
+        assert sum(len(f"{name}={value}; ") for name, value in browser.cookies.items()) < 2048
+        statuses = [(await browser.send("GET", page)).status for page in pages]
+        assert statuses == [403] * 3 + [200] * MAX_BROWSER_COOKIES

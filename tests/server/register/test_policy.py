@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -115,3 +116,37 @@ async def test_ids_are_ours_to_choose_and_new_each_time() -> None:
         assert (
             await server.known(CONFIDENTIAL).token(grant_type="client_credentials")
         ).status == 200
+
+
+@pytest.mark.rule("AS-91")
+async def test_an_endpoint_that_is_switched_off_says_so_to_any_client() -> None:
+    off = {"disabled": ["revoke", "par"]}
+    registration = Registration(metadata_documents=False)
+    async with deploy(
+        allow_dynamic_registration=False, registration=registration, options=off
+    ) as server:
+        for path, word in (("/register", "ask its operator"), ("/revoke", "off"), ("/par", "off")):
+            response = await server.call("POST", path, document={"redirect_uris": []})
+            assert (response.status, response.json()["error"]) == (404, "not_found")
+            assert word in response.json()["error_description"]
+        preflight = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+        response = await server.call("OPTIONS", "/register", headers=preflight)
+        assert (response.status, response.header("access-control-allow-origin")) == (204, "*")
+
+
+@pytest.mark.rule("AS-92")
+async def test_where_documents_are_off_a_client_with_one_is_told_so() -> None:
+    registration = Registration(metadata_documents=False)
+    client_id = "https://app.example/client.json"
+    async with deploy(registration=registration) as server:
+        query = urlencode({"client_id": client_id, "redirect_uri": "https://app.example/cb"})
+        page = await server.browser().send("GET", f"/authorize?{query}")
+        text = page.body.decode()
+        assert page.status == 400
+        assert "This server reads no client metadata documents" in text
+        assert "ask the operator" in text
+        assert "add it again" not in text
+        response = await server.token(grant_type="refresh_token", client_id=client_id)
+        assert (response.status, response.json()["error"]) == (401, "invalid_client")
+        assert "metadata documents" in response.json()["error_description"]
+        assert server.reasons() == ["documents_off", "documents_off"]
