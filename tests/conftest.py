@@ -21,7 +21,7 @@ from tests.support.processes import adopt_orphans, children_left, until_the_end
 
 # No deadline: two shared cores make single examples slow now and then, which says nothing about the
 # code.
-settings.register_profile("default", deadline=None, print_blob=True)
+settings.register_profile("default", deadline=None, print_blob=True, max_examples=50)
 settings.register_profile(
     "soak",
     deadline=None,

@@ -86,7 +86,7 @@ async def test_handshake_tells_accepted_closed_and_denied_apart() -> None:
     assert (denied.status, denied.body) == (401, b"no")
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@rows("server", SERVERS)
 def test_every_server_serves_an_app_below_a_prefix(server: str) -> None:
     with serve(echo, server, prefix="/deep") as base_url:
         request = urllib.request.Request(f"{base_url}/x", data=b"body", method="POST")
@@ -102,7 +102,7 @@ def test_every_server_serves_an_app_below_a_prefix(server: str) -> None:
         refused.value.close()
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@rows("server", SERVERS)
 def test_every_server_runs_the_lifespan(server: str) -> None:
     app = Spy()
     with serve(app, server) as base_url, urllib.request.urlopen(f"{base_url}/") as response:

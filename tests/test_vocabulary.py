@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import re
 import tokenize
@@ -37,8 +38,13 @@ CLAUSE = re.compile(r"(?<![A-Za-z])what(?![A-Za-z])", re.IGNORECASE)
 CLAUSES_PER_1000_WORDS = 2.0
 
 
-def prose(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the line and the text of each comment and each string that has a space in it."""
+@functools.cache
+def prose(source: str) -> tuple[tuple[int, str], ...]:
+    """Return the line and the text of each comment and each string that has a space in it."""
+    return tuple(_prose(source))
+
+
+def _prose(source: str) -> Iterator[tuple[int, str]]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string

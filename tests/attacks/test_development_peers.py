@@ -50,7 +50,7 @@ async def test_a_server_that_identifies_no_one_answers_this_machine_only(
         )
 
 
-@pytest.mark.parametrize(
+@rows(
     "address",
     ["127.0.0.1", "127.8.9.10", "::1", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1", "testclient"],
 )

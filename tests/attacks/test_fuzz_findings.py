@@ -9,11 +9,12 @@ from asgi_mcp_auth.server.pages.escaping import escape_text
 from tests.support.asgi import call
 from tests.support.authorization_server import deploy
 from tests.support.protection import ALICE, protect
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
 
-@pytest.mark.parametrize("path", ["/open/%2e%2e/admin", "/open/%2fadmin", "/open/100%", "/open/%"])
+@rows("path", ["/open/%2e%2e/admin", "/open/%2fadmin", "/open/100%", "/open/%"])
 async def test_a_path_that_changes_when_decoded_again_is_never_public(
     path: str,
 ) -> None:
@@ -26,7 +27,7 @@ async def test_a_path_that_changes_when_decoded_again_is_never_public(
     )
 
 
-@pytest.mark.parametrize(
+@rows(
     "target",
     [
         "/open/.%09./admin",
@@ -56,7 +57,7 @@ async def test_a_question_mark_in_a_path_does_not_hide_the_rule_that_closes_it()
     guard.assert_refused(await call(guard.app, "GET", "/open/closed%3f"), 401, "missing_token")
 
 
-@pytest.mark.parametrize(
+@rows(
     "foreign", ["{json}=x", 'quoted="un;', "no value", "a b=c d", "ü=ü", "=", "__Secure-x=1; ;; "]
 )
 async def test_a_cookie_of_another_application_on_the_host_ends_no_session(foreign: str) -> None:
@@ -82,7 +83,7 @@ async def test_a_redirect_uri_has_no_percent_sign_in_its_host(uri: str) -> None:
         assert (response.status, response.json()["error"]) == (400, "invalid_redirect_uri")
 
 
-@pytest.mark.parametrize("host", ["%31", "%6cocalhost", "127.0.0.%31", "localhost%2e"])
+@rows("host", ["%31", "%6cocalhost", "127.0.0.%31", "localhost%2e"])
 async def test_an_encoded_host_is_no_public_one(host: str) -> None:
     async with deploy() as server:
         document = {
@@ -93,7 +94,7 @@ async def test_an_encoded_host_is_no_public_one(host: str) -> None:
         assert (response.status, response.json()["error"]) == (400, "invalid_client_metadata")
 
 
-@pytest.mark.parametrize("between", ["\0", "\u200b", "\ufe0f", "\u20dd"])
+@rows("between", ["\0", "\u200b", "\ufe0f", "\u20dd"])
 async def test_combining_marks_do_not_pile_up_across_invisible_characters(
     between: str,
 ) -> None:

@@ -60,7 +60,7 @@ async def test_no_authorization_is_one_bearer_challenge_without_an_error() -> No
 
 
 @pytest.mark.case("W02")
-@pytest.mark.parametrize(
+@rows(
     "values",
     [
         (GOOD, b"Bearer bad"),
@@ -117,9 +117,7 @@ async def test_what_is_not_one_b64token_is_refused(value: bytes, status: int, re
 
 
 @pytest.mark.case("W06")
-@pytest.mark.parametrize(
-    "scheme", [b"Basic", b"DPoP", b"Token", b"Digest", b"alice-token", b"B\xc3\xa9arer"]
-)
+@rows("scheme", [b"Basic", b"DPoP", b"Token", b"Digest", b"alice-token", b"B\xc3\xa9arer"])
 async def test_another_scheme_counts_as_none(scheme: bytes) -> None:
     guard = protect()
     response = await call(guard.app, "POST", "/mcp", [(b"authorization", scheme + b" alice-token")])
@@ -194,7 +192,7 @@ async def test_a_token_in_a_form_is_ignored() -> None:
 
 
 @pytest.mark.case("W10")
-@pytest.mark.parametrize(
+@rows(
     "query", ["access_token=alice-token", "access_token=", "a=1&access_token=x", "&access_token=&"]
 )
 async def test_a_header_and_a_query_token_are_one_method_too_many(query: str) -> None:
@@ -202,9 +200,7 @@ async def test_a_header_and_a_query_token_are_one_method_too_many(query: str) ->
 
 
 @pytest.mark.case("W10")
-@pytest.mark.parametrize(
-    "query", ["my_access_token=x", "access_tokens=x", "q=access_token", "q=%26access_token=x"]
-)
+@rows("query", ["my_access_token=x", "access_tokens=x", "q=access_token", "q=%26access_token=x"])
 async def test_a_query_that_only_looks_like_it_is_the_apps(query: str) -> None:
     guard = protect()
     guard.assert_entered(await call(guard.app, "POST", f"/mcp?{query}", ALICE))
@@ -293,7 +289,7 @@ async def test_a_path_below_our_documents_is_no_way_around(path: str) -> None:
 
 
 @pytest.mark.case("W16")
-@pytest.mark.parametrize("root_path", ["", "/api", "/api/", "/a%2fb", "/api//"])
+@rows("root_path", ["", "/api", "/api/", "/a%2fb", "/api//"])
 async def test_protection_and_urls_do_not_depend_on_root_path(root_path: str) -> None:
     guard = protect(public_paths=["/open"])
     for prefix in ("", root_path.rstrip("/")):
@@ -337,7 +333,7 @@ HOSTS: list[list[tuple[bytes, bytes]]] = [
 
 
 @pytest.mark.case("W18")
-@pytest.mark.parametrize("host", HOSTS)
+@rows("host", HOSTS)
 async def test_no_host_header_gets_into_a_url(host: list[tuple[bytes, bytes]]) -> None:
     guard = protect()
     answers = [
@@ -448,10 +444,8 @@ async def test_what_only_looks_like_a_preflight_needs_a_token(method: str) -> No
 
 
 @pytest.mark.case("W24")
-@pytest.mark.parametrize("denial", [True, False])
-@pytest.mark.parametrize(
-    ("headers", "reason"), [({}, "missing_token"), (STRANGER, "unknown_token")]
-)
+@rows("denial", [True, False])
+@rows(("headers", "reason"), [({}, "missing_token"), (STRANGER, "unknown_token")])
 async def test_a_websocket_without_a_valid_token_is_closed_before_accept(
     headers: dict[str, str], reason: str, denial: bool
 ) -> None:
@@ -475,7 +469,7 @@ async def test_the_lifespan_is_forwarded_exactly_once() -> None:
 
 
 @pytest.mark.case("W27")
-@pytest.mark.parametrize("kind", ["http2.push", "mcp", "", "HTTP", "webtransport"])
+@rows("kind", ["http2.push", "mcp", "", "HTTP", "webtransport"])
 async def test_an_unknown_scope_type_is_not_passed_through(kind: str) -> None:
     guard = protect(public_paths=["/open"])
     with pytest.raises(RuntimeError, match="cannot protect the ASGI scope type"):
@@ -501,10 +495,8 @@ async def test_a_client_that_leaves_while_its_token_is_verified_harms_no_other()
 
 
 @pytest.mark.case("W32")
-@pytest.mark.parametrize("started", [False, True])
-@pytest.mark.parametrize(
-    "error", [ValueError("mine"), InsufficientScope("mcp:admin"), KeyboardInterrupt()]
-)
+@rows("started", [False, True])
+@rows("error", [ValueError("mine"), InsufficientScope("mcp:admin"), KeyboardInterrupt()])
 async def test_what_the_app_raises_propagates_and_nothing_starts_twice(
     error: BaseException, started: bool
 ) -> None:
@@ -576,9 +568,7 @@ async def test_an_outer_user_is_overwritten_and_the_outer_scope_is_not() -> None
 
 
 @pytest.mark.case("W35")
-@pytest.mark.parametrize(
-    "name", ["X-User", "X-Auth-Subject", "X-Forwarded-User", "Remote-User", "X-Access-Token"]
-)
+@rows("name", ["X-User", "X-Auth-Subject", "X-Forwarded-User", "Remote-User", "X-Access-Token"])
 async def test_identity_headers_are_never_trusted(name: str) -> None:
     guard = protect()
     await refused(guard, {name: "root"}, 401, "missing_token")
@@ -586,7 +576,7 @@ async def test_identity_headers_are_never_trusted(name: str) -> None:
 
 
 @pytest.mark.case("W36")
-@pytest.mark.parametrize("text", ['"', "\\", "\r\nx: y", "é", "\0", "\x7f", "a b"])
+@rows("text", ['"', "\\", "\r\nx: y", "é", "\0", "\x7f", "a b"])
 async def test_nothing_that_could_break_the_challenge_gets_into_it(text: str) -> None:
     """``call`` refuses a header that would split the response, ``challenge_of`` everything beyond
     RFC 6750's syntax.

@@ -114,7 +114,7 @@ async def test_a_verifier_that_is_made_for_id_tokens_takes_them(kind: str) -> No
     await gate.accepts(gate.forge(header={"typ": "JWT"}, claims=plain(ID_TOKENS[kind])))
 
 
-@pytest.mark.parametrize("use", ["refresh_token", "refresh", "id_token", "id", "ID_TOKEN"])
+@rows("use", ["refresh_token", "refresh", "id_token", "id", "ID_TOKEN"])
 async def test_a_token_that_introspection_calls_active_and_something_else_is_refused(
     use: str,
 ) -> None:

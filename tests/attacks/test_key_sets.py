@@ -105,9 +105,7 @@ async def test_a_rotated_key_is_accepted_at_once_even_right_after_a_fetch(age: i
 
 
 @pytest.mark.case("K02")
-@pytest.mark.parametrize(
-    ("max_age", "lifetime"), [(None, 3600), (600, 600), (1, 60), (10**7, 86_400)]
-)
+@rows(("max_age", "lifetime"), [(None, 3600), (600, 600), (1, 60), (10**7, 86_400)])
 async def test_a_withdrawn_key_is_refused_after_the_lifetime_of_the_set(
     max_age: int | None, lifetime: int
 ) -> None:
@@ -285,10 +283,8 @@ async def test_an_issuer_down_at_the_start_is_503_and_works_a_second_after_its_r
 
 
 @pytest.mark.case("K10")
-@pytest.mark.parametrize(
-    "target", ["{other}/jwks", "http://idp.example/jwks", "file:///etc/passwd"]
-)
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@rows("target", ["{other}/jwks", "http://idp.example/jwks", "file:///etc/passwd"])
+@rows("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_to_another_origin_is_not_followed(status: int, target: str) -> None:
     with tenant() as each, HostileServer(answering(b"")) as other:
         location = target.format(other=other.url)
@@ -367,7 +363,7 @@ async def test_a_body_of_64_mib_is_given_up_at_256_kib() -> None:
 
 
 @pytest.mark.case("K13")
-@pytest.mark.parametrize(
+@rows(
     ("encoding", "why"),
     [
         ("gzip", "larger than"),
@@ -389,7 +385,7 @@ async def test_a_bomb_costs_no_more_than_the_bound(encoding: str, why: str) -> N
 
 
 @pytest.mark.case("K14")
-@pytest.mark.parametrize("case", ["body", "headers", "chunks", "informational", "nothing"])
+@rows("case", ["body", "headers", "chunks", "informational", "nothing"])
 async def test_a_drip_ends_at_the_deadline(case: str) -> None:
     await warm_up()
     head, piece = {
@@ -416,9 +412,7 @@ async def test_a_drip_ends_at_the_deadline(case: str) -> None:
 
 
 @pytest.mark.case("K15")
-@pytest.mark.parametrize(
-    "content_type", ["text/plain", None, "text/html", "application/jwk-set+json", "x"]
-)
+@rows("content_type", ["text/plain", None, "text/html", "application/jwk-set+json", "x"])
 async def test_the_content_decides_and_not_its_type(content_type: str | None) -> None:
     with tenant() as each:
         headers = {} if content_type is None else {"content-type": content_type}
@@ -539,7 +533,7 @@ async def test_equal_key_ids_of_two_issuers_do_not_meet() -> None:
 
 
 @pytest.mark.case("K21")
-@pytest.mark.parametrize("found", ["{issuer}/", "HTTP{rest}", "https://evil.example", None, 1])
+@rows("found", ["{issuer}/", "HTTP{rest}", "https://evil.example", None, 1])
 async def test_metadata_of_another_issuer_is_refused(found: Any) -> None:
     with tenant() as each:
         issuer = each.idp.issuer
@@ -716,7 +710,7 @@ async def test_304_extends_the_life_of_a_good_set_only() -> None:
 
 
 @pytest.mark.case("K28")
-@pytest.mark.parametrize("days", [1, -1, 3_650, -3_650])
+@rows("days", [1, -1, 3_650, -3_650])
 async def test_a_jump_of_the_wall_clock_causes_no_fetch(days: int) -> None:
     with tenant() as each:
         await each.accepts()

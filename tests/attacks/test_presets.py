@@ -32,7 +32,7 @@ def settings_of(preset: Preset) -> dict[str, Any]:
     return {**{name: each.example for name, each in preset.parameters.items()}, **more}
 
 
-@pytest.mark.parametrize("name", EVERYBODYS)
+@rows("name", EVERYBODYS)
 def test_a_preset_whose_tokens_any_application_gets_wants_that_said(name: str) -> None:
     """Its parameters name the project; that is not the same as this server."""
     preset = presets.CATALOG[name]

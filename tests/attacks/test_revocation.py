@@ -20,6 +20,7 @@ from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import KEY, WEB_REDIRECT_URI, ClientOf, Server, deploy
 from tests.support.failing import FailingStore, FullStore, HeldStore
+from tests.support.rows import rows
 from tests.support.token_endpoint import assert_refused, is_alive
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.case("V75")]
@@ -77,7 +78,7 @@ async def full() -> AsyncIterator[tuple[Server, FullStore]]:
         yield server, store
 
 
-@pytest.mark.parametrize("who", ENDINGS)
+@rows("who", ENDINGS)
 async def test_what_is_revoked_on_a_full_disk_is_dead_in_every_process_and_after_a_restart(
     who: str,
 ) -> None:

@@ -94,7 +94,7 @@ async def test_what_a_page_has_its_visitors_send_uses_up_nothing_of_their_networ
         assert 429 not in await statuses(server, kind, {}, 3)
 
 
-@pytest.mark.parametrize("headers", BY_OTHERS.values(), ids=list(BY_OTHERS))
+@rows("headers", BY_OTHERS.values(), ids=list(BY_OTHERS))
 async def test_everything_else_counts_for_the_network(headers: dict[str, str]) -> None:
     async with deploy(rate_limits=RateLimits(authorize=3)) as server:
         assert 429 not in await statuses(server, "authorize", headers, 3)
@@ -133,7 +133,7 @@ async def test_documents_that_a_page_has_us_fetch_use_up_no_registrations_of_its
 # ------------------------------------------------------------------------------- who proves nothing
 
 
-@pytest.mark.parametrize("endpoint", ["token", "revoke", "introspect", "par"])
+@rows("endpoint", ["token", "revoke", "introspect", "par"])
 async def test_wrong_secrets_use_up_nothing_of_the_clients_limit(endpoint: str) -> None:
     registration = Registration(clients=[{**CONFIDENTIAL, "redirect_uris": [WEB_REDIRECT_URI]}])
     async with deploy(registration=registration, rate_limits=RateLimits(token=3)) as server:
@@ -155,7 +155,7 @@ async def test_wrong_secrets_use_up_nothing_of_the_clients_limit(endpoint: str) 
         assert good[3] == 429
 
 
-@pytest.mark.parametrize("method", ["POST", "GET", "PUT", "DELETE"])
+@rows("method", ["POST", "GET", "PUT", "DELETE"])
 async def test_wrong_tokens_use_up_no_registrations(method: str) -> None:
     token = "an-initial-access-token-of-32-characters-or-more"
     limits, registration = (

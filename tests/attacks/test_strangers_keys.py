@@ -20,6 +20,7 @@ from asgi_mcp_auth.testing import FrozenClock
 from tests.support.asgi import Response
 from tests.support.assertions import Robot, key_of, key_set
 from tests.support.authorization_server import BASE_URL, Server, deploy
+from tests.support.rows import rows
 from tests.support.tls import Authority, DocumentHost
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.case("Z69")]
@@ -78,7 +79,7 @@ async def show(server: Server, robot: Robot, address: str = FLOODER, **header: A
     return await server.call("POST", "/revoke", form=sent, client=(address, 1))
 
 
-@pytest.mark.parametrize("keys", BAD.values(), ids=BAD)
+@rows("keys", BAD.values(), ids=BAD)
 async def test_a_key_set_that_is_large_or_has_to_be_guessed_from_cannot_be_registered(
     keys: list[Any],
 ) -> None:

@@ -14,6 +14,7 @@ from asgi_mcp_auth.stores._sweeping import JUMP_SECONDS, SETTLED_SECONDS, Horizo
 from asgi_mcp_auth.stores.sqlite import SQLiteStore
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.engines import Place, fresh, shared_postgresql
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -27,8 +28,8 @@ def path(tmp_path: Path) -> str:
 
 
 @pytest.mark.case("S19")
-@pytest.mark.parametrize("engine", ["memory", "sqlite"])
-@pytest.mark.parametrize("jump", [3_600, 86_400])
+@rows("engine", ["memory", "sqlite"])
+@rows("jump", [3_600, 86_400])
 async def test_a_jump_of_the_wall_clock_removes_nothing_for_good(engine: str, jump: int) -> None:
     clock = FrozenClock()
     with fresh(engine) as place:
@@ -66,7 +67,7 @@ async def test_a_jump_of_postgresqls_clock_removes_no_record_that_is_live_here()
 
 
 @pytest.mark.case("S19")
-@pytest.mark.parametrize(
+@rows(
     ("jump", "passed", "removes"),
     [
         (0, 0, True),

@@ -80,7 +80,7 @@ async def test_integers_of_sensible_size_are_read() -> None:
 
 
 @pytest.mark.case("V46")
-@pytest.mark.parametrize("name", ["exp", "iss", "sub", "scope"])
+@rows("name", ["exp", "iss", "sub", "scope"])
 async def test_a_claim_given_twice_is_refused(name: str) -> None:
     gate = Gate()
     claims = json.dumps(usual_claims())[:-1] + f', "{name}": {json.dumps(usual_claims()[name])}}}'
@@ -104,7 +104,7 @@ async def test_a_token_that_never_expires_is_refused() -> None:
 
 
 @pytest.mark.case("V49")
-@pytest.mark.parametrize("exp", [None, [], [NOW + 300], {}, {"exp": NOW + 300}], ids=repr)
+@rows("exp", [None, [], [NOW + 300], {}, {"exp": NOW + 300}], ids=repr)
 async def test_an_expiry_that_is_no_number_is_refused(exp: Any) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"exp": exp}), "invalid_exp")
@@ -169,7 +169,7 @@ async def test_the_last_second_of_the_year_9999_is_an_expiry() -> None:
 
 
 @pytest.mark.case("V52")
-@pytest.mark.parametrize(
+@rows(
     ("claims", "reason"),
     [
         ({"iat": NOW, "exp": NOW + 3600}, None),
@@ -248,7 +248,7 @@ async def test_a_beginning_beyond_all_numbers_is_refused() -> None:
 
 
 @pytest.mark.case("V56")
-@pytest.mark.parametrize(
+@rows(
     ("iat", "reason"),
     [
         (NOW + 86_400, "issued_in_future"),
@@ -328,7 +328,7 @@ async def test_a_leeway_that_is_no_small_number_is_a_configuration_error(leeway:
 
 
 @pytest.mark.case("V57")
-@pytest.mark.parametrize("leeway", [0, 0.5, 60, 300])
+@rows("leeway", [0, 0.5, 60, 300])
 async def test_a_leeway_of_up_to_five_minutes_is_fine(leeway: float) -> None:
     gate = Gate(leeway_seconds=leeway)
     await gate.accepts(gate.good())
@@ -423,9 +423,7 @@ async def test_the_configured_url_and_the_same_one_as_browsers_write_it_are_both
 
 
 @pytest.mark.case("V62")
-@pytest.mark.parametrize(
-    "aud", [AUDIENCE, [AUDIENCE], [AUDIENCE, "other"], ["other", AUDIENCE], [AUDIENCE, AUDIENCE]]
-)
+@rows("aud", [AUDIENCE, [AUDIENCE], [AUDIENCE, "other"], ["other", AUDIENCE], [AUDIENCE, AUDIENCE]])
 async def test_our_audience_among_others_is_enough(aud: Any) -> None:
     gate = Gate()
     access = await gate.accepts(gate.forge(claims={"aud": aud}))
@@ -618,7 +616,7 @@ async def test_a_token_may_have_no_subject_unless_at_jwt_is_required() -> None:
 
 
 @pytest.mark.case("V70")
-@pytest.mark.parametrize("jti", [None, 5, 1.5, True, [], ["a"], {}], ids=repr)
+@rows("jti", [None, 5, 1.5, True, [], ["a"], {}], ids=repr)
 async def test_a_token_id_that_is_no_string_is_refused(jti: Any) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"jti": jti}), "jti")
@@ -626,9 +624,7 @@ async def test_a_token_id_that_is_no_string_is_refused(jti: Any) -> None:
 
 
 @pytest.mark.case("V71")
-@pytest.mark.parametrize(
-    "scope", [ABSENT, "", "other", "mcp:readx", "MCP:READ", "mcp", "mcp:write mcp:readonly"]
-)
+@rows("scope", [ABSENT, "", "other", "mcp:readx", "MCP:READ", "mcp", "mcp:write mcp:readonly"])
 async def test_a_valid_token_without_the_scope_is_asked_for_more(scope: Any) -> None:
     gate = Gate(required_scopes=["mcp:read", "mcp:write"])
     enough = gate.forge(claims={"scope": "mcp:write mcp:read"})
@@ -733,7 +729,7 @@ async def test_a_token_bound_to_a_key_is_refused_as_a_bearer_token(cnf: Any) -> 
 
 
 @pytest.mark.case("V77")
-@pytest.mark.parametrize(
+@rows(
     ("token", "reason"),
     [
         ("rt_8xLOxBtZp8", "malformed"),  # a refresh token or an authorization code: opaque

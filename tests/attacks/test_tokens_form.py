@@ -24,7 +24,7 @@ _URLSAFE = string.ascii_letters + string.digits + "-_"
 
 
 @pytest.mark.case("V23")
-@pytest.mark.parametrize("algorithm", ["ES256", "RS256", "ES512", "Ed25519"])
+@rows("algorithm", ["ES256", "RS256", "ES512", "Ed25519"])
 @pytest.mark.asyncio
 async def test_a_token_has_exactly_one_spelling(algorithm: str) -> None:
     gate = Gate(algorithm=algorithm)
@@ -126,7 +126,7 @@ async def test_a_token_of_another_number_of_parts_costs_no_cryptography_and_no_f
 
 
 @pytest.mark.case("V27")
-@pytest.mark.parametrize(
+@rows(
     "header",
     [
         {"alg": "RSA-OAEP", "enc": "A256GCM"},
@@ -211,7 +211,7 @@ class _Text(str):
 
 
 @pytest.mark.case("V83")
-@pytest.mark.parametrize(
+@rows(
     "token",
     [None, 5, b"abc.def.ghi", bytearray(b"a.b.c"), memoryview(b"a.b.c"), ["a"], _Text("a.b.c")],
 )
@@ -227,7 +227,7 @@ async def test_a_token_that_is_no_str_is_a_programming_error(token: Any) -> None
 
 
 @pytest.mark.case("V84")
-@pytest.mark.parametrize(
+@rows(
     ("token", "reason"),
     [
         ("ghp_16C7e42F292c6912E7710c838347Ae178B4a", "malformed"),

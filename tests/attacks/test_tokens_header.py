@@ -30,7 +30,7 @@ def nothing(_: bytes) -> bytes:
 
 
 @pytest.mark.case("V01")
-@pytest.mark.parametrize("spelling", ["none", "None", "NONE", "nOnE"])
+@rows("spelling", ["none", "None", "NONE", "nOnE"])
 async def test_a_token_that_says_it_is_unsigned_is_refused(spelling: str) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(header={"alg": spelling}, sign=nothing), "algorithm")
@@ -122,9 +122,7 @@ async def test_a_token_of_another_type_is_refused(typ: Any) -> None:
 
 
 @pytest.mark.case("V32")
-@pytest.mark.parametrize(
-    "typ", [ABSENT, "JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"]
-)
+@rows("typ", [ABSENT, "JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"])
 async def test_the_usual_types_are_accepted_and_only_at_jwt_when_it_is_required(
     typ: Any,
 ) -> None:
@@ -157,8 +155,8 @@ async def test_an_id_token_is_refused_and_at_hash_harms_no_declared_access_token
 
 
 @pytest.mark.case("V34")
-@pytest.mark.parametrize("name", ["zip", "enc"])
-@pytest.mark.parametrize("value", ["DEF", "A256GCM", None])
+@rows("name", ["zip", "enc"])
+@rows("value", ["DEF", "A256GCM", None])
 async def test_compression_and_encryption_are_refused(name: str, value: Any) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(header={name: value}), "header")
@@ -184,9 +182,7 @@ async def test_a_key_that_the_token_brings_along_is_not_used() -> None:
 
 
 @pytest.mark.case("V36")
-@pytest.mark.parametrize(
-    "header", [{"jku": "{url}"}, {"x5u": "{url}"}, {"x5c": ["{url}"]}, {"kid": "{url}"}], ids=str
-)
+@rows("header", [{"jku": "{url}"}, {"x5u": "{url}"}, {"x5c": ["{url}"]}, {"kid": "{url}"}], ids=str)
 async def test_no_url_in_a_token_is_ever_fetched(header: dict[str, Any]) -> None:
     with Issuer(algorithms=("ES256",)) as trap:
         url = f"{trap.issuer}/trap"
@@ -220,7 +216,7 @@ async def test_members_that_change_the_meaning_are_refused_despite_a_valid_signa
 
 
 @pytest.mark.case("V37")
-@pytest.mark.parametrize(
+@rows(
     "header",
     [{"x5t": "abc"}, {"x5t#S256": "abc"}, {"nonce": "1"}, {"made-up": {"a": [1]}}],
     ids=str,
@@ -324,7 +320,7 @@ async def test_a_key_id_that_two_keys_claim_belongs_to_neither() -> None:
 
 
 @pytest.mark.case("V42")
-@pytest.mark.parametrize("name", ["alg", "kid", "crit", "typ", "made-up"])
+@rows("name", ["alg", "kid", "crit", "typ", "made-up"])
 async def test_a_header_member_given_twice_is_refused(name: str) -> None:
     gate = Gate()
     members = {"alg": "ES256", "kid": gate.key.key_id, "typ": "JWT", "crit": [], "made-up": 1}

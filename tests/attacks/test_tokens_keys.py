@@ -46,8 +46,8 @@ def serve(idp: Issuer, key: SigningKey, *others: object) -> Gate:
 
 
 @pytest.mark.case("V04")
-@pytest.mark.parametrize("name", SYMMETRIC)
-@pytest.mark.parametrize("form", [PublicFormat.SubjectPublicKeyInfo, PublicFormat.PKCS1])
+@rows("name", SYMMETRIC)
+@rows("form", [PublicFormat.SubjectPublicKeyInfo, PublicFormat.PKCS1])
 async def test_a_public_key_is_never_taken_for_a_shared_secret(
     name: str, form: PublicFormat
 ) -> None:
@@ -349,7 +349,7 @@ async def test_an_ecdsa_algorithm_goes_with_its_own_curve_only(
 
 
 @pytest.mark.case("V17")
-@pytest.mark.parametrize("algorithm", ["ES256", "ES256K", "ES384", "ES512"])
+@rows("algorithm", ["ES256", "ES256K", "ES384", "ES512"])
 async def test_an_ecdsa_signature_has_one_form_and_one_length(algorithm: str) -> None:
     gate = Gate(algorithm=algorithm)
     der = private(gate.key)
@@ -417,7 +417,7 @@ async def test_the_twin_of_an_ecdsa_signature_is_the_same_grant_under_another_to
 
 
 @pytest.mark.case("V20")
-@pytest.mark.parametrize("algorithm", ["RS256", "RS512", "PS256", "PS384"])
+@rows("algorithm", ["RS256", "RS512", "PS256", "PS384"])
 async def test_rsa_signatures_of_another_length_or_size_are_refused(algorithm: str) -> None:
     gate = Gate(algorithm=algorithm)
     modulus = private(gate.key).public_key().public_numbers().n
@@ -442,7 +442,7 @@ async def test_rsa_signatures_of_another_length_or_size_are_refused(algorithm: s
 
 
 @pytest.mark.case("V21")
-@pytest.mark.parametrize("weak", ["sha1", "md5", "sha224", "sha512"])
+@rows("weak", ["sha1", "md5", "sha224", "sha512"])
 async def test_a_signature_over_another_hash_is_refused(weak: str) -> None:
     gate = Gate(algorithm="RS256")
     info = {

@@ -159,7 +159,7 @@ async def test_a_key_is_not_used_with_an_algorithm_that_is_only_related(algorith
 
 
 @pytest.mark.case("V89")
-@pytest.mark.parametrize("algorithm", ["RS256", "PS512", "ES256", "ES256K", "Ed25519", "Ed448"])
+@rows("algorithm", ["RS256", "PS512", "ES256", "ES256K", "Ed25519", "Ed448"])
 def test_a_key_that_is_not_fit_is_not_taken(algorithm: str) -> None:
     jwk = signing_key(algorithm).public_jwk()
     JWTVerifier(public_key=jwk, issuer=ISSUER, audience=AUDIENCE)

@@ -111,14 +111,14 @@ def test_an_allowed_domain_is_written_as_the_dns_has_it(domain: str, instead: st
     assert str(caught.value).endswith(f"write the name as the DNS has it, {instead}")
 
 
-@pytest.mark.parametrize(("length", "fits"), [(0, False), (1, True), (253, True), (254, False)])
+@rows(("length", "fits"), [(0, False), (1, True), (253, True), (254, False)])
 def test_a_domain_has_a_length(length: int, fits: bool) -> None:
     name = ("a" * 60 + ".") * 4 + "b" * 9
     name = (name + "c" * 10)[:length]
     assert (ascii_domain(name) is not None) == fits
 
 
-@pytest.mark.parametrize(
+@rows(
     ("issuer", "welcome"),
     [
         (GOOGLE, True),
@@ -137,7 +137,7 @@ def test_the_organisation_of_a_google_account_is_googles_to_name(
 
 
 @pytest.mark.case("P19")
-@pytest.mark.parametrize("verified", [False, "false", True, "true", None])
+@rows("verified", [False, "false", True, "true", None])
 def test_an_address_that_is_not_verified_is_not_among_allowed_claims(verified: object) -> None:
     rules = UpstreamRules(allowed_claims={"email": ["a@example.com"]})
     claims = {"email": "a@example.com", "email_verified": verified}
@@ -187,7 +187,7 @@ async def test_an_address_and_the_word_that_it_is_verified_come_from_one_source(
         ) == welcome
 
 
-@pytest.mark.parametrize(
+@rows(
     ("id_token", "userinfo", "told"),
     [
         ({"email": OURS}, {"email": THEIRS}, {"email": OURS}),

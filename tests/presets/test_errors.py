@@ -23,7 +23,7 @@ CREDENTIALS = {
 }
 
 
-@pytest.mark.parametrize(
+@rows(
     ("name", "message"),
     [
         ("keyclock", "did you mean 'keycloak'"),
@@ -98,7 +98,7 @@ def test_a_label_is_one(label: str) -> None:
         presets.verifier("onelogin", subdomain=label)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("server", "message"),
     [
         ("http://sso.example.com", "not encrypted"),
@@ -125,7 +125,7 @@ def test_but_an_issuer_is_taken_to_the_last_slash() -> None:
     assert verifier.issuers == ("https://ory.example.com/",)
 
 
-@pytest.mark.parametrize("value", [5, True, b"staff", ["staff"], {}])
+@rows("value", [5, True, b"staff", ["staff"], {}])
 def test_a_parameter_is_a_str(value: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"realm=.* must be a str: the realm"):
         presets.verifier("keycloak", server="https://sso.example.com", realm=value)
@@ -186,16 +186,14 @@ def test_the_rules_for_claims_have_to_be_rules() -> None:
 # ----------------------------------------------------------------------------------------- Entra ID
 
 
-@pytest.mark.parametrize("tenant", ["common", "organizations", "consumers", [TENANT, "common"]])
+@rows("tenant", ["common", "organizations", "consumers", [TENANT, "common"]])
 def test_entra_a_tenant_open_to_every_account_is_refused(tenant: Any) -> None:
     for mode, settings in (("verifier", {"api": API}), ("proxy", CREDENTIALS)):
         with pytest.raises(ConfigurationError, match="would admit every Microsoft account"):
             getattr(presets, mode)("entra", tenant=tenant, **settings)
 
 
-@pytest.mark.parametrize(
-    "tenant", ["contoso.onmicrosoft.com", TENANT.upper(), f"{TENANT}/", [], [TENANT, TENANT]]
-)
+@rows("tenant", ["contoso.onmicrosoft.com", TENANT.upper(), f"{TENANT}/", [], [TENANT, TENANT]])
 def test_entra_a_tenant_is_its_id(tenant: Any) -> None:
     with pytest.raises(ConfigurationError, match="tenant="):
         presets.verifier("entra", tenant=tenant, api=API)

@@ -17,6 +17,7 @@ from asgi_mcp_auth.proxy.client import UpstreamClient
 from asgi_mcp_auth.proxy.options import UpstreamRules
 from asgi_mcp_auth.proxy.upstream import Endpoints
 from tests.support.proxy import attempt_error, deploy_proxy, tokens_for
+from tests.support.rows import rows
 from tests.support.upstream import CLIENT_ID, CLIENT_SECRET, Upstream
 
 pytestmark = pytest.mark.asyncio
@@ -166,7 +167,7 @@ async def test_a_word_that_new_sign_ins_get_as_well_ends_no_grant(upstream: Upst
         assert (refused.status, refused.json()["error"]) == (400, "invalid_grant")
 
 
-@pytest.mark.parametrize(
+@rows(
     ("status", "document", "matter"),
     [
         (200, {"access_token": "a"}, None),
@@ -192,7 +193,7 @@ async def test_each_refusal_is_about_one_thing(
 
 
 @pytest.mark.rule("PX-14")
-@pytest.mark.parametrize(
+@rows(
     ("expires_in", "seconds"),
     [
         *((value, value) for value in (0, 1, 315_360_000, 10**11 - 1)),
@@ -208,7 +209,7 @@ async def test_a_lifetime_is_read_as_a_number_or_as_unknown(
 
 
 @pytest.mark.rule("PX-14")
-@pytest.mark.parametrize("kind", ["Bearer", "bearer", "BEARER", "BearerToken", "bot", "", None, 7])
+@rows("kind", ["Bearer", "bearer", "BEARER", "BearerToken", "bot", "", None, 7])
 async def test_a_token_type_is_borne_unless_it_binds_the_token_to_a_key(kind: Any) -> None:
     assert read_answer({"access_token": "a", "token_type": kind}).access_token == "a"
     for other in ("DPoP", "dpop", "mac", "PoP", "N_A"):
@@ -217,7 +218,7 @@ async def test_a_token_type_is_borne_unless_it_binds_the_token_to_a_key(kind: An
 
 
 @pytest.mark.rule("PX-14")
-@pytest.mark.parametrize("value", [None, "", {}, 7, "two words", "é", "t" * 20_000])
+@rows("value", [None, "", {}, 7, "two words", "é", "t" * 20_000])
 async def test_only_the_access_token_has_to_be_there(value: Any) -> None:
     answer = read_answer({"access_token": "a", "refresh_token": value, "id_token": value})
     assert answer == TokenAnswer("a")

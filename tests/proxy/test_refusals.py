@@ -24,6 +24,7 @@ from tests.support.authorization_server import (
     answer_of,
 )
 from tests.support.proxy import KINDS, come_back, depart, deploy_proxy, tokens_for, told
+from tests.support.rows import rows
 from tests.support.sockets import HostileServer, read_head
 from tests.support.upstream import Upstream
 
@@ -233,7 +234,7 @@ async def test_an_id_token_may_differ_where_the_standard_says_so(
         assert "code" in answer_of((await attempt(server, upstream)).header("location") or "")
 
 
-@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS512", "PS256", "EdDSA"])
+@rows("algorithm", ["ES256", "ES384", "RS512", "PS256", "EdDSA"])
 async def test_at_hash_goes_by_the_algorithm(algorithm: str) -> None:
     """OpenID Connect Core §3.1.3.6: the hash of the signature's algorithm, its left half."""
     with Upstream(clock=FrozenClock(), algorithms=(algorithm,)) as upstream:

@@ -16,6 +16,7 @@ import pytest
 
 from tests.recording.driver import Response
 from tests.recording.exempt import without_sentences
+from tests.support.rows import rows
 
 ROOT = Path(__file__).parents[2]
 EXCHANGES = Path(__file__).with_name("exchanges.txt")
@@ -46,7 +47,7 @@ def test_pages_may_say_the_same_in_other_words() -> None:
     assert without_sentences(first) == without_sentences(second)
 
 
-@pytest.mark.parametrize(
+@rows(
     "page",
     [
         '<h1>Sign in</h1><button name="a" value="c">Go</button>',

@@ -30,13 +30,14 @@ from tests.support.protection import (
     make_provider,
     protect,
 )
+from tests.support.rows import rows
 from tests.support.sockets import request
 
 pytestmark = pytest.mark.asyncio
 
 
 @pytest.mark.rule("RS-13", "RS-46")
-@pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT"])
+@rows("method", ["GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT"])
 async def test_no_credentials_are_401_with_an_absolute_metadata_url_for_every_method(
     method: str,
 ) -> None:
@@ -94,9 +95,7 @@ INVALID: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.rule("RS-16")
-@pytest.mark.parametrize(
-    ("case", "claims", "reason"), INVALID, ids=[case for case, _, _ in INVALID]
-)
+@rows(("case", "claims", "reason"), INVALID, ids=[case for case, _, _ in INVALID])
 async def test_an_invalid_token_is_401_invalid_token_with_the_metadata_url_and_scope(
     case: str, claims: dict[str, Any], reason: str
 ) -> None:
@@ -139,9 +138,7 @@ MALFORMED: list[tuple[str, list[tuple[bytes, bytes]], str]] = [
 
 
 @pytest.mark.rule("RS-17")
-@pytest.mark.parametrize(
-    ("headers", "reason"), [each[1:] for each in MALFORMED], ids=[each[0] for each in MALFORMED]
-)
+@rows(("headers", "reason"), [each[1:] for each in MALFORMED], ids=[each[0] for each in MALFORMED])
 async def test_a_malformed_request_is_400_invalid_request_with_a_challenge(
     headers: list[tuple[bytes, bytes]], reason: str
 ) -> None:
@@ -199,7 +196,7 @@ def every_refusal() -> list[tuple[str, dict[str, str]]]:
 
 
 @pytest.mark.rule("RS-20")
-@pytest.mark.parametrize(("target", "headers"), every_refusal())
+@rows(("target", "headers"), every_refusal())
 async def test_every_challenge_keeps_to_the_syntax(target: str, headers: dict[str, str]) -> None:
     guard = protect(required_scopes=["mcp:read", "mcp:admin"])
     challenge = challenge_of(await call(guard.app, "POST", target, headers))  # it checks the syntax
@@ -207,7 +204,7 @@ async def test_every_challenge_keeps_to_the_syntax(target: str, headers: dict[st
 
 
 @pytest.mark.rule("RS-21")
-@pytest.mark.parametrize(("target", "headers"), every_refusal())
+@rows(("target", "headers"), every_refusal())
 async def test_the_unanchored_expressions_of_the_sdks_find_the_right_values(
     target: str, headers: dict[str, str]
 ) -> None:
@@ -262,7 +259,7 @@ class Unavailable(TokenVerifier):
 
 
 @pytest.mark.rule("RS-24")
-@pytest.mark.parametrize(("seconds", "header"), [(0, "1"), (1, "1"), (1.2, "2"), (30, "30")])
+@rows(("seconds", "header"), [(0, "1"), (1, "1"), (1.2, "2"), (30, "30")])
 async def test_an_outage_is_503_with_retry_after_and_no_challenge(
     seconds: float, header: str
 ) -> None:
@@ -277,7 +274,7 @@ async def test_an_outage_is_503_with_retry_after_and_no_challenge(
 
 
 @pytest.mark.rule("RS-24")
-@pytest.mark.parametrize(
+@rows(
     ("target", "headers", "error"),
     [
         ("/mcp", {}, None),

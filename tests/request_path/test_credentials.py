@@ -24,7 +24,7 @@ pytestmark = pytest.mark.asyncio
 
 
 @pytest.mark.rule("RS-25")
-@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
+@rows("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
 async def test_the_scheme_is_compared_case_insensitively(scheme: str) -> None:
     guard = protect()
     guard.assert_entered(

@@ -24,6 +24,7 @@ from asgi_mcp_auth import (
 )
 from tests.support.asgi import Spy, call, handshake, make_scope
 from tests.support.protection import ALICE, BOB, make_provider, protect
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -113,7 +114,7 @@ async def test_state_is_shared_with_the_server_as_it_is() -> None:
 
 
 @pytest.mark.rule("RS-42")
-@pytest.mark.parametrize("header", ["X-User", "X-Forwarded-User", "X-Auth-Subject", "Remote-User"])
+@rows("header", ["X-User", "X-Forwarded-User", "X-Auth-Subject", "Remote-User"])
 async def test_a_header_that_claims_an_identity_has_no_effect(header: str) -> None:
     guard = protect()
     guard.assert_refused(

@@ -140,7 +140,7 @@ async def test_get_is_200_json_and_head_is_the_same_without_a_body() -> None:
 
 
 @pytest.mark.rule("RS-07")
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+@rows("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
 async def test_other_methods_are_405_with_allow(method: str) -> None:
     response = await call(protect().app, method, METADATA_PATH)
     assert (response.status, response.header("allow")) == (405, "GET, HEAD, OPTIONS")
@@ -167,7 +167,7 @@ async def test_an_unknown_document_of_our_names_is_404(path: str, method: str, s
     assert response.header("access-control-allow-origin") == "*"
 
 
-@pytest.mark.parametrize(
+@rows(
     "path",
     [
         "/.well-known/security.txt",

@@ -226,7 +226,7 @@ async def test_a_wrong_setting_says_what_to_write(settings: dict[str, Any], told
         protect(**settings)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("arguments", "told"),
     [
         ({"path": "/", "public": True}, "every path"),
@@ -243,7 +243,7 @@ async def test_a_wrong_rule_says_what_to_write(arguments: dict[str, Any], told: 
         Rule(**arguments)
 
 
-@pytest.mark.parametrize(
+@rows(
     "settings",
     [
         {"public_paths": ["/mcp"], "mcp_path": None},

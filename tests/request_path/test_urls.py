@@ -113,7 +113,7 @@ def test_loopback_is_what_can_only_be_this_machine(host: str | None, loopback: b
     assert is_loopback_host(host) is loopback
 
 
-@pytest.mark.parametrize(
+@rows(
     ("url", "root", "path", "origin"),
     [
         ("https://h.example", "https://h.example", "", "https://h.example"),
@@ -137,7 +137,7 @@ def test_a_query_of_the_resource_goes_after_the_inserted_path() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@rows(
     ("resource", "others"),
     [
         ("https://h.example/mcp", {"https://h.example/mcp/"}),

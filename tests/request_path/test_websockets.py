@@ -30,7 +30,7 @@ REFUSED = [
 
 
 @pytest.mark.rule("RS-40")
-@pytest.mark.parametrize(("headers", "status", "reason"), REFUSED)
+@rows(("headers", "status", "reason"), REFUSED)
 async def test_a_handshake_is_denied_with_the_whole_http_answer_where_the_server_can(
     headers: dict[str, str], status: int, reason: str
 ) -> None:

@@ -160,7 +160,7 @@ def test_every_b64token_is_found_again(token: str, padding: int, spaces: int) ->
 
 @pytest.mark.case("W02", "W10")
 @pytest.mark.rule("RS-17")
-@pytest.mark.parametrize(
+@rows(
     ("authorization", "fields", "query", "reason"),
     [
         (b"Basic YTpi", 1, b"", "missing_token"),
@@ -182,7 +182,7 @@ def test_a_token_comes_in_exactly_one_header_and_by_one_method(
     assert parse_credentials(b"Bearer a", 1, b"x=1&not_access_token=5&accesstoken=1") == "a"
 
 
-@pytest.mark.parametrize(
+@rows(
     ("query", "found"),
     [
         (b"", False),
@@ -199,9 +199,7 @@ def test_the_query_parameter_is_recognised_by_its_whole_name(query: bytes, found
     assert has_query_token(query) == found
 
 
-@pytest.mark.parametrize(
-    "text", ["a", "mcp:read", "https://example.com/scope", "!", "#[]^_`{|}~", "~" * 100]
-)
+@rows("text", ["a", "mcp:read", "https://example.com/scope", "!", "#[]^_`{|}~", "~" * 100])
 def test_a_scope_token_is_printable_ascii_without_quote_and_backslash(text: str) -> None:
     """§3: %x21 / %x23-5B / %x5D-7E."""
     assert is_scope_token(text)

@@ -145,7 +145,7 @@ async def test_a_critical_member_makes_the_printed_token_invalid() -> None:
 
 
 @pytest.mark.case("V37")
-@pytest.mark.parametrize("name", ["jku", "jwk", "x5u", "x5c"])
+@rows("name", ["jku", "jwk", "x5u", "x5c"])
 @pytest.mark.asyncio
 async def test_header_members_that_bring_a_key_along_are_refused(name: str) -> None:
     """§4.1.2, §4.1.3, §4.1.5, §4.1.6: they may be there in a JWS, so refusing them is our choice
@@ -155,7 +155,7 @@ async def test_header_members_that_bring_a_key_along_are_refused(name: str) -> N
     await gate.refuses(gate.forge(header={name: "https://idp.example.com/key"}), "header")
 
 
-@pytest.mark.parametrize("name", ["x5t", "x5t#S256", "cty", "made-up"])
+@rows("name", ["x5t", "x5t#S256", "cty", "made-up"])
 @pytest.mark.asyncio
 async def test_header_members_that_only_describe_are_ignored(name: str) -> None:
     """§4.1.7, §4.1.8, §4.1.10 and §4: members that are not understood must be ignored."""
@@ -186,7 +186,7 @@ async def test_header_names_are_unique() -> None:
     await gate.refuses(gate.forge(header=b'{"alg":"ES256","alg":"ES256","kid":"key-1"}'), "header")
 
 
-@pytest.mark.parametrize(
+@rows(
     ("text", "octets"),
     [
         ("A-z_4ME", bytes([3, 236, 255, 224, 193])),

@@ -118,9 +118,7 @@ def test_a_key_without_alg_serves_the_algorithms_of_its_type() -> None:
     assert keys_from_jwk({**RSA, "alg": "HS256"}, SYMMETRIC) == []
 
 
-@pytest.mark.parametrize(
-    "document", [{}, {"keys": None}, {"keys": {}}, {"keys": "x"}, {"key": []}], ids=str
-)
+@rows("document", [{}, {"keys": None}, {"keys": {}}, {"keys": "x"}, {"key": []}], ids=str)
 def test_a_key_set_has_an_array_named_keys(document: dict[str, Any]) -> None:
     """Section 5.1."""
     with pytest.raises(UnusableKey, match="it has no list named keys"):
@@ -176,7 +174,7 @@ def test_a_point_beside_the_curve_is_no_key() -> None:
             keys_from_jwk({**EC, "x": encode_base64url(x), "y": encode_base64url(y)}, ASYMMETRIC)
 
 
-@pytest.mark.parametrize("text", ["A", "AAAAA", "AB", "A=", "A+/A", "A A", ""])
+@rows("text", ["A", "AAAAA", "AB", "A=", "A+/A", "A A", ""])
 def test_a_number_is_base64url(text: str) -> None:
     """RFC 7518 section 2: Base64urlUInt."""
     with pytest.raises(UnusableKey):

@@ -10,11 +10,12 @@ import pytest
 from asgi_mcp_auth import JWTVerifier
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.gate import ABSENT, AUDIENCE, ISSUER, NOW, Gate, signing_key
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
 
-@pytest.mark.parametrize("value", [NOW + 300, float(NOW + 300), NOW + 300.5, 1.8e9 + 300], ids=repr)
+@rows("value", [NOW + 300, float(NOW + 300), NOW + 300.5, 1.8e9 + 300], ids=repr)
 async def test_a_numeric_date_may_have_a_fraction(value: float) -> None:
     """§2: NumericDate is a JSON numeric value; non-integer values can be represented."""
     gate = Gate()
@@ -65,7 +66,7 @@ async def test_an_issuer_need_not_be_a_url() -> None:
 
 @pytest.mark.case("V62")
 @pytest.mark.rule("RS-27")
-@pytest.mark.parametrize(
+@rows(
     ("aud", "accepted"),
     [
         (AUDIENCE, True),

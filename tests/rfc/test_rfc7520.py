@@ -9,6 +9,7 @@ import pytest
 from asgi_mcp_auth import ANY_AUDIENCE, InvalidToken, JWTVerifier
 from asgi_mcp_auth._jose import keys_from_jwk, keys_from_secret
 from asgi_mcp_auth._json import decode_base64url
+from tests.support.rows import rows
 
 PAYLOAD = (
     "SXTigJlzIGEgZGFuZ2Vyb3VzIGJ1c2luZXNzLCBGcm9kbywgZ29pbmcgb3V0IHlvdXIgZG9vci4gWW91IHN0ZXAgb250byB0"
@@ -102,9 +103,7 @@ EXAMPLES: list[tuple[str, dict[str, str], str, str]] = [
 
 
 @pytest.mark.case("V90")
-@pytest.mark.parametrize(
-    ("algorithm", "jwk", "header", "signature"), EXAMPLES, ids=["4.1", "4.2", "4.3", "4.4"]
-)
+@rows(("algorithm", "jwk", "header", "signature"), EXAMPLES, ids=["4.1", "4.2", "4.3", "4.4"])
 def test_a_printed_signature_verifies(
     algorithm: str, jwk: dict[str, str], header: str, signature: str
 ) -> None:
@@ -122,9 +121,7 @@ def test_a_printed_signature_verifies(
 
 
 @pytest.mark.case("V90")
-@pytest.mark.parametrize(
-    ("algorithm", "jwk", "header", "signature"), EXAMPLES, ids=["4.1", "4.2", "4.3", "4.4"]
-)
+@rows(("algorithm", "jwk", "header", "signature"), EXAMPLES, ids=["4.1", "4.2", "4.3", "4.4"])
 @pytest.mark.asyncio
 async def test_the_verifier_gets_as_far_as_the_payload_which_is_no_token(
     algorithm: str, jwk: dict[str, str], header: str, signature: str

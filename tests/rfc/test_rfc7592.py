@@ -247,7 +247,7 @@ async def test_asking_for_a_registration_fetches_no_document(method: str) -> Non
         assert fetched == []
 
 
-@pytest.mark.parametrize("method", ["PATCH", "HEAD", "OPTIONS", "TRACE"])
+@rows("method", ["PATCH", "HEAD", "OPTIONS", "TRACE"])
 async def test_another_method_is_not_allowed(method: str) -> None:
     async with deploy() as server:
         client = await server.register()
@@ -269,8 +269,8 @@ async def test_where_registrations_cannot_be_managed_there_is_no_token_and_no_wa
         assert (response.status, response.header("allow")) == (405, "POST")
 
 
-@pytest.mark.parametrize("prefix", ["", "/oauth"])
-@pytest.mark.parametrize("base_url", ["http://localhost:8000", "http://localhost:8000/a"])
+@rows("prefix", ["", "/oauth"])
+@rows("base_url", ["http://localhost:8000", "http://localhost:8000/a"])
 async def test_the_registration_lies_below_base_url(base_url: str, prefix: str) -> None:
     async with deploy(base_url=base_url, options={"path_prefix": prefix}) as server:
         target = f"{urlsplit(base_url).path}{prefix}/register"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.authorization_server import challenge_of, deploy
+from tests.support.rows import rows
 from tests.support.token_endpoint import assert_refused, tokens_of
 
 pytestmark = pytest.mark.asyncio
@@ -25,7 +26,7 @@ async def test_the_example_of_appendix_b() -> None:
 
 @pytest.mark.case("Z17")
 @pytest.mark.rule("AS-35")
-@pytest.mark.parametrize(("length", "good"), [(42, False), (43, True), (128, True), (129, False)])
+@rows(("length", "good"), [(42, False), (43, True), (128, True), (129, False)])
 async def test_a_verifier_has_43_to_128_characters(length: int, good: bool) -> None:
     """§4.1."""
     async with deploy() as server:
@@ -42,7 +43,7 @@ async def test_a_verifier_has_43_to_128_characters(length: int, good: bool) -> N
 
 @pytest.mark.case("Z14", "Z15")
 @pytest.mark.rule("AS-18")
-@pytest.mark.parametrize(
+@rows(
     "parameters",
     [
         {"code_challenge": None},

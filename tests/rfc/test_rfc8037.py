@@ -7,6 +7,7 @@ import pytest
 from asgi_mcp_auth._jose import UnusableKey, keys_from_jwk
 from asgi_mcp_auth._json import decode_base64url
 from tests.support.gate import Gate, signing_key
+from tests.support.rows import rows
 
 JWK = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
 SIGNED = b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc"
@@ -33,18 +34,18 @@ def test_a_private_key_is_not_for_verifying() -> None:
         keys_from_jwk({**JWK, "d": "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}, ["EdDSA"])
 
 
-@pytest.mark.parametrize("curve", ["X25519", "X448", "ed25519", "Ed25519 ", ""])
+@rows("curve", ["X25519", "X448", "ed25519", "Ed25519 ", ""])
 def test_other_curves_do_not_sign(curve: str) -> None:
     """Section 3.1: EdDSA is for Ed25519 and Ed448."""
     with pytest.raises(UnusableKey):
         keys_from_jwk({**JWK, "crv": curve}, ["EdDSA", "Ed25519", "Ed448"])
 
 
-@pytest.mark.parametrize(
+@rows(
     ("key_algorithm", "names"),
     [("Ed25519", {"EdDSA", "Ed25519"}), ("Ed448", {"EdDSA", "Ed448"})],
 )
-@pytest.mark.parametrize("name", ["EdDSA", "Ed25519", "Ed448"])
+@rows("name", ["EdDSA", "Ed25519", "Ed448"])
 @pytest.mark.asyncio
 async def test_a_fully_specified_name_goes_with_its_curve_and_eddsa_with_both(
     key_algorithm: str, names: set[str], name: str

@@ -129,7 +129,7 @@ PLACES = [
 
 @pytest.mark.case("Z117")
 @pytest.mark.rule("AS-01", "AS-02", "AS-03", "RS-46")
-@pytest.mark.parametrize(("base_url", "path", "below"), PLACES)
+@rows(("base_url", "path", "below"), PLACES)
 async def test_the_document_lies_wherever_clients_look_and_names_one_issuer(
     base_url: str, path: str, below: str
 ) -> None:
@@ -192,7 +192,7 @@ async def test_clients_of_2025_03_26_find_everything_at_the_root_of_the_origin(
 
 
 @pytest.mark.rule("RS-07")
-@pytest.mark.parametrize(
+@rows(
     "target",
     [
         "/.well-known/oauth-authorization-server/",
@@ -304,7 +304,7 @@ async def test_the_key_set_has_public_members_only() -> None:
 
 
 @pytest.mark.rule("AS-08")
-@pytest.mark.parametrize(
+@rows(
     ("settings", "gone"),
     [
         (

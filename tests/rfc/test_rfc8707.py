@@ -6,6 +6,7 @@ import pytest
 
 from asgi_mcp_auth._urls import is_same_resource
 from tests.support.authorization_server import RESOURCE, answer_of, deploy
+from tests.support.rows import rows
 from tests.support.token_endpoint import assert_refused, tokens_of
 
 pytestmark = pytest.mark.asyncio
@@ -43,7 +44,7 @@ SAME = [
 
 @pytest.mark.case("Z08")
 @pytest.mark.rule("AS-22")
-@pytest.mark.parametrize("resource", BAD)
+@rows("resource", BAD)
 async def test_an_unknown_or_malformed_resource_is_invalid_target(resource: str) -> None:
     """§2, §2.1, §2.2: an absolute URI without a fragment."""
     async with deploy() as server:

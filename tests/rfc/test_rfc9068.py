@@ -15,6 +15,7 @@ from asgi_mcp_auth.server import Login, Person, Registration
 from asgi_mcp_auth.server.login import LoginAttempt
 from tests.support.authorization_server import BASE_URL, CONFIDENTIAL, RESOURCE, deploy
 from tests.support.gate import ABSENT, AUDIENCE, ISSUER, NOW, Gate
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -41,7 +42,7 @@ async def test_a_token_as_section_3_prints_it_is_accepted() -> None:
 
 
 @pytest.mark.rule("RS-29")
-@pytest.mark.parametrize(
+@rows(
     ("typ", "strict", "lax"),
     [
         ("at+jwt", True, True),
@@ -67,7 +68,7 @@ async def test_the_type_is_at_jwt(typ: Any, strict: bool, lax: bool) -> None:
 
 
 @pytest.mark.rule("RS-29")
-@pytest.mark.parametrize(
+@rows(
     ("name", "reason"),
     [("iss", "missing_iss"), ("exp", "missing_exp"), ("aud", "missing_aud"), ("sub", "subject")],
 )

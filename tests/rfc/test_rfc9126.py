@@ -147,7 +147,7 @@ async def test_a_request_uri_is_its_clients_and_another_does_not_use_it_up() -> 
         assert (await server.call("GET", url_for(client, uri).removeprefix(BASE_URL))).status == 303
 
 
-@pytest.mark.parametrize("secret", ["", "x", "a" * 43, "a" * 5000, "é", "\x00"])
+@rows("secret", ["", "x", "a" * 43, "a" * 5000, "é", "\x00"])
 async def test_a_made_up_request_uri_is_a_page(secret: str) -> None:
     async with deploy() as server:
         client = await server.register()
@@ -210,7 +210,7 @@ async def test_a_client_proves_who_it_is_as_at_the_token_endpoint() -> None:
 
 
 @pytest.mark.case("Z56")
-@pytest.mark.parametrize("name", ["state", "client_id", "redirect_uri", "scope", "x"])
+@rows("name", ["state", "client_id", "redirect_uri", "scope", "x"])
 async def test_a_repeated_parameter_is_refused(name: str) -> None:
     async with deploy() as server:
         client = await server.register()

@@ -131,9 +131,7 @@ async def test_members_with_a_value_are_there() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "url", ["http://h.example", "https://h.example#f", "https://h.example/?q", "h.example", ""]
-)
+@rows("url", ["http://h.example", "https://h.example#f", "https://h.example/?q", "h.example", ""])
 def test_the_resource_is_an_https_url_without_fragment(url: str) -> None:
     """§1.2 and §2."""
     with pytest.raises(ConfigurationError, match=r"^base_url="):

@@ -111,7 +111,7 @@ async def until_it_works(attempt: Callable[[int], Awaitable[bool]], *, at_least:
 
 
 @pytest.mark.case("Z52", "Z53")
-@pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
+@rows(("when", "for_good", "cancels"), FAULTS)
 async def test_redeeming_gives_one_family_or_none(
     when: When, for_good: bool, cancels: bool
 ) -> None:
@@ -144,7 +144,7 @@ async def test_redeeming_gives_one_family_or_none(
 
 
 @pytest.mark.case("S24", "S25")
-@pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
+@rows(("when", "for_good", "cancels"), FAULTS)
 async def test_refreshing_ends_no_session(when: When, for_good: bool, cancels: bool) -> None:
     """The client tries again with what it has."""
     async with faulty(when, for_good, cancels) as deployment:
@@ -171,7 +171,7 @@ async def test_refreshing_ends_no_session(when: When, for_good: bool, cancels: b
 
 
 @pytest.mark.case("S24", "S25")
-@pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
+@rows(("when", "for_good", "cancels"), FAULTS)
 async def test_a_replay_is_never_good_and_ends_the_grant_in_the_end(
     when: When, for_good: bool, cancels: bool
 ) -> None:
@@ -251,7 +251,7 @@ async def test_clients_that_act_for_themselves(
 
 
 @pytest.mark.case("S25")
-@pytest.mark.parametrize(("when", "for_good", "cancels"), FAULTS)
+@rows(("when", "for_good", "cancels"), FAULTS)
 async def test_an_assertion_that_met_a_fault_is_good_at_most_once(
     when: When, for_good: bool, cancels: bool
 ) -> None:

@@ -21,6 +21,7 @@ from tests.support.authorization_server import (
     memory_store,
 )
 from tests.support.engines import ENGINES, fresh
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -106,7 +107,7 @@ async def test_what_was_pushed_to_one_server_is_unknown_at_another() -> None:
         assert (await ours.browser().send("GET", f"{OURS}/authorize?{query}")).status == 303
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@rows("engine", ENGINES)
 async def test_the_defaults_of_two_servers_share_an_engine_and_nothing_else(engine: str) -> None:
     with fresh(engine) as place:
         async with (

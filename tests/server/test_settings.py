@@ -72,7 +72,7 @@ Maker = Callable[..., Any]
 MAKERS: list[Maker] = [provider, lifetimes, rates, registration, options, pages]
 
 
-@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+@rows("make", MAKERS, ids=lambda make: make.__name__)
 def test_what_the_cases_below_change_is_itself_correct(make: Maker) -> None:
     make()
 
@@ -90,7 +90,7 @@ def test_a_url_of_ours_is_absolute_https_plain_and_a_str(
         make(**{setting: url})
 
 
-@pytest.mark.parametrize(
+@rows(
     "login", [None, "alice", {"alice": "password"}, PasswordLogin, DevLogin, lambda request: None]
 )
 def test_the_error_for_a_missing_login_names_the_choices(login: Any) -> None:
@@ -265,7 +265,7 @@ def test_a_number_of_seconds_has_bounds(
             make(**{setting: value})
 
 
-@pytest.mark.parametrize("setting", ["register", "authorize", "token", "login_failures"])
+@rows("setting", ["register", "authorize", "token", "login_failures"])
 def test_a_rate_is_a_whole_number_of_at_least_one(setting: str) -> None:
     rates(**{setting: 1})
     for value in (-1, 1.5, "10", None, True, float("nan")):
@@ -292,7 +292,7 @@ def test_room_for_unfinished_sign_ins_holds_at_least_one() -> None:
 # ------------------------------------------------------------------------------------- registration
 
 
-@pytest.mark.parametrize("token", ["", "short", "x" * 31, b"x" * 32, 5], ids=repr)
+@rows("token", ["", "short", "x" * 31, b"x" * 32, 5], ids=repr)
 def test_an_initial_access_token_cannot_be_guessed(token: Any) -> None:
     with pytest.raises(
         ConfigurationError, match=r"^initial_access_token must have at least 32 characters: python"
@@ -455,7 +455,7 @@ GOOD_CLIENTS: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("client", "method"), GOOD_CLIENTS, ids=" ".join)
+@rows(("client", "method"), GOOD_CLIENTS, ids=" ".join)
 def test_how_a_client_of_the_operators_authenticates_follows_from_what_it_has(
     client: dict[str, Any], method: str
 ) -> None:
@@ -571,7 +571,7 @@ def test_what_is_switched_off_has_to_be_there() -> None:
         options(disabled=["par"], require_pushed_requests=True)
 
 
-@pytest.mark.parametrize(
+@rows(
     "value", ["a", ["a"], {"a": "b"}, {"a": ["b c"]}, {"": ["a"]}, {5: ["a"]}, {"a": 5}], ids=repr
 )
 def test_a_hierarchy_is_a_dict_of_lists_of_scopes(value: Any) -> None:

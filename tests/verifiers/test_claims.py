@@ -104,7 +104,7 @@ def test_keycloak_and_cognito_name_their_id_tokens(
     assert checks().is_id_token(claims(**members)) is is_id_token
 
 
-@pytest.mark.parametrize("leeway", [0, 0.5, 60, 61, 300])
+@rows("leeway", [0, 0.5, 60, 61, 300])
 def test_a_token_ends_in_the_very_second_of_exp_plus_leeway(leeway: float) -> None:
     own = checks(leeway=leeway)
     assert refusal(own, exp=NOW - leeway - 1) == "expired"
@@ -172,12 +172,12 @@ def test_any_of_several_issuers_will_do(value: str) -> None:
     read(checks(issuers=(ISSUER, "b")), iss=value)
 
 
-@pytest.mark.parametrize("value", [{"jkt": "x"}, {}, None, ""])
+@rows("value", [{"jkt": "x"}, {}, None, ""])
 def test_a_bound_token_is_refused(value: Any) -> None:
     assert refusal(checks(), cnf=value) == "bound"
 
 
-@pytest.mark.parametrize("value", [1, None, [], {}, True])
+@rows("value", [1, None, [], {}, True])
 def test_jti_is_a_string_where_there_is_one(value: Any) -> None:
     assert refusal(checks(), jti=value) == "jti"
     for good in ("", "x", ABSENT):
@@ -258,7 +258,7 @@ def test_an_audience_that_cannot_be_meant_is_a_wrong_setting(audience: Any) -> N
         checks(audience=audience)
 
 
-@pytest.mark.parametrize("audience", ["a", ["a"], ("a", "b"), [ANY_AUDIENCE], ANY_AUDIENCE])
+@rows("audience", ["a", ["a"], ("a", "b"), [ANY_AUDIENCE], ANY_AUDIENCE])
 def test_an_audience_that_was_given_is_not_bound_again(audience: Any) -> None:
     own = checks(audience=audience)
     for resource in (None, "https://a.example", "https://b.example"):
@@ -283,7 +283,7 @@ def test_an_audience_is_bound_to_one_resource_and_both_its_spellings() -> None:
         own.bind_audience(None)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("present", "client"),
     [
         (("client_id", "azp", "appid", "cid", "sub"), "client_id"),
@@ -340,7 +340,7 @@ def test_scopes_are_separated_by_spaces_or_listed_and_named_once(
         assert read(checks(), **{claim: value})["scopes"] == scopes
 
 
-@pytest.mark.parametrize("value", [None, 1, True, {}, [1], ["a", None], [["a"]]])
+@rows("value", [None, 1, True, {}, [1], ["a", None], [["a"]]])
 def test_scopes_of_another_kind_are_refused(value: Any) -> None:
     for claim in ("scope", "scp"):
         assert refusal(checks(), **{claim: value}) == "scope"
@@ -381,7 +381,7 @@ def test_a_hierarchy_is_followed_to_its_end_and_around_its_circles() -> None:
     assert expand_hierarchy({"a": ["a", "b", "b"]}) == {"a": ("b",)}
 
 
-@pytest.mark.parametrize(
+@rows(
     ("exp", "iat", "accepted"),
     [
         (NOW + 100, NOW, True),
@@ -437,7 +437,7 @@ def test_rules_at_the_edge_are_taken() -> None:
     assert (ClaimRules().scope_claim, ClaimRules().max_lifetime_seconds) == (None, None)
 
 
-@pytest.mark.parametrize("leeway", [0, 0.0, 0.5, 300, 300.0])
+@rows("leeway", [0, 0.0, 0.5, 300, 300.0])
 def test_a_leeway_of_0_to_300_seconds_is_taken(leeway: float) -> None:
     assert checks(leeway=leeway).leeway == leeway
 
@@ -448,7 +448,7 @@ def test_another_leeway_is_a_wrong_setting(leeway: Any) -> None:
         checks(leeway=leeway)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("value", "valid"),
     [(0, True), (sys.float_info.max, True), (10**400, False), (-1, False), (5, True)],
 )
@@ -461,7 +461,7 @@ def test_seconds_without_an_upper_bound_are_any_finite_number(value: Any, valid:
             check_seconds("x", value)
 
 
-@pytest.mark.parametrize("value", [-1, 0.0, True, False, "1", None])
+@rows("value", [-1, 0.0, True, False, "1", None])
 def test_a_count_is_a_whole_number(value: Any) -> None:
     with pytest.raises(ConfigurationError, match="0 or more"):
         check_count("x", value)

@@ -8,6 +8,7 @@ import pytest
 
 from asgi_mcp_auth._credentials import advice, client_authentication, usual_method
 from asgi_mcp_auth.errors import ConfigurationError
+from tests.support.rows import rows
 
 PLAIN, ODD = "s3cret-._0", "a b+%:/=~"
 ENCODED = "a+b%2B%25%3A%2F%3D~"
@@ -20,7 +21,7 @@ def decoded(headers: dict[str, str]) -> str:
 
 
 @pytest.mark.rule("PX-15")
-@pytest.mark.parametrize(
+@rows(
     ("method", "header", "form"),
     [
         ("client_secret_basic", f"me:{ENCODED}", {}),
@@ -44,7 +45,7 @@ def test_an_id_with_a_colon_cannot_go_into_the_header_as_it_is() -> None:
 
 
 @pytest.mark.rule("PX-15")
-@pytest.mark.parametrize(
+@rows(
     ("methods", "of_plain", "of_odd"),
     [
         ((), "client_secret_basic", "client_secret_basic"),
@@ -66,7 +67,7 @@ def test_what_needs_no_encoding_in_the_form_goes_there_where_that_is_possible(
 
 
 @pytest.mark.rule("PX-15")
-@pytest.mark.parametrize(
+@rows(
     ("method", "secret", "ways"),
     [
         ("client_secret_basic", ODD, ("client_secret_post", "client_secret_basic_raw")),

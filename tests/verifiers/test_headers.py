@@ -98,7 +98,7 @@ def test_a_token_of_16_kib_is_read_and_one_byte_more_is_too_long() -> None:
     assert caught.value.reason == "too_long"
 
 
-@pytest.mark.parametrize(
+@rows(
     ("text", "valid"),
     [
         ("", False),
@@ -135,7 +135,7 @@ def test_a_token_in_the_query_is_found_by_its_exact_name(query: bytes, found: bo
     assert has_query_token(query) is found
 
 
-@pytest.mark.parametrize("query", [b"", b"a=1", b"xaccess_token=1", b"access_token"])
+@rows("query", [b"", b"a=1", b"xaccess_token=1", b"access_token"])
 def test_credentials_beside_another_query_are_used(query: bytes) -> None:
     assert parse_credentials(b"Bearer a", 1, query) == "a"
 
@@ -152,7 +152,7 @@ def test_an_empty_text_is_no_scope_token() -> None:
     assert not is_scope_token("")
 
 
-@pytest.mark.parametrize(
+@rows(
     ("error", "options", "challenge"),
     [
         (MissingToken(), {"realm": "mcp"}, 'Bearer realm="mcp"'),

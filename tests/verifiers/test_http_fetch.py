@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from asgi_mcp_auth._http import FetchFailed, HTTPFetcher, Response
 from asgi_mcp_auth.errors import ConfigurationError
+from tests.support.rows import rows
 from tests.support.sockets import HostileServer, answering, read_head
 
 pytestmark = pytest.mark.asyncio
@@ -85,8 +86,8 @@ def redirecting(location: str, status: int = 302) -> Callable[[Any], None]:
     )
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 300])
-@pytest.mark.parametrize(
+@rows("status", [301, 302, 303, 307, 308, 300])
+@rows(
     ("target", "where"),
     [
         ("/elsewhere", "{own}"),
@@ -132,8 +133,8 @@ class Maze:
 
 
 @pytest.mark.rule("RS-78")
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("target", ["/end", "end", "{own}/end", "../end", "/end#part", "./end"])
+@rows("status", [301, 302, 303, 307, 308])
+@rows("target", ["/end", "end", "{own}/end", "../end", "/end#part", "./end"])
 async def test_a_document_may_have_moved_within_its_origin(status: int, target: str) -> None:
     maze = Maze(target, status=status)
     with maze.server as server:
@@ -142,7 +143,7 @@ async def test_a_document_may_have_moved_within_its_origin(status: int, target: 
 
 
 @pytest.mark.rule("RS-78")
-@pytest.mark.parametrize(
+@rows(
     ("target", "told"),
     [
         ("https://127.0.0.1:{port}/end", "to https://127.0.0.1:{port}, which is not followed"),
@@ -206,8 +207,8 @@ async def test_304_is_an_answer_and_no_redirect() -> None:
     assert (response.status, response.body) == (304, b"")
 
 
-@pytest.mark.parametrize("size", [999, 1000, 1001])
-@pytest.mark.parametrize("chunked", [False, True])
+@rows("size", [999, 1000, 1001])
+@rows("chunked", [False, True])
 async def test_a_body_may_be_as_large_as_the_limit(size: int, chunked: bool) -> None:
     body = b"x" * size
     if chunked:
@@ -259,7 +260,7 @@ async def fetch_ok() -> None:
         assert (await fetch(server.url)).status == 200
 
 
-@pytest.mark.parametrize("encoding", ["br", "zstd", "BR", "gzip, gzip", "gzip, br", "x" * 99])
+@rows("encoding", ["br", "zstd", "BR", "gzip, gzip", "gzip, br", "x" * 99])
 async def test_an_encoding_that_is_not_known_is_refused_unread(encoding: str) -> None:
     behave, _ = endless(f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n\r\n".encode(), b"x")
     with (
@@ -294,14 +295,14 @@ PACKED: dict[str, tuple[str, bytes]] = {
 
 
 @pytest.mark.rule("RS-77")
-@pytest.mark.parametrize("case", PACKED)
+@rows("case", PACKED)
 async def test_a_compressed_body_is_read_although_identity_was_asked(case: str) -> None:
     """RFC 9110 §12.5.3."""
     with HostileServer(answering(compressed(*PACKED[case]))) as server:
         assert (await fetch(server.url)).body == DOCUMENT
 
 
-@pytest.mark.parametrize(
+@rows(
     ("encoding", "packed", "told"),
     [
         ("gzip", b"{}", "not gzip"),
@@ -323,8 +324,8 @@ async def test_a_body_that_is_not_compressed_as_it_says_is_a_failed_fetch(
         await fetch(server.url)
 
 
-@pytest.mark.parametrize("size", [999, 1000, 1001, 10_000_000])
-@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@rows("size", [999, 1000, 1001, 10_000_000])
+@rows("encoding", ["gzip", "deflate"])
 async def test_the_bound_holds_for_the_unpacked_body(encoding: str, size: int) -> None:
     packed = deflated(b" " * size, 31 if encoding == "gzip" else 15)
     with HostileServer(answering(compressed(encoding, packed))) as server:
@@ -371,7 +372,7 @@ def hang(connection: Any, head: bytes, server: HostileServer) -> None:
     server.stopping.wait()
 
 
-@pytest.mark.parametrize("case", SLOW)
+@rows("case", SLOW)
 async def test_one_deadline_bounds_the_whole_fetch(case: str) -> None:
     head, piece, pause = SLOW[case]
     await fetch_ok()
@@ -427,7 +428,7 @@ BROKEN: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("case", BROKEN)
+@rows("case", BROKEN)
 async def test_a_broken_answer_is_a_failed_fetch(case: str) -> None:
     with (
         HostileServer(answering(BROKEN[case])) as server,

@@ -14,6 +14,7 @@ import pytest
 
 from asgi_mcp_auth import ANY_AUDIENCE, InvalidToken, JWTVerifier
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, FrozenClock, Issuer, sign_jwt
+from tests.support.rows import rows
 
 
 def get(url: str, form: dict[str, str] | None = None, authorization: str = "") -> tuple[int, Any]:
@@ -47,7 +48,7 @@ def test_a_frozen_clock_moves_only_when_it_is_told_to() -> None:
     assert (clock.time(), clock.monotonic() - before) == (510.0, 10)
 
 
-@pytest.mark.parametrize("path", ["", "/tenant", "/", "/tenant/"])
+@rows("path", ["", "/tenant", "/", "/tenant/"])
 def test_the_issuer_is_found_where_the_standards_look_for_it(path: str) -> None:
     with Issuer(path=path) as idp:
         assert idp.issuer.endswith(path)

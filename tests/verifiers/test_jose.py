@@ -84,9 +84,7 @@ def test_the_algorithms_are_these() -> None:
     assert SYMMETRIC == ("HS256", "HS384", "HS512")
 
 
-@pytest.mark.parametrize(
-    ("bits", "usable"), [(2047, False), (2048, True), (8192, True), (8193, False)]
-)
+@rows(("bits", "usable"), [(2047, False), (2048, True), (8192, True), (8193, False)])
 def test_rsa_keys_have_2048_to_8192_bits(bits: int, usable: bool) -> None:
     if usable:
         assert names(keys_from_jwk(rsa_jwk(odd(bits)), ["RS256"])) == ["RS256"]
@@ -125,9 +123,7 @@ def test_rsa_exponents_are_odd_and_neither_tiny_nor_huge(exponent: int, usable: 
             keys_from_jwk(rsa_jwk(odd(2048), exponent), ["RS256"])
 
 
-@pytest.mark.parametrize(
-    ("length", "usable"), [(4, True), (2048, True), (2050, False), (2051, False), (2052, False)]
-)
+@rows(("length", "usable"), [(4, True), (2048, True), (2050, False), (2051, False), (2052, False)])
 def test_a_number_is_spelled_with_at_most_2048_characters(length: int, usable: bool) -> None:
     octets = (65537).to_bytes(length * 3 // 4, "big")
     jwk = {**rsa_jwk(odd(2048)), "e": encode_base64url(octets)}
@@ -239,19 +235,19 @@ def test_a_member_that_allows_it_leaves_the_key_usable(member: str, value: Any) 
     assert key.key_id == (value if member == "kid" else "one")
 
 
-@pytest.mark.parametrize("member", ["kid", "use", "key_ops", "alg"])
+@rows("member", ["kid", "use", "key_ops", "alg"])
 def test_members_about_the_purpose_may_be_absent(member: str) -> None:
     jwk = {name: value for name, value in signer("ES256").public_jwk().items() if name != member}
     assert names(keys_from_jwk(jwk, ["ES256"])) == ["ES256"]
 
 
-@pytest.mark.parametrize("jwk", [None, [], "key", 1, [("kty", "RSA")]])
+@rows("jwk", [None, [], "key", 1, [("kty", "RSA")]])
 def test_what_is_not_an_object_is_no_key(jwk: Any) -> None:
     with pytest.raises(UnusableKey, match="not an object"):
         keys_from_jwk(jwk, ASYMMETRIC)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("algorithm", "fit"),
     [
         ("RS256", ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]),
@@ -363,7 +359,7 @@ def verify_with_cryptography(algorithm: str, private: Any, signature: bytes) -> 
         public.verify(signature, MESSAGE, scheme, digest)
 
 
-@pytest.mark.parametrize("algorithm", EC_BYTES)
+@rows("algorithm", EC_BYTES)
 def test_the_numbers_of_an_ecdsa_signature_have_one_length(algorithm: str) -> None:
     """RFC 7518 §3.4. A zero in front of a number leaves its value, and would be a second
     spelling.
@@ -407,7 +403,7 @@ def test_a_pss_signature_with_another_salt_length_is_refused() -> None:
     assert key.verify(MESSAGE, private.sign(MESSAGE, other_mask, hashes.SHA256())) is False
 
 
-@pytest.mark.parametrize("algorithm", ["RS256", "PS256", "PS384", "PS512"])
+@rows("algorithm", ["RS256", "PS256", "PS384", "PS512"])
 def test_an_rsa_signature_is_as_long_as_the_modulus(algorithm: str) -> None:
     """RFC 8017 §8.1.2 and §8.2.2. Without its leading zero it would be a second spelling."""
     key = signer(algorithm)

@@ -219,7 +219,7 @@ def test_a_bracket_in_a_string_does_not_hide_the_levels_after_it() -> None:
         parse_json(closed.encode())
 
 
-@pytest.mark.parametrize("space", [b" ", b"\t", b"\n", b"\r", b" \t\r\n "])
+@rows("space", [b" ", b"\t", b"\n", b"\r", b" \t\r\n "])
 def test_the_four_white_spaces_of_json_may_surround_a_value(space: bytes) -> None:
     assert parse_json(space + b"[1]") == parse_json(b"[1]" + space) == [1]
 
@@ -231,7 +231,7 @@ def test_nothing_else_may_surround_a_value(space: bytes) -> None:
             parse_json(text)
 
 
-@pytest.mark.parametrize("data", [b"[]", b"[{}]", b"null", b"true", b"1", b'"{}"', b"1.5"])
+@rows("data", [b"[]", b"[{}]", b"null", b"true", b"1", b'"{}"', b"1.5"])
 def test_an_object_is_an_object(data: bytes) -> None:
     with pytest.raises(json.JSONDecodeError, match="not an object"):
         parse_json_object(data)

@@ -195,7 +195,7 @@ async def test_the_audience_is_bound_by_the_provider_that_knows_the_resource() -
     assert await explicit.verify_token(Gate().good()) is None
 
 
-@pytest.mark.parametrize(
+@rows(
     ("claims", "client_id"),
     [
         ({"client_id": "a", "azp": "b", "appid": "c", "cid": "d"}, "a"),
@@ -213,7 +213,7 @@ async def test_the_client_is_named_by_the_first_claim_that_is_there(
     assert (await gate.accepts(gate.forge(claims=claims))).client_id == client_id
 
 
-@pytest.mark.parametrize(
+@rows(
     ("claims", "reason"),
     [
         ({"client_id": ABSENT, "sub": ABSENT}, "client_id"),
@@ -415,14 +415,12 @@ async def test_a_header_member_that_is_wrong_refuses_the_token(
     assert await refusal(own, token) == reason, "the second time"
 
 
-@pytest.mark.parametrize(
-    "typ", ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"]
-)
+@rows("typ", ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"])
 async def test_the_types_of_access_tokens_are_taken(typ: str) -> None:
     assert (await verifier().verify(forge(header(typ=typ)))).client_id == "cli"
 
 
-@pytest.mark.parametrize(
+@rows(
     ("typ", "accepted"),
     [("at+jwt", True), ("application/at+jwt", True), ("JWT", False), (None, False)],
 )
@@ -441,19 +439,17 @@ async def test_header_members_that_say_nothing_are_ignored() -> None:
     await verifier().verify(forge({"alg": "Ed25519"}))
 
 
-@pytest.mark.parametrize("token", ["", ".", "a.b", "a.b.c.d", "a..b.c.d", "é.b.c", "opaque"])
+@rows("token", ["", ".", "a.b", "a.b.c.d", "a..b.c.d", "é.b.c", "opaque"])
 async def test_what_has_not_three_ascii_parts_is_malformed(token: str) -> None:
     assert await refusal(verifier(), token) == "malformed"
 
 
-@pytest.mark.parametrize(
-    "head", [b"", b"{", b"[]", b'"x"', b"\xff", b'{"alg":"Ed25519","alg":"Ed25519"}']
-)
+@rows("head", [b"", b"{", b"[]", b'"x"', b"\xff", b'{"alg":"Ed25519","alg":"Ed25519"}'])
 async def test_a_header_that_is_no_object_is_refused_as_header(head: bytes) -> None:
     assert await refusal(verifier(), forge(head)) == "header"
 
 
-@pytest.mark.parametrize("payload", [b"", b"{", b"[]", b"1", b'{"exp":1,"exp":1}', b'{"exp":NaN}'])
+@rows("payload", [b"", b"{", b"[]", b"1", b'{"exp":1,"exp":1}', b'{"exp":NaN}'])
 async def test_a_payload_that_is_no_object_is_refused_after_its_signature_only(
     payload: bytes,
 ) -> None:
@@ -493,14 +489,14 @@ async def test_a_token_of_16_kib_is_looked_at_and_a_longer_one_is_not() -> None:
     assert await refusal(own, "x" * 16385) == "too_long"
 
 
-@pytest.mark.parametrize("token", [None, b"a.b.c", 1, ["a"]])
+@rows("token", [None, b"a.b.c", 1, ["a"]])
 async def test_what_is_no_text_is_a_programming_error(token: Any) -> None:
     with pytest.raises(TypeError, match="must be a str"):
         await verifier().verify(token)
 
 
-@pytest.mark.parametrize("size", [0, 1, 10])
-@pytest.mark.parametrize("leeway", [0, 30])
+@rows("size", [0, 1, 10])
+@rows("leeway", [0, 30])
 async def test_a_remembered_token_ends_in_the_same_second_as_a_new_one(
     size: int, leeway: int
 ) -> None:

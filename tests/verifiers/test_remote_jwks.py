@@ -340,9 +340,7 @@ async def test_unknown_key_ids_trigger_two_fetches_and_then_one_per_cooldown() -
             clock.advance(0.01)
 
 
-@pytest.mark.parametrize(
-    ("pause", "fetches"), [(0, 0), (4.99, 0), (5, 1), (9.99, 1), (10, 2), (3000, 2)]
-)
+@rows(("pause", "fetches"), [(0, 0), (4.99, 0), (5, 1), (9.99, 1), (10, 2), (3000, 2)])
 async def test_a_pause_of_one_cooldown_earns_a_fetch_and_two_are_saved_at_most(
     pause: float, fetches: int
 ) -> None:
@@ -425,7 +423,7 @@ async def test_a_failed_fetch_counts_for_the_cooldown() -> None:
             clock.advance(5)
 
 
-@pytest.mark.parametrize("age", [0, 1, 4, 5, 600])
+@rows("age", [0, 1, 4, 5, 600])
 async def test_a_key_published_now_is_usable_now(age: int) -> None:
     clock = FrozenClock()
     with issuer() as idp:
@@ -752,7 +750,7 @@ async def test_one_slow_issuer_does_not_delay_another() -> None:
 # ---------------------------------------------------------------------------------------- discovery
 
 
-@pytest.mark.parametrize(
+@rows(
     ("issuer", "expected"),
     [
         (
@@ -897,8 +895,8 @@ ELSEWHERE: dict[str, Any] = {
 
 
 @pytest.mark.rule("RS-76")
-@pytest.mark.parametrize("place", [FIRST, SECOND])
-@pytest.mark.parametrize("case", ELSEWHERE)
+@rows("place", [FIRST, SECOND])
+@rows("case", ELSEWHERE)
 async def test_what_one_place_lacks_is_taken_from_the_other(case: str, place: str) -> None:
     with issuer() as idp:
         idp.answer(place, **ELSEWHERE[case])
@@ -906,7 +904,7 @@ async def test_what_one_place_lacks_is_taken_from_the_other(case: str, place: st
 
 
 @pytest.mark.rule("RS-76")
-@pytest.mark.parametrize("case", ELSEWHERE)
+@rows("case", ELSEWHERE)
 async def test_what_both_places_lack_is_not_made_up(case: str) -> None:
     with issuer() as idp:
         idp.answer(FIRST, json.dumps({"issuer": idp.issuer}).encode())

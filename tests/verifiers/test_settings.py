@@ -166,7 +166,7 @@ def test_a_url_of_ours_is_absolute_https_plain_and_a_str(
         make(**{setting: url})
 
 
-@pytest.mark.parametrize(
+@rows(
     "url",
     [
         "http://localhost",
@@ -219,7 +219,7 @@ def test_a_number_of_seconds_is_a_number_and_not_negative(
         make(**{setting: value})
 
 
-@pytest.mark.parametrize("value", [0, "60", True, float("nan"), float("inf"), -1])
+@rows("value", [0, "60", True, float("nan"), float("inf"), -1])
 def test_a_longest_lifetime_is_a_number_and_not_nothing(value: Any) -> None:
     with pytest.raises(
         ConfigurationError,
@@ -253,7 +253,7 @@ def test_the_longest_introspection_cache_is_an_hour() -> None:
         introspection(cache_ttl_seconds=3601)
 
 
-@pytest.mark.parametrize("value", [-1, 1.5, "10", None, True, float("nan")], ids=repr)
+@rows("value", [-1, 1.5, "10", None, True, float("nan")], ids=repr)
 def test_a_cache_size_is_a_whole_number(value: Any) -> None:
     with pytest.raises(
         ConfigurationError, match=r"^token_cache_size=.* must be a whole number, 0 or more"
@@ -807,7 +807,7 @@ def test_a_middleware_has_an_app_a_provider_and_plain_paths(
         middleware(**settings)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("path", "settings", "why"),
     [
         ("admin", {}, "^Rule path='admin' must be a path that begins with a slash"),

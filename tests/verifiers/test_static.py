@@ -21,6 +21,7 @@ from asgi_mcp_auth import (
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.asgi import Spy, call
 from tests.support.gate import ISSUER, NOW, Gate
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -94,7 +95,7 @@ async def test_two_requests_with_a_listed_token_share_nothing() -> None:
     assert (second.scopes, second.claims["roles"]) == (["a"], ["x"])
 
 
-@pytest.mark.parametrize("token", ["", "é", "\ud800", "x" * 100_000, "a b"])
+@rows("token", ["", "é", "\ud800", "x" * 100_000, "a b"])
 async def test_whatever_is_not_listed_is_unknown(token: str) -> None:
     verifier = StaticTokenVerifier({"t": {"client_id": "me"}})
     assert await verifier.verify_token(token) is None

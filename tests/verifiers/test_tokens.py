@@ -23,6 +23,7 @@ from asgi_mcp_auth.tokens import (
     current_verification,
     get_provider,
 )
+from tests.support.rows import rows
 
 VERIFIED = VerifiedToken(
     "client",
@@ -100,8 +101,8 @@ def test_two_requests_share_nothing_that_can_be_changed() -> None:
     assert other.claims["n"] == {"x": [1]}
 
 
-@pytest.mark.parametrize("make", [verified, by_hand])
-@pytest.mark.parametrize(
+@rows("make", [verified, by_hand])
+@rows(
     "duplicate",
     [copy.copy, copy.deepcopy, lambda token: pickle.loads(pickle.dumps(token))],  # noqa: S301
 )
@@ -164,7 +165,7 @@ def test_the_provider_of_a_request_is_found_in_the_same_places() -> None:
         current_request.reset(restore)
 
 
-@pytest.mark.parametrize("value", [None, "secret-token", {"sub": "alice"}, Verification()])
+@rows("value", [None, "secret-token", {"sub": "alice"}, Verification()])
 def test_any_other_value_is_not_an_access_token(value: Any) -> None:
     assert get_access_token({"access_token": value}) is None
     restore = current_request.set((value, None))

@@ -60,7 +60,7 @@ def test_a_resource_is_known_as_it_is_written_and_as_browsers_write_it(
     assert resource_spellings(resource) == {resource, spelling}
 
 
-@pytest.mark.parametrize(
+@rows(
     ("url", "root", "path", "document"),
     [
         ("https://h.example", "https://h.example", "", f"https://h.example{WELL_KNOWN}"),
@@ -153,7 +153,7 @@ def test_a_page_of_this_machine_has_a_plain_loopback_origin(origin: str, loopbac
     assert is_loopback_origin(origin) == loopback
 
 
-@pytest.mark.parametrize(
+@rows(
     "origin",
     [
         "https://app.example",
@@ -293,7 +293,7 @@ HOST = "A redirect URI needs a plain host: no user name, wildcard or % encoding,
 HTTP = "A redirect URI must be https; http is for 127.0.0.1, [::1] and localhost only"
 
 
-@pytest.mark.parametrize("kind", [list, tuple, set, frozenset])
+@rows("kind", [list, tuple, set, frozenset])
 def test_schemes_may_come_in_any_collection(kind: Any) -> None:
     assert check_redirect_schemes("x", kind(["cursor", "vscode"])) == {"cursor", "vscode"}
     assert check_redirect_schemes("x", kind()) == frozenset()
@@ -406,7 +406,7 @@ def test_what_leads_to_this_machine(uri: str, loopback: bool) -> None:
     assert is_loopback_redirect(uri) is loopback
 
 
-@pytest.mark.parametrize(
+@rows(
     ("uri", "host"),
     [
         ("https://a.b:8/c?d", "a.b:8"),
@@ -419,7 +419,7 @@ def test_what_a_person_is_told_of_it(uri: str, host: str) -> None:
     assert redirect_host(uri) == host
 
 
-@pytest.mark.parametrize(
+@rows(
     ("uri", "parameters", "result"),
     [
         ("https://a", {"code": "x"}, "https://a?code=x"),

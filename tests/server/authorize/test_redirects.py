@@ -245,7 +245,7 @@ async def test_every_redirect_is_a_303_that_may_not_be_stored() -> None:
 
 
 @pytest.mark.case("Z33")
-@pytest.mark.parametrize(
+@rows(
     ("registered", "kept"),
     [
         ("https://app.example.com/callback?tenant=1&x=%20y", [("tenant", "1"), ("x", " y")]),

@@ -187,7 +187,7 @@ async def test_resource_may_be_repeated_and_other_parameters_are_ignored() -> No
 
 @pytest.mark.case("Z04")
 @pytest.mark.rule("AS-68")
-@pytest.mark.parametrize(
+@rows(
     ("name", "value", "error"),
     [
         ("request", "eyJhbGciOiJub25lIn0.e30.", "request_not_supported"),
@@ -205,7 +205,7 @@ async def test_request_objects_are_refused_and_never_fetched(
 
 
 @pytest.mark.case("Z05")
-@pytest.mark.parametrize("mode", ["fragment", "form_post", "web_message", "query.jwt", "QUERY"])
+@rows("mode", ["fragment", "form_post", "web_message", "query.jwt", "QUERY"])
 async def test_answers_go_into_the_query(mode: str) -> None:
     async with deploy() as server:
         client = await server.register()
@@ -445,9 +445,7 @@ async def test_the_type_of_a_form_may_have_parameters_and_any_case() -> None:
 
 
 @pytest.mark.case("Z55")
-@pytest.mark.parametrize(
-    "query", [b"client_id=%ff", b"client_id=\xe9", b"client_id=%", b"client_id=%4", b"%zz=1"]
-)
+@rows("query", [b"client_id=%ff", b"client_id=\xe9", b"client_id=%", b"client_id=%4", b"%zz=1"])
 async def test_a_query_that_cannot_be_read_is_a_page(query: bytes) -> None:
     async with deploy() as server:
         assert_page(await ask(server, query))
@@ -521,7 +519,7 @@ async def test_pkce_with_s256_is_required_of_every_client(
         assert server.reasons() == ["invalid_request"]
 
 
-@pytest.mark.parametrize("max_age", ["-1", "1.5", "x", "٣", "1" * 10, "+1", " 1"])
+@rows("max_age", ["-1", "1.5", "x", "٣", "1" * 10, "+1", " 1"])
 async def test_a_max_age_that_is_no_number_is_refused(max_age: str) -> None:
     async with deploy() as server:
         client = await server.register()
@@ -574,9 +572,7 @@ async def test_no_error_repeats_what_the_request_said() -> None:
 
 
 @pytest.mark.case("Z121")
-@pytest.mark.parametrize(
-    "name", ["client_id", "redirect_uri", "state", "scope", "transaction", "csrf", "login_hint"]
-)
+@rows("name", ["client_id", "redirect_uri", "state", "scope", "transaction", "csrf", "login_hint"])
 async def test_markup_in_any_parameter_stays_text(name: str) -> None:
     markup = '"><svg onload=alert(1)>'
     async with deploy() as server:

@@ -31,6 +31,7 @@ from tests.support.client_documents import (
     developing,
 )
 from tests.support.gate import signing_key
+from tests.support.rows import rows
 from tests.support.tls import Authority, DocumentHost, hang
 
 pytestmark = pytest.mark.asyncio
@@ -470,7 +471,7 @@ async def test_in_development_a_url_of_this_machine_has_to_be_plain_too(
         await assert_refused(server, url, NO_DOCUMENT)
 
 
-@pytest.mark.parametrize(
+@rows(
     "client_id",
     [
         "http://app.example.com/client.json",
@@ -573,7 +574,7 @@ DEFAULTS: list[tuple[str, dict[str, Any], bool]] = [
 
 @pytest.mark.rule("AS-99")
 @pytest.mark.case("Z115")
-@pytest.mark.parametrize(("base_url", "settings", "offered"), DEFAULTS, ids=str)
+@rows(("base_url", "settings", "offered"), DEFAULTS, ids=str)
 async def test_on_loopback_documents_are_off_unless_a_setting_is_about_them(
     base_url: str, settings: dict[str, Any], offered: bool
 ) -> None:

@@ -19,6 +19,7 @@ from tests.support.authorization_server import WEB_REDIRECT_URI, Server, deploy,
 from tests.support.client_documents import ask, ask_token, client_of, developing
 from tests.support.connect_proxy import ConnectProxy
 from tests.support.gate import signing_key
+from tests.support.rows import rows
 from tests.support.tls import Authority, DocumentHost
 
 pytestmark = pytest.mark.asyncio
@@ -477,7 +478,7 @@ async def test_what_the_proxy_does_not_let_through_is_unreachable(
 
 
 @pytest.mark.rule("AS-98")
-@pytest.mark.parametrize(
+@rows(
     "url",
     [
         "https://10.0.0.1/client.json",

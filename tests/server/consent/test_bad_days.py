@@ -26,6 +26,7 @@ from tests.support.authorization_server import (
 from tests.support.engines import fresh
 from tests.support.failing import FailingStore
 from tests.support.products import STORIES
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -125,9 +126,7 @@ async def test_signing_in_survives_a_store_that_fails_at_any_call(when: Any) -> 
 
 
 @pytest.mark.case("Z123")
-@pytest.mark.parametrize(
-    "path", ["/authorize", "/login", "/consent", "/applications", "/logout", "/par"]
-)
+@rows("path", ["/authorize", "/login", "/consent", "/applications", "/logout", "/par"])
 async def test_a_form_that_does_not_arrive_is_given_up(path: str) -> None:
     """After ten seconds; here the client leaves before."""
     assert BODY_SECONDS == 10
@@ -158,7 +157,7 @@ async def test_a_form_that_does_not_arrive_is_given_up(path: str) -> None:
         assert sent[0]["status"] == 400
 
 
-@pytest.mark.parametrize("path", ["/authorize", "/login", "/consent", "/applications", "/logout"])
+@rows("path", ["/authorize", "/login", "/consent", "/applications", "/logout"])
 async def test_pages_are_no_websockets(path: str) -> None:
     async with deploy() as server:
         result = await handshake(server.app, path)

@@ -161,7 +161,7 @@ async def test_a_name_is_shown_as_a_name(name: str, expected: str) -> None:
 
 
 @pytest.mark.case("Z40")
-@pytest.mark.parametrize("name", ["\u202egnp.exe", "a\u200bb", "a\u2066b", "a\x00b", "a\nb"])
+@rows("name", ["\u202egnp.exe", "a\u200bb", "a\u2066b", "a\x00b", "a\nb"])
 async def test_what_cannot_be_seen_is_not_shown(name: str) -> None:
     """However it got into the store: registration refuses it."""
     metadata = {
@@ -202,7 +202,7 @@ async def test_nothing_of_a_clients_is_loaded() -> None:
 
 
 @pytest.mark.case("Z35")
-@pytest.mark.parametrize("csrf", [None, "", "x", "a" * 43, "é" * 20])
+@rows("csrf", [None, "", "x", "a" * 43, "é" * 20])
 async def test_a_form_without_its_token_decides_nothing(csrf: str | None) -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
@@ -246,7 +246,7 @@ async def test_a_visit_approves_nothing() -> None:
 
 
 @pytest.mark.case("Z35")
-@pytest.mark.parametrize("action", [None, "", "Approve", "allow", "approve deny"])
+@rows("action", [None, "", "Approve", "allow", "approve deny"])
 async def test_nothing_else_is_a_decision(action: str | None) -> None:
     async with deploy() as server:
         browser, client = server.browser(), await server.register()
@@ -578,7 +578,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, str | None], bool]] = {
 
 @pytest.mark.case("Z34")
 @pytest.mark.rule("AS-26")
-@pytest.mark.parametrize(("metadata", "parameters", "asked"), CASES.values(), ids=list(CASES))
+@rows(("metadata", "parameters", "asked"), CASES.values(), ids=list(CASES))
 async def test_an_application_on_the_web_is_asked_about_once(
     metadata: dict[str, Any], parameters: dict[str, str | None], asked: bool
 ) -> None:

@@ -20,6 +20,7 @@ from tests.support.authorization_server import (
     deploy,
     memory_store,
 )
+from tests.support.rows import rows
 from tests.support.token_endpoint import assert_not_kept, assert_refused, tokens_of
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-50")]
@@ -123,8 +124,8 @@ async def test_a_person_s_claims_do_not_change_what_the_answer_says() -> None:
         )
 
 
-@pytest.mark.parametrize("hint", ["access_token", "refresh_token", "unknown"])
-@pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
+@rows("hint", ["access_token", "refresh_token", "unknown"])
+@rows("kind", ["access_token", "refresh_token"])
 async def test_a_wrong_hint_does_not_matter(kind: str, hint: str) -> None:
     """§2.1."""
     async with deploy(registration=OPERATORS) as server:

@@ -83,7 +83,7 @@ def test_a_key_that_is_there_twice_is_found_at_construction() -> None:
 
 
 @pytest.mark.case("Z124")
-@pytest.mark.parametrize("keys", ["a PEM", b"x", [b"x"], [5], [None], 5, {"a": "b"}], ids=repr)
+@rows("keys", ["a PEM", b"x", [b"x"], [5], [None], 5, {"a": "b"}], ids=repr)
 def test_keys_are_a_list_of_pems(keys: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^signing_keys must be a list, like \[open\("):
         ServerOptions(signing_keys=keys)

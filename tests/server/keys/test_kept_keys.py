@@ -31,6 +31,7 @@ from tests.support.engines import SHARED_ENGINES, fresh
 from tests.support.failing import FailingStore
 from tests.support.gate import header_of, segment
 from tests.support.products import STORIES
+from tests.support.rows import rows
 from tests.support.store_processes import Child
 
 pytestmark = pytest.mark.asyncio
@@ -131,7 +132,7 @@ async def test_a_key_is_published_an_hour_before_it_signs_and_as_long_as_its_tok
     assert len(one.events) == 3
 
 
-@pytest.mark.parametrize("before", [1, 2, RELOAD_SECONDS, HOUR - 1])
+@rows("before", [1, 2, RELOAD_SECONDS, HOUR - 1])
 async def test_a_token_is_good_to_its_end_however_its_key_is_rotated_meanwhile(
     before: float,
 ) -> None:
@@ -167,7 +168,7 @@ async def test_a_server_idle_for_long_signs_with_its_old_key_until_the_next_one_
 
 
 @pytest.mark.case("S19", "K28")
-@pytest.mark.parametrize("jump", [-HOUR, -5 * 60, 5 * 60, HOUR, DAY])
+@rows("jump", [-HOUR, -5 * 60, 5 * 60, HOUR, DAY])
 async def test_a_clock_that_is_set_costs_no_token(jump: float) -> None:
     """Another worker's clock may also differ."""
     store, clock = memory_store(), FrozenClock()

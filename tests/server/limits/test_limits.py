@@ -201,8 +201,8 @@ async def admitted(limits: list[Limits], number: int) -> list[bool]:
 
 
 @pytest.mark.case("Z122")
-@pytest.mark.parametrize("engine", STORIES)
-@pytest.mark.parametrize("limit", [60, 600])
+@rows("engine", STORIES)
+@rows("limit", [60, 600])
 async def test_of_many_at_once_as_many_get_in_as_may(engine: str, limit: int) -> None:
     """Honest bursts lose no request: neither does a counter stay behind, nor do requests give up
     because of each other.
@@ -338,7 +338,7 @@ async def test_a_refusal_writes_nothing() -> None:
 PASSWORDS = {"alice": cheap("correct horse battery staple")}
 
 
-@pytest.mark.parametrize(
+@rows(
     ("base_url", "settings", "limited"),
     [
         ("http://localhost:8000", {}, False),

@@ -25,6 +25,7 @@ from tests.support.authorization_server import (
     deploy,
     memory_store,
 )
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -251,7 +252,7 @@ async def test_a_handover_is_for_one_transaction() -> None:
         assert server.reasons() == ["expired_form"]
 
 
-@pytest.mark.parametrize("handover", ["", "x", "a" * 43, "é", "\x00"])
+@rows("handover", ["", "x", "a" * 43, "é", "\x00"])
 async def test_a_made_up_handover_is_none(handover: str) -> None:
     async with elsewhere() as (server, _):
         client, browser = await server.register(), server.browser()
@@ -263,7 +264,7 @@ async def test_a_made_up_handover_is_none(handover: str) -> None:
         assert not any("session" in line for line in response.all("set-cookie"))
 
 
-@pytest.mark.parametrize("transaction", ["x&handover=y", "x#y", "é", "", "a\r\nb"])
+@rows("transaction", ["x&handover=y", "x#y", "é", "", "a\r\nb"])
 async def test_what_the_application_was_given_is_no_way_to_break_the_url(transaction: str) -> None:
     async with elsewhere() as (_, login):
         url = await login.complete(transaction, ALICE)
@@ -275,7 +276,7 @@ async def test_what_the_application_was_given_is_no_way_to_break_the_url(transac
 # ----------------------------------------------------------------------------------------- settings
 
 
-@pytest.mark.parametrize(
+@rows(
     ("login_url", "words"),
     [
         (None, "login_url must be given"),
@@ -314,9 +315,7 @@ async def test_before_there_is_a_server_no_person_can_be_signed_in() -> None:
         await AppLogin(ELSEWHERE).complete("x", ALICE)
 
 
-@pytest.mark.parametrize(
-    "person", ["alice", Person(subject=""), Person(subject="a\nb"), Person(subject="x" * 256)]
-)
+@rows("person", ["alice", Person(subject=""), Person(subject="a\nb"), Person(subject="x" * 256)])
 async def test_a_person_has_a_subject(person: Any) -> None:
     async with elsewhere() as (_, login):
         with pytest.raises(ConfigurationError):

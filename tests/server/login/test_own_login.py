@@ -29,6 +29,7 @@ from tests.support.authorization_server import (
     answer_of,
     deploy,
 )
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -316,7 +317,7 @@ async def test_a_step_without_a_callback_has_none() -> None:
             assert (response.status, response.header("content-type")) == (401, "application/json")
 
 
-@pytest.mark.parametrize("cookie", ["a b", "a;b", "x" * 257, "é", "a\r\nb"])
+@rows("cookie", ["a b", "a;b", "x" * 257, "é", "a\r\nb"])
 async def test_what_a_cookie_cannot_hold_is_refused(cookie: str) -> None:
     class Odd(Login):
         async def sign_in(self, attempt: LoginAttempt) -> LoginRedirect:
@@ -328,7 +329,7 @@ async def test_what_a_cookie_cannot_hold_is_refused(cookie: str) -> None:
             await server.browser().open(client.authorization_url())
 
 
-@pytest.mark.parametrize("login", [None, "password", object(), UpstreamLogin])
+@rows("login", [None, "password", object(), UpstreamLogin])
 async def test_the_way_to_sign_in_has_to_be_said(login: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"PasswordLogin.*AppLogin.*DevLogin"):
         OAuthProvider(base_url=BASE_URL, login=login, store="memory:")

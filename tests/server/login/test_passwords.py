@@ -74,9 +74,7 @@ async def test_a_hash_is_scrypt_with_a_salt_of_its_own() -> None:
     assert not check_password("Secret", one)
 
 
-@pytest.mark.parametrize(
-    "password", ["", " ", "p" * 10_000, "pässwörd", "🎉", "nul\x00", "secret "]
-)
+@rows("password", ["", " ", "p" * 10_000, "pässwörd", "🎉", "nul\x00", "secret "])
 async def test_every_password_has_a_hash_of_its_own(password: str) -> None:
     assert check_password(password, cheap(password))
     assert not check_password(password + "x", cheap(password))
@@ -243,9 +241,7 @@ async def test_a_person_may_be_more_than_a_name() -> None:
             assert (access.subject, access.claims["role"]) == ("user-5", "editor")
 
 
-@pytest.mark.parametrize(
-    "person", ["alice", None, Person(subject=""), Person(subject="x", claims={"sub": "y"})]
-)
+@rows("person", ["alice", None, Person(subject=""), Person(subject="x", claims={"sub": "y"})])
 async def test_a_person_function_that_returns_no_person_refuses_the_sign_in(person: Any) -> None:
     async with deploy(login=PasswordLogin({"alice": ALICE}, person=lambda name: person)) as server:
         page = await login_page(server)

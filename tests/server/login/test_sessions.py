@@ -354,7 +354,7 @@ async def test_another_persons_form_signs_no_person_in() -> None:
 
 
 @pytest.mark.case("Z125")
-@pytest.mark.parametrize(
+@rows(
     "base_url",
     [
         "https://mcp.example.com",
@@ -368,7 +368,7 @@ async def test_a_login_without_passwords_is_for_loopback(base_url: str) -> None:
         OAuthProvider(base_url=base_url, login=DevLogin(), store=memory_store())
 
 
-@pytest.mark.parametrize(
+@rows(
     "base_url",
     ["http://localhost:1", "http://127.0.0.1:1", "http://[::1]:1", "https://localhost:1"],
 )
@@ -420,7 +420,7 @@ async def test_elsewhere_the_host_is_the_proxys_matter() -> None:
         assert (await server.call("GET", path, headers=[("Host", "10.1.2.3:8000")])).status == 303
 
 
-@pytest.mark.parametrize("name", ["x" * 256, "a\nb", "\u202ex", "nul\x00"])
+@rows("name", ["x" * 256, "a\nb", "\u202ex", "nul\x00"])
 async def test_a_name_that_no_token_can_carry_is_unknown(name: str) -> None:
     async with deploy() as server:
         client, browser = await server.register(), server.browser()

@@ -28,6 +28,7 @@ from tests.support.authorization_server import (
 from tests.support.engines import fresh
 from tests.support.failing import FailingStore
 from tests.support.products import STORIES
+from tests.support.rows import rows
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.rule("AS-76")]
 
@@ -190,7 +191,7 @@ async def test_a_client_can_be_made_while_the_server_runs(engine: str) -> None:
         assert known == ["service", made["client_id"]]
 
 
-@pytest.mark.parametrize(
+@rows(
     ("metadata", "error", "message"),
     [
         ({"redirect_uris": ["http://x"]}, InvalidRedirectURI, "must be https"),
@@ -235,9 +236,7 @@ async def test_there_are_more_clients_and_grants_than_fit_on_a_page() -> None:
         assert await server.provider.admin.revoke_person("alice") == 1
 
 
-@pytest.mark.parametrize(
-    "client_id", ["", "unknown", "https://127.0.0.1/x", "\ud800", "x" * 5000, "a\nb"], ids=repr
-)
+@rows("client_id", ["", "unknown", "https://127.0.0.1/x", "\ud800", "x" * 5000, "a\nb"], ids=repr)
 async def test_there_is_no_such_client(client_id: str) -> None:
     async with deploy() as server:
         assert await server.provider.admin.get_client(client_id) is None

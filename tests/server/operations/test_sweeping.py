@@ -12,6 +12,7 @@ from asgi_mcp_auth.testing import FrozenClock
 from tests.support.asgi import Message, make_scope
 from tests.support.authorization_server import KEY, Server, deploy
 from tests.support.failing import FailingStore
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -20,7 +21,7 @@ def swept(store: FailingStore) -> int:
     return len([call for call in store.calls if call[0] == "sweep"])
 
 
-@pytest.mark.parametrize(("passed", "sweeps"), [(0, 0), (59, 0), (60, 1), (3600, 1)])
+@rows(("passed", "sweeps"), [(0, 0), (59, 0), (60, 1), (3600, 1)])
 async def test_it_is_swept_once_a_minute_at_most(passed: float, sweeps: int) -> None:
     clock = FrozenClock()
     store = FailingStore(MemoryStore(clock=clock))

@@ -206,7 +206,7 @@ async def test_names_of_scopes_without_a_description_are_shown_as_they_are() -> 
 
 @pytest.mark.case("Z41", "Z110")
 @pytest.mark.rule("AS-65")
-@pytest.mark.parametrize(
+@rows(
     ("client_host", "redirect_host", "is_on_device", "warnings"),
     [
         (None, "app.example.com", False, []),

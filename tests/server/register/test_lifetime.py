@@ -12,6 +12,7 @@ from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import REDIRECT_URI, ClientOf, Server, deploy
 from tests.support.engines import fresh
 from tests.support.products import STORIES
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -23,9 +24,7 @@ async def is_known(server: Server, client: ClientOf) -> bool:
 
 
 @pytest.mark.case("Z96")
-@pytest.mark.parametrize(
-    ("passed", "known"), [(0, True), (DAY - 1, True), (DAY, False), (DAY + 1, False)]
-)
+@rows(("passed", "known"), [(0, True), (DAY - 1, True), (DAY, False), (DAY + 1, False)])
 async def test_an_unused_registration_ends_after_a_day(passed: float, known: bool) -> None:
     async with deploy() as server:
         client = await server.register()

@@ -10,6 +10,7 @@ import pytest
 
 from asgi_mcp_auth.server import Registration
 from tests.support.authorization_server import CONFIDENTIAL, REDIRECT_URI, deploy
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -59,7 +60,7 @@ async def test_it_is_asked_about_nothing_that_cannot_be_registered() -> None:
         assert (await server.call("POST", "/register", document={})).status == 400
 
 
-@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"])
+@rows("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD"])
 async def test_without_registration_there_is_no_such_endpoint(method: str) -> None:
     async with deploy(
         allow_dynamic_registration=False, registration=Registration(metadata_documents=False)

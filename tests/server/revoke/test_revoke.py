@@ -51,8 +51,8 @@ def revocations(server: Server) -> list[str | None]:
 
 @pytest.mark.case("Z82", "Z84", "V75")
 @pytest.mark.rule("AS-49")
-@pytest.mark.parametrize("engine", STORIES)
-@pytest.mark.parametrize("kind", TOKENS)
+@rows("engine", STORIES)
+@rows("kind", TOKENS)
 async def test_revoking_either_token_ends_the_grant(engine: str, kind: str) -> None:
     """At once, in the process that revoked. RFC 7009 §2.1."""
     async with deploy_on(engine) as server:
@@ -278,8 +278,8 @@ async def test_a_token_revoked_during_its_look_up_is_not_remembered_as_live() ->
 
 
 @pytest.mark.case("V75")
-@pytest.mark.parametrize("engine", STORIES)
-@pytest.mark.parametrize("lag", [0, 5])
+@rows("engine", STORIES)
+@rows("lag", [0, 5])
 async def test_another_process_goes_on_for_the_revocation_lag_and_no_longer(
     engine: str, lag: float
 ) -> None:
@@ -393,9 +393,7 @@ async def test_the_tokens_of_a_retired_key_are_over() -> None:
 
 
 @pytest.mark.case("V77")
-@pytest.mark.parametrize(
-    "grant_id", [{}, {"grant_id": 5}, {"grant_id": None}, {"grant_id": "unknown"}]
-)
+@rows("grant_id", [{}, {"grant_id": 5}, {"grant_id": None}, {"grant_id": "unknown"}])
 async def test_a_token_signed_by_our_key_without_a_grant_is_refused_each_time(
     grant_id: dict[str, Any],
 ) -> None:

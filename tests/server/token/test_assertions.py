@@ -80,7 +80,7 @@ async def test_a_client_may_sign_with_any_asymmetric_algorithm(algorithm: str) -
         await accepts(server, robot, client_id=robot.client_id)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("algorithm", "kind"),
     [("ES256", ECKey), ("RS256", RSAKey), ("PS256", RSAKey), ("Ed25519", OKPKey)],
 )
@@ -93,7 +93,7 @@ async def test_what_another_implementation_signs_is_good(algorithm: str, kind: A
         )
 
 
-@pytest.mark.parametrize(
+@rows(
     "audience",
     [
         BASE_URL,
@@ -109,7 +109,7 @@ async def test_an_assertion_is_addressed_to_the_issuer_or_to_an_endpoint(audienc
         await accepts(server, robot, robot.assertion(aud=audience))
 
 
-@pytest.mark.parametrize(
+@rows(
     "header",
     [
         {"typ": ABSENT},
@@ -242,7 +242,7 @@ async def test_an_assertion_says_who_to_whom_and_for_how_long(claims: dict[str, 
 
 
 @pytest.mark.case("Z69")
-@pytest.mark.parametrize(
+@rows(
     "claims",
     [
         {"exp": 1_800_000_001},

@@ -394,7 +394,7 @@ async def test_one_digest_is_compared_in_constant_time_whatever_is_known_of_the_
 
 
 @pytest.mark.case("Z70")
-@pytest.mark.parametrize(("after", "good"), [(99, True), (99.5, True), (100, False), (101, False)])
+@rows(("after", "good"), [(99, True), (99.5, True), (100, False), (101, False)])
 async def test_a_secret_may_expire(after: float, good: bool) -> None:
     """No setting makes such a secret yet; a record may say so (RFC 7591 §3.2.1)."""
     async with deploy() as server:

@@ -17,6 +17,7 @@ from tests.support.authorization_server import (
     deploy,
 )
 from tests.support.products import STORIES
+from tests.support.rows import rows
 from tests.support.token_endpoint import assert_refused, deploy_on, is_alive, tokens_of
 
 pytestmark = pytest.mark.asyncio
@@ -68,7 +69,7 @@ async def test_scope_and_resource_are_checked() -> None:
 
 
 @pytest.mark.case("Z99")
-@pytest.mark.parametrize(
+@rows(
     ("limit", "asked", "given"),
     [
         ("mcp:read", None, "mcp:read"),

@@ -74,7 +74,7 @@ async def test_a_wrong_verifier_is_refused_and_the_right_one_still_works(
 
 
 @pytest.mark.case("Z17")
-@pytest.mark.parametrize("verifier", ["v" * 43, "v" * 128, "-._~" * 11, "0123456789" * 5])
+@rows("verifier", ["v" * 43, "v" * 128, "-._~" * 11, "0123456789" * 5])
 async def test_verifiers_of_43_to_128_unreserved_characters_are_fine(verifier: str) -> None:
     async with deploy() as server:
         client = await server.register()
@@ -169,7 +169,7 @@ async def test_the_port_of_a_loopback_redirect_is_the_one_of_the_request() -> No
 
 @pytest.mark.case("Z09", "Z77")
 @pytest.mark.rule("AS-22", "AS-36", "AS-40")
-@pytest.mark.parametrize(
+@rows(
     "resources",
     [
         ["https://evil.example/mcp"],
@@ -206,8 +206,8 @@ async def test_another_resource_is_invalid_target_and_uses_nothing_up(
 
 
 @pytest.mark.case("Z09")
-@pytest.mark.parametrize("at_authorize", [None, RESOURCE])
-@pytest.mark.parametrize("at_token", [None, RESOURCE])
+@rows("at_authorize", [None, RESOURCE])
+@rows("at_token", [None, RESOURCE])
 async def test_a_resource_that_is_left_out_is_the_one_that_there_is(
     at_authorize: str | None, at_token: str | None
 ) -> None:
@@ -268,8 +268,8 @@ async def test_a_replay_that_does_not_fit_ends_the_grant_at_once(engine: str, re
 
 
 @pytest.mark.case("Z47")
-@pytest.mark.parametrize("engine", STORIES)
-@pytest.mark.parametrize("delay", [0, 1.99, 2])
+@rows("engine", STORIES)
+@rows("delay", [0, 1.99, 2])
 async def test_the_same_client_at_once_again_just_loses(engine: str, delay: float) -> None:
     """A client that sends twice, or whose HTTP library does, is not signed out for that."""
     async with deploy_on(engine) as server:
@@ -344,7 +344,7 @@ async def test_a_thief_with_the_code_but_no_verifier_gets_nothing_in_a_race(
 
 @pytest.mark.case("Z48")
 @pytest.mark.rule("AS-23")
-@pytest.mark.parametrize(
+@rows(
     ("after", "reason"),
     [(0, None), (59, None), (60, "code_expired"), (61, "code_expired"), (599, "code_expired")],
 )
@@ -374,7 +374,7 @@ async def test_how_long_a_code_is_good_is_a_setting(seconds: int) -> None:
 
 
 @pytest.mark.case("Z48", "S19")
-@pytest.mark.parametrize("jump", [-3600, 3600, -59, 300])
+@rows("jump", [-3600, 3600, -59, 300])
 async def test_a_clock_that_jumps_revives_no_code_that_was_used(jump: float) -> None:
     async with deploy() as server:
         client = await server.register()

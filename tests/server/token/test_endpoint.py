@@ -64,7 +64,7 @@ async def test_any_method_but_post_is_405_and_says_so(target: str, method: str) 
 
 
 @pytest.mark.case("Z54")
-@pytest.mark.parametrize(
+@rows(
     "content_type",
     [
         FORM,
@@ -161,7 +161,7 @@ async def test_a_length_that_is_too_large_or_no_number_is_refused_unread(length:
 
 
 @pytest.mark.case("Z56")
-@pytest.mark.parametrize(
+@rows(
     "name",
     [
         "grant_type",
@@ -346,7 +346,7 @@ async def test_a_page_of_any_origin_may_ask_without_cookies() -> None:
 
 @pytest.mark.case("Z60")
 @pytest.mark.rule("AS-37")
-@pytest.mark.parametrize(
+@rows(
     ("requested", "granted"),
     [
         (None, "mcp:read"),

@@ -96,9 +96,7 @@ async def test_deleting_an_unused_registration_reads_no_grants_of_others() -> No
             assert bool(scanned) is (client is used)
 
 
-@pytest.mark.parametrize(
-    ("after", "alive"), [(599, True), (601, True), (3599, True), (3600, False)]
-)
+@rows(("after", "alive"), [(599, True), (601, True), (3599, True), (3600, False)])
 async def test_an_access_token_that_outlives_an_idle_refresh_token_can_still_be_revoked(
     after: float, alive: bool
 ) -> None:

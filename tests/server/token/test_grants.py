@@ -29,6 +29,7 @@ from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import KEY, REDIRECT_URI, RESOURCE, challenge_of
 from tests.support.failing import FailingStore, FullStore, HeldStore
+from tests.support.rows import rows
 
 pytestmark = pytest.mark.asyncio
 
@@ -179,7 +180,7 @@ async def test_a_replay_shows_for_ten_minutes(after: float, reason: str) -> None
     await bench.refuses(bench.redeem(code), reason)
 
 
-@pytest.mark.parametrize(
+@rows(
     ("began", "reason"),
     [
         (-61, "code_replayed"),
@@ -232,7 +233,7 @@ async def test_a_replay_of_what_was_replayed_before_ends_nothing_again() -> None
     assert [told for told in bench.login.told if told[0] == "ended"] == [("ended", "alice", None)]
 
 
-@pytest.mark.parametrize(
+@rows(
     ("request_", "person", "scopes"),
     [
         (replace(REQUEST, client_id="d"), ALICE, ["read", "write"]),
@@ -296,7 +297,7 @@ async def test_a_replay_between_the_two_steps_of_redeeming_leaves_nothing_alive(
 # ----------------------------------------------------------------------------- how long grants stay
 
 
-@pytest.mark.parametrize(
+@rows(
     ("lifetimes", "seconds"),
     [
         ({}, 14 * DAY + 60),
@@ -432,7 +433,7 @@ async def test_an_operator_sees_a_grant_as_long_as_one_of_its_tokens_may_count()
 # --------------------------------------------------------------------------------------- refreshing
 
 
-@pytest.mark.parametrize(
+@rows(
     ("began", "again"),
     [(-61, False), (-60.1, False), (-60, True), (0, True), (300, True), (300.1, False)],
 )

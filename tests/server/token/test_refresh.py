@@ -107,8 +107,8 @@ async def test_a_token_that_does_not_rotate_is_written_now_and_then_and_so_does_
 
 @pytest.mark.case("Z72")
 @pytest.mark.rule("AS-39")
-@pytest.mark.parametrize("engine", STORIES)
-@pytest.mark.parametrize("delay", [300.01, 3600, 14 * DAY - 1])
+@rows("engine", STORIES)
+@rows("delay", [300.01, 3600, 14 * DAY - 1])
 async def test_a_replay_ends_the_grant_and_its_access_tokens(engine: str, delay: float) -> None:
     """RFC 9700 §4.14.2. The audit log has a record of it."""
     lifetimes = Lifetimes(access_token_seconds=DAY)
@@ -147,8 +147,8 @@ async def test_of_20_at_once_each_gets_the_same_successor(engine: str) -> None:
 
 @pytest.mark.case("Z74")
 @pytest.mark.rule("AS-41")
-@pytest.mark.parametrize("engine", STORIES)
-@pytest.mark.parametrize("delay", [0, 60, 300])
+@rows("engine", STORIES)
+@rows("delay", [0, 60, 300])
 async def test_a_client_that_lost_the_answer_gets_the_same_successor_again(
     engine: str, delay: float
 ) -> None:
@@ -383,8 +383,8 @@ async def test_a_grant_ends_unused_after_14_days_and_in_any_case_after_30(
 
 
 @pytest.mark.case("Z79")
-@pytest.mark.parametrize(("before_the_end", "good"), [(1, True), (0, False)])
-@pytest.mark.parametrize("end", ["idle", "absolute"])
+@rows(("before_the_end", "good"), [(1, True), (0, False)])
+@rows("end", ["idle", "absolute"])
 async def test_both_ends_are_exact(end: str, before_the_end: float, good: bool) -> None:
     seconds = {"idle": (1000, 5000), "absolute": (5000, 1000)}[end]
     lifetimes = Lifetimes(refresh_idle_seconds=seconds[0], refresh_token_seconds=seconds[1])
@@ -431,7 +431,7 @@ async def test_a_token_of_a_retry_lives_as_long_as_it_says() -> None:
 
 
 @pytest.mark.case("S19")
-@pytest.mark.parametrize("jump", [-3600, 3600, -1, 1])
+@rows("jump", [-3600, 3600, -1, 1])
 async def test_a_clock_that_jumps_revives_no_token_that_was_replaced(jump: float) -> None:
     async with deploy() as server:
         client = await server.register()

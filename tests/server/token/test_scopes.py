@@ -181,7 +181,7 @@ async def test_a_hook_that_raises_is_named_in_the_log(caplog: pytest.LogCaptureF
     ]
 
 
-@pytest.mark.parametrize("answer", [None, "read", [5], ["not one scope"], 5])
+@rows("answer", [None, "read", [5], ["not one scope"], 5])
 async def test_a_hook_that_returns_no_scopes_is_the_operator_s_mistake(answer: object) -> None:
     with pytest.raises(ConfigurationError, match=r"^grant_scopes returned something that"):
         await policy(hook=lambda *_: answer).filter_grantable(ALICE, client(), ["read"])
