@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from .._outage import Outage
-from ..errors import ServerUnavailable
+from ..errors import ConfigurationError, ServerUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,8 @@ class EngineOutage:
 
     def failed(self, error: BaseException) -> ServerUnavailable:
         """Note a failure; return the error to raise."""
-        reason = describe(error)
+        # Our own messages are whole: they say what to write.
+        reason = str(error) if isinstance(error, ConfigurationError) else describe(error)
         if self._outage.failed(reason):
             logger.warning(
                 "%s is unavailable: %s. Requests that need it get 503 until it is back",

@@ -21,6 +21,10 @@ MIGRATIONS = (
     """,
 )
 STATEMENTS = {
+    # The driver gives prepared statements such names.
+    "foreign statements": (
+        r"SELECT count(*) FROM pg_prepared_statements WHERE name LIKE '\_\_asyncpg%'"
+    ),
     "version": "SELECT max(number) FROM {0}.version",
     "first version": (
         "CREATE TABLE {0}.version (number integer NOT NULL); INSERT INTO {0}.version VALUES (0)"

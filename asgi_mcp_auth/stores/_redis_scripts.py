@@ -104,3 +104,25 @@ PRUNE = Script(
     end
     """
 )
+# Runs each command that the store needs. Leaves nothing behind, wherever it stops: what removes is
+# tried before what adds.
+# KEYS a hash, a sorted set
+CHECK = Script(
+    _NOW
+    + """
+    redis.call('HMGET', KEYS[1], 'v')
+    redis.call('EXISTS', KEYS[1])
+    redis.call('PEXPIRE', KEYS[1], 1000)
+    redis.call('PTTL', KEYS[1])
+    redis.call('PERSIST', KEYS[1])
+    redis.call('DEL', KEYS[1])
+    redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)
+    redis.call('ZRANGEBYLEX', KEYS[2], '-', '+')
+    redis.call('ZREM', KEYS[2], '')
+    redis.call('HSET', KEYS[1], 'v', '')
+    redis.call('DEL', KEYS[1])
+    redis.call('ZADD', KEYS[2], now, '')
+    redis.call('ZREM', KEYS[2], '')
+    return 1
+    """
+)

@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
@@ -20,6 +20,7 @@ from . import Record, group_of, new_etag
 from ._options import location_of, split_options
 from ._outage import TIMEOUT_SECONDS, EngineOutage, describe
 from ._pools import Pools
+from ._postgresql_options import driver_url
 from ._postgresql_schema import migrate, statements_for
 from ._sweeping import JUMP_SECONDS, Horizon
 
@@ -33,6 +34,7 @@ _OPTIONS = {
     "statement_cache_size": r"\d{1,4}",
 }
 _RETRIES = 3
+_PROBE_SECONDS = 1.0
 _MAX_TTL_SECONDS = 3e9  # 95 years; a float may exceed PostgreSQL's range of time
 
 _FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
@@ -52,7 +54,14 @@ _MISCONFIGURED = (
     asyncpg.InvalidCatalogNameError,
     asyncpg.InsufficientPrivilegeError,
     asyncpg.ClientConfigurationError,
+    # Options of the URL that the server, or a pooler before it, does not know or allow.
+    asyncpg.UndefinedObjectError,
+    asyncpg.CantChangeRuntimeParamError,
+    asyncpg.InvalidParameterValueError,
+    asyncpg.ProtocolViolationError,
 )
+# Prepared statements that are gone, or another client's: a pooler changes connections below us.
+_POOLED = (asyncpg.DuplicatePreparedStatementError, asyncpg.InvalidSQLStatementNameError)
 
 
 class PostgreSQLStore:
@@ -65,14 +74,15 @@ class PostgreSQLStore:
         url: a URL for libpq (``postgresql://user:password@host:5432/database``), with the options
             ``schema`` (``asgi_mcp_auth``; different for each deployment), ``pool_size`` (10
             connections for each event loop) and ``statement_cache_size`` (100; 0 behind a PgBouncer
-            that pools transactions).
+            that pools transactions and has no ``max_prepared_statements``).
 
     Raises:
         ConfigurationError: an invalid URL or option.
     """
 
     def __init__(self, url: str) -> None:
-        self._url, options = split_options(url, _OPTIONS)
+        theirs, options = split_options(url, _OPTIONS)
+        self._url = driver_url(theirs)
         self._location = location_of(self._url)
         self._schema = options.get("schema", "asgi_mcp_auth")
         self._cache_size = int(options.get("statement_cache_size", 100))
@@ -105,16 +115,11 @@ class PostgreSQLStore:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 self._prepared = False
                 await self._attempts(_do_nothing, repeatable=True)
-        except (*_MISCONFIGURED, ConfigurationError) as error:
-            await self.aclose()
-            if isinstance(error, ConfigurationError):
-                raise
-            raise ConfigurationError(
-                f"store: {self._location} cannot be used ({describe(error)}): check user, password"
-                f" and database in the URL; the user must own the schema {self._schema}, or be"
-                " allowed to create it"
-            ) from None
-        except _FAILED as error:
+        except (*_FAILED, ConfigurationError) as error:
+            explained = self._explained(error)
+            if isinstance(explained, ConfigurationError):
+                await self.aclose()
+                raise explained from None
             self._outage.failed(error)
 
     async def aclose(self) -> None:
@@ -221,9 +226,55 @@ class PostgreSQLStore:
                 result = await self._attempts(work, repeatable=repeatable)
         except (*_FAILED, ConfigurationError) as error:
             self._prepared = False  # the next answer may come from another server
-            raise self._outage.failed(error) from None
+            raise self._outage.failed(self._explained(error)) from None
         self._outage.recovered()
         return result
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """Return a ``ConfigurationError`` for what an operator has to mend, else the error."""
+        if isinstance(error, _POOLED):
+            return ConfigurationError(
+                f"store: {self._location} is a pooler that changes connections between transactions"
+                f" ({describe(error)}). Add ?statement_cache_size=0 to the URL; or, with PgBouncer"
+                " 1.21 or newer, set max_prepared_statements there"
+            )
+        if "statement pooling" in str(error):  # the words of PgBouncer, which hangs up
+            return ConfigurationError(
+                f"store: {self._location} is a pooler without transactions: set pool_mode = session"
+                " there, or transaction with ?statement_cache_size=0 in the URL"
+            )
+        if isinstance(error, _MISCONFIGURED):
+            return ConfigurationError(
+                f"store: {self._location} cannot be used ({describe(error)}): check user, password,"
+                f" database and options in the URL; the user must own the schema {self._schema}, or"
+                " be allowed to create it"
+            )
+        return error
+
+    async def _check_pooler(self, connection: Connection) -> None:
+        """Check that prepared statements are ours alone.
+
+        A pooler gives each client a process number of its own. Where its connections change hands
+        with the statements that were prepared on them, another client sees ours.
+
+        Raises:
+            asyncpg.DuplicatePreparedStatementError: they are not.
+        """
+        if not self._cache_size:
+            return
+        if await connection.fetchval("SELECT pg_backend_pid()") == connection.get_server_pid():
+            return
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                other = await asyncpg.connect(self._url, statement_cache_size=0)
+                try:
+                    seen = await other.fetchval(self._sql["foreign statements"])
+                finally:
+                    other.terminate()
+        except _FAILED:  # a pooler without another connection for us tells nothing
+            return
+        if seen:
+            raise asyncpg.DuplicatePreparedStatementError("another client's statements are there")
 
     async def _attempts(self, work: Callable[[Connection], Awaitable[T]], *, repeatable: bool) -> T:
         """Run the work, and retry it if that is safe."""
@@ -234,10 +285,11 @@ class PostgreSQLStore:
                 async with self._connected() as connection:
                     if not self._prepared:
                         await migrate(connection, self._schema, self._sql)
+                        await self._check_pooler(connection)
                         self._prepared = True
                     begun = True
                     return await work(connection)
-            except _MISCONFIGURED:
+            except (*_MISCONFIGURED, *_POOLED):
                 raise
             except _UNDONE:
                 if attempt == _RETRIES:
@@ -261,7 +313,8 @@ class PostgreSQLStore:
             try:
                 yield connection
             except BaseException:
-                connection.terminate()
+                with suppress(asyncpg.InterfaceError):  # the server has closed it
+                    connection.terminate()
                 raise
             finally:
                 if pool is not None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -23,14 +24,14 @@ import redis.asyncio
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from ..errors import ConfigurationError
 from . import Record, group_of, new_etag
 from ._options import location_of, split_options
-from ._outage import TIMEOUT_SECONDS, EngineOutage
+from ._outage import TIMEOUT_SECONDS, EngineOutage, describe
 from ._pools import Pools
-from ._redis_scripts import DUE, PRUNE, SWAP, TAKE, WRITE, Script
+from ._redis_scripts import CHECK, DUE, PRUNE, SWAP, TAKE, WRITE, Script
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,22 @@ _OPTIONS = {
 }
 _WAIT_MILLISECONDS = 2000
 _MAX_TTL_MILLISECONDS = 10**15
+# What only an operator can mend, by the words of Redis, and how.
+_MISCONFIGURED = {
+    r"Authentication|WRONGPASS|NOAUTH": "refuses user or password: {error}",
+    r"NoPermission|NOPERM|user executing the script": (
+        "does not let this user do all that is needed ({error}): write ACL SETUSER … '~{keys}*'"
+        " +@read +@write +@scripting +ping +select +time"
+    ),
+    r"DB index|SELECT is not allowed|invalid DB": (
+        "has no such database ({error}): write another number at the end of the URL, 0 in a cluster"
+    ),
+    r"ReadOnly|READONLY|read only replica": "is a replica ({error}): write the primary's URL",
+    r"Moved|MOVED": (
+        "is the wrong node of a cluster ({error}): write the URL of the node with the keys {keys}*"
+    ),
+    r"unknown command": "lacks a command that is needed ({error}): rename none, and allow scripts",
+}
 _SWEEP_AT_ONCE = 100  # keeps Redis busy for less than a millisecond
 
 
@@ -102,7 +119,8 @@ class RedisStore:
         """Open a pool on the running event loop, and warn of settings that lose records.
 
         Raises:
-            ConfigurationError: Redis refuses the user or the password.
+            ConfigurationError: Redis refuses what is needed: the user, the password, a command, the
+                database; or it is a replica.
         """
         client = self._pools.here()
         if client is None:
@@ -111,12 +129,13 @@ class RedisStore:
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 policy = await _policy(client)
-        except AuthenticationError as error:
-            await self.aclose()
-            raise ConfigurationError(
-                f"store: {self._location} refuses user or password: {error}"
-            ) from None
+                keys = [self._prefix + b"check", self._prefix + b"check:sorted"]
+                await _evaluate(client, CHECK, keys, ())
         except (RedisError, OSError) as error:
+            explained = self._explained(error)
+            if isinstance(explained, ConfigurationError):
+                await self.aclose()
+                raise explained from None
             self._outage.failed(error)
         else:
             # Nearly all records have an expiry, so volatile-* removes them as well.
@@ -265,8 +284,17 @@ class RedisStore:
                         async with self._new_client() as client:
                             yield client
         except (RedisError, OSError) as error:
-            raise self._outage.failed(error) from None
+            raise self._outage.failed(self._explained(error)) from None
         self._outage.recovered()
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """Return a ``ConfigurationError`` for what an operator has to mend, else the error."""
+        for words, remedy in _MISCONFIGURED.items():
+            if isinstance(error, RedisError) and re.search(words, describe(error)):
+                keys = self._prefix.decode()
+                text = remedy.format(error=describe(error), keys=keys)
+                return ConfigurationError(f"store: {self._location} {text}")
+        return error
 
     def _new_client(self) -> Any:
         return _redis.Redis.from_pool(

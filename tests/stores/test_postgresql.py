@@ -12,7 +12,14 @@ import pytest_asyncio
 
 from asgi_mcp_auth import ConfigurationError, ServerUnavailable
 from asgi_mcp_auth.stores.postgresql import PostgreSQLStore
-from tests.support.engines import Place, PostgreSQLServer, free_port, fresh, shared_postgresql
+from tests.support.engines import (
+    PgBouncer,
+    Place,
+    PostgreSQLServer,
+    free_port,
+    fresh,
+    shared_postgresql,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -327,7 +334,9 @@ async def test_every_verb_works_without_prepared_statements(place: Place, cache:
         ("/postgres?", "/nowhere?", "InvalidCatalogNameError"),
         ("postgres@", "nobody@", "InvalidAuthorizationSpecificationError|InvalidPasswordError"),
         ("postgres@", "poor@", "InsufficientPrivilegeError.*own the schema"),
-        ("?", "?sslmode=perhaps&", "ClientConfigurationError"),
+        ("?", "?conect_timeout=3&", "UndefinedObjectError.*conect_timeout"),
+        ("?", "?wal_level=minimal&", "CantChangeRuntimeParamError.*wal_level"),
+        ("?", "?statement_timeout=soon&", "InvalidParameterValueError.*statement_timeout"),
     ],
 )
 async def test_what_the_server_refuses_is_a_configuration_error_at_open_and_503_later(
@@ -362,3 +371,35 @@ async def test_a_closed_port_is_503_without_a_pool() -> None:
     store = PostgreSQLStore(f"postgresql://postgres@127.0.0.1:{free_port()}/postgres")
     with pytest.raises(ServerUnavailable):
         await store.scan("ns")
+
+
+# -------------------------------------------------------------------------------------------- pools
+
+
+@pytest.mark.rule("RS-79")
+@pytest.mark.parametrize(
+    ("mode", "option", "fine"),
+    [
+        ("transaction", "", False),
+        ("statement", "", False),
+        ("transaction", "&statement_cache_size=0", True),
+        ("session", "", True),
+    ],
+)
+async def test_a_pooler_that_mixes_prepared_statements_stops_the_start(
+    place: Place, mode: str, option: str, fine: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with PgBouncer(shared_postgresql(), mode) as pooler:
+        store = PostgreSQLStore(f"{pooler.url}?schema={place.name}{option}")
+        if fine:
+            await store.open()
+            await asyncio.gather(*(store.put("ns", str(number), b"1") for number in range(20)))
+            await store.aclose()
+            return
+        with pytest.raises(ConfigurationError, match="is a pooler"):
+            await store.open()
+        for _ in range(2):
+            with pytest.raises(ServerUnavailable):
+                await store.get("ns", "key")
+        (record,) = caplog.records
+        assert "?statement_cache_size=0" in record.getMessage()

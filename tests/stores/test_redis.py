@@ -254,19 +254,68 @@ async def test_a_wrong_password_is_a_configuration_error_at_open_and_503_later(u
         await right.aclose()
 
 
-async def test_a_user_who_may_not_do_what_a_verb_needs_gets_503() -> None:
-    with RedisServer() as server:
-        with server.client() as client:
-            client.execute_command(
-                "ACL", "SETUSER", "poor", "on", ">password", "~*", "+ping", "+client", "+select"
-            )
-        store = RedisStore(server.url.replace("//", "//poor:password@"))
+KEYS = "~{asgi-mcp-auth}:*"
+ALLOWED = ("+@read", "+@write", "+@scripting", "+ping", "+select", "+time")
+# What a user may do, and whether that is enough.
+USERS: dict[str, tuple[tuple[str, ...], bool]] = {
+    "what the message says": ((KEYS, *ALLOWED), True),
+    "everything": (("~*", "+@all"), True),
+    "no scripts": (("~*", *ALLOWED, "-@scripting"), False),
+    "no writing": (("~*", *ALLOWED, "-@write"), False),
+    "no sorted sets": (("~*", *ALLOWED, "-zadd"), False),
+    "no expiry": (("~*", *ALLOWED, "-pexpire"), False),
+    "no pages": (("~*", *ALLOWED, "-zrangebylex"), False),
+    "other keys": (("~other:*", *ALLOWED), False),
+    "nothing": (("~*", "+ping"), False),
+}
+
+
+@pytest.mark.rule("RS-79")
+@pytest.mark.parametrize("case", USERS)
+async def test_a_user_who_may_not_do_all_that_is_needed_stops_the_start(
+    case: str, behind: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    rights, enough = USERS[case]
+    behind.execute_command("ACL", "SETUSER", "poor", "reset", "on", ">password", *rights)
+    store = RedisStore(f"redis://poor:password@127.0.0.1:{shared_redis().port}/0")
+    before = behind.dbsize()
+    if enough:
         await store.open()
-        for call in (store.get("ns", "key"), store.take("ns", "key"), store.scan("ns")):
-            with pytest.raises(ServerUnavailable):
-                await call
+        await store.put("ns", "key", b"1", ttl=9, group="g")
+        assert len(await store.scan("ns", group="g")) == 1
+        assert await store.take("ns", "key") == b"1"
+        await store.sweep()
+        await store.aclose()
+        return
+    with pytest.raises(ConfigurationError, match=r"all that is needed \(.*ACL SETUSER … '~\{asgi"):
+        await store.open()
+    assert behind.dbsize() == before
+    for _ in range(2):
+        with pytest.raises(ServerUnavailable):
+            await (store.scan("ns") if case == "no pages" else store.put("ns", "key", b"1", ttl=9))
+    (record,) = caplog.records
+    assert "ACL SETUSER" in record.getMessage()
+
+
+@pytest.mark.rule("RS-79")
+@pytest.mark.parametrize(("number", "fine"), [(15, True), (16, False), (99, False)])
+async def test_a_database_that_does_not_exist_stops_the_start(number: int, fine: bool) -> None:
+    store = RedisStore(f"redis://127.0.0.1:{shared_redis().port}/{number}")
+    if fine:
         await store.open()
         await store.aclose()
+        return
+    with pytest.raises(ConfigurationError, match=r"no such database.*another number"):
+        await store.open()
+
+
+@pytest.mark.rule("RS-79")
+async def test_a_replica_stops_the_start() -> None:
+    with (
+        RedisServer("--replicaof", "127.0.0.1", str(free_port())) as server,
+        pytest.raises(ConfigurationError, match=r"is a replica.*the primary's URL"),
+    ):
+        await RedisStore(server.url).open()
 
 
 async def test_a_socket_is_as_good_as_a_port() -> None:

@@ -345,6 +345,44 @@ class PostgreSQLServer(Server):
         return rows + b"".join(path.read_bytes() for path in files)
 
 
+class PgBouncer(Server):
+    """A connection pool in front of a PostgreSQL.
+
+    Args:
+        behind: the PostgreSQL.
+        mode: ``session``, ``transaction`` or ``statement``.
+    """
+
+    def __init__(self, behind: PostgreSQLServer, mode: str) -> None:
+        super().__init__()
+        self.program = need("pgbouncer")
+        self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        settings = self.folder / "pgbouncer.ini"
+        settings.write_text(
+            f"""[databases]
+postgres = host=127.0.0.1 port={behind.port} user=postgres dbname=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {self.port}
+unix_socket_dir =
+auth_type = any
+pool_mode = {mode}
+ignore_startup_parameters = extra_float_digits
+"""
+        )
+        _give_to_server(self.folder)
+
+    def command(self) -> Sequence[str]:
+        return [self.program, "pgbouncer.ini"]
+
+    def is_ready(self) -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=10).close()
+        except OSError:
+            return False
+        return True
+
+
 @functools.cache
 def _postgresql_template() -> Path:
     """Return a folder with a cluster that was never started."""
@@ -377,9 +415,13 @@ def _postgresql_template() -> Path:
 
 def _copy_for_server(source: Path, target: Path) -> None:
     shutil.copytree(source, target, dirs_exist_ok=True)
+    _give_to_server(target)
+
+
+def _give_to_server(folder: Path) -> None:
     user = _user()
     if user is not None:
-        for path in (target, *target.rglob("*")):
+        for path in (folder, *folder.rglob("*")):
             os.chown(path, user.pw_uid, user.pw_gid)
 
 
@@ -390,7 +432,9 @@ def _user() -> pwd.struct_passwd | None:
 
 def _as_user(server: Server | None) -> dict[str, object]:
     user = _user()
-    if user is None or (server is not None and not isinstance(server, PostgreSQLServer)):
+    if user is None or (
+        server is not None and not isinstance(server, PostgreSQLServer | PgBouncer)
+    ):
         return {}
     return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
 

@@ -14,12 +14,16 @@ from pathlib import Path
 from typing import NoReturn
 
 # Debian keeps PostgreSQL's server programs off PATH.
-_ELSEWHERE = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+_ELSEWHERE = [
+    *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True),
+    Path("/usr/sbin"),  # PgBouncer
+]
 _PROGRAMS = {
     "node": ["node"],
     "npm": ["npm"],
     "redis": ["redis-server"],
     "postgresql": ["postgres"],
+    "pgbouncer": ["pgbouncer"],
     "chromium": ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"],
     "glewlwyd": ["glewlwyd"],
 }
