@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, NamedTuple
 
-from .errors import BodyTooLarge, MalformedRequest
+from .errors import BodyTooLarge, ConfigurationError, MalformedRequest
 from .types import ASGIApp, Message, Receive, Scope, Send
 
 HeaderList = Sequence[tuple[bytes, bytes]]
@@ -50,6 +50,21 @@ def read_path(scope: Scope) -> tuple[str, bool]:
         is_sure = prefix == root_path and prefix not in path[1:] and not is_hidden
         return path[len(prefix) :] or "/", is_sure
     return path, False
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop that runs this task.
+
+    Raises:
+        ConfigurationError: it is none of asyncio's.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "asgi_mcp_auth needs asyncio, and this server runs another event loop, such as trio:"
+            " start it with its asyncio worker"
+        ) from None
 
 
 async def read_body(receive: Receive, *, max_bytes: int, timeout_seconds: float) -> bytes:
@@ -132,7 +147,13 @@ class Lifespan:
                 await send(message)
 
         try:
-            async with self._resource:
+            async with AsyncExitStack() as stack:
+                try:
+                    await stack.enter_async_context(self._resource)
+                except ConfigurationError as error:
+                    # An exception alone looks like an app without lifespan, and servers go on.
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    raise
                 try:
                     await self._app(scope, app_receive, app_send)
                 # Apps without lifespan support refuse the scope with any exception.

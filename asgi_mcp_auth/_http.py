@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 from asgiref.sync import sync_to_async
 
 from ._encodings import CODINGS
+from ._environment import check_environment, variable_name
 from ._exchange import FetchFailed, Request, Response, Unreachable, Unusable, exchange
 from ._places import Place, Places
 from ._urls import is_loopback_host, is_public_address
@@ -33,6 +34,7 @@ MAX_FETCHES_EACH = 4  # for one network
 OPERATOR_THREADS = 8  # not available to strangers
 USUAL_SECONDS = 1.0
 MAX_REDIRECTS = 3  # of a document
+_NEVER_BY_PROXY = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 __all__ = [
@@ -90,7 +92,11 @@ class HTTPFetcher:
         )
 
     async def open(self) -> None:
-        """Open a connection pool on the running event loop."""
+        """Open a connection pool on the running event loop.
+
+        Raises:
+            ConfigurationError: a variable of the environment cannot be used.
+        """
         if self._given is None and asyncio.get_running_loop() not in self._pools:
             self._pools[asyncio.get_running_loop()] = await _new_client()
 
@@ -126,11 +132,17 @@ class HTTPFetcher:
             Unreachable: no complete response in time.
             FetchFailed: another redirect, or a body that is too large or cannot be unpacked.
         """
+        asked = Request(url, max_bytes, headers, form, max_redirects, setting, CODINGS)
+        try:
+            return await self._exchange(asked)
+        except ConfigurationError as error:  # it stops the start where there is a lifespan
+            raise Unreachable(str(error)) from None
+
+    async def _exchange(self, asked: Request) -> Response:
         if self._given is None:
             await _load()
         import httpx
 
-        asked = Request(url, max_bytes, headers, form, max_redirects, setting, CODINGS)
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 client = self._given or self._pools.get(asyncio.get_running_loop())
@@ -314,13 +326,28 @@ async def _new_client() -> httpx.AsyncClient:
     context = await _load()
     import httpx
 
-    return httpx.AsyncClient(verify=context, timeout=None)  # noqa: S113  # bounded in fetch()
+    try:
+        return httpx.AsyncClient(
+            verify=context,
+            timeout=None,  # noqa: S113  # bounded in fetch()
+            mounts=dict.fromkeys(_NEVER_BY_PROXY),
+        )
+    except (httpx.InvalidURL, ValueError) as error:
+        raise ConfigurationError(
+            f"the environment variable {variable_name('no')} cannot be used ({error}): write hosts,"
+            " separated by commas"
+        ) from None
 
 
 async def _load() -> ssl.SSLContext:
     # Importing httpx and loading the CA bundle take a third of a second, too long for the event
     # loop.
-    return await sync_to_async(_ssl_context, thread_sensitive=False)()
+    return await sync_to_async(_checked_ssl_context, thread_sensitive=False)()
+
+
+def _checked_ssl_context() -> ssl.SSLContext:
+    check_environment()
+    return _ssl_context()
 
 
 @functools.cache

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from weakref import WeakKeyDictionary
 
 from . import _interop
-from ._asgi import Route
+from ._asgi import Route, running_loop
 from ._cache import token_id
 from ._cors import PublicDocument
 from ._settings import check_kind, check_path, check_scopes, check_switch, check_url
@@ -206,7 +206,7 @@ class AuthProvider(ABC):
         """Close connections."""
 
     async def __aenter__(self) -> AuthProvider:
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         self._openings[loop] = self._openings.get(loop, 0) + 1
         if self._openings[loop] == 1:
             await self.start()

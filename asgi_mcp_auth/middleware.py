@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from urllib.parse import unquote
 
 from . import _interop
-from ._asgi import Lifespan, read_path
+from ._asgi import Lifespan, read_path, running_loop
 from ._cors import AllowedOrigins, CORSSend, PublicDocument, answer_preflight, is_preflight
 from ._settings import check_kind, check_scopes
 from ._urls import (
@@ -238,7 +238,9 @@ class MCPAuthMiddleware:
 
         Raises:
             RequestError: the token is refused, or the provider is unavailable.
+            ConfigurationError: the server does not run asyncio.
         """
+        running_loop()
         verification = Verification((scope.get("client") or ("",))[0])
         restore = current_verification.set(verification)
         try:

@@ -39,7 +39,7 @@ _REMEDIES = {
     "gssencmode": "its driver does not encrypt by GSSAPI. Write sslmode=verify-full instead",
     "hostaddr": "write the address in place of the host",
     "pgbouncer": "write statement_cache_size=0 instead",
-    "pool_timeout": "remove it: whoever finds no connection in five seconds gets a 503",
+    "pool_timeout": "remove it: without a free connection in five seconds there is a 503",
     "prepared_statement_cache_size": "write statement_cache_size instead",
     "require_auth": "its driver cannot insist on it: remove it",
     "requirepeer": "its driver cannot check it: remove it",

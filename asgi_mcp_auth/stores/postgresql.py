@@ -116,7 +116,7 @@ class PostgreSQLStore:
                 self._prepared = False
                 await self._attempts(_do_nothing, repeatable=True)
         except (*_FAILED, ConfigurationError) as error:
-            explained = self._explained(error)
+            explained = _explained(error, self._location, self._schema)
             if isinstance(explained, ConfigurationError):
                 await self.aclose()
                 raise explained from None
@@ -226,30 +226,9 @@ class PostgreSQLStore:
                 result = await self._attempts(work, repeatable=repeatable)
         except (*_FAILED, ConfigurationError) as error:
             self._prepared = False  # the next answer may come from another server
-            raise self._outage.failed(self._explained(error)) from None
+            raise self._outage.failed(_explained(error, self._location, self._schema)) from None
         self._outage.recovered()
         return result
-
-    def _explained(self, error: BaseException) -> BaseException:
-        """Return a ``ConfigurationError`` for what an operator has to mend, else the error."""
-        if isinstance(error, _POOLED):
-            return ConfigurationError(
-                f"store: {self._location} is a pooler that changes connections between transactions"
-                f" ({describe(error)}). Add ?statement_cache_size=0 to the URL; or, with PgBouncer"
-                " 1.21 or newer, set max_prepared_statements there"
-            )
-        if "statement pooling" in str(error):  # the words of PgBouncer, which hangs up
-            return ConfigurationError(
-                f"store: {self._location} is a pooler without transactions: set pool_mode = session"
-                " there, or transaction with ?statement_cache_size=0 in the URL"
-            )
-        if isinstance(error, _MISCONFIGURED):
-            return ConfigurationError(
-                f"store: {self._location} cannot be used ({describe(error)}): check user, password,"
-                f" database and options in the URL; the user must own the schema {self._schema}, or"
-                " be allowed to create it"
-            )
-        return error
 
     async def _check_pooler(self, connection: Connection) -> None:
         """Check that prepared statements are ours alone.
@@ -321,6 +300,28 @@ class PostgreSQLStore:
                     await pool.release(connection)
                 elif not connection.is_closed():
                     await connection.close()
+
+
+def _explained(error: BaseException, location: str, schema: str) -> BaseException:
+    """Return a ``ConfigurationError`` for what an operator has to mend, else the error."""
+    if isinstance(error, _POOLED):
+        return ConfigurationError(
+            f"store: {location} is a pooler that changes connections between transactions"
+            f" ({describe(error)}). Add ?statement_cache_size=0 to the URL; or, with PgBouncer"
+            " 1.21 or newer, set max_prepared_statements there"
+        )
+    if "statement pooling" in str(error):  # the words of PgBouncer, which hangs up
+        return ConfigurationError(
+            f"store: {location} is a pooler without transactions: set pool_mode = session"
+            " there, or transaction with ?statement_cache_size=0 in the URL"
+        )
+    if isinstance(error, _MISCONFIGURED):
+        return ConfigurationError(
+            f"store: {location} cannot be used ({describe(error)}): check user, password,"
+            f" database and options in the URL; the user must own the schema {schema}, or"
+            " be allowed to create it"
+        )
+    return error
 
 
 async def _do_nothing(connection: Connection) -> None:

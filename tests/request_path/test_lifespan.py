@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 from asgiref.testing import ApplicationCommunicator
 
-from asgi_mcp_auth import JWTVerifier, MCPAuthMiddleware, RemoteAuthProvider, StaticTokenVerifier
+from asgi_mcp_auth import (
+    ConfigurationError,
+    JWTVerifier,
+    MCPAuthMiddleware,
+    RemoteAuthProvider,
+    StaticTokenVerifier,
+)
 from asgi_mcp_auth.testing import Issuer
 from tests.support.asgi import App, Spy, call
 from tests.support.protection import BASE_URL, TOKENS
@@ -238,3 +244,21 @@ async def test_the_middleware_works_before_any_lifespan_and_after_it() -> None:
         await lifespan.receive_output()
         assert (await call(app, "GET", "/", headers)).status == 200
         assert spy.lifespan == ["lifespan.startup", "lifespan.shutdown"]
+
+
+@pytest.mark.rule("RS-79")
+async def test_a_wrong_setting_that_the_start_finds_is_told_to_the_server() -> None:
+    """An exception alone would look like an app without lifespan."""
+
+    class Misconfigured(Diary):
+        async def start(self) -> None:
+            raise ConfigurationError("write this instead")
+
+    diary = Misconfigured()
+    communicator = app_with(diary, hear(diary))
+    await communicator.send_input(STARTUP)
+    said = await communicator.receive_output()
+    assert said == {"type": "lifespan.startup.failed", "message": "write this instead"}
+    assert diary.entries == []
+    with pytest.raises(ConfigurationError):
+        await communicator.wait()
