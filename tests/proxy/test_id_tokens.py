@@ -291,3 +291,17 @@ async def test_a_key_that_is_not_known_now_says_nothing_of_a_refreshed_token(
         with pytest.raises(SignInFailed) as caught:
             await checks.identify_refreshed(TokenAnswer("a", id_token=token), None)
     assert caught.value.reason == "unknown_signer"
+
+
+@pytest.mark.rule("PX-16")
+async def test_an_id_token_without_a_usable_expiry_signs_no_person_in(upstream: Upstream) -> None:
+    """A signed answer of the userinfo endpoint may do without."""
+    checks = identifier(upstream, listed=["HS256"])
+    payload = id_token(upstream).split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(f"{payload}=="))
+    del claims["exp"]
+    for more in ({}, {"exp": None}, {"exp": ""}, {"exp": 0}, {"exp": "4000000000"}):
+        changed = encoded(json.dumps({**claims, **more}).encode())
+        token = signed_by_secret(f".{changed}.", CLIENT_SECRET.encode(), "HS256")
+        with pytest.raises(SignInFailed):
+            await checks.identify(TokenAnswer("a", id_token=token), NONCE)
