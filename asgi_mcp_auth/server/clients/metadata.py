@@ -148,7 +148,8 @@ def _check_grants(metadata: JSONObject, policy: MetadataPolicy) -> None:
         responses = expected
     if set(responses) != set(expected):
         raise InvalidClientMetadata(
-            "response_types must match grant_types: code for authorization_code, nothing for others"
+            "response_types must match grant_types: code for authorization_code, nothing for"
+            " others. There are no other response types here"
         )
     metadata["grant_types"] = [each.name for each in granted]
     metadata["response_types"] = responses
