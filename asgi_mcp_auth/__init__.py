@@ -16,6 +16,7 @@ from .errors import (
     MissingToken,
     RequestError,
     ServerUnavailable,
+    TokenTooLarge,
 )
 from .introspection import IntrospectionTokenVerifier
 from .jwks import JWKSOptions, JWKSState, RemoteJWKS
@@ -66,6 +67,7 @@ __all__ = [
     "Rule",
     "ServerUnavailable",
     "StaticTokenVerifier",
+    "TokenTooLarge",
     "TokenVerifier",
     "UserinfoTokenVerifier",
     "get_access_token",

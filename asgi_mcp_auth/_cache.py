@@ -28,17 +28,21 @@ def token_id(token: str) -> str:
 
 
 class LRUCache(Generic[T]):
-    """A bounded map that evicts the least recently used entry. Thread-safe.
+    """A bounded map that evicts the least recently used entries. Thread-safe.
 
     The reader checks the expiry of a value: caches with expiry stall when many entries expire at
     once.
+
+    Args:
+        maxsize: how many entries there may be.
+        weigh: returns for how many entries a value counts; each is one by default.
     """
 
     __slots__ = ("_entries", "_lock", "_maxsize")
 
-    def __init__(self, maxsize: int) -> None:
+    def __init__(self, maxsize: int, weigh: Callable[[T], int] | None = None) -> None:
         self._maxsize = maxsize
-        self._entries: cachetools.LRUCache[bytes, T] = cachetools.LRUCache(maxsize)
+        self._entries: cachetools.LRUCache[bytes, T] = cachetools.LRUCache(maxsize, weigh)
         self._lock = threading.Lock()
 
     def get(self, key: bytes) -> T | None:
@@ -49,10 +53,13 @@ class LRUCache(Generic[T]):
             return None
 
     def put(self, key: bytes, value: T) -> None:
-        """Store ``value``, unless ``maxsize`` is 0."""
+        """Store ``value``, unless it outweighs the whole cache."""
         if self._maxsize:
             with self._lock:
-                self._entries[key] = value
+                try:
+                    self._entries[key] = value
+                except ValueError:  # it outweighs all others together
+                    self._entries.pop(key, None)
 
     def discard(self, key: bytes) -> None:
         """Remove a value, if it exists."""

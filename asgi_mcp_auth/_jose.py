@@ -26,7 +26,7 @@ from jose.backends import ECKey as JoseECKey
 from jose.backends import HMACKey, RSAKey
 from jose.exceptions import JOSEError
 
-from ._json import decode_base64url, encode_base64url, is_array, is_object
+from ._json import decode_base64url, encode_base64url, is_absent, is_array, is_object
 from ._signatures import ECKey, EdKey, PSSKey
 from .errors import ConfigurationError
 
@@ -60,6 +60,7 @@ class VerifyingKey(NamedTuple):
     key_id: str | None
     algorithm: str
     verify: Callable[[bytes, bytes], bool]
+    material: bytes  # equal for one key that a set lists twice
 
 
 class _Algorithm(NamedTuple):
@@ -101,6 +102,8 @@ _CURVE_NAMES = {curve.name: name for name, curve in _CURVES.items()}
 def keys_from_jwk(jwk: object, algorithms: Iterable[str]) -> list[VerifyingKey]:
     """Return one verifying key for each of ``algorithms`` that the JWK is suitable for.
 
+    An optional member that is null, empty or of the wrong type counts as left out.
+
     Raises:
         UnusableKey: a member is missing or invalid, or the key is too weak, private, symmetric, or
             for another use.
@@ -109,24 +112,20 @@ def keys_from_jwk(jwk: object, algorithms: Iterable[str]) -> list[VerifyingKey]:
     """
     if not is_object(jwk):
         raise UnusableKey("not an object")
-    members = jwk
-    key_id = members.get("kid")
-    if key_id is not None and type(key_id) is not str:
-        raise UnusableKey("kid is not a string")
-    if members.get("use", "sig") != "sig":
+    members = {name: value for name, value in jwk.items() if not is_absent(value)}
+    key_id, use, operations, only = map(members.get, ("kid", "use", "key_ops", "alg"))
+    if type(use) is str and use != "sig":
         raise UnusableKey("its use is not sig")
-    operations = members.get("key_ops", ["verify"])
-    if not is_array(operations) or "verify" not in operations:
+    if is_array(operations) and "verify" not in operations:
         raise UnusableKey("its key_ops do not include verify")
     if not _PRIVATE_MEMBERS.isdisjoint(members):
         raise UnusableKey("it is private or symmetric")
     public = _public_key_from(members)
-    only = members.get("alg")
-    if only is not None and str(only) not in _ALGORITHMS:
-        raise UnusableKey("its alg is not supported")
-    if only is not None:
+    if type(only) is str:
+        if only not in _ALGORITHMS:
+            raise UnusableKey("its alg is not supported")
         algorithms = [each for each in algorithms if each == only]
-    return _bind(public, key_id, algorithms)
+    return _bind(public, key_id if type(key_id) is str else None, algorithms)
 
 
 def keys_from_pem(pem: bytes, algorithms: Iterable[str]) -> list[VerifyingKey]:
@@ -158,9 +157,10 @@ def keys_from_secret(secret: bytes, algorithms: Iterable[str]) -> list[Verifying
     """
     if len(secret) < MIN_SECRET_BYTES:
         raise UnusableKey(f"a shared secret needs at least {MIN_SECRET_BYTES} bytes")
+    material = sha256(secret).digest()
     try:
         return [
-            VerifyingKey(None, name, _ALGORITHMS[name].key_class(secret, name).verify)
+            VerifyingKey(None, name, _ALGORITHMS[name].key_class(secret, name).verify, material)
             for name in algorithms
         ]
     except JOSEError:
@@ -190,8 +190,9 @@ def _bind(public: Any, key_id: str | None, algorithms: Iterable[str]) -> list[Ve
     else:
         curve = _curve_name(public)
         fit = {name for name, each in _ALGORITHMS.items() if curve in each.curves}
+    material = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return [
-        VerifyingKey(key_id, name, _ALGORITHMS[name].key_class(public, name).verify)
+        VerifyingKey(key_id, name, _ALGORITHMS[name].key_class(public, name).verify, material)
         for name in algorithms
         if name in fit
     ]

@@ -21,6 +21,8 @@ MAX_DEPTH = 32
 MAX_NUMBER_CHARS = 20
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_TO_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> JSONObject:
@@ -66,7 +68,7 @@ def parse_json(data: bytes, *, max_bytes: int = MAX_BYTES) -> Any:
     if len(data) > max_bytes:
         raise json.JSONDecodeError("too large", "", 0)
     # Counts brackets inside strings as well, so only a suspicious text needs a real measurement.
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _is_deeper(data, MAX_DEPTH):
         raise json.JSONDecodeError("nested too deeply", "", 0)
     text = data.decode("utf-8").strip(" \t\n\r")
     try:
@@ -103,15 +105,17 @@ def is_array(value: object) -> TypeGuard[list[Any]]:
     return type(value) is list
 
 
-def _depth(data: bytes) -> int:
-    depth = deepest = 0
-    for byte in _STRING.sub(b"", data):
-        if byte in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in b"]}":
-            depth -= 1
-    return deepest
+def is_absent(value: object) -> bool:
+    """Return whether a member counts as left out: it is null, or an empty text, list or object."""
+    return value is None or value in ("", [], {})
+
+
+def _is_deeper(data: bytes, levels: int) -> bool:
+    """Return whether brackets are nested deeper than ``levels``, or do not match."""
+    brackets = _STRING.sub(b"", data).translate(_TO_SQUARE, _NOT_BRACKETS)
+    for _ in range(levels):  # a loop over the bytes would take milliseconds
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
 
 
 _URLSAFE = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

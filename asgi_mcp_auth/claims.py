@@ -9,23 +9,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ._json import decode_base64url, is_array, parse_json_object
+from ._json import decode_base64url, is_absent, is_array, is_object, parse_json_object
 from ._settings import check_kind, check_names, check_scopes, check_seconds
 from ._urls import resource_spellings
 from .errors import ConfigurationError, InvalidToken
 from .headers import MAX_TOKEN_BYTES
 from .tokens import VerifiedToken
-from .types import InvalidTokenReason, JSONObject
+from .types import JSONObject
 
 ANY_AUDIENCE: Final = "*any audience*"
 """Switches the audience check off: the issuer's tokens for other services are valid, too."""
 
 MIN_TOLERANCE_SECONDS = 60
 MAX_LEEWAY_SECONDS = 300
-MAX_AUDIENCES = 64
 MAX_EXPIRY = 253_402_300_799  # the end of the year 9999, the last date that can be formatted
 
-_CLIENT_CLAIMS = ("client_id", "azp", "appid", "cid", "sub")
+UNKNOWN_CLIENT: Final = "unknown"
+"""The client of a token that names neither its client nor its user."""
+
+_CLIENT_CLAIMS = ("client_id", "azp", "appid", "cid")
 _SCOPE_CLAIMS = ("scope", "scp")
 _HASH_CLAIMS = ("at_hash", "c_hash", "s_hash")
 _ID_TOKEN_CLAIMS = frozenset((*_HASH_CLAIMS, "nonce", "token_use", "typ"))
@@ -39,8 +41,8 @@ class ClaimRules:
         require_at_jwt: accept only RFC 9068 tokens: ``typ`` ``at+jwt`` and a ``sub``.
         scope_claim: a claim with the scopes, a string or a list, read before ``scope`` and
             ``scp``.
-        client_id_claim: the claim with the client id, instead of ``client_id``, ``azp``, ``appid``,
-            ``cid`` and ``sub``.
+        client_id_claim: the claim with the client id, which a token then needs. By default the
+            first of ``client_id``, ``azp``, ``appid``, ``cid`` and ``sub``, or else ``"unknown"``.
         map_scopes: called with the claims of a verified token; returns scopes to add, from roles or
             groups for example. It runs on the event loop, once per token, and must not block or
             have side effects.
@@ -99,6 +101,7 @@ class ClaimChecks:
         audience: accepted ``aud`` values; ``None`` waits for ``bind_audience``.
         leeway_seconds: how long after ``exp`` a token is still accepted, at most 300.
         rules: how to read scopes and client.
+        subject_claims: the claims that may name the user, or dotted paths to them.
 
     Raises:
         ConfigurationError: the audience or the leeway is invalid.
@@ -111,7 +114,9 @@ class ClaimChecks:
         audience: str | Sequence[str] | None,
         leeway_seconds: float,
         rules: ClaimRules,
+        subject_claims: Sequence[str] = ("sub",),
     ) -> None:
+        self.subject_claims = tuple(subject_claims)
         self.issuers = frozenset(issuers)
         self._audiences = _explicit_audiences(audience)
         self._bound: str | None = None
@@ -160,7 +165,7 @@ class ClaimChecks:
         return any(map(claims.get, _HASH_CLAIMS)) or bool(
             claims.get("nonce")
             and (claims.get("auth_time") or claims.get("azp"))
-            and not any(map(claims.get, self.scope_claims))
+            and not any(_scope_list(claims.get(name)) for name in self.scope_claims)
         )
 
     def read_jwt(self, claims: JSONObject, payload: bytes, now: float) -> tuple[VerifiedToken, int]:
@@ -174,43 +179,43 @@ class ClaimChecks:
         Raises:
             InvalidToken: a check failed.
         """
-        if "exp" not in claims:
+        if is_absent(claims.get("exp")):
             raise InvalidToken("missing_exp")
-        if self.issuers and "iss" not in claims:
+        if self.issuers and is_absent(claims.get("iss")):
             raise InvalidToken("missing_iss")
-        if self.rules.require_at_jwt and "sub" not in claims:
+        if self.rules.require_at_jwt and is_absent(claims.get("sub")):
             raise InvalidToken("subject")  # RFC 9068 §2.2
         verified = self.read(claims, payload, now)
         return verified, int(claims["exp"])
 
     def read(self, claims: JSONObject, payload: bytes, now: float) -> VerifiedToken:
-        """Return the content of a token, JWT or introspected; every member present must be valid.
+        """Return the content of a token, JWT or introspected. What is null or empty is left out.
 
         Raises:
             InvalidToken: a check failed.
         """
         expires_at = self._check_times(claims, now)
-        if self.issuers and "iss" in claims:
-            issuer = claims["iss"]
-            if type(issuer) is not str or issuer not in self.issuers:
+        if self.issuers:
+            issuer = claims.get("iss")
+            if not is_absent(issuer) and (type(issuer) is not str or issuer not in self.issuers):
                 raise InvalidToken("issuer")
-        if "cnf" in claims:
+        if not is_absent(claims.get("cnf")):
             # A sender-constrained token used as Bearer was stolen or downgraded (RFC 9449 §7.2,
-            # RFC 8705 §3).
+            # RFC 8705 §3). What cannot be read here is a way to bind it, too.
             raise InvalidToken("bound")
-        if "jti" in claims and type(claims["jti"]) is not str:
-            raise InvalidToken("jti")
-        client_id = self._client_id(claims)
         resource = self._resource(claims)
-        subject = _text(claims["sub"], "subject") if "sub" in claims else None
+        subject = self._subject(claims)
+        client_id = self._client_id(claims, subject)
         # Last, so that map_scopes sees only the claims of valid tokens.
         scopes = self._scopes(claims)
         return VerifiedToken(client_id, scopes, expires_at, resource, subject, payload)
 
     def _check_times(self, claims: JSONObject, now: float) -> int | None:
         expires_at = None
-        if "exp" in claims:
-            exp = claims["exp"]
+        exp: Any = claims.get("exp")
+        nbf: Any = claims.get("nbf")
+        iat: Any = claims.get("iat")
+        if not is_absent(exp):
             # type(), not isinstance(): True is an int, and a string of digits is not a NumericDate
             # (RFC 7519 §2).
             if type(exp) not in _NUMERIC or exp > MAX_EXPIRY:
@@ -219,22 +224,16 @@ class ClaimChecks:
                 raise InvalidToken("expired")
             expires_at = int(exp)
             longest = self.rules.max_lifetime_seconds
-            if longest is not None:
-                iat = claims.get("iat", now)
-                if type(iat) in _NUMERIC and exp - iat > longest:
-                    raise InvalidToken("lifetime")
-        if "nbf" in claims:
-            nbf = claims["nbf"]
+            issued_at = iat if type(iat) in _NUMERIC else now
+            if longest is not None and exp - issued_at > longest:
+                raise InvalidToken("lifetime")
+        if not is_absent(nbf):
             if type(nbf) not in _NUMERIC:
                 raise InvalidToken("invalid_nbf")
             if nbf > now + self.tolerance:
                 raise InvalidToken("not_yet_valid")
-        if "iat" in claims:
-            iat = claims["iat"]
-            if type(iat) not in _NUMERIC:
-                raise InvalidToken("invalid_iat")
-            if iat > now + self.tolerance:
-                raise InvalidToken("issued_in_future")
+        if type(iat) in _NUMERIC and iat > now + self.tolerance:
+            raise InvalidToken("issued_in_future")
         return expires_at
 
     def _resource(self, claims: JSONObject) -> str | None:
@@ -243,33 +242,47 @@ class ClaimChecks:
             raise _unknown_audience()
         if ANY_AUDIENCE in audiences:
             return None
-        if "aud" not in claims:
+        aud: Any = claims.get("aud")
+        if is_absent(aud):
             raise InvalidToken("missing_aud")
-        aud: Any = claims["aud"]
         if type(aud) is str:
             if aud in audiences:
                 return audiences[aud]
-        elif (
-            is_array(aud)
-            and len(aud) <= MAX_AUDIENCES
-            and all(type(member) is str for member in aud)
-        ):
+        elif is_array(aud):
             for member in aud:
-                if member in audiences:
+                if type(member) is str and member in audiences:
                     return audiences[member]
         raise InvalidToken("audience")
 
-    def _client_id(self, claims: JSONObject) -> str:
+    def _subject(self, claims: JSONObject) -> str | None:
+        for name in self.subject_claims:
+            value = member_at(claims, name)
+            if not is_absent(value):
+                subject = name_of(value)
+                if subject is None:
+                    raise InvalidToken("subject")  # left out, it would make several users one
+                return subject
+        return None
+
+    def _client_id(self, claims: JSONObject, subject: str | None) -> str:
         for name in self.client_claims:
-            if name in claims:
-                return _text(claims[name], "subject" if name == "sub" else "client_id")
-        raise InvalidToken("client_id")
+            value = claims.get(name)
+            client_id = name_of(value)
+            if client_id is not None:
+                return client_id
+            if type(value) is str and value:
+                raise InvalidToken("client_id")
+        if self.rules.client_id_claim:
+            raise InvalidToken("client_id")
+        return subject or UNKNOWN_CLIENT
 
     def _scopes(self, claims: JSONObject) -> tuple[str, ...]:
         found: tuple[str, ...] = ()
         for name in self.scope_claims:
-            if name in claims:
-                found = tuple(_scope_list(claims[name]))
+            value = claims.get(name)
+            # An empty list is a statement: no scopes.
+            if value is not None:
+                found = tuple(_scope_list(value))
                 break
         if self.rules.map_scopes is not None:
             found += check_scopes("The result of map_scopes", self.rules.map_scopes(claims))
@@ -305,18 +318,36 @@ def _explicit_audiences(audience: str | Sequence[str] | None) -> Mapping[str, st
     return {name: name for name in names}
 
 
-def _text(value: object, reason: InvalidTokenReason) -> str:
-    if type(value) is not str or not value or not value.isprintable():
-        raise InvalidToken(reason)
-    return value
+def name_of(value: object) -> str | None:
+    """Return the name of a user or client: printable text, or a whole number as text."""
+    if type(value) is str:
+        return value if value and value.isprintable() else None
+    return str(value) if type(value) is int else None
+
+
+def member_at(document: JSONObject, name: str) -> Any:
+    """Return the member ``name``, or the one at that dotted path (``data.id``, ``data.0.id``).
+
+    The member goes first: names of claims may be URLs.
+    """
+    found: Any = document.get(name)
+    if "." in name and is_absent(found):
+        found = document
+        for part in name.split("."):
+            if is_object(found):
+                found = found.get(part)
+            elif is_array(found) and part.isdecimal() and int(part) < len(found):
+                found = found[int(part)]
+            else:
+                return None
+    return found
 
 
 def _scope_list(value: Any) -> list[str]:
     if type(value) is str:
         return list(filter(None, value.split(" ")))  # U+0020 only (RFC 6749 §3.3)
-    if is_array(value) and all(type(member) is str for member in value):
-        return value
-    raise InvalidToken("scope")
+    # What is no text grants nothing.
+    return [each for each in value if type(each) is str] if is_array(value) else []
 
 
 def peek_issuer(token: str) -> str | None:

@@ -4,6 +4,7 @@ AuthError
 ├─ ConfigurationError (also a ValueError)  a setting is wrong; raised while the program starts
 ├─ RequestError                            .error .status; str() is what the client may see
 │  ├─ InvalidRequest          400 invalid_request
+│  ├─ TokenTooLarge           431 invalid_request
 │  ├─ MissingToken            401 (no error code)
 │  ├─ InvalidToken            401 invalid_token           .reason is for the log only
 │  ├─ InsufficientScope       403 insufficient_scope      .scopes
@@ -76,6 +77,22 @@ class InvalidRequest(RequestError):
     def __init__(self, reason: InvalidRequestReason) -> None:
         super().__init__("The Authorization header is malformed")
         self.reason: Reason = reason
+
+
+class TokenTooLarge(RequestError):
+    """The access token is larger than what is read (RFC 6585 §5). It may be a good one: a client
+    that took this for an invalid token would sign in again and again.
+    """
+
+    error = "invalid_request"
+    status = 431
+    reason = "too_long"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The access token is larger than 64 KiB. A new one will be, too: its issuer has to"
+            " leave out groups, roles or other claims"
+        )
 
 
 class MissingToken(RequestError):

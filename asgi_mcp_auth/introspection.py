@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from ._credentials import SecretMethod, advice, client_authentication
 from ._http import FetchFailed, Response
 from ._json import parse_json_object
-from ._settings import check_kind, check_url
+from ._settings import check_kind, check_names, check_url
 from .claims import ClaimChecks, ClaimRules
 from .errors import InvalidToken
 from .lookups import LookupVerifier
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ClientAuthMethod: TypeAlias = SecretMethod | Literal["bearer"]
 
+_SUBJECT_MEMBERS = ("sub", "username")  # Django OAuth Toolkit has no sub
 # Some endpoints call every kind of token active, and name the kind in a member of their own.
 _OTHER_USES = frozenset(("refresh", "refresh_token", "id", "id_token"))
 
@@ -46,6 +47,8 @@ class IntrospectionTokenVerifier(LookupVerifier):
         base_url: public URL of this server, if used without a ``RemoteAuthProvider``.
         cache_ttl_seconds: how long a positive result is cached, at most until ``exp``. A revoked
             token works until then. 0 looks a token up for every request.
+        subject_claim: the member that identifies the user and never changes, or a dotted path to it
+            (``user.id``); text or a whole number. By default ``sub``, or else ``username``.
         claims: how to read scopes, client and the rest.
         http_client: an ``httpx.AsyncClient`` to use; it is never closed.
         clock: for tests.
@@ -70,6 +73,7 @@ class IntrospectionTokenVerifier(LookupVerifier):
         required_scopes: Sequence[str] | None = None,
         base_url: str | None = None,
         cache_ttl_seconds: float = 60,
+        subject_claim: str | None = None,
         claims: ClaimRules | None = None,
         http_client: httpx.AsyncClient | None = None,
         clock: Clock = time,
@@ -89,7 +93,13 @@ class IntrospectionTokenVerifier(LookupVerifier):
         )
         self._advice = advice(client_auth_method, client_id, client_secret)
         self._checks = ClaimChecks(
-            issuers=self.issuers, audience=audience, leeway_seconds=0, rules=claims or ClaimRules()
+            issuers=self.issuers,
+            audience=audience,
+            leeway_seconds=0,
+            rules=claims or ClaimRules(),
+            subject_claims=_SUBJECT_MEMBERS
+            if subject_claim is None
+            else check_names("subject_claim", [subject_claim]),
         )
 
     def bind_audience(self, resource: str | None) -> None:
@@ -109,11 +119,13 @@ class IntrospectionTokenVerifier(LookupVerifier):
         answer = parse_json_object(response.body)
         if answer.get("active") is not True:  # only the boolean counts
             raise InvalidToken("inactive")
-        kind = answer.get("token_type", "Bearer")
-        if type(kind) is not str or kind.lower() not in ("bearer", "access_token"):
+        kind = answer.get("token_type")
+        if type(kind) is str and kind.lower() not in ("", "bearer", "access_token"):
             raise InvalidToken("bound" if kind == "DPoP" else "type")
         use = answer.get("token_use")
         if type(use) is str and use.lower() in _OTHER_USES:
             raise InvalidToken("type")
         body = self.set_issuer(answer, response.body)
+        if answer.get("exp") == 0:
+            del answer["exp"]  # "never", as some servers write it: they have just said active
         return self._checks.read(answer, body, now)

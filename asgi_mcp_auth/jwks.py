@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-MAX_BYTES = 256 * 1024
+MAX_BYTES = 1024 * 1024  # some hundreds of keys with their certificates
+MAX_BYTES_AT_ONCE = 16 * 1024  # a larger set is read in a thread: each key takes 50 µs
+MAX_WARNINGS = 8  # about keys of one set
 RENEW_AHEAD = 0.8  # of the lifetime: from then on the set is due
 COLD_COOLDOWN_SECONDS = 1.0  # without any keys every request fails, so attempts are worth more
 # Two, so that one made-up key id does not use up the fetch that a new key needs.
@@ -113,10 +115,11 @@ class JWKSState:
 #
 #   the token's key      last fetch   the token gets             search
 #   -------------------  -----------  -------------------------  -------------------------------
-#   id not in the set    succeeded    the key, or unknown_key    wait, within the budget
-#   id not in the set    failed       the key, or 503            wait, also one cooldown between
+#   no key fits          succeeded    the key, or unknown_key    wait, within the budget
+#   no key fits          failed       the key, or 503            wait, also one cooldown between
 #   signature fails      any          new keys, or signature     as above
-#   no id, none fits     any          unknown_key                none
+#
+# A key fits by id and algorithm, and by algorithm alone where the token or the key has no id.
 #
 # All times are monotonic: a jump of the wall clock neither delays nor triggers a fetch.
 
@@ -187,10 +190,10 @@ class RemoteJWKS:
         await self._fetcher.aclose()
 
     async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
-        """Return the one key that the token names.
+        """Return the keys that may have signed the token, in most cases one.
 
         Raises:
-            InvalidToken: the key set has no such key.
+            InvalidToken: the key set has none.
             ServerUnavailable: there is no key set, or it is too old, or the key may be a new one
                 and the last fetch has failed.
         """
@@ -201,7 +204,7 @@ class RemoteJWKS:
         if self._keys is None or now >= self._expires_at + self._options.stale_seconds:
             raise self._unavailable()
         found = self._keys.find(key_id, algorithm)
-        if not found and key_id is not None:
+        if not found:
             found = await self._search(key_id, algorithm, (), attempts)
         if found:
             return found
@@ -220,9 +223,6 @@ class RemoteJWKS:
             key_id: from the token's header.
             algorithm: from the token's header.
             tried: the keys that ``keys_for`` has returned.
-
-        Raises:
-            InvalidToken: the token has no key id, and several keys fit now.
         """
         return await self._search(key_id, algorithm, tried, self._attempts)
 
@@ -315,7 +315,7 @@ class RemoteJWKS:
         if response.status == 200:
             # Unchanged keys stay the same objects: a search goes on while it finds those.
             if response.body != self._body:
-                self._keys = self._parse(response.body)
+                self._keys = await self._parse(response.body)
                 self._body = response.body
             self.version += 1
             self._etag = response.headers.get("etag")
@@ -323,22 +323,26 @@ class RemoteJWKS:
             raise FetchFailed(f"HTTP {response.status}")
         self._succeeded(response.headers)
 
-    def _parse(self, body: bytes) -> KeySet:
+    async def _parse(self, body: bytes) -> KeySet:
         try:
-            keys, skipped = key_set_from(
-                parse_json_object(body, max_bytes=MAX_BYTES), self._algorithms
-            )
+            if len(body) <= MAX_BYTES_AT_ONCE:
+                keys, skipped = self._read(body)
+            else:
+                keys, skipped = await asyncio.to_thread(self._read, body)
         except ValueError as error:
             raise FetchFailed(f"it is not JSON: {error}") from None
         except UnusableKey as error:
             raise FetchFailed(str(error)) from None
         if skipped != self._skipped:  # not for every fetch: strangers can trigger those
-            for why in skipped:
+            for why in skipped[:MAX_WARNINGS]:
                 logger.warning("Key set %s: %s", self._uri, why)
         self._skipped = skipped
         if not len(keys):
             raise FetchFailed("it holds no key that can verify a token here")
         return keys
+
+    def _read(self, body: bytes) -> tuple[KeySet, list[str]]:
+        return key_set_from(parse_json_object(body, max_bytes=MAX_BYTES), self._algorithms)
 
     def _succeeded(self, headers: Mapping[str, str]) -> None:
         options = self._options

@@ -32,16 +32,18 @@ from .errors import ConfigurationError, InvalidToken
 from .headers import MAX_TOKEN_BYTES
 from .jwks import JWKSOptions, RemoteJWKS
 from .keys import KeySet, KeySource, StaticKeys
-from .tokens import AccessToken, PackedToken, TokenCache, access_token
+from .tokens import AccessToken, PackedToken, TokenCache, access_token, claims_weight
 from .types import Clock
 
-MAX_KEY_ID_BYTES = 256
 HEADER_CACHE_SIZE = 256  # an issuer's tokens share a handful of headers
+MAX_CACHED_HEADER_BYTES = 4096  # with a chain of certificates
 
+#: The values of ``typ`` of a JWT about which it says no more (RFC 7519 §5.1, RFC 7515 §4.1.9).
+PLAIN_TYPES = frozenset(("jwt", "application/jwt", "jose", "application/jose"))
 _AT_JWT_TYPES = frozenset(("at+jwt", "application/at+jwt"))
-# Members that carry keys, change the signed content, or mark something other than a plain JWS (RFC
-# 8725 §3.10, RFC 7797).
-_REFUSED_MEMBERS = frozenset(("jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"))
+# Members that change the signed content, or mark something other than a plain JWS (RFC 7797). Those
+# that bring a key along (jwk, jku, x5u, x5c) are hints, and never used (RFC 8725 §3.10).
+_REFUSED_MEMBERS = frozenset(("b64", "zip", "enc"))
 
 
 class _Header(NamedTuple):
@@ -78,7 +80,8 @@ class JWTVerifier(RefusingVerifier):
         clock: for tests.
         jwks: how key sets are fetched and cached.
         claims: how to read scopes, client and the rest.
-        token_cache_size: how many verified tokens to cache; 0 disables the cache.
+        token_cache_size: how many verified tokens to cache, one more for each 4 KiB of claims; 0
+            disables the cache.
 
     Raises:
         ConfigurationError: a setting is missing, wrong, or contradicts another.
@@ -88,9 +91,11 @@ class JWTVerifier(RefusingVerifier):
 
     takes_opaque_tokens = False
     #: Accepted values of ``typ``, if there is one, in lower case (RFC 8725 §3.11).
-    accepted_types: frozenset[str] = frozenset(("jwt", "at+jwt", "application/at+jwt"))
+    accepted_types: frozenset[str] = PLAIN_TYPES | _AT_JWT_TYPES
     #: Whether ID tokens are refused: they do not authorize anything.
     refuses_id_tokens: bool = True
+    #: How many keys are tried for one token, where it does not say which.
+    tries: int = 4
 
     def __init__(
         self,
@@ -125,7 +130,7 @@ class JWTVerifier(RefusingVerifier):
         self._source_list = list(dict.fromkeys(self._sources.values()))
         self._headers: LRUCache[_Header] = LRUCache(HEADER_CACHE_SIZE)
         self._tokens: LRUCache[_CacheEntry] = LRUCache(
-            check_count("token_cache_size", token_cache_size)
+            check_count("token_cache_size", token_cache_size), lambda entry: claims_weight(entry[0])
         )
 
     @property
@@ -207,12 +212,12 @@ class JWTVerifier(RefusingVerifier):
         position = 0 if len(self._source_list) == 1 else self._position_of_source(token)
         source = self._source_list[position]
         keys = await source.keys_for(header.key_id, header.algorithm)
-        if not _is_signed(keys, signing_input, signature):
-            if not isinstance(source, RemoteJWKS):
-                raise InvalidToken("signature")
-            keys = await source.replacements_for(header.key_id, header.algorithm, keys)
-            if not _is_signed(keys, signing_input, signature):
-                raise InvalidToken("signature")
+        if not _is_signed(keys[: self.tries], signing_input, signature):
+            tried = keys
+            if isinstance(source, RemoteJWKS):
+                keys = await source.replacements_for(header.key_id, header.algorithm, tried)
+            if keys is tried or not _is_signed(keys[: self.tries], signing_input, signature):
+                raise InvalidToken("ambiguous_key" if len(tried) > self.tries else "signature")
         try:
             payload = decode_base64url(payload_segment)
             claims = parse_json_object(payload)
@@ -231,7 +236,8 @@ class JWTVerifier(RefusingVerifier):
         header = self._headers.get(segment)
         if header is None:
             header = self._parse_header(segment)
-            self._headers.put(segment, header)
+            if len(segment) <= MAX_CACHED_HEADER_BYTES:
+                self._headers.put(segment, header)
         return header
 
     def _parse_header(self, segment: bytes) -> _Header:
@@ -239,24 +245,19 @@ class JWTVerifier(RefusingVerifier):
             members = parse_json_object(decode_base64url(segment))
         except ValueError:
             raise InvalidToken("header") from None
-        algorithm, key_id, typ = members.get("alg"), members.get("kid"), members.get("typ")
+        algorithm, key_id, typ = map(members.get, ("alg", "kid", "typ"))
         if type(algorithm) is not str or algorithm not in self._algorithms:
             raise InvalidToken("algorithm")
         if "crit" in members:
             raise InvalidToken("critical_header")  # no extension is supported (RFC 7515 §4.1.11)
         if not _REFUSED_MEMBERS.isdisjoint(members):
             raise InvalidToken("header")
-        if "typ" in members or self._checks.rules.require_at_jwt:
-            accepted = _AT_JWT_TYPES if self._checks.rules.require_at_jwt else self.accepted_types
-            if type(typ) is not str or typ.lower() not in accepted:
-                raise InvalidToken("type")
-        if "kid" in members and (
-            type(key_id) is not str or not 0 < len(key_id.encode()) <= MAX_KEY_ID_BYTES
-        ):
-            raise InvalidToken("key_id")
-        return _Header(
-            algorithm, key_id, is_access_token=type(typ) is str and typ.lower() in _AT_JWT_TYPES
-        )
+        typ = typ.lower() if type(typ) is str else ""
+        needs_typ = self._checks.rules.require_at_jwt
+        if (typ or needs_typ) and typ not in (_AT_JWT_TYPES if needs_typ else self.accepted_types):
+            raise InvalidToken("type")
+        key_id = key_id if type(key_id) is str and key_id else None
+        return _Header(algorithm, key_id, is_access_token=typ in _AT_JWT_TYPES)
 
     def _position_of_source(self, token: str) -> int:
         # Each issuer has its own keys, so the unverified issuer decides which are tried (RFC 8725
@@ -345,9 +346,6 @@ def _static_keys(public_key: Any, algorithms: Sequence[str]) -> KeySet:
             raise ConfigurationError(f"public_key cannot be used: {error}") from None
     if not keys:
         raise ConfigurationError(f"public_key matches none of: {', '.join(algorithms)}")
-    names = [(key.key_id, key.algorithm) for key in keys if key.key_id is not None]
-    if len(set(names)) != len(names):
-        raise ConfigurationError("public_key has two keys with the same kid: rename or remove one")
     return KeySet(keys)
 
 

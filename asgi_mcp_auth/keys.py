@@ -13,51 +13,37 @@ from ._jose import UnusableKey, VerifyingKey, keys_from_jwk
 from ._json import is_array
 from .errors import InvalidToken
 
-MAX_KEYS = 64
-
 
 class KeySet:
     """Keys by key id and algorithm. Immutable.
 
+    A key that is listed twice, for two tenants or with further members, counts once.
+
     Args:
         keys: the keys.
-        ambiguous: key ids that several different keys claim. These keys are left out.
     """
 
-    __slots__ = ("_by_algorithm", "_by_id", "_unnamed")
+    __slots__ = ("_by_algorithm", "_by_name")
 
-    def __init__(self, keys: Iterable[VerifyingKey], *, ambiguous: Iterable[str] = ()) -> None:
-        refused = frozenset(ambiguous)
-        self._by_id: dict[tuple[str, str], tuple[VerifyingKey]] = {}
-        self._by_algorithm: dict[str, tuple[VerifyingKey, ...]] = {}
-        self._unnamed: dict[str, tuple[VerifyingKey, ...]] = {}
-        for key in keys:
-            if key.key_id in refused:
-                continue
-            self._by_algorithm[key.algorithm] = (*self._by_algorithm.get(key.algorithm, ()), key)
-            if key.key_id is None:
-                self._unnamed[key.algorithm] = (*self._unnamed.get(key.algorithm, ()), key)
-            else:
-                self._by_id[key.key_id, key.algorithm] = (key,)
+    def __init__(self, keys: Iterable[VerifyingKey]) -> None:
+        by_name: dict[tuple[str | None, str], dict[bytes, VerifyingKey]] = {}
+        by_algorithm: dict[str, dict[bytes, VerifyingKey]] = {}
+        # Those without an id first: a token without one is more likely to be theirs.
+        for key in sorted(keys, key=lambda each: each.key_id is not None):
+            by_name.setdefault((key.key_id, key.algorithm), {}).setdefault(key.material, key)
+            by_algorithm.setdefault(key.algorithm, {}).setdefault(key.material, key)
+        self._by_name = {name: tuple(found.values()) for name, found in by_name.items()}
+        self._by_algorithm = {name: tuple(found.values()) for name, found in by_algorithm.items()}
 
     def find(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
-        """Return the key that a token's header names, if there is one.
+        """Return the keys that may have signed a token, by its header.
 
-        Without a key id, that is the only key for the algorithm.
-
-        Raises:
-            InvalidToken: no key id, and several keys fit (RFC 7515 §4.1.4).
+        They are the keys with its key id (RFC 7517 §4.5: several may share one), or else those
+        without any. A token without a key id may be of any key for its algorithm.
         """
-        if key_id is not None:
-            return self._by_id.get((key_id, algorithm), ())
-        fitting = self._by_algorithm.get(algorithm, ())
-        if len(fitting) > 1:
-            raise InvalidToken("ambiguous_key")
-        return fitting
-
-    def unnamed(self, algorithm: str) -> tuple[VerifyingKey, ...]:
-        """Return the keys without a key id."""
-        return self._unnamed.get(algorithm, ())
+        if key_id is None:
+            return self._by_algorithm.get(algorithm, ())
+        return self._by_name.get((key_id, algorithm)) or self._by_name.get((None, algorithm), ())
 
     def __len__(self) -> int:
         return sum(map(len, self._by_algorithm.values()))
@@ -93,10 +79,7 @@ class KeySource(Protocol):
 
 
 class StaticKeys:
-    """Keys from the configuration.
-
-    A key without an id, such as a PEM, is tried for tokens with any key id.
-    """
+    """Keys from the configuration."""
 
     def __init__(self, keys: KeySet) -> None:
         self._keys = keys
@@ -104,17 +87,12 @@ class StaticKeys:
         self.fresh_until = math.inf
 
     async def keys_for(self, key_id: str | None, algorithm: str) -> tuple[VerifyingKey, ...]:
-        """Return the key with that id, or else every key without one.
+        """Return the keys that may have signed the token.
 
         Raises:
-            InvalidToken: there is no such key.
+            InvalidToken: there are none.
         """
-        found: tuple[VerifyingKey, ...] = ()
-        if key_id is not None:
-            found = self._keys.find(key_id, algorithm)
-        found = found or self._keys.unnamed(algorithm)
-        if not found and key_id is None:
-            found = self._keys.find(None, algorithm)
+        found = self._keys.find(key_id, algorithm)
         if not found:
             raise InvalidToken("unknown_key")
         return found
@@ -130,7 +108,7 @@ def key_set_from(
     document: Mapping[str, Any],
     algorithms: Iterable[str],
     *,
-    max_keys: int = MAX_KEYS,
+    max_keys: int | None = None,
     named: bool = False,
 ) -> tuple[KeySet, list[str]]:
     """Return the usable keys of a parsed JWK set, and the reasons why others are skipped.
@@ -138,7 +116,7 @@ def key_set_from(
     Args:
         document: the set.
         algorithms: the algorithms to make keys for.
-        max_keys: maximum number of keys, usable or not.
+        max_keys: maximum number of keys, usable or not; ``None`` for any number.
         named: with several usable keys, require a ``kid`` in each.
 
     Raises:
@@ -147,36 +125,20 @@ def key_set_from(
     entries = document.get("keys")
     if not is_array(entries):
         raise UnusableKey("it has no list named keys")
-    if len(entries) > max_keys:
+    if max_keys is not None and len(entries) > max_keys:
         raise UnusableKey(f"it has more than {max_keys} keys")
     names = tuple(algorithms)
     keys: list[VerifyingKey] = []
     skipped: list[str] = []
-    seen: dict[str, Any] = {}
-    ambiguous: set[str] = set()
     found = 0
-    unnamed = 0
     for position, jwk in enumerate(entries):
         try:
             usable = keys_from_jwk(jwk, names)
         except UnusableKey as error:
             skipped.append(f"key number {position + 1} is skipped: {error}")
             continue
-        key_id = jwk.get("kid")
-        found += bool(usable)
-        unnamed += bool(usable) and key_id is None
-        if key_id in seen:
-            # Equal twins are one key; different keys with one kid are ambiguous (RFC 7517 §4.5).
-            if seen[key_id] != jwk:
-                ambiguous.add(key_id)
-                skipped.append(
-                    f"key number {position + 1} is skipped: another key has the same kid, so"
-                    " neither is used"
-                )
-            continue
-        if key_id is not None:
-            seen[key_id] = jwk
         keys += usable
-    if named and unnamed and found > 1:
+        found += bool(usable)
+    if named and found > 1 and any(key.key_id is None for key in keys):
         raise UnusableKey("it has several keys, and one of them has no kid")
-    return KeySet(keys, ambiguous=ambiguous), skipped
+    return KeySet(keys), skipped

@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from ._cache import LRUCache, SingleFlight, token_digest
 from ._http import FetchFailed, HTTPFetcher, Response
+from ._json import is_absent
 from ._outage import Outage
 from ._places import Places, network_of
 from ._settings import check_issuers, check_kind, check_seconds
 from .auth import RefusingVerifier
 from .errors import InvalidToken, ServerUnavailable, TooManyRequests
-from .headers import MAX_TOKEN_BYTES, is_b64token
+from .headers import MAX_TOKEN_BYTES, is_visible_ascii
 from .tokens import (
     AccessToken,
     PackedToken,
     VerifiedToken,
     access_token,
+    claims_weight,
     current_verification,
 )
 from .types import Clock, InvalidTokenReason, JSONObject
@@ -97,7 +99,9 @@ class LookupVerifier(RefusingVerifier):
         self._ttl = check_seconds("cache_ttl_seconds", cache_ttl_seconds, maximum=3600)
         # The expiry (monotonic) and the facts, as plain tuples for the reason given at PackedToken.
         # An expired entry stays, as a sign that its token was valid before.
-        self._answers: LRUCache[tuple[float, PackedToken]] = LRUCache(MAX_CACHE_SIZE)
+        self._answers: LRUCache[tuple[float, PackedToken]] = LRUCache(
+            MAX_CACHE_SIZE, lambda entry: claims_weight(entry[1])
+        )
         self._refusals: LRUCache[tuple[float, InvalidTokenReason | None]] = LRUCache(MAX_REFUSALS)
         self._flights: dict[bytes, SingleFlight[_Result]] = {}
         self._strangers = Places(
@@ -141,7 +145,7 @@ class LookupVerifier(RefusingVerifier):
                 are several.
         """
         named = answer.get("iss")
-        if self.issuers and "iss" in answer:
+        if self.issuers and not is_absent(named):
             if named not in self.issuers:
                 raise InvalidToken("issuer")
             return body
@@ -174,8 +178,8 @@ class LookupVerifier(RefusingVerifier):
             raise TypeError(f"token must be a str, not {type(token).__name__}")
         if len(token) > MAX_TOKEN_BYTES:
             raise InvalidToken("too_long")
-        if not token.isascii() or not is_b64token(token.encode("ascii")):
-            raise InvalidToken("malformed")  # no issuer can have made it (RFC 6750 §2.1)
+        if not is_visible_ascii(token):
+            raise InvalidToken("malformed")  # no issuer can have made it
         digest = token_digest(token)
         cached = self._answers.get(digest)
         if cached is None or self._clock.monotonic() >= cached[0]:

@@ -20,6 +20,7 @@ from .errors import (
     MissingToken,
     RequestError,
     ServerUnavailable,
+    TokenTooLarge,
 )
 from .headers import format_challenge, is_scope_token, prefers_page
 from .tokens import AccessToken
@@ -168,8 +169,8 @@ class Challenger:
     def _headers(self, error: RequestError, extra: Sequence[str]) -> HeaderList:
         if isinstance(error, ServerUnavailable):
             return [(b"retry-after", b"%d" % max(1, ceil(error.retry_after_seconds)))]
-        if isinstance(error, ForbiddenOrigin):
-            return []
+        if isinstance(error, ForbiddenOrigin | TokenTooLarge):
+            return []  # a challenge would make clients sign in again, for nothing
         challenge = format_challenge(
             error,
             scopes=self._challenge_scopes_for(tuple(dict.fromkeys((*self._scopes, *extra)))),

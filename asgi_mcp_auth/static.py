@@ -11,7 +11,7 @@ from ._cache import token_digest
 from ._settings import check_kind, check_scopes
 from .auth import RefusingVerifier
 from .errors import ConfigurationError, InvalidToken
-from .headers import MAX_TOKEN_BYTES, is_b64token
+from .headers import MAX_TOKEN_BYTES, is_bearer_token
 from .metadata import format_document
 from .tokens import AccessToken, VerifiedToken, access_token
 from .types import Clock
@@ -73,13 +73,9 @@ class StaticTokenVerifier(RefusingVerifier):
 
 
 def _static_token(token: object, members: Any) -> tuple[bytes, VerifiedToken]:
-    if (
-        not isinstance(token, str)
-        or not is_b64token(token.encode("utf-8", "replace"))
-        or len(token) > MAX_TOKEN_BYTES
-    ):
+    if not isinstance(token, str) or not is_bearer_token(token) or len(token) > MAX_TOKEN_BYTES:
         raise ConfigurationError(
-            "tokens: a token has only letters, digits and -._~+/, and = at its end"
+            "tokens: a token is visible ASCII without quotes, commas and spaces, of at most 64 KiB"
         )
     if not hasattr(members, "keys"):
         raise ConfigurationError(

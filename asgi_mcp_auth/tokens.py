@@ -21,6 +21,14 @@ atoms, and no others.
 """
 
 
+CLAIMS_UNIT_BYTES = 4096
+
+
+def claims_weight(packed: PackedToken) -> int:
+    """Return for how many tokens this one counts in a cache, which so has a bound in bytes."""
+    return 1 + len(packed[5]) // CLAIMS_UNIT_BYTES
+
+
 class VerifiedToken(NamedTuple):
     """The result of a verification, shared between requests and therefore immutable.
 

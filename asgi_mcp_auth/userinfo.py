@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._http import FetchFailed, Response
 from ._json import parse_json_object
 from ._settings import check_kind, check_names, check_url
-from .claims import ANY_AUDIENCE
+from .claims import ANY_AUDIENCE, member_at, name_of
 from .errors import ConfigurationError, InvalidToken
 from .lookups import LookupVerifier
 from .tokens import VerifiedToken
@@ -33,8 +33,8 @@ class UserinfoTokenVerifier(LookupVerifier):
 
     Args:
         userinfo_url: the profile endpoint.
-        subject_claim: the member of the profile that identifies the user and never changes; a
-            string or a whole number.
+        subject_claim: the member of the profile that identifies the user and never changes, or a
+            dotted path to it (``data.id``); text or a whole number.
         audience: ``ANY_AUDIENCE``, or ``None`` within a proxy.
         issuer: the issuer of the tokens, which becomes ``iss``; ``userinfo_url`` by default. In a
             ``MultiAuth``, JWTs of this issuer come here as well.
@@ -124,10 +124,8 @@ class UserinfoTokenVerifier(LookupVerifier):
                 " with JSON, or use an OIDCProxy with UpstreamRules(userinfo=True)"
             )
         profile = parse_json_object(response.body)
-        subject: Any = profile.get(self._subject_claim)
-        if type(subject) is int:
-            subject = str(subject)
-        if type(subject) is not str or not subject or not subject.isprintable():
+        subject = name_of(member_at(profile, self._subject_claim))
+        if subject is None:
             raise FetchFailed(
                 f"the profile has no usable {self._subject_claim}: check subject_claim"
             )

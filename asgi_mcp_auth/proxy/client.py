@@ -28,7 +28,7 @@ from .upstream import Endpoints, FindEndpoints
 logger = logging.getLogger(__name__)
 
 TIMEOUT_SECONDS = 5.0
-MAX_ANSWER_BYTES = 64 * 1024
+MAX_ANSWER_BYTES = 256 * 1024  # three tokens
 MAX_RETRY_AFTER_SECONDS = 60
 
 # Signed (three parts) or encrypted (five); anything else begins with a brace.

@@ -20,7 +20,7 @@ from ..auth import AuthProvider, RefusingVerifier
 from ..claims import ClaimChecks, ClaimRules
 from ..errors import ConfigurationError, InvalidToken, SignInFailed
 from ..jwks import JWKSOptions
-from ..jwt import JWTVerifier
+from ..jwt import PLAIN_TYPES, JWTVerifier
 from ..lookups import LookupVerifier
 from ..multi import MultiAuth
 from ..tokens import AccessToken, VerifiedToken, access_token
@@ -163,7 +163,7 @@ class _ProviderVerifier(JWTVerifier):
         settings: of the base class, with the keys.
     """
 
-    accepted_types = frozenset(("jwt", "application/jwt"))  # no access token (RFC 9068 §5)
+    accepted_types = PLAIN_TYPES  # no access token (RFC 9068 §5)
     refuses_id_tokens = False
 
     def __init__(self, client_id: str, endpoints: Endpoints, **settings: Any) -> None:

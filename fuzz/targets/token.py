@@ -189,7 +189,7 @@ def seeds() -> list[bytes]:
         _valid[0] + ".",
         "eyJhbGciOiJub25lIn0.e30.",
         "é.é.é",
-        "x" * 16385,
+        "x" * 65537,
     ]
     return found + [bytes([0, RAW]) + token.encode() for token in raw]
 
@@ -339,41 +339,39 @@ def _judge(name: str, signer: SigningKey, token: str, access: AccessToken) -> No
     if name != "symmetric":
         assert header["alg"] == signer.algorithm, "one algorithm for each key"
     assert name not in key_types or _ALGORITHMS[header["alg"]].key_type == key_types[name]
-    assert not {"crit", "jwk", "jku", "x5u", "x5c", "b64", "zip", "enc"} & set(header)
-    types = (
-        ("at+jwt", "application/at+jwt")
-        if name == "strict"
-        else ("jwt", "at+jwt", "application/at+jwt")
-    )
-    assert ("typ" not in header and name != "strict") or header["typ"].lower() in types
-    assert name in ("one", "symmetric") or header.get("kid") in (None, signer.key_id)
+    assert not {"crit", "b64", "zip", "enc"} & set(header)
+    types = ["at+jwt"] if name == "strict" else ["", "jwt", "jose", "at+jwt"]
+    typ, kid = (header[each] if type(header.get(each)) is str else "" for each in ("typ", "kid"))
+    assert typ.lower().removeprefix("application/") in types
+    assert name in ("one", "symmetric") or kid in ("", signer.key_id)
+    given = {each: value for each, value in claims.items() if value not in (None, "", [], {})}
 
-    if not str(header.get("typ")).lower().endswith("at+jwt"):
+    if not typ.lower().endswith("at+jwt"):
         assert not any(claims.get(each) for each in ("at_hash", "c_hash", "s_hash")), "an ID token"
         assert claims.get("typ") != "ID"
         signed_in = claims.get("nonce") and (claims.get("auth_time") or claims.get("azp"))
-        assert not signed_in or claims.get("scope") or claims.get("scp")
+        assert not signed_in or given.get("scope") or given.get("scp")
 
     assert claims["iss"] == ISSUER
     assert claims["aud"] == AUDIENCE or (type(claims["aud"]) is list and AUDIENCE in claims["aud"])
     assert _is_number(claims["exp"])
     assert claims["exp"] > NOW
-    assert all(
-        _is_number(claims[each]) and claims[each] <= NOW + 60
-        for each in ("nbf", "iat")
-        if each in claims
-    )
-    assert "cnf" not in claims
+    assert "nbf" not in given or _is_number(given["nbf"])
+    times = [given[each] for each in ("nbf", "iat") if _is_number(given.get(each))]
+    assert all(each <= NOW + 60 for each in times)
+    assert "cnf" not in given
     if name == "strict":
-        assert claims["sub"]
-        assert claims["exp"] - claims.get("iat", NOW) <= 3600
+        assert "sub" in given
+        issued_at = given["iat"] if _is_number(given.get("iat")) else NOW
+        assert claims["exp"] - issued_at <= 3600
     assert access.token == token
     assert access.claims == claims
     assert access.expires_at == int(claims["exp"])
-    assert access.subject == claims.get("sub")
+    assert access.subject == (str(given["sub"]) if "sub" in given else None)
     assert access.resource == AUDIENCE
+    named = [given.get(each) for each in ("client_id", "azp", "appid", "cid", "sub")]
     assert access.client_id == next(
-        claims[each] for each in ("client_id", "azp", "appid", "cid", "sub") if each in claims
+        (str(each) for each in named if type(each) in (str, int)), "unknown"
     )
     for text in (access.client_id, access.subject or "-"):
         assert text

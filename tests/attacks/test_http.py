@@ -101,9 +101,9 @@ async def test_the_scheme_has_no_case(scheme: str) -> None:
         (b"Bearer alice-token,", 400, "authorization_syntax"),
         (b"Bearer alice-token, Bearer alice-token", 400, "authorization_syntax"),
         (b'Bearer "alice-token"', 400, "authorization_syntax"),
-        (b"Bearer =alice-token", 400, "authorization_syntax"),
-        (b"Bearer alice=token", 400, "authorization_syntax"),
-        (b"Bearer ====", 400, "authorization_syntax"),
+        (b"Bearer 'alice-token'", 400, "authorization_syntax"),
+        (b"Bearer =alice-token", 401, "unknown_token"),
+        (b"Bearer alice:token", 401, "unknown_token"),
         (b"Bearer alice-token\t", 400, "authorization_syntax"),
         (b"Bearer alice-token=", 401, "unknown_token"),
         (b"Bearer Bearer alice-token", 400, "authorization_syntax"),
@@ -112,7 +112,9 @@ async def test_the_scheme_has_no_case(scheme: str) -> None:
         (b" ", 401, "missing_token"),
     ],
 )
-async def test_what_is_not_one_b64token_is_refused(value: bytes, status: int, reason: str) -> None:
+async def test_what_is_not_one_token_of_ours_is_refused(
+    value: bytes, status: int, reason: str
+) -> None:
     await refused(protect(), [(b"authorization", value)], status, reason)
 
 
@@ -145,10 +147,10 @@ async def test_a_header_injected_into_the_token_is_refused() -> None:
 
 
 @pytest.mark.case("W08")
-@pytest.mark.parametrize("size", [16 * 1024 + 1, 64 * 1024, 1024 * 1024])
+@pytest.mark.parametrize("size", [64 * 1024 + 1, 1024 * 1024])
 async def test_a_token_longer_than_any_is_refused_without_a_look(size: int) -> None:
     guard = protect()
-    await refused(guard, [(b"authorization", b"Bearer " + b"a" * size)], 401, "too_long")
+    await refused(guard, [(b"authorization", b"Bearer " + b"a" * size)], 431, "too_long")
 
 
 @pytest.mark.case("W08")

@@ -356,10 +356,10 @@ async def warm_up() -> None:
 
 
 @pytest.mark.case("K12")
-async def test_a_body_of_64_mib_is_given_up_at_256_kib() -> None:
+async def test_a_body_of_64_mib_is_given_up_at_1_mib() -> None:
     await warm_up()
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n\r\n"
-    assert await flooded(head, b" " * 65_536, "larger than 262144 bytes") < 5 * 1024 * 1024
+    assert await flooded(head, b" " * 65_536, "larger than 1048576 bytes") < 5 * 1024 * 1024
 
 
 @pytest.mark.case("K13")
@@ -457,7 +457,7 @@ def junk_keys() -> dict[str, Any]:
         "for encryption": {**ec, "use": "enc"},
         "for signing": {**ec, "key_ops": ["sign"]},
         "an unknown alg": {**ec, "alg": "ES257"},
-        "a kid that is no string": {**ec, "kid": 1},
+        "a use in capitals": {**ec, "use": "SIG"},
     }
 
 
@@ -477,25 +477,26 @@ async def test_a_junk_member_is_skipped_and_warned_of_once_and_the_good_key_work
 
 
 @pytest.mark.case("K16")
-async def test_a_key_without_a_kid_is_used_by_tokens_without_one() -> None:
+async def test_a_key_without_a_kid_is_used_by_tokens_with_and_without_one() -> None:
     with tenant() as each:
         (key,) = each.idp.jwks["keys"]
         each.idp.jwks = {"keys": [{name: value for name, value in key.items() if name != "kid"}]}
         await each.accepts(each.mint(header={"kid": None}))
-        await each.refuses(each.mint(), "unknown_key")
+        await each.accepts(each.mint())
 
 
 @pytest.mark.case("K18")
-async def test_more_than_64_keys_are_refused_quickly() -> None:
+async def test_a_set_of_any_number_of_keys_is_read_and_one_beyond_a_mib_is_not() -> None:
     with tenant() as each:
         key = each.idp.jwks["keys"][0]
-        many = [{**key, "kid": f"k{number}"} for number in range(64)]
-        each.idp.jwks = {"keys": [*many[:63], key]}
-        await each.accepts()
+        many = [{**key, "kid": f"k{number}"} for number in range(300)]
         each.idp.jwks = {"keys": [*many, key]}
+        await each.accepts()
+        assert each.verifier.jwks[0].state.last_error is None
+        each.idp.jwks = {"keys": [key], "x": "x" * 2**20}
         each.clock.advance(86_400)
         await each.accepts()
-        assert "more than 64 keys" in (each.verifier.jwks[0].state.last_error or "")
+        assert "1048576 bytes" in (each.verifier.jwks[0].state.last_error or "")
 
 
 @pytest.mark.case("K19")

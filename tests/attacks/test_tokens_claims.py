@@ -104,10 +104,10 @@ async def test_a_token_that_never_expires_is_refused() -> None:
 
 
 @pytest.mark.case("V49")
-@rows("exp", [None, [], [NOW + 300], {}, {"exp": NOW + 300}], ids=repr)
+@rows("exp", [None, [], [NOW + 300], {}, {"exp": NOW + 300}, ""], ids=repr)
 async def test_an_expiry_that_is_no_number_is_refused(exp: Any) -> None:
     gate = Gate()
-    await gate.refuses(gate.forge(claims={"exp": exp}), "invalid_exp")
+    await gate.refuses(gate.forge(claims={"exp": exp}), "invalid_exp" if exp else "missing_exp")
 
 
 @pytest.mark.case("V50")
@@ -119,7 +119,6 @@ async def test_an_expiry_that_is_no_number_is_refused(exp: Any) -> None:
         "9_999_999_999",
         "٩٩٩٩٩٩٩٩٩٩",
         "+9999999999",
-        "",
         "never",
         True,
         False,
@@ -178,7 +177,9 @@ async def test_the_last_second_of_the_year_9999_is_an_expiry() -> None:
         ({"iat": ABSENT, "exp": NOW + 3600}, None),
         ({"iat": ABSENT, "exp": NOW + 3601}, "lifetime"),
         ({"iat": -99_999_999_999, "exp": NOW + 1}, "lifetime"),
-        ({"iat": "x", "exp": NOW + 1}, "invalid_iat"),
+        ({"iat": "x", "exp": NOW + 3600}, None),
+        ({"iat": "x", "exp": NOW + 3601}, "lifetime"),
+        ({"iat": None, "exp": NOW + 3601}, "lifetime"),
     ],
     ids=str,
 )
@@ -225,12 +226,11 @@ async def test_a_token_is_dead_from_the_second_that_exp_names(
         (NOW + 61, "not_yet_valid"),
         (NOW + 60.5, "not_yet_valid"),
         (1e300, "not_yet_valid"),
-        (None, "invalid_nbf"),
         ("x", "invalid_nbf"),
         (str(NOW), "invalid_nbf"),
         (True, "invalid_nbf"),
-        ([], "invalid_nbf"),
-        ({}, "invalid_nbf"),
+        ([NOW], "invalid_nbf"),
+        ({"nbf": NOW}, "invalid_nbf"),
     ],
     ids=repr,
 )
@@ -253,11 +253,7 @@ async def test_a_beginning_beyond_all_numbers_is_refused() -> None:
     [
         (NOW + 86_400, "issued_in_future"),
         (NOW + 61, "issued_in_future"),
-        (None, "invalid_iat"),
-        ("yesterday", "invalid_iat"),
-        (False, "invalid_iat"),
-        ([NOW], "invalid_iat"),
-        ({}, "invalid_iat"),
+        (NOW + 60.5, "issued_in_future"),
     ],
     ids=repr,
 )
@@ -293,7 +289,7 @@ async def test_clocks_may_differ_by_a_minute_or_by_the_leeway_if_that_is_more(
 
 @pytest.mark.case("V56")
 @rows("name", ["nbf", "iat"])
-@rows("value", [ABSENT, 0, -1, NOW, NOW - 10**9, -1e300, NOW + 0.5])
+@rows("value", [ABSENT, None, "", [], {}, 0, -1, NOW, NOW - 10**9, -1e300, NOW + 0.5], ids=repr)
 async def test_a_token_from_any_past_or_of_no_date_is_fine(name: str, value: Any) -> None:
     gate = Gate()
     await gate.accepts(gate.forge(claims={name: value}))
@@ -343,28 +339,12 @@ async def test_a_token_without_an_audience_is_refused() -> None:
 @pytest.mark.case("V60")
 @rows(
     "aud",
-    [
-        None,
-        "",
-        [],
-        {},
-        5,
-        True,
-        [None],
-        [5],
-        [[AUDIENCE]],
-        [AUDIENCE, 5],
-        [AUDIENCE, None],
-        {"aud": AUDIENCE},
-        [""],
-    ],
+    [None, "", [], {}, 5, True, [None], [5], [[AUDIENCE]], {"aud": AUDIENCE}, {AUDIENCE: 1}, [""]],
     ids=repr,
 )
-async def test_an_audience_that_is_neither_a_string_nor_a_list_of_them_is_refused(
-    aud: Any,
-) -> None:
+async def test_an_audience_that_names_us_in_no_string_is_refused(aud: Any) -> None:
     gate = Gate()
-    await gate.refuses(gate.forge(claims={"aud": aud}), "audience")
+    await gate.refuses(gate.forge(claims={"aud": aud}), "audience" if aud else "missing_aud")
 
 
 @pytest.mark.case("V61")
@@ -423,7 +403,17 @@ async def test_the_configured_url_and_the_same_one_as_browsers_write_it_are_both
 
 
 @pytest.mark.case("V62")
-@rows("aud", [AUDIENCE, [AUDIENCE], [AUDIENCE, "other"], ["other", AUDIENCE], [AUDIENCE, AUDIENCE]])
+@rows(
+    "aud",
+    [
+        AUDIENCE,
+        [AUDIENCE],
+        [AUDIENCE, "other"],
+        ["other", AUDIENCE],
+        [AUDIENCE, AUDIENCE],
+        [None, 5, {}, [AUDIENCE], AUDIENCE],
+    ],
+)
 async def test_our_audience_among_others_is_enough(aud: Any) -> None:
     gate = Gate()
     access = await gate.accepts(gate.forge(claims={"aud": aud}))
@@ -431,14 +421,12 @@ async def test_our_audience_among_others_is_enough(aud: Any) -> None:
 
 
 @pytest.mark.case("V64")
-@pytest.mark.parametrize(("others", "accepted"), [(63, True), (64, False), (1_000, False)])
-async def test_a_list_of_more_than_64_audiences_is_refused(others: int, accepted: bool) -> None:
+@rows("others", [63, 64, 1_000])
+async def test_a_list_of_audiences_may_be_long_and_has_to_have_ours(others: int) -> None:
     gate = Gate()
-    token = gate.forge(claims={"aud": [*map(str, range(others)), AUDIENCE]})
-    if accepted:
-        await gate.accepts(token)
-    else:
-        await gate.refuses(token, "audience")
+    names = [*map(str, range(others))]
+    await gate.accepts(gate.forge(claims={"aud": [*names, AUDIENCE]}))
+    await gate.refuses(gate.forge(claims={"aud": names}), "audience")
 
 
 @pytest.mark.case("V65")
@@ -501,13 +489,13 @@ async def test_an_audience_of_its_own_stands_whatever_the_provider_says() -> Non
     ("iss", "reason"),
     [
         (ABSENT, "missing_iss"),
-        (None, "issuer"),
-        ([], "issuer"),
+        (None, "missing_iss"),
+        ([], "missing_iss"),
         ([ISSUER], "issuer"),
-        ({}, "issuer"),
+        ({}, "missing_iss"),
         (5, "issuer"),
         (True, "issuer"),
-        ("", "issuer"),
+        ("", "missing_iss"),
         (ISSUER + "/", "issuer"),
         (ISSUER[:-1], "issuer"),
         (ISSUER[1:], "issuer"),
@@ -594,9 +582,9 @@ async def test_two_issuers_may_use_the_same_key_id() -> None:
 @pytest.mark.case("V69")
 @rows(
     "sub",
-    [None, 5, 0, True, [], ["alice"], {}, "", "a\0b", "a\r\nb", "a\x7f", "a\u2028b", "\u202ea"],
+    [1.5, True, False, ["alice"], {"id": 5}, "a\0b", "a\r\nb", "a\x7f", "a\u2028b", "\u202ea"],
 )
-async def test_a_subject_that_is_no_printable_string_is_refused(sub: Any) -> None:
+async def test_a_subject_that_is_no_printable_name_is_refused(sub: Any) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(claims={"sub": sub}), "subject")
 
@@ -616,11 +604,10 @@ async def test_a_token_may_have_no_subject_unless_at_jwt_is_required() -> None:
 
 
 @pytest.mark.case("V70")
-@rows("jti", [None, 5, 1.5, True, [], ["a"], {}], ids=repr)
-async def test_a_token_id_that_is_no_string_is_refused(jti: Any) -> None:
+@rows("jti", [ABSENT, None, 5, 1.5, True, [], ["a"], {}], ids=repr)
+async def test_a_token_id_is_not_read_and_may_be_anything(jti: Any) -> None:
     gate = Gate()
-    await gate.refuses(gate.forge(claims={"jti": jti}), "jti")
-    await gate.accepts(gate.forge(claims={"jti": ABSENT}))
+    await gate.accepts(gate.forge(claims={"jti": jti}))
 
 
 @pytest.mark.case("V71")
@@ -671,14 +658,26 @@ async def test_scopes_are_split_at_spaces_and_nowhere_else(scope: Any) -> None:
 
 @pytest.mark.case("V72")
 @rows(
-    "scope",
-    [None, 5, True, {}, {"mcp:read": True}, [["mcp:read"]], ["mcp:read", None], [5]],
+    ("scope", "granted"),
+    [
+        (None, []),
+        (5, []),
+        (True, []),
+        ({}, []),
+        ({"mcp:read": True}, []),
+        ([["mcp:read"]], []),
+        ([{"mcp:read": True}, 5], []),
+        (["mcp:read", None], ["mcp:read"]),
+    ],
     ids=repr,
 )
 @rows("name", ["scope", "scp"])
-async def test_scopes_of_another_kind_are_refused(scope: Any, name: str) -> None:
+async def test_scopes_of_another_kind_grant_nothing(
+    scope: Any, granted: list[str], name: str
+) -> None:
     gate = Gate()
-    await gate.refuses(gate.forge(claims={"scope": ABSENT, name: scope}), "scope")
+    token = gate.forge(claims={"scope": ABSENT, name: scope})
+    assert (await gate.accepts(token)).scopes == granted
 
 
 @pytest.mark.case("V72")
@@ -714,13 +713,14 @@ async def test_scope_wins_over_scp_and_a_configured_claim_over_both() -> None:
     assert (await own.accepts(own.forge(claims={**both, "permissions": ["own"]}))).scopes == ["own"]
     assert (await own.accepts(own.forge(claims={**both, "permissions": []}))).scopes == []
     assert (await own.accepts(own.forge(claims=both))).scopes == ["from-scope"]
-    await own.refuses(own.forge(claims={**both, "permissions": 5}), "scope")
+    assert (await own.accepts(own.forge(claims={**both, "permissions": 5}))).scopes == []
+    assert (await gate.accepts(gate.forge(claims={**both, "scope": None}))).scopes == ["from-scp"]
 
 
 @pytest.mark.case("V74")
 @rows(
     "cnf",
-    [{"jkt": "abc"}, {"x5t#S256": "abc"}, {"jwk": {}}, {"kid": "x"}, {}, None, "", []],
+    [{"jkt": "abc"}, {"x5t#S256": "abc"}, {"jwk": {}}, {"kid": "x"}, {"jkt": None}, "x", [0], 0],
     ids=repr,
 )
 async def test_a_token_bound_to_a_key_is_refused_as_a_bearer_token(cnf: Any) -> None:

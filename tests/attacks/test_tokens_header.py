@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from asgi_mcp_auth import ClaimRules, JWTVerifier
-from asgi_mcp_auth.testing import Issuer
+from asgi_mcp_auth.testing import FrozenClock, Issuer
 from tests.support.gate import (
     ABSENT,
     AUDIENCE,
@@ -106,13 +106,9 @@ async def test_an_unencoded_payload_is_refused() -> None:
         "id+jwt",
         "JWT ",
         "at+jwt;v=1",
-        "application/jwt",
-        "",
-        5,
-        None,
-        True,
-        ["JWT"],
-        {"typ": "JWT"},
+        "application/id+jwt",
+        "JWE",
+        "JOSE+JSON",
     ],
     ids=repr,
 )
@@ -122,7 +118,15 @@ async def test_a_token_of_another_type_is_refused(typ: Any) -> None:
 
 
 @pytest.mark.case("V32")
-@rows("typ", [ABSENT, "JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"])
+@rows(
+    "typ",
+    [
+        *(ABSENT, None, "", [], {}, 5, True, ["at+jwt"], {"typ": "at+jwt"}),
+        *("JWT", "jwt", "application/jwt", "Application/JWT", "JOSE", "jose", "application/jose"),
+        *("at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"),
+    ],
+    ids=repr,
+)
 async def test_the_usual_types_are_accepted_and_only_at_jwt_when_it_is_required(
     typ: Any,
 ) -> None:
@@ -178,7 +182,10 @@ async def test_a_key_that_the_token_brings_along_is_not_used() -> None:
         {"jwk": attacker.public_jwk()},
         {"jwk": attacker.public_jwk(), "kid": gate.key.key_id},
     ):
-        await gate.refuses(gate.forge(header=header, key=attacker), "header")
+        # An honest key id does not help, and without one a key of ours is tried, too.
+        await gate.refuses(gate.forge(header=header, key=attacker), "signature", "unknown_key")
+        await gate.refuses(gate.forge(header={**header, "kid": ABSENT}, key=attacker), "signature")
+        await gate.accepts(gate.forge(header=header))
 
 
 @pytest.mark.case("V36")
@@ -189,7 +196,7 @@ async def test_no_url_in_a_token_is_ever_fetched(header: dict[str, Any]) -> None
         filled = json.loads(json.dumps(header).replace("{url}", url))
         gate = Gate()
         await gate.refuses(
-            gate.forge(header=filled, key=signing_key("ES256", "attacker")), "header", "unknown_key"
+            gate.forge(header=filled, key=signing_key("ES256", "attacker")), "unknown_key"
         )
         with Issuer(algorithms=("ES256",), clock=gate.clock) as idp:
             remote = JWTVerifier(
@@ -198,13 +205,17 @@ async def test_no_url_in_a_token_is_ever_fetched(header: dict[str, Any]) -> None
             fetching = Gate(remote, good=lambda: idp.mint(aud=AUDIENCE), clock=gate.clock)
             # A key id that looks like a URL is an unknown key id: one look at the configured key
             # set, no more.
-            await fetching.refuses(idp.mint(aud=AUDIENCE, header=filled), "header", "unknown_key")
+            token = idp.mint(aud=AUDIENCE, header=filled)
+            if "kid" in header:
+                await fetching.refuses(token, "unknown_key")
+            else:
+                await fetching.accepts(token)
             assert set(idp.hits) == {"/jwks"}
         assert not trap.hits
 
 
 @pytest.mark.case("V37")
-@rows("name", ["jwk", "jku", "x5u", "x5c", "crit", "b64", "zip", "enc"])
+@rows("name", ["crit", "b64", "zip", "enc"])
 @rows("value", [None, "", {}, []], ids=repr)
 async def test_members_that_change_the_meaning_are_refused_despite_a_valid_signature(
     name: str, value: Any
@@ -218,10 +229,13 @@ async def test_members_that_change_the_meaning_are_refused_despite_a_valid_signa
 @pytest.mark.case("V37")
 @rows(
     "header",
-    [{"x5t": "abc"}, {"x5t#S256": "abc"}, {"nonce": "1"}, {"made-up": {"a": [1]}}],
+    [
+        *({"x5t": "abc"}, {"x5t#S256": "abc"}, {"nonce": "1"}, {"made-up": {"a": [1]}}),
+        *({name: each} for name in ("jwk", "jku", "x5u", "x5c") for each in (None, "", "x", [5])),
+    ],
     ids=str,
 )
-async def test_unknown_members_are_ignored(header: dict[str, Any]) -> None:
+async def test_unknown_members_and_key_hints_are_ignored(header: dict[str, Any]) -> None:
     gate = Gate()
     await gate.accepts(gate.forge(header=header))
 
@@ -240,19 +254,24 @@ async def test_without_a_key_id_the_only_key_that_fits_is_used() -> None:
 
 
 @pytest.mark.case("V38")
-async def test_without_a_key_id_and_with_several_keys_that_fit_nothing_is_fetched() -> None:
+async def test_without_a_key_id_a_stranger_causes_no_more_fetches_than_with_one() -> None:
     with Issuer(algorithms=("ES256",)) as idp:
         idp.rotate()
         verifier = JWTVerifier(
-            issuer=idp.issuer, jwks_uri=idp.jwks_uri, algorithm=["ES256", "RS256"]
+            issuer=idp.issuer,
+            jwks_uri=idp.jwks_uri,
+            algorithm=["ES256", "RS256"],
+            clock=FrozenClock(NOW),
         )
-        gate = Gate(verifier, good=lambda: idp.mint(aud=AUDIENCE))
-        await gate.refuses(idp.mint(aud=AUDIENCE, header={"kid": None}), "ambiguous_key")
-        none_fits = Gate().forge(
-            header={"kid": ABSENT}, claims={"iss": idp.issuer}, key=signing_key("RS256")
-        )
-        await gate.refuses(none_fits, "unknown_key")
-        assert idp.hits["/jwks"] == 1
+        gate = Gate(verifier, good=lambda: idp.mint(aud=AUDIENCE, iat=NOW, exp=NOW + 300))
+        for algorithm, reason in (("ES256", "signature"), ("RS256", "unknown_key")) * 3:
+            forged = Gate().forge(
+                header={"kid": ABSENT},
+                claims={"iss": idp.issuer},
+                key=signing_key(algorithm, "attacker"),
+            )
+            await gate.refuses(forged, reason)
+        assert idp.hits["/jwks"] == 3, "the first one, and two searches"
 
 
 @pytest.mark.case("V38")
@@ -267,14 +286,18 @@ async def test_several_fixed_keys_without_key_ids_are_all_tried() -> None:
 
 @pytest.mark.case("V39")
 @rows("kid", [[], ["key-1"], {}, {"a": 1}, 1, 0, True, False, None, 1.5, ""], ids=repr)
-async def test_a_key_id_that_is_no_string_is_refused_without_a_fetch(kid: Any) -> None:
+async def test_a_key_id_that_is_no_string_counts_as_none(kid: Any) -> None:
     with Issuer(algorithms=("ES256",)) as idp:
         verifier = JWTVerifier(issuer=idp.issuer, jwks_uri=idp.jwks_uri, token_cache_size=0)
         gate = Gate(verifier, good=lambda: idp.mint(aud=AUDIENCE))
         key = next(iter(idp.keys.values()))
         claims = {"iss": idp.issuer, "aud": AUDIENCE}
-        await gate.refuses(compact({"alg": "ES256", "kid": kid}, claims, key.sign), "key_id")
+        good = {**usual_claims(), **claims, "exp": idp.clock.time() + 60, "iat": ABSENT}
+        del good["iat"]
+        await gate.accepts(compact({"alg": "ES256", "kid": kid}, good, key.sign))
         assert idp.hits["/jwks"] == 1
+        other = signing_key("ES256", "attacker")
+        await gate.refuses(compact({"alg": "ES256", "kid": kid}, good, other.sign), "signature")
 
 
 @pytest.mark.case("V40")
@@ -287,11 +310,9 @@ async def test_a_key_id_that_is_no_string_is_refused_without_a_fetch(kid: Any) -
         ("key-1\0", "unknown_key"),
         ("KEY-1", "unknown_key"),
         ("k" * 256, "unknown_key"),
-        ("k" * 257, "key_id"),
-        ("\N{SNOWMAN}" * 85, "unknown_key"),
-        ("\N{SNOWMAN}" * 86, "key_id"),  # 258 bytes
-        ("k" * 8_000, "key_id"),
-        ("k" * 30_000, "too_long"),
+        ("\N{SNOWMAN}" * 86, "unknown_key"),
+        ("k" * 40_000, "unknown_key"),
+        ("k" * 60_000, "too_long"),
         ("\ud800", "header"),
     ],
     ids=lambda value: value[:12].encode("ascii", "backslashreplace").decode(),
@@ -302,7 +323,7 @@ async def test_a_hostile_key_id_finds_nothing_and_is_not_repeated(kid: str, reas
 
 
 @pytest.mark.case("V41")
-async def test_a_key_id_that_two_keys_claim_belongs_to_neither() -> None:
+async def test_a_key_id_that_two_keys_claim_belongs_to_both_and_to_no_third() -> None:
     with Issuer(algorithms=("ES256",)) as idp:
         first, second, other = (signing_key("ES256", name) for name in ("key-1", "key-2", "key-3"))
         twins = [first.public_jwk(), {**second.public_jwk(), "kid": "key-1"}]
@@ -310,8 +331,11 @@ async def test_a_key_id_that_two_keys_claim_belongs_to_neither() -> None:
         verifier = JWTVerifier(issuer=idp.issuer, jwks_uri=idp.jwks_uri, token_cache_size=0)
         gate = Gate(verifier, good=lambda: idp.mint(aud=AUDIENCE))
         for key in (first, second):
-            token = Gate().forge(key=key, header={"kid": "key-1"}, claims={"iss": idp.issuer})
-            await gate.refuses(token, "unknown_key")
+            claims = {"iss": idp.issuer, "exp": 2 * NOW, "iat": ABSENT}
+            await gate.accepts(Gate().forge(key=key, header={"kid": "key-1"}, claims=claims))
+        for key in (other, signing_key("ES256", "attacker")):
+            forged = Gate().forge(key=key, header={"kid": "key-1"}, claims=claims)
+            await gate.refuses(forged, "signature")
         # twice the same key is one key
         idp.jwks = {"keys": [twins[0], twins[0], other.public_jwk()]}
         again = JWTVerifier(issuer=idp.issuer, jwks_uri=idp.jwks_uri, token_cache_size=0)
@@ -386,13 +410,13 @@ async def test_white_space_around_a_header_is_json() -> None:
 @pytest.mark.case("V45")
 @rows(
     ("depth", "reason"),
-    [(100, "header"), (990, "header"), (5_000, "header"), (100_000, "too_long")],
+    [(100, "header"), (990, "header"), (40_000, "header"), (100_000, "too_long")],
 )
 @rows(("opening", "closing"), ["[]", ("[", ""), ('{"a":', "}"), ('{"a":[', "]}")])
 async def test_a_deeply_nested_header_is_refused(
     depth: int, reason: str, opening: str, closing: str
 ) -> None:
-    depth = min(depth, 100_000 if reason == "too_long" else 10_000 // len(opening + closing))
+    depth = min(depth, 100_000 if reason == "too_long" else 40_000 // len(opening + closing))
     header = (
         b'{"alg":"ES256","x":' + opening.encode() * depth + b"1" + closing.encode() * depth + b"}"
     )

@@ -146,7 +146,7 @@ async def test_an_allow_list_that_cannot_be_meant_is_a_configuration_error(
 
 
 @pytest.mark.case("V10")
-@rows("alg", ["RS512", "PS256", "RS384", "HS256", "RSA-OAEP", "none", ["RS256"], 5])
+@rows("alg", ["RS512", "PS256", "RS384", "HS256", "RSA-OAEP", "none", "rs256", "RS256 "])
 async def test_a_key_is_used_only_with_its_own_algorithm(alg: Any) -> None:
     key, good = signing_key("RS256"), signing_key("ES256", "good")
     with Issuer(algorithms=("ES256",)) as idp:
@@ -161,13 +161,9 @@ async def test_a_key_is_used_only_with_its_own_algorithm(alg: Any) -> None:
     [
         {"use": "enc"},
         {"use": "SIG"},
-        {"use": None},
-        {"use": ["sig"]},
         {"key_ops": ["encrypt"]},
         {"key_ops": ["sign"]},
-        {"key_ops": []},
-        {"key_ops": "verify"},
-        {"key_ops": None},
+        {"key_ops": [None]},
         {"use": "enc", "key_ops": ["verify"]},
     ],
     ids=str,
@@ -186,8 +182,15 @@ async def test_a_key_meant_for_something_else_is_not_loaded(members: dict[str, A
 async def test_a_key_for_verifying_is_loaded_and_what_else_it_may_do_does_not_matter() -> None:
     jwk = {**signing_key().public_jwk(), "key_ops": ["verify", "sign"]}
     del jwk["use"]
-    gate = Gate(public_key=jwk)
-    await gate.accepts(gate.good())
+    for members in (
+        {},
+        {"use": None, "key_ops": None, "alg": None},
+        {"use": "", "key_ops": [], "alg": ""},
+        {"use": ["sig"], "key_ops": "verify", "alg": ["ES256"]},
+        {"d": None, "p": "", "oth": [], "x5c": None},
+    ):
+        gate = Gate(public_key={**jwk, **members})
+        await gate.accepts(gate.good())
 
 
 _EC = signing_key("ES256", "bad").public_jwk()
@@ -229,8 +232,6 @@ _RSA = signing_key("RS256", "bad").public_jwk()
         {**_EC, "d": "AAAA"},
         {**_RSA, "p": "AAAA"},
         {**_RSA, "k": "AAAA"},
-        {**_EC, "kid": 5},
-        {**_EC, "kid": ["bad"]},
         {"kty": "OKP", "crv": "Ed25519", "x": "AAAA", "kid": "bad"},
         {"kty": "OKP", "crv": "X25519", "x": encode_base64url(b"\1" * 32), "kid": "bad"},
         {"kty": "OKP", "crv": "Ed448", "x": encode_base64url(b"\1" * 32), "kid": "bad"},

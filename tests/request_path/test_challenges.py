@@ -305,10 +305,10 @@ async def test_the_body_does_not_tell_whether_a_token_exists() -> None:
             StaticTokenVerifier(tokens, clock=clock), ["https://i.example"], BASE_URL
         )
     )
-    for token in ("old-token", "unknown-token", "x" * 20_000):
+    for token in ("old-token", "unknown-token", "x" * 20_000, "a:b|c"):
         response = await call(guard.app, "POST", "/mcp", {"Authorization": f"Bearer {token}"})
         bodies.add(response.body + (response.header("www-authenticate") or "").encode())
-    assert guard.reasons == ["expired", "unknown_token", "too_long"]
+    assert guard.reasons == ["expired", *["unknown_token"] * 3]
     assert len(bodies) == 1
 
 

@@ -70,7 +70,7 @@ async def test_a_token_in_a_form_body_or_a_cookie_is_not_read() -> None:
         ("https://mcp.example.com/mcp//", "audience"),
         ("https://mcp.example.com", "audience"),
         ("https://MCP.example.com/mcp", "audience"),
-        ([], "audience"),
+        ([], "missing_aud"),
         (None, "missing_aud"),
     ],
 )

@@ -8,13 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgi_mcp_auth import InsufficientScope, InvalidRequest, InvalidToken, MissingToken
+from asgi_mcp_auth import (
+    InsufficientScope,
+    InvalidRequest,
+    InvalidToken,
+    MissingToken,
+    TokenTooLarge,
+)
 from asgi_mcp_auth.errors import RequestError
 from asgi_mcp_auth.headers import (
     MAX_TOKEN_BYTES,
     format_challenge,
     has_query_token,
-    is_b64token,
+    is_bearer_token,
     is_scope_token,
     parse_bearer,
     parse_credentials,
@@ -38,6 +44,8 @@ B64TOKEN = string.ascii_letters + string.digits + "-._~+/"
         (b"Bearer a=", "a="),
         (b"Bearer a====", "a===="),
         (b"Bearer -._~+/", "-._~+/"),
+        (b"Bearer a:b:c", "a:b:c"),  # Departs from §2.1, as Cloudflare does
+        (b"Bearer 1|abc", "1|abc"),  # Laravel Sanctum
         (b"Bearer bearer", "bearer"),
         (f"Bearer {B64TOKEN}".encode(), B64TOKEN),
         (b"Bearer " + b"a" * MAX_TOKEN_BYTES, "a" * MAX_TOKEN_BYTES),
@@ -71,17 +79,10 @@ def test_credentials_are_the_scheme_spaces_and_one_b64token(value: bytes, token:
         b"Bearer a,b",
         b"Bearer a,",
         b"Bearer a, Bearer b",
-        b"Bearer =",
-        b"Bearer ==",
-        b"Bearer =a",
-        b"Bearer a=b",
         b"Bearer a =",
         b"Bearer a= =",
         b'Bearer "a"',
-        b"Bearer <a>",
-        b"Bearer a;b",
-        b"Bearer a:b",
-        b"Bearer a%20",
+        b"Bearer 'a'",
         b"Bearer a\0",
         b"Bearer \0a",
         b"Bearer a\n",
@@ -128,9 +129,9 @@ def test_another_scheme_is_no_bearer_token(value: bytes) -> None:
 
 
 @pytest.mark.case("V79")
-def test_a_token_beyond_16_kib_is_invalid_and_not_looked_at() -> None:
+def test_a_token_beyond_64_kib_is_too_large_and_not_looked_at() -> None:
     for tail in (b"a", b"\xff", b" b", b"=" * 2**20):
-        with pytest.raises(InvalidToken) as caught:
+        with pytest.raises(TokenTooLarge) as caught:
             parse_bearer(b"Bearer " + b"a" * MAX_TOKEN_BYTES + tail)
         assert caught.value.reason == "too_long"
 
@@ -143,7 +144,7 @@ def test_whatever_the_header_holds_it_is_a_token_another_scheme_or_malformed(val
         except InvalidRequest:
             continue
         if token is not None:
-            assert is_b64token(token.encode())
+            assert is_bearer_token(token)
             assert authorization[7:].lstrip(b" ") == token.encode()
 
 

@@ -51,7 +51,7 @@ async def test_a_token_as_section_3_prints_it_is_accepted() -> None:
         ("JWT", False, True),
         (ABSENT, False, True),
         ("id+jwt", False, False),
-        ("application/jwt", False, False),
+        ("application/jwt", False, True),
     ],
 )
 async def test_the_type_is_at_jwt(typ: Any, strict: bool, lax: bool) -> None:

@@ -113,36 +113,38 @@ def test_a_token_ends_in_the_very_second_of_exp_plus_leeway(leeway: float) -> No
     read(own, exp=NOW - leeway + 1)
 
 
-@rows(
-    "value", ["1800000300", True, False, None, [], {}, YEAR_9999 + 1, float(YEAR_9999 + 1), 1e300]
-)
+@rows("value", ["1800000300", True, False, [NOW], {"a": 1}, YEAR_9999 + 1, YEAR_9999 + 1.0, 1e300])
 def test_exp_is_a_number_no_later_than_the_year_9999(value: Any) -> None:
     assert refusal(checks(), exp=value) == "invalid_exp"
     read(checks(), exp=YEAR_9999)
 
 
 @rows(
-    ("claim", "invalid", "early"),
-    [("nbf", "invalid_nbf", "not_yet_valid"), ("iat", "invalid_iat", "issued_in_future")],
+    ("claim", "unreadable", "early"),
+    [("nbf", "invalid_nbf", "not_yet_valid"), ("iat", None, "issued_in_future")],
 )
 @rows(("leeway", "tolerance"), [(0, 60), (59, 60), (60, 60), (61, 61), (300, 300)])
 def test_nbf_and_iat_tolerate_60_seconds_or_the_leeway(
-    claim: str, invalid: str, early: str, leeway: int, tolerance: int
+    claim: str, unreadable: str | None, early: str, leeway: int, tolerance: int
 ) -> None:
     own = checks(leeway=leeway)
-    for value in (NOW + tolerance, NOW, 0, -1, 0.5):
+    for value in (NOW + tolerance, NOW, 0, -1, 0.5, None, "", [], {}):
         read(own, **{claim: value})
     assert refusal(own, **{claim: NOW + tolerance + 1}) == early
     assert refusal(own, **{claim: NOW + tolerance + 0.5}) == early
-    for value in ("1", True, None, [], {}):
-        assert refusal(own, **{claim: value}) == invalid
+    for value in ("1", True, False, [1], {"a": 1}):
+        if unreadable is None:
+            read(own, **{claim: value})
+        else:
+            assert refusal(own, **{claim: value}) == unreadable
 
 
 @pytest.mark.parametrize(
     ("member", "reason"), [("exp", "missing_exp"), ("iss", "missing_iss"), ("aud", "missing_aud")]
 )
 def test_a_member_that_has_to_be_there_is_missed(member: str, reason: str) -> None:
-    assert refusal(checks(), **{member: ABSENT}) == reason
+    for value in (ABSENT, None, "", [], {}):
+        assert refusal(checks(), **{member: value}) == reason
 
 
 def test_exp_is_missed_before_anything_else_and_iss_before_the_times() -> None:
@@ -151,12 +153,13 @@ def test_exp_is_missed_before_anything_else_and_iss_before_the_times() -> None:
 
 
 def test_sub_has_to_be_there_only_where_rfc_9068_is_asked_for() -> None:
-    assert refusal(checks(require_at_jwt=True), sub=ABSENT) == "subject"
     read(checks(require_at_jwt=True))
-    assert read(checks(), sub=ABSENT)["subject"] is None
+    for value in (ABSENT, None, "", [], {}):
+        assert refusal(checks(require_at_jwt=True), sub=value) == "subject"
+        assert read(checks(), sub=value)["subject"] is None
 
 
-@rows("value", [f"{ISSUER}/", ISSUER.upper(), "", None, 1, [ISSUER], {ISSUER: 1}, True])
+@rows("value", [f"{ISSUER}/", ISSUER.upper(), " ", 0, False, 1, [ISSUER], {ISSUER: 1}, True])
 def test_iss_is_compared_byte_for_byte(value: Any) -> None:
     assert refusal(checks(), iss=value) == "issuer"
     assert refusal(checks(issuers=(ISSUER, "b")), iss=value) == "issuer"
@@ -172,16 +175,16 @@ def test_any_of_several_issuers_will_do(value: str) -> None:
     read(checks(issuers=(ISSUER, "b")), iss=value)
 
 
-@rows("value", [{"jkt": "x"}, {}, None, ""])
+@rows("value", [{"jkt": "x"}, {"a": None}, [None], "x", 0, False, True])
 def test_a_bound_token_is_refused(value: Any) -> None:
     assert refusal(checks(), cnf=value) == "bound"
+    for nothing in (None, "", [], {}):
+        read(checks(), cnf=nothing)
 
 
-@rows("value", [1, None, [], {}, True])
-def test_jti_is_a_string_where_there_is_one(value: Any) -> None:
-    assert refusal(checks(), jti=value) == "jti"
-    for good in ("", "x", ABSENT):
-        read(checks(), jti=good)
+@rows("value", [1, None, [], {}, True, "", "x", ABSENT])
+def test_jti_is_not_read(value: Any) -> None:
+    read(checks(), jti=value)
 
 
 @rows(
@@ -193,24 +196,22 @@ def test_jti_is_a_string_where_there_is_one(value: Any) -> None:
         ([AUDIENCE, "x"], True),
         ([AUDIENCE] + ["x"] * 63, True),
         (["x"] * 63 + [AUDIENCE], True),
-        ([AUDIENCE] + ["x"] * 64, False),
-        (["x"] * 64 + [AUDIENCE], False),
-        ([AUDIENCE, 1], False),
-        ([1, AUDIENCE], False),
+        ([AUDIENCE] + ["x"] * 64, True),
+        (["x"] * 1000 + [AUDIENCE], True),
+        ([AUDIENCE, 1], True),
+        ([1, None, {}, [], AUDIENCE], True),
         ([[AUDIENCE]], False),
-        ([], False),
+        ([{AUDIENCE: 1}], False),
         (["x"], False),
         (AUDIENCE + "/", False),
         (AUDIENCE[:-1], False),
         (f"{AUDIENCE} x", False),
-        ("", False),
-        (None, False),
         (1, False),
         ({AUDIENCE: True}, False),
         (True, False),
     ],
 )
-def test_aud_names_us_alone_or_among_64_at_most(value: Any, accepted: bool) -> None:
+def test_aud_names_us_alone_or_among_others(value: Any, accepted: bool) -> None:
     if accepted:
         assert read(checks(), aud=value)["resource"] == AUDIENCE
     else:
@@ -301,20 +302,26 @@ def test_the_client_is_in_the_first_claim_that_names_one(
         for name in ("client_id", "azp", "appid", "cid", "sub")
     }
     assert read(checks(), **members)["client_id"] == client
-    for bad in ("", None, 1, "a\n", []):
-        assert refusal(checks(), **{**members, client: bad}) in ("client_id", "subject")
+    assert read(checks(), **{**members, client: 5})["client_id"] == "5"
+    assert refusal(checks(), **{**members, client: "a\n"}) in ("client_id", "subject")
+    following = [*present[1:], None][0]
+    for nothing in ("", None, [], {}):
+        found = read(checks(), **{**members, client: nothing})["client_id"]
+        assert found == (following or "unknown")
 
 
 def test_a_wrong_subject_is_told_from_a_wrong_client() -> None:
-    assert refusal(checks(), sub="") == "subject"
-    assert refusal(checks(), sub=1) == "subject"
     assert refusal(checks(), sub="a\u2028") == "subject"
-    assert refusal(checks(), client_id="") == "client_id"
-    assert refusal(checks(), client_id=ABSENT, sub="") == "subject"
-    assert refusal(checks(), client_id=ABSENT, azp="") == "client_id"
-    assert refusal(checks(), client_id=ABSENT, sub=ABSENT) == "client_id"
-    assert refusal(checks(client_id_claim="app"), app="") == "client_id"
-    assert refusal(checks(client_id_claim="app")) == "client_id"
+    for value in (True, False, 1.5, ["a"], {"a": 1}):
+        assert refusal(checks(), sub=value) == "subject"
+        assert read(checks(), client_id=value, azp="b")["client_id"] == "b"
+    assert read(checks(), sub=0)["subject"] == "0"
+    assert read(checks(), client_id=0)["client_id"] == "0"
+    assert refusal(checks(), client_id="a\n") == "client_id"
+    assert refusal(checks(), client_id=ABSENT, azp="a\n") == "client_id"
+    assert read(checks(), client_id=ABSENT, sub=ABSENT)["client_id"] == "unknown"
+    for value in (ABSENT, None, "", [], 1.5, "a\n"):
+        assert refusal(checks(client_id_claim="app"), app=value) == "client_id"
     assert read(checks(client_id_claim="app"), app="x")["client_id"] == "x"
 
 
@@ -340,15 +347,24 @@ def test_scopes_are_separated_by_spaces_or_listed_and_named_once(
         assert read(checks(), **{claim: value})["scopes"] == scopes
 
 
-@rows("value", [None, 1, True, {}, [1], ["a", None], [["a"]]])
-def test_scopes_of_another_kind_are_refused(value: Any) -> None:
+@rows(
+    ("value", "scopes"),
+    [
+        *((each, ()) for each in (None, 1, 0, True, False, {}, {"a": 1}, [1], [["a"]])),
+        (["a", None, 5], ("a",)),
+    ],
+)
+def test_scopes_of_another_kind_grant_nothing(value: Any, scopes: tuple[str, ...]) -> None:
     for claim in ("scope", "scp"):
-        assert refusal(checks(), **{claim: value}) == "scope"
+        assert read(checks(), **{claim: value})["scopes"] == scopes
 
 
 def test_the_first_scope_claim_wins() -> None:
     assert read(checks(), scope="a", scp="b")["scopes"] == ("a",)
-    assert read(checks(), scope="", scp="b")["scopes"] == ()
+    for nothing in ("", [], {}, 0, 5):
+        assert read(checks(), scope=nothing, scp="b")["scopes"] == ()
+        assert read(checks(scope_claim="roles"), roles=nothing, scope="a")["scopes"] == ()
+    assert read(checks(), scope=None, scp="b")["scopes"] == ("b",)
     assert read(checks(scope_claim="roles"), roles=["r"], scope="a")["scopes"] == ("r",)
     assert read(checks(scope_claim="roles"), scope="a")["scopes"] == ("a",)
     assert read(checks(scope_claim="roles"), scp="b")["scopes"] == ("b",)
@@ -399,7 +415,9 @@ def test_a_token_lives_no_longer_than_it_may(exp: int, iat: Any, accepted: bool)
     else:
         assert refusal(own, exp=exp, iat=iat) == "lifetime"
         read(checks(), exp=exp, iat=iat)
-    assert refusal(own, exp=NOW + 10, iat="x") == "invalid_iat"
+    for unreadable in (None, "", "x", True):
+        read(own, exp=NOW + 100, iat=unreadable)
+        assert refusal(own, exp=NOW + 101, iat=unreadable) == "lifetime"
 
 
 @rows(
@@ -546,7 +564,7 @@ def test_the_issuer_of_an_unverified_token_is_peeked_at_without_a_crash(
     assert peek_issuer(token) == issuer
 
 
-def test_a_token_of_16_kib_is_peeked_at_and_a_longer_one_is_not() -> None:
+def test_a_token_of_64_kib_is_peeked_at_and_a_longer_one_is_not() -> None:
     token = jwt('{"iss":"a"}')
-    assert peek_issuer("x" * (16384 - len(token)) + token) == "a"
-    assert peek_issuer("x" * (16385 - len(token)) + token) is None
+    assert peek_issuer("x" * (65536 - len(token)) + token) == "a"
+    assert peek_issuer("x" * (65537 - len(token)) + token) is None

@@ -182,23 +182,13 @@ def test_any_private_member_makes_the_key_unusable(member: str) -> None:
 @rows(
     ("member", "value", "complaint"),
     [
-        ("kid", 1, "kid"),
-        ("kid", [], "kid"),
-        ("kid", False, "kid"),
         ("use", "enc", "use"),
-        ("use", None, "use"),
-        ("use", "", "use"),
         ("use", "SIG", "use"),
-        ("key_ops", [], "key_ops"),
+        ("use", " ", "use"),
         ("key_ops", ["sign"], "key_ops"),
-        ("key_ops", "verify", "key_ops"),
-        ("key_ops", {"verify": True}, "key_ops"),
-        ("key_ops", None, "key_ops"),
+        ("key_ops", [None], "key_ops"),
         ("alg", "none", "alg"),
-        ("alg", "", "alg"),
-        ("alg", 1, "alg"),
-        ("alg", [], "alg"),
-        ("alg", ["ES256"], "alg"),
+        ("alg", "es256", "alg"),
         ("alg", "RSA-OAEP", "alg"),
         ("kty", None, "kty or crv"),
         ("kty", "ec", "kty or crv"),
@@ -219,9 +209,12 @@ def test_a_member_that_says_the_key_is_for_something_else_makes_it_unusable(
 @rows(
     ("member", "value"),
     [
-        ("kid", None),
-        ("kid", ""),
-        ("kid", "x"),
+        *(("kid", each) for each in (None, "", [], 1, False, ["x"], "x")),
+        *(("use", each) for each in (None, "", [], 1, ["enc"])),
+        *(("key_ops", each) for each in (None, "", [], "verify", {"verify": True})),
+        *(("alg", each) for each in ("", [], {}, 1, ["ES256"])),
+        *((each, None) for each in ("d", "p", "k", "oth", "x5c", "x5u")),
+        *((each, value) for each in ("d", "k", "oth") for value in ("", [], {})),
         ("use", "sig"),
         ("key_ops", ["verify"]),
         ("key_ops", ["sign", "verify"]),
@@ -232,7 +225,7 @@ def test_a_member_that_says_the_key_is_for_something_else_makes_it_unusable(
 def test_a_member_that_allows_it_leaves_the_key_usable(member: str, value: Any) -> None:
     (key,) = keys_from_jwk({**signer("ES256").public_jwk(), member: value}, ["ES256"])
     assert key.algorithm == "ES256"
-    assert key.key_id == (value if member == "kid" else "one")
+    assert key.key_id == ({"x": "x"}.get(str(value)) if member == "kid" else "one")
 
 
 @rows("member", ["kid", "use", "key_ops", "alg"])

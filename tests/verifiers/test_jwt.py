@@ -214,21 +214,32 @@ async def test_the_client_is_named_by_the_first_claim_that_is_there(
 
 
 @rows(
-    ("claims", "reason"),
+    ("claims", "client_id"),
     [
-        ({"client_id": ABSENT, "sub": ABSENT}, "client_id"),
-        ({"client_id": ""}, "client_id"),
-        ({"client_id": None}, "client_id"),
-        ({"client_id": ["a"]}, "client_id"),
-        ({"client_id": "a\nb"}, "client_id"),
-        ({"client_id": ABSENT, "azp": 5}, "client_id"),
-        ({"client_id": ABSENT, "sub": 5}, "subject"),
+        ({"client_id": ABSENT, "sub": ABSENT}, "unknown"),
+        ({"client_id": "", "sub": ""}, "unknown"),
+        ({"client_id": None, "sub": None}, "unknown"),
+        ({"client_id": ["a"], "sub": "alice"}, "alice"),
+        ({"client_id": None, "azp": 5}, "5"),
+        ({"client_id": ABSENT, "sub": 5}, "5"),
     ],
     ids=str,
 )
-async def test_a_token_that_names_no_client_is_refused(claims: dict[str, Any], reason: str) -> None:
+async def test_a_token_that_names_no_client_is_its_subjects_or_an_unknown_ones(
+    claims: dict[str, Any], client_id: str
+) -> None:
     gate = Gate()
-    await gate.refuses(gate.forge(claims=claims), reason)
+    assert (await gate.accepts(gate.forge(claims=claims))).client_id == client_id
+
+
+async def test_a_client_that_cannot_be_printed_is_refused_after_an_audience_that_is_not_ours() -> (
+    None
+):
+    gate = Gate()
+    await gate.refuses(gate.forge(claims={"client_id": "a\nb"}), "client_id")
+    for claims in ({"client_id": "a\nb"}, {"sub": "a\nb"}, {"client_id": ABSENT, "sub": ABSENT}):
+        await gate.refuses(gate.forge(claims={**claims, "aud": "https://other"}), "audience")
+        await gate.refuses(gate.forge(claims={**claims, "aud": None}), "missing_aud")
 
 
 async def test_another_claim_may_name_the_client_and_then_no_other_does() -> None:
@@ -381,25 +392,12 @@ async def refusal(own: JWTVerifier, token: str) -> str:
         ({"alg": "HS256"}, "algorithm"),
         ({"crit": []}, "critical_header"),
         ({"crit": None}, "critical_header"),
-        *(
-            ({name: value}, "header")
-            for name in ("jwk", "jku", "x5u", "x5c", "b64", "zip", "enc")
-            for value in ("", None)
-        ),
-        ({"typ": ""}, "type"),
-        ({"typ": None}, "type"),
-        ({"typ": 1}, "type"),
-        ({"typ": ["JWT"]}, "type"),
+        *(({name: value}, "header") for name in ("b64", "zip", "enc") for value in ("", None)),
         ({"typ": "dpop+jwt"}, "type"),
-        ({"typ": "application/jwt"}, "type"),
+        ({"typ": "application/jw"}, "type"),
         ({"typ": "at+jw"}, "type"),
-        ({"kid": ""}, "key_id"),
-        ({"kid": None}, "key_id"),
-        ({"kid": 1}, "key_id"),
-        ({"kid": "x" * 257}, "key_id"),
-        ({"kid": "é" * 129}, "key_id"),
-        ({"kid": "x" * 256}, "unknown_key"),
-        ({"kid": "é" * 128}, "unknown_key"),
+        ({"kid": "x" * 257}, "unknown_key"),
+        ({"kid": "é" * 1000}, "unknown_key"),
         ({"kid": "two"}, "unknown_key"),
         ({"kid": "x"}, "unknown_key"),
         ({"alg": "EdDSA"}, "unknown_key"),
@@ -472,21 +470,21 @@ async def test_another_spelling_of_a_part_is_refused() -> None:
     await own.verify(f"{head}.{payload}.{signature}")
 
 
-async def test_a_token_of_16_kib_is_looked_at_and_a_longer_one_is_not() -> None:
+async def test_a_token_of_64_kib_is_looked_at_and_a_longer_one_is_not() -> None:
     own, empty = verifier(), len(forge(claims={"pad": ""}))
-    size = (16384 - empty) * 3 // 4
+    size = (65536 - empty) * 3 // 4
     sizes = {
         len(token): token
         for token in (forge(claims={"pad": "x" * each}) for each in range(size - 3, size + 4))
     }
     for length, token in sizes.items():
-        if length <= 16384:
+        if length <= 65536:
             await own.verify(token)
         else:
             assert await refusal(own, token) == "too_long"
-    assert max(length for length in sizes if length <= 16384) >= 16383
-    assert await refusal(own, "x" * 16384) == "malformed"
-    assert await refusal(own, "x" * 16385) == "too_long"
+    assert max(length for length in sizes if length <= 65536) >= 65535
+    assert await refusal(own, "x" * 65536) == "malformed"
+    assert await refusal(own, "x" * 65537) == "too_long"
 
 
 @rows("token", [None, b"a.b.c", 1, ["a"]])
@@ -601,11 +599,16 @@ async def test_settings_that_contradict_each_other_are_refused(
         verifier(**settings)
 
 
-async def test_two_keys_with_one_name_are_refused_unless_their_algorithms_tell_them_apart() -> None:
-    with pytest.raises(ConfigurationError, match="same kid"):
-        verifier(public_key=[signer().public_jwk(), SigningKey("Ed25519", "one").public_jwk()])
-    verifier(public_key=[signer().public_jwk(), signer("ES256", "one").public_jwk()])
-    verifier(public_key=[pem(signer()), pem(signer())])
+@pytest.mark.asyncio
+async def test_two_keys_with_one_name_are_both_tried() -> None:
+    other = SigningKey("Ed25519", "one")
+    for own in (
+        verifier(public_key=[signer().public_jwk(), other.public_jwk()]),
+        verifier(public_key={"keys": [other.public_jwk(), signer().public_jwk()]}),
+    ):
+        await own.verify(forge())
+        await own.verify(forge(key=other))
+        assert await refusal(own, forge(key=SigningKey("Ed25519", "one"))) == "signature"
 
 
 async def test_one_key_set_serves_all_issuers_and_discovery_makes_one_for_each() -> None:

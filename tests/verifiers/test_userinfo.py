@@ -90,7 +90,7 @@ async def test_a_profile_without_a_subject_is_no_verdict(
 @pytest.mark.parametrize(
     ("token", "reason"),
     [
-        ("x" * 16_385, "too_long"),
+        ("x" * 65_537, "too_long"),
         ("é", "malformed"),
         ("\ud800", "malformed"),
         ("a b", "malformed"),
@@ -107,7 +107,7 @@ async def test_what_cannot_be_a_token_is_not_asked_about(
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("token", ["a\r\nx-evil: 1", "a\nb", "a\tb", "a,b", 'a"b'])
+@pytest.mark.parametrize("token", ["a\r\nx-evil: 1", "a\nb", "a\tb", "a b", "\x7f"])
 async def test_a_token_cannot_add_a_header(provider: ProfileServer, token: str) -> None:
     assert await reason_of(verifier_for(provider), token) == "malformed"
     assert provider.requests == []

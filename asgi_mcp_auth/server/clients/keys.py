@@ -146,7 +146,8 @@ async def _read_operators(_: str, response: Response) -> StaticKeys:
 
 def _parse(body: bytes, *, is_operators: bool) -> StaticKeys:
     try:
-        keys = client_key_set(parse_json_object(body), is_operators=is_operators)
+        document = parse_json_object(body, max_bytes=MAX_OPERATOR_BYTES)
+        keys = client_key_set(document, is_operators=is_operators)
     except ValueError as error:
         raise FetchFailed(f"it is not JSON: {error}") from None
     except UnusableKey as error:

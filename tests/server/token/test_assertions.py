@@ -280,8 +280,13 @@ async def test_an_assertion_is_signed_with_the_client_s_own_key() -> None:
             robot.assertion(header={"kid": "another"}),
             robot.assertion(header={"alg": "none"}),
             robot.assertion(header={"alg": "RS256"}),
-            robot.assertion(header={"jwk": robot.key.public_jwk()}),
-            robot.assertion(header={"jku": f"{OTHER}/jwks"}),
+            robot.assertion(
+                key=key_of("ES256", "stranger"),
+                header={"jwk": key_of("ES256", "stranger").public_jwk(), "kid": ABSENT},
+            ),
+            robot.assertion(
+                key=key_of("ES256", "stranger"), header={"jku": f"{OTHER}/jwks", "kid": ABSENT}
+            ),
             robot.assertion(header={"crit": ["exp"]}),
             unsigned(robot, "none"),
             unsigned(robot, "HS256", lambda text: hmac.digest(secret, text, "sha256")),
@@ -303,9 +308,6 @@ async def test_an_assertion_is_signed_with_the_client_s_own_key() -> None:
         "oauth-id-jag+jwt",
         "logout+jwt",
         "secevent+jwt",
-        "",
-        5,
-        None,
     ],
 )
 async def test_no_other_kind_of_token_is_an_assertion(typ: Any) -> None:

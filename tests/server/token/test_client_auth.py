@@ -14,10 +14,10 @@ import pytest
 
 from asgi_mcp_auth._http import PublicFetcher
 from asgi_mcp_auth.errors import InvalidClient, MalformedRequest
-from asgi_mcp_auth.headers import MAX_TOKEN_BYTES
 from asgi_mcp_auth.server import Client, RateLimits, Registration
 from asgi_mcp_auth.server.clients.authentication import (
     ASSERTION_TYPE,
+    MAX_BASIC_BYTES,
     USED_ASSERTIONS,
     ClientAuthenticator,
     Credentials,
@@ -540,7 +540,7 @@ async def test_what_a_request_shows(
 
 
 async def test_a_basic_header_of_16_kib_is_read_and_a_longer_one_is_not() -> None:
-    text = b"a:" + b"b" * (MAX_TOKEN_BYTES // 4 * 3 - 2)
+    text = b"a:" + b"b" * (MAX_BASIC_BYTES // 4 * 3 - 2)
     shown = parse_client_credentials(request_of({}, "Basic " + base64.b64encode(text).decode()))
     assert shown == Credentials("client_secret_basic", "a", text[2:].decode())
     with pytest.raises(InvalidClient) as caught:
