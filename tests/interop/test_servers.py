@@ -119,6 +119,9 @@ def error(code: str, description: str) -> bytes:
     return f'{{"error":"{code}","error_description":"{description}"}}'.encode()
 
 
+MISSING_BODY = (
+    b'{"error_description":"Sign-in is needed: this MCP server takes OAuth access tokens"}'
+)
 INVALID_BODY = error("invalid_token", "The access token is invalid or expired: sign in again")
 MALFORMED_BODY = error("invalid_request", "The Authorization header is malformed")
 INSUFFICIENT_BODY = error(
@@ -128,12 +131,12 @@ INSUFFICIENT_BODY = error(
 # $valid, $weak (another scope) and $foreign (another audience) stand for header fields with such
 # tokens.
 CASES = {
-    "no token": Case("POST", "/mcp", (), 401, CHALLENGE, b"{}", "missing_token"),
-    "no token, GET": Case("GET", "/mcp", (), 401, CHALLENGE, b"{}", "missing_token"),
+    "no token": Case("POST", "/mcp", (), 401, CHALLENGE, MISSING_BODY, "missing_token"),
+    "no token, GET": Case("GET", "/mcp", (), 401, CHALLENGE, MISSING_BODY, "missing_token"),
     "no token, HEAD": Case("HEAD", "/mcp", (), 401, CHALLENGE, b"", "missing_token"),
-    "no token, DELETE": Case("DELETE", "/mcp", (), 401, CHALLENGE, b"{}", "missing_token"),
-    "no token, OPTIONS": Case("OPTIONS", "/mcp", (), 401, CHALLENGE, b"{}", "missing_token"),
-    "Basic": Case("POST", "/mcp", ("Basic YTpi",), 401, CHALLENGE, b"{}", "missing_token"),
+    "no token, DELETE": Case("DELETE", "/mcp", (), 401, CHALLENGE, MISSING_BODY, "missing_token"),
+    "no token, OPTIONS": Case("OPTIONS", "/mcp", (), 401, CHALLENGE, MISSING_BODY, "missing_token"),
+    "Basic": Case("POST", "/mcp", ("Basic YTpi",), 401, CHALLENGE, MISSING_BODY, "missing_token"),
     "garbage": Case("POST", "/mcp", ("Bearer garbage",), 401, INVALID, INVALID_BODY, "malformed"),
     "no token68": Case(
         "POST", "/mcp", ("Bearer a b",), 400, MALFORMED, MALFORMED_BODY, "authorization_syntax"
@@ -157,7 +160,7 @@ CASES = {
         "several_token_methods",
     ),
     "token in query": Case(
-        "POST", "/mcp?access_token=x", (), 401, CHALLENGE, b"{}", "missing_token"
+        "POST", "/mcp?access_token=x", (), 401, CHALLENGE, MISSING_BODY, "missing_token"
     ),
     "wrong scope": Case(
         "POST", "/mcp", ("$weak",), 403, INSUFFICIENT, INSUFFICIENT_BODY, "insufficient_scope"
@@ -168,12 +171,14 @@ CASES = {
     "valid, HEAD": Case("HEAD", "/mcp", ("$valid",), 200, None, b"", None),
     "public": Case("GET", "/health", (), 200, None, b"GET by ", None),
     "not public by an encoded letter": Case(
-        "GET", "/he%61lth", (), 401, CHALLENGE, b"{}", "missing_token"
+        "GET", "/he%61lth", (), 401, CHALLENGE, MISSING_BODY, "missing_token"
     ),
     "not public by an encoded slash": Case(
-        "GET", "/health%2F", (), 401, CHALLENGE, b"{}", "missing_token"
+        "GET", "/health%2F", (), 401, CHALLENGE, MISSING_BODY, "missing_token"
     ),
-    "not public by dots": Case("GET", "/x/../health", (), 401, CHALLENGE, b"{}", "missing_token"),
+    "not public by dots": Case(
+        "GET", "/x/../health", (), 401, CHALLENGE, MISSING_BODY, "missing_token"
+    ),
     "unknown document": Case(
         "GET",
         "/.well-known/oauth-protected-resource/x",
