@@ -32,6 +32,7 @@ from asgi_mcp_auth import (
     Rule,
     StaticTokenVerifier,
 )
+from asgi_mcp_auth._settings import check_url
 from tests.support.asgi import Spy
 from tests.support.gate import AUDIENCE, BASE_URL, ISSUER, signing_key
 from tests.support.rows import rows
@@ -857,3 +858,19 @@ def test_no_secret_is_in_the_message_of_a_configuration_error() -> None:
         with pytest.raises(ConfigurationError) as caught:
             make()
         assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "example"),
+    [
+        ("base_url", "https://mcp.example.com"),
+        ("issuer", "https://idp.example.com"),
+        ("jwks_uri", "https://idp.example.com/jwks.json"),
+        ("introspection_url", "https://idp.example.com/introspect"),
+        ("upstream_token_endpoint", "https://idp.example.com/token"),
+    ],
+)
+def test_the_example_in_a_message_is_one_for_that_setting(setting: str, example: str) -> None:
+    for value in (None, "/relative", "https://[::1"):
+        with pytest.raises(ConfigurationError, match=f"{setting}.*like '{example}'"):
+            check_url(setting, value)
