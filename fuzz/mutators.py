@@ -323,6 +323,8 @@ def _is_none(node: ast.AST | None) -> bool:
 
 
 def _is_type_alias(node: ast.AST) -> bool:
+    if isinstance(node, ast.AnnAssign):
+        return _name(node.annotation) == "TypeAlias"
     return (
         isinstance(node, ast.Assign)
         and isinstance(node.value, ast.BinOp)

@@ -413,6 +413,19 @@ def test_an_rsa_signature_is_as_long_as_the_modulus(algorithm: str) -> None:
     assert public.verify(message, b"\0" + signature) is False
 
 
+def test_the_modulus_of_a_pss_key_may_begin_with_the_last_bit_of_a_byte() -> None:
+    """RFC 8017 §8.1.2: that byte counts. OpenSSL makes no such key, so this one is computed."""
+    p, q, e = 2**1024 + 643, 2**1024 + 1081, 65537
+    d = pow(e, -1, (p - 1) * (q - 1))
+    public = rsa.RSAPublicNumbers(e, p * q)
+    numbers = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), public)
+    key = SigningKey("PS256", "one", numbers.private_key(unsafe_skip_rsa_key_validation=True))
+    (verifying,) = keys_from_jwk(key.public_jwk(), ["PS256"])
+    signature = key.sign(MESSAGE)
+    assert len(signature) == 257
+    assert verifying.verify(MESSAGE, signature) is True
+
+
 @rows("algorithm", ASYMMETRIC)
 def test_a_published_key_has_just_the_members_of_its_type(algorithm: str) -> None:
     jwk = signer(algorithm).public_jwk()
