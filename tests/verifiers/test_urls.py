@@ -374,6 +374,13 @@ def test_what_may_be_registered(uri: str) -> None:
     assert check_redirect_uri(uri, {"cursor"}) == uri
 
 
+def test_a_known_redirect_uri_may_be_registered_and_no_other_with_its_scheme() -> None:
+    known = {"app://callback"}
+    assert check_redirect_uri("app://callback", (), known) == "app://callback"
+    with pytest.raises(InvalidRedirectURI):
+        check_redirect_uri("app://callback/", (), known)
+
+
 @rows(
     ("uri", "registered", "matches"),
     [
