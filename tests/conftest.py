@@ -38,6 +38,7 @@ PROGRAMS = frozenset(
         "tests.examples.processes",
         "tests.interop.clients",
         "tests.interop.identity_provider",
+        "tests.interop.real_providers",
         "tests.proxy.upstreams.certified",
         "tests.proxy.upstreams.glewlwyd",
         "tests.proxy.upstreams.proxies",

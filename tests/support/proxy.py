@@ -20,7 +20,6 @@ from asgi_mcp_auth.server import Person
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT
 from tests.support.asgi import Response, call
 from tests.support.authorization_server import (
-    BASE_URL,
     Browser,
     ClientOf,
     Server,
@@ -81,7 +80,7 @@ async def told(server: Server) -> None:
 async def depart(browser: Browser, client: ClientOf, **parameters: str | None) -> str:
     """Consent; return where the browser is sent upstream."""
     page = await browser.open(client.authorization_url(**parameters))
-    assert page.url.startswith(f"{BASE_URL}/consent?"), page.url
+    assert page.url.startswith(f"{browser.server.provider.base_url}/consent?"), page.url
     return (await browser.submit(page, action="approve")).url
 
 
@@ -124,8 +123,9 @@ async def upstream_token(server: Server, access_token: str) -> str:
         await send({"type": "http.response.body", "body": b""})
 
     app, server.app.app = server.app.app, tool
+    host = urlsplit(server.provider.base_url or "").netloc
     try:
-        headers = [("Authorization", f"Bearer {access_token}"), ("Host", urlsplit(BASE_URL).netloc)]
+        headers = [("Authorization", f"Bearer {access_token}"), ("Host", host)]
         await call(server.app, "POST", "/mcp", headers)
     finally:
         server.app.app = app

@@ -7,6 +7,7 @@ def test_a_typescript_client_gets_in() -> None:
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -55,6 +56,13 @@ def need_node_modules(directory: Path) -> str:
     if not (directory / "node_modules").is_dir():
         _missing(f"needs the npm packages of {directory.name}: run `npm ci` in {directory}")
     return node
+
+
+def need_modules(*names: str) -> None:
+    """Go on, if these Python packages are installed; else as ``need``."""
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        _missing(f"needs the test group of pyproject.toml: run `make setup` ({', '.join(missing)})")
 
 
 def need_node(minimum: tuple[int, int], directory: Path) -> str:
