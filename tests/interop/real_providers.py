@@ -132,8 +132,12 @@ _PROGRAMS = {
     "Authlib": "authlib_server.py",
     "allauth": "django_server.py",
     "django-oauth-toolkit": "django_server.py",
+    "django-oidc-provider": "django_server.py",
 }
-_MODULES = {"authlib_server.py": "authlib flask", "django_server.py": "allauth oauth2_provider"}
+_MODULES = {
+    "authlib_server.py": "authlib flask",
+    "django_server.py": "allauth oauth2_provider oidc_provider",
+}
 
 
 @functools.cache

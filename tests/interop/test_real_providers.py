@@ -37,6 +37,7 @@ OPENID: dict[str, tuple[int, list[str]]] = {
     "better-auth": (3600, ["openid", "offline_access"]),
     "Authlib": (100, ["openid"]),
     "allauth": (100, ["openid"]),
+    "django-oidc-provider": (100, ["openid"]),
     "django-oauth-toolkit": (36000, ["openid"]),
 }
 """How long its access tokens live, and the scopes that the proxy asks for."""
@@ -75,7 +76,7 @@ async def test_the_same_without_openid_connect(name: str) -> None:
         upstream_token_endpoint=found["token_endpoint"],
         upstream_client_id=provider.client_id,
         upstream_client_secret=provider.client_secret,
-        upstream_scopes=["read", "introspection"],
+        upstream_scopes=["read"],
         token_verifier=verifier[name](),
     )
 
@@ -140,7 +141,7 @@ ISSUERS: dict[str, tuple[Callable[[Provider, Any], TokenVerifier], str, str | No
     "better-auth": (jwt, "openid", RESOURCE),
     "Authlib": (jwt, "openid", None),
     "allauth": (introspection, "openid", RESOURCE),
-    "django-oauth-toolkit": (introspection, "read introspection", RESOURCE),
+    "django-oauth-toolkit": (introspection, "read", RESOURCE),
 }
 """What verifies its tokens, the scopes to ask for, and the resource, where it reads that."""
 

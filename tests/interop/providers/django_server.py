@@ -1,9 +1,10 @@
-"""django-oauth-toolkit and allauth's provider in one Django project, with their default settings.
+"""django-oauth-toolkit, django-oidc-provider and allauth in one Django project, with their default
+settings.
 
     python django_server.py REDIRECT_URI SECRET RESOURCE
 
 It prints a line of JSON: what the proxy has to know of each, and where a GET ends all sign-ins
-(``end``). It stops when its stdin is closed. Both sign people in at allauth's page: Alice, with a
+(``end``). It stops when its stdin is closed. All sign people in at allauth's page: Alice, with a
 password.
 """
 
@@ -23,7 +24,9 @@ from serving import listen, serve
 
 REDIRECT_URI, SECRET, RESOURCE = sys.argv[1:]
 PASSWORD = "correct horse battery staple"
-SECONDS = 100  # of access tokens: ID tokens of allauth live for 300, access tokens for 3600
+SECONDS = (
+    100  # of access tokens that would outlive their ID tokens: allauth's, django-oidc-provider's
+)
 KEY = (
     rsa.generate_private_key(public_exponent=65537, key_size=2048)
     .private_bytes(
@@ -42,6 +45,7 @@ APPS = [
     "allauth.account",
     "allauth.idp.oidc",
     "oauth2_provider",
+    "oidc_provider",
 ]
 
 settings.configure(
@@ -76,10 +80,11 @@ settings.configure(
     IDP_OIDC_PRIVATE_KEY=KEY,
     IDP_OIDC_ACCESS_TOKEN_EXPIRES_IN=SECONDS,
     IDP_OIDC_INTROSPECTION_ENABLED=True,
+    OIDC_TOKEN_EXPIRE=SECONDS,
     OAUTH2_PROVIDER={
         "OIDC_ENABLED": True,
         "OIDC_RSA_PRIVATE_KEY": KEY,
-        "SCOPES": {"openid": "OpenID", "read": "Read", "introspection": "Introspect"},
+        "SCOPES": {"openid": "OpenID", "read": "Read"},
     },
 )
 django.setup()
@@ -89,12 +94,16 @@ from allauth.idp.oidc.models import Client  # noqa: E402
 from allauth.idp.oidc.models import Token as AllauthToken  # noqa: E402
 from django.contrib.auth.models import User  # noqa: E402
 from oauth2_provider.models import Application, RefreshToken  # noqa: E402
+from oidc_provider.models import Client as OidcClient  # noqa: E402
+from oidc_provider.models import ResponseType, RSAKey  # noqa: E402
+from oidc_provider.models import Token as OidcToken  # noqa: E402
 
 
 def end(request: HttpRequest) -> HttpResponse:
     """End all sign-ins."""
     AllauthToken.objects.filter(type=AllauthToken.Type.REFRESH_TOKEN).delete()
     RefreshToken.objects.all().delete()
+    OidcToken.objects.all().delete()
     return HttpResponse()
 
 
@@ -102,6 +111,7 @@ urlpatterns = [
     path("end", end),
     path("accounts/", include("allauth.account.urls")),
     path("", include("allauth.idp.urls")),
+    path("oidc/", include("oidc_provider.urls", namespace="oidc_provider")),
     path("o/", include("oauth2_provider.urls", namespace="oauth2_provider")),
 ]
 
@@ -121,9 +131,25 @@ application = Application.objects.create(
     client_secret=SECRET,
     algorithm=Application.RS256_ALGORITHM,
 )
+RSAKey.objects.create(key=KEY)
+oidc_client = OidcClient.objects.create(
+    name="The MCP server",
+    client_id="the-proxy",
+    client_secret=SECRET,
+    jwt_alg="RS256",
+    client_type="confidential",
+)
+oidc_client.redirect_uris = [REDIRECT_URI]
+oidc_client.save()
+oidc_client.response_types.add(ResponseType.objects.get_or_create(value="code")[0])
 httpd, origin = listen(WSGIHandler())
 known = {
     "end": f"{origin}/end",
+    "django-oidc-provider": {
+        "issuer": f"{origin}/oidc",
+        "client_id": oidc_client.client_id,
+        "client_secret": SECRET,
+    },
     "allauth": {"issuer": origin, "client_id": client.id, "client_secret": SECRET},
     "django-oauth-toolkit": {
         "issuer": f"{origin}/o",
