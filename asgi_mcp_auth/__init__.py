@@ -21,10 +21,12 @@ from .errors import (
 from .introspection import IntrospectionTokenVerifier
 from .jwks import JWKSOptions, JWKSState, RemoteJWKS
 from .jwt import JWTVerifier
-from .middleware import MCPAuthMiddleware, RequireScopes, insufficient_scope_response
+from .middleware import MCPAuthMiddleware
 from .multi import MultiAuth
+from .policy import AccessPolicy, Decision, Method, Prompt, Resource, Tool
 from .refusals import Refusal
 from .rules import Rule
+from .scopes import RequireScopes, insufficient_scope_response
 from .static import StaticTokenVerifier
 from .tokens import AccessToken, get_access_token
 from .userinfo import UserinfoTokenVerifier
@@ -37,12 +39,14 @@ if _typing.TYPE_CHECKING:
 
 __all__ = [
     "ANY_AUDIENCE",
+    "AccessPolicy",
     "AccessToken",
     "AppLogin",
     "AuthError",
     "AuthProvider",
     "ClaimRules",
     "ConfigurationError",
+    "Decision",
     "DevLogin",
     "ForbiddenOrigin",
     "InsufficientScope",
@@ -53,22 +57,26 @@ __all__ = [
     "JWKSState",
     "JWTVerifier",
     "MCPAuthMiddleware",
+    "Method",
     "MissingToken",
     "MultiAuth",
     "OAuthProvider",
     "OAuthProxy",
     "OIDCProxy",
     "PasswordLogin",
+    "Prompt",
     "Refusal",
     "RemoteAuthProvider",
     "RemoteJWKS",
     "RequestError",
     "RequireScopes",
+    "Resource",
     "Rule",
     "ServerUnavailable",
     "StaticTokenVerifier",
     "TokenTooLarge",
     "TokenVerifier",
+    "Tool",
     "UserinfoTokenVerifier",
     "get_access_token",
     "get_upstream_token",

@@ -9,6 +9,7 @@ AuthError
 │  ├─ InvalidToken            401 invalid_token           .reason is for the log only
 │  ├─ InsufficientScope       403 insufficient_scope      .scopes
 │  ├─ ForbiddenOrigin         403 access_denied
+│  ├─ InvalidMessage          400 (a JSON-RPC error)      .code .id; also 405, 408, 413, 415
 │  └─ ServerUnavailable       503 temporarily_unavailable .retry_after_seconds
 │     ├─ ClientUnreachable    503 temporarily_unavailable .cause .client_id .url
 │     ├─ UnreadableRecord     503 temporarily_unavailable
@@ -47,6 +48,7 @@ AuthError
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import ClassVar, Literal
 
 from .types import InvalidRequestReason, InvalidTokenReason, OAuthReason, Reason
@@ -60,11 +62,24 @@ class ConfigurationError(AuthError, ValueError):
     """A setting is wrong. The message names it and says what to write instead."""
 
 
+#: Where the request that the running task serves collects what is raised inside the app, because
+#: MCP libraries turn every exception of a tool into an answer.
+raised_inside: ContextVar[list[RequestError] | None] = ContextVar(
+    "asgi_mcp_auth.raised", default=None
+)
+
+
+def _tell_request(error: RequestError) -> None:
+    raised = raised_inside.get()
+    if raised is not None:
+        raised.append(error)
+
+
 class RequestError(AuthError):
     """A request was refused. ``str()`` of it is safe to send to the client."""
 
     error: ClassVar[str | None]
-    status: ClassVar[int]
+    status: int
     reason: Reason
 
 
@@ -117,6 +132,7 @@ class InvalidToken(RequestError):
         super().__init__("The access token is invalid or expired: sign in again")
         # Narrower than in the base class, and assigned only here.
         self.reason = reason  # pyright: ignore[reportIncompatibleVariableOverride]  # see above
+        _tell_request(self)
 
 
 class InsufficientScope(RequestError):
@@ -133,6 +149,7 @@ class InsufficientScope(RequestError):
     def __init__(self, *scopes: str) -> None:
         super().__init__("The access token lacks a scope that this operation needs")
         self.scopes = scopes
+        _tell_request(self)
 
 
 class ForbiddenOrigin(RequestError):
@@ -149,6 +166,28 @@ class ForbiddenOrigin(RequestError):
     def __init__(self, origin: str | None = None) -> None:
         super().__init__("Requests from this origin are not allowed")
         self.origin = None if origin is None else origin[:256]
+
+
+class InvalidMessage(RequestError):
+    """An MCP message cannot be judged, so the app does not get it.
+
+    Args:
+        text: what is wrong, for the client's developer.
+        status: the HTTP status.
+        code: the code of the JSON-RPC error.
+        id: the id of the JSON-RPC request, as far as it could be read.
+    """
+
+    error = "invalid_request"
+    reason = "message"
+
+    def __init__(
+        self, text: str, *, status: int = 400, code: int = -32600, id: object = None
+    ) -> None:
+        super().__init__(text)
+        self.status = status
+        self.code = code
+        self.id = id
 
 
 class ServerUnavailable(RequestError):

@@ -19,16 +19,20 @@ from ._urls import (
     other_slash,
     url_path,
 )
+from .answers import ChangedAnswer, RevocableAnswer, challenge_in_result
 from .errors import (
     ConfigurationError,
     InsufficientScope,
     InvalidToken,
     MissingToken,
     RequestError,
+    raised_inside,
 )
+from .gate import MAX_MESSAGE_BYTES, ChallengeForm, MessageGate
 from .headers import MAX_BEARER_BYTES, parse_credentials
 from .mounting import MountCheck, PathCheck, other_paths, resource_paths, route_table
-from .refusals import CHALLENGER_KEY, Challenger, RefusalHook, challenger_of
+from .policy import AccessPolicy, MessageRule, split_rules
+from .refusals import CHALLENGER_KEY, Challenger, RefusalHook
 from .rules import Rule, Rules
 from .tokens import (
     PROVIDER_KEY,
@@ -36,13 +40,11 @@ from .tokens import (
     AccessToken,
     AnonymousCredentials,
     AnonymousUser,
-    HasScope,
     TokenCache,
     User,
     Verification,
     current_request,
     current_verification,
-    get_access_token,
 )
 from .types import ASGIApp, Message, Receive, Scope, Send
 
@@ -87,13 +89,18 @@ class MCPAuthMiddleware:
         required_scopes: scopes needed in addition to the provider's.
         public_paths: unprotected paths: exact ones, and prefixes that end in ``/``.
             ``mcp_path`` cannot be one.
-        rules: per-path scopes; see ``Rule``.
+        rules: scopes for paths (``Rule``), and for tools, resources, prompts and methods of MCP
+            (``Tool``, ``Resource``, ``Prompt``, ``Method``; they need ``mcp_path``).
         allowed_origins: web origins whose pages may send requests, ``"*"`` for all; defaults to the
             origin of ``base_url`` and loopback.
         on_event: called with each refusal; it must neither block nor raise (the request would fail
             with a 500).
         forward_authorization: ``False`` removes the Authorization header before the app sees the
             request.
+        max_message_bytes: of one MCP message, where rules need to read it.
+        challenge: how callers of tools are refused: by ``"http"`` (401, 403), or in the
+            ``"result"`` of the tool, which ChatGPT needs; or a function of the ASGI scope that
+            returns one of the two.
 
     Raises:
         ConfigurationError: a setting is wrong, or the audience is not known.
@@ -109,10 +116,12 @@ class MCPAuthMiddleware:
         mcp_path: str | None = None,
         required_scopes: Sequence[str] | None = None,
         public_paths: Iterable[str] = (),
-        rules: Iterable[Rule] = (),
+        rules: Iterable[Rule | MessageRule] = (),
         allowed_origins: Sequence[str] | Literal["*"] | None = None,
         on_event: RefusalHook | None = None,
         forward_authorization: bool = True,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
+        challenge: ChallengeForm = "http",
     ) -> None:
         if not callable(app):
             raise ConfigurationError(
@@ -133,9 +142,12 @@ class MCPAuthMiddleware:
         routes = route_table(provider.get_routes(mcp_path), provider.base_url)
         self._mount = MountCheck(provider)
         self._routes = {path: self._mount.watch(path, app) for path, app in routes.items()}
-        self._rules = Rules(public_paths, rules)
+        message_rules, path_rules = split_rules(rules)
+        self._gate = _gate(message_rules, provider, max_message_bytes, challenge)
+        self._rules = Rules(public_paths, path_rules, self._gate.paths if self._gate else ())
         more = check_scopes("required_scopes", required_scopes or ())
-        provider.add_scopes((*more, *(scope for rule in self._rules.all for scope in rule.scopes)))
+        named = [rule.scopes for rule in self._rules.all]
+        provider.add_scopes((*more, *itertools.chain(*named, AccessPolicy(message_rules).scopes)))
         self._own_root_path = _interop.own_root_path(app)
         _check_not_public(self._rules, provider)
         needed = (*provider.required_scopes, *more)
@@ -181,6 +193,10 @@ class MCPAuthMiddleware:
             await self._enter(None, challenger, scope, receive, send)
             return
 
+        gate = self._gate
+        if gate is not None and not (gate.covers(path) or rule is self._rules.unsure):
+            gate = None
+
         # 3. The headers that decide. Browsers name the origin of the page that sends a request.
         authorization, origin, fields, access, token = b"", None, 0, None, None
         for name, value in scope["headers"]:
@@ -199,21 +215,31 @@ class MCPAuthMiddleware:
             if not sure:
                 self._path_check.warn(scope)
             # 4. The token: in the cache, or to be verified now.
-            if not fields:  # not raised: the most frequent refusal would cost 15 % more
+            if fields:
+                plain = fields == 1 and authorization[:7] == b"Bearer "
+                query = scope.get("query_string")
+                if plain and len(authorization) <= MAX_BEARER_BYTES and not query:
+                    access = self._cached_token(authorization[7:])
+                if access is None:
+                    token = parse_credentials(authorization, fields, query or b"")
+                    access = await self._verify(token, scope)
+            elif gate is None or not gate.policy.has_public or rule is self._rules.unsure:
+                # Not raised: the most frequent refusal would cost 15 % more.
                 self._mount.challenged(scope)
                 await challenger.refuse(MissingToken(), scope, receive, send)
                 return
-            plain = fields == 1 and authorization[:7] == b"Bearer "
-            if plain and len(authorization) <= MAX_BEARER_BYTES and not scope.get("query_string"):
-                access = self._cached_token(authorization[7:])
-            if access is None:
-                token = parse_credentials(authorization, fields, scope.get("query_string", b""))
-                access = await self._verify(token, scope)
-            # 5. Its scopes.
-            if not challenger.required_scopes.issubset(access.scopes):
+            # 5. Its scopes, and those of the message.
+            if gate is not None:
+                scope = dict(scope)
+                receive = await gate.judge(scope, receive, access, challenger.scopes)
+                send = gate.filter_lists(scope, send, access, challenger.scopes)
+            elif access is None or not challenger.required_scopes.issubset(access.scopes):
                 raise InsufficientScope
         except RequestError as refusal:
-            await challenger.refuse(refusal, scope, receive, send, token=token, access=access)
+            in_result = gate is not None and gate.refuses_in_result(scope)
+            await challenger.refuse(
+                refusal, scope, receive, send, token=token, access=access, in_result=in_result
+            )
             return
 
         # 6. The app.
@@ -283,77 +309,63 @@ class MCPAuthMiddleware:
         if not self._forward_authorization:
             inner["headers"] = [each for each in scope["headers"] if each[0] != b"authorization"]
         started = False
+        raised: list[RequestError] = []  # by a tool, perhaps swallowed by a library
+        late: RevocableAnswer | ChangedAnswer | None = None
 
         def tracked(message: Message) -> Awaitable[None]:
-            nonlocal started
+            nonlocal started, late
+            if raised and late is None:
+                late = self._late_answer(raised[-1], challenger, inner, send, started)
             started = True
-            return send(message)
+            return send(message) if late is None else late(message)
 
+        raised_restore = raised_inside.set(raised)
         restore = current_request.set((access, self.provider))
         sdk_restore = None if bridge is None else bridge.variable.set(user)
         try:
             await self.app(inner, receive, tracked)
         # Mostly InsufficientScope; a tool may also find that a token has been revoked.
         except RequestError as error:
-            if started:
+            if started and (late is None or late.has_begun):
                 raise
             await challenger.refuse(error, scope, receive, send, access=access)
+        else:
+            if isinstance(late, RevocableAnswer) and late.is_refused:
+                await challenger.refuse(raised[-1], scope, receive, send, access=access)
         finally:
+            raised_inside.reset(raised_restore)
             current_request.reset(restore)
             if bridge is not None and sdk_restore is not None:
                 bridge.variable.reset(sdk_restore)
 
-
-class RequireScopes:
-    """Requires more scopes for one sub-app: ``Mount("/admin", RequireScopes(admin, ["admin"]))``.
-
-    Args:
-        app: the sub-app.
-        scopes: all of them are needed.
-
-    Raises:
-        ConfigurationError: a scope is malformed; or, on a request, there is no
-            ``MCPAuthMiddleware`` around the app.
-    """
-
-    def __init__(self, app: ASGIApp, scopes: Sequence[str]) -> None:
-        self.app = app
-        self.scopes = check_scopes("scopes", scopes)
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one connection."""
-        if scope["type"] != "lifespan":
-            challenger = challenger_of(scope)
-            access = get_access_token(scope)
-            if access is None or not access.has_scopes(*self.scopes):
-                await challenger.refuse(
-                    InsufficientScope(*self.scopes), scope, receive, send, access=access
-                )
-                return
-        await self.app(scope, receive, send)
-
-
-async def insufficient_scope_response(request: HasScope, exc: Exception) -> Any:
-    """Return the response for ``InsufficientScope``, or another ``RequestError``.
-
-    ``app.add_exception_handler(RequestError, insufficient_scope_response)``: needed if the
-    middleware is outside a Starlette or FastAPI app, whose error middleware would answer first.
-
-    Raises:
-        ConfigurationError: the request did not come through an ``MCPAuthMiddleware``.
-    """
-    if not isinstance(exc, RequestError):
-        raise exc
-    challenger, access = challenger_of(request.scope), get_access_token(request)
-
-    async def response(scope: Scope, receive: Receive, send: Send) -> None:
-        await challenger.refuse(exc, scope, receive, send, access=access)
-
-    return response
+    def _late_answer(
+        self, error: RequestError, challenger: Challenger, scope: Scope, send: Send, started: bool
+    ) -> RevocableAnswer | ChangedAnswer:
+        """Return the ``send`` for an app in which a tool may have refused the caller."""
+        change = challenge_in_result(challenger.challenge(error))
+        if started or (self._gate is not None and self._gate.refuses_in_result(scope)):
+            return ChangedAnswer(send, change, has_begun=started)
+        return RevocableAnswer(send)
 
 
 def _no_cache(token: bytes) -> None:
     """Stand in for the cache of a provider that has none."""
+
+
+def _gate(
+    rules: Sequence[MessageRule], provider: Provider, max_bytes: int, challenge: ChallengeForm
+) -> MessageGate | None:
+    if not rules and challenge == "http":
+        return None
+    if provider.mcp_path is None:
+        what = f"rules has {rules[0]!r}" if rules else f"challenge is {challenge!r}"
+        raise ConfigurationError(
+            f"{what}, but there is no mcp_path: write mcp_path='/mcp', the path of your MCP server"
+        )
+    paths = resource_paths(provider.base_url, provider.mcp_path.rstrip("/"))
+    return MessageGate(
+        AccessPolicy(rules), paths or {""}, max_message_bytes=max_bytes, challenge=challenge
+    )
 
 
 def _check_not_public(rules: Rules, provider: Provider) -> None:
@@ -364,7 +376,7 @@ def _check_not_public(rules: Rules, provider: Provider) -> None:
         if rule is not None:
             raise ConfigurationError(
                 f"public_paths or rules make {rule.path!r} public, which covers"
-                f" mcp_path={mcp_path!r}: tokens there are neither required nor read. Remove"
-                f" {rule.path!r} to protect it. If it is meant to be public, leave mcp_path out:"
-                " it is the resource that tokens are for"
+                f" mcp_path={provider.mcp_path!r}: tokens there are neither required nor read."
+                f" Remove {rule.path!r} to protect it. If it is meant to be public, leave out"
+                " mcp_path: it is the resource that tokens are for"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from typing import TypeAlias
 
 from ._asgi import HeaderList, route_path, send_response
 from ._cache import token_id
+from .answers import format_refusal
 from .errors import (
     ConfigurationError,
     ForbiddenOrigin,
     InsufficientScope,
+    InvalidMessage,
     InvalidRequest,
     InvalidToken,
     MissingToken,
@@ -23,6 +26,7 @@ from .errors import (
     TokenTooLarge,
 )
 from .headers import format_challenge, is_scope_token, prefers_page
+from .operations import MESSAGE_KEY, MCPMessage
 from .tokens import AccessToken
 from .types import Reason, Receive, Scope, Send
 
@@ -39,6 +43,7 @@ _PAGE: HeaderList = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
+MAX_LOGGED = 200
 _JSON: HeaderList = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 
 
@@ -55,6 +60,8 @@ class Refusal:
         subject: the user of such a token.
         token_id: first 8 hex digits of the token's SHA-256.
         origin: the web origin that is not allowed, up to 256 characters, if that is the reason.
+        operation: what an MCP message asks for, such as ``tools/call delete_note``, where rules
+            have read it; cut after 200 characters.
     """
 
     status: int
@@ -65,6 +72,7 @@ class Refusal:
     subject: str | None = None
     token_id: str | None = None
     origin: str | None = None
+    operation: str | None = None
 
 
 RefusalHook: TypeAlias = Callable[[Refusal], None]
@@ -93,8 +101,8 @@ class Challenger:
         self._challenge_scopes_for = challenge_scopes_for
         self._resource_metadata = resource_metadata
         self._on_event = on_event
-        self._scopes = tuple(required_scopes)
-        self.required_scopes = frozenset(self._scopes)
+        self.scopes = tuple(required_scopes)
+        self.required_scopes = frozenset(self.scopes)
         common = (
             MissingToken(),
             InvalidToken("rejected"),
@@ -115,12 +123,20 @@ class Challenger:
         *,
         token: str | None = None,
         access: AccessToken | None = None,
+        in_result: bool = False,
     ) -> None:
-        """Send the response for ``error``, log it and call the hook."""
-        extra: tuple[str, ...] = ()
+        """Send the response for ``error``, log it and call the hook.
+
+        ``in_result`` answers the call of a tool with a failed result instead.
+        """
+        message: MCPMessage | None = scope.get(MESSAGE_KEY)
+        if in_result and message is not None:
+            self._report(error, scope, token, access)
+            body = format_refusal(message.id, str(error), self.challenge(error))
+            await send_response(scope, receive, send, 200, _JSON, body)
+            return
+        extra = _scopes_in(error)
         if isinstance(error, InsufficientScope):
-            # An app may have put parts of a request into it.
-            extra = tuple(filter(is_scope_token, error.scopes))
             if access is None:
                 # An app on a public path wants a token after all: 403 is for callers with a token.
                 error = MissingToken()
@@ -134,6 +150,10 @@ class Challenger:
         headers, body = answer or self._answer(error, extra)
         await send_response(scope, receive, send, error.status, headers, body)
 
+    def challenge(self, error: RequestError) -> bytes:
+        """Return the challenge for ``error``."""
+        return self._challenge(error, _scopes_in(error))
+
     def _report(
         self, error: RequestError, scope: Scope, token: str | None, access: AccessToken | None
     ) -> None:
@@ -146,10 +166,13 @@ class Challenger:
             subject=None if access is None else access.subject,
             token_id=token_id(token) if token else None,
             origin=error.origin if isinstance(error, ForbiddenOrigin) else None,
+            operation=_operation(scope.get(MESSAGE_KEY)),
         )
         shown: str = event.reason
         if event.origin is not None:
             shown = f"{event.reason} {event.origin!r}"
+        elif event.operation is not None:
+            shown = f"{event.reason} ({event.operation})"
         logger.info(
             "%r %r refused with %d: %s",
             event.method,
@@ -162,6 +185,8 @@ class Challenger:
             self._on_event(event)
 
     def _answer(self, error: RequestError, extra: Sequence[str] = ()) -> tuple[HeaderList, bytes]:
+        if isinstance(error, InvalidMessage):
+            return _JSON, _json_rpc(error)
         code = "" if error.error is None else f'"error":"{error.error}",'
         body = f'{{{code}"error_description":"{error}"}}'
         return [*_JSON, *self._headers(error, extra)], body.encode()
@@ -171,13 +196,28 @@ class Challenger:
             return [(b"retry-after", b"%d" % max(1, ceil(error.retry_after_seconds)))]
         if isinstance(error, ForbiddenOrigin | TokenTooLarge):
             return []  # a challenge would make clients sign in again, for nothing
-        challenge = format_challenge(
+        return [(b"www-authenticate", self._challenge(error, extra))]
+
+    def _challenge(self, error: RequestError, extra: Sequence[str]) -> bytes:
+        return format_challenge(
             error,
-            scopes=self._challenge_scopes_for(tuple(dict.fromkeys((*self._scopes, *extra)))),
+            scopes=self._challenge_scopes_for(tuple(dict.fromkeys((*self.scopes, *extra)))),
             resource_metadata=self._resource_metadata,
             realm="mcp" if self._resource_metadata is None else None,
         )
-        return [(b"www-authenticate", challenge)]
+
+
+def _scopes_in(error: RequestError) -> tuple[str, ...]:
+    """Return the scopes that an error asks for. An app may have put parts of a request into it."""
+    return tuple(filter(is_scope_token, getattr(error, "scopes", ())))
+
+
+def _operation(message: MCPMessage | None) -> str | None:
+    """Return the operations of a message for a log record: cut, and without control characters."""
+    if message is None:
+        return None
+    names = [f"{each.method} {each.name}".strip() for each in message.operations[:4]]
+    return ascii(", ".join(names)[:MAX_LOGGED])[1:-1]
 
 
 def _opens_page(scope: Scope) -> bool:
@@ -196,6 +236,12 @@ def _page(resource: str | None) -> bytes:
 <p>It is for MCP clients. Add its address to yours, which will then ask you to sign in.</p>
 {address}</body></html>
 """.encode()
+
+
+def _json_rpc(error: InvalidMessage) -> bytes:
+    """Return the body that refuses a message (JSON-RPC 2.0 §5)."""
+    answer = {"code": error.code, "message": str(error)}
+    return json.dumps({"jsonrpc": "2.0", "id": error.id, "error": answer}).encode()
 
 
 def challenger_of(scope: Scope) -> Challenger:

@@ -6,7 +6,7 @@ There are no regular expressions: a decoded path is matched by whole segments.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -59,7 +59,7 @@ class _Entry(NamedTuple):
     Attributes:
         exact: covers a path that equals it.
         prefix: covers a path that begins with it.
-        folded: both, folded by ``_fold``.
+        folded: both, folded by ``fold_path``.
     """
 
     rule: Rule
@@ -69,7 +69,7 @@ class _Entry(NamedTuple):
 
     @classmethod
     def of(cls, rule: Rule, exact: str, prefix: str) -> _Entry:
-        return cls(rule, exact, prefix, (_fold(exact), _fold(prefix)))
+        return cls(rule, exact, prefix, (fold_path(exact), fold_path(prefix)))
 
     def covers(self, path: str) -> bool:
         """Return whether the rule covers the path in this exact spelling."""
@@ -86,14 +86,20 @@ class Rules:
     Args:
         public_paths: exact paths, or prefixes if they end in ``/``.
         rules: see ``Rule``.
+        judged_paths: where messages are judged, so that spellings of these paths matter, too.
 
     Raises:
         ConfigurationError: a path that is invalid, would make every path public, or is named twice.
     """
 
-    __slots__ = ("_codes", "_default", "_entries", "_length", "_table", "_unsure")
+    __slots__ = ("_codes", "_default", "_entries", "_is_strict", "_length", "_table", "unsure")
 
-    def __init__(self, public_paths: Iterable[str], rules: Iterable[Rule]) -> None:
+    def __init__(
+        self,
+        public_paths: Iterable[str],
+        rules: Iterable[Rule],
+        judged_paths: Collection[str] = (),
+    ) -> None:
         if isinstance(public_paths, str) or not hasattr(public_paths, "__iter__"):
             raise ConfigurationError(
                 f"public_paths={public_paths!r} must be a list: write [{public_paths!r}]"
@@ -119,6 +125,7 @@ class Rules:
         _check_named_once(entry.rule for entry in entries)
         entries.sort(key=lambda entry: len(_key(entry.rule)), reverse=True)
         self._entries = tuple(entries)
+        self._is_strict = bool(entries or judged_paths)
         # A public rule covers its own spelling only, the others cover all.
         self._table = tuple(
             (
@@ -131,14 +138,14 @@ class Rules:
         # The part of a path that decides. Paths may be long, and normalising takes quadratic time.
         self._length = 2 * max((len(entry.folded[1]) for entry in entries), default=0)
         self._default = Rule("/")
-        self._unsure = Rule(
+        #: For a path that two parties may read differently: never public, and needs all scopes.
+        self.unsure = Rule(
             "/",
             scopes=tuple(dict.fromkeys(scope for entry in entries for scope in entry.rule.scopes)),
         )
         # The characters of the rules when percent-encoded, which none of them needs to be.
-        characters = {
-            character for entry in entries for character in entry.rule.path if character.isascii()
-        }
+        paths = [*judged_paths, *(entry.rule.path for entry in entries)]
+        characters = {character for path in paths for character in path if character.isascii()}
         self._codes = tuple(b"%%%02x" % ord(character) for character in sorted(characters))
 
     def __bool__(self) -> bool:
@@ -147,7 +154,7 @@ class Rules:
     @property
     def all(self) -> tuple[Rule, ...]:
         """Every rule that ``match`` can return."""
-        return (*(entry.rule for entry in self._entries), self._default, self._unsure)
+        return (*(entry.rule for entry in self._entries), self._default, self.unsure)
 
     def match(self, path: str, raw_path: bytes, sure: bool = True) -> Rule:
         """Return the rule for a request: the longest one, or the default, which is protected.
@@ -157,7 +164,7 @@ class Rules:
             raw_path: as received, to detect what decoding has hidden.
             sure: whether every framework reads the same ``path``.
         """
-        if not self._entries:
+        if not self._is_strict:
             return self._default
         if (
             not sure
@@ -166,8 +173,8 @@ class Rules:
         ):
             # Two parties may read such a path differently: it is never public, and requires the
             # scopes of all rules.
-            return self._unsure
-        folded = _fold(path[: self._length])
+            return self.unsure
+        folded = fold_path(path[: self._length])
         for is_public, exact, prefix, entry in self._table:
             compared = path if is_public else folded
             if compared == exact or compared.startswith(prefix):
@@ -178,7 +185,7 @@ class Rules:
 
     def public_at(self, path: str) -> Rule | None:
         """Return the public rule for ``path`` in any spelling, if a public rule decides."""
-        folded = _fold(path.rstrip("/"))
+        folded = fold_path(path.rstrip("/"))
         for entry in self._entries:
             if entry.covers_folded(folded) or entry.covers_folded(f"{folded}/"):
                 return entry.rule if entry.rule.public else None
@@ -197,7 +204,7 @@ class Rules:
         ]
         exact = next((entry.rule for entry in self._entries if entry.covers(path)), self._default)
         needed = frozenset(exact.scopes).union(*(rule.scopes for rule in closed))
-        return next((rule for rule in closed if needed.issubset(rule.scopes)), self._unsure)
+        return next((rule for rule in closed if needed.issubset(rule.scopes)), self.unsure)
 
     def _hides(self, raw_path: bytes) -> bool:
         """Return whether a character of a rule is percent-encoded: some routers never decode."""
@@ -205,7 +212,7 @@ class Rules:
         return any(code in raw_path for code in self._codes)
 
 
-def _fold(path: str) -> str:
+def fold_path(path: str) -> str:
     """Return ``path`` without differences that routers may ignore: case and character forms."""
     if path.isascii():
         return path.lower()
@@ -214,7 +221,7 @@ def _fold(path: str) -> str:
 
 
 def _key(rule: Rule) -> str:
-    return _fold(rule.path.rstrip("/"))
+    return fold_path(rule.path.rstrip("/"))
 
 
 def _check_named_once(rules: Iterable[Rule]) -> None:

@@ -65,7 +65,7 @@ InvalidRequestReason: TypeAlias = Literal[
 Reason: TypeAlias = (
     InvalidTokenReason
     | InvalidRequestReason
-    | Literal["missing_token", "insufficient_scope", "origin", "unavailable"]
+    | Literal["missing_token", "insufficient_scope", "origin", "message", "unavailable"]
 )
 
 OAuthReason: TypeAlias = Literal[

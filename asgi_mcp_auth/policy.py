@@ -1,0 +1,385 @@
+"""Decides what an MCP message needs: more scopes, a token, or nothing at all.
+
+A rule names a tool, a resource, a prompt or a method. The rule that names the thing wins over one
+that names its method; among those, an exact name wins over a pattern, and of two patterns the one
+with more characters besides its wildcards.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import unicodedata
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+from urllib.parse import unquote
+
+from ._settings import check_scopes, check_switch
+from .errors import ConfigurationError
+from .operations import MCPMessage, Operation, Subject, operations_of, parse_message
+from .tokens import AccessToken
+from .types import JSONObject
+
+ScopesFor: TypeAlias = (
+    "Callable[[Mapping[str, Any], AccessToken], Iterable[str] | Awaitable[Iterable[str]]]"
+)
+
+# What a client has to send before it can ask for anything.
+_HANDSHAKE = ("initialize", "notifications/initialized", "server/discover", "ping")
+
+
+@dataclass(frozen=True, slots=True, init=False, eq=False)
+class MessageRule:
+    """What one kind of operation needs. Use ``Tool``, ``Resource``, ``Prompt`` or ``Method``.
+
+    Args:
+        pattern: the name; ``*`` stands for any characters. In a ``Resource``: a URI, a template
+            such as ``notes://private/{id}`` (RFC 6570, level 1), or ``*`` for every resource.
+        scopes: needed besides those of the provider, the middleware and the path. A function gets
+            the arguments of the operation and the token, and returns scopes; it may be async.
+        public: whether the operation needs no token.
+        hidden: whether lists leave out what this rule refuses to the caller.
+
+    Raises:
+        ConfigurationError: an invalid pattern or scope, or scopes on a public operation.
+    """
+
+    subject: ClassVar[Subject | None]
+
+    pattern: str
+    scopes: tuple[str, ...] | ScopesFor
+    public: bool
+    hidden: bool
+
+    def __init__(
+        self,
+        pattern: str,
+        *,
+        scopes: Sequence[str] | ScopesFor = (),
+        public: bool = False,
+        hidden: bool = False,
+    ) -> None:
+        name = f"{type(self).__name__}({pattern!r})"
+        check_switch(f"{name} public", public)
+        check_switch(f"{name} hidden", hidden)
+        if not isinstance(pattern, str) or not pattern or not pattern.isprintable():
+            raise ConfigurationError(f"{name}: write a name, like {type(self).__name__}('search')")
+        if public and scopes:
+            raise ConfigurationError(
+                f"{name} is public and requires scopes: leave out one of the two"
+            )
+        if hidden and (public or callable(scopes)):
+            why = "is public" if public else "has a function for scopes, which needs arguments"
+            raise ConfigurationError(f"{name} {why}, so lists cannot hide it: leave out hidden")
+        if not callable(scopes):
+            scopes = check_scopes(f"{name} scopes", scopes)
+        object.__setattr__(self, "pattern", pattern)
+        object.__setattr__(self, "scopes", scopes)
+        object.__setattr__(self, "public", public)
+        object.__setattr__(self, "hidden", hidden)
+
+    @property
+    def fixed_scopes(self) -> tuple[str, ...]:
+        """The scopes that do not depend on arguments."""
+        return () if callable(self.scopes) else self.scopes
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.pattern!r})"
+
+
+class Tool(MessageRule):
+    """What calling a tool needs: ``Tool("delete_*", scopes=["notes:write"])``."""
+
+    __slots__ = ()
+    subject = "tool"
+
+
+class Prompt(MessageRule):
+    """What getting a prompt needs, or completing its arguments."""
+
+    __slots__ = ()
+    subject = "prompt"
+
+
+class Resource(MessageRule):
+    """What reading a resource needs, subscribing to it, or completing its arguments."""
+
+    __slots__ = ()
+    subject = "resource"
+
+
+class Method(MessageRule):
+    """What a method needs: ``Method("tools/list", public=True)``.
+
+    ``Method("GET")`` is the stream that older clients open, ``Method("DELETE")`` the end of their
+    session.
+    """
+
+    __slots__ = ()
+    subject = None
+
+
+class Decision(NamedTuple):
+    """What a caller gets for a message, and by which rules.
+
+    Attributes:
+        status: 200 if the app is called, 401 if a token is needed, 403 if it lacks scopes.
+        scopes: all that the message needs.
+        missing: those of them that the token lacks.
+        rules: the rules that decided, one for each operation that has one.
+    """
+
+    status: Literal[200, 401, 403]
+    scopes: tuple[str, ...]
+    missing: tuple[str, ...]
+    rules: tuple[MessageRule, ...]
+
+
+class _Entry(NamedTuple):
+    """A rule with a pattern, prepared for comparison.
+
+    Attributes:
+        length: the characters besides the wildcards.
+        matches: whether it covers a name.
+    """
+
+    length: int
+    matches: Callable[[str], object]
+    rule: MessageRule
+
+
+class AccessPolicy:
+    """The rules for the messages of one MCP server.
+
+    Args:
+        rules: see ``MessageRule``.
+        required_scopes: needed for everything that is not public.
+
+    Raises:
+        ConfigurationError: two rules for the same thing.
+    """
+
+    def __init__(
+        self, rules: Iterable[MessageRule], *, required_scopes: Sequence[str] = ()
+    ) -> None:
+        self.rules = tuple(rules)
+        self.required_scopes = check_scopes("required_scopes", required_scopes)
+        self._exact: dict[tuple[Subject | None, str], MessageRule] = {}
+        self._patterns: dict[Subject | None, list[_Entry]] = {}
+        seen: dict[tuple[Subject | None, str], MessageRule] = {}
+        for rule in self.rules:
+            other = seen.setdefault((rule.subject, _identity(rule)), rule)
+            if other is not rule:
+                raise ConfigurationError(
+                    f"rules has {other!r} and {rule!r}, which are for the same: keep one"
+                )
+            if rule.subject != "resource" and "*" not in rule.pattern:
+                self._exact[rule.subject, rule.pattern] = rule
+            else:
+                entry = _resource(rule) if rule.subject == "resource" else _pattern(rule)
+                self._patterns.setdefault(rule.subject, []).append(entry)
+        for entries in self._patterns.values():
+            entries.sort(key=lambda entry: entry.length, reverse=True)
+        #: Whether a caller without a token can be let in.
+        self.has_public = any(rule.public for rule in self.rules)
+        #: Whether lists have to be filtered.
+        self.has_hidden = any(rule.hidden for rule in self.rules)
+        if self.has_public:
+            for method in _HANDSHAKE:
+                if not self._find(None, method):
+                    self._exact[None, method] = Method(method, public=True)
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Every scope that a rule names."""
+        return tuple(dict.fromkeys(each for rule in self.rules for each in rule.fixed_scopes))
+
+    async def explain(
+        self, token: AccessToken | None, message: JSONObject | list[JSONObject] | bytes
+    ) -> Decision:
+        """Return what the caller would get for a message: for tests of your rules.
+
+        Args:
+            token: of the caller; ``None`` for an anonymous one.
+            message: a JSON-RPC message or batch, or the body of a request.
+
+        Raises:
+            UnreadableMessage: it cannot be judged, so the request would be refused with a 400.
+        """
+        if isinstance(message, bytes):
+            return await self.decide(parse_message(message), token)
+        members = message if isinstance(message, list) else [message]
+        operations = tuple(each for member in members for each in operations_of(member))
+        return await self.decide(MCPMessage(None, operations), token)
+
+    async def decide(
+        self, message: MCPMessage, token: AccessToken | None, required: Sequence[str] | None = None
+    ) -> Decision:
+        """Return what the caller gets for a parsed message.
+
+        Args:
+            message: see ``parse_message``.
+            token: of the caller; ``None`` for an anonymous one.
+            required: in place of ``required_scopes``.
+        """
+        rules: tuple[MessageRule, ...] = ()
+        scopes = dict.fromkeys(self.required_scopes if required is None else required)
+        is_public = True
+        for operation in message.operations:
+            found = self.rules_for(operation.subject, operation.name, operation.method)
+            rules += found
+            if not found:
+                is_public = False
+            for rule in found:
+                if not rule.public:
+                    is_public = False
+                    own = rule.scopes
+                    if callable(own):
+                        own = await _call(rule, own, operation, token)
+                    for scope in own:
+                        scopes[scope] = None
+        if is_public:
+            return Decision(200, (), (), rules)
+        held: Sequence[str] = () if token is None else token.scopes
+        missing = tuple([scope for scope in scopes if scope not in held])
+        return Decision(
+            401 if token is None else 403 if missing else 200, tuple(scopes), missing, rules
+        )
+
+    def is_visible(
+        self, subject: Subject, name: str, token: AccessToken | None, required: Sequence[str]
+    ) -> bool:
+        """Return whether a list shows a thing to a caller."""
+        hiding = [rule for rule in self.rules_for(subject, name, "") if rule.hidden]
+        if not hiding:
+            return True
+        if token is None:
+            return False
+        needed = {*required, *(scope for rule in hiding for scope in rule.fixed_scopes)}
+        return needed.issubset(token.scopes)
+
+    def security_schemes(self, tool: str, required: Sequence[str]) -> list[JSONObject]:
+        """Return what a tool needs, as ``securitySchemes`` in a list of tools has it (SEP-1488)."""
+        found = self.rules_for("tool", tool, "tools/call")
+        if found and all(rule.public for rule in found):
+            return [{"type": "noauth"}]
+        scopes = dict.fromkeys((*required, *(each for rule in found for each in rule.fixed_scopes)))
+        return [{"type": "oauth2", "scopes": list(scopes)}]
+
+    def rules_for(self, subject: Subject | None, name: str, method: str) -> tuple[MessageRule, ...]:
+        """Return the rules that decide: none, one, or several that are equally specific."""
+        found = self._find(subject, name) if subject is not None else ()
+        return found or self._find(None, method)
+
+    def _find(self, subject: Subject | None, name: str) -> tuple[MessageRule, ...]:
+        rule = self._exact.get((subject, name))
+        if rule is not None:
+            return (rule,)
+        entries = self._patterns.get(subject)
+        if entries is None:
+            return ()
+        if subject == "resource" and _AMBIGUOUS.search(name):
+            # Two parties may read such a URI differently, so it needs what every rule needs.
+            return tuple(entry.rule for entry in entries if not entry.rule.public)
+        found: tuple[MessageRule, ...] = ()
+        longest = 0
+        for length, matches, rule in entries:
+            if found and length < longest:
+                break
+            if matches(name):
+                found += (rule,)
+                longest = length
+        return found
+
+
+def split_rules(rules: Any) -> tuple[list[MessageRule], Any]:
+    """Return the rules for messages, and all others."""
+    if not hasattr(rules, "__iter__"):
+        return [], rules
+    listed = list(rules)
+    messages = [rule for rule in listed if isinstance(rule, MessageRule)]
+    return messages, [rule for rule in listed if not isinstance(rule, MessageRule)]
+
+
+async def _call(
+    rule: MessageRule, scopes_for: ScopesFor, operation: Operation, token: AccessToken | None
+) -> tuple[str, ...]:
+    if token is None:  # one is needed in any case
+        return ()
+    result = scopes_for(_arguments(rule, operation), token)
+    scopes = await result if inspect.isawaitable(result) else result
+    return check_scopes(f"{rule!r} scopes", scopes)
+
+
+def _arguments(rule: MessageRule, operation: Operation) -> Mapping[str, Any]:
+    """Return what a function for scopes decides on.
+
+    For a tool or a prompt: its arguments. For a resource: the variables of the rule's template.
+    For a method: its parameters.
+    """
+    if rule.subject is None:
+        return operation.params
+    if rule.subject == "resource":
+        return _variables(rule.pattern, operation.name)
+    arguments = operation.params.get("arguments")
+    return arguments if isinstance(arguments, dict) else {}
+
+
+# Names
+
+_VARIABLE = re.compile(r"\{([A-Za-z0-9_]+)\}")
+
+
+def _pattern(rule: MessageRule) -> _Entry:
+    parts = rule.pattern.split("*")
+    regex = re.compile(".*".join(map(re.escape, parts)), re.DOTALL)
+    return _Entry(sum(map(len, parts)), regex.fullmatch, rule)
+
+
+def _identity(rule: MessageRule) -> str:
+    """Return what two rules for the same thing have in common."""
+    if rule.subject != "resource":
+        return rule.pattern
+    return _VARIABLE.sub("{}", _fold(rule.pattern))
+
+
+# Resources: a URI has several spellings (RFC 3986 §6.2.2), and servers normalise some of them.
+
+_AMBIGUOUS = re.compile(
+    r"[\x00-\x20\x7f\\]|%(?:2f|5c|2e|25|0[0-9a-f]|1[0-9a-f])|/\.{1,2}(?:[/?#]|$)", re.IGNORECASE
+)
+
+
+def _resource(rule: MessageRule) -> _Entry:
+    """Return the entry of a resource: a public rule covers its own spelling, others cover all."""
+    if rule.pattern == "*":
+        return _Entry(0, lambda uri: True, rule)
+    literals = _VARIABLE.split(rule.pattern)[::2]
+    if any(character in literal for literal in literals for character in "{}*"):
+        raise ConfigurationError(
+            f"{rule!r}: write a URI, a template with plain variables like 'notes://private/{{id}}',"
+            " or '*' for every resource"
+        )
+    length = sum(map(len, literals))
+    if rule.public:
+        exact = re.compile(r"[^/?#%]+".join(map(re.escape, literals)))
+        return _Entry(length, exact.fullmatch, rule)
+    folded = re.compile(".+".join(re.escape(_fold(literal)) for literal in literals), re.DOTALL)
+    return _Entry(length, lambda uri: folded.fullmatch(_fold(uri)), rule)
+
+
+def _fold(uri: str) -> str:
+    """Return ``uri`` without differences that servers may ignore."""
+    text = unquote(uri)
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return text.casefold().rstrip("/")
+
+
+def _variables(template: str, uri: str) -> dict[str, str]:
+    """Return the decoded values of a template's variables; empty if the spelling differs."""
+    literals, names = _VARIABLE.split(template)[::2], _VARIABLE.findall(template)
+    match = re.fullmatch("(.+)".join(map(re.escape, literals)), uri, re.DOTALL)
+    values = () if match is None else match.groups()
+    return dict(zip(names, map(unquote, values), strict=False))
