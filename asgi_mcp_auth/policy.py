@@ -281,7 +281,7 @@ class AccessPolicy:
             return ()
         if subject == "resource" and _AMBIGUOUS.search(name):
             # Two parties may read such a URI differently, so it needs what every rule needs.
-            return tuple(entry.rule for entry in entries if not entry.rule.public)
+            return tuple(each for each in self.rules if each.subject == subject and not each.public)
         found: tuple[MessageRule, ...] = ()
         longest = 0
         for length, matches, rule in entries:
