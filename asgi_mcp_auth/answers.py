@@ -1,4 +1,4 @@
-"""Changes what an MCP server answers: lists without what is hidden, and refusals from inside tools.
+"""Changes the answers of an MCP server: lists that hide something, and refusals inside tools.
 
 Nothing is held back but a list that has to be filtered, and the beginning of an answer that may
 still become a refusal.
@@ -19,7 +19,8 @@ from .types import JSONObject, Message, Send
 #: Changes a JSON-RPC answer in place, and returns whether it has.
 Change: TypeAlias = Callable[[JSONObject], bool]
 
-_EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+# Two line endings. One that may go on in the next chunk counts: a blank line more means nothing.
+_EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
@@ -29,76 +30,108 @@ class ChangedAnswer:
     Args:
         send: of the request.
         change: called with each JSON-RPC answer.
+        is_refusal: whether the first answer becomes another response: then nothing is sent, and
+            ``is_refused`` is set.
         has_begun: whether the response has begun; only a stream can still be changed then.
     """
 
-    def __init__(self, send: Send, change: Change, *, has_begun: bool = False) -> None:
+    def __init__(
+        self,
+        send: Send,
+        change: Change,
+        *,
+        is_refusal: Callable[[JSONObject], bool] | None = None,
+        has_begun: bool = False,
+    ) -> None:
         self._send = send
         self._change = change
-        self.has_begun = has_begun
-        self._start: Message | None = {} if has_begun else None
-        self._buffer = b""
+        self._is_refusal = is_refusal
+        self._start: Message | None = None
+        self._buffer = bytearray()
         self._is_stream = has_begun
+        self._is_passed = False
+        self.has_begun = has_begun
+        self.is_refused = False
 
     async def __call__(self, message: Message) -> None:
         """Send a message of the app, or keep it until its answer is complete."""
         if message["type"] == "http.response.start":
-            headers = message.get("headers", ())
-            if _header(headers, b"content-encoding") not in (b"", b"identity"):
-                raise ConfigurationError(
-                    "the app compresses answers although it was not asked to, so lists cannot be"
-                    " filtered: compress outside of MCPAuthMiddleware"
-                )
-            self._is_stream = _header(headers, b"content-type").startswith(b"text/event-stream")
-            sent = [each for each in headers if each[0].lower() != b"content-length"]
-            self._start = {**message, "headers": sent}
-            if self._is_stream:
-                self.has_begun = True
-                await self._send(self._start)
-        elif message["type"] != "http.response.body" or self._start is None:
+            await self._begin(message)
+        elif self._is_passed or message["type"] != "http.response.body":
             await self._send(message)
-        elif self._is_stream:
-            await self._stream(message)
-        else:
-            await self._whole(message, self._start)
+        elif not self.is_refused:
+            await (self._stream(message) if self._is_stream else self._whole(message))
 
-    async def _whole(self, message: Message, start: Message) -> None:
+    async def _begin(self, message: Message) -> None:
+        headers = message.get("headers", ())
+        self._start = message
+        self._is_stream = _header(headers, b"content-type").startswith(b"text/event-stream")
+        self._is_passed = not 200 <= message["status"] < 300
+        if self._is_passed or (self._is_stream and self._is_refusal is None):
+            await self._send_start()
+        elif _header(headers, b"content-encoding") not in (b"", b"identity"):
+            raise ConfigurationError(
+                "the app compresses answers although it was not asked to, so lists cannot be"
+                " filtered: compress outside of MCPAuthMiddleware"
+            )
+
+    async def _send_start(self) -> None:
+        if not self.has_begun and self._start is not None:
+            self.has_begun = True
+            await self._send(self._start)
+
+    async def _whole(self, message: Message) -> None:
         self._buffer += message.get("body", b"")
         if message.get("more_body", False):
             return
-        body, self._buffer = change_json(self._buffer, self._change), b""
-        length = (b"content-length", b"%d" % len(body))
-        self.has_begun = True
-        await self._send({**start, "headers": [*start["headers"], length]})
+        before = bytes(self._buffer)
+        body = self._changed(before)
+        if self.is_refused:
+            return
+        if body != before and self._start is not None:
+            self._start = {**self._start, "headers": _with_length(self._start, len(body))}
+        await self._send_start()
         await self._send({**message, "body": body})
 
     async def _stream(self, message: Message) -> None:
+        # An event may end in the middle of an ending that has arrived in part.
+        searched = max(0, len(self._buffer) - 3)
         self._buffer += message.get("body", b"")
         events: list[bytes] = []
         position = 0
-        for end in _EVENT_END.finditer(self._buffer):
-            events.append(change_event(self._buffer[position : end.end()], self._change))
+        for end in _EVENT_END.finditer(self._buffer, searched):
+            events.append(bytes(self._buffer[position : end.end()]))
             position = end.end()
-        self._buffer = self._buffer[position:]
+        del self._buffer[:position]
         if not message.get("more_body", False):
-            events.append(change_event(self._buffer, self._change))
-            self._buffer = b""
+            events.append(bytes(self._buffer))
         elif not events:
             return
-        await self._send({**message, "body": b"".join(events)})
+        body = b"".join(change_event(event, self._changed) for event in events)
+        if not self.is_refused:
+            await self._send_start()
+            await self._send({**message, "body": body})
+
+    def _changed(self, data: bytes) -> bytes:
+        answer = {} if self._is_refusal is None else _answer_in(data)
+        if answer and self._is_refusal is not None:
+            self.is_refused = not self.has_begun and self._is_refusal(answer)
+            self._is_refusal = None
+        return change_json(data, self._change)
 
 
-def change_event(event: bytes, change: Change) -> bytes:
-    """Return an event of a stream after ``change``: the same bytes if nothing has changed.
+def change_event(event: bytes, change: Callable[[bytes], bytes]) -> bytes:
+    """Return an event of a stream after ``change`` of its data: the same bytes if it is the same.
 
     WHATWG HTML §9.2.6.
     """
     if b"data:" not in event:
         return event
-    lines = _LINE_END.split(event.decode("utf-8", "replace"))
+    lines = _LINE_END.split(event.decode("utf-8-sig", "replace"))
     data = "\n".join(line[5:].removeprefix(" ") for line in lines if line.startswith("data:"))
-    changed = change_json(data.encode(), change)
-    if changed == data.encode():
+    before = data.encode()
+    changed = change(before)
+    if changed == before:
         return event
     others = [line for line in lines if line and not line.startswith("data:")]
     return "".join(f"{line}\n" for line in (*others, f"data: {changed.decode()}", "")).encode()
@@ -114,14 +147,28 @@ def change_json(data: bytes, change: Change) -> bytes:
     changed = [change(each) for each in (value if is_array(value) else [value]) if is_object(each)]
     if not any(changed):
         return data
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _answer_in(data: bytes) -> JSONObject:
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return {}
+    return value if is_object(value) else {}
+
+
+def _with_length(start: Message, length: int) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a response with another length."""
+    headers = [each for each in start.get("headers", ()) if each[0].lower() != b"content-length"]
+    return [*headers, (b"content-length", b"%d" % length)]
 
 
 def _header(headers: HeaderList, name: bytes) -> bytes:
     return next((value.lower() for key, value in headers if key.lower() == name), b"")
 
 
-# What lists hold, and what names the things in them.
+# The things in lists, and the members that name them.
 LISTS: Mapping[str, tuple[str, str]] = {
     "tools": ("tool", "name"),
     "prompts": ("prompt", "name"),
@@ -133,7 +180,7 @@ LISTS: Mapping[str, tuple[str, str]] = {
 def list_filter(
     is_visible: Callable[[str, str], bool], schemes_of: Callable[[str], Any] | None
 ) -> Change:
-    """Return what filters the lists in an answer.
+    """Return a change that filters the lists in an answer.
 
     Args:
         is_visible: gets the subject and the name of a thing in a list.
@@ -174,72 +221,26 @@ def _add_schemes(tool: JSONObject, schemes: Any) -> None:
     tool.setdefault("securitySchemes", schemes)
 
 
-class RevocableAnswer:
-    """A ``send`` that keeps an answer until it is known not to be the refusal of a tool.
-
-    MCP libraries turn every exception of a tool into a result, which clients take for a success of
-    HTTP.
-    """
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._kept: list[Message] = []
-        self._body = b""
-        self.has_begun = False
-        #: Whether the answer is a refusal, of which nothing has been sent.
-        self.is_refused = False
-
-    async def __call__(self, message: Message) -> None:
-        """Send a message of the app, or keep it."""
-        if self.is_refused:
-            return
-        if not self.has_begun:
-            self._kept.append(message)
-            self._body += message.get("body", b"")
-            if message["type"] == "http.response.start" or not self._is_complete(message):
-                return
-            data = b"\n".join(map(_data_of, _EVENT_END.split(self._body)))
-            if _is_error(self._body) or _is_error(data):
-                self.is_refused = True
-                return
-            self.has_begun = True
-            for kept in self._kept:
-                await self._send(kept)
-            return
-        await self._send(message)
-
-    def _is_complete(self, message: Message) -> bool:
-        return not message.get("more_body", False) or b"data:" in self._body
-
-
-def _data_of(event: bytes) -> bytes:
-    return b"\n".join(line[5:] for line in event.splitlines() if line.startswith(b"data:"))
-
-
-def _is_error(data: bytes) -> bool:
-    try:
-        answer = json.loads(data)
-    except ValueError:
+def is_refusal(answer: JSONObject) -> bool:
+    """Return whether a JSON-RPC answer is an error, or the result of a tool that has failed."""
+    if "jsonrpc" not in answer:
         return False
-    if not is_object(answer) or "jsonrpc" not in answer:
-        return False
-    return "error" in answer or is_error_result(answer.get("result"))
+    return "error" in answer or _has_failed(answer.get("result"))
 
 
-def is_error_result(result: object) -> TypeGuard[JSONObject]:
-    """Return whether the result of a tool says that it has failed."""
+def _has_failed(result: object) -> TypeGuard[JSONObject]:
     return is_object(result) and result.get("isError") is True
 
 
 def challenge_in_result(challenge: bytes) -> Change:
-    """Return what puts a challenge into the result of a tool that has failed.
+    """Return a change that puts a challenge into the result of a tool that has failed.
 
     SEP-1489 of MCP, which ChatGPT reads.
     """
 
     def change(answer: JSONObject) -> bool:
         result = answer.get("result")
-        if not is_error_result(result):
+        if not _has_failed(result):
             return False
         meta = result.setdefault("_meta", {})
         if is_object(meta):

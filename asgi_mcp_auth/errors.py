@@ -2,6 +2,7 @@
 
 AuthError
 ├─ ConfigurationError (also a ValueError)  a setting is wrong; raised while the program starts
+├─ ClientLeft                              a client has disconnected: there is no answer
 ├─ RequestError                            .error .status; str() is what the client may see
 │  ├─ InvalidRequest          400 invalid_request
 │  ├─ TokenTooLarge           431 invalid_request
@@ -9,7 +10,7 @@ AuthError
 │  ├─ InvalidToken            401 invalid_token           .reason is for the log only
 │  ├─ InsufficientScope       403 insufficient_scope      .scopes
 │  ├─ ForbiddenOrigin         403 access_denied
-│  ├─ InvalidMessage          400 (a JSON-RPC error)      .code .id; also 405, 408, 413, 415
+│  ├─ InvalidMessage          400 (a JSON-RPC error)      .code .id; also 405, 408, 413 and 415
 │  └─ ServerUnavailable       503 temporarily_unavailable .retry_after_seconds
 │     ├─ ClientUnreachable    503 temporarily_unavailable .cause .client_id .url
 │     ├─ UnreadableRecord     503 temporarily_unavailable
@@ -48,9 +49,9 @@ AuthError
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import ContextVar
 from typing import ClassVar, Literal
 
+from ._inside import tell_request
 from .types import InvalidRequestReason, InvalidTokenReason, OAuthReason, Reason
 
 
@@ -62,17 +63,8 @@ class ConfigurationError(AuthError, ValueError):
     """A setting is wrong. The message names it and says what to write instead."""
 
 
-#: Where the request that the running task serves collects what is raised inside the app, because
-#: MCP libraries turn every exception of a tool into an answer.
-raised_inside: ContextVar[list[RequestError] | None] = ContextVar(
-    "asgi_mcp_auth.raised", default=None
-)
-
-
-def _tell_request(error: RequestError) -> None:
-    raised = raised_inside.get()
-    if raised is not None:
-        raised.append(error)
+class ClientLeft(AuthError):
+    """A client has disconnected before its request was complete, so nothing is answered."""
 
 
 class RequestError(AuthError):
@@ -132,7 +124,7 @@ class InvalidToken(RequestError):
         super().__init__("The access token is invalid or expired: sign in again")
         # Narrower than in the base class, and assigned only here.
         self.reason = reason  # pyright: ignore[reportIncompatibleVariableOverride]  # see above
-        _tell_request(self)
+        tell_request(self)
 
 
 class InsufficientScope(RequestError):
@@ -149,7 +141,7 @@ class InsufficientScope(RequestError):
     def __init__(self, *scopes: str) -> None:
         super().__init__("The access token lacks a scope that this operation needs")
         self.scopes = scopes
-        _tell_request(self)
+        tell_request(self)
 
 
 class ForbiddenOrigin(RequestError):
@@ -172,13 +164,14 @@ class InvalidMessage(RequestError):
     """An MCP message cannot be judged, so the app does not get it.
 
     Args:
-        text: what is wrong, for the client's developer.
+        text: for the client's developer.
         status: the HTTP status.
         code: the code of the JSON-RPC error.
         id: the id of the JSON-RPC request, as far as it could be read.
     """
 
-    error = "invalid_request"
+    error = None
+    status = 400
     reason = "message"
 
     def __init__(

@@ -5,29 +5,31 @@ The app gets exactly the bytes that were judged.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Literal, NoReturn, TypeAlias
 
-from ._asgi import read_body
 from ._places import Places, network_of
+from ._settings import check_count
 from .answers import ChangedAnswer, list_filter
 from .errors import (
-    BodyTooLarge,
+    ClientLeft,
+    ConfigurationError,
     InsufficientScope,
     InvalidMessage,
-    MalformedRequest,
     ServerUnavailable,
     TooManyRequests,
 )
+from .mounting import resource_paths
 from .operations import (
     MESSAGE_KEY,
+    RESULT_KEY,
     MCPMessage,
     Operation,
-    UnreadableMessage,
     check_headers,
     parse_message,
 )
-from .policy import AccessPolicy
+from .policy import AccessPolicy, MessageRule
 from .rules import fold_path
 from .tokens import AccessToken
 from .types import JSONObject, Message, Receive, Scope, Send
@@ -62,8 +64,8 @@ class MessageGate:
         policy: AccessPolicy,
         paths: Collection[str],
         *,
-        max_message_bytes: int = MAX_MESSAGE_BYTES,
-        challenge: ChallengeForm = "http",
+        max_message_bytes: int,
+        challenge: ChallengeForm,
     ) -> None:
         self.policy = policy
         self.paths = tuple(paths)
@@ -91,6 +93,7 @@ class MessageGate:
 
         Raises:
             RequestError: the message is refused, or cannot be judged.
+            ClientLeft: the client has disconnected.
 
         MCP 2026-07-28, Streamable HTTP, and Authorization, Scope Challenge Handling.
         """
@@ -98,18 +101,17 @@ class MessageGate:
         if method == "POST":
             mirrored = self._check(scope["headers"])
             body = await self._read(scope, receive, access)
-            try:
-                message = parse_message(body)
-                if mirrored:
-                    check_headers(mirrored, message)
-            except UnreadableMessage as error:
-                raise InvalidMessage(str(error), code=error.code, id=error.id) from None
+            message = parse_message(body)
+            if mirrored:
+                check_headers(mirrored, message)
             receive = _again({"type": "http.request", "body": body, "more_body": False}, receive)
         elif method in _BARE:
             message = MCPMessage(None, (Operation(method, None, "", {}),))
         else:  # a WebSocket, or a method that the transport does not have
             raise InvalidMessage("Messages are sent by POST", status=405)
         scope[MESSAGE_KEY] = message
+        if self._challenge != "http" and self._in_result(scope, message):
+            scope[RESULT_KEY] = True
         decision = await self.policy.decide(message, access, required)
         if decision.status != 200:
             raise InsufficientScope(*decision.scopes)  # without a token, it is answered as a 401
@@ -138,13 +140,12 @@ class MessageGate:
                 mirrored.append((name, value))
         return mirrored
 
-    def refuses_in_result(self, scope: Scope) -> bool:
+    def _in_result(self, scope: Scope, message: MCPMessage) -> bool:
         """Return whether the refusal of this message goes into the result of its tool."""
-        message = scope.get(MESSAGE_KEY)
-        if message is None or len(message.operations) != 1 or self._challenge == "http":
-            return False
         form = self._challenge if isinstance(self._challenge, str) else self._challenge(scope)
-        return form == "result" and message.operations[0].method == "tools/call"
+        _check_form("what challenge returns", form)
+        operations = message.operations
+        return form == "result" and len(operations) == 1 and operations[0].method == "tools/call"
 
     def filter_lists(
         self, scope: Scope, send: Send, access: AccessToken | None, required: Sequence[str]
@@ -175,6 +176,7 @@ class MessageGate:
 
         Raises:
             RequestError: it is too long, or too slow.
+            ClientLeft: it has not arrived.
         """
         first = await receive()
         if first["type"] == "http.request" and not first.get("more_body", False):
@@ -182,29 +184,75 @@ class MessageGate:
             if len(body) > self._max_bytes:
                 self._refuse_size()
             return body
-        place = None
+        if access is not None:
+            return await self._rest(first, receive)
         try:
-            if access is None:
-                place = await self._strangers.enter(network_of(_address(scope)))
-            return await read_body(
-                _again(first, receive), max_bytes=self._max_bytes, timeout_seconds=BODY_SECONDS
-            )
+            place = await self._strangers.enter(network_of((scope.get("client") or ("",))[0]))
         except TooManyRequests:
             raise ServerUnavailable from None
-        except BodyTooLarge:
-            self._refuse_size()
-        except MalformedRequest as error:
-            raise InvalidMessage(str(error), status=408) from None
+        try:
+            return await self._rest(first, receive)
         finally:
-            if place is not None:
-                place.leave()
+            place.leave()
+
+    async def _rest(self, message: Message, receive: Receive) -> bytes:
+        body = bytearray()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while message["type"] == "http.request":
+                    body += message.get("body", b"")
+                    if len(body) > self._max_bytes:
+                        self._refuse_size()
+                    if not message.get("more_body", False):
+                        return bytes(body)
+                    message = await receive()
+        except TimeoutError:
+            raise InvalidMessage("The body did not arrive in time", status=408) from None
+        raise ClientLeft
 
     def _refuse_size(self) -> NoReturn:
         raise InvalidMessage(f"The body is longer than {self._max_bytes} bytes", status=413)
 
 
-def _address(scope: Scope) -> str:
-    return (scope.get("client") or ("",))[0]
+def make_gate(
+    rules: Sequence[MessageRule],
+    base_url: str | None,
+    mcp_path: str | None,
+    max_message_bytes: int,
+    challenge: ChallengeForm,
+) -> MessageGate | None:
+    """Return the gate of a middleware, or ``None`` if no message needs to be read.
+
+    Args:
+        rules: for messages.
+        base_url: see ``MCPAuthMiddleware``.
+        mcp_path: see ``MCPAuthMiddleware``.
+        max_message_bytes: see ``MessageGate``.
+        challenge: see ``MessageGate``.
+
+    Raises:
+        ConfigurationError: a setting is wrong.
+    """
+    check_count("max_message_bytes", max_message_bytes)
+    if not callable(challenge):
+        _check_form("challenge", challenge)
+    if not rules and challenge == "http":
+        return None
+    if mcp_path is None:
+        given = f"rules has {rules[0]!r}" if rules else f"challenge is {challenge!r}"
+        raise ConfigurationError(
+            f"{given}, but there is no mcp_path: write mcp_path='/mcp', the path of your MCP server"
+        )
+    # Without a path, every path may lead to the resource.
+    paths = resource_paths(base_url, mcp_path.rstrip("/")) or {""}
+    return MessageGate(
+        AccessPolicy(rules), paths, max_message_bytes=max_message_bytes, challenge=challenge
+    )
+
+
+def _check_form(setting: str, form: object) -> None:
+    if form not in ("http", "result"):
+        raise ConfigurationError(f"{setting}={form!r} must be 'http' or 'result'")
 
 
 def _is_utf8(content_type: bytes) -> bool:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-import sys
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, Literal, Protocol, runtime_checkable
 from urllib.parse import unquote
 
 from . import _interop
 from ._asgi import Lifespan, read_path, running_loop
 from ._cors import AllowedOrigins, CORSSend, PublicDocument, answer_preflight, is_preflight
-from ._settings import check_kind, check_scopes
+from ._settings import check_hook, check_kind, check_scopes
 from ._urls import (
     WELL_KNOWN_OPENID,
     WELL_KNOWN_RESOURCE,
@@ -20,41 +19,28 @@ from ._urls import (
     other_slash,
     url_path,
 )
-from .answers import ChangedAnswer, RevocableAnswer, challenge_in_result
+from .entrance import Entrance
 from .errors import (
+    ClientLeft,
     ConfigurationError,
     InsufficientScope,
     InvalidToken,
     MissingToken,
     RequestError,
-    raised_inside,
 )
-from .gate import MAX_MESSAGE_BYTES, ChallengeForm, MessageGate
+from .gate import MAX_MESSAGE_BYTES, ChallengeForm, make_gate
 from .headers import MAX_BEARER_BYTES, parse_credentials
 from .mounting import MountCheck, PathCheck, other_paths, resource_paths, route_table
-from .policy import AccessPolicy, MessageRule, split_rules
-from .refusals import CHALLENGER_KEY, Challenger, RefusalHook
+from .policy import MessageRule, split_rules
+from .refusals import Challenger, RefusalHook
 from .rules import Rule, Rules
-from .tokens import (
-    PROVIDER_KEY,
-    SCOPE_KEY,
-    AccessToken,
-    AnonymousCredentials,
-    AnonymousUser,
-    TokenCache,
-    User,
-    Verification,
-    current_request,
-    current_verification,
-)
-from .types import ASGIApp, Message, Receive, Scope, Send
+from .tokens import AccessToken, TokenCache, Verification, current_verification
+from .types import ASGIApp, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
 _OUR_DOCUMENTS = (f"{WELL_KNOWN_RESOURCE}/", f"{WELL_KNOWN_SERVER}/", f"{WELL_KNOWN_OPENID}/")
 _MISSING_DOCUMENT = PublicDocument(lambda: b'{"error":"not_found"}', status=404, max_age_seconds=0)
-_ANONYMOUS_USER = AnonymousUser()
-_ANONYMOUS_CREDENTIALS = AnonymousCredentials()
 
 
 @runtime_checkable
@@ -132,10 +118,7 @@ class MCPAuthMiddleware:
             raise ConfigurationError(
                 f"provider={provider!r} must be an AuthProvider, such as RemoteAuthProvider(…)"
             )
-        if on_event is not None and not callable(on_event):
-            raise ConfigurationError(
-                f"on_event={on_event!r} must be a function that takes a Refusal"
-            )
+        check_hook("on_event", on_event)
         check_kind("forward_authorization", forward_authorization, bool)
         self.app = app
         self.provider = provider
@@ -144,11 +127,12 @@ class MCPAuthMiddleware:
         self._mount = MountCheck(provider)
         self._routes = {path: self._mount.watch(path, app) for path, app in routes.items()}
         message_rules, path_rules = split_rules(rules)
-        self._gate = _gate(message_rules, provider, max_message_bytes, challenge)
+        address = provider.base_url, provider.mcp_path
+        self._gate = make_gate(message_rules, *address, max_message_bytes, challenge)
         self._rules = Rules(public_paths, path_rules, self._gate.paths if self._gate else ())
         more = check_scopes("required_scopes", required_scopes or ())
-        named = [rule.scopes for rule in self._rules.all]
-        provider.add_scopes((*more, *itertools.chain(*named, AccessPolicy(message_rules).scopes)))
+        named = [rule.fixed_scopes for rule in message_rules]
+        provider.add_scopes([*more, *chain(*named, *(rule.scopes for rule in self._rules.all))])
         self._own_root_path = _interop.own_root_path(app)
         _check_not_public(self._rules, provider)
         needed = (*provider.required_scopes, *more)
@@ -162,7 +146,7 @@ class MCPAuthMiddleware:
             self._challengers_for(other_url, needed, on_event),
         )
         self._origins = AllowedOrigins(allowed_origins, provider.base_url)
-        self._forward_authorization = forward_authorization
+        self._entrance = Entrance(app, provider, forward_authorization)
         self._path_check = PathCheck(self._own_root_path, is_needed=bool(self._rules))
         if document_url is None:
             logger.warning(
@@ -191,13 +175,25 @@ class MCPAuthMiddleware:
         # 2. Public paths.
         challenger = self._other_challengers.get(path, self._challengers)[rule]
         if rule.public:
-            await self._enter(None, challenger, scope, receive, send)
+            await self._entrance(None, challenger, scope, receive, send)
             return
+        if not sure:
+            self._path_check.warn(scope)
+        await self._guard(path, rule, challenger, scope, receive, send)
 
+    async def _guard(
+        self,
+        path: str,
+        rule: Rule,
+        challenger: Challenger,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Let a request in that has a valid token with enough scopes, or needs none."""
         gate = self._gate
-        if gate is not None and not (gate.covers(path) or rule is self._rules.unsure):
+        if gate is not None and not gate.covers(path) and rule is not self._rules.unsure:
             gate = None
-
         # 3. The headers that decide. Browsers name the origin of the page that sends a request.
         authorization, origin, fields, access, token = b"", None, 0, None, None
         for name, value in scope["headers"]:
@@ -213,8 +209,6 @@ class MCPAuthMiddleware:
                     await answer_preflight(scope, receive, send, allow_origin)
                     return
                 send = CORSSend(send, allow_origin)
-            if not sure:
-                self._path_check.warn(scope)
             # 4. The token: in the cache, or to be verified now.
             if fields:
                 plain = fields == 1 and authorization[:7] == b"Bearer "
@@ -236,15 +230,14 @@ class MCPAuthMiddleware:
                 send = gate.filter_lists(scope, send, access, challenger.scopes)
             elif access is None or not challenger.required_scopes.issubset(access.scopes):
                 raise InsufficientScope
+        except ClientLeft:
+            return
         except RequestError as refusal:
-            in_result = gate is not None and gate.refuses_in_result(scope)
-            await challenger.refuse(
-                refusal, scope, receive, send, token=token, access=access, in_result=in_result
-            )
+            await challenger.refuse(refusal, scope, receive, send, token=token, access=access)
             return
 
         # 6. The app.
-        await self._enter(access, challenger, scope, receive, send)
+        await self._entrance(access, challenger, scope, receive, send)
 
     def _challengers_for(
         self, document_url: str | None, needed: Sequence[str], on_event: RefusalHook | None
@@ -285,88 +278,9 @@ class MCPAuthMiddleware:
             )
         await Lifespan(self.app, self.provider)(scope, receive, send)
 
-    async def _enter(
-        self,
-        access: AccessToken | None,
-        challenger: Challenger,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        """Call the app with the caller's identity, on a copy of the scope."""
-        bridge = _interop.sdk_bridge() if _interop.SDK_USER_MODULE in sys.modules else None
-        inner = dict(scope)
-        inner[SCOPE_KEY] = access
-        inner[CHALLENGER_KEY] = challenger
-        inner[PROVIDER_KEY] = self.provider
-        if access is None:
-            user = None
-            inner["auth"] = _ANONYMOUS_CREDENTIALS
-            inner["user"] = _ANONYMOUS_USER
-        else:
-            user = User(access) if bridge is None else bridge.user(access)
-            inner["auth"] = access
-            inner["user"] = user
-        if not self._forward_authorization:
-            inner["headers"] = [each for each in scope["headers"] if each[0] != b"authorization"]
-        started = False
-        raised: list[RequestError] = []  # by a tool, perhaps swallowed by a library
-        late: RevocableAnswer | ChangedAnswer | None = None
-
-        def tracked(message: Message) -> Awaitable[None]:
-            nonlocal started, late
-            if raised and late is None:
-                late = self._late_answer(raised[-1], challenger, inner, send, started)
-            started = True
-            return send(message) if late is None else late(message)
-
-        raised_restore = raised_inside.set(raised)
-        restore = current_request.set((access, self.provider))
-        sdk_restore = None if bridge is None else bridge.variable.set(user)
-        try:
-            await self.app(inner, receive, tracked)
-        # Mostly InsufficientScope; a tool may also find that a token has been revoked.
-        except RequestError as error:
-            if started and (late is None or late.has_begun):
-                raise
-            await challenger.refuse(error, scope, receive, send, access=access)
-        else:
-            if isinstance(late, RevocableAnswer) and late.is_refused:
-                await challenger.refuse(raised[-1], scope, receive, send, access=access)
-        finally:
-            raised_inside.reset(raised_restore)
-            current_request.reset(restore)
-            if bridge is not None and sdk_restore is not None:
-                bridge.variable.reset(sdk_restore)
-
-    def _late_answer(
-        self, error: RequestError, challenger: Challenger, scope: Scope, send: Send, started: bool
-    ) -> RevocableAnswer | ChangedAnswer:
-        """Return the ``send`` for an app in which a tool may have refused the caller."""
-        change = challenge_in_result(challenger.challenge(error))
-        if started or (self._gate is not None and self._gate.refuses_in_result(scope)):
-            return ChangedAnswer(send, change, has_begun=started)
-        return RevocableAnswer(send)
-
 
 def _no_cache(token: bytes) -> None:
     """Stand in for the cache of a provider that has none."""
-
-
-def _gate(
-    rules: Sequence[MessageRule], provider: Provider, max_bytes: int, challenge: ChallengeForm
-) -> MessageGate | None:
-    if not rules and challenge == "http":
-        return None
-    if provider.mcp_path is None:
-        what = f"rules has {rules[0]!r}" if rules else f"challenge is {challenge!r}"
-        raise ConfigurationError(
-            f"{what}, but there is no mcp_path: write mcp_path='/mcp', the path of your MCP server"
-        )
-    paths = resource_paths(provider.base_url, provider.mcp_path.rstrip("/"))
-    return MessageGate(
-        AccessPolicy(rules), paths or {""}, max_message_bytes=max_bytes, challenge=challenge
-    )
 
 
 def _check_not_public(rules: Rules, provider: Provider) -> None:
@@ -377,7 +291,7 @@ def _check_not_public(rules: Rules, provider: Provider) -> None:
         if rule is not None:
             raise ConfigurationError(
                 f"public_paths or rules make {rule.path!r} public, which covers"
-                f" mcp_path={provider.mcp_path!r}: tokens there are neither required nor read."
-                f" Remove {rule.path!r} to protect it. If it is meant to be public, leave out"
-                " mcp_path: it is the resource that tokens are for"
+                f" mcp_path={mcp_path!r}: tokens there are neither required nor read. Remove"
+                f" {rule.path!r} to protect it. If it is meant to be public, leave mcp_path out:"
+                " it is the resource that tokens are for"
             )

@@ -1,7 +1,7 @@
 """Reads the operations that an MCP message asks for, such as the call of a tool. Pure.
 
-The members that decide are read once and strictly: what two JSON parsers could read differently
-is refused. Everything else in the message is left to the app.
+The members that decide are read once and strictly: a message that two JSON parsers could read
+differently is refused. Everything else in it is left to the app.
 """
 
 from __future__ import annotations
@@ -14,38 +14,26 @@ from json.decoder import scanstring  # type: ignore[attr-defined]  # not in type
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard
 
 from ._json import is_array, is_object
+from .errors import InvalidMessage
 from .types import JSONObject
 
 Subject: TypeAlias = Literal["tool", "resource", "prompt"]
 
 MESSAGE_KEY = "asgi_mcp_auth.message"
+#: Whether a refusal goes into the result of the tool.
+RESULT_KEY = "asgi_mcp_auth.in_result"
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 HEADER_MISMATCH = -32020
 
 
-class UnreadableMessage(Exception):
-    """A message cannot be judged. ``str()`` of it is safe to send.
-
-    Args:
-        text: what is wrong, for the client's developer.
-        code: the code of the JSON-RPC error.
-        id: the id of the request, as far as it could be read.
-    """
-
-    def __init__(self, text: str, code: int = INVALID_REQUEST, id: object = None) -> None:
-        super().__init__(text)
-        self.code = code
-        self.id = id
-
-
 class Operation(NamedTuple):
-    """What a message asks for.
+    """One thing that a message asks for.
 
     Attributes:
         method: the JSON-RPC method; empty for an answer to a request of the server.
-        subject: what kind of thing ``name`` is; ``None`` if the method concerns no single thing.
+        subject: the kind of thing that ``name`` is; ``None`` if the method concerns no single one.
         name: the name of the tool or prompt, or the URI of the resource.
         params: the parameters of the message.
     """
@@ -77,21 +65,21 @@ _NAMED: dict[str, tuple[Subject, str]] = {
     "resources/unsubscribe": ("resource", "uri"),
 }
 _MIRRORED = frozenset({"tools/call", "prompts/get", "resources/read"})
-# Completing an argument of a thing: which kind a reference is of, and what names it.
+# Completing an argument of a thing: the kind of a reference, and the member that names it.
 _REFERENCES: dict[object, tuple[Subject, str]] = {
     "ref/prompt": ("prompt", "name"),
     "ref/resource": ("resource", "uri"),
 }
-# The objects on the way to what decides, whose members must be unique.
+# The objects on the way to a decision, whose members must be unique.
 _Way: TypeAlias = "Mapping[str, _Way]"
 _WAY: _Way = {"params": {"ref": {}, "notifications": {}}}
 
 
 def parse_message(body: bytes) -> MCPMessage:
-    """Return what the body of a request asks for.
+    """Return the operations in the body of a request.
 
     Raises:
-        UnreadableMessage: it is not one JSON-RPC message or batch in UTF-8, or a member on the way
+        InvalidMessage: it is not one JSON-RPC message or batch in UTF-8, or a member on the way
             to a decision is there twice or has the wrong type.
 
     JSON-RPC 2.0; MCP 2026-07-28, Base Protocol; RFC 8259.
@@ -100,26 +88,24 @@ def parse_message(body: bytes) -> MCPMessage:
     if is_object(value):
         return MCPMessage(value.get("id") if "method" in value else None, operations_of(value))
     if not is_array(value) or not value or not all(map(is_object, value)):
-        raise UnreadableMessage("The body must be a JSON-RPC message")
+        raise InvalidMessage("The body must be a JSON-RPC message")
     return MCPMessage(None, tuple(each for member in value for each in operations_of(member)))
 
 
 def operations_of(message: JSONObject) -> tuple[Operation, ...]:
-    """Return what a single parsed message asks for: mostly one operation.
+    """Return the operations of a single parsed message: mostly one.
 
     Raises:
-        UnreadableMessage: as for ``parse_message``.
+        InvalidMessage: as for ``parse_message``.
     """
     method, params = message.get("method", ""), message.get("params")
     if not _is_text(method) or ("method" in message and not method):
-        raise UnreadableMessage("method must be a string")
+        raise InvalidMessage("method must be a string")
     if bool(method) is ("result" in message or "error" in message):
-        raise UnreadableMessage(
-            "A message has a method, a result or an error", id=message.get("id")
-        )
+        raise InvalidMessage("A message has a method, a result or an error", id=message.get("id"))
     if not is_object(params):
         if params is not None:
-            raise UnreadableMessage("params must be an object", id=message.get("id"))
+            raise InvalidMessage("params must be an object", id=message.get("id"))
         params = {}
     named = _NAMED.get(method)
     if named is not None:
@@ -135,10 +121,10 @@ def operations_of(message: JSONObject) -> tuple[Operation, ...]:
 
 
 def check_headers(headers: Iterable[tuple[bytes, bytes]], message: MCPMessage) -> None:
-    """Check that ``Mcp-Method`` and ``Mcp-Name``, where they are sent, say what the body says.
+    """Check that ``Mcp-Method`` and ``Mcp-Name``, where they are sent, agree with the body.
 
     Raises:
-        UnreadableMessage: they do not.
+        InvalidMessage: they do not.
 
     MCP 2026-07-28, Streamable HTTP, Server Validation.
     """
@@ -170,9 +156,9 @@ def _is_text(value: object) -> TypeGuard[str]:
     return True
 
 
-def _mismatch(header: str, message: MCPMessage) -> UnreadableMessage:
-    return UnreadableMessage(
-        f"Header mismatch: {header} is not what the body says", HEADER_MISMATCH, message.id
+def _mismatch(header: str, message: MCPMessage) -> InvalidMessage:
+    return InvalidMessage(
+        f"Header mismatch: {header} differs from the body", code=HEADER_MISMATCH, id=message.id
     )
 
 
@@ -193,18 +179,18 @@ def _decode_header(value: bytes) -> str | None:
 def _name(message: JSONObject, params: JSONObject, member: str) -> str:
     name = params.get(member)
     if not _is_text(name):
-        raise UnreadableMessage(f"params.{member} must be a string", id=message.get("id"))
+        raise InvalidMessage(f"params.{member} must be a string", id=message.get("id"))
     return name
 
 
 def _completion(message: JSONObject, params: JSONObject) -> Operation:
     ref = params.get("ref")
     if not is_object(ref):
-        raise UnreadableMessage("params.ref must be an object", id=message.get("id"))
+        raise InvalidMessage("params.ref must be an object", id=message.get("id"))
     kind = ref.get("type")
     named = _REFERENCES.get(kind) if isinstance(kind, str) else None
     if named is None:
-        raise UnreadableMessage("params.ref.type is unknown", id=message.get("id"))
+        raise InvalidMessage("params.ref.type is unknown", id=message.get("id"))
     subject, member = named
     return Operation("completion/complete", subject, _name(message, ref, member), params)
 
@@ -215,12 +201,16 @@ def _subscriptions(message: JSONObject, params: JSONObject) -> list[str]:
     if uris is None:
         return []
     if not is_array(uris) or not all(map(_is_text, uris)):
-        raise UnreadableMessage("resourceSubscriptions must be strings", id=message.get("id"))
+        raise InvalidMessage("resourceSubscriptions must be strings", id=message.get("id"))
     return uris
 
 
+class _Malformed(Exception):
+    """The text is not JSON, or has more than one value or meaning."""
+
+
 def _constant(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")
+    raise _Malformed(text)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> JSONObject:
@@ -231,7 +221,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> JSONObject:
 
 
 class _Twice(Exception):
-    """A member is there twice, but perhaps not on the way to what decides."""
+    """A member is there twice, but perhaps not on the way to a decision."""
 
 
 _Scan: TypeAlias = Callable[[str, int], tuple[Any, int]]
@@ -257,14 +247,14 @@ def _parse(body: bytes) -> Any:
         elif text[index] == "[":
             value, index = _batch(text, index)
         else:
-            raise ValueError("neither an object nor an array")
+            raise _Malformed("neither an object nor an array")
         if index != len(text) and _next(text, index) != len(text):
-            raise ValueError("more than one value")
+            raise _Malformed("more than one value")
     # The scanner raises StopIteration where there is no value.
-    except (ValueError, IndexError, StopIteration, RecursionError):
-        raise UnreadableMessage(
+    except (_Malformed, ValueError, IndexError, StopIteration, RecursionError):
+        raise InvalidMessage(
             "The body must be one JSON value in UTF-8, without members that are there twice",
-            PARSE_ERROR,
+            code=PARSE_ERROR,
         ) from None
     return value
 
@@ -289,15 +279,15 @@ def _members(text: str, index: int, way: _Way) -> tuple[JSONObject, int]:
         return members, index + 1
     while True:
         if text[index] != '"':
-            raise ValueError("no member")
+            raise _Malformed("no member")
         name, index = scanstring(text, index + 1, True)
         if text[index] != ":":
             index = _next(text, index)
             if text[index] != ":":
-                raise ValueError("no colon")
+                raise _Malformed("no colon")
         index = _next(text, index + 1)
         if name in members:
-            raise ValueError("a member is there twice")
+            raise _Malformed("a member is there twice")
         further = way.get(name)
         if further is not None and text[index] == "{":
             members[name], index = _members(text, index, further)
@@ -307,7 +297,7 @@ def _members(text: str, index: int, way: _Way) -> tuple[JSONObject, int]:
         if text[index] == "}":
             return members, index + 1
         if text[index] != ",":
-            raise ValueError("no comma")
+            raise _Malformed("no comma")
         index = _next(text, index + 1)
 
 
@@ -321,14 +311,14 @@ def _batch(text: str, index: int) -> tuple[list[Any], int]:
         if text[index] == "]":
             return values, index + 1
         if text[index] != ",":
-            raise ValueError("no comma")
+            raise _Malformed("no comma")
         index = _next(text, index + 1)
-    raise ValueError("a batch holds messages")
+    raise _Malformed("a batch holds messages")
 
 
 def _next(text: str, index: int) -> int:
     """Return the index of the next character that is not blank."""
     if index < len(text) and text[index] not in _BLANK:
         return index
-    end: int = _skip(text, index).end()  # type: ignore[union-attr]  # it always matches
+    end: int = _skip(text, index).end()  # type: ignore[union-attr]  # always matches
     return end

@@ -1,4 +1,4 @@
-"""Decides what an MCP message needs: more scopes, a token, or nothing at all.
+"""Decides whether an MCP message needs more scopes, a token, or nothing at all.
 
 A rule names a tool, a resource, a prompt or a method. The rule that names the thing wins over one
 that names its method; among those, an exact name wins over a pattern, and of two patterns the one
@@ -8,16 +8,14 @@ with more characters besides its wildcards.
 from __future__ import annotations
 
 import inspect
-import re
-import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
-from urllib.parse import unquote
 
 from ._settings import check_scopes, check_switch
 from .errors import ConfigurationError
 from .operations import MCPMessage, Operation, Subject, operations_of, parse_message
+from .patterns import VARIABLE, Matches, fold_uri, is_ambiguous_uri, matcher, variables_of
 from .tokens import AccessToken
 from .types import JSONObject
 
@@ -25,13 +23,19 @@ ScopesFor: TypeAlias = (
     "Callable[[Mapping[str, Any], AccessToken], Iterable[str] | Awaitable[Iterable[str]]]"
 )
 
-# What a client has to send before it can ask for anything.
+# The method that uses a thing in a list.
+_USE: dict[Subject, str] = {
+    "tool": "tools/call",
+    "prompt": "prompts/get",
+    "resource": "resources/read",
+}
+# A client has to send these before it can ask for anything.
 _HANDSHAKE = ("initialize", "notifications/initialized", "server/discover", "ping")
 
 
 @dataclass(frozen=True, slots=True, init=False, eq=False)
 class MessageRule:
-    """What one kind of operation needs. Use ``Tool``, ``Resource``, ``Prompt`` or ``Method``.
+    """The needs of one kind of operation. Use ``Tool``, ``Resource``, ``Prompt`` or ``Method``.
 
     Args:
         pattern: the name; ``*`` stands for any characters. In a ``Resource``: a URI, a template
@@ -39,7 +43,7 @@ class MessageRule:
         scopes: needed besides those of the provider, the middleware and the path. A function gets
             the arguments of the operation and the token, and returns scopes; it may be async.
         public: whether the operation needs no token.
-        hidden: whether lists leave out what this rule refuses to the caller.
+        hidden: whether lists leave out the things that this rule refuses to the caller.
 
     Raises:
         ConfigurationError: an invalid pattern or scope, or scopes on a public operation.
@@ -89,28 +93,28 @@ class MessageRule:
 
 
 class Tool(MessageRule):
-    """What calling a tool needs: ``Tool("delete_*", scopes=["notes:write"])``."""
+    """The needs of calling a tool: ``Tool("delete_*", scopes=["notes:write"])``."""
 
     __slots__ = ()
     subject = "tool"
 
 
 class Prompt(MessageRule):
-    """What getting a prompt needs, or completing its arguments."""
+    """The needs of getting a prompt, or completing its arguments."""
 
     __slots__ = ()
     subject = "prompt"
 
 
 class Resource(MessageRule):
-    """What reading a resource needs, subscribing to it, or completing its arguments."""
+    """The needs of reading a resource, subscribing to it, or completing its arguments."""
 
     __slots__ = ()
     subject = "resource"
 
 
 class Method(MessageRule):
-    """What a method needs: ``Method("tools/list", public=True)``.
+    """The needs of a method: ``Method("tools/list", public=True)``.
 
     ``Method("GET")`` is the stream that older clients open, ``Method("DELETE")`` the end of their
     session.
@@ -121,7 +125,7 @@ class Method(MessageRule):
 
 
 class Decision(NamedTuple):
-    """What a caller gets for a message, and by which rules.
+    """The answer to a caller's message, and the rules that decided.
 
     Attributes:
         status: 200 if the app is called, 401 if a token is needed, 403 if it lacks scopes.
@@ -145,7 +149,7 @@ class _Entry(NamedTuple):
     """
 
     length: int
-    matches: Callable[[str], object]
+    matches: Matches
     rule: MessageRule
 
 
@@ -198,14 +202,14 @@ class AccessPolicy:
     async def explain(
         self, token: AccessToken | None, message: JSONObject | list[JSONObject] | bytes
     ) -> Decision:
-        """Return what the caller would get for a message: for tests of your rules.
+        """Return the decision about a message: for tests of your rules.
 
         Args:
             token: of the caller; ``None`` for an anonymous one.
             message: a JSON-RPC message or batch, or the body of a request.
 
         Raises:
-            UnreadableMessage: it cannot be judged, so the request would be refused with a 400.
+            InvalidMessage: it cannot be judged, so the request would be refused with a 400.
         """
         if isinstance(message, bytes):
             return await self.decide(parse_message(message), token)
@@ -216,14 +220,14 @@ class AccessPolicy:
     async def decide(
         self, message: MCPMessage, token: AccessToken | None, required: Sequence[str] | None = None
     ) -> Decision:
-        """Return what the caller gets for a parsed message.
+        """Return the decision about a parsed message.
 
         Args:
             message: see ``parse_message``.
             token: of the caller; ``None`` for an anonymous one.
             required: in place of ``required_scopes``.
         """
-        rules: tuple[MessageRule, ...] = ()
+        rules: list[MessageRule] = []
         scopes = dict.fromkeys(self.required_scopes if required is None else required)
         is_public = True
         for operation in message.operations:
@@ -240,18 +244,18 @@ class AccessPolicy:
                     for scope in own:
                         scopes[scope] = None
         if is_public:
-            return Decision(200, (), (), rules)
+            return Decision(200, (), (), tuple(rules))
         held: Sequence[str] = () if token is None else token.scopes
         missing = tuple([scope for scope in scopes if scope not in held])
         return Decision(
-            401 if token is None else 403 if missing else 200, tuple(scopes), missing, rules
+            401 if token is None else 403 if missing else 200, tuple(scopes), missing, tuple(rules)
         )
 
     def is_visible(
         self, subject: Subject, name: str, token: AccessToken | None, required: Sequence[str]
     ) -> bool:
         """Return whether a list shows a thing to a caller."""
-        hiding = [rule for rule in self.rules_for(subject, name, "") if rule.hidden]
+        hiding = [rule for rule in self.rules_for(subject, name, _USE[subject]) if rule.hidden]
         if not hiding:
             return True
         if token is None:
@@ -260,7 +264,7 @@ class AccessPolicy:
         return needed.issubset(token.scopes)
 
     def security_schemes(self, tool: str, required: Sequence[str]) -> list[JSONObject]:
-        """Return what a tool needs, as ``securitySchemes`` in a list of tools has it (SEP-1488)."""
+        """Return the ``securitySchemes`` of a tool in a list (SEP-1488)."""
         found = self.rules_for("tool", tool, "tools/call")
         if found and all(rule.public for rule in found):
             return [{"type": "noauth"}]
@@ -279,8 +283,8 @@ class AccessPolicy:
         entries = self._patterns.get(subject)
         if entries is None:
             return ()
-        if subject == "resource" and _AMBIGUOUS.search(name):
-            # Two parties may read such a URI differently, so it needs what every rule needs.
+        if subject == "resource" and is_ambiguous_uri(name):
+            # Two parties may read such a URI differently, so it needs the scopes of all rules.
             return tuple(each for each in self.rules if each.subject == subject and not each.public)
         found: tuple[MessageRule, ...] = ()
         longest = 0
@@ -313,7 +317,7 @@ async def _call(
 
 
 def _arguments(rule: MessageRule, operation: Operation) -> Mapping[str, Any]:
-    """Return what a function for scopes decides on.
+    """Return the arguments of a function for scopes.
 
     For a tool or a prompt: its arguments. For a resource: the variables of the rule's template.
     For a method: its parameters.
@@ -321,41 +325,28 @@ def _arguments(rule: MessageRule, operation: Operation) -> Mapping[str, Any]:
     if rule.subject is None:
         return operation.params
     if rule.subject == "resource":
-        return _variables(rule.pattern, operation.name)
+        return variables_of(rule.pattern, operation.name)
     arguments = operation.params.get("arguments")
     return arguments if isinstance(arguments, dict) else {}
 
 
-# Names
-
-_VARIABLE = re.compile(r"\{([A-Za-z0-9_]+)\}")
-
-
 def _pattern(rule: MessageRule) -> _Entry:
     parts = rule.pattern.split("*")
-    regex = re.compile(".*".join(map(re.escape, parts)), re.DOTALL)
-    return _Entry(sum(map(len, parts)), regex.fullmatch, rule)
+    return _Entry(sum(map(len, parts)), matcher(parts, "."), rule)
 
 
 def _identity(rule: MessageRule) -> str:
-    """Return what two rules for the same thing have in common."""
+    """Return the pattern, the same for two rules that are for the same."""
     if rule.subject != "resource":
         return rule.pattern
-    return _VARIABLE.sub("{}", _fold(rule.pattern))
-
-
-# Resources: a URI has several spellings (RFC 3986 §6.2.2), and servers normalise some of them.
-
-_AMBIGUOUS = re.compile(
-    r"[\x00-\x20\x7f\\]|%(?:2f|5c|2e|25|0[0-9a-f]|1[0-9a-f])|/\.{1,2}(?:[/?#]|$)", re.IGNORECASE
-)
+    return VARIABLE.sub("{}", fold_uri(rule.pattern))
 
 
 def _resource(rule: MessageRule) -> _Entry:
     """Return the entry of a resource: a public rule covers its own spelling, others cover all."""
     if rule.pattern == "*":
-        return _Entry(0, lambda uri: True, rule)
-    literals = _VARIABLE.split(rule.pattern)[::2]
+        return _pattern(rule)
+    literals = VARIABLE.split(rule.pattern)[::2]
     if any(character in literal for literal in literals for character in "{}*"):
         raise ConfigurationError(
             f"{rule!r}: write a URI, a template with plain variables like 'notes://private/{{id}}',"
@@ -363,23 +354,6 @@ def _resource(rule: MessageRule) -> _Entry:
         )
     length = sum(map(len, literals))
     if rule.public:
-        exact = re.compile(r"[^/?#%]+".join(map(re.escape, literals)))
-        return _Entry(length, exact.fullmatch, rule)
-    folded = re.compile(".+".join(re.escape(_fold(literal)) for literal in literals), re.DOTALL)
-    return _Entry(length, lambda uri: folded.fullmatch(_fold(uri)), rule)
-
-
-def _fold(uri: str) -> str:
-    """Return ``uri`` without differences that servers may ignore."""
-    text = unquote(uri)
-    if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
-    return text.casefold().rstrip("/")
-
-
-def _variables(template: str, uri: str) -> dict[str, str]:
-    """Return the decoded values of a template's variables; empty if the spelling differs."""
-    literals, names = _VARIABLE.split(template)[::2], _VARIABLE.findall(template)
-    match = re.fullmatch("(.+)".join(map(re.escape, literals)), uri, re.DOTALL)
-    values = () if match is None else match.groups()
-    return dict(zip(names, map(unquote, values), strict=False))
+        return _Entry(length, matcher(literals, "[^/?#%]", "+"), rule)
+    matches = matcher([*map(fold_uri, literals)], ".", "+")
+    return _Entry(length, lambda uri: matches(fold_uri(uri)), rule)

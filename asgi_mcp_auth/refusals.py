@@ -26,7 +26,7 @@ from .errors import (
     TokenTooLarge,
 )
 from .headers import format_challenge, is_scope_token, prefers_page
-from .operations import MESSAGE_KEY, MCPMessage
+from .operations import MESSAGE_KEY, RESULT_KEY, MCPMessage
 from .tokens import AccessToken
 from .types import Reason, Receive, Scope, Send
 
@@ -60,7 +60,7 @@ class Refusal:
         subject: the user of such a token.
         token_id: first 8 hex digits of the token's SHA-256.
         origin: the web origin that is not allowed, up to 256 characters, if that is the reason.
-        operation: what an MCP message asks for, such as ``tools/call delete_note``, where rules
+        operation: of an MCP message, such as ``tools/call delete_note``, where rules
             have read it; cut after 200 characters.
     """
 
@@ -123,18 +123,8 @@ class Challenger:
         *,
         token: str | None = None,
         access: AccessToken | None = None,
-        in_result: bool = False,
     ) -> None:
-        """Send the response for ``error``, log it and call the hook.
-
-        ``in_result`` answers the call of a tool with a failed result instead.
-        """
-        message: MCPMessage | None = scope.get(MESSAGE_KEY)
-        if in_result and message is not None:
-            self._report(error, scope, token, access)
-            body = format_refusal(message.id, str(error), self.challenge(error))
-            await send_response(scope, receive, send, 200, _JSON, body)
-            return
+        """Send the response for ``error``, log it and call the hook."""
         extra = _scopes_in(error)
         if isinstance(error, InsufficientScope):
             if access is None:
@@ -144,6 +134,10 @@ class Challenger:
                 token = access.token
         if self._on_event is not None or logger.isEnabledFor(logging.INFO):
             self._report(error, scope, token, access)
+        if RESULT_KEY in scope:
+            body = format_refusal(scope[MESSAGE_KEY].id, str(error), self._challenge(error, extra))
+            await send_response(scope, receive, send, 200, _JSON, body)
+            return
         answer = None if extra else self._answers.get(type(error))
         if error.error is None and scope.get("method") in _OPENING and _opens_page(scope):
             answer = self._page
@@ -217,7 +211,7 @@ def _operation(message: MCPMessage | None) -> str | None:
     if message is None:
         return None
     names = [f"{each.method} {each.name}".strip() for each in message.operations[:4]]
-    return ascii(", ".join(names)[:MAX_LOGGED])[1:-1]
+    return ascii(", ".join(names)[:MAX_LOGGED])[1:-1][:MAX_LOGGED]
 
 
 def _opens_page(scope: Scope) -> bool:

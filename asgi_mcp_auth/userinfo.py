@@ -118,6 +118,11 @@ class UserinfoTokenVerifier(LookupVerifier):
             raise InvalidToken("inactive")
         if response.status != 200:
             raise FetchFailed(f"HTTP {response.status}")
+        if response.body.lstrip().startswith(b"ey"):  # the base64url of a brace
+            raise FetchFailed(
+                "the profile is a JWT, which needs the issuer's keys: have it answer this client"
+                " with JSON, or use an OIDCProxy with UpstreamRules(userinfo=True)"
+            )
         profile = parse_json_object(response.body)
         subject = name_of(member_at(profile, self._subject_claim))
         if subject is None:

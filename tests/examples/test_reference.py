@@ -23,6 +23,11 @@ from tests.examples.pages import ROOT
 DOCUMENTED = (
     "MCPAuthMiddleware",
     "Rule",
+    "Tool",
+    "Resource",
+    "Prompt",
+    "Method",
+    "AccessPolicy",
     "RequireScopes",
     "RemoteAuthProvider",
     "JWTVerifier",
@@ -47,6 +52,10 @@ DOCUMENTED = (
     "OIDCProxy",
     "UpstreamRules",
 )
+
+
+# These share one section.
+MESSAGE_RULES = ("Tool", "Resource", "Prompt", "Method")
 
 
 def documented(name: str) -> Any:
@@ -96,7 +105,8 @@ def written(default: Any) -> str:
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_the_page_has_each_parameter_with_its_default_in_order(name: str) -> None:
     parameters = inspect.signature(documented(name)).parameters.values()
-    on_the_page = [row[:2] for row in rows(section("docs/settings.md", name))]
+    heading = "Tool, Resource, Prompt, Method" if name in MESSAGE_RULES else name
+    on_the_page = [row[:2] for row in rows(section("docs/settings.md", heading))]
     assert on_the_page == [row_of(each) for each in parameters]
 
 
@@ -118,6 +128,7 @@ def test_every_public_class_with_settings_is_on_the_page() -> None:
             "Application",
             "ApplicationsPage",
             "AuditEvent",
+            "Decision",
             "Refusal",
             "Client",
             "ConsentPage",

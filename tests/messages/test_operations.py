@@ -11,7 +11,7 @@ from asgi_mcp_auth.operations import (
     HEADER_MISMATCH,
     INVALID_REQUEST,
     PARSE_ERROR,
-    UnreadableMessage,
+    InvalidMessage,
     check_headers,
     parse_message,
 )
@@ -139,7 +139,7 @@ UNREADABLE = {
 def test_what_could_be_read_in_two_ways_is_refused() -> None:
     for code, bodies in UNREADABLE.items():
         for body in bodies:
-            with pytest.raises(UnreadableMessage) as caught:
+            with pytest.raises(InvalidMessage) as caught:
                 parse_message(body)
             assert caught.value.code == code, body[:80]
 
@@ -149,12 +149,12 @@ def test_duplicates_are_found_in_large_messages_too() -> None:
     padding = b'"_meta":{"a":"' + b"x" * 20_000 + b'"},'
     large = CALL.replace(b'"name"', padding + b'"name"')
     assert parse_message(large).operations[0].name == "search"
-    with pytest.raises(UnreadableMessage, match="twice"):
+    with pytest.raises(InvalidMessage, match="twice"):
         parse_message(large.replace(b'"search"', b'"search" , "name":"delete"'))
 
 
 def test_the_id_is_told_as_far_as_it_was_read() -> None:
-    with pytest.raises(UnreadableMessage) as caught:
+    with pytest.raises(InvalidMessage) as caught:
         parse_message(message("tools/call"))
     assert caught.value.id == 7
     assert parse_message(CALL).id == 7
@@ -198,6 +198,6 @@ def test_headers_say_what_the_body_says_or_the_message_is_refused() -> None:
     for body, headers in AGREEING:
         check_headers(headers, parse_message(body))
     for body, headers in DIFFERING:
-        with pytest.raises(UnreadableMessage, match="Header mismatch") as caught:
+        with pytest.raises(InvalidMessage, match="Header mismatch") as caught:
             check_headers(headers, parse_message(body))
         assert caught.value.code == HEADER_MISMATCH, (body, headers)

@@ -296,6 +296,18 @@ async def test_an_answer_that_makes_no_sense_is_no_verdict(
 
 
 @pytest.mark.asyncio
+@pytest.mark.rule("PX-17")
+@pytest.mark.parametrize("body", [b"eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln", b"\neyJ.a.b.c.d"])
+async def test_a_profile_that_is_a_jwt_cannot_be_checked_and_the_log_says_so(
+    provider: ProfileServer, caplog: pytest.LogCaptureFixture, body: bytes
+) -> None:
+    provider.answer = (200, body, {"content-type": "application/jwt"})
+    with pytest.raises(ServerUnavailable):
+        await verifier_for(provider).verify_token("gho_alice")
+    assert "the profile is a JWT, which needs the issuer's keys" in caplog.text
+
+
+@pytest.mark.asyncio
 async def test_an_endpoint_that_does_not_exist_is_an_outage() -> None:
     verifier = UserinfoTokenVerifier(userinfo_url="http://127.0.0.1:1/user", audience=ANY_AUDIENCE)
     with pytest.raises(ServerUnavailable):

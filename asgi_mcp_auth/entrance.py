@@ -1,0 +1,106 @@
+"""Calls the app with the caller's identity, and answers the refusals that it makes itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable
+
+from . import _interop
+from ._inside import refusals_inside
+from .answers import ChangedAnswer, challenge_in_result, is_refusal
+from .errors import RequestError
+from .operations import RESULT_KEY
+from .refusals import CHALLENGER_KEY, Challenger
+from .tokens import (
+    PROVIDER_KEY,
+    SCOPE_KEY,
+    AccessToken,
+    AnonymousCredentials,
+    AnonymousUser,
+    User,
+    current_request,
+)
+from .types import ASGIApp, Message, Receive, Scope, Send
+
+_ANONYMOUS_USER = AnonymousUser()
+_ANONYMOUS_CREDENTIALS = AnonymousCredentials()
+
+
+class Entrance:
+    """Calls ``app`` for callers that are let in.
+
+    Args:
+        app: of the middleware.
+        provider: the one that has verified the tokens.
+        forward_authorization: whether the app sees the Authorization header.
+    """
+
+    def __init__(self, app: ASGIApp, provider: object, forward_authorization: bool) -> None:
+        self._app = app
+        self._provider = provider
+        self._forward_authorization = forward_authorization
+
+    async def __call__(
+        self,
+        access: AccessToken | None,
+        challenger: Challenger,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Call the app on a copy of the scope."""
+        bridge = _interop.sdk_bridge() if _interop.SDK_USER_MODULE in sys.modules else None
+        inner = dict(scope)
+        inner[SCOPE_KEY] = access
+        inner[CHALLENGER_KEY] = challenger
+        inner[PROVIDER_KEY] = self._provider
+        if access is None:
+            user = None
+            inner["auth"] = _ANONYMOUS_CREDENTIALS
+            inner["user"] = _ANONYMOUS_USER
+        else:
+            user = User(access) if bridge is None else bridge.user(access)
+            inner["auth"] = access
+            inner["user"] = user
+        if not self._forward_authorization:
+            inner["headers"] = [each for each in scope["headers"] if each[0] != b"authorization"]
+        started = False
+        refusals: list[Exception] = []
+        changed: ChangedAnswer | None = None
+
+        def tracked(message: Message) -> Awaitable[None]:
+            nonlocal started, changed
+            if refusals and changed is None:
+                changed = _changed_answer(refusals, challenger, scope, send, started)
+            started = True
+            return send(message) if changed is None else changed(message)
+
+        restore_refusals = refusals_inside.set(refusals)
+        restore = current_request.set((access, self._provider))
+        sdk_restore = None if bridge is None else bridge.variable.set(user)
+        try:
+            await self._app(inner, receive, tracked)
+            if changed is not None and changed.is_refused:
+                raise refusals[-1]
+        # Mostly InsufficientScope; a tool may also find that a token has been revoked.
+        except RequestError as error:
+            if started and (changed is None or changed.has_begun):
+                raise
+            await challenger.refuse(error, scope, receive, send, access=access)
+        finally:
+            refusals_inside.reset(restore_refusals)
+            current_request.reset(restore)
+            if bridge is not None and sdk_restore is not None:
+                bridge.variable.reset(sdk_restore)
+
+
+def _changed_answer(
+    refusals: list[Exception], challenger: Challenger, scope: Scope, send: Send, started: bool
+) -> ChangedAnswer:
+    """Return the ``send`` for an app in which a tool may have refused the caller."""
+    error = refusals[-1]
+    challenge = challenger.challenge(error) if isinstance(error, RequestError) else b""
+    refuses = None if started or RESULT_KEY in scope else is_refusal
+    return ChangedAnswer(
+        send, challenge_in_result(challenge), is_refusal=refuses, has_begun=started
+    )
