@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from types import TracebackType
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType, TracebackType
 from typing import Any
 from urllib.parse import unquote
 from weakref import WeakKeyDictionary
@@ -17,7 +17,9 @@ from ._cache import token_id
 from ._cors import PublicDocument
 from ._settings import check_kind, check_path, check_scopes, check_switch, check_url
 from ._urls import WELL_KNOWN_RESOURCE, other_slash, resource_url, well_known_path, well_known_url
+from .discovery import IssuerDocuments
 from .errors import ConfigurationError, InvalidToken
+from .issuers import IssuerCheck
 from .metadata import advertised_scopes, format_document, protected_resource_metadata
 from .middleware import MCPAuthMiddleware
 from .mounting import with_root_documents
@@ -45,6 +47,8 @@ class AuthProvider(ABC):
     takes_opaque_tokens: bool = True
     #: Whether its tokens have an audience.
     has_audience: bool = True
+    #: The metadata that it fetches for its own needs, by issuer.
+    issuer_documents: Mapping[str, IssuerDocuments] = MappingProxyType({})
 
     def __init__(
         self,
@@ -314,16 +318,7 @@ class RemoteAuthProvider(AuthProvider):
             raise ConfigurationError(
                 f"authorization_servers={authorization_servers!r} has a duplicate: remove it"
             )
-        near = {server.rstrip("/").lower(): server for server in self.authorization_servers}
-        for issuer in token_verifier.issuers:
-            server = near.get(issuer.rstrip("/").lower(), issuer)
-            if server != issuer:
-                logger.warning(
-                    "authorization_servers has %r, the verifier %r: they must be equal, including"
-                    " the slash at the end",
-                    server,
-                    issuer,
-                )
+        self._issuer_check = IssuerCheck(self.authorization_servers, token_verifier)
         self.resource_name = resource_name
         self.resource_documentation = resource_documentation
         self.issuers = token_verifier.issuers
@@ -391,9 +386,11 @@ class RemoteAuthProvider(AuthProvider):
         )
 
     async def start(self) -> None:
-        """Open the verifier."""
+        """Open the verifier, and begin to look at what the issuers offer MCP clients."""
         await self.token_verifier.__aenter__()
+        self._issuer_check.start()
 
     async def stop(self) -> None:
-        """Close the verifier."""
+        """Stop looking, and close the verifier."""
+        await self._issuer_check.aclose()
         await self.token_verifier.__aexit__(None, None, None)

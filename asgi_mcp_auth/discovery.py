@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Collection, Iterable
 from urllib.parse import urlsplit
 
 from ._http import MAX_REDIRECTS, FetchFailed, HTTPFetcher, Unreachable
@@ -26,7 +26,7 @@ ENDPOINTS = frozenset(
         "jwks_uri",
     )
 )
-# What it means that a member is left out.
+# The meaning of a member that is left out.
 _MEANINGS = {
     "jwks_uri": (
         ": it publishes no keys, so that its tokens are opaque, or only it can verify them. Ask it,"
@@ -69,9 +69,11 @@ class Metadata:
         self.members: JSONObject = {}
         #: Whether there may be another document, whose server is not responding.
         self.is_partial = False
-        #: What was wrong with the documents, or kept one from being read.
+        #: How many places have been asked.
+        self.asked = 0
+        #: Problems with the documents, or with reading them.
         self.findings: list[str] = []
-        #: What is wrong with the endpoints that count as left out.
+        #: Problems with the endpoints that count as left out.
         self.odd: dict[str, str] = {}
         self._source = source
 
@@ -88,6 +90,15 @@ class Metadata:
                     continue
                 self.odd.pop(name, None)
             self.members[name] = value
+
+    async def read(self, document: Awaitable[JSONObject]) -> None:
+        """Add the members of the next document, or note why it cannot be read."""
+        self.asked += 1
+        try:
+            self.add(await document)
+        except FetchFailed as error:
+            self.is_partial |= isinstance(error, Unreachable)
+            self.findings.append(str(error))
 
     def has(self, names: Collection[str]) -> bool:
         """Return whether none of the members is left out."""
@@ -149,12 +160,12 @@ async def fetch_metadata(
             work = _fetch_document(place, issuer, fetcher, setting)
             tasks.append(asyncio.create_task(work))
             await asyncio.wait(tasks[-1:], timeout=fetcher.timeout_seconds * PATIENCE)
-            found = _merge(issuer, tasks)
+            found = await _merge(issuer, tasks)
             if found.has((*needed, *wanted)):
                 return found
         if not found.has(needed):
             await asyncio.wait(tasks)  # each has the fetcher's deadline
-            found = _merge(issuer, tasks)
+            found = await _merge(issuer, tasks)
     finally:
         for task in tasks:
             task.cancel()
@@ -163,17 +174,14 @@ async def fetch_metadata(
     return found
 
 
-def _merge(issuer: str, tasks: Iterable[asyncio.Task[JSONObject]]) -> Metadata:
+async def _merge(issuer: str, tasks: Iterable[asyncio.Task[JSONObject]]) -> Metadata:
     found = Metadata(issuer)
     for task in tasks:
-        if not task.done():
+        if task.done():
+            await found.read(task)
+        else:
             found.is_partial = True
-            continue
-        try:
-            found.add(task.result())
-        except FetchFailed as error:
-            found.is_partial |= isinstance(error, Unreachable)
-            found.findings.append(str(error))
+            found.asked += 1
     return found
 
 
@@ -235,13 +243,43 @@ def check_endpoint(name: str, value: object, source: str) -> str:
     return url
 
 
-async def discover_jwks_uri(issuer: str, fetcher: HTTPFetcher) -> str:
-    """Return the ``jwks_uri`` from the metadata of ``issuer``.
+class IssuerDocuments:
+    """The metadata of one issuer, each document of which is fetched once for all who need it.
 
-    Raises:
-        FetchFailed: no metadata, or no usable jwks_uri in it. It must be https; http is allowed if
-            the issuer is on loopback as well.
+    Args:
+        issuer: the issuer.
+        fetcher: fetches the documents.
     """
-    found = await fetch_metadata(issuer, fetcher, needed=("jwks_uri",), setting="jwks_uri")
-    jwks_uri: str = found.members["jwks_uri"]
-    return jwks_uri
+
+    def __init__(self, issuer: str, fetcher: HTTPFetcher) -> None:
+        #: The documents read so far; ``None`` before, or if they were of no use.
+        self.found: Metadata | None = None
+        self.fetcher = fetcher
+        self._issuer = issuer
+
+    async def fetch_jwks_uri(self) -> str:
+        """Return the ``jwks_uri`` from metadata that are fetched now.
+
+        Raises:
+            FetchFailed: no metadata, or no usable jwks_uri in it. It must be https; http is allowed
+                if the issuer is on loopback as well.
+        """
+        self.found = None
+        self.found = await fetch_metadata(
+            self._issuer, self.fetcher, needed=("jwks_uri",), setting="jwks_uri"
+        )
+        jwks_uri: str = self.found.members["jwks_uri"]
+        return jwks_uri
+
+    async def look_for(self, wanted: Collection[str]) -> Metadata:
+        """Return the documents read so far, and others as long as a member is missing.
+
+        Raises:
+            TimeoutError: not within the deadline of one fetch.
+        """
+        found = self.found or Metadata(self._issuer)
+        async with asyncio.timeout(self.fetcher.timeout_seconds):
+            for place in metadata_urls(self._issuer)[found.asked :]:
+                if not found.has(wanted):
+                    await found.read(_fetch_document(place, self._issuer, self.fetcher, ""))
+        return found

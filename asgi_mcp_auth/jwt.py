@@ -27,7 +27,7 @@ from ._json import decode_base64url, is_array, is_object, parse_json_object
 from ._settings import check_count, check_issuers, check_kind, check_names, check_url
 from .auth import RefusingVerifier
 from .claims import ClaimChecks, ClaimRules, peek_issuer
-from .discovery import discover_jwks_uri
+from .discovery import IssuerDocuments
 from .errors import ConfigurationError, InvalidToken
 from .headers import MAX_TOKEN_BYTES
 from .jwks import JWKSOptions, RemoteJWKS
@@ -296,16 +296,17 @@ class JWTVerifier(RefusingVerifier):
             raise ConfigurationError(
                 "JWTVerifier has no keys: write issuer='https://…', or jwks_uri, or public_key"
             )
-        sources: dict[str, KeySource] = {}
-        for issuer in self.issuers:
-            check_url("issuer", issuer)
-            fetcher = HTTPFetcher(
-                timeout_seconds=options.timeout_seconds, client=options.http_client
+        self.issuer_documents = {
+            check_url("issuer", issuer): IssuerDocuments(
+                issuer,
+                HTTPFetcher(timeout_seconds=options.timeout_seconds, client=options.http_client),
             )
-            sources[issuer] = build(
-                functools.partial(discover_jwks_uri, issuer, fetcher), fetcher=fetcher
-            )
-        return sources
+            for issuer in self.issuers
+        }
+        return {
+            issuer: build(documents.fetch_jwks_uri, fetcher=documents.fetcher)
+            for issuer, documents in self.issuer_documents.items()
+        }
 
 
 def _is_signed(keys: Sequence[VerifyingKey], signing_input: bytes, signature: bytes) -> bool:

@@ -61,6 +61,8 @@ class MultiAuth(RefusingVerifier):
             base_url = base_url or server.base_url
             resource_base_url = resource_base_url or server.resource_base_url
         super().__init__(base_url, required_scopes, resource_base_url)
+        for source in self.sources:
+            self.issuer_documents = {**source.issuer_documents, **self.issuer_documents}
         self._by_issuer: dict[str, AuthProvider] = {}
         for source in self.sources:
             for issuer in source.issuers:

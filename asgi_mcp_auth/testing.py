@@ -232,6 +232,7 @@ class Issuer:
             "token_endpoint": f"{self.issuer}/token",
             "response_types_supported": ["code"],
             "code_challenge_methods_supported": ["S256"],
+            "client_id_metadata_document_supported": True,
         }
 
 

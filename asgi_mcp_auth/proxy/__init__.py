@@ -157,7 +157,8 @@ class OAuthProxy(_Proxy):
 class OIDCProxy(_Proxy):
     """An authorization server whose users sign in at an identity provider with OpenID Connect.
 
-    The provider's metadata is fetched when the first user signs in.
+    The provider's metadata is fetched in the background when the server starts; without a
+    lifespan, when the first user signs in.
 
     Args:
         config_url: URL of the provider's metadata, if it does not follow from ``issuer``.
@@ -201,8 +202,10 @@ class OIDCProxy(_Proxy):
         clock = (settings.get("options") or ServerOptions()).clock
         fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=rules.http_client)
         issuers = _check_provider(issuer, config_url)
-        discovery = Discovery(issuers, config_url, fetcher, clock, needs_userinfo=rules.userinfo)
-        client = UpstreamClient(discovery, client_id, client_secret, rules, "")
+        self._discovery = Discovery(
+            issuers, config_url, fetcher, clock, needs_userinfo=rules.userinfo
+        )
+        client = UpstreamClient(self._discovery, client_id, client_secret, rules, "")
         scopes = _scopes(upstream_scopes, settings)
         if upstream_scopes is not None and "openid" not in scopes:
             raise ConfigurationError(
@@ -218,6 +221,16 @@ class OIDCProxy(_Proxy):
             with_nonce=True,
         )
         super().__init__(base_url, login, settings)
+
+    async def start(self) -> None:
+        """Open the store and the login step, and begin to look at the provider's metadata."""
+        await super().start()
+        self._discovery.start()
+
+    async def stop(self) -> None:
+        """Stop looking, and close the login step and the store."""
+        await self._discovery.aclose()
+        await super().stop()
 
 
 async def get_upstream_token(request: Scope | HasScope | None = None) -> str:

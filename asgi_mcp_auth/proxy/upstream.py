@@ -1,4 +1,4 @@
-"""Endpoints of an identity provider: configured, or discovered on first use."""
+"""Endpoints of an identity provider: configured or discovered."""
 
 from __future__ import annotations
 
@@ -101,6 +101,15 @@ class Discovery:
         if self._known is None:
             raise ServerUnavailable(COOLDOWN_SECONDS)
         return self._known
+
+    def start(self) -> None:
+        """Begin to fetch the metadata if they are due, so that the first sign-in does not wait."""
+        if self._clock.monotonic() >= self._fetch_again_at:
+            self._refresh.start()
+
+    async def aclose(self) -> None:
+        """Cancel a running fetch."""
+        await self._refresh.aclose()
 
     async def _refresh_now(self) -> None:
         try:

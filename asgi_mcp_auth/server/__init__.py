@@ -205,11 +205,11 @@ class OAuthProvider(RemoteAuthProvider):
         """Open the store and the login step."""
         await self.store.open()
         await self._parts.login.start()
-        await super().start()
+        await self.token_verifier.__aenter__()
 
     async def stop(self) -> None:
         """Close the store and the login step."""
-        await super().stop()
+        await self.token_verifier.__aexit__(None, None, None)
         await self._parts.login.stop()
         # Unused registrations that are not in the index yet: if they are lost, they still expire.
         with suppress(ServerUnavailable):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from asgi_mcp_auth import ServerUnavailable
 from asgi_mcp_auth._http import HTTPFetcher
 from asgi_mcp_auth.proxy.upstream import Discovery, Endpoints
 from asgi_mcp_auth.testing import FrozenClock
+from tests.support.proxy import depart, deploy_proxy
+from tests.support.rows import rows
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.asyncio
@@ -157,3 +160,57 @@ async def test_an_outage_is_one_only_where_something_is_needed(upstream: Upstrea
     assert (await discovery(upstream)()).userinfo is None
     with pytest.raises(ServerUnavailable):
         await discovery(upstream, needs_userinfo=True)()
+
+
+@pytest.mark.rule("RS-82")
+async def test_a_proxy_looks_at_its_provider_when_it_starts(upstream: Upstream) -> None:
+    async with deploy_proxy(upstream) as server:
+        await settle(lambda: OAUTH in upstream.hits)
+        before = dict(upstream.hits)
+        client, browser = await server.register(), server.browser()
+        assert (await depart(browser, client)).startswith(f"{upstream.issuer}/authorize?")
+        # The sign-in has nothing to wait for.
+        assert {path: hits for path, hits in upstream.hits.items() if "known" in path} == before
+
+
+# What is wrong with the metadata; and what the warning says.
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "not found": ({"status": 404}, "HTTP 404"),
+    "down": ({"status": 500}, "HTTP 500"),
+    "another issuer": ({"body": b'{"issuer": "https://idp.example/"}'}, "must match exactly"),
+    "a page": ({"body": b"<html>"}, "no metadata document"),
+}
+
+
+@pytest.mark.rule("RS-82")
+@rows("case", WRONG)
+async def test_a_proxy_says_at_the_start_what_is_wrong_with_its_provider(
+    upstream: Upstream, caplog: pytest.LogCaptureFixture, case: str
+) -> None:
+    caplog.clear()
+    answer, words = WRONG[case]
+    for place in (OPENID, OAUTH):
+        upstream.answer(place, **answer)
+    async with deploy_proxy(upstream):
+        await settle(lambda: bool(caplog.records))
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert words in record.getMessage()
+
+
+@pytest.mark.rule("RS-82")
+async def test_a_provider_that_hangs_delays_neither_the_start_nor_the_end_of_a_proxy(
+    upstream: Upstream,
+) -> None:
+    upstream.delays[OPENID] = 0.5
+    before = asyncio.all_tasks()
+    async with deploy_proxy(upstream):
+        assert asyncio.all_tasks() > before
+    assert asyncio.all_tasks() == before
+
+
+async def settle(condition: Callable[[], bool]) -> None:
+    """Wait for what a task in the background is about to do."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 (it comes true on another thread)
+            await asyncio.sleep(0.002)

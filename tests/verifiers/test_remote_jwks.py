@@ -24,7 +24,7 @@ from asgi_mcp_auth import (
 )
 from asgi_mcp_auth._http import FetchFailed, HTTPFetcher
 from asgi_mcp_auth._jose import SigningKey
-from asgi_mcp_auth.discovery import discover_jwks_uri, fetch_metadata, metadata_urls
+from asgi_mcp_auth.discovery import IssuerDocuments, fetch_metadata, metadata_urls
 from asgi_mcp_auth.testing import FrozenClock, Issuer
 from tests.support.rows import rows
 from tests.support.sockets import HostileServer, answering, read_head
@@ -837,7 +837,7 @@ async def test_a_place_without_a_document_is_passed_over() -> None:
         html = {"headers": {"content-type": "text/html"}}
         idp.fail("/.well-known/oauth-authorization-server/tenant", status=404)
         idp.answer("/.well-known/openid-configuration/tenant", b"<html>sign in</html>", **html)
-        assert await discover_jwks_uri(idp.issuer, fetcher()) == idp.jwks_uri
+        assert await IssuerDocuments(idp.issuer, fetcher()).fetch_jwks_uri() == idp.jwks_uri
         assert sum(idp.hits.values()) == 3
 
 
@@ -849,7 +849,7 @@ async def test_discovery_gives_up_after_three_places_and_says_what_each_held() -
             "/.well-known/openid-configuration", json.dumps({"issuer": f"{idp.issuer}/"}).encode()
         )
         with pytest.raises(FetchFailed) as failed:
-            await discover_jwks_uri(idp.issuer, fetcher())
+            await IssuerDocuments(idp.issuer, fetcher()).fetch_jwks_uri()
         assert sum(idp.hits.values()) == 3
     text = str(failed.value)
     assert "HTTP 500" in text
@@ -875,10 +875,10 @@ async def test_a_jwks_uri_that_is_not_https_is_refused(jwks_uri: Any) -> None:
         document = {**idp.metadata(), "jwks_uri": jwks_uri}
         idp.answer("/.well-known/oauth-authorization-server", json.dumps(document).encode())
         # The other document has a good one.
-        assert await discover_jwks_uri(idp.issuer, fetcher()) == idp.jwks_uri
+        assert await IssuerDocuments(idp.issuer, fetcher()).fetch_jwks_uri() == idp.jwks_uri
         idp.answer("/.well-known/openid-configuration", json.dumps(document).encode())
         with pytest.raises(FetchFailed, match=r"metadata of .* jwks_uri"):
-            await discover_jwks_uri(idp.issuer, fetcher())
+            await IssuerDocuments(idp.issuer, fetcher()).fetch_jwks_uri()
 
 
 @pytest.mark.rule("RS-76")
@@ -888,7 +888,7 @@ async def test_an_issuer_that_names_no_keys_has_opaque_tokens() -> None:
         idp.answer("/.well-known/oauth-authorization-server", json.dumps(document).encode())
         idp.fail("/.well-known/openid-configuration", status=404)
         with pytest.raises(FetchFailed, match=r"publishes no keys.*IntrospectionTokenVerifier"):
-            await discover_jwks_uri(idp.issuer, fetcher())
+            await IssuerDocuments(idp.issuer, fetcher()).fetch_jwks_uri()
 
 
 FIRST, SECOND = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
@@ -911,7 +911,7 @@ ELSEWHERE: dict[str, Any] = {
 async def test_what_one_place_lacks_is_taken_from_the_other(case: str, place: str) -> None:
     with issuer() as idp:
         idp.answer(place, **ELSEWHERE[case])
-        assert await discover_jwks_uri(idp.issuer, fetcher()) == idp.jwks_uri
+        assert await IssuerDocuments(idp.issuer, fetcher()).fetch_jwks_uri() == idp.jwks_uri
 
 
 @pytest.mark.rule("RS-76")
@@ -921,7 +921,7 @@ async def test_what_both_places_lack_is_not_made_up(case: str) -> None:
         idp.answer(FIRST, json.dumps({"issuer": idp.issuer}).encode())
         idp.answer(SECOND, **ELSEWHERE[case])
         with pytest.raises(FetchFailed, match="has no jwks_uri"):
-            await discover_jwks_uri(idp.issuer, fetcher())
+            await IssuerDocuments(idp.issuer, fetcher()).fetch_jwks_uri()
 
 
 @pytest.mark.rule("RS-76")
@@ -954,7 +954,9 @@ async def test_a_place_that_hangs_does_not_keep_the_next_one_from_being_asked() 
     with HostileServer(behave) as server:
         try:
             # Long enough for a slow machine: the first place gets 0.4 s of it.
-            found = await discover_jwks_uri(server.url, HTTPFetcher(timeout_seconds=1))
+            found = await IssuerDocuments(
+                server.url, HTTPFetcher(timeout_seconds=1)
+            ).fetch_jwks_uri()
         finally:
             release.set()
     assert found == f"{server.url}/jwks"

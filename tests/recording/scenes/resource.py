@@ -33,7 +33,7 @@ async def resource(
         verifier, [IDP], BASE_URL, scopes_supported=["mcp:read", "mcp:write"]
     )
     place = protect(recorder, provider, clock, **settings)
-    async with provider:
+    async with verifier:  # the provider would look at its issuer over the network
         recorder.reports.take()
         yield place
     recorder.reports.take()

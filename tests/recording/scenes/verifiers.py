@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 import httpx
 
 from asgi_mcp_auth import (
@@ -152,7 +154,9 @@ async def several(recorder: Recorder) -> None:
     ]
     provider = MultiAuth(server=server, verifiers=sources)
     place = protect(recorder, provider, clock)
-    async with provider:
+    async with AsyncExitStack() as stack:
+        for source in sources:  # not the server, which would look at its issuer over the network
+            await stack.enter_async_context(source)
         await place(
             "A JWT goes to the server", "POST", "/mcp", bearer=sign("issuer", issued(clock))
         )
