@@ -31,8 +31,8 @@ class ChangedAnswer:
         send: of the request.
         change: called with each JSON-RPC answer.
         is_refusal: whether the first answer becomes another response: then nothing is sent, and
-            ``is_refused`` is set.
-        has_begun: whether the response has begun; only a stream can still be changed then.
+            ``is_refused`` is set. Without it, an answer that cannot be read is an error.
+        begun: the start of a response that has begun; only a stream can still be changed then.
     """
 
     def __init__(
@@ -41,17 +41,17 @@ class ChangedAnswer:
         change: Change,
         *,
         is_refusal: Callable[[JSONObject], bool] | None = None,
-        has_begun: bool = False,
+        begun: Message | None = None,
     ) -> None:
         self._send = send
         self._change = change
         self._is_refusal = is_refusal
-        self._start: Message | None = None
+        self._start: Message = begun or {}
         self._buffer = bytearray()
-        self._is_stream = has_begun
-        self._is_passed = False
-        self.has_begun = has_begun
+        self.has_begun = begun is not None
         self.is_refused = False
+        self._is_stream = _is_stream(self._start)
+        self._is_passed = self.has_begun and (not self._is_stream or _is_compressed(self._start))
 
     async def __call__(self, message: Message) -> None:
         """Send a message of the app, or keep it until its answer is complete."""
@@ -62,21 +62,22 @@ class ChangedAnswer:
         elif not self.is_refused:
             await (self._stream(message) if self._is_stream else self._whole(message))
 
-    async def _begin(self, message: Message) -> None:
-        headers = message.get("headers", ())
-        self._start = message
-        self._is_stream = _header(headers, b"content-type").startswith(b"text/event-stream")
-        self._is_passed = not 200 <= message["status"] < 300
+    async def _begin(self, start: Message) -> None:
+        self._start = start
+        self._is_stream = _is_stream(start)
+        self._is_passed = not 200 <= start["status"] < 300
+        if not self._is_passed and _is_compressed(start):
+            if self._is_refusal is None:
+                raise ConfigurationError(
+                    "the app compresses answers although it was not asked to, so lists cannot be"
+                    " filtered: compress outside of MCPAuthMiddleware"
+                )
+            self._is_passed = True
         if self._is_passed or (self._is_stream and self._is_refusal is None):
             await self._send_start()
-        elif _header(headers, b"content-encoding") not in (b"", b"identity"):
-            raise ConfigurationError(
-                "the app compresses answers although it was not asked to, so lists cannot be"
-                " filtered: compress outside of MCPAuthMiddleware"
-            )
 
     async def _send_start(self) -> None:
-        if not self.has_begun and self._start is not None:
+        if not self.has_begun:
             self.has_begun = True
             await self._send(self._start)
 
@@ -88,7 +89,7 @@ class ChangedAnswer:
         body = self._changed(before)
         if self.is_refused:
             return
-        if body != before and self._start is not None:
+        if body != before:
             self._start = {**self._start, "headers": _with_length(self._start, len(body))}
         await self._send_start()
         await self._send({**message, "body": body})
@@ -164,7 +165,16 @@ def _with_length(start: Message, length: int) -> list[tuple[bytes, bytes]]:
     return [*headers, (b"content-length", b"%d" % length)]
 
 
-def _header(headers: HeaderList, name: bytes) -> bytes:
+def _is_stream(start: Message) -> bool:
+    return _header(start, b"content-type").startswith(b"text/event-stream")
+
+
+def _is_compressed(start: Message) -> bool:
+    return _header(start, b"content-encoding") not in (b"", b"identity")
+
+
+def _header(start: Message, name: bytes) -> bytes:
+    headers: HeaderList = start.get("headers", ())
     return next((value.lower() for key, value in headers if key.lower() == name), b"")
 
 
@@ -235,7 +245,7 @@ def _has_failed(result: object) -> TypeGuard[JSONObject]:
 def challenge_in_result(challenge: bytes) -> Change:
     """Return a change that puts a challenge into the result of a tool that has failed.
 
-    SEP-1489 of MCP, which ChatGPT reads.
+    SEP-1489 of MCP; https://developers.openai.com/apps-sdk/build/auth.
     """
 
     def change(answer: JSONObject) -> bool:

@@ -20,7 +20,7 @@ from .tokens import (
     User,
     current_request,
 )
-from .types import ASGIApp, Message, Receive, Scope, Send
+from .types import ASGIApp, JSONObject, Message, Receive, Scope, Send
 
 _ANONYMOUS_USER = AnonymousUser()
 _ANONYMOUS_CREDENTIALS = AnonymousCredentials()
@@ -64,15 +64,16 @@ class Entrance:
             inner["user"] = user
         if not self._forward_authorization:
             inner["headers"] = [each for each in scope["headers"] if each[0] != b"authorization"]
-        started = False
+        begun: Message | None = None
         refusals: list[Exception] = []
         changed: ChangedAnswer | None = None
 
         def tracked(message: Message) -> Awaitable[None]:
-            nonlocal started, changed
+            nonlocal begun, changed
             if refusals and changed is None:
-                changed = _changed_answer(refusals, challenger, scope, send, started)
-            started = True
+                changed = _changed_answer(refusals, challenger, scope, send, begun)
+            if begun is None:
+                begun = message
             return send(message) if changed is None else changed(message)
 
         restore_refusals = refusals_inside.set(refusals)
@@ -84,7 +85,7 @@ class Entrance:
                 raise refusals[-1]
         # Mostly InsufficientScope; a tool may also find that a token has been revoked.
         except RequestError as error:
-            if started and (changed is None or changed.has_begun):
+            if begun is not None and (changed is None or changed.has_begun):
                 raise
             await challenger.refuse(error, scope, receive, send, access=access)
         finally:
@@ -95,12 +96,19 @@ class Entrance:
 
 
 def _changed_answer(
-    refusals: list[Exception], challenger: Challenger, scope: Scope, send: Send, started: bool
+    refusals: list[Exception],
+    challenger: Challenger,
+    scope: Scope,
+    send: Send,
+    begun: Message | None,
 ) -> ChangedAnswer:
     """Return the ``send`` for an app in which a tool may have refused the caller."""
     error = refusals[-1]
     challenge = challenger.challenge(error) if isinstance(error, RequestError) else b""
-    refuses = None if started or RESULT_KEY in scope else is_refusal
-    return ChangedAnswer(
-        send, challenge_in_result(challenge), is_refusal=refuses, has_begun=started
-    )
+    # In the form of a result, nothing but the answer is changed.
+    refuses = _never if RESULT_KEY in scope else is_refusal
+    return ChangedAnswer(send, challenge_in_result(challenge), is_refusal=refuses, begun=begun)
+
+
+def _never(answer: JSONObject) -> bool:
+    return False

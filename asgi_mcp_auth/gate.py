@@ -244,7 +244,8 @@ def make_gate(
             f"{given}, but there is no mcp_path: write mcp_path='/mcp', the path of your MCP server"
         )
     # Without a path, every path may lead to the resource.
-    paths = resource_paths(base_url, mcp_path.rstrip("/")) or {""}
+    path = mcp_path.rstrip("/")
+    paths = resource_paths(base_url, path) if path else {""}
     return MessageGate(
         AccessPolicy(rules), paths, max_message_bytes=max_message_bytes, challenge=challenge
     )

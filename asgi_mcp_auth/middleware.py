@@ -127,7 +127,7 @@ class MCPAuthMiddleware:
         self._mount = MountCheck(provider)
         self._routes = {path: self._mount.watch(path, app) for path, app in routes.items()}
         message_rules, path_rules = split_rules(rules)
-        address = provider.base_url, provider.mcp_path
+        address = provider.base_url, provider.mcp_path or mcp_path
         self._gate = make_gate(message_rules, *address, max_message_bytes, challenge)
         self._rules = Rules(public_paths, path_rules, self._gate.paths if self._gate else ())
         more = check_scopes("required_scopes", required_scopes or ())

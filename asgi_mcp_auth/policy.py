@@ -264,7 +264,10 @@ class AccessPolicy:
         return needed.issubset(token.scopes)
 
     def security_schemes(self, tool: str, required: Sequence[str]) -> list[JSONObject]:
-        """Return the ``securitySchemes`` of a tool in a list (SEP-1488)."""
+        """Return the ``securitySchemes`` of a tool in a list.
+
+        SEP-1488 of MCP; https://developers.openai.com/apps-sdk/build/auth.
+        """
         found = self.rules_for("tool", tool, "tools/call")
         if found and all(rule.public for rule in found):
             return [{"type": "noauth"}]

@@ -125,7 +125,7 @@ class Challenger:
         access: AccessToken | None = None,
     ) -> None:
         """Send the response for ``error``, log it and call the hook."""
-        extra = _scopes_in(error)
+        asked, extra = error, _scopes_in(error)
         if isinstance(error, InsufficientScope):
             if access is None:
                 # An app on a public path wants a token after all: 403 is for callers with a token.
@@ -135,7 +135,8 @@ class Challenger:
         if self._on_event is not None or logger.isEnabledFor(logging.INFO):
             self._report(error, scope, token, access)
         if RESULT_KEY in scope:
-            body = format_refusal(scope[MESSAGE_KEY].id, str(error), self._challenge(error, extra))
+            # ChatGPT starts a sign-in for challenges with an error code, without a token, too.
+            body = format_refusal(scope[MESSAGE_KEY].id, str(error), self._challenge(asked, extra))
             await send_response(scope, receive, send, 200, _JSON, body)
             return
         answer = None if extra else self._answers.get(type(error))
