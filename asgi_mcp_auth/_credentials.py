@@ -68,7 +68,10 @@ def usual_method(methods: Collection[str], client_id: str, client_secret: str) -
     known: list[SecretMethod] = ["client_secret_basic", "client_secret_post"]
     if _is_encoded(client_id, client_secret):
         known.reverse()
-    return next((each for each in known if each in methods), "client_secret_basic")
+    for each in known:
+        if each in methods:
+            return each
+    return "client_secret_basic"
 
 
 def advice(method: str, client_id: str | None, client_secret: str) -> str:

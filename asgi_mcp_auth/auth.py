@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType, TracebackType
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import unquote
 from weakref import WeakKeyDictionary
@@ -216,12 +217,7 @@ class AuthProvider(ABC):
             await self.start()
         return self
 
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, exc_type: Any, exc: Any, traceback: Any) -> None:
         loop = asyncio.get_running_loop()
         self._openings[loop] = self._openings.get(loop, 0) - 1
         if self._openings[loop] == 0:
@@ -373,17 +369,20 @@ class RemoteAuthProvider(AuthProvider):
         return [Route(place, self._document(named)) for place, named in places]
 
     def _document(self, resource: str) -> PublicDocument:
-        return PublicDocument(
-            lambda: format_document(
+        @functools.lru_cache(maxsize=1)
+        def body(scopes: tuple[str, ...]) -> bytes:
+            return format_document(
                 protected_resource_metadata(
                     resource=resource,
                     authorization_servers=self.authorization_servers,
-                    scopes_supported=self.scopes_supported,
+                    scopes_supported=scopes,
                     resource_name=self.resource_name,
                     resource_documentation=self.resource_documentation,
                 )
             )
-        )
+
+        # A middleware that is made later may add scopes.
+        return PublicDocument(lambda: body(tuple(self.scopes_supported)))
 
     async def start(self) -> None:
         """Open the verifier, and begin to look at what the issuers offer MCP clients."""

@@ -133,7 +133,7 @@ def read_refusal(status: int, document: JSONObject) -> Refusal | None:
     code = plain_code(error)
     shown = f"HTTP {status}, {code or 'no error code'}"
     words = [error.get(name) for name in _MEMBERS] if is_object(error) else [error]
-    found = [matter for word in words if (matter := _matter(word)) is not None]
+    found: list[Matter] = [each for word in words if (each := _matter(word)) is not None]
     if found:
         return Refusal(found[0], shown)
     # Anything in ``error`` is a refusal of this very token: numbers, objects, words of their own.

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
 
 from ..._asgi import Route, send_response
 from ..._cors import PublicDocument
@@ -17,17 +18,18 @@ from ..parties import OFFLINE_ACCESS
 from ..parts import JWKS_PATH, Server
 
 
-def metadata(server: Server, endpoints: Mapping[str, str]) -> JSONObject:
+def metadata(server: Server, endpoints: Mapping[str, str], scopes: Sequence[str]) -> JSONObject:
     """Return the metadata document.
 
     Args:
         server: the authorization server.
         endpoints: URLs of the endpoints, by their names in the document.
+        scopes: those that clients may ask for.
     """
     return authorization_server_metadata(
         issuer=server.issuer,
         endpoints={**endpoints, "jwks_uri": server.issuer + JWKS_PATH},
-        scopes_supported=list(dict.fromkeys((*server.scopes.supported, OFFLINE_ACCESS))),
+        scopes_supported=list(dict.fromkeys((*scopes, OFFLINE_ACCESS))),
         grant_types=list(server.grant_types),
         auth_methods=AUTH_METHODS,
         signing_algorithms=ASSERTION_ALGORITHMS,
@@ -47,10 +49,15 @@ def routes(server: Server, endpoints: Mapping[str, str]) -> list[Route]:
     OpenID Connect Discovery §4).
     """
     path = url_path(server.issuer)
-    document = PublicDocument(lambda: format_document(metadata(server, endpoints)))
-    openid = PublicDocument(
-        lambda: format_document(metadata(server, endpoints) | _openid_members(server))
-    )
+
+    @functools.lru_cache(maxsize=1)
+    def bodies(scopes: tuple[str, ...]) -> tuple[bytes, bytes]:
+        members = metadata(server, endpoints, scopes)
+        return format_document(members), format_document(members | _openid_members(server))
+
+    # A middleware that is made later may add scopes.
+    document = PublicDocument(lambda: bodies(server.scopes.supported)[0])
+    openid = PublicDocument(lambda: bodies(server.scopes.supported)[1])
     places = {
         WELL_KNOWN_SERVER + path: document,
         WELL_KNOWN_OPENID + path: openid,
