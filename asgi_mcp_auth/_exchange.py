@@ -49,6 +49,9 @@ class Request(NamedTuple):
     setting: str = ""
     codings: Collection[str] = ()
 
+    def __repr__(self) -> str:
+        return f"Request({self.url!r})"
+
 
 async def exchange(
     client: httpx.AsyncClient, asked: Request, *, sni_hostname: str | None = None
