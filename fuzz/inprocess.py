@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -9,16 +11,21 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 RESPONSE_START = ("http.response.start", "websocket.http.response.start")
+_loop = asyncio.new_event_loop()
+atexit.register(_loop.close)
 
 
 def finish(coroutine: Coroutine[Any, Any, T]) -> T:
     """Return the result of a coroutine that waits for nothing: an event loop would cost more than
-    what is fuzzed.
+    what is fuzzed. One that does not turn is there, for code that asks which one there is.
     """
+    asyncio._set_running_loop(_loop)
     try:
         coroutine.send(None)
     except StopIteration as end:
         return end.value
+    finally:
+        asyncio._set_running_loop(None)
     coroutine.close()
     raise AssertionError("it waited for something")
 

@@ -86,7 +86,7 @@ _GUARDS = (
 )
 _CHALLENGE = re.compile(
     rb'Bearer (?:error="(?P<error>[a-z_]+)", )?resource_metadata="' + re.escape(METADATA) + rb'"'
-    rb'(?:, scope="mcp:read")?(?:, error_description="[A-Za-z ]+")?'
+    rb'(?:, scope="mcp:read")?(?:, error_description="[A-Za-z: ]+")?'
 )
 _METHODS = ("GET", "POST", "HEAD", "OPTIONS")
 

@@ -4,6 +4,7 @@ allowed, or none.
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 from urllib.parse import unquote
@@ -12,11 +13,13 @@ from asgi_mcp_auth._http import PublicFetcher, Response
 from asgi_mcp_auth._places import Place
 from asgi_mcp_auth.errors import InvalidClient, ServerUnavailable
 from asgi_mcp_auth.server.clients.cimd import ClientDocuments, is_document_url
+from asgi_mcp_auth.server.clients.kept import KeptDocuments
 from asgi_mcp_auth.server.clients.metadata import MetadataPolicy
 from asgi_mcp_auth.server.grants import authorization_code, refresh_token
 from asgi_mcp_auth.server.limits import Limits
-from asgi_mcp_auth.server.options import Registration
+from asgi_mcp_auth.server.options import Lifetimes, Registration
 from asgi_mcp_auth.server.parties import Client
+from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
 from fuzz.issuer import LOOPBACK, WEB, run
@@ -73,6 +76,7 @@ DICTIONARY: tuple[bytes, ...] = (
 )
 _SCHEMES = frozenset(("cursor",))
 _METHODS = ("none", "private_key_jwt")
+_KEY = base64.urlsafe_b64encode(bytes(range(32))).decode().rstrip("=")
 
 
 class _Ready(PublicFetcher):
@@ -202,7 +206,13 @@ def client_of(url: str, body: bytes, content_type: str = "application/json") -> 
     """Return the client that a document makes."""
     _fetcher.answer = Response(200, {"content-type": content_type}, body)
     documents = ClientDocuments(
-        _policy, _fetcher, _clock, Limits(MemoryStore(), _clock, None), [ISSUER], Registration()
+        _policy,
+        _fetcher,
+        _clock,
+        Limits(MemoryStore(), _clock, None),
+        [ISSUER],
+        Registration(),
+        KeptDocuments(EncryptedStore(MemoryStore(), keys=[_KEY]), _clock, Lifetimes()),
     )
     try:
         return run(documents.client_for(url, "192.0.2.1"))

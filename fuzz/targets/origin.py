@@ -1,5 +1,5 @@
-"""The Origin header: only origins that someone allowed pass, whole and in a browser's own
-spelling.
+"""The Origin header: only origins that someone allowed pass, whole, and in any case (RFC 6454
+§4).
 """
 
 from __future__ import annotations
@@ -125,8 +125,8 @@ def seeds() -> list[bytes]:
 def check(data: bytes) -> None:
     """Send a request and a preflight from the page to each of three configurations."""
     for app, allowed in (
-        (_default, data == OWN or _is_loopback(data)),
-        (_listing, data in (OWN, LISTED)),
+        (_default, data.lower() == OWN or _is_loopback(data.lower())),
+        (_listing, data.lower() in (OWN, LISTED)),
         (_open, True),
     ):
         before = _app.calls
