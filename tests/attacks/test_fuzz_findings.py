@@ -91,7 +91,7 @@ async def test_an_encoded_host_is_no_public_one(host: str) -> None:
             "client_uri": f"https://{host}/",
         }
         response = await server.call("POST", "/register", document=document)
-        assert (response.status, response.json()["error"]) == (400, "invalid_client_metadata")
+        assert (response.status, "client_uri" in response.json()) == (201, False)
 
 
 @rows("between", ["\0", "\u200b", "\ufe0f", "\u20dd"])

@@ -7,7 +7,7 @@ import inspect
 import pkgutil
 import re
 import time
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, get_args
 
 import pytest
@@ -102,9 +102,18 @@ def written(default: Any) -> str:
     return f'`"{default}"`' if isinstance(default, str) else f"`{default!r}`"
 
 
+def parameters_of(value: Any) -> list[inspect.Parameter]:
+    """Return the parameters in order, for a dataclass its own first, and then those of its base."""
+    parameters = [*inspect.signature(value).parameters.values()]
+    if is_dataclass(value):
+        own = inspect.get_annotations(value)
+        parameters.sort(key=lambda each: each.name not in own)
+    return parameters
+
+
 @pytest.mark.parametrize("name", DOCUMENTED)
 def test_the_page_has_each_parameter_with_its_default_in_order(name: str) -> None:
-    parameters = inspect.signature(documented(name)).parameters.values()
+    parameters = parameters_of(documented(name))
     heading = "Tool, Resource, Prompt, Method" if name in MESSAGE_RULES else name
     on_the_page = [row[:2] for row in rows(section("docs/settings.md", heading))]
     assert on_the_page == [row_of(each) for each in parameters]
@@ -224,6 +233,7 @@ def test_no_kind_of_record_has_lost_its_name() -> None:
     """An upgrade that renames one forgets all such records."""
     assert sorted(each.name for each in kinds()) == [
         "client",
+        "client_document",
         "code",
         "consent",
         "grant",

@@ -29,11 +29,12 @@ EXPECTED = {
     "revoke": CLIENTS,
     "introspect": CLIENTS,
     "register": ("check_peer", "check_registration", "limit_registrations"),
-    "login": (*PEOPLE, "load_transaction"),
+    "login": ("refuse_prefetch", *PEOPLE, "load_transaction"),
     "consent": (*PEOPLE, "load_transaction"),
     "applications": PEOPLE,
     "logout": PEOPLE,
     "callback": (
+        "refuse_prefetch",
         "check_peer",
         "limit_people",
         "read_parameters",

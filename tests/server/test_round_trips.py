@@ -97,12 +97,14 @@ async def test_a_form_is_read_as_it_was_written(form: dict[str, str]) -> None:
 async def test_a_client_id_and_a_secret_of_any_characters_pass_through_a_basic_header(
     client_id: str, secret: str
 ) -> None:
-    """RFC 6749 §2.3.1: form-encoded first, so that colons and everything else can be in them."""
+    """RFC 6749 §2.3.1: form-encoded first, so that colons and everything else can be in them. An
+    empty secret is none.
+    """
     pair = base64.b64encode(f"{quote_plus(client_id)}:{quote_plus(secret)}".encode())
     request = _request([(b"authorization", b"Basic " + pair)])
     await request.read_parameters()
     assert parse_client_credentials(request) == Credentials(
-        "client_secret_basic", client_id, secret
+        "client_secret_basic" if secret else "none", client_id, secret
     )
 
 
