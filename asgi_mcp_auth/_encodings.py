@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 
+MAX_MEMBERS = 64  # each one costs a copy of what comes after it
 _GZIP = zlib.MAX_WBITS | 16
 #: The codings that are read, with zlib's name for them (RFC 9110 §8.4.1).
 CODINGS = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": zlib.MAX_WBITS}
@@ -27,7 +28,7 @@ def unpack(packed: bytes, coding: str, *, max_bytes: int) -> bytes:
         max_bytes: where to stop; a bomb costs no more memory than this.
 
     Raises:
-        zlib.error: the body is not what its coding says, or is cut short.
+        zlib.error: the body is not what its coding says, is cut short, or has too many members.
 
     RFC 1950, RFC 1951, RFC 1952 §2.2 (gzip may have several members).
     """
@@ -36,7 +37,11 @@ def unpack(packed: bytes, coding: str, *, max_bytes: int) -> bytes:
     if coding == "deflate" and not _has_zlib_header(packed):
         window_bits = -window_bits
     unpacked = bytearray()
+    members = 0
     while packed and len(unpacked) <= max_bytes:
+        members += 1
+        if members > MAX_MEMBERS:
+            raise zlib.error(f"the {coding} body has more than {MAX_MEMBERS} members")
         member = zlib.decompressobj(window_bits)
         try:
             unpacked += member.decompress(packed, max_bytes + 1 - len(unpacked))

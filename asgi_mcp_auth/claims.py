@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ._json import decode_base64url, is_absent, is_array, is_object, parse_json_object
+from ._json import (
+    decode_base64url,
+    is_absent,
+    is_array,
+    is_object,
+    is_quick,
+    parse_json_object,
+)
 from ._settings import check_kind, check_names, check_scopes, check_seconds
 from ._urls import resource_spellings
 from .errors import ConfigurationError, InvalidToken
@@ -351,11 +358,18 @@ def _scope_list(value: Any) -> list[str]:
 
 
 def peek_issuer(token: str) -> str | None:
-    """Return the unverified ``iss`` of a JWT; ``None`` for other tokens, or without one."""
+    """Return the unverified ``iss`` of a JWT; ``None`` for other tokens, or without one.
+
+    Raises:
+        InvalidToken: reading it would take too long, for what anyone can send.
+    """
     if len(token) > MAX_TOKEN_BYTES or token.count(".") != 2:
         return None
     try:
-        issuer = parse_json_object(decode_base64url(token.split(".")[1].encode("ascii"))).get("iss")
+        payload = decode_base64url(token.split(".")[1].encode("ascii"))
+        if not is_quick(payload):
+            raise InvalidToken("payload")
+        issuer = parse_json_object(payload).get("iss")
     except ValueError:
         return None
     return issuer if type(issuer) is str else None

@@ -14,6 +14,7 @@ MAX_TOKEN_BYTES = 64 * 1024  # as much as servers read of all headers together
 MAX_BEARER_BYTES = MAX_TOKEN_BYTES + len("Bearer ")
 
 # Of a media type in Accept, and the types that compete with HTML (RFC 9110 §12.4.2, §12.5.1).
+MAX_ACCEPT_BYTES = 512  # those of browsers have less than 200
 _WEIGHT = re.compile(rb"[01](?:\.[0-9]*)?|\.[0-9]+")
 _API_TYPES = frozenset((b"application/json", b"text/event-stream", b"application/*", b"*/*"))
 
@@ -101,6 +102,8 @@ def prefers_page(accept: bytes) -> bool:
     an API sends, as those of browsers do (RFC 9110 §12.5.1).
     """
     html = other = 0.0
+    if len(accept) > MAX_ACCEPT_BYTES:
+        return False
     for each in accept.split(b","):
         kind, *parameters = (part.strip() for part in each.split(b";"))
         weight = 1.0

@@ -12,22 +12,25 @@ import sys
 from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asgi_mcp_auth import PasswordLogin
+from asgi_mcp_auth import JWTVerifier, MultiAuth, PasswordLogin
 from asgi_mcp_auth.errors import MalformedRequest
 from asgi_mcp_auth.server import RateLimits
+from asgi_mcp_auth.server.clients.authentication import ASSERTION_TYPE
 from asgi_mcp_auth.server.web import EndpointRequest
 from asgi_mcp_auth.stores import Record
 from asgi_mcp_auth.stores.encrypted import EncryptedStore
 from asgi_mcp_auth.stores.memory import MemoryStore
 from asgi_mcp_auth.testing import FrozenClock
-from tests.support.asgi import Response
+from tests.support.asgi import Response, call
 from tests.support.authorization_server import KEY, deploy
+from tests.support.gate import ISSUER, NOW, Gate, segment, signing_key
+from tests.support.protection import protect
 from tests.support.rows import rows
 
 FEW_CALLS = 3000
@@ -63,6 +66,67 @@ async def test_a_cookie_header_is_not_taken_apart_cookie_by_cookie(cookies: byte
         answer, calls = await calls_of(lambda: server.call("GET", "/applications", headers=headers))
         assert answer.status == 303
         assert calls < FEW_CALLS
+
+
+@pytest.mark.asyncio
+@rows("piece", [b",", b"*/*;q=1,", b";", b"text/html;q=1,"])
+async def test_an_accept_header_that_no_browser_sends_is_not_taken_apart(piece: bytes) -> None:
+    guard = protect()
+    accept = b"text/html," + piece * (HEAD_BYTES // len(piece))
+    for headers in ([(b"accept", accept)], [(b"accept", b"text/html"), (b"accept", accept)]):
+        answer, calls = await calls_of(lambda headers=headers: call(guard.app, "GET", "/", headers))
+        assert (answer.status, answer.header("content-type")) == (401, "application/json")
+        assert calls < FEW_CALLS
+
+
+def two_issuers() -> MultiAuth:
+    """Return a verifier that looks into a payload to see whose keys to use."""
+    key, clock = signing_key().public_jwk(), FrozenClock(NOW)
+    names = (ISSUER, "https://other.example.com")
+    return MultiAuth(
+        verifiers=[JWTVerifier(public_key=key, issuer=name, clock=clock) for name in names]
+    )
+
+
+DENSE = ["[],", '{"":0},', "0,", "[[[[]]]],", '"",']
+
+
+@pytest.mark.asyncio
+@rows("piece", DENSE)
+async def test_a_part_of_a_token_that_takes_long_to_read_is_refused_unread(piece: str) -> None:
+    """Whose signature is not verified yet: headers, and payloads where they say whose keys to
+    use.
+    """
+    dense = segment(f'{{"alg":"ES256","x":[{piece * (45_000 // len(piece))}0]}}'.encode())
+    gate = Gate()
+    await gate.refuses(f"{dense}.{segment({})}.{segment(b'x' * 64)}", "header")
+    several = Gate(two_issuers())
+    header = segment({"alg": "ES256"})
+    await several.refuses(f"{header}.{dense}.{segment(b'x' * 64)}", "payload")
+
+
+@pytest.mark.asyncio
+async def test_a_large_token_that_is_quickly_read_is_accepted() -> None:
+    """Some issuers put a chain of certificates into the header, or a thousand groups into the
+    payload.
+    """
+    groups = [f"00000000-0000-0000-0000-{number:012}" for number in range(900)]
+    for gate in (Gate(), Gate(two_issuers())):
+        chain = {"x5c": ["MII" + "a" * 2000] * 4}
+        await gate.accepts(gate.forge(header=chain, claims={"groups": groups}))
+
+
+@pytest.mark.asyncio
+async def test_an_assertion_that_takes_long_to_read_names_no_client() -> None:
+    async with deploy() as server:
+        dense = segment(f'{{"iss":"x","x":[{"0," * 20_000}0]}}'.encode())
+        form = {
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": f"{segment({'alg': 'ES256'})}.{dense}.{segment(b'x' * 64)}",
+        }
+        answer = await server.call("POST", "/token", headers=FORM, body=urlencode(form).encode())
+        assert (answer.status, answer.json()["error"]) == (401, "invalid_client")
+        assert server.reasons() == ["assertion"]
 
 
 @pytest.mark.case("Z55")

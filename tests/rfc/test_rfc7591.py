@@ -697,6 +697,7 @@ TOKEN = "the-initial-access-token-that-the-operator-hands-out"
         (f"Basic {TOKEN}", 401),
         (TOKEN, 401),
         ("Bearer \xe4", 401),
+        ("Bearer " + "a" * (64 * 1024 + 1), 401),
     ],
     ids=repr,
 )

@@ -324,6 +324,20 @@ async def test_a_body_that_is_not_compressed_as_it_says_is_a_failed_fetch(
         await fetch(server.url)
 
 
+@rows("members", [63, 64, 50_000])
+async def test_a_body_has_no_more_members_than_are_quickly_unpacked(members: int) -> None:
+    """RFC 1952 §2.2. What is left is copied after each, which takes seconds for a body full of
+    them.
+    """
+    body = gzip.compress(b"") * members + gzip.compress(DOCUMENT)
+    with HostileServer(answering(compressed("gzip", body))) as server:
+        if members < 64:
+            assert (await fetch(server.url, max_bytes=2**20)).body == DOCUMENT
+        else:
+            with pytest.raises(FetchFailed, match="more than 64 members"):
+                await fetch(server.url, max_bytes=2**20)
+
+
 @rows("size", [999, 1000, 1001, 10_000_000])
 @rows("encoding", ["gzip", "deflate"])
 async def test_the_bound_holds_for_the_unpacked_body(encoding: str, size: int) -> None:

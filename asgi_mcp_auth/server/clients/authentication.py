@@ -206,7 +206,10 @@ def parse_client_credentials(request: EndpointRequest) -> Credentials:
     elif assertion is not None:
         if parameters.get("client_assertion_type") != ASSERTION_TYPE:
             raise InvalidClient("The client_assertion_type is not supported", reason="assertion")
-        claimed_id = client_id or peek_issuer(assertion) or ""
+        try:
+            claimed_id = client_id or peek_issuer(assertion) or ""
+        except InvalidToken:
+            raise InvalidClient(reason="assertion") from None
         credentials = Credentials("private_key_jwt", claimed_id, assertion)
     elif client_id is None:
         raise InvalidClient(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
+from itertools import islice
 from textwrap import shorten
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from ..parties import OFFLINE_ACCESS
 
 MAX_TEXT_CHARS = 512
 MAX_URL_CHARS = 2048
+MAX_REASONS = 32  # those that are not shown do not have to be shortened
 MAX_KEYS = 8  # of a client that is not the operator's
 
 ASSERTION_ALGORITHMS: Final = ASYMMETRIC
@@ -165,15 +167,15 @@ def _check_redirects(metadata: JSONObject, uris: object, policy: MetadataPolicy)
     if not is_array(uris):
         raise InvalidRedirectURI("redirect_uris must be a list of URIs")
     accepted: list[str] = []
-    reasons: list[str] = []
+    reasons: dict[str, None] = {}
     for uri in uris:
         try:
             known = policy.redirect_uris
             accepted.append(check_redirect_uri(uri, policy.redirect_schemes, known))
         except InvalidRedirectURI as error:
-            reasons.append(str(error))
+            reasons[str(error)] = None
     if reasons and (policy.strict or not accepted):
-        text = ". ".join(dict.fromkeys(reasons))
+        text = ". ".join(islice(reasons, MAX_REASONS))
         raise InvalidRedirectURI(shorten(text, MAX_DESCRIPTION_CHARS, placeholder=" ..."))
     metadata["redirect_uris"] = list(dict.fromkeys(accepted))
 

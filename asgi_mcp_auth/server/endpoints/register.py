@@ -15,8 +15,8 @@ from ...errors import (
     InvalidClientMetadata,
     InvalidRegistration,
     InvalidRequest,
-    InvalidToken,
     MethodNotAllowed,
+    TokenTooLarge,
 )
 from ...headers import parse_bearer
 from ...types import JSONObject
@@ -181,5 +181,5 @@ async def _find(server: Server, request: ClientRequest) -> Client:
 def _bearer(request: ClientRequest) -> str | None:
     try:
         return parse_bearer(request.header(b"authorization") or b"")
-    except (InvalidRequest, InvalidToken):
+    except (InvalidRequest, TokenTooLarge):
         raise InvalidRegistration from None
