@@ -32,12 +32,12 @@ DIFFERENCES = frozenset(("header", "payload"))
 
 
 class _Registry(jws.JWSRegistry):
-    max_header_length = 16 * 1024
+    max_header_length = max_payload_length = 64 * 1024
 
 
 _REGISTRY = _Registry(algorithms=list(ALGORITHMS), strict_check_header=False)
 # joserfc wants them to be strings; an implementation that does not use them may ignore them (V37)
-for _name in ("x5t", "cty"):
+for _name in ("typ", "kid", "cty", "x5t", "x5u", "x5c", "jku", "jwk"):
     del _REGISTRY.header_registry[_name]
 _CLASSES: dict[str, Any] = {"RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
 _KEYS = {
