@@ -354,7 +354,7 @@ async def test_an_audience_that_names_us_in_no_string_is_refused(aud: Any) -> No
         "https://MCP.example.com/mcp",
         "HTTPS://mcp.example.com/mcp",
         "https://mcp.example.com/MCP",
-        "https://mcp.example.com/mcp/",
+        "https://mcp.example.com/mcp//",
         "https://mcp.example.com/mcp/x",
         "https://mcp.example.com/mc",
         "https://mcp.example.com/mcpx",
