@@ -145,7 +145,8 @@ def _redirect_target(response: httpx.Response, asked: Request, followed: int) ->
         origin = origin_of(target)
     except ValueError:  # an invalid port or IPv6 address
         origin = ""
-    if "location" not in response.headers or not ORIGIN.fullmatch(origin):
+    is_web = origin.startswith(("http:", "https:")) and ORIGIN.fullmatch(origin)
+    if "location" not in response.headers or not is_web:
         raise FetchFailed(f"{kind}, but to no http(s) URL: {remedy} the final URL")
     is_plain = URL_CHARACTERS.fullmatch(target) and "@" not in urlsplit(target).netloc
     if not asked.max_redirects or origin != origin_of(asked.url) or not is_plain:
