@@ -145,8 +145,8 @@ def _redirect_target(response: httpx.Response, asked: Request, followed: int) ->
         origin = origin_of(target)
     except ValueError:  # an invalid port or IPv6 address
         origin = ""
-    is_web = origin.startswith(("http:", "https:")) and ORIGIN.fullmatch(origin)
-    if "location" not in response.headers or not is_web:
+    has_host = ORIGIN.fullmatch(origin) and not origin.endswith("://")
+    if "location" not in response.headers or not has_host:
         raise FetchFailed(f"{kind}, but to no http(s) URL: {remedy} the final URL")
     is_plain = URL_CHARACTERS.fullmatch(target) and "@" not in urlsplit(target).netloc
     if not asked.max_redirects or origin != origin_of(asked.url) or not is_plain:

@@ -98,9 +98,19 @@ def parse_json_object(data: bytes, *, max_bytes: int = MAX_BYTES) -> JSONObject:
     return value
 
 
-def is_quick(data: bytes) -> bool:
-    """Return whether JSON is read in a time in which others can wait, whoever has written it."""
-    return data.count(b",") + data.count(b"[") + data.count(b"{") <= MAX_QUICK_PIECES
+class TooDense(ValueError):
+    """JSON takes longer to read than others can wait."""
+
+
+def check_quick(data: bytes) -> bytes:
+    """Return JSON of which nothing is known, if it is read quickly however it is written.
+
+    Raises:
+        TooDense: it has too many members.
+    """
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_QUICK_PIECES:
+        raise TooDense
+    return data
 
 
 def is_object(value: object) -> TypeGuard[JSONObject]:

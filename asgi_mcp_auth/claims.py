@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ._json import (
+    TooDense,
+    check_quick,
     decode_base64url,
     is_absent,
     is_array,
     is_object,
-    is_quick,
     parse_json_object,
 )
 from ._settings import check_kind, check_names, check_scopes, check_seconds
@@ -367,9 +368,9 @@ def peek_issuer(token: str) -> str | None:
         return None
     try:
         payload = decode_base64url(token.split(".")[1].encode("ascii"))
-        if not is_quick(payload):
-            raise InvalidToken("payload")
-        issuer = parse_json_object(payload).get("iss")
+        issuer = parse_json_object(check_quick(payload)).get("iss")
+    except TooDense:
+        raise InvalidToken("payload") from None
     except ValueError:
         return None
     return issuer if type(issuer) is str else None

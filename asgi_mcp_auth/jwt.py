@@ -23,7 +23,7 @@ from ._jose import (
     keys_from_pem,
     keys_from_secret,
 )
-from ._json import decode_base64url, is_array, is_object, is_quick, parse_json_object
+from ._json import check_quick, decode_base64url, is_array, is_object, parse_json_object
 from ._settings import check_count, check_issuers, check_kind, check_names, check_url
 from .auth import RefusingVerifier
 from .claims import ClaimChecks, ClaimRules, peek_issuer
@@ -242,12 +242,9 @@ class JWTVerifier(RefusingVerifier):
 
     def _parse_header(self, segment: bytes) -> _Header:
         try:
-            text = decode_base64url(segment)
-            members = parse_json_object(text) if is_quick(text) else None
+            members = parse_json_object(check_quick(decode_base64url(segment)))
         except ValueError:
-            members = None
-        if members is None:
-            raise InvalidToken("header")
+            raise InvalidToken("header") from None
         algorithm, key_id, typ = map(members.get, ("alg", "kid", "typ"))
         if type(algorithm) is not str or algorithm not in self._algorithms:
             raise InvalidToken("algorithm")
