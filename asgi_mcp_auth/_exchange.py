@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
 from ._encodings import parse_content_encoding, unpack
@@ -18,9 +18,20 @@ if TYPE_CHECKING:
 class FetchFailed(Exception):
     """There was no usable response; the message gives the reason. It never leaves the package."""
 
+    #: Whether there was no response at all.
+    is_silence: ClassVar[bool] = False
+
 
 class Unreachable(FetchFailed):
     """The server is not responding, or not in time, so the content is unknown."""
+
+    is_silence = True
+
+
+class ErrorAnswer(Unreachable):
+    """The server answers with an error of its own, such as HTTP 500, so the content is unknown."""
+
+    is_silence = False
 
 
 class Unusable(FetchFailed):

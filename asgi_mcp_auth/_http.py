@@ -21,7 +21,15 @@ from asgiref.sync import sync_to_async
 
 from ._encodings import CODINGS
 from ._environment import check_environment, variable_name
-from ._exchange import FetchFailed, Request, Response, Unreachable, Unusable, exchange
+from ._exchange import (
+    ErrorAnswer,
+    FetchFailed,
+    Request,
+    Response,
+    Unreachable,
+    Unusable,
+    exchange,
+)
 from ._places import Place, Places
 from ._urls import is_loopback_host, is_public_address
 from .errors import ConfigurationError
@@ -38,6 +46,7 @@ _NEVER_BY_PROXY = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 __all__ = [
+    "ErrorAnswer",
     "FetchFailed",
     "HTTPFetcher",
     "PublicFetcher",

@@ -22,6 +22,7 @@ MAX_NUMBER_CHARS = 20
 # Of JSON that anyone can send: as many commas and brackets as the densest 12 KiB, which take 2 ms.
 # Honest tokens have less in 48 KiB.
 MAX_QUICK_PIECES = 6000
+MAX_SHOWN = 64  # characters of a name in a message
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _TO_SQUARE = bytes.maketrans(b"{}", b"[]")
@@ -31,7 +32,11 @@ _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 def _object(pairs: list[tuple[str, Any]]) -> JSONObject:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise json.JSONDecodeError("duplicate member", "", 0)
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise json.JSONDecodeError(f"duplicate member {name[:MAX_SHOWN]!r}", "", 0)
+            seen.add(name)
     return members
 
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Collection, Iterable
 from urllib.parse import urlsplit
 
-from ._http import MAX_REDIRECTS, FetchFailed, HTTPFetcher, Unreachable
+from ._http import MAX_REDIRECTS, ErrorAnswer, FetchFailed, HTTPFetcher, Unreachable
 from ._json import parse_json_object
 from ._settings import check_url
 from ._urls import WELL_KNOWN_OPENID, WELL_KNOWN_SERVER, host_root, url_path
@@ -69,6 +69,8 @@ class Metadata:
         self.members: JSONObject = {}
         #: Whether there may be another document, whose server is not responding.
         self.is_partial = False
+        #: Whether one has not answered at all.
+        self.is_silent = False
         #: How many places have been asked.
         self.asked = 0
         #: Problems with the documents, or with reading them.
@@ -98,6 +100,7 @@ class Metadata:
             self.add(await document)
         except FetchFailed as error:
             self.is_partial |= isinstance(error, Unreachable)
+            self.is_silent |= error.is_silence
             self.findings.append(str(error))
 
     def has(self, names: Collection[str]) -> bool:
@@ -108,10 +111,12 @@ class Metadata:
         """Check that nothing is left out that is needed.
 
         Raises:
-            FetchFailed: something is; the message says why.
+            Unreachable: there is no document, and a place has not answered.
+            FetchFailed: something is left out; the message says why.
         """
         if not self.members:
-            raise FetchFailed("no metadata document; " + "; ".join(self.findings))
+            failure = Unreachable if self.is_silent else FetchFailed
+            raise failure("no metadata document; " + "; ".join(self.findings))
         for name in needed:
             if name in self.odd:
                 raise FetchFailed(
@@ -180,7 +185,7 @@ async def _merge(issuer: str, tasks: Iterable[asyncio.Task[JSONObject]]) -> Meta
         if task.done():
             await found.read(task)
         else:
-            found.is_partial = True
+            found.is_partial = found.is_silent = True
             found.asked += 1
     return found
 
@@ -189,7 +194,7 @@ async def _fetch_document(url: str, issuer: str, fetcher: HTTPFetcher, setting: 
     try:
         document = await fetch_document(url, fetcher, setting)
     except Unreachable as error:
-        raise Unreachable(f"{url}: {error}") from None
+        raise type(error)(f"{url}: {error}") from None
     except (FetchFailed, ValueError) as error:
         raise FetchFailed(f"{url}: {error}") from None
     if document.get("issuer") != issuer:
@@ -212,7 +217,7 @@ async def fetch_document(url: str, fetcher: HTTPFetcher, setting: str) -> JSONOb
         url, max_bytes=MAX_METADATA_BYTES, max_redirects=MAX_REDIRECTS, setting=setting
     )
     if response.status >= 500 or response.status == 429:
-        raise Unreachable(f"HTTP {response.status}")
+        raise ErrorAnswer(f"HTTP {response.status}")
     if response.status != 200:
         raise FetchFailed(f"HTTP {response.status}")
     return parse_json_object(response.body, max_bytes=MAX_METADATA_BYTES)

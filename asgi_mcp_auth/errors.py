@@ -244,7 +244,7 @@ class Contended(ServerUnavailable):
 
 
 class UpstreamFails(ServerUnavailable):
-    """The upstream identity provider answers with an error of its own, such as HTTP 500."""
+    """An issuer or identity provider answers, but with an error of its own, such as HTTP 500."""
 
 
 class OAuthError(AuthError):

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ._cache import SingleFlight
-from ._http import MAX_REDIRECTS, FetchFailed, HTTPFetcher, cache_seconds
+from ._http import MAX_REDIRECTS, FetchFailed, HTTPFetcher, Unreachable, cache_seconds
 from ._jose import UnusableKey, VerifyingKey
 from ._json import parse_json_object
 from ._outage import Outage
 from ._settings import check_seconds
-from .errors import InvalidToken, ServerUnavailable
+from .errors import InvalidToken, ServerUnavailable, UpstreamFails
 from .keys import KeySet, key_set_from
 from .types import Clock
 
@@ -166,6 +166,7 @@ class RemoteJWKS:
         self._retry_not_before = -math.inf
         self._searches_paid_until = -math.inf
         self._outage = Outage()
+        self._is_silent = True
         self._skipped: list[str] = []
 
     @property
@@ -278,7 +279,8 @@ class RemoteJWKS:
             await self._refresh()
 
     def _unavailable(self) -> ServerUnavailable:
-        return ServerUnavailable(max(1.0, self._retry_not_before - self._clock.monotonic()))
+        failure = ServerUnavailable if self._is_silent else UpstreamFails
+        return failure(max(1.0, self._retry_not_before - self._clock.monotonic()))
 
     async def _fetch_and_store(self) -> None:
         self._attempts += 1
@@ -286,9 +288,11 @@ class RemoteJWKS:
             async with asyncio.timeout(self._options.timeout_seconds):
                 await self._fetch()
         except TimeoutError:
-            self._failed(f"no complete answer within {self._options.timeout_seconds:g} s")
+            self._failed(
+                Unreachable(f"no complete answer within {self._options.timeout_seconds:g} s")
+            )
         except FetchFailed as error:
-            self._failed(str(error))
+            self._failed(error)
         cooldown = self._options.cooldown_seconds
         if self._keys is None:
             cooldown = min(COLD_COOLDOWN_SECONDS, cooldown)
@@ -358,12 +362,13 @@ class RemoteJWKS:
         if self._outage.recovered():
             logger.info("Key set %s is back", self._uri)
 
-    def _failed(self, reason: str) -> None:
-        if not self._outage.failed(reason):
+    def _failed(self, error: FetchFailed) -> None:
+        self._is_silent = error.is_silence
+        if not self._outage.failed(str(error)):
             return
         effect = "The keys at hand stay in use"
         if self._keys is None:
             effect = "Requests with tokens get 503 until it can be"
         logger.warning(
-            "Key set %s cannot be fetched: %s. %s", self._uri or "of the issuer", reason, effect
+            "Key set %s cannot be fetched: %s. %s", self._uri or "of the issuer", error, effect
         )

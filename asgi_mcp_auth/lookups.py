@@ -21,7 +21,7 @@ from ._outage import Outage
 from ._places import Places, network_of
 from ._settings import check_issuers, check_kind, check_seconds
 from .auth import RefusingVerifier
-from .errors import InvalidToken, ServerUnavailable, TooManyRequests
+from .errors import InvalidToken, ServerUnavailable, TooManyRequests, UpstreamFails
 from .headers import MAX_TOKEN_BYTES, is_visible_ascii
 from .tokens import (
     AccessToken,
@@ -113,6 +113,7 @@ class LookupVerifier(RefusingVerifier):
         )
         self._fetcher = HTTPFetcher(timeout_seconds=TIMEOUT_SECONDS, client=http_client)
         self._clock = clock
+        self._is_silent = True
         self._outage = Outage(pause_seconds=WARNING_SECONDS, clock=clock)
         # for tokens that were good before; strangers cannot close this door
         self._closed_until = -math.inf
@@ -205,7 +206,8 @@ class LookupVerifier(RefusingVerifier):
                 flight = self._flights[digest] = SingleFlight(work)
             result = await flight()
         if result is None:
-            raise ServerUnavailable(COOLDOWN_SECONDS)
+            failure = ServerUnavailable if self._is_silent else UpstreamFails
+            raise failure(COOLDOWN_SECONDS)
         if isinstance(result, str):
             raise InvalidToken(result)
         return result
@@ -259,6 +261,7 @@ class LookupVerifier(RefusingVerifier):
             self._refusals.put(digest, (until, refusal.reason))
             return refusal.reason
         except (FetchFailed, ValueError) as error:
+            self._is_silent = isinstance(error, FetchFailed) and error.is_silence
             if self._outage.failed(str(error)):
                 logger.warning(
                     "%s at %s failed: %s. Tokens are answered with 503", self.label, self.url, error
@@ -275,5 +278,6 @@ class LookupVerifier(RefusingVerifier):
 
     def _answered(self) -> None:
         self._closed_until = -math.inf
+        self._is_silent = True
         if self._outage.recovered():
             logger.info("%s at %s works again", self.label, self.url)

@@ -257,6 +257,9 @@ class UpstreamClient:
             logger.warning("The identity provider %s", problem)
 
     def _unreachable(self, error: FetchFailed) -> ServerUnavailable:
+        if not error.is_silence:
+            self._report(f"sent an unusable response: {error}")
+            return UpstreamFails()
         self._report(f"is not responding: {error}")
         return ServerUnavailable()
 

@@ -163,8 +163,8 @@ class UpstreamLogin(Login):
         """
         try:
             endpoints = await self._client.endpoints()
-        except ServerUnavailable:
-            raise SignInUnavailable from None
+        except ServerUnavailable as error:
+            raise _unavailable(error) from None
         if "state" not in attempt.parameters:
             return await self._start(attempt, endpoints)
         pending = await self._take_state(attempt)
@@ -320,7 +320,7 @@ def _raise_error(error: str) -> NoReturn:
     if error == "access_denied":
         raise AccessDenied("The user or the identity provider has refused the sign-in")
     if error == "temporarily_unavailable":
-        raise SignInUnavailable
+        raise _unavailable(UpstreamFails())
     shown = plain_code(error) or "an invalid error code"
     logger.info("The identity provider answered a sign-in with an error: %s", shown)
     raise SignInFailed(force_login=error in _FORCE_LOGIN)

@@ -13,7 +13,7 @@ from .._jose import SYMMETRIC
 from .._json import is_array
 from .._outage import Outage
 from ..discovery import Metadata, fetch_document, fetch_metadata, metadata_urls
-from ..errors import ServerUnavailable
+from ..errors import ServerUnavailable, UpstreamFails
 from ..types import Clock, JSONObject
 
 logger = logging.getLogger(__name__)
@@ -84,6 +84,7 @@ class Discovery:
         self._needed = (*_NEEDED, "userinfo_endpoint") if needs_userinfo else _NEEDED
         self._fetcher = fetcher
         self._clock = clock
+        self._is_silent = True
         self._odd = ""
         self._known: Endpoints | None = None
         self._fetch_again_at = -math.inf
@@ -94,12 +95,14 @@ class Discovery:
         """Return the endpoints.
 
         Raises:
-            ServerUnavailable: they are unknown, and the metadata cannot be fetched now.
+            ServerUnavailable: they are unknown, and the metadata cannot be fetched now; it is an
+                ``UpstreamFails`` unless there was no answer.
         """
         if self._clock.monotonic() >= self._fetch_again_at:
             await self._refresh()
         if self._known is None:
-            raise ServerUnavailable(COOLDOWN_SECONDS)
+            failure = ServerUnavailable if self._is_silent else UpstreamFails
+            raise failure(COOLDOWN_SECONDS)
         return self._known
 
     def start(self) -> None:
@@ -117,6 +120,7 @@ class Discovery:
             self._known = _read(found, self._issuers, self._known)
         except (FetchFailed, ValueError) as error:
             seconds = COOLDOWN_SECONDS
+            self._is_silent = isinstance(error, FetchFailed) and error.is_silence
             if self._outage.failed(str(error)):
                 logger.warning(
                     "The metadata of the identity provider %s is unusable: %s", self._where, error

@@ -5,12 +5,16 @@ does not say where it belongs.
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 
+from asgi_mcp_auth import ANY_AUDIENCE, IntrospectionTokenVerifier
 from asgi_mcp_auth.proxy import UpstreamRules
+from asgi_mcp_auth.testing import FrozenClock
 from tests.support.authorization_server import Browser, ClientOf, answer_of
 from tests.support.proxy import come_back, depart, deploy_proxy
+from tests.support.rows import rows
 from tests.support.upstream import Upstream
 
 pytestmark = pytest.mark.asyncio
@@ -168,17 +172,77 @@ async def test_an_error_that_lacks_something_is_in_the_log_with_its_code(
         assert said in caplog.messages
 
 
-@pytest.mark.rule("PX-23")
-@pytest.mark.parametrize(
-    ("status", "said"), [(500, "answers with an error"), (0, "cannot be reached")]
-)
-async def test_people_are_told_whether_the_provider_answers(
-    upstream: Upstream, status: int, said: str
+ANSWERS, SILENCE = "answers with an error", "cannot be reached"
+NO_SERVER = "http://127.0.0.1:1"  # a port on which nothing listens
+ELSEWHERE = {"location": "https://login.example/"}
+TWO = ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server")
+# Where the provider fails; its answer there, ``None`` for none; and what people are told.
+FAILURES: dict[str, tuple[str, dict[str, Any] | None, str]] = {
+    "the token endpoint": ("/token", {"status": 500}, ANSWERS),
+    "the token endpoint, busy": ("/token", {"status": 429}, ANSWERS),
+    "the token endpoint, elsewhere": ("/token", {"status": 302, "headers": ELSEWHERE}, ANSWERS),
+    "the token endpoint, at length": ("/token", {"body": b"x" * 2**20}, ANSWERS),
+    "the token endpoint, silent": ("token_endpoint", None, SILENCE),
+    "the userinfo endpoint": ("/userinfo", {"status": 503}, ANSWERS),
+    "the userinfo endpoint, silent": ("userinfo_endpoint", None, SILENCE),
+    "the keys": ("/jwks", {"status": 500}, ANSWERS),
+    "the keys, gone": ("/jwks", {"status": 404}, ANSWERS),
+    "the keys, a page": ("/jwks", {"body": b"<html>"}, ANSWERS),
+    "the keys, silent": ("jwks_uri", None, SILENCE),
+}
+
+
+@pytest.mark.rule("PX-23", "RS-83")
+@rows("case", FAILURES)
+async def test_people_are_told_whether_the_provider_answers(case: str) -> None:
+    where, answer, said = FAILURES[case]
+    with Upstream(clock=FrozenClock()) as upstream:
+        if answer is None:
+            upstream.metadata_more = {where: NO_SERVER}
+        async with deploy_proxy(upstream, upstream=UpstreamRules(userinfo=True)) as server:
+            browser = server.browser()
+            url = (await browser.open("/applications")).url
+            if answer is not None:
+                upstream.answer(where, **{"body": b"x", **answer})
+            response = await come_back(browser, upstream.approve(url))
+    assert response.status == 503
+    assert f"The identity provider {said} at the moment" in response.body.decode()
+
+
+@pytest.mark.rule("PX-23", "RS-83")
+@rows(("answer", "said"), [(500, ANSWERS), (404, ANSWERS), (None, SILENCE)])
+async def test_people_are_told_whether_the_providers_metadata_are_there(
+    answer: int | None, said: str
 ) -> None:
-    async with deploy_proxy(upstream) as server:
-        browser = server.browser()
-        url = (await browser.open("/applications")).url
-        upstream.answer("/token", b"x" * (1 if status else 2**20), status=status or 200)
-        response = await come_back(browser, upstream.approve(url))
-        assert response.status == 503
-        assert f"The identity provider {said} at the moment" in response.body.decode()
+    with Upstream(clock=FrozenClock()) as upstream:
+        for place in TWO:
+            upstream.fail(place, status=answer or 500)
+        issuer = upstream.issuer if answer else NO_SERVER
+        async with deploy_proxy(upstream, issuer=issuer) as server:
+            page = await server.browser().open("/applications")
+    assert page.response.status == 503
+    assert f"The identity provider {said} at the moment" in page.text
+
+
+@pytest.mark.rule("PX-23", "RS-83")
+@rows(("status", "said"), [(500, ANSWERS), (401, ANSWERS), (None, SILENCE)])
+async def test_people_are_told_whether_the_provider_answers_about_tokens(
+    status: int | None, said: str
+) -> None:
+    with Upstream(clock=FrozenClock()) as upstream:
+        settings: dict[str, Any] = {}
+        if status is None:
+            settings["token_verifier"] = IntrospectionTokenVerifier(
+                introspection_url=f"{NO_SERVER}/introspect",
+                client_id="id",
+                client_secret="secret",
+                audience=ANY_AUDIENCE,
+            )
+        else:
+            upstream.answer("/introspect", b"x", status=status)
+        async with deploy_proxy(upstream, "oauth", **settings) as server:
+            browser = server.browser()
+            url = (await browser.open("/applications")).url
+            response = await come_back(browser, upstream.approve(url))
+    assert response.status == 503
+    assert f"The identity provider {said} at the moment" in response.body.decode()

@@ -891,6 +891,21 @@ async def test_an_issuer_that_names_no_keys_has_opaque_tokens() -> None:
             await IssuerDocuments(idp.issuer, fetcher()).fetch_jwks_uri()
 
 
+@pytest.mark.rule("RS-84")
+@rows("path", ["/.well-known/oauth-authorization-server", "/jwks"])
+async def test_a_member_that_a_document_has_twice_is_named(
+    path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.clear()
+    with issuer() as idp:
+        idp.fail("/.well-known/openid-configuration", status=404)
+        idp.answer(path, b'{"issuer": "%b", "x": 1, "x": 2}' % idp.issuer.encode())
+        async with JWTVerifier(issuer=idp.issuer, audience=AUDIENCE):
+            pass
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert "duplicate member 'x'" in line
+
+
 FIRST, SECOND = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
 # What one of the two places does that does not have what is needed.
 ELSEWHERE: dict[str, Any] = {
