@@ -27,21 +27,20 @@ _ANONYMOUS_CREDENTIALS = AnonymousCredentials()
 
 
 class Entrance:
-    """Calls ``app`` for callers that are let in.
+    """Calls the app for callers that are let in.
 
     Args:
-        app: of the middleware.
         provider: the one that has verified the tokens.
         forward_authorization: whether the app sees the Authorization header.
     """
 
-    def __init__(self, app: ASGIApp, provider: object, forward_authorization: bool) -> None:
-        self._app = app
+    def __init__(self, provider: object, forward_authorization: bool) -> None:
         self._provider = provider
         self._forward_authorization = forward_authorization
 
     async def __call__(
         self,
+        app: ASGIApp,
         access: AccessToken | None,
         challenger: Challenger,
         scope: Scope,
@@ -80,7 +79,7 @@ class Entrance:
         restore = current_request.set((access, self._provider))
         sdk_restore = None if bridge is None else bridge.variable.set(user)
         try:
-            await self._app(inner, receive, tracked)
+            await app(inner, receive, tracked)
             if changed is not None and changed.is_refused:
                 raise refusals[-1]
         # Mostly InsufficientScope; a tool may also find that a token has been revoked.

@@ -146,7 +146,7 @@ class MCPAuthMiddleware:
             self._challengers_for(other_url, needed, on_event),
         )
         self._origins = AllowedOrigins(allowed_origins, provider.base_url)
-        self._entrance = Entrance(app, provider, forward_authorization)
+        self._entrance = Entrance(provider, forward_authorization)
         self._path_check = PathCheck(self._own_root_path, is_needed=bool(self._rules))
         if document_url is None:
             logger.warning(
@@ -175,7 +175,7 @@ class MCPAuthMiddleware:
         # 2. Public paths.
         challenger = self._other_challengers.get(path, self._challengers)[rule]
         if rule.public:
-            await self._entrance(None, challenger, scope, receive, send)
+            await self._entrance(self.app, None, challenger, scope, receive, send)
             return
         if not sure:
             self._path_check.warn(scope)
@@ -237,7 +237,7 @@ class MCPAuthMiddleware:
             return
 
         # 6. The app.
-        await self._entrance(access, challenger, scope, receive, send)
+        await self._entrance(self.app, access, challenger, scope, receive, send)
 
     def _challengers_for(
         self, document_url: str | None, needed: Sequence[str], on_event: RefusalHook | None
