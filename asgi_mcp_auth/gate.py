@@ -113,6 +113,10 @@ class MessageGate:
         if self._challenge != "http" and self._in_result(scope, message):
             scope[RESULT_KEY] = True
         decision = await self.policy.decide(message, access, required)
+        if decision.status == 401 and not decision.rules and _asks_for_stream(scope):
+            # Right after the handshake. At a 401, clients would sign their person in now and not
+            # when something needs it; at a 405, they go on without a stream.
+            raise InvalidMessage("Without a token there is no stream", status=405)
         if decision.status != 200:
             raise InsufficientScope(*decision.scopes)  # without a token, it is answered as a 401
         return receive
@@ -254,6 +258,12 @@ def make_gate(
 def _check_form(setting: str, form: object) -> None:
     if form not in ("http", "result"):
         raise ConfigurationError(f"{setting}={form!r} must be 'http' or 'result'")
+
+
+def _asks_for_stream(scope: Scope) -> bool:
+    return scope.get("method") == "GET" and any(
+        name == b"accept" and b"text/event-stream" in value for name, value in scope["headers"]
+    )
 
 
 def _is_utf8(content_type: bytes) -> bool:

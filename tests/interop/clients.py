@@ -67,6 +67,10 @@ class Connection(ABC):
             Exception: whatever the client raises.
         """
 
+    @abstractmethod
+    async def tools(self) -> set[str]:
+        """Return the names of the tools that the server lists."""
+
     async def call_at_once(self, tool: str, times: int) -> list[str]:
         """Call a tool several times at once."""
         return await asyncio.gather(*(self.call(tool) for _ in range(times)))
@@ -116,8 +120,16 @@ class _InProcess(Connection):
         text: str = result.content[0].text
         return text
 
+    async def tools(self) -> set[str]:
+        return await _names(self._client)
+
     def wait_for_expiry(self) -> None:
         self._oauth.context.token_expiry_time = time.time() - 1
+
+
+async def _names(client: Any) -> set[str]:
+    listed = await asyncio.wait_for(client.list_tools(), SECONDS)
+    return {tool.name for tool in getattr(listed, "tools", listed)}
 
 
 @asynccontextmanager
@@ -236,6 +248,9 @@ class _TypeScript(_Program):
         answers: list[str] = said["answers"]
         return answers
 
+    async def tools(self) -> set[str]:
+        return {*(await self.call("?")).split()}
+
     def _ask(self, tools: Sequence[str]) -> str:
         stdin, stdout = _pipes(self._process)
         stdin.write(f"{' '.join(tools)}\n")
@@ -291,6 +306,9 @@ class _Remote(_Program):
     def __init__(self, desk: _Desk, client: Client) -> None:
         super().__init__(desk)
         self._client = client
+
+    async def tools(self) -> set[str]:
+        return await _names(self._client)
 
     async def call(self, tool: str) -> str:
         result = await asyncio.wait_for(self._client.call_tool(tool), SECONDS)
@@ -348,7 +366,15 @@ class _Inspector(_Program):
         }
 
     async def call(self, tool: str) -> str:
-        command = [*self._command, "--method", "tools/call", "--tool-name", tool]
+        result = await self._run("tools/call", "--tool-name", tool)
+        text: str = result["content"][0]["text"]
+        return text
+
+    async def tools(self) -> set[str]:
+        return {tool["name"] for tool in (await self._run("tools/list"))["tools"]}
+
+    async def _run(self, method: str, *more: str) -> Any:
+        command = [*self._command, "--method", method, *more]
         options = {
             "env": self._environment,
             "capture_output": True,
@@ -361,8 +387,7 @@ class _Inspector(_Program):
         )
         if process.returncode != 0:
             raise Refused(process.stderr + self._desk.trouble())
-        text: str = json.loads(process.stdout)["content"][0]["text"]
-        return text
+        return json.loads(process.stdout)
 
 
 @asynccontextmanager

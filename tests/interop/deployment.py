@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +12,9 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from asgi_mcp_auth import DevLogin, MCPAuthMiddleware, OAuthProvider, Refusal
+from asgi_mcp_auth import DevLogin, MCPAuthMiddleware, OAuthProvider, Refusal, Tool
 from asgi_mcp_auth.server import AuditEvent, ServerOptions
-from tests.interop.servers import WritingNeedsMore, fastmcp_server, serving
+from tests.interop.servers import fastmcp_server, serving
 from tests.support.asgi import App
 
 
@@ -76,6 +76,7 @@ def deployed(
     outside: Callable[[App], App] = lambda app: app,
     port: int = 0,
     kind: Callable[..., OAuthProvider] = OAuthProvider,
+    rules: Sequence[Any] = (Tool("write_note", scopes=["mcp:write"]),),
     **settings: Any,
 ) -> Iterator[Deployment]:
     """Serve ``app`` below an ``OAuthProvider``; without one, a FastMCP server that has the provider
@@ -87,6 +88,7 @@ def deployed(
         outside: wraps what is served.
         port: where, if not on any free one.
         kind: what protects it, if not an ``OAuthProvider``.
+        rules: of the middleware.
         settings: of the provider.
     """
     clock, events, refusals, made = (
@@ -109,9 +111,10 @@ def deployed(
         )
         made.append(provider)
         if app is not None:
-            inner = WritingNeedsMore(app)
             return outside(
-                MCPAuthMiddleware(inner, provider, mcp_path="/mcp", on_event=refusals.append)
+                MCPAuthMiddleware(
+                    app, provider, mcp_path="/mcp", rules=rules, on_event=refusals.append
+                )
             )
         own = fastmcp_server(auth=provider).http_app()
         if not mounted:

@@ -3,7 +3,7 @@
 //   node session.mjs PACKAGES URL [CREDENTIALS]
 //
 // PACKAGES is the folder whose node_modules has the SDK, of the first or the second generation. Each line of stdin names
-// tools to call at once, each line of stdout is {"answers": what they said} or {"error": why not}. It ends when stdin does.
+// tools to call at once, or is ? for the names of all; each line of stdout is {"answers": what they said} or {"error": why not}. It ends when stdin does.
 //
 // Where a person has to sign in, it opens $BROWSER and listens for what comes back. CREDENTIALS {"clientMetadataUrl"} are
 // its metadata document; with {"clientId", "clientSecret"} or {"clientId", "privateKey", "algorithm"} it acts for itself.
@@ -99,11 +99,16 @@ async function signingIn(attempt) {
   }
 }
 
+async function ask(name) {
+  if (name === '?') return (await client.listTools()).tools.map((tool) => tool.name).join(' ');
+  return (await client.callTool({ name, arguments: {} })).content[0].text;
+}
+
 for await (const line of createInterface({ input: process.stdin })) {
   try {
     if (client === undefined || client.transport === undefined) await signingIn(connect);
-    const calls = line.split(' ').map((name) => signingIn(() => client.callTool({ name, arguments: {} })));
-    console.log(JSON.stringify({ answers: (await Promise.all(calls)).map((result) => result.content[0].text) }));
+    const answers = line.split(' ').map((name) => signingIn(() => ask(name)));
+    console.log(JSON.stringify({ answers: await Promise.all(answers) }));
   } catch (error) {
     console.log(JSON.stringify({ error: String(error) }));
   }
