@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import IO, Any, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
@@ -56,8 +57,18 @@ class Connection(ABC):
 
     @property
     @abstractmethod
+    def opened(self) -> list[str]:
+        """The URLs that were opened in a browser so far."""
+
+    @property
     def sign_ins(self) -> int:
         """How often a person had to act so far."""
+        return len(self.opened)
+
+    @property
+    def asked(self) -> set[str]:
+        """The scopes that were asked for the last time."""
+        return {*dict(parse_qsl(urlsplit(self.opened[-1]).query))["scope"].split()}
 
     @abstractmethod
     async def call(self, tool: str) -> str:
@@ -112,8 +123,8 @@ class _InProcess(Connection):
         self._visits = visits
 
     @property
-    def sign_ins(self) -> int:
-        return len(self._visits)
+    def opened(self) -> list[str]:
+        return [*self._visits]
 
     async def call(self, tool: str) -> str:
         result = await asyncio.wait_for(self._client.call_tool(tool), SECONDS)
@@ -207,9 +218,9 @@ class _Desk:
         }
 
     @property
-    def sign_ins(self) -> int:
+    def opened(self) -> list[str]:
         opened = self.folder / "opened"
-        return len(opened.read_text().splitlines()) if opened.exists() else 0
+        return opened.read_text().splitlines() if opened.exists() else []
 
     def trouble(self) -> str:
         trouble = self.folder / "trouble"
@@ -227,8 +238,8 @@ class _Program(Connection):
         self._desk = desk
 
     @property
-    def sign_ins(self) -> int:
-        return self._desk.sign_ins
+    def opened(self) -> list[str]:
+        return self._desk.opened
 
 
 class _TypeScript(_Program):

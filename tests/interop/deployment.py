@@ -127,6 +127,6 @@ def deployed(
         yield Deployment(url, made[0], clock, refusals, events)
 
 
-def whoever(said: str) -> set[str]:
+def whoever(said: str) -> set[str | None]:
     """Return whom the libraries see behind the call, from the answer of ``whoami``."""
     return set(json.loads(said).values())

@@ -19,8 +19,8 @@ import uvicorn
 from fastmcp import FastMCP
 from mcp.server.mcpserver import MCPServer
 
-from asgi_mcp_auth import InsufficientScope, get_access_token
-from tests.support.asgi import App, Message, Receive, Scope, Send
+from asgi_mcp_auth import get_access_token
+from tests.support.asgi import App, Message
 
 GREETING = {
     "jsonrpc": "2.0",
@@ -128,32 +128,6 @@ def mcp_sdk_app() -> App:
 def fastmcp_app() -> App:
     """Return the app of ``fastmcp_server``; its endpoint is ``/mcp``."""
     return fastmcp_server().http_app()
-
-
-class WritingNeedsMore:
-    """Between the middleware and an MCP server: asks for the scope ``mcp:write`` where
-    ``write_note`` is called.
-    """
-
-    def __init__(self, app: App) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "POST":
-            received: list[Message] = [await receive()]
-            while received[-1].get("more_body"):
-                received.append(await receive())
-            body = b"".join(message.get("body", b"") for message in received)
-            token = get_access_token(scope)
-            if b'"write_note"' in body and token is not None and not token.has_scopes("mcp:write"):
-                raise InsufficientScope("mcp:read", "mcp:write")
-
-            async def replay() -> Message:
-                return received.pop(0) if received else await receive()
-
-            await self.app(scope, replay, send)
-        else:
-            await self.app(scope, receive, send)
 
 
 @asynccontextmanager

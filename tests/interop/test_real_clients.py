@@ -20,11 +20,11 @@ from asgi_mcp_auth import (
     MultiAuth,
     Refusal,
     RemoteAuthProvider,
+    Tool,
 )
 from tests.interop.clients import CLIENTS, python_sdk
 from tests.interop.identity_provider import IdentityProvider
 from tests.interop.servers import (
-    WritingNeedsMore,
     fastmcp_app,
     fastmcp_server,
     mcp_sdk_app,
@@ -62,8 +62,13 @@ def server(request: pytest.FixtureRequest, idp: IdentityProvider) -> Iterator[Se
         provider = RemoteAuthProvider(
             verifier, authorization_servers=[idp.issuer], base_url=base_url
         )
-        app = WritingNeedsMore(SERVERS[request.param]())
-        return MCPAuthMiddleware(app, provider, mcp_path="/mcp", on_event=server.events.append)
+        return MCPAuthMiddleware(
+            SERVERS[request.param](),
+            provider,
+            mcp_path="/mcp",
+            rules=[Tool("write_note", scopes=["mcp:write"])],
+            on_event=server.events.append,
+        )
 
     with serving(build) as base_url:
         server.url = f"{base_url}/mcp"
