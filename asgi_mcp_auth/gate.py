@@ -101,7 +101,7 @@ class MessageGate:
         if method == "POST":
             mirrored = self._check(scope["headers"])
             body = await self._read(scope, receive, access)
-            message = parse_message(body)
+            message = parse_message(body, arguments_decide=self.policy.has_functions)
             if mirrored:
                 check_headers(mirrored, message)
             receive = _again({"type": "http.request", "body": body, "more_body": False}, receive)

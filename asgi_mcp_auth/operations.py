@@ -75,8 +75,13 @@ _Way: TypeAlias = "Mapping[str, _Way]"
 _WAY: _Way = {"params": {"ref": {}, "notifications": {}}}
 
 
-def parse_message(body: bytes) -> MCPMessage:
+def parse_message(body: bytes, *, arguments_decide: bool = False) -> MCPMessage:
     """Return the operations in the body of a request.
+
+    Args:
+        body: as it was received.
+        arguments_decide: whether a decision depends on more than names: then no member of any
+            object may be there twice.
 
     Raises:
         InvalidMessage: it is not one JSON-RPC message or batch in UTF-8, or a member on the way
@@ -84,7 +89,7 @@ def parse_message(body: bytes) -> MCPMessage:
 
     JSON-RPC 2.0; MCP 2026-07-28, Base Protocol; RFC 8259.
     """
-    value = _parse(body)
+    value = _parse(body, _scan_unique if arguments_decide else _message)
     if is_object(value):
         return MCPMessage(value.get("id") if "method" in value else None, operations_of(value))
     if not is_array(value) or not value or not all(map(is_object, value)):
@@ -128,18 +133,16 @@ def check_headers(headers: Iterable[tuple[bytes, bytes]], message: MCPMessage) -
 
     MCP 2026-07-28, Streamable HTTP, Server Validation.
     """
-    operation = message.operations[0]
+    operations = message.operations
     for name, value in headers:
         if name == b"mcp-method":
-            agrees = len(message.operations) == 1 or operation.method == "subscriptions/listen"
-            if not agrees or value.strip(b" \t") != operation.method.encode("utf-8", "replace"):
+            said = value.strip(b" \t")
+            if any(each.method.encode("utf-8", "replace") != said for each in operations):
                 raise _mismatch("Mcp-Method", message)
-        elif (
-            name == b"mcp-name"
-            and operation.method in _MIRRORED
-            and (len(message.operations) > 1 or _decode_header(value) != operation.name)
-        ):
-            raise _mismatch("Mcp-Name", message)
+        elif name == b"mcp-name":
+            named = _decode_header(value)
+            if any(each.method in _MIRRORED and each.name != named for each in operations):
+                raise _mismatch("Mcp-Name", message)
 
 
 def _is_text(value: object) -> TypeGuard[str]:
@@ -236,22 +239,22 @@ _BLANK = " \t\n\r"
 _skip = re.compile(f"[{_BLANK}]*").match
 
 
-def _parse(body: bytes) -> Any:
+def _parse(body: bytes, read: _Scan) -> Any:
     try:
         # Without a BOM, and never UTF-16: json.loads would guess.
         text = body.decode("utf-8")
         value: Any
         index = _next(text, 0)
         if text[index] == "{":
-            value, index = _message(text, index)
+            value, index = read(text, index)
         elif text[index] == "[":
-            value, index = _batch(text, index)
+            value, index = _batch(text, index, read)
         else:
             raise _Malformed("neither an object nor an array")
         if index != len(text) and _next(text, index) != len(text):
             raise _Malformed("more than one value")
     # The scanner raises StopIteration where there is no value.
-    except (_Malformed, ValueError, IndexError, StopIteration, RecursionError):
+    except (_Malformed, _Twice, ValueError, IndexError, StopIteration, RecursionError):
         raise InvalidMessage(
             "The body must be one JSON value in UTF-8, without members that are there twice",
             code=PARSE_ERROR,
@@ -301,11 +304,11 @@ def _members(text: str, index: int, way: _Way) -> tuple[JSONObject, int]:
         index = _next(text, index + 1)
 
 
-def _batch(text: str, index: int) -> tuple[list[Any], int]:
+def _batch(text: str, index: int, read: _Scan) -> tuple[list[Any], int]:
     values: list[Any] = []
     index = _next(text, index + 1)
     while text[index] == "{":
-        value, index = _message(text, index)
+        value, index = read(text, index)
         values.append(value)
         index = _next(text, index)
         if text[index] == "]":

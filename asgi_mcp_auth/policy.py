@@ -187,6 +187,8 @@ class AccessPolicy:
             entries.sort(key=lambda entry: entry.length, reverse=True)
         #: Whether a caller without a token can be let in.
         self.has_public = any(rule.public for rule in self.rules)
+        #: Whether a function decides, on more than the name of a thing.
+        self.has_functions = any(callable(rule.scopes) for rule in self.rules)
         #: Whether lists have to be filtered.
         self.has_hidden = any(rule.hidden for rule in self.rules)
         if self.has_public:
@@ -212,7 +214,8 @@ class AccessPolicy:
             InvalidMessage: it cannot be judged, so the request would be refused with a 400.
         """
         if isinstance(message, bytes):
-            return await self.decide(parse_message(message), token)
+            parsed = parse_message(message, arguments_decide=self.has_functions)
+            return await self.decide(parsed, token)
         members = message if isinstance(message, list) else [message]
         operations = tuple(each for member in members for each in operations_of(member))
         return await self.decide(MCPMessage(None, operations), token)

@@ -18,5 +18,6 @@ NAMES = (
         "redirect_uri",
         "cookies",
         "pages",
+        "mcp_message",
     ),
 )

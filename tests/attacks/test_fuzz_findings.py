@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from asgi_mcp_auth import Rule
+from asgi_mcp_auth import AccessPolicy, InvalidMessage, Method, Prompt, Rule, Tool
+from asgi_mcp_auth.policy import MessageRule
 from asgi_mcp_auth.server.pages.escaping import escape_text
 from tests.support.asgi import call
 from tests.support.authorization_server import deploy
@@ -100,3 +101,35 @@ async def test_combining_marks_do_not_pile_up_across_invisible_characters(
 ) -> None:
     """Such a pile covers the lines above and below, which may be a warning."""
     assert escape_text("a" + f"\u0308\u0308{between}" * 20) == "\u00e4\u0308\u0308"
+
+
+CALL = b'{"jsonrpc":"2.0","id":1,"method":"%s","params":{"name":"move","arguments":{%s}}}'
+TWICE = [
+    b'"folder":"secret","folder":"open"',
+    b'"folder":"secret","f\\u006flder":"open"',
+    b'"folder":{"name":"secret","name":"open"}',
+]
+
+
+@pytest.mark.rule("RS-35")
+@rows(
+    ("rule", "method"),
+    [
+        (Tool("move", scopes=lambda arguments, token: []), b"tools/call"),
+        (Prompt("*", scopes=lambda arguments, token: []), b"prompts/get"),
+        (Method("notes/*", scopes=lambda params, token: []), b"notes/move"),
+    ],
+)
+async def test_arguments_that_are_there_twice_are_refused_where_a_function_decides_on_them(
+    rule: MessageRule, method: bytes
+) -> None:
+    """Some servers take the first of two members, and others the last."""
+    asking, plain = AccessPolicy([rule]), AccessPolicy([Tool("other")])
+    for arguments in TWICE:
+        body = CALL % (method, arguments)
+        for each in (body, b"[%s]" % body, body.replace(b"{", b"\n{")):
+            with pytest.raises(InvalidMessage, match="twice"):
+                await asking.explain(None, each)
+            assert (await plain.explain(None, each)).status == 401
+    once = CALL % (method, b'"folder":"open","x":[{"a":1},{"a":2}]')
+    assert (await asking.explain(None, once)).status == 401

@@ -195,6 +195,7 @@ def played(request: pytest.FixtureRequest) -> Iterator[Played]:
         yield played
 
 
+@pytest.mark.rule("RS-35")
 @pytest.mark.parametrize("version", ["2025-11-25", "2026-07-28"])
 def test_each_thing_is_refused_with_all_its_scopes_at_once_and_given_when_they_are_there(
     played: Played, version: str

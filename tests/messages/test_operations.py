@@ -175,6 +175,7 @@ AGREEING: list[tuple[bytes, list[tuple[bytes, bytes]]]] = [
         [(b"mcp-method", b"subscriptions/listen")],
     ),
     (CALL, [(b"content-type", b"application/json")]),
+    (b"[" + CALL + b"," + CALL + b"]", [(b"mcp-method", b"tools/call"), (b"mcp-name", b"search")]),
 ]
 DIFFERING: list[tuple[bytes, list[tuple[bytes, bytes]]]] = [
     (CALL, [(b"mcp-method", b"tools/list")]),
@@ -189,8 +190,8 @@ DIFFERING: list[tuple[bytes, list[tuple[bytes, bytes]]]] = [
     (CALL, [(b"mcp-name", b"=?base64?/w==?=")]),
     (message("tools/call", name="café"), [(b"mcp-name", "café".encode("latin-1"))]),
     (message("tools/call", name="café"), [(b"mcp-name", "café".encode())]),
-    (b"[" + CALL + b"," + CALL + b"]", [(b"mcp-method", b"tools/call")]),
-    (b"[" + CALL + b"," + CALL + b"]", [(b"mcp-name", b"search")]),
+    (b"[" + CALL + b"," + message("ping") + b"]", [(b"mcp-method", b"tools/call")]),
+    (b"[" + message("ping") + b"," + CALL + b"]", [(b"mcp-name", b"delete")]),
 ]
 
 
