@@ -216,13 +216,11 @@ def test_nothing_is_left_of_half_a_claim(
 async def test_the_userinfo_endpoint_says_nothing_of_the_id_token(
     upstream: Upstream, more: dict[str, Any]
 ) -> None:
-    """Its word that we are the authorized party would admit an ID token that names no authorized
-    party.
-    """
+    """Its word that we are the authorized party would admit an ID token that names another."""
     upstream.answer("/userinfo", json.dumps({"sub": "alice", **more}).encode())
     rules = UpstreamRules(userinfo=True)
-    for audience, welcome in ((["the-proxy", "another"], False), ("the-proxy", True)):
-        upstream.id_token = {"aud": audience}
+    for theirs, welcome in (({"azp": "another"}, False), ({}, True)):
+        upstream.id_token = {"aud": ["the-proxy", "another"], **theirs}
         async with deploy_proxy(upstream, upstream=rules) as server:
             client, browser = await server.register(), server.browser()
             response = await come_back(browser, upstream.approve(await depart(browser, client)))

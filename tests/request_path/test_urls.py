@@ -143,6 +143,11 @@ def test_a_query_of_the_resource_goes_after_the_inserted_path() -> None:
         ("https://h.example/mcp", {"https://h.example/mcp/"}),
         ("https://h.example/mcp/", {"https://h.example/mcp"}),
         ("https://h.example", {"https://h.example/"}),
+        ("https://h.example/", set()),
+        ("https://h.example:8443", {"https://h.example:8443/"}),
+        ("http://localhost:80", {"http://localhost/"}),
+        ("http://localhost:443", {"http://localhost:443/"}),
+        ("http://[::1]:8000/mcp", {"http://[::1]:8000/mcp/"}),
         (
             "https://H.example:443/Mcp",
             {"https://H.example:443/Mcp/", "https://h.example/Mcp", "https://h.example/Mcp/"},

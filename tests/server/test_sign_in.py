@@ -89,7 +89,8 @@ async def test_a_client_of_the_operator_s_is_held_to_the_scope_that_the_operator
     registration = Registration(clients=[{**CONFIDENTIAL, "scope": "mcp:read"}])
     async with deploy(registration=registration) as server:
         client = server.known(CONFIDENTIAL)
-        url = await server.browser().decide(client.authorization_url(scope="mcp:read mcp:write"))
+        assert (await client.sign_in(scope="mcp:read mcp:write"))["scope"] == "mcp:read"
+        url = await server.browser().decide(client.authorization_url(scope="mcp:write"))
         assert answer_of(url)["error"] == "invalid_scope"
 
 

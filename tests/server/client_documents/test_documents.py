@@ -548,7 +548,7 @@ async def test_what_is_advertised_is_what_is_done(
         metadata = (await server.call("GET", "/.well-known/oauth-authorization-server")).json()
         assert metadata.get("client_id_metadata_document_supported") is (True if allowed else None)
         assert (await ask(server, url)).status == (303 if allowed else 400)
-        assert server.reasons() == ([] if allowed else ["unknown_client"])
+        assert server.reasons() == ([] if allowed else ["documents_off"])
         assert len(host.requests) == allowed
 
 
@@ -587,7 +587,7 @@ async def test_on_loopback_documents_are_off_unless_a_setting_is_about_them(
         assert metadata.get("client_id_metadata_document_supported", False) is offered
         assert "registration_endpoint" in metadata
         await ask_token(server, "https://10.0.0.1/client.json")
-        assert server.reasons() == ["document" if offered else "unknown_client"]
+        assert server.reasons() == ["document" if offered else "documents_off"]
 
 
 @pytest.mark.case("Z110")

@@ -261,7 +261,7 @@ def no(*_: object) -> bool:
 
 
 OPERATORS: dict[str, tuple[dict[str, Any], str]] = {
-    "documents are off": ({"metadata_documents": False}, "unknown_client"),
+    "documents are off": ({"metadata_documents": False}, "documents_off"),
     "trust_document says no": ({"trust_document": no}, "document"),
     "approve says no": ({"approve": no}, "document"),
 }

@@ -173,7 +173,7 @@ async def test_the_port_of_a_loopback_redirect_is_the_one_of_the_request() -> No
     "resources",
     [
         ["https://evil.example/mcp"],
-        [RESOURCE + "/"],
+        [RESOURCE + "//"],
         [RESOURCE + "#fragment"],
         [RESOURCE, "https://evil.example/mcp"],
         ["/mcp"],
