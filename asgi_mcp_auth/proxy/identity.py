@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from .._jose import ASYMMETRIC, SYMMETRIC, problem_of_secret
-from .._json import decode_base64url, encode_base64url, parse_json_object
+from .._json import decode_base64url, encode_base64url, is_absent, parse_json_object
 from .._settings import check_list
 from .._urls import origin_of
 from ..auth import AuthProvider, RefusingVerifier
-from ..claims import ClaimChecks, ClaimRules
+from ..claims import ClaimChecks, ClaimRules, name_of
 from ..errors import ConfigurationError, InvalidToken, SignInFailed
 from ..jwks import JWKSOptions
 from ..jwt import PLAIN_TYPES, JWTVerifier
@@ -131,7 +131,7 @@ class AccessTokenIdentifier:
     ) -> UpstreamIdentity:
         """Return whose the access token is; an expired one is never asked about."""
         access = await self._verify(answer.access_token)
-        issuer = access.claims.get("iss", self._default_issuer)
+        issuer = access.claims.get("iss") or self._default_issuer
         if not isinstance(issuer, str) or not access.subject:
             raise _unusable("the access token has no usable subject")
         return UpstreamIdentity(issuer=issuer, subject=access.subject, claims=access.claims)
@@ -261,8 +261,8 @@ class IDTokenIdentifier:
         claims = await self._claims_of(id_token, at, "the ID token")
         if "exp" not in claims:
             raise _invalid("the ID token", InvalidToken("missing_exp"))
-        subject = claims.get("sub")
-        if not isinstance(subject, str):
+        subject = name_of(claims.get("sub"))
+        if subject is None:
             raise _unusable("the ID token has no usable sub")
         _check_access_token(claims, answer.access_token, id_token)
         return UpstreamIdentity(issuer=claims["iss"], subject=subject, claims=claims)
@@ -291,7 +291,8 @@ class IDTokenIdentifier:
         except InvalidToken as error:
             raise _invalid(what, error) from None
         # With several audiences, azp is optional (OpenID Connect Core §3.1.3.7 since errata 2).
-        if claims.get("azp") not in (None, self._client.client_id):
+        azp = claims.get("azp")
+        if not is_absent(azp) and azp != self._client.client_id:
             raise _unusable(f"{what} was issued to another client (azp)")
         return claims
 
@@ -338,7 +339,7 @@ class IDTokenIdentifier:
         if isinstance(answer, str):
             what = "the answer of the userinfo endpoint"
             answer = await self._claims_of(answer, self._clock.time(), what)
-        if answer.get("sub") != subject:  # OpenID Connect Core §5.3.2
+        if name_of(answer.get("sub")) != subject:  # OpenID Connect Core §5.3.2
             raise _unusable("the userinfo endpoint answered for another user (sub)")
         return answer
 
@@ -357,7 +358,7 @@ def _check_access_token(claims: JSONObject, access_token: str, id_token: str) ->
     OpenID Connect Core §3.1.3.8.
     """
     expected = claims.get("at_hash")
-    if expected is None:
+    if is_absent(expected):
         return
     header = parse_json_object(decode_base64url(id_token.split(".")[0].encode()))
     name = _HASHES.get(header["alg"][-3:]) or _HASHES.get(header["alg"])

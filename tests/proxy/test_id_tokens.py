@@ -206,6 +206,7 @@ async def test_the_metadata_says_that_the_secret_signs(upstream: Upstream) -> No
         ({"content-type": "application/json"}, {"typ": "application/jwt"}, {}),
         ({}, {}, {"aud": ["another", CLIENT_ID], "exp": None}),
         ({}, {}, {"azp": CLIENT_ID}),
+        ({}, {}, {"azp": ""}),
     ],
 )
 async def test_a_signed_answer_about_a_person_is_verified_as_an_id_token_is(

@@ -276,9 +276,6 @@ UNUSABLE: list[dict[str, Any]] = [
     {"application_type": True},
     {"scope": ["mcp:read"]},
     {"scope": 5},
-    {"require_pushed_authorization_requests": "true"},
-    {"dpop_bound_access_tokens": "true"},
-    {"tls_client_certificate_bound_access_tokens": 1},
     *(
         {name: value}  # Z94
         for name in ("client_uri", "logo_uri", "tos_uri", "policy_uri")
@@ -337,6 +334,10 @@ METADATA: list[dict[str, Any]] = [
     # cannot be done here: plain tokens are not what such a client wants
     {"dpop_bound_access_tokens": True},
     {"tls_client_certificate_bound_access_tokens": True},
+    # what a client insists on is not left out because of its form
+    {"dpop_bound_access_tokens": "true"},
+    {"tls_client_certificate_bound_access_tokens": 1},
+    {"require_pushed_authorization_requests": "true"},
 ]
 
 

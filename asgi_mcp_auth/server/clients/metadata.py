@@ -3,8 +3,8 @@
 The result contains only known members, with defaults filled in (RFC 7591 §2). Of an operator,
 everything unusable is an error. Of a client, it is one only if it decides who gets in: redirect
 URIs of which none is left, grant and response types of which none is left, how the client
-authenticates and with which keys, and tokens that must be bound to a key. All else is left out, and
-the answer says what was registered (§3.2.1).
+authenticates and with which keys, and what it insists on (pushed requests, tokens that are bound to
+a key). All else is left out, and the answer says what was registered (§3.2.1).
 """
 
 from __future__ import annotations
@@ -313,8 +313,17 @@ _ELSEWHERE = frozenset(("client_id", "client_secret", "redirect_uris"))
 _FOR_PEOPLE = frozenset(("client_name", "client_uri", "logo_uri", "tos_uri", "policy_uri"))
 _TEXTS = frozenset(("client_name", "software_id", "software_version"))
 _LISTS = frozenset(("contacts", "grant_types", "response_types"))
+# How the client authenticates, and what it insists on: "true" must not turn into no.
 _DECISIVE = frozenset(
-    ("token_endpoint_auth_method", "token_endpoint_auth_signing_alg", "jwks", "jwks_uri")
+    (
+        "token_endpoint_auth_method",
+        "token_endpoint_auth_signing_alg",
+        "jwks",
+        "jwks_uri",
+        "require_pushed_authorization_requests",
+        "dpop_bound_access_tokens",
+        "tls_client_certificate_bound_access_tokens",
+    )
 )
 _CHECKS: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "client_name": _text,
