@@ -27,6 +27,7 @@ PARTS = {
         "outage": ("P6", "P7", "P8", "P9"),
         "memory": ("P10",),
         "imports": ("P11",),
+        "messages": ("P14",),
     },
     "issuer": {
         "sign_in": ("P12", "P13"),

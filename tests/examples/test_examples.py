@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -140,6 +141,30 @@ def test_fastapi_shows_what_each_operation_needs_in_its_openapi_document(fastapi
     operations = document["paths"]["/notes"]
     assert operations["get"]["security"] == [{"HTTPBearer": ["notes:read"]}]
     assert operations["delete"]["security"] == [{"HTTPBearer": ["notes:write"]}]
+
+
+def test_tool_rules() -> None:
+    async def look_around(url: str) -> tuple[list[str], str]:
+        async with Client(streamable_http_client(url)) as guest:
+            tools = [tool.name for tool in (await guest.list_tools()).tools]
+            found: Any = (await guest.call_tool("search", {"words": "milk"})).content[0]
+        return tools, found.text
+
+    with running("tool_rules", STORE="memory:") as base, httpx.Client(base_url=base) as http:
+        assert asyncio.run(look_around(f"{base}/mcp")) == (
+            ["search", "read_note", "delete_note"],
+            "Buy milk (for a guest)",
+        )
+        for tool, scopes in (
+            ("read_note", "notes:read"),
+            ("delete_note", "notes:read notes:write"),
+        ):
+            call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool}}
+            refused = http.post("/mcp", json=call)
+            assert refused.status_code == 401
+            assert f'scope="{scopes}"' in refused.headers["www-authenticate"]
+        metadata = http.get("/.well-known/oauth-authorization-server").json()
+        assert metadata["scopes_supported"] == ["notes:read", "notes:write", "offline_access"]
 
 
 @pytest.mark.asyncio
