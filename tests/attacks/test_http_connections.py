@@ -114,7 +114,7 @@ def test_line_breaks_in_the_token_never_get_in(served: Served, end: bytes) -> No
 
 
 @pytest.mark.case("W08")
-@pytest.mark.parametrize("size", [64 * 1024, 1024 * 1024])
+@pytest.mark.parametrize("size", [64 * 1024 + 1, 1024 * 1024])
 def test_a_huge_token_is_refused_in_bounded_time(served: Served, size: int) -> None:
     began = time.monotonic()
     try:

@@ -72,7 +72,7 @@ def test_the_authorization_server_passes_every_check_without_a_warning(case: str
     version, mounted, registers = CASES[case]
     port = free_port()
     metadata = {"client_name": "Suite", "redirect_uris": [f"http://127.0.0.1:{port}/callback"]}
-    known = Registration(clients=[{**metadata, "client_id": "suite"}])
+    known = Registration(clients=[{**metadata, "client_id": "suite"}], metadata_documents=True)
     with deployed(
         None if mounted else mcp_sdk_app(), mounted=mounted, registration=known
     ) as deployment:

@@ -35,7 +35,7 @@ LOOPBACK = "http://localhost:6274"
 REFUSED = f'resource_metadata="{METADATA_URL}", scope="mcp:read"'
 INVALID = (
     f'Bearer error="invalid_token", {REFUSED}, error_description="The access token is invalid or'
-    ' expired"'
+    ' expired: sign in again"'
 )
 MALFORMED = (
     f'Bearer error="invalid_request", {REFUSED}, error_description="The Authorization header is'
@@ -253,7 +253,7 @@ def test_the_body_of_a_refused_request_is_not_taken_for_the_next_request(served:
     with closing(http.client.HTTPConnection(urlsplit(served.url).netloc, timeout=10)) as connection:
         connection.request("POST", "/mcp", body=b"POST /mcp HTTP/1.1\r\n" * 1_000)
         refused = connection.getresponse()
-        assert (refused.status, refused.read()) == (401, b"{}")
+        assert (refused.status, refused.read()) == (401, MISSING_BODY)
         try:
             connection.request("POST", "/mcp", body=b"{}", headers=headers)
             accepted = connection.getresponse()
