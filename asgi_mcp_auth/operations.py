@@ -91,13 +91,13 @@ def parse_message(body: bytes, *, arguments_decide: bool = False) -> MCPMessage:
     """
     value = _parse(body, _scan_unique if arguments_decide else _message)
     if is_object(value):
-        return MCPMessage(value.get("id") if "method" in value else None, operations_of(value))
+        return MCPMessage(value.get("id") if "method" in value else None, _operations_of(value))
     if not is_array(value) or not value or not all(map(is_object, value)):
         raise InvalidMessage("The body must be a JSON-RPC message")
-    return MCPMessage(None, tuple(each for member in value for each in operations_of(member)))
+    return MCPMessage(None, tuple(each for member in value for each in _operations_of(member)))
 
 
-def operations_of(message: JSONObject) -> tuple[Operation, ...]:
+def _operations_of(message: JSONObject) -> tuple[Operation, ...]:
     """Return the operations of a single parsed message: mostly one.
 
     Raises:

@@ -8,13 +8,15 @@ with more characters besides its wildcards.
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 from ._settings import check_scopes, check_switch
 from .errors import ConfigurationError
-from .operations import MCPMessage, Operation, Subject, operations_of, parse_message
+from .operations import MCPMessage, Operation, Subject, parse_message
 from .patterns import VARIABLE, Matches, fold_uri, is_ambiguous_uri, matcher, variables_of
 from .tokens import AccessToken
 from .types import JSONObject
@@ -29,6 +31,7 @@ _USE: dict[Subject, str] = {
     "prompt": "prompts/get",
     "resource": "resources/read",
 }
+_MAX_KEPT = 128  # characters of a name whose rules are remembered
 # A client has to send these before it can ask for anything.
 _HANDSHAKE = ("initialize", "notifications/initialized", "server/discover", "ping")
 
@@ -191,6 +194,8 @@ class AccessPolicy:
         self.has_functions = any(callable(rule.scopes) for rule in self.rules)
         #: Whether lists have to be filtered.
         self.has_hidden = any(rule.hidden for rule in self.rules)
+        # Servers have few tools; a stranger can make it forget some, but not grow.
+        self._kept = lru_cache(512)(self._found)
         if self.has_public:
             for method in _HANDSHAKE:
                 if not self._find(None, method):
@@ -213,12 +218,9 @@ class AccessPolicy:
         Raises:
             InvalidMessage: it cannot be judged, so the request would be refused with a 400.
         """
-        if isinstance(message, bytes):
-            parsed = parse_message(message, arguments_decide=self.has_functions)
-            return await self.decide(parsed, token)
-        members = message if isinstance(message, list) else [message]
-        operations = tuple(each for member in members for each in operations_of(member))
-        return await self.decide(MCPMessage(None, operations), token)
+        body = message if isinstance(message, bytes) else json.dumps(message).encode()
+        parsed = parse_message(body, arguments_decide=self.has_functions)
+        return await self.decide(parsed, token)
 
     async def decide(
         self, message: MCPMessage, token: AccessToken | None, required: Sequence[str] | None = None
@@ -279,6 +281,11 @@ class AccessPolicy:
 
     def rules_for(self, subject: Subject | None, name: str, method: str) -> tuple[MessageRule, ...]:
         """Return the rules that decide: none, one, or several that are equally specific."""
+        if len(name) + len(method) > _MAX_KEPT:
+            return self._found(subject, name, method)
+        return self._kept(subject, name, method)
+
+    def _found(self, subject: Subject | None, name: str, method: str) -> tuple[MessageRule, ...]:
         found = self._find(subject, name) if subject is not None else ()
         return found or self._find(None, method)
 

@@ -92,7 +92,16 @@ class Rules:
         ConfigurationError: a path that is invalid, would make every path public, or is named twice.
     """
 
-    __slots__ = ("_codes", "_default", "_entries", "_is_strict", "_length", "_table", "unsure")
+    __slots__ = (
+        "_codes",
+        "_default",
+        "_entries",
+        "_is_strict",
+        "_length",
+        "_table",
+        "_usual",
+        "unsure",
+    )
 
     def __init__(
         self,
@@ -147,6 +156,11 @@ class Rules:
         paths = [*judged_paths, *(entry.rule.path for entry in entries)]
         characters = {character for path in paths for character in path if character.isascii()}
         self._codes = tuple(b"%%%02x" % ord(character) for character in sorted(characters))
+        # Most requests to an MCP server have its path, in this spelling.
+        self._usual: dict[tuple[str, bytes], Rule] = {}
+        self._usual = {
+            key: self.match(*key) for key in ((path, path.encode()) for path in judged_paths)
+        }
 
     def __bool__(self) -> bool:
         return bool(self._entries)
@@ -166,6 +180,8 @@ class Rules:
         """
         if not self._is_strict:
             return self._default
+        if sure and (usual := self._usual.get((path, raw_path))) is not None:
+            return usual
         if (
             not sure
             or is_ambiguous_path(path, raw_path)

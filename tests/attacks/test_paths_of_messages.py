@@ -125,7 +125,7 @@ async def test_no_spelling_of_the_path_leads_past_the_rules(name: str, inside: b
                     await post(gate, tool("safe"), headers, **members)
                     served += len(echo.bodies)
                     echo.bodies.clear()
-    assert served > 1
+    assert served
 
 
 async def test_a_path_that_is_read_in_two_ways_is_never_public() -> None:
