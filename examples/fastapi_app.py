@@ -26,10 +26,12 @@ PORT = int(os.environ.get("PORT", "8000"))
 BASE_URL = os.environ.get("BASE_URL", f"http://127.0.0.1:{PORT}")
 
 provider = RemoteAuthProvider(
-    JWTVerifier(issuer=ISSUER), authorization_servers=[ISSUER], base_url=BASE_URL
+    JWTVerifier(issuer=ISSUER),
+    authorization_servers=[ISSUER],
+    base_url=BASE_URL,
+    scopes_supported=["notes:read", "notes:write"],
 )
-# for the document only: the middleware reads the header
-bearer = HTTPBearer(bearerFormat="JWT", auto_error=False)
+bearer = HTTPBearer(bearerFormat="JWT", auto_error=False)  # for the document only
 open_paths = ["/docs", "/openapi.json"]
 
 

@@ -28,7 +28,10 @@ PORT = int(os.environ.get("PORT", "8000"))
 BASE_URL = os.environ.get("BASE_URL", f"http://127.0.0.1:{PORT}")
 
 provider = RemoteAuthProvider(
-    JWTVerifier(issuer=ISSUER), authorization_servers=[ISSUER], base_url=BASE_URL
+    JWTVerifier(issuer=ISSUER),
+    authorization_servers=[ISSUER],
+    base_url=BASE_URL,
+    scopes_supported=["notes:read", "notes:write", "notes:admin"],
 )
 
 

@@ -30,7 +30,10 @@ async def live(websocket: WebSocket) -> None:
 
 
 provider = RemoteAuthProvider(
-    JWTVerifier(issuer=ISSUER), authorization_servers=[ISSUER], base_url=BASE_URL
+    JWTVerifier(issuer=ISSUER),
+    authorization_servers=[ISSUER],
+    base_url=BASE_URL,
+    scopes_supported=["notes:live"],
 )
 app = MCPAuthMiddleware(
     Starlette(routes=[WebSocketRoute("/live", live)]),
