@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import httpx
 
 
+MAX_ORIGIN_CHARS = 300  # a host has 253 at most (RFC 1035 §2.3.4)
+
+
 class FetchFailed(Exception):
     """There was no usable response; the message gives the reason. It never leaves the package."""
 
@@ -156,8 +159,8 @@ def _redirect_target(response: httpx.Response, asked: Request, followed: int) ->
         origin = origin_of(target)
     except ValueError:  # an invalid port or IPv6 address
         origin = ""
-    has_host = ORIGIN.fullmatch(origin) and not origin.endswith("://")
-    if "location" not in response.headers or not has_host:
+    has_host = len(origin) <= MAX_ORIGIN_CHARS and ORIGIN.fullmatch(origin)
+    if "location" not in response.headers or not has_host or origin.endswith("://"):
         raise FetchFailed(f"{kind}, but to no http(s) URL: {remedy} the final URL")
     is_plain = URL_CHARACTERS.fullmatch(target) and "@" not in urlsplit(target).netloc
     if not asked.max_redirects or origin != origin_of(asked.url) or not is_plain:

@@ -42,6 +42,7 @@ MAX_FETCHES_EACH = 4  # for one network
 OPERATOR_THREADS = 8  # not available to strangers
 USUAL_SECONDS = 1.0
 MAX_REDIRECTS = 3  # of a document
+MAX_TOLD_CHARS = 300
 _NEVER_BY_PROXY = ("all://localhost", "all://127.0.0.1", "all://[::1]")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -165,7 +166,7 @@ class HTTPFetcher:
         except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError, RuntimeError) as error:
             # UnicodeError: an invalid international host name. RuntimeError: the user's client is
             # closed, or bound to another event loop.
-            raise Unreachable(f"{type(error).__name__}: {error}") from error
+            raise Unreachable(_told(error)) from error
         return response._replace(body=response.body.removeprefix(_BYTE_ORDER_MARK))
 
 
@@ -317,10 +318,10 @@ class PublicFetcher:
         except TimeoutError:
             raise Unreachable(f"no complete answer within {self._timeout_seconds:g} s") from None
         except (httpx.TransportError, OSError) as error:
-            raise Unreachable(f"{type(error).__name__}: {error}") from error
+            raise Unreachable(_told(error)) from error
         except (httpx.InvalidURL, ValueError) as error:
             # ValueError: a port out of range, or an invalid international host name.
-            raise FetchFailed(f"{type(error).__name__}: {error}") from error
+            raise FetchFailed(_told(error)) from error
 
     def _checked(self, addresses: Sequence[str]) -> list[str]:
         for address in addresses:
@@ -329,6 +330,11 @@ class PublicFetcher:
             ):
                 raise FetchFailed("its host has an address that is not public")
         return [*addresses]
+
+
+def _told(error: BaseException) -> str:
+    """Return an error for messages: it may quote a header of any length."""
+    return f"{type(error).__name__}: {error}"[:MAX_TOLD_CHARS]
 
 
 async def _new_client() -> httpx.AsyncClient:
