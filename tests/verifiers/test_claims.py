@@ -90,16 +90,18 @@ def test_an_introspected_token_may_leave_out_exp_iss_and_sub() -> None:
     assert caught.value.reason == "issuer"
 
 
-@pytest.mark.parametrize(
+@rows(
     ("members", "is_id_token"),
     [
         ({"typ": "ID"}, True),
         ({"token_use": "id"}, True),
         ({"typ": "Bearer", "token_use": "access"}, False),
+        *(({name: "x"}, True) for name in ("at_hash", "c_hash", "s_hash")),
+        *(({name: None}, False) for name in ("at_hash", "c_hash", "s_hash")),
     ],
 )
-def test_keycloak_and_cognito_name_their_id_tokens(
-    members: dict[str, str], is_id_token: bool
+def test_an_id_token_has_a_hash_or_the_mark_of_keycloak_or_cognito(
+    members: dict[str, Any], is_id_token: bool
 ) -> None:
     assert checks().is_id_token(claims(**members)) is is_id_token
 
@@ -387,14 +389,27 @@ def test_mapped_scopes_are_added_and_implied_ones_after_them() -> None:
         read(checks(map_scopes=lambda _: "a b"))
 
 
-def test_a_hierarchy_is_followed_to_its_end_and_around_its_circles() -> None:
-    assert expand_hierarchy(None) == {}
-    assert expand_hierarchy({"a": ["b"], "b": ["c", "a"], "c": ["a"]}) == {
-        "a": ("b", "c"),
-        "b": ("c", "a"),
-        "c": ("a", "b"),
-    }
-    assert expand_hierarchy({"a": ["a", "b", "b"]}) == {"a": ("b",)}
+@rows(
+    ("hierarchy", "expanded"),
+    [
+        (None, {}),
+        ({}, {}),
+        ({"a": []}, {"a": ()}),
+        ({"a": ["a"]}, {"a": ()}),
+        ({"a": ["a", "b", "b"]}, {"a": ("b",)}),
+        ({"a": ["b"], "b": ["c"]}, {"a": ("b", "c"), "b": ("c",)}),
+        ({"a": ["b"], "b": ["a"]}, {"a": ("b",), "b": ("a",)}),
+        (
+            {"a": ["b"], "b": ["c", "a"], "c": ["a"]},
+            {"a": ("b", "c"), "b": ("c", "a"), "c": ("a", "b")},
+        ),
+        ({"a": ["b", "c"], "b": ["c"], "c": ["b"]}, {"a": ("b", "c"), "b": ("c",), "c": ("b",)}),
+    ],
+)
+def test_a_hierarchy_is_followed_to_its_end_and_around_its_circles(
+    hierarchy: Any, expanded: Any
+) -> None:
+    assert expand_hierarchy(hierarchy) == expanded
 
 
 @rows(

@@ -32,7 +32,6 @@ from asgi_mcp_auth import (
 )
 from asgi_mcp_auth._jose import ASYMMETRIC, SYMMETRIC, SigningKey, UnusableKey, keys_from_pem
 from asgi_mcp_auth._json import encode_base64url
-from asgi_mcp_auth.claims import expand_hierarchy
 from asgi_mcp_auth.testing import FrozenClock, Issuer
 from tests.support.gate import ABSENT, AUDIENCE, BASE_URL, ISSUER, NOW, Gate, signing_key
 from tests.support.rows import rows
@@ -248,28 +247,6 @@ async def test_another_claim_may_name_the_client_and_then_no_other_does() -> Non
     )
     assert (await gate.accepts(gate.good())).client_id == "the-app"
     await gate.refuses(gate.forge(), "client_id")
-
-
-@rows(
-    ("hierarchy", "expanded"),
-    [
-        (None, {}),
-        ({}, {}),
-        ({"a": []}, {"a": ()}),
-        ({"a": ["b"]}, {"a": ("b",)}),
-        ({"a": ["b"], "b": ["c"]}, {"a": ("b", "c"), "b": ("c",)}),
-        ({"a": ["b"], "b": ["a"]}, {"a": ("b",), "b": ("a",)}),
-        ({"a": ["a"]}, {"a": ()}),
-        ({"a": ["b", "c"], "b": ["c"], "c": ["b"]}, {"a": ("b", "c"), "b": ("c",), "c": ("b",)}),
-    ],
-    ids=str,
-)
-async def test_implied_scopes_are_followed_to_the_end_and_circles_end(
-    hierarchy: Any, expanded: Any
-) -> None:
-    assert {
-        name: tuple(sorted(implied)) for name, implied in expand_hierarchy(hierarchy).items()
-    } == expanded
 
 
 async def test_a_broad_scope_grants_the_narrow_ones_and_not_the_other_way_round() -> None:

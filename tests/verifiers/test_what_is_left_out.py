@@ -160,6 +160,8 @@ PATHS: list[tuple[str, dict[str, Any], str | None]] = [
     ("a.b.c", {"a": {"b": {"c": "deep"}}}, "deep"),
     ("a.b", {"a": "text"}, None),
     ("a.b", {}, None),
+    ("a.0", {"a": "text"}, None),
+    ("a.0", {"a": 5}, None),
     ("https://x.example/id", {"https://x.example/id": "url"}, "url"),
     ("id", {"id": None}, None),
     ("id", {"id": ""}, None),
@@ -203,6 +205,13 @@ async def test_a_claim_that_was_asked_for_has_to_name_the_client(idp: Issuer) ->
         assert caught.value.reason == "client_id"
     access = await introspection(idp, {**FULL, "app": 5}, claims=rules).verify("token")
     assert access.client_id == "5"
+
+
+@rows(("path", "members", "name"), PATHS, ids=str)
+async def test_a_name_is_in_the_member_of_that_name_or_else_at_the_path(
+    path: str, members: dict[str, Any], name: str | None
+) -> None:
+    assert name_of(member_at(members, path)) == name
 
 
 async def test_a_name_is_text_that_can_be_printed_or_a_whole_number() -> None:
