@@ -390,7 +390,13 @@ async def test_a_header_member_that_is_wrong_refuses_the_token(
     assert await refusal(own, token) == reason, "the second time"
 
 
-@rows("typ", ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"])
+@rows(
+    "typ",
+    [
+        *("JWT", "jwt", "application/jwt", "JOSE", "application/jose"),
+        *("at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"),
+    ],
+)
 async def test_the_types_of_access_tokens_are_taken(typ: str) -> None:
     assert (await verifier().verify(forge(header(typ=typ)))).client_id == "cli"
 
@@ -504,6 +510,19 @@ async def test_the_caches_forget_what_was_used_longest_ago() -> None:
     assert len(own._tokens) == 3
     assert len(own._headers) == 256
     assert inspect.signature(JWTVerifier).parameters["token_cache_size"].default == 10_000
+
+
+@rows(("length", "remembered"), [(4096, 1), (4098, 0)])
+async def test_a_header_of_4_kib_is_remembered_and_a_longer_one_is_not(
+    length: int, remembered: int
+) -> None:
+    own = verifier()
+    empty = len(json.dumps(header(pad="")))
+    token = forge(header(pad="x" * (length * 3 // 4 - empty)))
+    assert token.index(".") == length
+    for _ in range(2):
+        await own.verify(token)
+        assert len(own._headers) == remembered
 
 
 async def test_a_refused_header_is_not_remembered() -> None:
