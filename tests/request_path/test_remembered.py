@@ -11,6 +11,7 @@ import pytest
 from asgi_mcp_auth import (
     AccessToken,
     AuthProvider,
+    InvalidToken,
     JWTVerifier,
     MCPAuthMiddleware,
     RemoteAuthProvider,
@@ -76,6 +77,18 @@ class Heir(Blocklist):
     """Inherits a verdict of its parent's own."""
 
 
+class Reasoned(JWTVerifier):
+    """The same in the method that raises the reasons of refusals."""
+
+    blocked: frozenset[str] = frozenset()
+
+    async def verify(self, token: str) -> AccessToken:
+        access = await super().verify(token)
+        if access.subject in self.blocked:
+            raise InvalidToken("rejected")
+        return access
+
+
 class Narrowed(JWTVerifier):
     """Takes a scope away from a token, in place."""
 
@@ -105,7 +118,7 @@ async def test_a_token_seen_before_is_let_in_without_another_look_until_it_expir
     assert await status(guarded, token) == 401
 
 
-@pytest.mark.parametrize("kind", [Blocklist, Mixed, Heir])
+@pytest.mark.parametrize("kind", [Blocklist, Mixed, Heir, Reasoned])
 async def test_a_verifier_with_a_verdict_of_its_own_is_asked_every_time(
     issuer: Issuer, kind: type[Any]
 ) -> None:

@@ -509,6 +509,9 @@ async def test_the_caches_forget_what_was_used_longest_ago() -> None:
         await own.verify(forge(header(pad=number), {"jti": f"{number}"}))
     assert len(own._tokens) == 3
     assert len(own._headers) == 256
+
+
+async def test_10_000_tokens_are_remembered_unless_a_setting_says_otherwise() -> None:
     assert inspect.signature(JWTVerifier).parameters["token_cache_size"].default == 10_000
 
 
