@@ -420,6 +420,12 @@ async def test_header_members_that_say_nothing_are_ignored() -> None:
     await verifier().verify(forge({"alg": "Ed25519"}))
 
 
+@rows("kid", [None, "", 0, 1, True, 1.5, [], ["one"], {}, {"one": 1}])
+async def test_a_key_id_that_is_no_name_counts_as_none(kid: Any) -> None:
+    await verifier().verify(forge(header(kid=kid)))
+    assert await refusal(verifier(), forge(header(kid=kid), key=signer(key_id="x"))) == "signature"
+
+
 @rows("token", ["", ".", "a.b", "a.b.c.d", "a..b.c.d", "é.b.c", "opaque"])
 async def test_what_has_not_three_ascii_parts_is_malformed(token: str) -> None:
     assert await refusal(verifier(), token) == "malformed"
