@@ -107,6 +107,11 @@ async def test_a_bad_token_costs_four_signature_checks_at_most(kid: Any) -> None
     assert checks == [0, 1, 2, 3]
 
 
+async def test_for_a_token_without_a_key_id_keys_without_one_are_tried_first() -> None:
+    keys, _ = key_set_from({"keys": [jwk(EC), jwk(EC_2, kid=ABSENT)]}, ["ES256"])
+    assert [key.key_id for key in keys.find(None, "ES256")] == [None, "k1"]
+
+
 async def test_a_key_that_is_listed_twice_is_tried_once() -> None:
     names = [f"tenant-{number}" for number in range(300)]
     keys, skipped = key_set_from({"keys": [jwk(EC, kid=name) for name in names]}, ["ES256"])
