@@ -79,7 +79,7 @@ class _Failures:
     def noted(self, label: str) -> Iterator[None]:
         try:
             yield
-        except (Exception, pytest.fail.Exception) as error:  # noqa: BLE001 (told at the end)
+        except (Exception, pytest.fail.Exception) as error:
             if str(error).startswith("Timeout"):
                 raise  # pytest-timeout rings once: another row that hangs would never end
             self._found.append((label, error))
