@@ -18,6 +18,7 @@ from asgi_mcp_auth import (
     MCPAuthMiddleware,
     RemoteAuthProvider,
     Rule,
+    StaticTokenVerifier,
     TokenVerifier,
 )
 from asgi_mcp_auth.testing import FrozenClock, Issuer
@@ -26,16 +27,19 @@ from tests.support.protection import (
     ALICE,
     BASE_URL,
     BOB,
+    ISSUER,
     METADATA_PATH,
     METADATA_URL,
     RESOURCE,
     STRANGER,
+    TOKENS,
     Guard,
     challenge_of,
     make_provider,
     protect,
 )
 from tests.support.rows import rows
+from tests.tables import bearer
 
 pytestmark = pytest.mark.asyncio
 
@@ -78,53 +82,42 @@ async def test_two_authorization_headers_are_400_whatever_they_say(
     await refused(protect(), headers, 400, "several_authorizations")
 
 
+def bearer_guard() -> Guard:
+    """A resource whose tokens are those that the tables of headers hold."""
+    tokens = {token: {"client_id": "c", "subject": token[:9]} for _, token in bearer.TOKENS}
+    verifier = StaticTokenVerifier({**tokens, "alice-token": TOKENS["alice-token"]})
+    return protect(provider=RemoteAuthProvider(verifier, [ISSUER], BASE_URL))
+
+
 @pytest.mark.case("W04")
-@pytest.mark.parametrize("scheme", ["bearer", "BEARER", "bEaReR"])
-async def test_the_scheme_has_no_case(scheme: str) -> None:
-    guard = protect()
-    guard.assert_entered(
-        await call(guard.app, "POST", "/mcp", {"Authorization": f"{scheme} alice-token"})
-    )
+@pytest.mark.rule("RS-25")
+async def test_a_token_enters_however_its_scheme_is_spelled() -> None:
+    guard = bearer_guard()
+    for value, token in bearer.TOKENS:
+        response = await call(guard.app, "POST", "/mcp", [(b"authorization", value)])
+        guard.assert_entered(response, token[:9])
 
 
 @pytest.mark.case("W05")
-@rows(
-    ("value", "status", "reason"),
-    [
-        (b"Bearer", 400, "authorization_syntax"),
-        (b"Bearer ", 400, "authorization_syntax"),
-        (b"Bearer   ", 400, "authorization_syntax"),
-        (b"Bearer\talice-token", 400, "authorization_syntax"),
-        (b"Beareralice-token", 401, "missing_token"),
-        (b"BearerTOKEN alice-token", 401, "missing_token"),
-        (b"Bearer alice-token trailing", 400, "authorization_syntax"),
-        (b"Bearer alice-token,", 400, "authorization_syntax"),
-        (b"Bearer alice-token, Bearer alice-token", 400, "authorization_syntax"),
-        (b'Bearer "alice-token"', 400, "authorization_syntax"),
-        (b"Bearer 'alice-token'", 400, "authorization_syntax"),
-        (b"Bearer =alice-token", 401, "unknown_token"),
-        (b"Bearer alice:token", 401, "unknown_token"),
-        (b"Bearer alice-token\t", 400, "authorization_syntax"),
-        (b"Bearer alice-token=", 401, "unknown_token"),
-        (b"Bearer Bearer alice-token", 400, "authorization_syntax"),
-        (b"Bearer: alice-token", 400, "authorization_syntax"),
-        (b"", 401, "missing_token"),
-        (b" ", 401, "missing_token"),
-    ],
-)
-async def test_what_is_not_one_token_of_ours_is_refused(
-    value: bytes, status: int, reason: str
-) -> None:
-    await refused(protect(), [(b"authorization", value)], status, reason)
+async def test_what_is_not_one_token_is_refused() -> None:
+    guard = bearer_guard()
+    for value in bearer.MALFORMED:
+        await refused(guard, [(b"authorization", value)], 400, "authorization_syntax")
+
+
+@pytest.mark.case("W05")
+@rows("token", [b"=alice-token", b"alice:token", b"alice-token="])
+async def test_a_token_that_only_looks_like_one_of_ours_is_unknown(token: bytes) -> None:
+    await refused(protect(), [(b"authorization", b"Bearer " + token)], 401, "unknown_token")
 
 
 @pytest.mark.case("W06")
-@rows("scheme", [b"Basic", b"DPoP", b"Token", b"Digest", b"alice-token", b"B\xc3\xa9arer"])
-async def test_another_scheme_counts_as_none(scheme: bytes) -> None:
-    guard = protect()
-    response = await call(guard.app, "POST", "/mcp", [(b"authorization", scheme + b" alice-token")])
-    guard.assert_refused(response, 401, "missing_token")
-    assert "error" not in challenge_of(response)
+async def test_another_scheme_counts_as_none() -> None:
+    guard = bearer_guard()
+    for value in bearer.OTHER_SCHEMES:
+        response = await call(guard.app, "POST", "/mcp", [(b"authorization", value)])
+        guard.assert_refused(response, 401, "missing_token")
+        assert "error" not in challenge_of(response)
 
 
 @pytest.mark.case("W07")
@@ -138,12 +131,6 @@ async def test_control_characters_and_bytes_beyond_ascii_are_refused(byte: int) 
         b"Bearer%calice-token",
     ):
         await refused(guard, [(b"authorization", value % byte)], 400, "authorization_syntax")
-
-
-@pytest.mark.case("W07")
-async def test_a_header_injected_into_the_token_is_refused() -> None:
-    value = b"Bearer alice-token\r\nx-injected: 1"
-    await refused(protect(), [(b"authorization", value)], 400, "authorization_syntax")
 
 
 @pytest.mark.case("W08")
@@ -194,18 +181,15 @@ async def test_a_token_in_a_form_is_ignored() -> None:
 
 
 @pytest.mark.case("W10")
-@rows(
-    "query", ["access_token=alice-token", "access_token=", "a=1&access_token=x", "&access_token=&"]
-)
-async def test_a_header_and_a_query_token_are_one_method_too_many(query: str) -> None:
-    await refused(protect(), ALICE, 400, "several_token_methods", f"/mcp?{query}")
-
-
-@pytest.mark.case("W10")
-@rows("query", ["my_access_token=x", "access_tokens=x", "q=access_token", "q=%26access_token=x"])
-async def test_a_query_that_only_looks_like_it_is_the_apps(query: str) -> None:
+async def test_a_header_and_a_query_token_are_one_method_too_many() -> None:
+    """A query that only looks like it is the app's."""
     guard = protect()
-    guard.assert_entered(await call(guard.app, "POST", f"/mcp?{query}", ALICE))
+    for query, found in bearer.QUERIES:
+        target = f"/mcp?{query.decode()}"
+        if found:
+            await refused(guard, ALICE, 400, "several_token_methods", target)
+        else:
+            guard.assert_entered(await call(guard.app, "POST", target, ALICE))
 
 
 ODD_PATHS = [
