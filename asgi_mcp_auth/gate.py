@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Literal, NoReturn, TypeAlias
 
-from ._places import Places, network_of
 from ._settings import check_count
 from .answers import ChangedAnswer, list_filter
 from .errors import (
@@ -17,8 +16,7 @@ from .errors import (
     ConfigurationError,
     InsufficientScope,
     InvalidMessage,
-    ServerUnavailable,
-    TooManyRequests,
+    MissingToken,
 )
 from .mounting import resource_paths
 from .operations import (
@@ -35,6 +33,7 @@ from .tokens import AccessToken
 from .types import JSONObject, Message, Receive, Scope, Send
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_ANONYMOUS_BYTES = 64 * 1024  # what strangers can make the server hold and read, each
 BODY_SECONDS = 60.0
 ChallengeForm: TypeAlias = "Literal['http', 'result'] | Callable[[Scope], str]"
 # What may bring a list; the stream of a GET repeats answers that a client has missed.
@@ -73,8 +72,7 @@ class MessageGate:
         self._length = 2 * max(map(len, self._folded))
         self._max_bytes = max_message_bytes
         self._challenge = challenge
-        # What callers without a token can make the server hold: 32 messages that are on their way.
-        self._strangers = Places(32, each=4, wait_seconds=5, usual_seconds=1)
+        self._max_anonymous_bytes = min(max_message_bytes, MAX_ANONYMOUS_BYTES)
 
     def covers(self, path: str) -> bool:
         """Return whether a decoded path may lead to the endpoint, in any spelling."""
@@ -99,8 +97,9 @@ class MessageGate:
         """
         method = scope.get("method", "")
         if method == "POST":
-            mirrored = self._check(scope["headers"])
-            body = await self._read(scope, receive, access)
+            max_bytes = self._max_bytes if access is not None else self._max_anonymous_bytes
+            mirrored = self._check(scope["headers"], max_bytes)
+            body = await self._read(receive, max_bytes)
             message = parse_message(body, arguments_decide=self.policy.has_functions)
             if mirrored:
                 check_headers(mirrored, message)
@@ -121,19 +120,21 @@ class MessageGate:
             raise InsufficientScope(*decision.scopes)  # without a token, it is answered as a 401
         return receive
 
-    def _check(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    def _check(
+        self, headers: Iterable[tuple[bytes, bytes]], max_bytes: int
+    ) -> list[tuple[bytes, bytes]]:
         """Return the headers that mirror the body.
 
         Raises:
-            InvalidMessage: another header says that the body is too long, or not plain UTF-8.
+            RequestError: another header says that the body is too long, or not plain UTF-8.
         """
         mirrored: list[tuple[bytes, bytes]] = []
         for name, value in headers:
             if name not in _HEADERS:
                 continue
             if name == b"content-length":
-                if not value.isdigit() or len(value) > 12 or int(value) > self._max_bytes:
-                    self._refuse_size()
+                if not value.isdigit() or len(value) > 12 or int(value) > max_bytes:
+                    self._refuse_size(max_bytes)
             elif name == b"content-type":
                 if b"=" in value and not _is_utf8(value):
                     raise InvalidMessage("The body must be in UTF-8", status=415)
@@ -175,47 +176,38 @@ class MessageGate:
         scope["headers"] = [each for each in scope["headers"] if each[0] != b"accept-encoding"]
         return ChangedAnswer(send, list_filter(is_visible, schemes_of if names else None))
 
-    async def _read(self, scope: Scope, receive: Receive, access: AccessToken | None) -> bytes:
+    async def _read(self, receive: Receive, max_bytes: int) -> bytes:
         """Return the body of a request.
 
         Raises:
             RequestError: it is too long, or too slow.
             ClientLeft: it has not arrived.
         """
-        first = await receive()
-        if first["type"] == "http.request" and not first.get("more_body", False):
-            body: bytes = first.get("body", b"")
-            if len(body) > self._max_bytes:
-                self._refuse_size()
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+            if len(body) > max_bytes:
+                self._refuse_size(max_bytes)
             return body
-        if access is not None:
-            return await self._rest(first, receive)
-        try:
-            place = await self._strangers.enter(network_of((scope.get("client") or ("",))[0]))
-        except TooManyRequests:
-            raise ServerUnavailable from None
-        try:
-            return await self._rest(first, receive)
-        finally:
-            place.leave()
-
-    async def _rest(self, message: Message, receive: Receive) -> bytes:
-        body = bytearray()
+        parts = bytearray()
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 while message["type"] == "http.request":
-                    body += message.get("body", b"")
-                    if len(body) > self._max_bytes:
-                        self._refuse_size()
+                    parts += message.get("body", b"")
+                    if len(parts) > max_bytes:
+                        self._refuse_size(max_bytes)
                     if not message.get("more_body", False):
-                        return bytes(body)
+                        return bytes(parts)
                     message = await receive()
         except TimeoutError:
             raise InvalidMessage("The body did not arrive in time", status=408) from None
         raise ClientLeft
 
-    def _refuse_size(self) -> NoReturn:
-        raise InvalidMessage(f"The body is longer than {self._max_bytes} bytes", status=413)
+    def _refuse_size(self, max_bytes: int) -> NoReturn:
+        """Raise what a body over the limit gets: with a token, there is a higher one."""
+        if max_bytes < self._max_bytes:
+            raise MissingToken
+        raise InvalidMessage(f"The body is longer than {max_bytes} bytes", status=413)
 
 
 def make_gate(

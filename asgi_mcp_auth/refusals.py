@@ -125,8 +125,10 @@ class Challenger:
         access: AccessToken | None = None,
     ) -> None:
         """Send the response for ``error``, log it and call the hook."""
-        asked, extra = error, _scopes_in(error)
+        asked = error
+        extra: tuple[str, ...] = ()
         if isinstance(error, InsufficientScope):
+            extra = _scopes_in(error)
             if access is None:
                 # An app on a public path wants a token after all: 403 is for callers with a token.
                 error = MissingToken()
