@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from asgi_mcp_auth.operations import MCPMessage, parse_message
 from fuzz.targets import NAMES, client_auth, form, token
 
 pytestmark = pytest.mark.case("V86")
@@ -68,15 +69,21 @@ def test_the_targets_of_the_token_endpoint_get_tokens_in_every_way_that_there_is
     assert {data[0] for data in accepted} == set(range(4))
 
 
+def _last_wins(body: bytes, **settings: Any) -> MCPMessage:
+    return parse_message(json.dumps(json.loads(body)).encode(), **settings)
+
+
 @pytest.mark.parametrize(
     ("name", "parser", "sloppy"),
     [
         ("base64url", "decode_base64url", lambda data: base64.urlsafe_b64decode(data + b"==")),
         ("json_text", "parse_json", json.loads),
+        ("mcp_message", "parse_message", _last_wins),
+        ("mcp_message", "check_headers", lambda headers, message: None),
     ],
 )
 def test_a_target_notices_a_parser_that_is_too_lenient(
-    name: str, parser: str, sloppy: Callable[[bytes], Any]
+    name: str, parser: str, sloppy: Callable[..., Any]
 ) -> None:
     """A fuzzer is as good as its checks: here they are shown a sloppy parser, in a copy of the
     target.

@@ -19,7 +19,7 @@ import uvicorn
 from fastmcp import FastMCP
 from mcp.server.mcpserver import MCPServer
 
-from asgi_mcp_auth import get_access_token
+from asgi_mcp_auth import InsufficientScope, get_access_token
 from tests.support.asgi import App, Message
 
 GREETING = {
@@ -81,6 +81,10 @@ def mcp_sdk_server(**settings: Any) -> MCPServer[Any]:
     def write_note() -> str:
         return "written"
 
+    @server.tool()
+    def erase_note() -> str:
+        return _erase()
+
     return server
 
 
@@ -105,6 +109,10 @@ def fastmcp_server(**settings: Any) -> FastMCP[Any]:
     def write_note() -> str:
         return "written"
 
+    @server.tool()
+    def erase_note() -> str:
+        return _erase()
+
     return server
 
 
@@ -118,6 +126,13 @@ def _who(**theirs: Any) -> str:
 def _scopes() -> str:
     token = get_access_token()
     return " ".join(token.scopes) if token else ""
+
+
+def _erase() -> str:
+    token = get_access_token()
+    if token is None or not token.has_scopes("mcp:write"):
+        raise InsufficientScope("mcp:write")
+    return "erased"
 
 
 def mcp_sdk_app() -> App:

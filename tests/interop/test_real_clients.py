@@ -102,6 +102,17 @@ async def test_a_tool_that_needs_more_makes_the_client_come_back_with_more(
     assert server.refusals == ["missing_token", "insufficient_scope"]
 
 
+async def test_a_tool_that_raises_for_a_scope_makes_the_client_come_back_with_it(
+    server: Server,
+) -> None:
+    """In MCP 2026-07-28, whose answers do not begin before the tool is done."""
+    async with python_sdk(server.url) as connection:
+        assert await connection.call("erase_note") == "erased"
+        assert connection.asked >= {"mcp:read", "mcp:write"}
+        assert connection.sign_ins == 2
+    assert server.refusals == ["missing_token", "insufficient_scope"]
+
+
 @pytest.mark.parametrize("kind", ["RS256", "PS256", "ES256", "EdDSA", "opaque"])
 async def test_a_client_gets_in_with_every_kind_of_token_that_the_provider_issues(
     idp: IdentityProvider, kind: str
