@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from json.decoder import scanstring  # type: ignore[attr-defined]  # not in typeshed
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard, cast
 
 from ._json import is_array, is_object
 from .errors import InvalidMessage
@@ -283,7 +283,7 @@ def _members(text: str, index: int, way: _Way) -> tuple[JSONObject, int]:
     while True:
         if text[index] != '"':
             raise _Malformed("no member")
-        name, index = scanstring(text, index + 1, True)
+        name, index = cast("tuple[str, int]", scanstring(text, index + 1, True))
         if text[index] != ":":
             index = _next(text, index)
             if text[index] != ":":

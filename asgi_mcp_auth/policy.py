@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
+from ._json import is_object
 from ._settings import check_scopes, check_switch
 from .errors import ConfigurationError
 from .operations import MCPMessage, Operation, Subject, parse_message
@@ -340,7 +342,7 @@ def _arguments(rule: MessageRule, operation: Operation) -> Mapping[str, Any]:
     if rule.subject == "resource":
         return variables_of(rule.pattern, operation.name)
     arguments = operation.params.get("arguments")
-    return arguments if isinstance(arguments, dict) else {}
+    return arguments if is_object(arguments) else {}
 
 
 def _pattern(rule: MessageRule) -> _Entry:
@@ -369,4 +371,8 @@ def _resource(rule: MessageRule) -> _Entry:
     if rule.public:
         return _Entry(length, matcher(literals, "[^/?#%]", "+"), rule)
     matches = matcher([*map(fold_uri, literals)], ".", "+")
-    return _Entry(length, lambda uri: matches(fold_uri(uri)), rule)
+
+    def matches_folded(uri: str) -> re.Match[str] | None:
+        return matches(fold_uri(uri))
+
+    return _Entry(length, matches_folded, rule)
