@@ -6,11 +6,10 @@ MCP libraries turn every exception of a tool into an answer, so that none reache
 from __future__ import annotations
 
 from contextvars import ContextVar
+from typing import Any
 
 #: The refusals inside the app of the request that the running task serves.
-refusals_inside: ContextVar[list[Exception] | None] = ContextVar(
-    "asgi_mcp_auth.refusals", default=None
-)
+refusals_inside: ContextVar[list[Any] | None] = ContextVar("asgi_mcp_auth.refusals", default=None)
 
 
 def tell_request(error: Exception) -> None:

@@ -118,7 +118,7 @@ class ChangedAnswer:
         if answer and self._is_refusal is not None:
             self.is_refused = not self.has_begun and self._is_refusal(answer)
             self._is_refusal = None
-        return change_json(data, self._change)
+        return data if self.is_refused else change_json(data, self._change)
 
 
 def change_event(event: bytes, change: Callable[[bytes], bytes]) -> bytes:

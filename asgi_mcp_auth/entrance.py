@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 from . import _interop
 from ._inside import refusals_inside
-from .answers import ChangedAnswer, challenge_in_result, is_refusal
+from .answers import Change, ChangedAnswer, challenge_in_result, is_refusal
 from .errors import RequestError
 from .operations import RESULT_KEY
 from .refusals import CHALLENGER_KEY, Challenger
@@ -64,13 +64,19 @@ class Entrance:
         if not self._forward_authorization:
             inner["headers"] = [each for each in scope["headers"] if each[0] != b"authorization"]
         begun: Message | None = None
-        refusals: list[Exception] = []
+        refusals: list[RequestError] = []
         changed: ChangedAnswer | None = None
 
         def tracked(message: Message) -> Awaitable[None]:
             nonlocal begun, changed
             if refusals and changed is None:
-                changed = _changed_answer(refusals, challenger, scope, send, begun)
+                changed = ChangedAnswer(
+                    send,
+                    _challenging(refusals[-1], challenger, scope, access),
+                    # In the form of a result, nothing but the answer is changed.
+                    is_refusal=_never if RESULT_KEY in scope else is_refusal,
+                    begun=begun,
+                )
             if begun is None:
                 begun = message
             return send(message) if changed is None else changed(message)
@@ -94,19 +100,19 @@ class Entrance:
                 bridge.variable.reset(sdk_restore)
 
 
-def _changed_answer(
-    refusals: list[Exception],
-    challenger: Challenger,
-    scope: Scope,
-    send: Send,
-    begun: Message | None,
-) -> ChangedAnswer:
-    """Return the ``send`` for an app in which a tool may have refused the caller."""
-    error = refusals[-1]
-    challenge = challenger.challenge(error) if isinstance(error, RequestError) else b""
-    # In the form of a result, nothing but the answer is changed.
-    refuses = _never if RESULT_KEY in scope else is_refusal
-    return ChangedAnswer(send, challenge_in_result(challenge), is_refusal=refuses, begun=begun)
+def _challenging(
+    error: RequestError, challenger: Challenger, scope: Scope, access: AccessToken | None
+) -> Change:
+    """Return a change that challenges the caller in the result of a tool, and reports it."""
+    add_challenge = challenge_in_result(challenger.challenge(error))
+
+    def change(answer: JSONObject) -> bool:
+        changed = add_challenge(answer)
+        if changed:
+            challenger.report(error, scope, None if access is None else access.token, access)
+        return changed
+
+    return change
 
 
 def _never(answer: JSONObject) -> bool:

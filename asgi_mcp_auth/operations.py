@@ -305,6 +305,10 @@ def _members(text: str, index: int, way: _Way) -> tuple[JSONObject, int]:
 
 
 def _batch(text: str, index: int, read: _Scan) -> tuple[list[Any], int]:
+    try:
+        return _scan_unique(text, index)
+    except _Twice:
+        pass  # perhaps in the arguments of a tool
     values: list[Any] = []
     index = _next(text, index + 1)
     while text[index] == "{":

@@ -135,7 +135,7 @@ class Challenger:
             else:
                 token = access.token
         if self._on_event is not None or logger.isEnabledFor(logging.INFO):
-            self._report(error, scope, token, access)
+            self.report(error, scope, token, access)
         if RESULT_KEY in scope:
             # ChatGPT starts a sign-in for challenges with an error code, without a token, too.
             body = format_refusal(scope[MESSAGE_KEY].id, str(error), self._challenge(asked, extra))
@@ -151,9 +151,10 @@ class Challenger:
         """Return the challenge for ``error``."""
         return self._challenge(error, _scopes_in(error))
 
-    def _report(
+    def report(
         self, error: RequestError, scope: Scope, token: str | None, access: AccessToken | None
     ) -> None:
+        """Log a refusal and call the hook."""
         event = Refusal(
             status=error.status,
             reason=error.reason,

@@ -12,7 +12,15 @@ from fastmcp import FastMCP
 from fastmcp.server.auth import require_scopes
 from fastmcp.server.dependencies import CurrentAccessToken, TokenClaim
 
-from asgi_mcp_auth import InsufficientScope, InvalidToken, Method, Prompt, Resource, Tool
+from asgi_mcp_auth import (
+    InsufficientScope,
+    InvalidToken,
+    Method,
+    Prompt,
+    Refusal,
+    Resource,
+    Tool,
+)
 from asgi_mcp_auth.testing import Issuer
 from tests.interop.protection import as_user, provider_for
 from tests.interop.servers import (
@@ -159,7 +167,8 @@ async def test_a_refusal_inside_a_tool_reaches_the_client_in_each_mode(build: Bu
     for mode in MODES:
         form = "403" if mode["json_response"] else "result"
         for challenge in ("http", "result"):
-            app = guard(build(**mode), [], challenge=challenge)
+            events: list[Refusal] = []
+            app = guard(build(**mode), [], challenge=challenge, on_event=events.append)
             form = "403" if challenge == "http" and mode["json_response"] else "result"
             async with started(app):
                 headers = await session(app, READER)
@@ -168,6 +177,7 @@ async def test_a_refusal_inside_a_tool_reaches_the_client_in_each_mode(build: Bu
                     assert asks_for(answer) == f"{form} {scopes}", (mode, challenge, name)
                 ended = asks_for(await post(app, call_message("ended"), headers))
                 assert ended == f"{'401' if form == '403' else form} read"
+                assert [each.reason for each in events] == [*["insufficient_scope"] * 2, "revoked"]
                 newer = "403" if challenge == "http" else "result"
                 assert asks_for(await modern_call(app, "need")) == f"{newer} read write share"
 

@@ -99,8 +99,6 @@ UNREADABLE = {
         b'{"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"a","name":"b"}}}',
         b'{"method":"x","params":{"a":' + b"[" * 100_000,
         b"[" * 100_000,
-        b"[]",
-        b"[1]",
         b"[" + CALL + b",]",
         b"[" + CALL,
         b"[" + CALL + b" " + CALL + b"]",
@@ -109,6 +107,8 @@ UNREADABLE = {
     ],
     INVALID_REQUEST: [
         b"{}",
+        b"[]",
+        b"[1]",
         b'{"id":1}',
         b'{"method":""}',
         b'{"method":null}',

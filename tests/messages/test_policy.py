@@ -10,6 +10,7 @@ from asgi_mcp_auth import (
     AccessPolicy,
     AccessToken,
     ConfigurationError,
+    InvalidMessage,
     Method,
     Prompt,
     Resource,
@@ -219,3 +220,36 @@ async def test_a_wrong_rule_says_what_to_write() -> None:
 async def test_the_same_name_may_stand_in_rules_of_different_kinds() -> None:
     policy = AccessPolicy([Tool("x", scopes=["a"]), Prompt("x", scopes=["b"]), Method("x")])
     assert policy.scopes == ("a", "b")
+
+
+async def test_patterns_try_nothing_twice() -> None:
+    """Backtracking would take hours for these, and normalising minutes."""
+    rules = [
+        Tool("*a*a*a*b", scopes=["x"]),
+        Resource("n://{a}-{b}-{c}/x", scopes=["y"]),
+        Resource("n://{a}a{b}a{c}", public=True),
+    ]
+    policy = AccessPolicy(rules)
+    assert (await policy.explain(READER, call("a" * 500_000))).status == 200
+    assert (await policy.explain(READER, call("a" * 500_000 + "b"))).missing == ("x",)
+    for uri in ("n://" + "-" * 8000, "n://" + "a" * 8000 + "/", "n://" + "\u0315\u0300" * 500_000):
+        await policy.explain(READER, read(uri))
+
+
+async def test_a_caller_without_a_token_is_told_the_scopes_of_many_operations_at_most() -> None:
+    policy = AccessPolicy([Tool("x", public=True), Method("a", scopes=["a"])])
+    batch = [request("a")] * 3000
+    assert len((await policy.explain(None, batch)).rules) == 1000
+    assert len((await policy.explain(READER, batch)).rules) == 3000
+    late = [call("x")] * 3000 + [request("a")]
+    assert (await policy.explain(None, late)).status == 401
+
+
+async def test_a_batch_is_read_whatever_its_arguments_have_twice() -> None:
+    twice = b'[{"method":"tools/call","params":{"name":"other","arguments":{"a":1,"a":2}}}]'
+    assert (await POLICY.explain(READER, twice)).status == 200
+    for body in (twice.replace(b'"a":1', b'"a":NaN'), twice[:-1] + b",7]", twice[:-1] + b",[]]"):
+        with pytest.raises(InvalidMessage):
+            await POLICY.explain(READER, body)
+    with pytest.raises(InvalidMessage, match="twice"):
+        await POLICY.explain(READER, twice.replace(b'"name"', b'"name":"x","name"'))
