@@ -1,6 +1,7 @@
-"""Lets a request know which refusals its app has made.
+"""The request that the running task serves, as far as other modules have to know of it.
 
-MCP libraries turn every exception of a tool into an answer, so that none reaches the middleware.
+Among it: the refusals that its app has made. MCP libraries turn every exception of a tool into an
+answer, so that none reaches the middleware.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
-#: The refusals inside the app of the request that the running task serves.
-refusals_inside: ContextVar[list[Any] | None] = ContextVar("asgi_mcp_auth.refusals", default=None)
+#: The request that the running task serves: its token, its provider, and the refusals of its app.
+current_request: ContextVar[tuple[Any, object, list[Any]] | None] = ContextVar(
+    "asgi_mcp_auth.request", default=None
+)
 
 
 def tell_request(error: Exception) -> None:
     """Add a refusal to those of the running request, if there is one."""
-    refusals = refusals_inside.get()
-    if refusals is not None:
-        refusals.append(error)
+    request = current_request.get()
+    if request is not None:
+        request[2].append(error)

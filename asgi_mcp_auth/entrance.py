@@ -6,8 +6,8 @@ import sys
 from collections.abc import Awaitable
 
 from . import _interop
-from ._inside import refusals_inside
-from .answers import Change, ChangedAnswer, challenge_in_result, is_refusal
+from ._inside import current_request
+from .answers import ChangedAnswer, challenge_in_result, is_refusal
 from .errors import RequestError
 from .operations import RESULT_KEY
 from .refusals import CHALLENGER_KEY, Challenger
@@ -18,7 +18,6 @@ from .tokens import (
     AnonymousCredentials,
     AnonymousUser,
     User,
-    current_request,
 )
 from .types import ASGIApp, JSONObject, Message, Receive, Scope, Send
 
@@ -67,22 +66,18 @@ class Entrance:
         refusals: list[RequestError] = []
         changed: ChangedAnswer | None = None
 
+        request = challenger, scope, send, access
+
         def tracked(message: Message) -> Awaitable[None]:
             nonlocal begun, changed
-            if refusals and changed is None:
-                changed = ChangedAnswer(
-                    send,
-                    _challenging(refusals[-1], challenger, scope, access),
-                    # In the form of a result, nothing but the answer is changed.
-                    is_refusal=_never if RESULT_KEY in scope else is_refusal,
-                    begun=begun,
-                )
-            if begun is None:
-                begun = message
-            return send(message) if changed is None else changed(message)
+            if refusals:
+                if changed is None:
+                    changed = _changed_answer(refusals[-1], *request, begun)
+                return changed(message)
+            begun = begun or message
+            return send(message)
 
-        restore_refusals = refusals_inside.set(refusals)
-        restore = current_request.set((access, self._provider))
+        restore = current_request.set((access, self._provider, refusals))
         sdk_restore = None if bridge is None else bridge.variable.set(user)
         try:
             await app(inner, receive, tracked)
@@ -94,16 +89,20 @@ class Entrance:
                 raise
             await challenger.refuse(error, scope, receive, send, access=access)
         finally:
-            refusals_inside.reset(restore_refusals)
             current_request.reset(restore)
             if bridge is not None and sdk_restore is not None:
                 bridge.variable.reset(sdk_restore)
 
 
-def _challenging(
-    error: RequestError, challenger: Challenger, scope: Scope, access: AccessToken | None
-) -> Change:
-    """Return a change that challenges the caller in the result of a tool, and reports it."""
+def _changed_answer(
+    error: RequestError,
+    challenger: Challenger,
+    scope: Scope,
+    send: Send,
+    access: AccessToken | None,
+    begun: Message | None,
+) -> ChangedAnswer:
+    """Return the ``send`` for an app in which a tool may have refused the caller."""
     add_challenge = challenge_in_result(challenger.challenge(error))
 
     def change(answer: JSONObject) -> bool:
@@ -112,7 +111,9 @@ def _challenging(
             challenger.report(error, scope, None if access is None else access.token, access)
         return changed
 
-    return change
+    # In the form of a result, nothing but the answer is changed.
+    refuses = _never if RESULT_KEY in scope else is_refusal
+    return ChangedAnswer(send, change, is_refusal=refuses, begun=begun)
 
 
 def _never(answer: JSONObject) -> bool:

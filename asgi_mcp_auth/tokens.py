@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
+from ._inside import current_request
 from .types import InvalidTokenReason, Scope
 
 SCOPE_KEY = "access_token"
@@ -154,10 +155,6 @@ class Verification:
         self.reason: InvalidTokenReason | None = None
 
 
-#: The token and the provider of the request that the running task serves.
-current_request: ContextVar[tuple[AccessToken | None, object]] = ContextVar(
-    "asgi_mcp_auth.request", default=(None, None)
-)
 #: The verification that the running task is part of.
 current_verification: ContextVar[Verification | None] = ContextVar(
     "asgi_mcp_auth.verification", default=None
@@ -180,7 +177,11 @@ def get_access_token(source: Scope | HasScope | None = None) -> AccessToken | No
         source: an ASGI scope, or a request object with a ``scope``; without it, the request that
             the running task serves.
     """
-    token: object = current_request.get()[0] if source is None else _scope_of(source).get(SCOPE_KEY)
+    if source is None:
+        request = current_request.get()
+        token: object = None if request is None else request[0]
+    else:
+        token = _scope_of(source).get(SCOPE_KEY)
     return token if isinstance(token, AccessToken) else None
 
 
@@ -190,7 +191,10 @@ def get_provider(source: Scope | HasScope | None = None) -> object:
     Args:
         source: as for ``get_access_token``.
     """
-    return current_request.get()[1] if source is None else _scope_of(source).get(PROVIDER_KEY)
+    if source is not None:
+        return _scope_of(source).get(PROVIDER_KEY)
+    request = current_request.get()
+    return None if request is None else request[1]
 
 
 def _scope_of(source: Scope | HasScope) -> Mapping[str, Any]:

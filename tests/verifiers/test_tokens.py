@@ -144,7 +144,7 @@ def test_the_token_of_a_request_is_found_from_wherever_one_stands() -> None:
     assert get_access_token({"access_token": token}) is token
     assert get_access_token(SimpleNamespace(scope={"access_token": token})) is token
     assert get_access_token() is None
-    restore = current_request.set((token, None))
+    restore = current_request.set((token, None, []))
     try:
         assert get_access_token() is token
         assert get_access_token({}) is None
@@ -157,7 +157,7 @@ def test_the_provider_of_a_request_is_found_in_the_same_places() -> None:
     assert get_provider({"asgi_mcp_auth.provider": provider}) is provider
     assert get_provider(SimpleNamespace(scope={"asgi_mcp_auth.provider": provider})) is provider
     assert get_provider() is None
-    restore = current_request.set((None, provider))
+    restore = current_request.set((None, provider, []))
     try:
         assert get_provider() is provider
         assert get_provider({}) is None
@@ -168,7 +168,7 @@ def test_the_provider_of_a_request_is_found_in_the_same_places() -> None:
 @rows("value", [None, "secret-token", {"sub": "alice"}, Verification()])
 def test_any_other_value_is_not_an_access_token(value: Any) -> None:
     assert get_access_token({"access_token": value}) is None
-    restore = current_request.set((value, None))
+    restore = current_request.set((value, None, []))
     try:
         assert get_access_token() is None
     finally:
