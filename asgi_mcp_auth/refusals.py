@@ -184,7 +184,9 @@ class Challenger:
 
     def _answer(self, error: RequestError, extra: Sequence[str] = ()) -> tuple[HeaderList, bytes]:
         if isinstance(error, InvalidMessage):
-            return _JSON, _json_rpc(error)
+            # RFC 9110 §15.5.6
+            allow = [(b"allow", b"POST")] if error.status == 405 else []
+            return [*_JSON, *allow], _json_rpc(error)
         code = "" if error.error is None else f'"error":"{error.error}",'
         body = f'{{{code}"error_description":"{error}"}}'
         return [*_JSON, *self._headers(error, extra)], body.encode()

@@ -24,6 +24,7 @@ async def test_a_stream_without_a_token_is_not_there_so_that_clients_do_not_sign
     guard = protect(rules=LOOK)
     response = await call(guard.app, "GET", "/mcp", {"Accept": accept})
     assert response.header("www-authenticate") is None
+    assert response.header("allow") == "POST"
     guard.assert_refused(response, 405, "message")
 
 
