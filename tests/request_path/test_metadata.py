@@ -28,32 +28,6 @@ pytestmark = pytest.mark.asyncio
 ROOT = "/.well-known/oauth-protected-resource"
 
 
-@pytest.mark.rule("RS-01", "RS-03")
-@rows(
-    ("base_url", "mcp_path", "resource", "path"),
-    [
-        ("https://h.example", "/mcp", "https://h.example/mcp", f"{ROOT}/mcp"),
-        ("https://h.example", "/a/mcp", "https://h.example/a/mcp", f"{ROOT}/a/mcp"),
-        ("https://h.example:8443", "/mcp", "https://h.example:8443/mcp", f"{ROOT}/mcp"),
-        ("https://h.example/", "/mcp", "https://h.example/mcp", f"{ROOT}/mcp"),
-        ("https://h.example", None, "https://h.example", ROOT),
-        ("https://h.example/", "/", "https://h.example", ROOT),
-        ("https://h.example/api", "/mcp", "https://h.example/api/mcp", f"{ROOT}/api/mcp"),
-        ("https://h.example", "/mcp/", "https://h.example/mcp/", f"{ROOT}/mcp/"),
-        ("https://H.example:443", "/mcp", "https://H.example:443/mcp", f"{ROOT}/mcp"),
-        ("http://localhost:8000", "/mcp", "http://localhost:8000/mcp", f"{ROOT}/mcp"),
-    ],
-)
-async def test_the_document_lies_at_the_inserted_path_and_names_the_resource_as_configured(
-    base_url: str, mcp_path: str | None, resource: str, path: str
-) -> None:
-    guard = protect(provider=make_provider(base_url), mcp_path=mcp_path)
-    response = await call(guard.app, "GET", path)
-    assert (response.status, response.json()["resource"]) == (200, resource)
-    challenged = challenge_of(await call(guard.app, "GET", "/anything"))["resource_metadata"]
-    assert challenged == base_url.removesuffix("/").removesuffix("/api") + path
-
-
 @pytest.mark.rule("RS-01")
 @pytest.mark.parametrize("mcp_path", ["/mcp", "/mcp/"])
 async def test_each_spelling_of_a_trailing_slash_has_a_document_that_names_it(

@@ -13,8 +13,9 @@ from asgi_mcp_auth import (
     StaticTokenVerifier,
 )
 from tests.support.asgi import Spy, call
-from tests.support.protection import TOKENS
+from tests.support.protection import TOKENS, challenge_of
 from tests.support.rows import rows
+from tests.tables import metadata_paths
 
 ISSUER = "https://idp.example.com"
 
@@ -27,67 +28,24 @@ def provider_at(base_url: str, **settings: Any) -> RemoteAuthProvider:
 
 @pytest.mark.case("W38")
 @pytest.mark.rule("RS-01", "RS-03")
-@rows(
-    ("base_url", "mcp_path", "resource", "location"),
-    [
-        ("https://h.example", None, "https://h.example", "/.well-known/oauth-protected-resource"),
-        ("https://h.example/", None, "https://h.example", "/.well-known/oauth-protected-resource"),
-        ("https://h.example", "/", "https://h.example", "/.well-known/oauth-protected-resource"),
-        (
-            "https://h.example",
-            "/mcp",
-            "https://h.example/mcp",
-            "/.well-known/oauth-protected-resource/mcp",
-        ),
-        (
-            "https://h.example",
-            "/mcp/",
-            "https://h.example/mcp/",
-            "/.well-known/oauth-protected-resource/mcp/",
-        ),
-        (
-            "https://h.example/a",
-            "/mcp",
-            "https://h.example/a/mcp",
-            "/.well-known/oauth-protected-resource/a/mcp",
-        ),
-        (
-            "https://h.example/a/",
-            "/mcp",
-            "https://h.example/a/mcp",
-            "/.well-known/oauth-protected-resource/a/mcp",
-        ),
-        (
-            "https://H.example:443",
-            "/mcp",
-            "https://H.example:443/mcp",
-            "/.well-known/oauth-protected-resource/mcp",
-        ),
-        (
-            "http://localhost:8000",
-            "/mcp",
-            "http://localhost:8000/mcp",
-            "/.well-known/oauth-protected-resource/mcp",
-        ),
-    ],
-)
+@rows(("base_url", "mcp_path", "root", "path"), metadata_paths.RESOURCES)
 @pytest.mark.asyncio
 async def test_the_document_is_at_the_inserted_path_and_names_the_configured_resource(
-    base_url: str, mcp_path: str | None, resource: str, location: str
+    base_url: str, mcp_path: str | None, root: str, path: str
 ) -> None:
     """§3.1: between host and path; §3.3: the resource value MUST be identical to the identifier it
     was found by.
     """
     provider = provider_at(base_url)
     app = MCPAuthMiddleware(Spy(), provider, mcp_path=mcp_path)
+    location = f"{metadata_paths.RESOURCE}{path}"
     response = await call(app, "GET", location)
-    assert response.status == 200
-    assert response.header("content-type") == "application/json"
-    assert response.json()["resource"] == resource
-    root = resource.split("//", 1)[0] + "//" + resource.split("//", 1)[1].split("/", 1)[0]
+    assert (response.status, response.header("content-type")) == (200, "application/json")
+    assert response.json()["resource"] == root + path
     assert provider.resource_metadata_url == root + location
-    challenge = (await call(app, "POST", mcp_path or "/")).header("www-authenticate") or ""
-    assert f'resource_metadata="{root}{location}"' in challenge
+    for target in (mcp_path or "/", "/anything"):
+        challenge = challenge_of(await call(app, "POST", target))
+        assert challenge["resource_metadata"] == root + location
 
 
 @pytest.mark.rule("RS-06")

@@ -15,6 +15,7 @@ import pytest
 from asgi_mcp_auth import ANY_AUDIENCE, InvalidToken, JWTVerifier
 from asgi_mcp_auth.testing import INTROSPECTION_CLIENT, FrozenClock, Issuer, sign_jwt
 from tests.support.rows import rows
+from tests.tables.metadata_paths import ISSUERS
 
 
 def get(url: str, form: dict[str, str] | None = None, authorization: str = "") -> tuple[int, Any]:
@@ -48,17 +49,14 @@ def test_a_frozen_clock_moves_only_when_it_is_told_to() -> None:
     assert (clock.time(), clock.monotonic() - before) == (510.0, 10)
 
 
-@rows("path", ["", "/tenant", "/", "/tenant/"])
-def test_the_issuer_is_found_where_the_standards_look_for_it(path: str) -> None:
+@rows(("path", "targets"), ISSUERS)
+def test_the_issuer_is_found_where_the_standards_look_for_it(path: str, targets: list[str]) -> None:
     with Issuer(path=path) as idp:
         assert idp.issuer.endswith(path)
-        root = idp.jwks_uri.removesuffix(path.removesuffix("/") + "/jwks")
         path = path.removesuffix("/")
-        for url in (
-            f"{root}/.well-known/oauth-authorization-server{path}",
-            f"{root}/.well-known/openid-configuration{path}",
-        ):
-            status, document = get(url)
+        root = idp.jwks_uri.removesuffix(f"{path}/jwks")
+        for target in targets:
+            status, document = get(root + target)
             assert (status, document["issuer"], document["jwks_uri"]) == (
                 200,
                 idp.issuer,

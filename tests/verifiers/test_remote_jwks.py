@@ -29,6 +29,7 @@ from asgi_mcp_auth.testing import FrozenClock, Issuer
 from tests.support.rows import rows
 from tests.support.sockets import HostileServer, answering, read_head
 from tests.tables.cache_control import LIFETIMES, within
+from tests.tables.metadata_paths import ISSUERS
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.rule("RS-30")]
 
@@ -743,45 +744,12 @@ async def test_one_slow_issuer_does_not_delay_another() -> None:
 # ---------------------------------------------------------------------------------------- discovery
 
 
-@rows(
-    ("issuer", "expected"),
-    [
-        (
-            "https://idp.example",
-            (
-                "https://idp.example/.well-known/oauth-authorization-server",
-                "https://idp.example/.well-known/openid-configuration",
-            ),
-        ),
-        (
-            "https://idp.example/",
-            (
-                "https://idp.example/.well-known/oauth-authorization-server",
-                "https://idp.example/.well-known/openid-configuration",
-            ),
-        ),
-        (
-            "https://idp.example:8443/tenant/a",
-            (
-                "https://idp.example:8443/.well-known/oauth-authorization-server/tenant/a",
-                "https://idp.example:8443/.well-known/openid-configuration/tenant/a",
-                "https://idp.example:8443/tenant/a/.well-known/openid-configuration",
-            ),
-        ),
-        (
-            "https://idp.example/tenant/",
-            (
-                "https://idp.example/.well-known/oauth-authorization-server/tenant",
-                "https://idp.example/.well-known/openid-configuration/tenant",
-                "https://idp.example/tenant/.well-known/openid-configuration",
-            ),
-        ),
-    ],
-)
+@rows(("path", "targets"), ISSUERS)
+@rows("root", ["https://idp.example", "https://idp.example:8443"])
 async def test_metadata_is_looked_for_where_the_two_standards_put_it(
-    issuer: str, expected: tuple[str, ...]
+    root: str, path: str, targets: list[str]
 ) -> None:
-    assert metadata_urls(issuer) == expected
+    assert metadata_urls(root + path) == tuple(root + target for target in targets)
 
 
 @pytest.mark.parametrize("path", ["", "/tenant"])

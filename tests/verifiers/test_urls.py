@@ -35,44 +35,25 @@ from asgi_mcp_auth._urls import (
 from asgi_mcp_auth.errors import InvalidRedirectURI
 from asgi_mcp_auth.rules import Rules
 from tests.support.rows import rows
-
-WELL_KNOWN = "/.well-known/oauth-protected-resource"
+from tests.tables.metadata_paths import RESOURCE as WELL_KNOWN
+from tests.tables.metadata_paths import RESOURCES
 
 
 @rows(
-    ("url", "root", "path", "document"),
+    ("url", "root", "path", "rest"),
     [
-        ("https://h.example", "https://h.example", "", f"https://h.example{WELL_KNOWN}"),
-        ("https://h.example/", "https://h.example", "", f"https://h.example{WELL_KNOWN}"),
-        (
-            "https://h.example/a/b",
-            "https://h.example",
-            "/a/b",
-            f"https://h.example{WELL_KNOWN}/a/b",
-        ),
-        (
-            "https://H.example:443/a/",
-            "https://H.example:443",
-            "/a/",
-            f"https://H.example:443{WELL_KNOWN}/a/",
-        ),
-        ("https://h.example?q=1", "https://h.example", "", f"https://h.example{WELL_KNOWN}?q=1"),
-        (
-            "https://h.example/a?q=/b",
-            "https://h.example",
-            "/a",
-            f"https://h.example{WELL_KNOWN}/a?q=/b",
-        ),
+        *((root + path, root, path, path) for _, _, root, path in RESOURCES),
+        ("https://h.example/", "https://h.example", "", ""),
+        ("https://h.example/a/b", "https://h.example", "/a/b", "/a/b"),
+        ("https://h.example?q=1", "https://h.example", "", "?q=1"),
+        ("https://h.example/a?q=/b", "https://h.example", "/a", "/a?q=/b"),
     ],
 )
 def test_a_well_known_url_is_inserted_between_host_and_path(
-    url: str, root: str, path: str, document: str
+    url: str, root: str, path: str, rest: str
 ) -> None:
-    assert (host_root(url), url_path(url), well_known_url(WELL_KNOWN, url)) == (
-        root,
-        path,
-        document,
-    )
+    assert (host_root(url), url_path(url)) == (root, path)
+    assert well_known_url(WELL_KNOWN, url) == f"{root}{WELL_KNOWN}{rest}"
 
 
 @rows(
