@@ -20,6 +20,7 @@ from tests.support.gate import (
     usual_claims,
 )
 from tests.support.rows import rows
+from tests.tables.json_texts import broken
 
 pytestmark = pytest.mark.asyncio
 
@@ -361,41 +362,7 @@ _HEADER = b'{"alg":"ES256","kid":"key-1"}'
 
 
 @pytest.mark.case("V44")
-@rows(
-    "header",
-    [
-        b"\xef\xbb\xbf" + _HEADER,
-        _HEADER.decode().encode("utf-16"),
-        _HEADER.decode().encode("utf-16-le"),
-        _HEADER.decode().encode("utf-32"),
-        _HEADER[:-1] + b',"x":"\xff"}',
-        _HEADER[:-1] + b',"x":"\xc0\xaf"}',
-        _HEADER[:-1] + b',"x":"\xed\xa0\x80"}',
-        _HEADER[:-1] + b',"x":"\\ud800"}',
-        _HEADER + b"x",
-        _HEADER + _HEADER,
-        _HEADER + b"\0",
-        _HEADER[:-1],
-        _HEADER[:-1] + b",}",
-        _HEADER.replace(b'"', b"'"),
-        _HEADER[:-1] + b',"x":NaN}',
-        _HEADER[:-1] + b',"x":-Infinity}',
-        _HEADER[:-1] + b',"x":1e999}',
-        _HEADER[:-1] + b',"x":01}',
-        _HEADER[:-1] + b',"x":"\n"}',
-        _HEADER[:-1] + b',"x":"\\x"}',
-        b"[" + _HEADER + b"]",
-        b"[]",
-        b"null",
-        b"NaN",
-        b'"ES256"',
-        b"256",
-        b"true",
-        b"",
-        b" ",
-    ],
-    ids=repr,
-)
+@rows("header", broken(_HEADER), ids=repr)
 async def test_a_header_that_is_no_plain_json_object_is_refused(header: bytes) -> None:
     gate = Gate()
     await gate.refuses(gate.forge(header=header), "header")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from tests.support.authorization_server import (
 )
 from tests.support.gate import signing_key
 from tests.support.rows import rows
+from tests.tables.json_texts import broken
 
 pytestmark = pytest.mark.asyncio
 
@@ -364,35 +366,18 @@ async def test_metadata_that_decides_and_cannot_be_registered_is_invalid_client_
 
 @pytest.mark.case("Z95")
 @pytest.mark.rule("AS-53")
-@rows(
-    "body",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b'"x"',
-        b"null",
-        b"5",
-        b"{}{}",
-        b"\xef\xbb\xbf{}",
-        b'{"a":"\xff"}',
-        b'{"a":NaN}',
-        b'{"scope":"a","scope":"b"}',
-        b'{"client_name":"\\ud800"}',
-        b"[" * 1000,
-        b'{"a":' * 1000 + b"1" + b"}" * 1000,
-    ],
-    ids=lambda body: repr(body)[:30],
-)
-async def test_what_is_no_json_object_is_invalid_client_metadata(body: bytes) -> None:
+async def test_what_is_no_json_object_is_invalid_client_metadata() -> None:
     """§3.2.2."""
     async with deploy() as server:
-        response = await register(server, body)
-        assert (response.status, response.json()["error"]) == (400, "invalid_client_metadata")
-        assert (
-            response.json()["error_description"]
-            == "The body must be a JSON object, with each member once"
-        )
+        for body in broken(json.dumps(MINIMAL).encode()):
+            response = await register(server, body)
+            assert (response.status, response.json()) == (
+                400,
+                {
+                    "error": "invalid_client_metadata",
+                    "error_description": "The body must be a JSON object, with each member once",
+                },
+            ), body
 
 
 @rows(

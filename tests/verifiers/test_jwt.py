@@ -35,6 +35,7 @@ from asgi_mcp_auth._json import encode_base64url
 from asgi_mcp_auth.testing import FrozenClock, Issuer
 from tests.support.gate import ABSENT, AUDIENCE, BASE_URL, ISSUER, NOW, Gate, signing_key
 from tests.support.rows import rows
+from tests.tables.json_texts import broken
 
 pytestmark = pytest.mark.asyncio
 
@@ -431,12 +432,12 @@ async def test_what_has_not_three_ascii_parts_is_malformed(token: str) -> None:
     assert await refusal(verifier(), token) == "malformed"
 
 
-@rows("head", [b"", b"{", b"[]", b'"x"', b"\xff", b'{"alg":"Ed25519","alg":"Ed25519"}'])
+@rows("head", broken(json.dumps(header()).encode()))
 async def test_a_header_that_is_no_object_is_refused_as_header(head: bytes) -> None:
     assert await refusal(verifier(), forge(head)) == "header"
 
 
-@rows("payload", [b"", b"{", b"[]", b"1", b'{"exp":1,"exp":1}', b'{"exp":NaN}'])
+@rows("payload", broken(b'{"exp":1}'))
 async def test_a_payload_that_is_no_object_is_refused_after_its_signature_only(
     payload: bytes,
 ) -> None:
