@@ -579,6 +579,17 @@ def test_the_issuer_of_an_unverified_token_is_peeked_at_without_a_crash(
     assert peek_issuer(token) == issuer
 
 
+@rows("pieces", [6000, 6001])
+def test_a_payload_of_too_many_pieces_is_not_peeked_at(pieces: int) -> None:
+    token = jwt('{"iss":"a","x":[' + "[],[" + "1," * (pieces - 6) + "1]]}")
+    if pieces <= 6000:
+        assert peek_issuer(token) == "a"
+    else:
+        with pytest.raises(InvalidToken) as caught:
+            peek_issuer(token)
+        assert caught.value.reason == "payload"
+
+
 def test_a_token_of_64_kib_is_peeked_at_and_a_longer_one_is_not() -> None:
     token = jwt('{"iss":"a"}')
     assert peek_issuer("x" * (65536 - len(token)) + token) == "a"

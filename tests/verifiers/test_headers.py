@@ -23,6 +23,7 @@ from asgi_mcp_auth.headers import (
     is_visible_ascii,
     parse_bearer,
     parse_credentials,
+    prefers_page,
 )
 from tests.support.rows import rows
 from tests.tables import bearer
@@ -93,6 +94,38 @@ def test_a_token_in_the_query_is_found_by_its_exact_name(query: bytes, found: bo
     assert has_query_token(query) is found
     if not found:
         assert parse_credentials(b"Bearer a", 1, query) == "a"
+
+
+@rows(
+    ("accept", "is_page"),
+    [
+        (b"", False),
+        (b"text/html", True),
+        (b"text/html;q=1, */*;q=0.9", True),
+        (b"text/html;q=.25, */*;q=.2", True),
+        (b"application/json;q=0.4, text/html;q=0.5", True),
+        (b"text/html;qs=0.1;q=0.9", True),
+        (b"text/html;level=1;qs=0.1", True),
+        (b"text/html,".ljust(512, b"x"), True),
+        (b"text/html,".ljust(513, b"x"), False),
+        (b"text/html, */*;q=1", False),
+        (b"text/html;q=0.5, */*;q=0.5", False),
+        (b"text/html;q=0.4, application/json;q=0.5, */*;q=0.1", False),
+        *((b"text/html;q=" + weight, False) for weight in (b"", b"0", b"0.", b".", b"2", b"-1")),
+        *(
+            (b"text/html, " + kind + b";q=x", True)
+            for kind in (b"application/json", b"text/event-stream", b"application/*", b"*/*")
+        ),
+        *(
+            (b"text/html, " + kind, False)
+            for kind in (b"application/json", b"text/event-stream", b"application/*", b"*/*")
+        ),
+    ],
+)
+def test_a_page_is_preferred_where_html_outweighs_what_an_api_sends(
+    accept: bytes, is_page: bool
+) -> None:
+    assert prefers_page(accept) is is_page
 
 
 @rows("code", range(256))

@@ -19,6 +19,8 @@ from hypothesis import strategies as st
 
 from asgi_mcp_auth._json import (
     MAX_DEPTH,
+    TooDense,
+    check_quick,
     decode_base64url,
     decode_form,
     encode_base64url,
@@ -150,6 +152,14 @@ def test_the_callers_limit_replaces_the_usual_one() -> None:
         with pytest.raises(ValueError, match="too large"):
             parse(padded(11), max_bytes=10)
         assert parse(padded(KIB_256 + 1), max_bytes=KIB_256 + 1) == {"a": 1}
+
+
+@rows("piece", [b",", b"[", b"{"])
+def test_6000_commas_and_brackets_are_read_quickly_and_one_more_is_not(piece: bytes) -> None:
+    data = b'{"a":[1,' + piece * 5997
+    assert check_quick(data) is data
+    with pytest.raises(TooDense):
+        check_quick(data + piece)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from asgi_mcp_auth import JWTVerifier
-from asgi_mcp_auth._jose import SigningKey, VerifyingKey
+from asgi_mcp_auth._jose import SigningKey, UnusableKey, VerifyingKey
 from asgi_mcp_auth.keys import KeySet, StaticKeys, key_set_from
 from asgi_mcp_auth.testing import FrozenClock, Issuer
 from tests.support.gate import ABSENT, NOW, Gate, signing_key
@@ -110,6 +110,28 @@ async def test_a_bad_token_costs_four_signature_checks_at_most(kid: Any) -> None
 async def test_for_a_token_without_a_key_id_keys_without_one_are_tried_first() -> None:
     keys, _ = key_set_from({"keys": [jwk(EC), jwk(EC_2, kid=ABSENT)]}, ["ES256"])
     assert [key.key_id for key in keys.find(None, "ES256")] == [None, "k1"]
+
+
+@rows(
+    ("kids", "taken"),
+    [
+        (["k1", "k2"], True),
+        ([ABSENT], True),
+        (["k1", ABSENT], False),
+        ([ABSENT, "k2"], False),
+        ([ABSENT, ABSENT], False),
+    ],
+)
+async def test_where_names_are_needed_several_keys_have_one_each(
+    kids: list[Any], taken: bool
+) -> None:
+    keys = [jwk(key, kid=kid) for key, kid in zip((EC, EC_2), kids, strict=False)]
+    if taken:
+        found, _ = key_set_from({"keys": keys}, ["ES256"], named=True)
+        assert len(found) == len(keys)
+    else:
+        with pytest.raises(UnusableKey, match="one of them has no kid"):
+            key_set_from({"keys": keys}, ["ES256"], named=True)
 
 
 async def test_a_key_that_is_listed_twice_is_tried_once() -> None:
