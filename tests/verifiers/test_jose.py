@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import functools
+import re
 from typing import Any
 
 import pytest
@@ -12,7 +14,13 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
     decode_dss_signature,
     encode_dss_signature,
 )
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from asgi_mcp_auth._jose import (
     ASYMMETRIC,
@@ -23,6 +31,7 @@ from asgi_mcp_auth._jose import (
     keys_from_jwk,
     keys_from_pem,
     keys_from_secret,
+    problem_of_secret,
 )
 from asgi_mcp_auth._json import decode_base64url, encode_base64url
 from tests.support.rows import rows
@@ -424,6 +433,81 @@ def test_the_modulus_of_a_pss_key_may_begin_with_the_last_bit_of_a_byte() -> Non
     signature = key.sign(MESSAGE)
     assert len(signature) == 257
     assert verifying.verify(MESSAGE, signature) is True
+
+
+def pem(private: Any, *, is_private: bool = False, curve: bytes = b"\x07") -> bytes:
+    der = (
+        private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+        if is_private
+        else private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    )
+    # The object identifier of P-256, and the one of a curve that cryptography does not know.
+    der = der.replace(P_256 + b"\x07", P_256 + curve)
+    kind = b"PRIVATE KEY" if is_private else b"PUBLIC KEY"
+    return b"-----BEGIN %b-----\n%b-----END %b-----\n" % (kind, base64.encodebytes(der), kind)
+
+
+P_256 = bytes.fromhex("06082a8648ce3d0301")
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+
+
+@rows(
+    ("text", "complaint"),
+    [
+        (b"junk", "it is not a PEM public key; a shared secret needs algorithm='HS256'"),
+        (
+            pem(EC_KEY, curve=b"\x05"),
+            "it is not a PEM public key; a shared secret needs algorithm=",
+        ),
+        (pem(EC_KEY, is_private=True), "it is a private key: give the public one"),
+    ],
+)
+def test_what_is_no_pem_of_a_public_key_is_told_what_it_is(text: bytes, complaint: str) -> None:
+    with pytest.raises(UnusableKey, match=f"^{re.escape(complaint)}"):
+        keys_from_pem(text, ASYMMETRIC)
+    assert names(keys_from_pem(pem(EC_KEY), ASYMMETRIC)) == ["ES256"]
+
+
+@rows(
+    "text",
+    [
+        "junk",
+        pem(EC_KEY).decode(),
+        pem(EC_KEY, is_private=True, curve=b"\x05").decode(),
+        EC_KEY.private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")
+        ).decode(),
+    ],
+    ids=["junk", "public", "unknown curve", "encrypted"],
+)
+def test_a_key_that_signs_is_an_unencrypted_private_one(text: str) -> None:
+    with pytest.raises(UnusableKey, match="it is not an unencrypted PEM private key"):
+        SigningKey.from_pem(text)
+    key = SigningKey.from_pem(pem(EC_KEY, is_private=True).decode())
+    assert (key.algorithm, len(key.key_id)) == ("ES256", 16)
+
+
+@rows(("algorithm", "shortest"), [("HS256", 32), ("HS384", 48), ("HS512", 64)])
+def test_the_secret_of_a_client_is_as_long_as_the_hash_of_its_algorithm(
+    algorithm: str, shortest: int
+) -> None:
+    """RFC 7518 §3.2."""
+    assert (
+        problem_of_secret(None, algorithm) == f"there is none; {algorithm} needs {shortest} bytes"
+    )
+    short = f"it is too short; {algorithm} needs at least {shortest} bytes"
+    assert problem_of_secret("x" * (shortest - 1), algorithm) == short
+    assert problem_of_secret("x" * shortest, algorithm) is None
+    assert problem_of_secret("é" * (shortest // 2), algorithm) is None
+    public = "it is a public key or certificate, not a shared secret"
+    assert problem_of_secret(pem(EC_KEY).decode(), algorithm) == public
+
+
+def test_two_secrets_are_two_keys_and_one_secret_is_one() -> None:
+    one, again, other = (
+        keys_from_secret(secret * 32, ["HS256"])[0].material for secret in (b"a", b"a", b"b")
+    )
+    assert one == again != other
 
 
 @rows("algorithm", ASYMMETRIC)
