@@ -487,6 +487,19 @@ def test_a_key_that_signs_is_an_unencrypted_private_one(text: str) -> None:
     assert (key.algorithm, len(key.key_id)) == ("ES256", 16)
 
 
+@rows(("made_for", "algorithm"), [("RS256", "RS256"), ("ES256", "ES256"), ("Ed25519", "EdDSA")])
+def test_a_key_that_signs_is_bound_to_one_algorithm(made_for: str, algorithm: str) -> None:
+    key = SigningKey.from_pem(signer(made_for).pem(), "mine")
+    assert (key.algorithm, key.key_id) == (algorithm, "mine")
+    assert key.verifying_key().verify(MESSAGE, key.sign(MESSAGE)) is True
+
+
+@rows("made_for", ["ES384", "ES256K", "Ed448"])
+def test_a_key_of_another_curve_does_not_sign(made_for: str) -> None:
+    with pytest.raises(UnusableKey, match="not RSA, EC on P-256, or Ed25519"):
+        SigningKey.from_pem(signer(made_for).pem())
+
+
 @rows(("algorithm", "shortest"), [("HS256", 32), ("HS384", 48), ("HS512", 64)])
 def test_the_secret_of_a_client_is_as_long_as_the_hash_of_its_algorithm(
     algorithm: str, shortest: int
