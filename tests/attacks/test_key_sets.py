@@ -430,52 +430,6 @@ async def test_a_web_page_is_no_key_set() -> None:
         await each.accepts()
 
 
-def junk_keys() -> dict[str, Any]:
-    ec = SigningKey("ES256", "junk").public_jwk()
-    rsa = SigningKey("RS256", "junk").public_jwk()
-    return {
-        "null": None,
-        "string": "key",
-        "number": 1,
-        "list": [],
-        "nothing": {},
-        "unknown kty": {**ec, "kty": "XX"},
-        "kty of a list": {**ec, "kty": ["EC"]},
-        "unknown crv": {**ec, "crv": "P-1"},
-        "crv of a list": {**ec, "crv": []},
-        "a point off the curve": {**ec, "y": ec["x"]},
-        "a coordinate cut short": {**ec, "x": ec["x"][:-2]},
-        "bad base64": {**ec, "x": "!!!!"},
-        "not a string": {**ec, "x": 1},
-        "no x": {"kty": "EC", "crv": "P-256", "kid": "junk"},
-        "huge n": {**rsa, "n": "A" * 100_000},
-        "n of 16384 bits": {**rsa, "n": "_" * 2730 + "8"},
-        "n of 1024 bits": {**rsa, "n": rsa["n"][:171]},
-        "e=1": {**rsa, "e": "AQ"},
-        "private": {**ec, "d": ec["x"]},
-        "oct": {"kty": "oct", "k": "A" * 43, "kid": "junk"},
-        "for encryption": {**ec, "use": "enc"},
-        "for signing": {**ec, "key_ops": ["sign"]},
-        "an unknown alg": {**ec, "alg": "ES257"},
-        "a use in capitals": {**ec, "use": "SIG"},
-    }
-
-
-@pytest.mark.case("K16")
-@pytest.mark.parametrize("case", junk_keys())
-async def test_a_junk_member_is_skipped_and_warned_of_once_and_the_good_key_works(
-    case: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    with tenant() as each:
-        each.idp.jwks = {"keys": [junk_keys()[case], *each.idp.jwks["keys"]]}
-        await each.accepts()
-        each.clock.advance(3600)
-        await each.accepts()
-    (record,) = caplog.records
-    assert record.levelname == "WARNING"
-    assert "key number 1 is skipped" in record.getMessage()
-
-
 @pytest.mark.case("K16")
 async def test_a_key_without_a_kid_is_used_by_tokens_with_and_without_one() -> None:
     with tenant() as each:
