@@ -60,7 +60,9 @@ rules = [
     Tool("search", public=True),
     Tool("delete_*", scopes=["notes:write"]),
 ]
-app = MCPAuthMiddleware(server.streamable_http_app(), provider, mcp_path="/mcp", rules=rules)
+# Without sessions: one that has begun without a token would end with the sign-in.
+mcp_app = server.streamable_http_app(stateless_http=True)
+app = MCPAuthMiddleware(mcp_app, provider, mcp_path="/mcp", rules=rules)
 
 if __name__ == "__main__":
     import uvicorn

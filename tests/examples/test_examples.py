@@ -163,6 +163,18 @@ def test_tool_rules() -> None:
             refused = http.post("/mcp", json=call)
             assert refused.status_code == 401
             assert f'scope="{scopes}"' in refused.headers["www-authenticate"]
+        hello = {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "x", "version": "1"},
+        }
+        begun = http.post(
+            "/mcp",
+            json={"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
+            headers={"Accept": "application/json, text/event-stream"},
+        )
+        assert begun.status_code == 200
+        assert "mcp-session-id" not in begun.headers  # it would end with the sign-in
         metadata = http.get("/.well-known/oauth-authorization-server").json()
         assert metadata["scopes_supported"] == ["notes:read", "notes:write", "offline_access"]
 
