@@ -134,9 +134,10 @@ class AuthProvider(ABC):
             if path and (self.base_url or "").endswith(path):
                 logger.warning(
                     "base_url already ends in %s, so that the resource is %s: mcp_path is appended"
-                    " to it",
+                    " to it. If that is not its URL, leave %s out of base_url",
                     path,
                     self.resource,
+                    path,
                 )
             logger.debug("Tokens need the audience %s, unless audience= is set", self.resource)
         elif path not in (None, self.mcp_path):

@@ -131,7 +131,10 @@ class InsufficientScope(RequestError):
     """The token is valid but lacks scopes. Raise it in a handler to ask for more (RFC 6750 §3.1).
 
     Args:
-        scopes: the scopes that this operation needs.
+        scopes: the scopes that this operation needs, one by one.
+
+    Raises:
+        ConfigurationError: one of them is no string, but a list for example.
     """
 
     error = "insufficient_scope"
@@ -140,6 +143,12 @@ class InsufficientScope(RequestError):
 
     def __init__(self, *scopes: str) -> None:
         super().__init__("The access token lacks a scope that this operation needs")
+        for scope in scopes:
+            if not isinstance(scope, str):
+                raise ConfigurationError(
+                    f"InsufficientScope({scope!r}): write the scopes one by one, like"
+                    " InsufficientScope('notes:read', 'notes:write')"
+                )
         self.scopes = scopes
         tell_request(self)
 

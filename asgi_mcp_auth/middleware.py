@@ -123,14 +123,15 @@ class MCPAuthMiddleware:
         self.app = app
         self.provider = provider
         self._cached_token = provider.token_cache() or _no_cache
-        routes = route_table(provider.get_routes(mcp_path), provider.base_url)
-        self._mount = MountCheck(provider)
-        self._routes = {path: self._mount.watch(path, app) for path, app in routes.items()}
         message_rules, path_rules = split_rules(rules)
         address = provider.base_url, provider.mcp_path or mcp_path
         self._gate = make_gate(message_rules, *address, max_message_bytes, challenge)
         self._rules = Rules(public_paths, path_rules, self._gate.paths if self._gate else ())
         more = check_scopes("required_scopes", required_scopes or ())
+        # From here on, the provider has its path. A wrong rule has left it as it was.
+        routes = route_table(provider.get_routes(mcp_path), provider.base_url)
+        self._mount = MountCheck(provider)
+        self._routes = {path: self._mount.watch(path, app) for path, app in routes.items()}
         named = [rule.fixed_scopes for rule in message_rules]
         provider.add_scopes([*more, *chain(*named, *(rule.scopes for rule in self._rules.all))])
         self._own_root_path = _interop.own_root_path(app)
@@ -292,6 +293,7 @@ def _check_not_public(rules: Rules, provider: Provider) -> None:
             raise ConfigurationError(
                 f"public_paths or rules make {rule.path!r} public, which covers"
                 f" mcp_path={mcp_path!r}: tokens there are neither required nor read. Remove"
-                f" {rule.path!r} to protect it. If it is meant to be public, leave mcp_path out:"
-                " it is the resource that tokens are for"
+                f" {rule.path!r} to protect it. For tools without a sign-in, write"
+                " rules=[Tool('name', public=True)]. If all of it is meant to be public, leave"
+                " mcp_path out: it is the resource that tokens are for"
             )

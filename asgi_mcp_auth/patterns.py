@@ -19,6 +19,14 @@ _AMBIGUOUS = re.compile(
     r"[\x00-\x20\x7f\\]|%(?:2f|5c|2e|25|0[0-9a-f]|1[0-9a-f])|/\.{1,2}(?:[/?#]|$)", re.IGNORECASE
 )
 
+# More likely in a path, a list or a regular expression than in the name of a tool.
+_ODD = re.compile(r"\A/|[\^$|\\\[\]?,{}]")
+
+
+def is_odd_name(name: str) -> bool:
+    """Return whether what was written as the name of a tool may be meant otherwise."""
+    return _ODD.search(name) is not None
+
 
 def matcher(literals: Sequence[str], character: str, quantity: str = "*") -> Matches:
     """Return a pattern of these literals, with characters of a class between them.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +20,19 @@ from ._json import is_object
 from ._settings import check_scopes, check_switch
 from .errors import ConfigurationError
 from .operations import MCPMessage, Operation, Subject, parse_message
-from .patterns import VARIABLE, Matches, fold_uri, is_ambiguous_uri, matcher, variables_of
+from .patterns import (
+    VARIABLE,
+    Matches,
+    fold_uri,
+    is_ambiguous_uri,
+    is_odd_name,
+    matcher,
+    variables_of,
+)
 from .tokens import AccessToken
 from .types import JSONObject
+
+logger = logging.getLogger(__name__)
 
 ScopesFor: TypeAlias = (
     "Callable[[Mapping[str, Any], AccessToken], Iterable[str] | Awaitable[Iterable[str]]]"
@@ -167,18 +178,23 @@ class AccessPolicy:
         required_scopes: needed for everything that is not public.
 
     Raises:
-        ConfigurationError: two rules for the same thing.
+        ConfigurationError: what is no list of rules, or two rules for the same thing.
     """
 
     def __init__(
         self, rules: Iterable[MessageRule], *, required_scopes: Sequence[str] = ()
     ) -> None:
-        self.rules = tuple(rules)
+        checked, others = split_rules(rules)
+        if others != []:
+            raise ConfigurationError(f"rules={rules!r} must be like [Tool('name', scopes=[…])]")
+        self.rules = tuple(checked)
         self.required_scopes = check_scopes("required_scopes", required_scopes)
         self._exact: dict[tuple[Subject | None, str], MessageRule] = {}
         self._patterns: dict[Subject | None, list[_Entry]] = {}
         seen: dict[tuple[Subject | None, str], MessageRule] = {}
         for rule in self.rules:
+            if rule.subject == "tool" and is_odd_name(rule.pattern):
+                logger.warning("%r is for a tool of just this name: the only wildcard is *", rule)
             other = seen.setdefault((rule.subject, _identity(rule)), rule)
             if other is not rule:
                 raise ConfigurationError(
@@ -365,7 +381,8 @@ def _resource(rule: MessageRule) -> _Entry:
     if rule.pattern == "*":
         return _pattern(rule)
     literals = VARIABLE.split(rule.pattern)[::2]
-    if any(character in literal for literal in literals for character in "{}*"):
+    has_scheme = rule.pattern.startswith("{") or ":" in literals[0]
+    if not has_scheme or any(mark in literal for literal in literals for mark in "{}*"):
         raise ConfigurationError(
             f"{rule!r}: write a URI, a template with plain variables like 'notes://private/{{id}}',"
             " or '*' for every resource"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ._settings import check_kind, check_path, check_scopes
 from ._urls import is_ambiguous_path
@@ -109,28 +109,7 @@ class Rules:
         rules: Iterable[Rule],
         judged_paths: Collection[str] = (),
     ) -> None:
-        if isinstance(public_paths, str) or not hasattr(public_paths, "__iter__"):
-            raise ConfigurationError(
-                f"public_paths={public_paths!r} must be a list: write [{public_paths!r}]"
-            )
-        if not hasattr(rules, "__iter__"):
-            raise ConfigurationError(
-                f"rules={rules!r} must be a list, like [Rule('/admin', scopes=['admin'])]"
-            )
-        entries: list[_Entry] = []
-        for rule in rules:
-            if not isinstance(rule, Rule):
-                raise ConfigurationError(f"rules has {rule!r}: write Rule('/path', scopes=[…])")
-            base = rule.path.rstrip("/")
-            # With and without a slash at the end, which many routers treat as the same path.
-            entries.append(_Entry.of(rule, rule.path if rule.public else base, f"{base}/"))
-        for path in public_paths:
-            is_prefix = isinstance(path, str) and len(path) > 1 and path.endswith("/")
-            check_path("public_paths", path[:-1] if is_prefix else path)
-            rule = Rule(path[:-1] if is_prefix else path, public=True)
-            entries.append(
-                _Entry.of(rule, _NOTHING, path) if is_prefix else _Entry.of(rule, path, _NOTHING)
-            )
+        entries = _entries(public_paths, rules)
         _check_named_once(entry.rule for entry in entries)
         entries.sort(key=lambda entry: len(_key(entry.rule)), reverse=True)
         self._entries = tuple(entries)
@@ -234,6 +213,42 @@ def fold_path(path: str) -> str:
         return path.lower()
     # \u0307 is the dot that İ leaves.
     return unicodedata.normalize("NFKD", path.upper()).casefold().replace("\u0307", "")
+
+
+def _entries(public_paths: Any, rules: Any) -> list[_Entry]:
+    """Return an entry for each rule, and for each public path."""
+    if isinstance(public_paths, str) or not hasattr(public_paths, "__iter__"):
+        raise ConfigurationError(
+            f"public_paths={public_paths!r} must be a list: write [{public_paths!r}]"
+        )
+    if not hasattr(rules, "__iter__"):
+        raise ConfigurationError(
+            f"rules={rules!r} must be a list: write [Rule('/path', scopes=[…])], or"
+            " [Tool('name', scopes=[…])]"
+        )
+    entries: list[_Entry] = []
+    for rule in rules:
+        if not isinstance(rule, Rule):
+            raise ConfigurationError(
+                f"rules has {rule!r}: write Rule('/path', scopes=[…]) for a path, or"
+                " Tool('name', scopes=[…]) for a tool"
+            )
+        base = rule.path.rstrip("/")
+        # With and without a slash at the end, which many routers treat as the same path.
+        entries.append(_Entry.of(rule, rule.path if rule.public else base, f"{base}/"))
+    for path in public_paths:
+        if not isinstance(path, str):
+            raise ConfigurationError(
+                f"public_paths={path!r} must be a path that begins with a slash, like '/health';"
+                " rules belong in rules=[…]"
+            )
+        is_prefix = len(path) > 1 and path.endswith("/")
+        check_path("public_paths", path[:-1] if is_prefix else path)
+        rule = Rule(path[:-1] if is_prefix else path, public=True)
+        entries.append(
+            _Entry.of(rule, _NOTHING, path) if is_prefix else _Entry.of(rule, path, _NOTHING)
+        )
+    return entries
 
 
 def _key(rule: Rule) -> str:

@@ -163,8 +163,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"challenge": "results"}, "challenge='results' must be 'http' or 'result'"),
     ({"max_message_bytes": "4 MiB"}, "max_message_bytes='4 MiB' must be a whole number"),
     ({"rules": [Tool("x"), Tool("x")]}, "which are for the same: keep one"),
-    ({"rules": [Tool("x"), "y"]}, "rules has 'y': write Rule"),
-    ({"rules": Tool("x")}, "must be a list"),
+    ({"rules": [Tool("x"), "y"]}, "or Tool('name', scopes=[…]) for a tool"),
+    ({"rules": Tool("x")}, "must be a list: write [Rule('/path', scopes=[…])], or [Tool("),
+    ({"public_paths": [Tool("x")]}, "like '/health'; rules belong in rules=[…]"),
+    ({"public_paths": ["/mcp"]}, "write rules=[Tool('name', public=True)]"),
 ]
 
 

@@ -14,8 +14,10 @@ from asgi_mcp_auth import (
     Method,
     Prompt,
     Resource,
+    Rule,
     Tool,
 )
+from tests.support.rows import rows
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.rule("RS-35")]
 
@@ -202,10 +204,15 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: Tool("a", public=True, hidden=True), "leave out hidden"),
     (lambda: Tool("a", scopes=lambda a, t: [], hidden=True), "leave out hidden"),
     (lambda: AccessPolicy([Resource("notes://*")]), "write a URI, a template"),
+    (lambda: AccessPolicy([Resource("private")]), "write a URI, a template"),
+    (lambda: AccessPolicy([Resource("notes/{id}")]), "write a URI, a template"),
     (lambda: AccessPolicy([Resource("notes://{+path}")]), "write a URI, a template"),
     (lambda: AccessPolicy([Resource("notes://{a}/{b,c}")]), "write a URI, a template"),
     (lambda: AccessPolicy([Tool("a"), Tool("a", scopes=["x"])]), "for the same: keep one"),
     (lambda: AccessPolicy([Resource("a://{x}"), Resource("A://{y}")]), "for the same: keep one"),
+    (lambda: AccessPolicy(Tool("a")), "must be like [Tool('name', scopes=[…])]"),  # type: ignore[arg-type]
+    (lambda: AccessPolicy([Rule("/a")]), "must be like [Tool('name', scopes=[…])]"),  # type: ignore[list-item]
+    (lambda: AccessPolicy([Tool]), "must be like [Tool('name', scopes=[…])]"),  # type: ignore[list-item]
     (lambda: AccessPolicy([], required_scopes="read"), "required_scopes='read' must be a list"),
 ]
 
@@ -215,6 +222,20 @@ async def test_a_wrong_rule_says_what_to_write() -> None:
         with pytest.raises(ConfigurationError) as caught:
             make()
         assert text in str(caught.value), caught.value
+
+
+@rows("name", ["^delete_.*$", "read|write", "a, b", "/admin", "get_{id}", "x?", "[ab]"])
+async def test_a_name_that_is_more_likely_something_else_is_a_warning(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    AccessPolicy([Tool(name)])
+    assert f"{Tool(name)!r} is for a tool of just this name" in caplog.text
+
+
+@rows("name", ["*", "delete_*", "notes.*", "a/b", "My tool (beta)", "søk-v2"])
+async def test_other_names_are_no_warning(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    AccessPolicy([Tool(name), Prompt("what?"), Method("a/b")])
+    assert caplog.messages == []
 
 
 async def test_the_same_name_may_stand_in_rules_of_different_kinds() -> None:

@@ -119,6 +119,12 @@ async def test_a_scope_that_is_none_cannot_get_into_the_challenge(scope: str) ->
     assert challenge_of(response)["scope"] == "mcp:admin"
 
 
+@rows("scope", [["mcp:admin"], ("a", "b"), None])
+async def test_a_list_of_scopes_is_an_error_that_says_what_to_write(scope: Any) -> None:
+    with pytest.raises(ConfigurationError, match="write the scopes one by one, like"):
+        InsufficientScope(scope)
+
+
 async def test_another_exception_of_the_app_propagates_unchanged() -> None:
     error = ValueError("mine")
     guard = protect(raising(error))

@@ -31,6 +31,7 @@ from asgi_mcp_auth import (
     RequireScopes,
     Rule,
     StaticTokenVerifier,
+    Tool,
 )
 from asgi_mcp_auth._settings import check_url
 from tests.support.asgi import Spy
@@ -839,6 +840,14 @@ def test_one_provider_protects_one_path() -> None:
         ConfigurationError, match=r"^mcp_path='/mcp', but this provider already protects '/'"
     ):
         middleware(provider=root, mcp_path="/mcp")
+
+
+@rows("settings", [{"rules": [Tool("x")]}, {"rules": ["/a"]}, {"public_paths": [5]}])
+def test_a_wrong_rule_leaves_the_provider_as_it_was(settings: dict[str, Any]) -> None:
+    provider = remote(token_verifier=jwt(audience=None))
+    with pytest.raises(ConfigurationError):
+        middleware(provider=provider, mcp_path=None, **settings)
+    middleware(provider=provider, mcp_path="/mcp")
 
 
 def test_a_configuration_error_is_a_value_error_and_an_auth_error() -> None:
