@@ -23,6 +23,7 @@ from tests.support.authorization_server import (
 from tests.support.gate import signing_key
 from tests.support.rows import rows
 from tests.tables.json_texts import broken
+from tests.tables.jwk_members import HARMLESS, unusable
 
 pytestmark = pytest.mark.asyncio
 
@@ -324,8 +325,6 @@ METADATA: list[dict[str, Any]] = [
     {"token_endpoint_auth_method": "private_key_jwt"},  # with which key?
     {**WITH_KEYS, "jwks_uri": "https://client.example/jwks"},
     {**WITH_KEYS, "jwks": {"keys": []}},
-    {**WITH_KEYS, "jwks": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}},
-    {**WITH_KEYS, "jwks": {"keys": [{**JWK, "d": "AQAB"}]}},
     {**WITH_KEYS, "jwks": [JWK]},
     {**WITH_KEYS, "jwks": "https://client.example/jwks"},
     {"token_endpoint_auth_signing_alg": "none"},
@@ -362,6 +361,25 @@ async def test_metadata_that_decides_and_cannot_be_registered_is_invalid_client_
                 or value not in response.json()["error_description"]
             )
         assert [each async for each in server.provider.admin.clients()] == []
+
+
+@pytest.mark.case("Z95")
+@pytest.mark.rule("AS-53")
+async def test_keys_of_which_none_verifies_cannot_be_registered() -> None:
+    """§2: jwks."""
+    ec, rsa = (signing_key(each, "bad").public_jwk() for each in ("ES256", "RS256"))
+    async with deploy() as server:
+        for jwk, why in unusable(ec, rsa):
+            response = await register(server, {**MINIMAL, **WITH_KEYS, "jwks": {"keys": [jwk]}})
+            assert (response.status, response.json()["error"]) == (
+                400,
+                "invalid_client_metadata",
+            ), why
+        for member, value in HARMLESS:
+            jwks = {"keys": [{**ec, member: value}]}
+            response = await register(server, {**MINIMAL, **WITH_KEYS, "jwks": jwks})
+            assert response.status == 201, (member, value)
+            server.clock.advance(3600)
 
 
 @pytest.mark.case("Z95")

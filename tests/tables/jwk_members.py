@@ -61,11 +61,11 @@ def unusable(ec: Mapping[str, Any], rsa: Mapping[str, Any]) -> list[tuple[Any, s
         (without(ec, "y"), "member y is missing"),
         *(
             ({**ec, "x": each}, f"member x is {not_text}")
-            for each in ("", 1, "!!!!", ec["x"] + "=", "A" * 9_000, "é" * 43)
+            for each in ("", 1, "!!!!", ec["x"] + "=", "A" * 3_000, "é" * 43)
         ),
         *(
             ({**rsa, "n": each}, f"member n is {not_text}")
-            for each in ("", "_" * 2730 + "8", "A" * 9_000)
+            for each in ("", "_" * 2730 + "8", "A" * 3_000)
         ),
         ({**ec, "crv": "P-384"}, "member x has the wrong length"),
         *(
