@@ -449,6 +449,12 @@ def test_a_key_of_another_curve_does_not_sign(made_for: str) -> None:
         SigningKey.from_pem(signer(made_for).pem())
 
 
+def test_a_weak_key_does_not_sign() -> None:
+    weak = rsa.generate_private_key(65537, 1024)  # noqa: S505 (that is the point)
+    with pytest.raises(UnusableKey, match="2048 to 8192 bits"):
+        SigningKey.from_pem(pem(weak, is_private=True).decode())
+
+
 @rows(("algorithm", "shortest"), [("HS256", 32), ("HS384", 48), ("HS512", 64)])
 def test_the_secret_of_a_client_is_as_long_as_the_hash_of_its_algorithm(
     algorithm: str, shortest: int
