@@ -151,12 +151,19 @@ def check_issuers(issuer: Any) -> tuple[str, ...]:
     """Return the configured issuers as a tuple.
 
     Raises:
-        ConfigurationError: one is not a string, a duplicate, or an http URL that is not loopback.
+        ConfigurationError: one is not a string, a duplicate, an http URL that is not loopback, or
+            the URL of a metadata document.
     """
     issuers = () if issuer is None else check_names("issuer", issuer)
     for each in issuers:
         if "://" in each:
             check_url("issuer", each)
+            alone, document, _ = each.partition("/.well-known/")
+            if document:
+                raise ConfigurationError(
+                    f"issuer={each!r} is the URL of a metadata document: write the issuer that it"
+                    f" names, probably {alone!r}"
+                )
     return issuers
 
 

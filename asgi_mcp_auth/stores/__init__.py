@@ -176,6 +176,8 @@ def store_from_url(
             f"store: {scheme}: is not one of sqlite:///, redis://, rediss://, unix://,"
             " postgresql:// and memory:"
         )
+    if not url.startswith(f"{scheme}://"):
+        raise ConfigurationError(f"store: write {scheme}://…, with two slashes")
     if scheme in _REDIS:
         name = "Redis"
         make = _engine("redis", "pip install 'asgi-mcp-auth[redis]'").RedisStore

@@ -19,6 +19,7 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import redis.asyncio
 from redis.asyncio.connection import parse_url
@@ -95,6 +96,8 @@ class RedisStore:
         self._location = location_of(target)
         self._pools: Pools[Any] = Pools(int(options.get("max_connections", 32)))
         try:
+            if not target.startswith("unix:"):
+                int(urlsplit(target).path.strip("/") or 0)  # or the client takes database 0
             self._settings: dict[str, Any] = {
                 "socket_timeout": TIMEOUT_SECONDS,
                 "socket_connect_timeout": TIMEOUT_SECONDS,

@@ -225,6 +225,9 @@ except ValueError as error:
     [
         "redis://:hunter2@host:port/0",
         "redis://:hunter2@host:99999/0",
+        "redis://:hunter2@host/zero",
+        "redis:/:hunter2@host",
+        "postgresql:u:hunter2@host/db",
         "redis://:hunter2@host/0?socket_timeot=3",
         "redis://:hunter2@host/0?socket_timeout=soon",
         "redis://:hunter2@host/0?prefix=",

@@ -359,6 +359,13 @@ def test_an_issuer_that_is_a_url_is_https_without_query_and_fragment(
         make(issuer=issuer)
 
 
+@rows("make", [jwt, introspection, JWTVerifier], ids=["jwt", "introspection", "discovery"])
+def test_the_url_of_a_metadata_document_is_no_issuer(make: Maker) -> None:
+    for name in ("oauth-authorization-server", "openid-configuration"):
+        with pytest.raises(ConfigurationError, match="write the issuer that it names, probably 'h"):
+            make(issuer=f"https://idp.example.com/realms/a/.well-known/{name}")
+
+
 def test_an_issuer_need_not_be_a_url_where_nothing_is_fetched_from_it() -> None:
     assert jwt(issuer="accounts.example.com").issuers == ("accounts.example.com",)
 
