@@ -27,6 +27,7 @@ from .errors import (
     InvalidToken,
     MissingToken,
     RequestError,
+    ServerUnavailable,
 )
 from .gate import MAX_MESSAGE_BYTES, ChallengeForm, make_gate
 from .headers import MAX_BEARER_BYTES, parse_credentials
@@ -94,6 +95,8 @@ class MCPAuthMiddleware:
 
     RFC 6750, RFC 9728; MCP 2026-07-28, Authorization.
     """
+
+    _loop_told = False
 
     def __init__(
         self,
@@ -258,10 +261,16 @@ class MCPAuthMiddleware:
         """Return the token that the provider has verified.
 
         Raises:
-            RequestError: the token is refused, or the provider is unavailable.
-            ConfigurationError: the server does not run asyncio.
+            RequestError: the token is refused, or the provider is unavailable, as on another event
+                loop than asyncio's.
         """
-        running_loop()
+        try:
+            running_loop()
+        except ConfigurationError as error:
+            if not self._loop_told:
+                self._loop_told = True
+                logger.warning("%s", error)
+            raise ServerUnavailable from None
         verification = Verification((scope.get("client") or ("",))[0])
         restore = current_verification.set(verification)
         try:

@@ -11,18 +11,43 @@ from tests.support.asgi import Spy, make_scope
 from tests.support.protection import ALICE, BASE_URL, TOKENS
 
 
-@pytest.mark.rule("RS-80")
-@pytest.mark.parametrize("kind", ["lifespan", "http"])
-def test_another_event_loop_than_asyncio_is_named(kind: str) -> None:
-    """Driven by hand: such a loop is none of asyncio's, either."""
+class OtherLoop:
+    """Runs an app by hand: such a loop is none of asyncio's, either."""
 
-    async def receive() -> Any:
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
+
+    async def receive(self) -> Any:
         return {"type": "lifespan.startup"}
 
-    async def send(message: Any) -> None:
-        assert message["type"] == "lifespan.startup.failed"
+    async def send(self, message: Any) -> None:
+        self.sent.append(message)
 
-    app = MCPAuthMiddleware(Spy(), StaticTokenVerifier(TOKENS, base_url=BASE_URL))
-    scope = {"type": "lifespan"} if kind == "lifespan" else make_scope("http", "GET", "/mcp", ALICE)
+    def run(self, app: Any, scope: Any) -> None:
+        with pytest.raises(StopIteration):
+            app(scope, self.receive, self.send).send(None)
+
+
+@pytest.mark.rule("RS-80")
+def test_another_event_loop_than_asyncio_stops_the_start() -> None:
+    loop = OtherLoop()
     with pytest.raises(ConfigurationError, match=r"needs asyncio.*asyncio worker"):
-        app(scope, receive, send).send(None)
+        loop.run(guarded(), {"type": "lifespan"})
+    assert [message["type"] for message in loop.sent] == ["lifespan.startup.failed"]
+
+
+@pytest.mark.rule("RS-80")
+def test_without_a_lifespan_each_request_is_a_503_and_one_warning_says_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = guarded()
+    for _ in range(3):
+        loop = OtherLoop()
+        loop.run(app, make_scope("http", "GET", "/mcp", ALICE))
+        assert loop.sent[0]["status"] == 503
+    warnings = [each.message for each in caplog.records if each.levelname == "WARNING"]
+    assert [text for text in warnings if "needs asyncio" in text] == warnings[-1:]
+
+
+def guarded() -> MCPAuthMiddleware:
+    return MCPAuthMiddleware(Spy(), StaticTokenVerifier(TOKENS, base_url=BASE_URL))
