@@ -85,7 +85,7 @@ class Entrance:
                 raise refusals[-1]
         # Mostly InsufficientScope; a tool may also find that a token has been revoked.
         except RequestError as error:
-            if begun is not None and (changed is None or changed.has_begun):
+            if begun is not None if changed is None else changed.has_begun:
                 raise
             await challenger.refuse(error, scope, receive, send, access=access)
         finally:

@@ -17,12 +17,10 @@ from starlette.routing import Route
 from asgi_mcp_auth import (
     ANY_AUDIENCE,
     AuthProvider,
-    InsufficientScope,
     IntrospectionTokenVerifier,
     JWTVerifier,
     MCPAuthMiddleware,
     MultiAuth,
-    Refusal,
     RemoteAuthProvider,
     ServerUnavailable,
     UserinfoTokenVerifier,
@@ -376,31 +374,6 @@ async def test_inside_the_sdk_an_outage_is_an_error_of_the_server_and_not_a_refu
             await app(scope, receive, send)
 
     assert (await post(server, as_user(issuer))).status == 500
-
-
-async def test_what_a_tool_raises_is_an_answer_of_the_protocol_and_no_challenge(
-    issuer: Issuer,
-) -> None:
-    """A tool that needs more scope has to say so in words: the SDK turns its exceptions into
-    JSON-RPC answers.
-    """
-    events: list[Refusal] = []
-    server = mcp_sdk_server()
-
-    @server.tool()
-    def admin() -> str:
-        raise InsufficientScope("admin")
-
-    app = MCPAuthMiddleware(
-        server.streamable_http_app(), provider_for(issuer), mcp_path="/mcp", on_event=events.append
-    )
-    alice = as_user(issuer)
-    async with started(app):
-        session = await open_session(app, alice)
-        answered = await post(app, alice, call_message("admin"), session)
-    assert answered.status == 200
-    assert '"isError":true' in answered.body.decode().replace(" ", "")
-    assert events == []
 
 
 async def test_a_public_path_is_anonymous_for_the_sdk_despite_an_outer_layers_user(

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 CODE, CODE_AGAIN, CODE_SHOWS = 60, 2, 600
-ACCESS, IDLE, LONGEST, RETRY = 3600, 14 * 86_400, 30 * 86_400, 10
+ACCESS, IDLE, LONGEST, RETRY = 3600, 14 * 86_400, 30 * 86_400, 300
+SCOPES = frozenset(("mcp:read", "mcp:write"))
 OK, BAD_CLIENT, BAD_GRANT, BAD_SCOPE = "ok", "invalid_client", "invalid_grant", "invalid_scope"
 
 
@@ -93,8 +94,10 @@ class Rules:
         ):
             grant.ended = True
             return BAD_GRANT
-        if scopes is not None and not scopes <= grant.scopes:
-            return BAD_SCOPE
+        if scopes is not None:
+            known = scopes & SCOPES  # others are left out
+            if not known or not known <= grant.scopes:
+                return BAD_SCOPE
         if is_current:
             grant.generation, grant.used = grant.generation + 1, self.now
         return OK
