@@ -1,9 +1,7 @@
 """An MCP server that people can look at before they sign in, and whose tools need different scopes.
 
 python -m examples.tool_rules
-
-Add http://127.0.0.1:8000/mcp to an MCP client. It lists the tools and searches without a sign-in;
-for the other tools it opens your browser.
+An MCP client lists the tools and searches without a sign-in, and opens a browser for the others.
 """
 
 from __future__ import annotations

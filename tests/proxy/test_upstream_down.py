@@ -166,10 +166,10 @@ async def test_a_person_whose_application_shows_nothing_finds_out_at_the_proxy_i
         callback=f"http://localhost:{port}/auth/callback"
     ) as upstream:
         kind, settings = proxy_for(upstream)
+        await upstream.down()  # before the proxy has seen any metadata
         async with stage(
             chromium, kind=kind, port=port, options={"clock": time}, **settings
         ) as scene:
-            await upstream.down()
             page = await scene.page()
             await page.goto(f"{scene.base_url}/applications")
             await expect(

@@ -45,7 +45,7 @@ USERS = ("alice", "bob")
 scopes = st.sets(st.sampled_from(sorted(SCOPES)), min_size=1).map(frozenset)
 short, long = (
     (1, 1, 2, 3, 8, 10, 11),
-    (57, 59, 60, 61, 539, 600, 601, 3539, 3600, 3601, 86_400, 14 * 86_400),
+    (57, 59, 60, 61, 299, 300, 301, 539, 600, 601, 3539, 3600, 3601, 86_400, 14 * 86_400),
 )
 pauses = st.sampled_from([*short, *short, *long])
 seldom = st.sampled_from([False] * 4 + [True])
