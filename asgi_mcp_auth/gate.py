@@ -79,13 +79,20 @@ class MessageGate:
         return path in self.paths or f"{fold_path(path[: self._length])}/".startswith(self._folded)
 
     async def judge(
-        self, scope: Scope, receive: Receive, access: AccessToken | None, required: Sequence[str]
-    ) -> Receive:
-        """Return what the app receives: the body that was judged, then the rest.
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        access: AccessToken | None,
+        required: Sequence[str],
+    ) -> tuple[Receive, Send]:
+        """Return what the app gets: the body that was judged and then the rest, and a ``send`` that
+        filters lists.
 
         Args:
             scope: a copy of the request's own; the message is put into it.
             receive: of the request.
+            send: of the request.
             access: the caller's token, if there is one.
             required: scopes needed for everything that is not public.
 
@@ -118,7 +125,7 @@ class MessageGate:
             raise InvalidMessage("Without a token there is no stream", status=405)
         if decision.status != 200:
             raise InsufficientScope(*decision.scopes)  # without a token, it is answered as a 401
-        return receive
+        return receive, self._filter_lists(scope, send, access, required)
 
     def _check(
         self, headers: Iterable[tuple[bytes, bytes]], max_bytes: int
@@ -152,7 +159,7 @@ class MessageGate:
         operations = message.operations
         return form == "result" and len(operations) == 1 and operations[0].method == "tools/call"
 
-    def filter_lists(
+    def _filter_lists(
         self, scope: Scope, send: Send, access: AccessToken | None, required: Sequence[str]
     ) -> Send:
         """Return the ``send`` for the app: lists leave out what the caller may not use.

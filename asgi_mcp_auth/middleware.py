@@ -29,7 +29,7 @@ from .errors import (
     RequestError,
     ServerUnavailable,
 )
-from .gate import MAX_MESSAGE_BYTES, ChallengeForm, make_gate
+from .gate import MAX_MESSAGE_BYTES, ChallengeForm, MessageGate, make_gate
 from .headers import MAX_BEARER_BYTES, parse_credentials
 from .mounting import MountCheck, PathCheck, other_paths, resource_paths, route_table
 from .policy import MessageRule, split_rules
@@ -162,42 +162,23 @@ class MCPAuthMiddleware:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one connection."""
         if scope["type"] not in ("http", "websocket"):
-            await self._lifespan(scope, receive, send)
-            return
+            return await self._lifespan(scope, receive, send)
         # 1. The provider's own routes; 404 for a well-known document that it does not serve.
         path, sure = read_path(scope) if scope.get("root_path") else (scope["path"], True)
         if path in self._routes:
-            await self._routes[path](scope, receive, send)
-            return
+            return await self._routes[path](scope, receive, send)
         if self._own_root_path:
             path, sure = read_path({**scope, "root_path": self._own_root_path})
         rule = self._rules.match(path, scope.get("raw_path") or b"", sure)
         if path.startswith("/.") and not rule.public and (path + "/").startswith(_OUR_DOCUMENTS):
-            await _MISSING_DOCUMENT(scope, receive, send)
-            return
-
+            return await _MISSING_DOCUMENT(scope, receive, send)
         # 2. Public paths.
         challenger = self._other_challengers.get(path, self._challengers)[rule]
         if rule.public:
-            await self._entrance(self.app, None, challenger, scope, receive, send)
-            return
+            return await self._entrance(self.app, None, challenger, scope, receive, send)
         if not sure:
             self._path_check.warn(scope)
-        await self._guard(path, rule, challenger, scope, receive, send)
-
-    async def _guard(
-        self,
-        path: str,
-        rule: Rule,
-        challenger: Challenger,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> None:
-        """Let a request in that has a valid token with enough scopes, or needs none."""
-        gate = self._gate
-        if gate is not None and not gate.covers(path) and rule is not self._rules.unsure:
-            gate = None
+        gate = None if self._gate is None else self._gate_for(path, rule)
         # 3. The headers that decide. Browsers name the origin of the page that sends a request.
         authorization, origin, fields, access, token = b"", None, 0, None, None
         for name, value in scope["headers"]:
@@ -208,11 +189,9 @@ class MCPAuthMiddleware:
                 origin = value
         try:
             if origin is not None:
-                allow_origin = self._origins.check(origin)
-                if is_preflight(scope):
-                    await answer_preflight(scope, receive, send, allow_origin)
-                    return
-                send = CORSSend(send, allow_origin)
+                send = await self._from_page(origin, scope, receive, send)
+                if send is None:
+                    return None
             # 4. The token: in the cache, or to be verified now.
             if fields:
                 plain = fields == 1 and authorization[:7] == b"Bearer "
@@ -225,23 +204,39 @@ class MCPAuthMiddleware:
             elif gate is None or not gate.policy.has_public or rule is self._rules.unsure:
                 # Not raised: the most frequent refusal would cost 15 % more.
                 self._mount.challenged(scope)
-                await challenger.refuse(MissingToken(), scope, receive, send)
-                return
+                return await challenger.refuse(MissingToken(), scope, receive, send)
             # 5. Its scopes, and those of the message.
             if gate is not None:
                 scope = dict(scope)
-                receive = await gate.judge(scope, receive, access, challenger.scopes)
-                send = gate.filter_lists(scope, send, access, challenger.scopes)
+                receive, send = await gate.judge(scope, receive, send, access, challenger.scopes)
             elif access is None or not challenger.required_scopes.issubset(access.scopes):
                 raise InsufficientScope
         except ClientLeft:
-            return
-        except RequestError as refusal:
-            await challenger.refuse(refusal, scope, receive, send, token=token, access=access)
-            return
-
+            return None
+        except RequestError as error:
+            return await challenger.refuse(error, scope, receive, send, token=token, access=access)
         # 6. The app.
-        await self._entrance(self.app, access, challenger, scope, receive, send)
+        return await self._entrance(self.app, access, challenger, scope, receive, send)
+
+    def _gate_for(self, path: str, rule: Rule) -> MessageGate | None:
+        """Return what judges the messages at a path, if any."""
+        gate = self._gate
+        covers = gate is not None and (rule is self._rules.unsure or gate.covers(path))
+        return gate if covers else None
+
+    async def _from_page(
+        self, origin: bytes, scope: Scope, receive: Receive, send: Send
+    ) -> Send | None:
+        """Return the ``send`` for the request of a web page, ``None`` if it has been answered.
+
+        Raises:
+            ForbiddenOrigin: pages of this origin may not send requests.
+        """
+        allow_origin = self._origins.check(origin)
+        if is_preflight(scope):
+            await answer_preflight(scope, receive, send, allow_origin)
+            return None
+        return CORSSend(send, allow_origin)
 
     def _challengers_for(
         self, document_url: str | None, needed: Sequence[str], on_event: RefusalHook | None
