@@ -189,9 +189,10 @@ class MCPAuthMiddleware:
                 origin = value
         try:
             if origin is not None:
-                send = await self._from_page(origin, scope, receive, send)
-                if send is None:
+                to_page = await self._from_page(origin, scope, receive, send)
+                if to_page is None:
                     return None
+                send = to_page
             # 4. The token: in the cache, or to be verified now.
             if fields:
                 plain = fields == 1 and authorization[:7] == b"Bearer "
