@@ -11,6 +11,7 @@ import binascii
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeGuard
 
@@ -32,11 +33,8 @@ _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 def _object(pairs: list[tuple[str, Any]]) -> JSONObject:
     members = dict(pairs)
     if len(members) != len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise json.JSONDecodeError(f"duplicate member {name[:MAX_SHOWN]!r}", "", 0)
-            seen.add(name)
+        ((name, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise json.JSONDecodeError(f"duplicate member {name[:MAX_SHOWN]!r}", "", 0)
     return members
 
 
