@@ -86,9 +86,10 @@ def advice(method: str, client_id: str | None, client_secret: str) -> str:
         return f"{checked}. If they are right, write {ways}"
     if method == "client_secret_basic_raw":
         return f"{checked}. If they are right, write client_auth_method='client_secret_post'"
+    with_id = "" if method == "client_secret_basic_with_id" else ", 'client_secret_basic_with_id'"
     return (
         f"{checked}. If they are right, the server may not decode them (RFC 6749 §2.3.1): write"
-        " client_auth_method='client_secret_post' or 'client_secret_basic_raw'"
+        f" client_auth_method='client_secret_post'{with_id} or 'client_secret_basic_raw'"
     )
 
 

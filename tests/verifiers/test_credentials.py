@@ -70,7 +70,11 @@ def test_what_needs_no_encoding_in_the_form_goes_there_where_that_is_possible(
 @rows(
     ("method", "secret", "ways"),
     [
-        ("client_secret_basic", ODD, ("client_secret_post", "client_secret_basic_raw")),
+        (
+            "client_secret_basic",
+            ODD,
+            ("client_secret_post", "client_secret_basic_with_id", "client_secret_basic_raw"),
+        ),
         ("client_secret_basic", PLAIN, ("client_secret_post", "client_secret_basic_with_id")),
         ("client_secret_basic_with_id", ODD, ("client_secret_post", "client_secret_basic_raw")),
         ("client_secret_basic_raw", ODD, ("client_secret_post",)),
