@@ -18,13 +18,22 @@ _MAX_URI = 8192  # normalising takes quadratic time
 _AMBIGUOUS = re.compile(
     r"[\x00-\x20\x7f\\]|%(?:2f|5c|2e|25|0[0-9a-f]|1[0-9a-f])|/\.{1,2}(?:[/?#]|$)", re.IGNORECASE
 )
+# Parsers of web URLs repair them, and leave defaults out (WHATWG URL §4.4): of these
+# schemes, only a URL with a plain host in its usual place has one reading.
+_WEB = re.compile(r"(?:https?|wss?|ftp|file):", re.IGNORECASE)
+_NAME = r"(?!.*xn--)(?:[a-z0-9_-]+\.)*[a-z][a-z0-9_-]*"
+_QUAD = r"(?:(?:0|[1-9]\d{0,2})\.){3}(?:0|[1-9]\d{0,2})"
+_PLAIN_WEB = re.compile(
+    rf"(?:(?:https?|wss?|ftp)://(?:{_NAME}|{_QUAD})(?::(?!(?:80|443|21)\b)\d+)?|file://)(?=/|\Z)",
+    re.IGNORECASE,
+)
 
 # More likely in a path, a list or a regular expression than in the name of a tool.
 _ODD = re.compile(r"\A/|[\^$|\\\[\]?,{}]")
 
 
 def is_odd_name(name: str) -> bool:
-    """Return whether what was written as the name of a tool may be meant otherwise."""
+    """Return whether the name of a tool may be meant otherwise."""
     return _ODD.search(name) is not None
 
 
@@ -43,7 +52,9 @@ def matcher(literals: Sequence[str], character: str, quantity: str = "*") -> Mat
 
 def is_ambiguous_uri(uri: str) -> bool:
     """Return whether two parties may take a URI for different ones."""
-    return len(uri) > _MAX_URI or _AMBIGUOUS.search(uri) is not None
+    if len(uri) > _MAX_URI or _AMBIGUOUS.search(uri) is not None:
+        return True
+    return _WEB.match(uri) is not None and _PLAIN_WEB.match(uri) is None
 
 
 def fold_uri(uri: str) -> str:

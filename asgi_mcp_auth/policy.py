@@ -393,6 +393,7 @@ def _resource(rule: MessageRule) -> _Entry:
     matches = matcher([*map(fold_uri, literals)], ".", "+")
 
     def matches_folded(uri: str) -> re.Match[str] | None:
-        return matches(fold_uri(uri))
+        # Some servers take a query for arguments of the same resource.
+        return matches(fold_uri(uri)) or matches(fold_uri(re.split("[?#]", uri, maxsplit=1)[0]))
 
     return _Entry(length, matches_folded, rule)

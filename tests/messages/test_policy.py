@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import AnyUrl
 
 from asgi_mcp_auth import (
     AccessPolicy,
@@ -79,6 +80,8 @@ NEEDS: list[tuple[dict[str, Any], tuple[str, ...] | None]] = [
     (read("notes://%70rivate/1"), ("read", "private")),
     (read("notes://private/a b"), ("read", "private", "index")),
     (read("notes://private/1/2"), ("read", "private")),
+    (read("notes://private/index?page=2"), ("read", "index")),
+    (read("notes://private/index#top"), ("read", "index")),
     (read("notes://public/1"), None),
     (read("notes://public/%31"), ("read",)),
     (read("NOTES://public/1"), ("read",)),
@@ -274,3 +277,37 @@ async def test_a_batch_is_read_whatever_its_arguments_have_twice() -> None:
             await POLICY.explain(READER, body)
     with pytest.raises(InvalidMessage, match="twice"):
         await POLICY.explain(READER, twice.replace(b'"name"', b'"name":"x","name"'))
+
+
+WEB = "https://docs.example.com/secret"
+SPELLINGS = [
+    "HTTPS://Docs.Example.com/secret",
+    "https://docs.example.com:443/secret",
+    "https://docs.example.com:/secret",
+    "https://me@docs.example.com/secret",
+    "https:/docs.example.com/secret",
+    "https:docs.example.com/secret",
+    "https:///docs.example.com/secret",
+    "https://docs%2Eexample.com/secret",
+    "https://docs.example.com/secret?a",
+    "https://docs.example.com/./secret",
+]
+
+
+async def test_a_rule_covers_each_spelling_that_url_parsers_read_as_the_same() -> None:
+    """Of these, pydantic's parser makes the one that the rule names; the others are near."""
+    policy = AccessPolicy([Resource(WEB, scopes=["secret"]), Method("*", public=True)])
+    same = [str(AnyUrl(each)) == WEB for each in SPELLINGS]
+    assert sum(same) >= 6
+    for uri in [WEB, *SPELLINGS]:
+        assert (await policy.explain(READER, read(uri))).missing == ("secret",), uri
+    for uri in (
+        "https://docs.example.com/open",
+        "https://docs.example.com:8443/secret",
+        "http://127.0.0.1:8080/x",
+        "https://my_host.local/x",
+        "file:///tmp/x",
+    ):
+        assert (await policy.explain(None, read(uri))).status == 200, uri
+    for uri in ("https://127.1/x", "https://xn--bcher-kva.example/x", "file://localhost/x"):
+        assert (await policy.explain(READER, read(uri))).missing == ("secret",), uri
