@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import time
 from collections import defaultdict
@@ -66,9 +67,17 @@ def measure(quick: bool) -> Iterator[Row]:
         (token,) = mint(idp, 1)
         for size, name, count, goal in ((1_700, "2 KB", 2_000, 1.3), (1 << 20, "1 MiB", 20, 1.25)):
             body = _message("tools/call", {"name": "read", "arguments": {"text": "x" * size}})
-            costs = asyncio.run(_calls(verifier, token, body, count, rounds))
+            loads = functools.partial(json.loads, body)
+            costs = asyncio.run(_costs(verifier, application, token, body, count, rounds, loads))
             yield _call_row(name, costs, goal, beside_warm=name == "2 KB")
-        yield _list_row(asyncio.run(_lists(verifier, token, 50, rounds)))
+        body = _message("tools/list", {})
+        yield _list_row(
+            asyncio.run(_costs(verifier, listing, token, body, 50, rounds, _parse_and_write))
+        )
+
+
+def _parse_and_write() -> bytes:
+    return json.dumps(json.loads(LIST)).encode()
 
 
 def _message(method: str, params: dict[str, Any]) -> bytes:
@@ -76,40 +85,28 @@ def _message(method: str, params: dict[str, Any]) -> bytes:
     return json.dumps(message).encode()
 
 
-async def _calls(
-    verifier: JWTVerifier, token: str, body: bytes, count: int, rounds: int
+async def _costs(
+    verifier: JWTVerifier,
+    app: App,
+    token: str,
+    body: bytes,
+    count: int,
+    rounds: int,
+    beside: Callable[[], object],
 ) -> dict[str, list[float]]:
+    """Measure one request with rules and without, and ``beside``, round after round."""
     ways = {
-        "without": MCPAuthMiddleware(application, verifier, mcp_path=MCP_PATH),
-        "with": MCPAuthMiddleware(application, verifier, mcp_path=MCP_PATH, rules=RULES),
+        "without": MCPAuthMiddleware(app, verifier, mcp_path=MCP_PATH),
+        "with": MCPAuthMiddleware(app, verifier, mcp_path=MCP_PATH, rules=RULES),
     }
     costs: dict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
-        for name, app in ways.items():
-            costs[name].append(await _timed(app, token, body, count))
+        for name, wrapped in ways.items():
+            costs[name].append(await _timed(wrapped, token, body, count))
         start = time.thread_time_ns()
         for _ in range(count):
-            json.loads(body)
-        costs["loads"].append((time.thread_time_ns() - start) / count)
-    return costs
-
-
-async def _lists(
-    verifier: JWTVerifier, token: str, count: int, rounds: int
-) -> dict[str, list[float]]:
-    body = _message("tools/list", {})
-    ways = {
-        "without": MCPAuthMiddleware(listing, verifier, mcp_path=MCP_PATH),
-        "with": MCPAuthMiddleware(listing, verifier, mcp_path=MCP_PATH, rules=RULES),
-    }
-    costs: dict[str, list[float]] = defaultdict(list)
-    for _ in range(rounds):
-        for name, app in ways.items():
-            costs[name].append(await _timed(app, token, body, count))
-        start = time.thread_time_ns()
-        for _ in range(count):
-            json.dumps(json.loads(LIST)).encode()
-        costs["parse and write"].append((time.thread_time_ns() - start) / count)
+            beside()
+        costs["beside"].append((time.thread_time_ns() - start) / count)
     return costs
 
 
@@ -147,16 +144,16 @@ async def _timed(app: App, token: str, body: bytes, count: int) -> float:
 
 def _call_row(name: str, costs: dict[str, list[float]], goal: float, beside_warm: bool) -> Row:
     if beside_warm:
-        above, below = costs["with"], _sum(costs["without"], costs["loads"])
+        above, below = costs["with"], _sum(costs["without"], costs["beside"])
         what = "a warm request without rules and one `json.loads` of the body"
     else:
-        above, below = _difference(costs["with"], costs["without"]), costs["loads"]
+        above, below = _difference(costs["with"], costs["without"]), costs["beside"]
         what = "one `json.loads` of the body, for what the rules add"
     return Row(
         "P14",
         f"`tools/call` of {name} with five rules, token seen before, all of the request",
         micros(costs["with"]),
-        f"without rules {micros(costs['without'])}, `json.loads` {micros(costs['loads'])}",
+        f"without rules {micros(costs['without'])}, `json.loads` {micros(costs['beside'])}",
         f"{spread(above, below)}× {what}",
         f"≤ {goal}×",
         median_ratio(above, below) <= goal,
@@ -164,7 +161,7 @@ def _call_row(name: str, costs: dict[str, list[float]], goal: float, beside_warm
 
 
 def _list_row(costs: dict[str, list[float]]) -> Row:
-    above, below = _difference(costs["with"], costs["without"]), costs["parse and write"]
+    above, below = _difference(costs["with"], costs["without"]), costs["beside"]
     return Row(
         "P14",
         "a list of 200 tools, of which 50 are hidden, filtered",

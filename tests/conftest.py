@@ -18,6 +18,7 @@ import pytest_asyncio
 from hypothesis import HealthCheck, settings
 
 from tests.support.processes import adopt_orphans, children_left, until_the_end
+from tests.support.tls import Authority, DocumentHost
 
 # No deadline: two shared cores make single examples slow now and then, which says nothing about the
 # code.
@@ -116,6 +117,20 @@ def _logging_as_it_was() -> Iterator[None]:
     for handler in [each for each in root.handlers if each not in handlers]:
         if not type(handler).__module__.startswith("_pytest"):
             root.removeHandler(handler)
+
+
+@pytest.fixture(scope="session")
+def authority() -> Iterator[Authority]:
+    """The certificate authority of every https host here."""
+    with Authority() as made:
+        yield made
+
+
+@pytest.fixture
+def host(authority: Authority) -> Iterator[DocumentHost]:
+    """A host of clients' metadata documents and key sets."""
+    with DocumentHost(authority) as listening:
+        yield listening
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode
@@ -21,18 +21,6 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.case("Z112")]
 
 REDIRECT_URI = "http://127.0.0.1/callback"
 FLOODER, OTHER = "192.0.2.1", "198.51.100.1"
-
-
-@pytest.fixture(scope="module")
-def authority() -> Iterator[Authority]:
-    with Authority() as made:
-        yield made
-
-
-@pytest.fixture
-def host(authority: Authority) -> Iterator[DocumentHost]:
-    with DocumentHost(authority) as listening:
-        yield listening
 
 
 class Zone:

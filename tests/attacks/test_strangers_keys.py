@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -39,18 +39,6 @@ GOOD: dict[str, list[dict[str, Any]]] = {
     "one without a kid": [UNNAMED],
     "one without a kid beside one that encrypts": [UNNAMED, {**UNNAMED, "use": "enc"}],
 }
-
-
-@pytest.fixture(scope="module")
-def authority() -> Iterator[Authority]:
-    with Authority() as made:
-        yield made
-
-
-@pytest.fixture
-def host(authority: Authority) -> Iterator[DocumentHost]:
-    with DocumentHost(authority) as listening:
-        yield listening
 
 
 @asynccontextmanager

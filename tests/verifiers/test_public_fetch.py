@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,6 @@ from tests.support.tls import Authority, DocumentHost, endless, hang
 pytestmark = pytest.mark.rule("AS-63")
 
 DEADLINE, PATIENCE = 0.3, 5.0
-
-
-@pytest.fixture(scope="module")
-def authority() -> Iterator[Authority]:
-    with Authority() as made:
-        yield made
 
 
 def has_ipv6() -> bool:

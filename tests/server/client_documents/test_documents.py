@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -41,18 +41,6 @@ pytestmark = pytest.mark.asyncio
 
 UNUSABLE = "The client metadata document cannot be used"
 NO_DOCUMENT = "The client id cannot be the URL of a metadata document"
-
-
-@pytest.fixture(scope="module")
-def authority() -> Iterator[Authority]:
-    with Authority() as made:
-        yield made
-
-
-@pytest.fixture
-def host(authority: Authority) -> Iterator[DocumentHost]:
-    with DocumentHost(authority) as listening:
-        yield listening
 
 
 async def assert_refused(server: Server, url: str, message: str) -> None:

@@ -28,18 +28,6 @@ DAY = 86_400
 PATIENCE = 10  # seconds, longer than anything here takes
 
 
-@pytest.fixture(scope="module")
-def authority() -> Iterator[Authority]:
-    with Authority() as made:
-        yield made
-
-
-@pytest.fixture
-def host(authority: Authority) -> Iterator[DocumentHost]:
-    with DocumentHost(authority) as listening:
-        yield listening
-
-
 @pytest.fixture
 def proxied(host: DocumentHost) -> Iterator[ConnectProxy]:
     with ConnectProxy({"app.example.com": host.port}) as proxy:

@@ -29,12 +29,6 @@ NAME = "app.example.com"
 SECONDS = 30  # longer than anything here takes
 
 
-@pytest.fixture(scope="module")
-def authority() -> Iterator[Authority]:
-    with Authority() as made:
-        yield made
-
-
 @pytest.fixture
 def host(authority: Authority) -> Iterator[DocumentHost]:
     with DocumentHost(authority) as listening:
