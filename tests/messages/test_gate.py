@@ -371,7 +371,8 @@ class Stalled(Line):
 @pytest.mark.rule("RS-92")
 async def test_a_long_message_needs_a_token() -> None:
     """What is read before anything is known of the caller has to be short."""
-    app = guard(Echo(), RULES)
+    events: list[Refusal] = []
+    app = guard(Echo(), RULES, on_event=events.append)
     for padding, status in ((60 * 1024, 200), (64 * 1024, 401)):
         body = json.dumps(tool("search", q="x" * padding)).encode()
         length = {"content-length": str(len(body))}
@@ -379,6 +380,7 @@ async def test_a_long_message_needs_a_token() -> None:
         assert (await post(app, body, length)).status == status
         assert (await post(app, (body[:9], body[9:]))).status == status
         assert (await post(app, body, READER)).status == 200
+    assert [event.reason for event in events] == ["missing_token"] * 3
 
 
 @pytest.mark.rule("RS-92")
